@@ -1,0 +1,41 @@
+"""simsparse: how long a sparse model takes on a machine, what energy it costs, and why."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+__version__ = "0.1.0"
+
+_WHERE = {
+    "ops": "simsparse.core.ops",
+    "Op": "simsparse.core",
+    "Sparsity": "simsparse.core",
+    "Trace": "simsparse.core",
+    "TraceBuilder": "simsparse.core",
+    "Result": "simsparse.core",
+    "SimsparseError": "simsparse.errors",
+    "load_hardware": "simsparse.config.hardware",
+    "load_system": "simsparse.config.hardware",
+    "load_trace": "simsparse.trace.file",
+    "trace_model": "simsparse.trace",
+    "estimate": "simsparse.estimate",
+    "estimate_many": "simsparse.estimate",
+    "cycles": "simsparse.estimate",
+    "simulate": "simsparse.simulate",
+    "run_sweep": "simsparse.sweep",
+}
+
+__all__ = ["__version__", *_WHERE]  # noqa: PLE0604
+
+
+def __getattr__(name: str) -> Any:
+    module = _WHERE.get(name)
+    if module is None:
+        raise AttributeError(f"module 'simsparse' has no attribute {name!r}")
+    loaded = import_module(module)
+    return loaded if module.rsplit(".", 1)[-1] == name and not hasattr(loaded, name) else getattr(loaded, name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,1 @@
+"""Schemas of the part kinds, one file a kind."""

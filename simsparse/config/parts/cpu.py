@@ -1,0 +1,53 @@
+"""Host processors."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from simsparse.config.hardware import PARTS
+from simsparse.config.quantity import (
+    Bytes,
+    BytesPerSecond,
+    Count,
+    FlopsPerSecond,
+    Frozen,
+    Joules,
+    JoulesPerByte,
+    Part,
+    Ratio,
+    Seconds,
+    Watts,
+)
+
+
+class CpuMemory(Frozen):
+    """The host's DRAM: all channels of the sockets that are used."""
+
+    capacity: Bytes
+    bandwidth: BytesPerSecond
+    efficiency: Ratio
+
+
+class CpuCompute(Frozen):
+    """Peak rates by dtype, all cores; ``efficiency`` is the share a large GEMM reaches."""
+
+    cores: Count
+    peak: dict[str, FlopsPerSecond]
+    efficiency: Ratio
+    launch: Seconds
+
+
+class CpuEnergy(Frozen):
+    """Price of each action, and power that is drawn whatever runs."""
+
+    flop: Joules
+    dram_byte: JoulesPerByte
+    static: Watts
+
+
+@PARTS.register("cpu")
+class CpuPart(Part):
+    kind: Literal["cpu"]
+    compute: CpuCompute
+    memory: CpuMemory
+    energy: CpuEnergy

@@ -1,0 +1,129 @@
+"""Numbers with unit, source and basis, and the pydantic base that every part stands on."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from enum import StrEnum
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict
+
+from simsparse.units import parse_quantity
+
+
+class Basis(StrEnum):
+    """How a number is known."""
+
+    STANDARD = "standard"
+    DATASHEET = "datasheet"
+    MEASURED = "measured"
+    PAPER = "paper"
+    DERIVED = "derived"
+    ASSUMED = "assumed"
+    OVERRIDE = "override"
+
+
+class Frozen(BaseModel):
+    """Immutable, and an error on any key that the schema does not have."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+
+
+class Quantity(Frozen):
+    """A number in SI units. ``text`` is what the file says, ``unit`` what ``si`` is counted in."""
+
+    si: float
+    text: str
+    unit: str
+    source: str | None
+    basis: Basis
+    note: str = ""
+
+    def __float__(self) -> float:
+        return self.si
+
+    @property
+    def whole(self) -> int:
+        """The value as a whole number. Raises ValueError when it is not one."""
+        if self.si != round(self.si):
+            raise ValueError(f"{self.text} is not a whole number of {self.unit or 'items'}")
+        return round(self.si)
+
+
+_KEYS = {"value", "source", "basis", "note"}
+
+
+def _quantity(raw: Any, unit: str, positive: bool) -> Quantity:
+    if isinstance(raw, Quantity):
+        return raw
+    if not isinstance(raw, dict):
+        raise ValueError(f"{raw!r}: expected {{value, source, basis}}")
+    if unknown := set(raw) - _KEYS:
+        raise ValueError(f"unknown key {sorted(unknown)[0]!r}; allowed: {', '.join(sorted(_KEYS))}")
+    for key in ("value", "basis"):
+        if raw.get(key) is None:
+            raise ValueError(f"{key} is missing; expected {{value, source, basis}}")
+    try:
+        basis = Basis(raw["basis"])
+    except ValueError:
+        raise ValueError(f"{raw['basis']!r} is not a basis; allowed: {', '.join(Basis)}") from None
+    source = raw.get("source")
+    if source is None and basis not in (Basis.ASSUMED, Basis.OVERRIDE):
+        raise ValueError(f"a number of basis {basis} needs a source")
+    text = str(raw["value"])
+    si = parse_quantity(text, unit) if unit else _plain(raw["value"])
+    if not math.isfinite(si) or si < 0 or (positive and si == 0):
+        raise ValueError(f"{text!r} must be finite and {'positive' if positive else 'not negative'}")
+    return Quantity(si=si, text=text, unit=unit, source=None if source is None else str(source),
+                    basis=basis, note=str(raw.get("note") or ""))  # fmt: skip
+
+
+def _plain(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        raise ValueError(f"{value!r} is not a number")
+    try:
+        return float(value)
+    except ValueError:
+        raise ValueError(f"{value!r} is not a number") from None
+
+
+def _reader(unit: str, positive: bool = True) -> BeforeValidator:
+    return BeforeValidator(lambda raw: _quantity(raw, unit, positive))
+
+
+Bytes = Annotated[Quantity, _reader("byte")]
+BytesPerSecond = Annotated[Quantity, _reader("byte/second")]
+FlopsPerSecond = Annotated[Quantity, _reader("flop/second")]
+Hertz = Annotated[Quantity, _reader("hertz")]
+Seconds = Annotated[Quantity, _reader("second", positive=False)]
+Watts = Annotated[Quantity, _reader("watt", positive=False)]
+Joules = Annotated[Quantity, _reader("joule", positive=False)]
+JoulesPerByte = Annotated[Quantity, _reader("joule/byte", positive=False)]
+SquareMillimetres = Annotated[Quantity, _reader("millimeter**2")]
+Count = Annotated[Quantity, _reader("")]
+Ratio = Annotated[Quantity, _reader("", positive=False)]
+
+
+class Part(Frozen):
+    """What every part has. ``name`` is its path under hw_models/, set by the loader."""
+
+    name: str
+    kind: str
+    description: str
+    area: SquareMillimetres | None = None
+
+    def quantities(self) -> Iterator[tuple[str, Quantity]]:
+        """Every number of the part with its dotted path."""
+        yield from _walk(self, "")
+
+
+def _walk(node: Any, path: str) -> Iterator[tuple[str, Quantity]]:
+    if isinstance(node, Quantity):
+        yield path, node
+    elif isinstance(node, BaseModel):
+        for key in type(node).model_fields:
+            yield from _walk(getattr(node, key), f"{path}.{key}" if path else key)
+    elif isinstance(node, dict):
+        for key, value in node.items():
+            yield from _walk(value, f"{path}.{key}" if path else str(key))

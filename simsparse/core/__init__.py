@@ -1,0 +1,18 @@
+"""The core types: frozen, without I/O, known to every other package."""
+
+from simsparse.core.cost import OpCost
+from simsparse.core.counts import Action, ActionCounts
+from simsparse.core.op import DIMS, Op, OpKind
+from simsparse.core.result import OpResult, Result
+from simsparse.core.routing import Routing
+from simsparse.core.schedule import Placement, Schedule
+from simsparse.core.sparsity import DENSE, Sparsity, SparsityKind
+from simsparse.core.tensor import DType, TensorSpec, bytes_of
+from simsparse.core.timeline import Span, Timeline
+from simsparse.core.trace import Trace, TraceBuilder
+
+__all__ = [
+    "DENSE", "DIMS", "Action", "ActionCounts", "DType", "Op", "OpCost", "OpKind", "OpResult", "Placement", "Result",
+    "Routing", "Schedule", "Span", "Sparsity", "SparsityKind", "TensorSpec", "Timeline", "Trace",
+    "TraceBuilder", "bytes_of",
+]  # fmt: skip

@@ -1,0 +1,95 @@
+"""Results: latency, energy and the reasons, with every assumption they rest on."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from simsparse.core.counts import ActionCounts
+from simsparse.core.timeline import Timeline
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+RESULT_SCHEMA = 1
+
+
+@dataclass(frozen=True, slots=True)
+class OpResult:
+    """What one op of the trace took: where it ran, when, what bound it, what it cost."""
+
+    name: str
+    kind: str
+    label: str
+    module: str
+    device: str
+    weight_sparsity: str
+    start_s: float
+    latency_s: float
+    energy_j: float
+    bound: str
+    flops: int
+    bytes: int
+    validated: str | None = None
+
+
+@dataclass(frozen=True)
+class Result:
+    """The answer of one simulation.
+
+    ``energy_by_component`` maps (component, action) text such as ``gpu0.hbm.read_byte`` or
+    ``gpu0.static`` to joules; it sums to ``energy_j``. ``assumed`` lists every value of basis
+    ``assumed`` that the answer used; ``overrides`` what the user changed; ``unvalidated`` the
+    models that nothing checks.
+    """
+
+    trace: str
+    system: str
+    policy: str
+    seed: int
+    level: int
+    latency_s: float
+    energy_j: float
+    ops: tuple[OpResult, ...]
+    energy_by_component: Mapping[str, float]
+    counts: ActionCounts
+    timeline: Timeline
+    assumed: tuple[str, ...] = ()
+    overrides: Mapping[str, str] = field(default_factory=dict)
+    unvalidated: tuple[str, ...] = ()
+    area_mm2: float | None = None
+    bound: str = ""
+    meta: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def seconds_by_bound(self) -> dict[str, float]:
+        """Op seconds by what bound them, largest first."""
+        sums: dict[str, float] = {}
+        for op in self.ops:
+            sums[op.bound] = sums.get(op.bound, 0.0) + op.latency_s
+        return dict(sorted(sums.items(), key=lambda item: -item[1]))
+
+    def table(self) -> pd.DataFrame:
+        """One row an op (a pandas DataFrame)."""
+        import pandas as pd
+
+        return pd.DataFrame([asdict(op) for op in self.ops])
+
+    def summary(self) -> dict[str, Any]:
+        """What a sweep stores of a result: JSON-able, without the per-op rows and the timeline."""
+        return {
+            "schema": RESULT_SCHEMA, "trace": self.trace, "system": self.system, "policy": self.policy,
+            "seed": self.seed, "level": self.level, "latency_s": self.latency_s, "energy_j": self.energy_j,
+            "area_mm2": self.area_mm2, "bound": self.bound, "seconds_by_bound": self.seconds_by_bound,
+            "energy_by_component": dict(self.energy_by_component), "assumed": list(self.assumed),
+            "overrides": dict(self.overrides), "unvalidated": list(self.unvalidated),
+        }  # fmt: skip
+
+    def save(self, path: str | Path) -> Path:
+        """Write the summary and the per-op rows as JSON."""
+        target = Path(path)
+        target.write_text(json.dumps({**self.summary(), "ops": [asdict(op) for op in self.ops]}, indent=1), "utf-8")
+        return target

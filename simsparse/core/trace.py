@@ -1,0 +1,90 @@
+"""Traces: a workload as operators with dependencies."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from simsparse.core.op import Op
+from simsparse.errors import TraceError
+
+
+@dataclass(frozen=True)
+class Trace:
+    """Operators in program order, each depending on earlier ones.
+
+    ``meta`` says where the trace comes from: model, phase, batch, lengths, versions, seed, routing.
+    Raises TraceError when a name repeats or a dependency is not an earlier op.
+    """
+
+    name: str
+    ops: tuple[Op, ...]
+    meta: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        seen: set[str] = set()
+        for op in self.ops:
+            if op.name in seen:
+                raise TraceError(f"op name {op.name!r} is used twice", key=self.name)
+            for dep in op.deps:
+                if dep not in seen:
+                    raise TraceError(f"op {op.name!r} depends on {dep!r}, which is not an earlier op", key=self.name)
+            seen.add(op.name)
+
+    @cached_property
+    def flops(self) -> int:
+        return sum(op.flops for op in self.ops)
+
+    @cached_property
+    def weight_bytes(self) -> int:
+        """Bytes of weights read, each op's own; shared parameters count each time they are read."""
+        return sum(op.weight_bytes for op in self.ops)
+
+    def map(self, change: Callable[[Op], Op]) -> Trace:
+        """A trace with every op changed; equal ops are changed once."""
+        return replace(self, ops=tuple(change(op) for op in self.ops))
+
+    def save(self, path: str | Path) -> Path:
+        """Write the trace to ``path``; see simsparse.trace.file for the format."""
+        from simsparse.trace.file import save_trace
+
+        return save_trace(self, path)
+
+
+class TraceBuilder:
+    """Build a trace op by op: ``TraceBuilder("decode").add(op).add(op2, deps=["a"]).build()``.
+
+    An op without ``deps`` depends on the op before it. A name that is taken gets a suffix.
+    """
+
+    def __init__(self, name: str, **meta: Any) -> None:
+        self.name, self.meta = name, meta
+        self._ops: list[Op] = []
+        self._names: dict[str, int] = {}
+
+    def add(self, op: Op, deps: Iterable[str] | None = None) -> TraceBuilder:
+        """Append ``op``; returns the builder."""
+        name, copy = op.name, self._names.get(op.name, 0)
+        while name in self._names:
+            copy += 1
+            name = f"{op.name}.{copy}"
+        self._names[op.name] = copy
+        self._names[name] = 0
+        if deps is None:
+            deps = op.deps or ((self._ops[-1].name,) if self._ops else ())
+        self._ops.append(op.with_(name=name, deps=tuple(deps)))
+        return self
+
+    @property
+    def last(self) -> str:
+        """Name of the op added last. Raises TraceError when there is none."""
+        if not self._ops:
+            raise TraceError("the trace has no op yet", key=self.name)
+        return self._ops[-1].name
+
+    def build(self) -> Trace:
+        """The finished trace. Raises TraceError on a dependency that is not an earlier op."""
+        return Trace(self.name, tuple(self._ops), dict(self.meta))

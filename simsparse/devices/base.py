@@ -1,0 +1,102 @@
+"""What every device is: a part, and a pure cost of operators on it, vectorised over operators."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from simsparse.config.quantity import Part
+from simsparse.core import Action, ActionCounts, Op, OpCost
+from simsparse.registry import Registry
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class CostArrays:
+    """Costs of a list of ops, one array element an op.
+
+    ``latency_s``: seconds of the op run alone. ``contributors``: seconds by name (compute, memory,
+    launch, ...). ``bound``: index into the contributors' names of the one that sets the latency.
+    ``counts``: how often each (component, action) happens. ``validated``: per op the reference that
+    the model was checked against, "" when nothing checks it.
+    """
+
+    latency_s: Floats
+    contributors: Mapping[str, Floats]
+    bound: NDArray[np.intp]
+    counts: Mapping[Action, NDArray[np.int64]]
+    validated: Sequence[str]
+    level: int = 0
+
+    def op_costs(self) -> list[OpCost]:
+        """The same as one OpCost an op."""
+        names = list(self.contributors)
+        seconds = {name: values.tolist() for name, values in self.contributors.items()}
+        counts = {action: values.tolist() for action, values in self.counts.items()}
+        bounds = self.bound.tolist()
+        return [
+            OpCost(
+                latency, names[bounds[i]], {name: seconds[name][i] for name in names if seconds[name][i]},
+                ActionCounts({action: values[i] for action, values in counts.items()}),
+                self.level, self.validated[i] or None,
+            )
+            for i, latency in enumerate(self.latency_s.tolist())
+        ]  # fmt: skip
+
+
+class Device(ABC):
+    """A part that runs operators.
+
+    A subclass names its part kind in ``kind``, registers with ``@DEVICES.register(kind)`` and
+    implements ``supports`` and ``cost_arrays``; both are pure. ``lanes`` are the in-order queues
+    that the engine gives the device: compute streams and copy engines.
+    """
+
+    kind: ClassVar[str]
+    lanes: ClassVar[tuple[str, ...]] = ("compute",)
+
+    def __init__(self, part: Part) -> None:
+        self.part = part
+
+    @abstractmethod
+    def supports(self, op: Op) -> str | None:
+        """None when the device can run ``op``, else the reason why not, in words."""
+
+    @abstractmethod
+    def cost_arrays(self, ops: Sequence[Op], level: int = 0) -> CostArrays:
+        """Costs of ``ops``, each alone on the device, weights in the device's own memory.
+
+        Raises MappingError for an op that the device does not support.
+        """
+
+    def costs(self, ops: Sequence[Op], level: int = 0) -> list[OpCost]:
+        """One OpCost an op; ops of equal signature are computed once."""
+        first: dict[tuple[object, ...], int] = {}
+        order = [first.setdefault(op.signature, len(first)) for op in ops]
+        unique: list[Op] = [ops[0]] * len(first)
+        for op, slot in zip(ops, order, strict=True):
+            unique[slot] = op
+        costs = self.cost_arrays(unique, level).op_costs() if unique else []
+        return [costs[slot] for slot in order]
+
+    @property
+    @abstractmethod
+    def memory_bytes(self) -> int | None:
+        """Capacity of the device's memory; None when it is not limited or not known."""
+
+
+DEVICES: Registry[type[Device]] = Registry(
+    "device",
+    tuple(f"simsparse.devices.{module}" for module in ("gpu", "cpu", "systolic", "pim", "storage")),
+)
+
+
+def device_for(part: Part) -> Device:
+    """The device model of ``part``. Raises SpecError when its kind has none."""
+    return DEVICES.get(part.kind)(part)

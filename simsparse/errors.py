@@ -1,0 +1,72 @@
+"""Errors, as a tree: everything that a user's input can cause is a SimsparseError.
+
+SimsparseError
+├── SpecError        a YAML file, an override or an argument says something that is not allowed
+├── TraceError       a model can't be traced, or a trace file is damaged or of another version
+├── MappingError     an operator can't be placed on the device that was asked for
+├── SimulationError  the engine can't go on: a memory is full, a policy deadlocks
+└── StoreError       a sweep's result store is missing, damaged or belongs to another sweep
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class SimsparseError(Exception):
+    """Base of all errors that the tool raises on purpose.
+
+    ``str(error)`` is one line: ``file:line: key: what is wrong; what is allowed``.
+    """
+
+    def __init__(
+        self, message: str, *, file: str | None = None, line: int | None = None, key: str | None = None
+    ) -> None:
+        self.message, self.file, self.line, self.key = message, file, line, key
+        super().__init__(message)
+
+    def __str__(self) -> str:
+        place = self.file or ""
+        if place and self.line is not None:
+            place += f":{self.line}"
+        parts = [part for part in (place, self.key, self.message) if part]
+        return " ".join(": ".join(parts).split())
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (_rebuild, (type(self), self.message, self.file, self.line, self.key))
+
+
+def _rebuild(
+    kind: type[SimsparseError], message: str, file: str | None, line: int | None, key: str | None
+) -> SimsparseError:
+    return kind(message, file=file, line=line, key=key)
+
+
+class SpecError(SimsparseError):
+    """A YAML file, an override or an argument says something that is not allowed."""
+
+
+class TraceError(SimsparseError):
+    """A model can't be traced, or a trace file is damaged or of another version."""
+
+
+class MappingError(SimsparseError):
+    """An operator can't be placed on the device that was asked for."""
+
+
+class SimulationError(SimsparseError):
+    """The engine can't go on: a memory is full, a policy deadlocks."""
+
+
+class StoreError(SimsparseError):
+    """A sweep's result store is missing, damaged or belongs to another sweep."""
+
+
+def nearest(name: str, allowed: Iterable[str], limit: int = 12) -> str:
+    """``"did you mean X? allowed: A, B, C"`` for an unknown ``name``."""
+    names = sorted(allowed)
+    close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    shown = ", ".join(names[:limit]) + (f", ... ({len(names)} in all)" if len(names) > limit else "")
+    hint = f"did you mean {close[0]}? " if close else ""
+    return f"{hint}allowed: {shown}"

@@ -1,0 +1,57 @@
+"""Registries: a device, format, dataflow or policy is one file and one registration line."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from importlib import import_module, metadata
+from typing import Generic, TypeVar
+
+from simsparse.errors import SpecError, nearest
+
+T = TypeVar("T")
+
+
+class Registry(Generic[T]):
+    """Names to implementations of one role.
+
+    Parameters: role, the word used in messages and in the entry-point group
+    ``simsparse.<role>``; modules, the package's own modules that register, imported on first use.
+    """
+
+    def __init__(self, role: str, modules: tuple[str, ...] = ()) -> None:
+        self.role = role
+        self._modules = modules
+        self._items: dict[str, T] = {}
+        self._loaded = False
+
+    def register(self, name: str) -> Callable[[T], T]:
+        """Decorator: register an implementation as ``name``. Raises SpecError when it is taken."""
+
+        def add(item: T) -> T:
+            if name in self._items and self._items[name] is not item:
+                raise SpecError(f"{self.role} {name!r} is registered twice")
+            self._items[name] = item
+            return item
+
+        return add
+
+    def get(self, name: str) -> T:
+        """The implementation called ``name``. Raises SpecError with the nearest valid name."""
+        self._load()
+        try:
+            return self._items[name]
+        except KeyError:
+            raise SpecError(f"{name!r} is not a {self.role}; {nearest(name, self._items)}") from None
+
+    def __iter__(self) -> Iterator[str]:
+        self._load()
+        return iter(sorted(self._items))
+
+    def _load(self) -> None:
+        if self._loaded:
+            return
+        self._loaded = True
+        for module in self._modules:
+            import_module(module)
+        for entry in metadata.entry_points(group=f"simsparse.{self.role}"):
+            self.register(entry.name)(entry.load())
