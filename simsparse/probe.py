@@ -203,7 +203,8 @@ OFFLOAD = [  # model, d, ff, mats, layers, dtype, experts, active, tokens an exp
 ]
 
 
-def _offload_case(model: str, d: int, ff: int, mats: int, layers: int, dtype: str, experts: int,
+def _offload_case(  # noqa: PLR0915
+    model: str, d: int, ff: int, mats: int, layers: int, dtype: str, experts: int,
                   active: int, tokens: int) -> Iterator[Row]:  # fmt: skip
     import torch
 

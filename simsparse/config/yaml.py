@@ -97,13 +97,17 @@ def _build(node: yaml.Node, path: KeyPath, file: str, lines: dict[KeyPath, int])
     return result
 
 
+def _line(event: yaml.Event) -> int | None:
+    return event.start_mark.line + 1 if event.start_mark else None
+
+
 def parse_yaml(text: str, file: str = "<text>") -> Document:
     """Parse YAML text. Raises SpecError on a syntax error, a duplicate key, an alias or great depth."""
     lines: dict[KeyPath, int] = {}
     try:
         for event in yaml.parse(text, Loader=_Loader):
             if isinstance(event, yaml.AliasEvent):
-                raise SpecError("aliases (*name) are not allowed", file=file, line=event.start_mark.line + 1)
+                raise SpecError("aliases (*name) are not allowed", file=file, line=_line(event))
         node = yaml.compose(text, Loader=_Loader)
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else None

@@ -8,8 +8,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from simsparse.core.op import Op
+from simsparse.core.op import Op, OpKind
+from simsparse.core.sparsity import Sparsity
 from simsparse.errors import TraceError
+
+_PRUNABLE = (OpKind.LINEAR, OpKind.CONV2D, OpKind.MOE_FFN)
 
 
 @dataclass(frozen=True)
@@ -44,8 +47,22 @@ class Trace:
         return sum(op.weight_bytes for op in self.ops)
 
     def map(self, change: Callable[[Op], Op]) -> Trace:
-        """A trace with every op changed; equal ops are changed once."""
+        """A trace with every op changed."""
         return replace(self, ops=tuple(change(op) for op in self.ops))
+
+    def with_weight_sparsity(self, sparsity: str | Sparsity, exclude: Iterable[str] = ("lm_head", "router")) -> Trace:
+        """The trace with ``sparsity`` on every weight but those whose module or name holds a word of ``exclude``.
+
+        Raises SpecError on text that is no sparsity.
+        """
+        pattern, words = Sparsity.parse(sparsity), tuple(exclude)
+
+        def prune(op: Op) -> Op:
+            if op.kind not in _PRUNABLE or any(word in f"{op.module} {op.name} {op.label}" for word in words):
+                return op
+            return op.with_(weight_sparsity=pattern)
+
+        return self.map(prune)
 
     def save(self, path: str | Path) -> Path:
         """Write the trace to ``path``; see simsparse.trace.file for the format."""

@@ -87,6 +87,16 @@ class Device(ABC):
 
     @property
     @abstractmethod
+    def prices(self) -> Mapping[Action, float]:
+        """Joules of one occurrence of each action that ``cost_arrays`` counts."""
+
+    @property
+    @abstractmethod
+    def static_watts(self) -> float:
+        """Power drawn whatever runs."""
+
+    @property
+    @abstractmethod
     def memory_bytes(self) -> int | None:
         """Capacity of the device's memory; None when it is not limited or not known."""
 
