@@ -21,7 +21,8 @@ class LinkPart(Part):
 
     ``bandwidth`` is the nominal rate of one direction, ``efficiency`` the share that large copies
     reach, ``duplex`` the total rate of both directions together as a multiple of one,
-    ``latency`` the fixed time of a copy, ``issue`` the least time between copies of one queue.
+    ``latency`` the fixed time of a copy, ``issue`` the least time between copies of one queue,
+    ``pageable`` the rate of copies of pageable host memory.
     """
 
     kind: Literal["link"]
@@ -31,4 +32,5 @@ class LinkPart(Part):
     latency: Seconds
     issue: Seconds
     packet: Bytes | None = None
+    pageable: BytesPerSecond | None = None
     energy: LinkEnergy

@@ -1,0 +1,74 @@
+"""Host processors: a roofline with a fixed cost per operator.
+
+Left out: caches (every operand comes from DRAM once), NUMA, the slow ramp of small GEMMs. No
+sparse kernels: sparse weights are stored and multiplied as dense ones, as PyTorch does on a CPU.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
+
+import numpy as np
+
+from simsparse.config.parts.cpu import CpuPart
+from simsparse.core import DENSE, Action, Op, OpKind
+from simsparse.devices.base import DEVICES, CostArrays, Device, Floats
+from simsparse.devices.roofline import DATA_ONLY, dominant, require_supported
+
+FLOP: Action = ("core", "flop")
+READ: Action = ("dram", "read_byte")
+WRITE: Action = ("dram", "write_byte")
+SCALAR = "fp32"
+
+
+@DEVICES.register("cpu")
+class Cpu(Device):
+    """All cores of a host on one operator at a time. Level 0 only."""
+
+    kind: ClassVar[str] = "cpu"
+    part: CpuPart
+
+    def supports(self, op: Op) -> str | None:
+        if op.kind in (OpKind.TRANSFER, OpKind.COLLECTIVE):
+            return f"a {op.kind} runs on links, not on a CPU"
+        if self._rate_name(op) not in self.part.compute.peak:
+            return f"{self.part.name} has no {self._rate_name(op)} rate; it has {', '.join(self.part.compute.peak)}"
+        return None
+
+    def cost_arrays(self, ops: Sequence[Op], level: int = 0) -> CostArrays:
+        del level
+        require_supported(self, ops)
+        dense = [op.with_(weight_sparsity=DENSE, input_sparsity=DENSE) for op in ops]
+        read = np.array([op.weight_bytes + op.input_bytes for op in dense], np.int64)
+        write = np.array([op.output_bytes for op in dense], np.int64)
+        flops = np.array([op.flops for op in dense], np.int64)
+        contributors: dict[str, Floats] = {
+            "launch": np.full(len(ops), self.part.compute.launch.si),
+            "compute": flops / np.array([self._flops_per_s(op) for op in ops], np.float64),
+            "memory": (read + write) / (self.part.memory.bandwidth.si * self.part.memory.efficiency.si),
+        }
+        latency = contributors["launch"] + np.maximum(contributors["compute"], contributors["memory"])
+        return CostArrays(
+            latency, contributors, dominant(contributors), {FLOP: flops, READ: read, WRITE: write},
+            [""] * len(ops),
+        )  # fmt: skip
+
+    @property
+    def prices(self) -> Mapping[Action, float]:
+        energy = self.part.energy
+        return {FLOP: energy.flop.si, READ: energy.dram_byte.si, WRITE: energy.dram_byte.si}
+
+    @property
+    def static_watts(self) -> float:
+        return self.part.energy.static.si
+
+    @property
+    def memory_bytes(self) -> int | None:
+        return round(self.part.memory.capacity.si)
+
+    def _rate_name(self, op: Op) -> str:
+        return SCALAR if op.kind in DATA_ONLY else str(op.dtype)
+
+    def _flops_per_s(self, op: Op) -> float:
+        return self.part.compute.peak[self._rate_name(op)].si * self.part.compute.efficiency.si

@@ -1,0 +1,28 @@
+"""What closed-form device models share: which contributor dominates, which ops only move data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from simsparse.core import Op, OpKind
+from simsparse.devices.base import Device, Floats
+from simsparse.errors import MappingError
+
+DATA_ONLY = (OpKind.ELEMENTWISE, OpKind.OTHER)
+"""Kinds whose dims are bytes and flops, without a matrix product."""
+
+
+def dominant(contributors: Mapping[str, Floats]) -> NDArray[np.intp]:
+    """Per op the index of the longest contributor; the first of equals."""
+    longest: NDArray[np.intp] = np.argmax(np.stack(list(contributors.values())), axis=0)
+    return longest
+
+
+def require_supported(device: Device, ops: Sequence[Op]) -> None:
+    """Raises MappingError that names the first op which ``device`` can't run, and why."""
+    for op in ops:
+        if reason := device.supports(op):
+            raise MappingError(f"can't run on {device.part.name}: {reason}", key=op.name)
