@@ -1,15 +1,249 @@
-"""Trace files."""
+"""Trace files: JSON lines, gzip'd when large; docs/trace-format.md describes them.
+
+Reading needs neither torch nor numpy. A file is untrusted: sizes are checked before memory is
+taken, and whatever is not as described is a TraceError that names file and line.
+"""
 
 from __future__ import annotations
 
+import gzip
+import io
+import json
+import math
+import os
+import zlib
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, BinaryIO, NoReturn
 
-from simsparse.core import Trace
+from simsparse.core import Op, Trace
+from simsparse.errors import SimsparseError, TraceError
+from simsparse.trace.record import MAX_DEPS, OpRecord, body_of, checked, op_from, op_record
+
+FORMAT = "simsparse-trace"
+VERSION = 1
+GZIP_FROM_BYTES = 64 * 1024
+MAX_TEXT_BYTES = 256 * 1024**2
+MAX_LINE_BYTES = 16 * 1024**2
+MAX_OPS = 2_000_000
+_GZIP_MAGIC = b"\x1f\x8b"
+_HEADER_KEYS = {"format", "version", "name", "meta", "bodies", "ops"}
 
 
 def save_trace(trace: Trace, path: str | Path) -> Path:
-    raise NotImplementedError
+    """Write ``trace`` to ``path`` and return the path.
+
+    The text is gzip'd when it exceeds 64 KiB or the path ends in ``.gz``. The file appears whole or
+    not at all. Raises TraceError when the trace holds what a file can't (NaN, values that are not
+    JSON, a dim out of range) or the path can't be written.
+    """
+    target = Path(path)
+    text = trace_text(trace).encode()
+    if len(text) > MAX_TEXT_BYTES:
+        raise TraceError(f"{len(text)} bytes of text; at most {MAX_TEXT_BYTES} are allowed", key=trace.name)
+    if len(text) > GZIP_FROM_BYTES or target.suffix == ".gz":
+        text = gzip.compress(text, compresslevel=9, mtime=0)
+    _replace(target, text)
+    return target
 
 
 def load_trace(path: str | Path) -> Trace:
-    raise NotImplementedError
+    """The trace in the file ``path``, plain or gzip'd.
+
+    Raises TraceError naming file and line when the file is missing, truncated, of another version,
+    too large, or says anything that docs/trace-format.md does not allow.
+    """
+    source = Path(path)
+    try:
+        with source.open("rb") as file:
+            return _read(_Lines(_text_stream(file), str(source)))
+    except (OSError, EOFError, zlib.error, ValueError) as error:
+        raise TraceError(f"can't be read: {error}", file=str(source)) from error
+
+
+def trace_text(trace: Trace) -> str:
+    """The lines of the file that ``trace`` is saved as. Raises TraceError as ``save_trace`` does."""
+    bodies: dict[str, int] = {}
+    index = {op.name: i for i, op in enumerate(trace.ops)}
+    ops = [_op_line(trace, op, i, index, bodies) for i, op in enumerate(trace.ops)]
+    header = {
+        "format": FORMAT, "version": VERSION, "name": _name(trace.name), "meta": dict(trace.meta),
+        "bodies": len(bodies), "ops": len(ops),
+    }  # fmt: skip
+    return "\n".join([_dump(header, trace.name), *bodies, *ops]) + "\n"
+
+
+def _op_line(trace: Trace, op: Op, i: int, index: dict[str, int], bodies: dict[str, int]) -> str:
+    try:
+        checked(op)
+        body = bodies.setdefault(_dump(body_of(op), op.name), len(bodies))
+        return _dump(op_record(op, body, [index[dep] - i for dep in op.deps]), op.name)
+    except SimsparseError as error:
+        raise TraceError(f"can't be saved: {error.message}", key=f"{trace.name}: {error.key or op.name}") from error
+
+
+def _dump(value: Any, key: str) -> str:
+    try:
+        text = json.dumps(value, separators=(",", ":"), allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise TraceError(f"is not JSON: {error}", key=key) from error
+    if len(text) >= MAX_LINE_BYTES:
+        raise TraceError(f"takes {len(text)} bytes; a line has at most {MAX_LINE_BYTES}", key=key)
+    return text
+
+
+def _name(name: str) -> str:
+    if not name.isprintable() or not name:
+        raise TraceError(f"{name!r} is not a printable name", key="name")
+    return name
+
+
+def _replace(target: Path, content: bytes) -> None:
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("xb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(target)
+    except OSError as error:
+        raise TraceError(f"can't be written: {error.strerror or error}", file=str(target)) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _text_stream(file: BinaryIO) -> BinaryIO:
+    magic = file.read(len(_GZIP_MAGIC))
+    file.seek(0)
+    return io.BufferedReader(gzip.GzipFile(fileobj=file)) if magic == _GZIP_MAGIC else file
+
+
+class _Lines:
+    """Objects of a stream of JSON lines, each checked for size before it is parsed."""
+
+    def __init__(self, stream: BinaryIO, file: str) -> None:
+        self._stream, self._file = stream, file
+        self._bytes = 0
+        self.line = 0
+
+    def fail(self, message: str, key: str | None = None) -> NoReturn:
+        raise TraceError(message, file=self._file, line=self.line, key=key)
+
+    def next(self, what: str) -> dict[str, Any]:
+        """The object of the next line. Raises TraceError at the end of the file."""
+        self.line += 1
+        text = self._stream.readline(MAX_LINE_BYTES + 1)
+        self._bytes += len(text)
+        if len(text) > MAX_LINE_BYTES:
+            self.fail(f"the line is longer than {MAX_LINE_BYTES} bytes")
+        if self._bytes > MAX_TEXT_BYTES:
+            self.fail(f"the text is longer than {MAX_TEXT_BYTES} bytes")
+        if not text.endswith(b"\n"):
+            self.fail(f"the file ends here, before {what} is complete")
+        return self._parse(text)
+
+    def end(self) -> None:
+        """Raises TraceError when anything follows."""
+        self.line += 1
+        if self._stream.read(1):
+            self.fail("more lines than the header counts")
+
+    def _parse(self, text: bytes) -> dict[str, Any]:
+        try:
+            value = json.loads(text, parse_constant=_no_constant, parse_float=_finite, object_pairs_hook=_unique)
+        except RecursionError:
+            self.fail("nested too deeply")
+        except ValueError as error:
+            self.fail(f"is not a line of a trace file: {error}")
+        if not isinstance(value, dict):
+            self.fail("is not a JSON object")
+        return value
+
+
+def _no_constant(text: str) -> NoReturn:
+    raise ValueError(f"{text} is not a number")
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"{text} is too large")
+    return value
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    value = dict(pairs)
+    if len(value) != len(pairs):
+        raise ValueError("a key stands twice in one object")
+    return value
+
+
+def _read(lines: _Lines) -> Trace:
+    header = lines.next("the header")
+    name, meta, bodies, ops = _header(header, lines)
+    records = [_body(lines, i) for i in range(bodies)]
+    return _trace(name, meta, tuple(_ops(lines, records, ops)), lines)
+
+
+def _header(header: dict[str, Any], lines: _Lines) -> tuple[str, dict[str, Any], int, int]:
+    if header.get("format") != FORMAT:
+        lines.fail(f"not a trace file: the first line does not say format {FORMAT!r}")
+    if header.get("version") != VERSION:
+        lines.fail(f"{header.get('version')!r:.40} is not a version that is read; allowed: {VERSION}", "version")
+    if set(header) != _HEADER_KEYS:
+        odd = sorted(set(header) ^ _HEADER_KEYS)
+        lines.fail(f"{odd[0]!r:.80} is missing or unknown; a header has {', '.join(sorted(_HEADER_KEYS))}")
+    name, meta = header["name"], header["meta"]
+    if not isinstance(name, str) or not name or not name.isprintable():
+        lines.fail(f"{name!r:.80} is not a printable name", "name")
+    if not isinstance(meta, dict):
+        lines.fail("is not an object", "meta")
+    bodies, ops = (_count(header, key, lines) for key in ("bodies", "ops"))
+    if bodies > ops:
+        lines.fail(f"{bodies} bodies for {ops} ops; at most one an op", "bodies")
+    return name, meta, bodies, ops
+
+
+def _count(header: dict[str, Any], key: str, lines: _Lines) -> int:
+    value = header[key]
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= MAX_OPS:
+        lines.fail(f"{value!r:.40} is not a whole number from 0 to {MAX_OPS}", key)
+    return value
+
+
+def _body(lines: _Lines, i: int) -> OpRecord:
+    try:
+        return OpRecord.parse(lines.next(f"body {i}"))
+    except SimsparseError as error:
+        _at(lines, error)
+
+
+def _ops(lines: _Lines, bodies: list[OpRecord], count: int) -> Iterator[Op]:
+    names: list[str] = []
+    seen: set[str] = set()
+    edges = 0
+    for i in range(count):
+        record = lines.next(f"op {i} of {count}")
+        try:
+            op = op_from(record, bodies, names)
+        except SimsparseError as error:
+            _at(lines, error)
+        edges += len(op.deps)
+        if op.name in seen:
+            lines.fail(f"op name {op.name!r:.80} is used twice", "name")
+        if edges > MAX_DEPS:
+            lines.fail(f"more than {MAX_DEPS} dependencies", "deps")
+        names.append(op.name)
+        seen.add(op.name)
+        yield op
+
+
+def _trace(name: str, meta: dict[str, Any], ops: tuple[Op, ...], lines: _Lines) -> Trace:
+    lines.end()
+    return Trace(name, ops, meta)
+
+
+def _at(lines: _Lines, error: SimsparseError) -> NoReturn:
+    if isinstance(error, TraceError) and error.file is not None:
+        raise error
+    lines.fail(error.message, error.key)

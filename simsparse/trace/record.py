@@ -1,0 +1,211 @@
+"""Ops as the records of a trace file: a body that equal ops share, and what is each op's own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+from simsparse.core import DENSE, DIMS, DType, Op, OpKind, Routing, Sparsity
+from simsparse.core.sparsity import SparsityKind
+from simsparse.errors import TraceError, nearest
+
+MAX_DEPS = 20_000_000
+MAX_INT64 = 2**63 - 1
+_MAY_BE_ZERO = {"causal", "gated", "read_bytes", "write_bytes", "flops"}
+_FLAGS = {"causal", "gated"}
+_BODY_KEYS = ("kind", "dims", "dtype", "weight_dtype", "weight_sparsity", "input_sparsity", "label", "src", "dst",
+              "stats")  # fmt: skip
+_OP_KEYS = ("op", "name", "module", "weight", "deps", "routing")
+_ROUTING_KEYS = ("counts", "ids", "origin")
+
+
+def body_of(op: Op) -> dict[str, Any]:
+    """What ops of one shape share, without the fields that have their usual value."""
+    body: dict[str, Any] = {
+        "kind": str(op.kind), "dims": {key: op.dims[key] for key in DIMS[op.kind]}, "dtype": str(op.dtype),
+    }  # fmt: skip
+    optional = {
+        "weight_dtype": op.weight_dtype and str(op.weight_dtype), "weight_sparsity": _sparsity_text(op.weight_sparsity),
+        "input_sparsity": _sparsity_text(op.input_sparsity), "label": op.label, "src": op.src, "dst": op.dst,
+        "stats": dict(op.stats),
+    }  # fmt: skip
+    kept = {"src", "dst"}
+    body |= {key: value for key, value in optional.items() if value or (key in kept and value is not None)}
+    return body
+
+
+def op_record(op: Op, body: int, deps: Sequence[int]) -> dict[str, Any]:
+    """An op's own line: the index of its body, its name, and its dependencies as offsets (-1: the op before)."""
+    record: dict[str, Any] = {"op": body, "name": op.name}
+    if op.module:
+        record["module"] = op.module
+    if op.weight is not None:
+        record["weight"] = op.weight
+    if deps:
+        record["deps"] = list(deps)
+    if op.routing is not None:
+        record["routing"] = _routing_record(op.routing)
+    return record
+
+
+def checked(op: Op) -> Op:
+    """``op`` when it may stand in a trace file.
+
+    Raises TraceError on unprintable text, a dim of zero where the kind needs one or more, a routing
+    that does not fit the dims, or counts and bytes that do not fit 64 bits.
+    """
+    for key in ("name", "label", "module", "weight", "src", "dst"):
+        _text(getattr(op, key) or "", key)
+    if not op.name:
+        _fail("is empty", "name")
+    for key, value in op.dims.items():
+        if key in _FLAGS and value > 1:
+            _fail(f"{value} is not 0 or 1", f"dims.{key}")
+        if not value and key not in _MAY_BE_ZERO:
+            _fail("is 0; expected a positive whole number", f"dims.{key}")
+    _check_kind(op)
+    if max(op.min_bytes, op.flops) > MAX_INT64:
+        _fail("the op's bytes or FLOPs do not fit 64 bits", "dims")
+    return op
+
+
+def _check_kind(op: Op) -> None:
+    d = op.dims
+    if op.kind is OpKind.CONV2D and (d["c_in"] % d["groups"] or d["c_out"] % d["groups"]):
+        _fail(f"{d['groups']} does not divide c_in {d['c_in']} and c_out {d['c_out']}", "dims.groups")
+    if op.kind is OpKind.ATTENTION and d["heads"] % d["kv_heads"]:
+        _fail(f"{d['kv_heads']} does not divide heads {d['heads']}", "dims.kv_heads")
+    if op.kind is OpKind.MOE_FFN:
+        _check_routing(op)
+
+
+def _check_routing(op: Op) -> None:
+    d, routing = op.dims, op.routing
+    if routing is None:
+        _fail("a moe_ffn op needs routing", "routing")
+    if len(routing.counts) != d["experts"] or sum(routing.counts) != d["tokens"] * d["top_k"]:
+        _fail(
+            f"{len(routing.counts)} experts and {sum(routing.counts)} assignments; "
+            f"the dims say {d['experts']} and {d['tokens']} x {d['top_k']}", "routing.counts"
+        )  # fmt: skip
+    if not routing.ids:
+        return
+    if len(routing.ids) != d["tokens"] or any(len(row) != d["top_k"] for row in routing.ids):
+        _fail(f"is not {d['tokens']} rows of {d['top_k']} ids", "routing.ids")
+    if Routing.from_ids([list(row) for row in routing.ids], d["experts"], routing.origin).counts != routing.counts:
+        _fail("ids and counts differ", "routing.counts")
+
+
+@dataclass(frozen=True)
+class OpRecord:
+    """A body line, parsed: the fields that its ops share."""
+
+    fields: Mapping[str, Any]
+
+    @classmethod
+    def parse(cls, body: Mapping[str, Any]) -> OpRecord:
+        """The fields of a body line. Raises TraceError or SpecError on unknown keys and bad values."""
+        _known(body, _BODY_KEYS, ("kind", "dims", "dtype"))
+        try:
+            kind = OpKind(body["kind"])
+        except ValueError:
+            _fail(f"{body['kind']!r:.80} is not a kind; {nearest(str(body['kind'])[:80], OpKind)}", "kind")
+        fields = {
+            "kind": kind, "dims": _dict(body["dims"], "dims"), "dtype": _dtype(body["dtype"], "dtype"),
+            "weight_dtype": _dtype(body["weight_dtype"], "weight_dtype") if "weight_dtype" in body else None,
+            "weight_sparsity": _sparsity(body, "weight_sparsity"), "input_sparsity": _sparsity(body, "input_sparsity"),
+            "label": _text(body.get("label", ""), "label"), "stats": _dict(body.get("stats", {}), "stats"),
+            "src": _optional_text(body, "src"), "dst": _optional_text(body, "dst"),
+        }  # fmt: skip
+        return cls(fields)
+
+
+def op_from(record: Mapping[str, Any], bodies: Sequence[OpRecord], names: Sequence[str]) -> Op:
+    """The op of an op line, ``names`` the names of the ops before it. Raises TraceError or SpecError."""
+    _known(record, _OP_KEYS, ("op", "name"))
+    body = bodies[_index(record["op"], 0, len(bodies) - 1, "op")]
+    deps = _list(record.get("deps", []), "deps")
+    return checked(Op(
+        **body.fields, name=_text(record["name"], "name"), module=_text(record.get("module", ""), "module"),
+        weight=_optional_text(record, "weight"),
+        deps=tuple(names[_index(dep, -len(names), -1, "deps")] for dep in deps),
+        routing=_routing(record["routing"]) if "routing" in record else None,
+    ))  # fmt: skip
+
+
+def _routing_record(routing: Routing) -> dict[str, Any]:
+    record: dict[str, Any] = {"counts": routing.counts, "origin": routing.origin}
+    if routing.ids:
+        record["ids"] = routing.ids
+    return record
+
+
+def _routing(value: Any) -> Routing:
+    record = _dict(value, "routing")
+    _known(record, _ROUTING_KEYS, ("counts", "origin"))
+    counts = _list(record["counts"], "routing.counts")
+    ids = [_list(row, "routing.ids") for row in _list(record.get("ids", []), "routing.ids")]
+    for number in counts + [expert for row in ids for expert in row]:
+        _index(number, 0, 2**62, "routing")
+    return Routing(tuple(counts), tuple(tuple(row) for row in ids), _text(record["origin"], "routing.origin"))
+
+
+def _sparsity_text(sparsity: Sparsity) -> str:
+    """Text that parses back to the same sparsity, densities to the last bit; "" for dense."""
+    if sparsity == DENSE:
+        return ""
+    edge = str(sparsity.block) if sparsity.block else ""
+    exact = str(sparsity) if sparsity.kind is SparsityKind.NM else f"{sparsity.kind}{edge}:{sparsity.density!r}"
+    if Sparsity.parse(exact) != sparsity:
+        _fail(f"{sparsity!r} is not a sparsity that text can say", "sparsity")
+    return exact
+
+
+def _sparsity(body: Mapping[str, Any], key: str) -> Sparsity:
+    return Sparsity.parse(_text(body[key], key)) if key in body else DENSE
+
+
+def _dtype(value: Any, key: str) -> DType:
+    return DType.parse(_text(value, key))
+
+
+def _known(record: Mapping[str, Any], allowed: Sequence[str], needed: Sequence[str]) -> None:
+    for key in record:
+        if key not in allowed:
+            _fail(f"{key!r:.80} is not known here; {nearest(key[:80], allowed)}")
+    for key in needed:
+        if key not in record:
+            _fail("is missing", key)
+
+
+def _text(value: Any, key: str) -> str:
+    if not isinstance(value, str) or not value.isprintable():
+        _fail(f"{value!r:.80} is not printable text", key)
+    return value
+
+
+def _optional_text(record: Mapping[str, Any], key: str) -> str | None:
+    return _text(record[key], key) if key in record else None
+
+
+def _dict(value: Any, key: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        _fail("is not an object", key)
+    return value
+
+
+def _list(value: Any, key: str) -> list[Any]:
+    if not isinstance(value, list):
+        _fail("is not an array", key)
+    return value
+
+
+def _index(value: Any, low: int, high: int, key: str) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
+        _fail(f"{value!r:.40} is not a whole number from {low} to {high}", key)
+    return value
+
+
+def _fail(message: str, key: str | None = None) -> NoReturn:
+    raise TraceError(message, key=key)
