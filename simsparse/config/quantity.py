@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from enum import StrEnum
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict
 
 from simsparse.units import parse_quantity
 
@@ -92,6 +92,12 @@ def _reader(unit: str, positive: bool = True) -> BeforeValidator:
     return BeforeValidator(lambda raw: _quantity(raw, unit, positive))
 
 
+def _at_most_one(quantity: Quantity) -> Quantity:
+    if quantity.si > 1:
+        raise ValueError(f"{quantity.text!r} is a share; it must be at most 1")
+    return quantity
+
+
 Bytes = Annotated[Quantity, _reader("byte")]
 BytesPerSecond = Annotated[Quantity, _reader("byte/second")]
 FlopsPerSecond = Annotated[Quantity, _reader("flop/second")]
@@ -103,6 +109,8 @@ JoulesPerByte = Annotated[Quantity, _reader("joule/byte", positive=False)]
 SquareMillimetres = Annotated[Quantity, _reader("millimeter**2")]
 Count = Annotated[Quantity, _reader("")]
 Ratio = Annotated[Quantity, _reader("", positive=False)]
+Share = Annotated[Quantity, _reader("", positive=False), AfterValidator(_at_most_one)]
+Efficiency = Annotated[Quantity, _reader(""), AfterValidator(_at_most_one)]
 
 
 class Part(Frozen):
