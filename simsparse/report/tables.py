@@ -1,0 +1,116 @@
+"""Tables: for people on the page, for programs as CSV and Parquet."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from simsparse.core import OpResult
+from simsparse.report.results import Point, Results, unique
+from simsparse.report.si import digits, si
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+MAX_ROWS = 400
+
+
+@dataclass(frozen=True, slots=True)
+class TableCell:
+    """Text of a cell, and the number it sorts by (None: by text)."""
+
+    text: str
+    order: float | None = None
+
+
+@dataclass(frozen=True)
+class HtmlTable:
+    """A table of the page; ``note`` stands under it."""
+
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[TableCell, ...], ...]
+    note: str = ""
+
+
+def points_table(results: Results) -> HtmlTable:
+    """Every point that ended well, first ``MAX_ROWS`` of them."""
+    extra = [name for name in results.axes if name.startswith("override.") or name not in _SHOWN]
+    columns = ("Workload", "Setup", "Sparsity", *extra, "Latency", "Energy", "Area", "Bound by", "Checked")
+    rows = tuple(_point_row(point, extra) for point in results.done[:MAX_ROWS])
+    hidden = len(results.done) - len(rows)
+    note = f"{hidden} more points stand in points.csv and points.parquet." if hidden else ""
+    return HtmlTable("Points", columns, rows, note)
+
+
+_SHOWN = frozenset({"weight_sparsity", "system", "policy", "setup", "workload.trace", "trace", "workload", "label"})
+
+
+def _point_row(point: Point, extra: Sequence[str]) -> tuple[TableCell, ...]:
+    words = (point.workload, point.setup, point.sparsity, *(point.axes.get(name, "") for name in extra))
+    return (
+        *(TableCell(word) for word in words),
+        TableCell(si(point.latency_s, "s"), point.latency_s), TableCell(si(point.energy_j, "J"), point.energy_j),
+        TableCell("–" if point.area_mm2 is None else f"{digits(point.area_mm2)} mm²", point.area_mm2 or -1.0),
+        TableCell(point.bound or "–"), TableCell("unvalidated" if point.unvalidated else "validated"),
+    )  # fmt: skip
+
+
+def failed_table(results: Results) -> HtmlTable:
+    """Every point that failed, with its error."""
+    rows = tuple(
+        tuple(TableCell(text) for text in (point.workload, point.setup, point.sparsity, point.error))
+        for point in results.failed
+    )
+    return HtmlTable("Failed points", ("Workload", "Setup", "Sparsity", "Reason"), rows)
+
+
+def assumed_table(results: Results) -> HtmlTable:
+    """Every assumed value, and the setups whose answers rest on it."""
+    users: dict[str, list[str]] = {}
+    for point in results.done:
+        for value in point.assumed:
+            users.setdefault(value, []).append(point.setup)
+    rows = []
+    for text, setups in users.items():
+        path, _, value = text.partition(" = ")
+        rows.append(tuple(TableCell(word) for word in (path, value, ", ".join(unique(setups)))))
+    return HtmlTable("Assumed values", ("Value", "Set to", "Used by"), tuple(rows))
+
+
+def unvalidated_table(results: Results) -> HtmlTable:
+    """Every model that no reference checks, and the setups that use it."""
+    users: dict[str, list[str]] = {}
+    for point in results.done:
+        for model in point.unvalidated:
+            users.setdefault(model, []).append(point.setup)
+    rows = tuple((TableCell(model), TableCell(", ".join(unique(setups)))) for model, setups in users.items())
+    return HtmlTable("Unvalidated models", ("Model", "Used by"), rows)
+
+
+def write_tables(results: Results, folder: Path) -> list[Path]:
+    """points.csv, points.parquet, and ops.* when per-op rows were kept."""
+    written = _write(results.table, folder / "points")
+    if any(results.ops.values()):
+        written += _write(ops_frame(results), folder / "ops")
+    return written
+
+
+def ops_frame(results: Results) -> pd.DataFrame:
+    """One row an op of every point whose ops were kept, with the point's key."""
+    import pandas as pd
+
+    fields = OpResult.__dataclass_fields__
+    rows = [
+        {"key": key, **{name: getattr(op, name) for name in fields}} for key, ops in results.ops.items() for op in ops
+    ]
+    return pd.DataFrame(rows)
+
+
+def _write(table: pd.DataFrame, stem: Path) -> list[Path]:
+    csv, parquet = stem.with_suffix(".csv"), stem.with_suffix(".parquet")
+    table.to_csv(csv, index=False)
+    table.to_parquet(parquet, index=False)
+    return [csv, parquet]
