@@ -80,7 +80,7 @@ class Sparsity:
         if self.kind is SparsityKind.BANK:
             per_bank = max(1, round(self.density * self.block))
             return rows * (cols // self.block * per_bank + min(per_bank, cols % self.block))
-        return math.ceil(rows * cols * self.density) if not self.is_dense else rows * cols
+        return rows * cols if self.is_dense else _share(rows * cols, self.density)
 
     def stored_bits(self, rows: int, cols: int, value_bits: int) -> int:
         """Bits of the usual storage of a ``rows`` x ``cols`` operand, metadata included.
@@ -104,9 +104,14 @@ class Sparsity:
         if self.kind is SparsityKind.BLOCK:
             area = self.block * self.block
             block_rows, block_cols = -(-rows // self.block), -(-cols // self.block)
-            blocks = math.ceil(block_rows * block_cols * self.density)
+            blocks = _share(block_rows * block_cols, self.density)
             return blocks * (area * value_bits + 32) + 32 * (block_rows + 1)
         return kept * (value_bits + max(1, math.ceil(math.log2(self.block))))
+
+
+def _share(total: int, density: float) -> int:
+    """``density`` of ``total``, rounded up; 0.07 of 100 is 7 although 100 * 0.07 > 7 in binary."""
+    return math.ceil(round(total * density, 6))
 
 
 DENSE = Sparsity()

@@ -1,1 +1,6 @@
-"""formats"""
+"""Storage formats of sparse operands: encode, decode, and the exact bits they take."""
+
+from simsparse.formats.base import FORMATS, Encoded, Format
+from simsparse.formats.usual import usual_format
+
+__all__ = ["FORMATS", "Encoded", "Format", "usual_format"]

@@ -1,0 +1,66 @@
+"""Bank-balanced: every bank of a row keeps equally many values."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from simsparse.errors import SpecError
+from simsparse.formats.base import FORMATS, Array, Encoded, Format, matrix
+from simsparse.formats.bits import grouped, index_bits, kept_first, pack, unpack
+
+
+@FORMATS.register("bank")
+class BankBalanced(Format):
+    """``keep`` values of each ``bank`` elements of a row with their indexes in the bank.
+
+    The last bank may be shorter and keeps at most what it has. Source: Cao et al., FPGA 2019.
+    """
+
+    name: ClassVar[str] = "bank"
+
+    def __init__(self, bank: int, keep: int) -> None:
+        if not 0 < keep <= bank:
+            raise SpecError(f"{keep} of {bank} is not a bank; expected 0 < keep <= bank", key=self.name)
+        self.bank, self.keep = bank, keep
+
+    def encode(self, array: Array) -> Encoded:
+        rows, cols = matrix(array).shape
+        banks = grouped(array, self.bank)
+        self._check(banks != 0)
+        positions = kept_first(banks != 0, self.keep)
+        used = self._used(cols)[None, :, :].repeat(rows, axis=0)
+        values = np.take_along_axis(banks, positions, axis=-1)[used]
+        width = index_bits(self.bank)
+        packed = {"indexes": pack(positions[used], width)}
+        return Encoded((rows, cols), values, packed, {"indexes": values.size * width}, values.size)
+
+    def decode(self, encoded: Encoded) -> Array:
+        rows, cols = encoded.shape
+        used = self._used(cols)[None, :, :].repeat(rows, axis=0)
+        row, bank, _ = np.nonzero(used)
+        positions = unpack(encoded.metadata["indexes"], index_bits(self.bank), encoded.units)
+        array = np.zeros((rows, used.shape[1] * self.bank), encoded.values.dtype)
+        array[row, bank * self.bank + positions] = encoded.values
+        return array[:, :cols]
+
+    def units(self, mask: NDArray[np.bool_]) -> int:
+        return len(mask) * int(self._used(mask.shape[1]).sum())
+
+    def stored_bits(self, shape: tuple[int, int], units: int, value_bits: int) -> int:
+        del shape
+        return units * (value_bits + index_bits(self.bank))
+
+    def _used(self, cols: int) -> NDArray[np.bool_]:
+        """(banks, keep): slots that exist; all but those of a short last bank."""
+        starts = np.arange(-(-cols // self.bank)) * self.bank
+        slots: NDArray[np.bool_] = np.arange(self.keep)[None, :] < (cols - starts)[:, None]
+        return slots
+
+    def _check(self, mask: NDArray[np.bool_]) -> None:
+        over = np.argwhere(mask.sum(axis=-1) > self.keep)
+        if over.size:
+            row, bank = (int(number) for number in over[0])
+            raise SpecError(f"row {row} keeps more than {self.keep} of {self.bank} in bank {bank}", key=self.name)

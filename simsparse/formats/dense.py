@@ -1,0 +1,31 @@
+"""Every element, zero or not."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from simsparse.formats.base import FORMATS, Array, Encoded, Format, matrix
+
+
+@FORMATS.register("dense")
+class Dense(Format):
+    """Row-major elements, no metadata."""
+
+    name: ClassVar[str] = "dense"
+
+    def encode(self, array: Array) -> Encoded:
+        rows, cols = matrix(array).shape
+        return Encoded((rows, cols), array.reshape(-1).copy(), {}, {}, array.size)
+
+    def decode(self, encoded: Encoded) -> Array:
+        return encoded.values.reshape(encoded.shape)
+
+    def units(self, mask: NDArray[np.bool_]) -> int:
+        return mask.size
+
+    def stored_bits(self, shape: tuple[int, int], units: int, value_bits: int) -> int:
+        del shape
+        return units * value_bits
