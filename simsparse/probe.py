@@ -76,6 +76,16 @@ def _timed(row: Row, calls: list[Callable[[], object]]) -> Row:
     return {**row, "s": s, "s_min": s_min, "s_max": s_max, "graph": True}
 
 
+def _prune24(w: Any) -> Any:
+    """``w`` with the two smallest of every four set to zero, as torch's sparse tensor."""
+    import torch
+
+    pruned = w.clone()
+    groups = pruned.view(-1, 4)
+    groups.scatter_(1, groups.abs().argsort(dim=1)[:, :2], 0.0)
+    return torch.sparse.to_sparse_semi_structured(pruned)
+
+
 def _gemm(n: int, k: int, sparse24: bool) -> Iterator[Row]:
     import torch
     from torch.nn.functional import linear
@@ -84,12 +94,7 @@ def _gemm(n: int, k: int, sparse24: bool) -> Iterator[Row]:
     weights: list[Any] = []
     for _ in range(copies):
         w = torch.randn(n, k, device="cuda", dtype=torch.bfloat16) * 0.02
-        if sparse24:
-            groups = w.view(-1, 4)
-            drop = groups.abs().argsort(dim=1)[:, :2]
-            groups.scatter_(1, drop, 0.0)
-            w = torch.sparse.to_sparse_semi_structured(w)
-        weights.append(w)
+        weights.append(_prune24(w) if sparse24 else w)
     section = "gemm_sparse24" if sparse24 else "gemm_dense"
     for m in GEMM_M:
         if 2 * (m * k + m * n) > MAX_GEMM_BYTES or (m * n * k) > 1.6e12:
@@ -203,7 +208,7 @@ OFFLOAD = [  # model, d, ff, mats, layers, dtype, experts, active, tokens an exp
 ]
 
 
-def _offload_case(  # noqa: PLR0915
+def _offload_case(
     model: str, d: int, ff: int, mats: int, layers: int, dtype: str, experts: int,
                   active: int, tokens: int) -> Iterator[Row]:  # fmt: skip
     import torch
@@ -266,18 +271,10 @@ def _offload_case(  # noqa: PLR0915
                 torch.cuda.current_stream().wait_stream(side)
 
     for mode in ("resident", "on_demand", "pregated", "prefetch_all"):
-        run(mode)
-        times = []
-        for _ in range(5):
-            torch.cuda.synchronize()
-            start = time.perf_counter()
-            run(mode)
-            torch.cuda.synchronize()
-            times.append(time.perf_counter() - start)
         yield {"section": "offload", "op": "moe_offload", "model": model, "d": d, "ff": ff, "mats": mats,
                "layers": layers, "dtype": f"torch.{dtype}", "experts": experts, "batch": tokens, "n_act": active,
                "tok_per_expert": tokens, "expert_bytes": expert_elements * size, "mode": mode,
-               "s": statistics.median(times), "s_min": min(times)}  # fmt: skip
+               **_host_timed(partial(run, mode), 5)}  # fmt: skip
 
 
 def offload() -> Iterator[Row]:
@@ -285,8 +282,224 @@ def offload() -> Iterator[Row]:
         yield from _offload_case(*case)
 
 
+SWITCH_NK = [(768, 768), (3072, 768), (768, 3072), (1024, 1024), (4096, 1024), (1024, 4096), (512, 512), (2048, 2048)]
+
+
+def gemm_fp32() -> Iterator[Row]:
+    import torch
+
+    torch.backends.cuda.matmul.allow_tf32 = False
+    for n, k in SWITCH_NK:
+        copies = _copies(4 * n * k)
+        weights = [torch.randn(n, k, device="cuda") for _ in range(copies)]
+        for m in (1, 2, 4, 8, 16, 32, 64, 128, 512, 2048):
+            xs = [torch.randn(m, k, device="cuda") for _ in weights]
+            calls: list[Callable[[], object]] = [
+                partial(torch.nn.functional.linear, x, w) for x, w in zip(xs, weights, strict=True)
+            ]
+            row = {"section": "gemm_fp32", "op": "linear", "m": m, "n": n, "k": k,
+                   "dtype": "torch.float32", "sparse24": False, "copies": copies}  # fmt: skip
+            yield _timed(row, calls)
+
+
+LOWP_NK = [(4096, 4096), (11008, 4096), (4096, 11008), (1024, 8192), (8192, 8192), (28672, 8192), (2048, 2048)]
+
+
+def _scaled_mm(x: Any, w: Any, one: Any) -> object:
+    import torch
+
+    return torch._scaled_mm(x, w.t(), scale_a=one, scale_b=one, out_dtype=torch.bfloat16)
+
+
+def lowp() -> Iterator[Row]:
+    import torch
+
+    one = torch.ones((), device="cuda")
+    for n, k in LOWP_NK:
+        copies = _copies(n * k)
+        for m in (16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192):
+            fp8_x = [torch.randn(m, k, device="cuda").to(torch.float8_e4m3fn) for _ in range(copies)]
+            fp8_w = [torch.randn(n, k, device="cuda").to(torch.float8_e4m3fn) for _ in range(copies)]
+            int_x = [torch.randint(-128, 127, (m, k), device="cuda", dtype=torch.int8) for _ in range(copies)]
+            int_w = [torch.randint(-128, 127, (n, k), device="cuda", dtype=torch.int8) for _ in range(copies)]
+            cases: dict[str, list[Callable[[], object]]] = {
+                "fp8_e4m3": [partial(_scaled_mm, x, w, one) for x, w in zip(fp8_x, fp8_w, strict=True)],
+                "int8": [partial(torch._int_mm, x, w.t()) for x, w in zip(int_x, int_w, strict=True)],
+            }
+            for dtype, calls in cases.items():
+                if dtype == "int8" and m <= 16:
+                    continue
+                row = {"section": "lowp", "op": "linear", "m": m, "n": n, "k": k, "dtype": dtype,
+                       "sparse24": False, "copies": copies}  # fmt: skip
+                yield _timed(row, calls)
+
+
+STREAM = [  # model, d, ff, mats, experts, top_k, layers
+    ("opt6.7b", 4096, 16384, 2, 1, 1, 4),
+    ("llama70b", 8192, 28672, 3, 1, 1, 3),
+    ("qwen3_moe", 2048, 768, 3, 128, 8, 4),
+]
+
+
+def _stream_case(model: str, d: int, ff: int, mats: int, experts: int, top_k: int, layers: int) -> Iterator[Row]:
+    import torch
+
+    elements = 4 * d * d + experts * mats * d * ff
+    chunk = 100_000_000 // 2
+    host = torch.empty(elements, dtype=torch.bfloat16, pin_memory=True)
+    buffers = [torch.randn(elements, device="cuda", dtype=torch.bfloat16) * 0.02 for _ in range(2)]
+    side = torch.cuda.Stream()
+
+    def copy(layer: int) -> None:
+        for start in range(0, elements, chunk):
+            buffers[layer % 2][start : start + chunk].copy_(host[start : start + chunk], non_blocking=True)
+
+    for tokens in (16, 256, 1024, 4096, 8192):
+        per_expert = max(1, tokens * top_k // experts)
+        x = torch.randn(tokens, d, device="cuda", dtype=torch.bfloat16)
+        xe = torch.randn(per_expert, d, device="cuda", dtype=torch.bfloat16)
+
+        def compute(layer: int, x: Any = x, xe: Any = xe) -> None:
+            weights = buffers[layer % 2]
+            for i in range(4):
+                torch.nn.functional.linear(x, weights[i * d * d : (i + 1) * d * d].view(d, d))
+            mlp = weights[4 * d * d :].view(experts, mats, ff, d)
+            for e in range(experts):
+                hidden = torch.nn.functional.linear(xe, mlp[e, 0])
+                if mats == 3:
+                    hidden = torch.nn.functional.silu(hidden) * torch.nn.functional.linear(xe, mlp[e, 2])
+                torch.nn.functional.linear(hidden, mlp[e, 1].t())
+
+        graphs = []
+        for layer in range(2):
+            compute(layer)
+            torch.cuda.synchronize()
+            graph = torch.cuda.CUDAGraph()
+            with torch.cuda.graph(graph):
+                compute(layer)
+            graphs.append(graph)
+
+        def run(mode: str, graphs: Any = graphs) -> None:
+            if mode == "prefetch":
+                with torch.cuda.stream(side):
+                    copy(0)
+            for layer in range(layers):
+                if mode == "on_demand":
+                    copy(layer)
+                if mode == "prefetch":
+                    torch.cuda.current_stream().wait_stream(side)
+                    if layer + 1 < layers:
+                        side.wait_stream(torch.cuda.current_stream())
+                        with torch.cuda.stream(side):
+                            copy(layer + 1)
+                graphs[layer % 2].replay()
+
+        for mode in ("resident", "on_demand", "prefetch"):
+            row = {
+                "section": "weight_stream", "model": model, "d": d, "ff": ff, "mats": mats, "experts": experts,
+                "topk": top_k, "attn_mats": 4, "layers": layers, "tokens": tokens, "tok_per_expert": per_expert,
+                "bytes_per_layer": 2 * elements, "chunk_bytes": 2 * chunk, "mode": mode, "dtype": "bf16",
+            }  # fmt: skip
+            yield {**row, **_host_timed(partial(run, mode), 3)}
+
+
+def _host_timed(call: Callable[[], object], repeats: int) -> Row:
+    import torch
+
+    call()
+    times = []
+    for _ in range(repeats):
+        torch.cuda.synchronize()
+        start = time.perf_counter()
+        call()
+        torch.cuda.synchronize()
+        times.append(time.perf_counter() - start)
+    return {"s": statistics.median(times), "s_min": min(times)}
+
+
+def weight_stream() -> Iterator[Row]:
+    for case in STREAM:
+        yield from _stream_case(*case)
+
+
+class _Meter:
+    """The card's own energy counter, in joules, through NVML."""
+
+    def __init__(self) -> None:
+        import ctypes
+
+        self._nvml = ctypes.CDLL("libnvidia-ml.so.1")
+        self._nvml.nvmlInit_v2()
+        self._device = ctypes.c_void_p()
+        self._nvml.nvmlDeviceGetHandleByIndex_v2(0, ctypes.byref(self._device))
+        self._value = ctypes.c_ulonglong()
+        self._ref = ctypes.byref
+
+    def joules(self) -> float:
+        if self._nvml.nvmlDeviceGetTotalEnergyConsumption(self._device, self._ref(self._value)):
+            raise RuntimeError("the card has no energy counter")
+        return self._value.value / 1e3
+
+
+def _energy_row(row: Row, call: Callable[[], object], meter: _Meter, seconds: float = 1.2) -> Row:
+    import torch
+
+    for _ in range(3):
+        call()
+    torch.cuda.synchronize()
+    calls, start, joules = 0, time.perf_counter(), meter.joules()
+    while time.perf_counter() - start < seconds:
+        call()
+        torch.cuda.synchronize()
+        calls += 1
+    spent, used = time.perf_counter() - start, meter.joules() - joules
+    return {"section": "energy", **row, "calls": calls, "s": spent / calls, "joule": used / calls,
+            "watt": used / spent}  # fmt: skip
+
+
+ENERGY_MNK = [
+    (4096, 4096, 4096), (8192, 8192, 8192), (1024, 8192, 8192), (256, 8192, 8192), (64, 8192, 8192), (1, 8192, 8192),
+    (16, 14336, 4096), (4096, 14336, 4096), (128, 28672, 8192),
+]  # fmt: skip
+
+
+def energy() -> Iterator[Row]:
+    import torch
+
+    meter = _Meter()
+    time.sleep(1.0)
+    start, joules = time.perf_counter(), meter.joules()
+    time.sleep(2.0)
+    yield {"section": "energy", "op": "idle", "watt": (meter.joules() - joules) / (time.perf_counter() - start)}
+    for m, n, k in ENERGY_MNK:
+        x = torch.randn(m, k, device="cuda", dtype=torch.bfloat16)
+        dense = [torch.randn(n, k, device="cuda", dtype=torch.bfloat16) * 0.02 for _ in range(4)]
+        for sparse24 in (False, True):
+            weights = [_prune24(w) for w in dense] if sparse24 else dense
+
+            def body(x: Any = x, weights: Any = weights) -> None:
+                for i in range(20):
+                    torch.nn.functional.linear(x, weights[i % 4])
+
+            row = {"op": "gemm_x20", "m": m, "n": n, "k": k, "sparse24": sparse24, "dtype": "bf16"}
+            yield _energy_row(row, body, meter)
+    source = torch.randn(1 << 28, device="cuda")
+    target = torch.empty_like(source)
+    host = torch.empty(1 << 28, dtype=torch.uint8, pin_memory=True)
+    device = torch.empty(1 << 28, dtype=torch.uint8, device="cuda")
+    yield _energy_row({"op": "d2d_1GiB", "bytes": 1 << 30}, partial(target.copy_, source), meter)
+    yield _energy_row({"op": "read_1GiB", "bytes": 1 << 30}, source.sum, meter)
+    yield _energy_row({"op": "h2d_256MiB", "bytes": 1 << 28}, partial(device.copy_, host, non_blocking=True), meter)
+    for batch, length in ((8, 4096), (32, 8192)):
+        q = torch.randn(batch, 32, 1, 128, device="cuda", dtype=torch.bfloat16)
+        kv = torch.randn(batch, 32, length, 128, device="cuda", dtype=torch.bfloat16)
+        row = {"op": "sdpa_decode", "B": batch, "H": 32, "KV": 32, "D": 128, "L": length}
+        yield _energy_row(row, partial(torch.nn.functional.scaled_dot_product_attention, q, kv, kv), meter)
+
+
 SECTIONS: dict[str, Callable[[], Iterator[Row]]] = {
-    "launch": launch, "mem": mem, "pcie": pcie, "attn": attn, "offload": offload,
+    "launch": launch, "mem": mem, "pcie": pcie, "attn": attn, "offload": offload, "weight_stream": weight_stream,
+    "energy": energy, "gemm_fp32": gemm_fp32, "lowp": lowp,
     "gemm_dense": gemm_dense, "gemm_sparse24": gemm_sparse24,
 }  # fmt: skip
 
