@@ -98,6 +98,12 @@ def _at_most_one(quantity: Quantity) -> Quantity:
     return quantity
 
 
+def _one_to_two(quantity: Quantity) -> Quantity:
+    if not 1 <= quantity.si <= 2:
+        raise ValueError(f"{quantity.text!r} must be from 1 (half duplex) to 2 (full duplex)")
+    return quantity
+
+
 Bytes = Annotated[Quantity, _reader("byte")]
 BytesPerSecond = Annotated[Quantity, _reader("byte/second")]
 FlopsPerSecond = Annotated[Quantity, _reader("flop/second")]
@@ -110,6 +116,7 @@ SquareMillimetres = Annotated[Quantity, _reader("millimeter**2")]
 Count = Annotated[Quantity, _reader("")]
 Ratio = Annotated[Quantity, _reader("", positive=False)]
 Share = Annotated[Quantity, _reader("", positive=False), AfterValidator(_at_most_one)]
+Duplex = Annotated[Quantity, _reader(""), AfterValidator(_one_to_two)]
 Efficiency = Annotated[Quantity, _reader(""), AfterValidator(_at_most_one)]
 
 

@@ -9,12 +9,12 @@ from simsparse.config.quantity import (
     Bytes,
     BytesPerSecond,
     Count,
+    Efficiency,
     FlopsPerSecond,
     Frozen,
     Joules,
     JoulesPerByte,
     Part,
-    Ratio,
     Seconds,
     Watts,
 )
@@ -25,7 +25,7 @@ class CpuMemory(Frozen):
 
     capacity: Bytes
     bandwidth: BytesPerSecond
-    efficiency: Ratio
+    efficiency: Efficiency
 
 
 class CpuCompute(Frozen):
@@ -33,7 +33,7 @@ class CpuCompute(Frozen):
 
     cores: Count
     peak: dict[str, FlopsPerSecond]
-    efficiency: Ratio
+    efficiency: Efficiency
     launch: Seconds
 
 
@@ -47,6 +47,8 @@ class CpuEnergy(Frozen):
 
 @PARTS.register("cpu")
 class CpuPart(Part):
+    """A host processor, as one pool of cores and one pool of DRAM."""
+
     kind: Literal["cpu"]
     compute: CpuCompute
     memory: CpuMemory

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from simsparse.config.hardware import PARTS
-from simsparse.config.quantity import Bytes, BytesPerSecond, Frozen, JoulesPerByte, Part, Ratio, Seconds, Watts
+from simsparse.config.quantity import BytesPerSecond, Duplex, Efficiency, Frozen, JoulesPerByte, Part, Seconds, Watts
 
 
 class LinkEnergy(Frozen):
@@ -25,12 +25,11 @@ class LinkPart(Part):
     ``pageable`` the rate of copies of pageable host memory.
     """
 
-    kind: Literal["link"]
+    kind: Literal["link", "nic"]
     bandwidth: BytesPerSecond
-    efficiency: Ratio
-    duplex: Ratio
+    efficiency: Efficiency
+    duplex: Duplex
     latency: Seconds
     issue: Seconds
-    packet: Bytes | None = None
     pageable: BytesPerSecond | None = None
     energy: LinkEnergy

@@ -5,7 +5,17 @@ from __future__ import annotations
 from typing import Literal
 
 from simsparse.config.hardware import PARTS
-from simsparse.config.quantity import Bytes, BytesPerSecond, Count, Frozen, Joules, JoulesPerByte, Part, Ratio, Watts
+from simsparse.config.quantity import (
+    Bytes,
+    BytesPerSecond,
+    Count,
+    Efficiency,
+    Frozen,
+    Joules,
+    JoulesPerByte,
+    Part,
+    Watts,
+)
 
 
 class MemoryEnergy(Frozen):
@@ -26,6 +36,6 @@ class MemoryPart(Part):
     bandwidth: BytesPerSecond
     channels: Count
     row: Bytes
-    sequential: Ratio
-    random: Ratio
+    sequential: Efficiency
+    random: Efficiency
     energy: MemoryEnergy

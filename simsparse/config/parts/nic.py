@@ -5,16 +5,14 @@ from __future__ import annotations
 from typing import Literal
 
 from simsparse.config.hardware import PARTS
-from simsparse.config.parts.link import LinkEnergy
-from simsparse.config.quantity import BytesPerSecond, Part, Ratio, Seconds
+from simsparse.config.parts.link import LinkPart
 
 
 @PARTS.register("nic")
-class NicPart(Part):
-    """A network port: nominal rate of one direction, share reached, and one-way latency."""
+class NicPart(LinkPart):
+    """A network port; it stands as a link between devices of different nodes.
+
+    ``latency`` is the one-way time of a small message, ``issue`` the least time between messages.
+    """
 
     kind: Literal["nic"]
-    bandwidth: BytesPerSecond
-    efficiency: Ratio
-    latency: Seconds
-    energy: LinkEnergy
