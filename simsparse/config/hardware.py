@@ -126,7 +126,7 @@ def override_part(part: Part, changes: Mapping[str, str]) -> Part:
     except ValidationError as error:
         detail = error.errors()[0]
         where = ".".join(str(item) for item in detail["loc"])
-        raise SpecError(_message(detail), key=where) from error
+        raise SpecError(fault_message(detail), key=where) from error
 
 
 def _set(raw: dict[str, Any], path: str, value: Any) -> None:
@@ -137,7 +137,8 @@ def _set(raw: dict[str, Any], path: str, value: Any) -> None:
     node[last] = value
 
 
-def _message(detail: Any) -> str:
+def fault_message(detail: Any) -> str:
+    """What is wrong, in one line, from one item of pydantic's ``errors()``."""
     kind, context = detail["type"], detail.get("ctx", {})
     if kind == "extra_forbidden":
         return "unknown key"
@@ -155,7 +156,7 @@ def validate_document(document: Document, model: type[Frozen], data: Mapping[str
     except ValidationError as error:
         detail = error.errors()[0]
         path: KeyPath = detail["loc"]
-        message = _message(detail)
+        message = fault_message(detail)
         if detail["type"] == "extra_forbidden":
             message = f"unknown key; {nearest(str(path[-1]), _fields(model, path[:-1]))}"
         raise document.error(path, message) from error

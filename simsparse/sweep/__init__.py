@@ -1,1 +1,5 @@
-"""sweep"""
+"""Sweeps: expand axes, sample points, execute them in local processes, store every one."""
+
+from simsparse.sweep.run import run_sweep
+
+__all__ = ["run_sweep"]

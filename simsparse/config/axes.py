@@ -1,0 +1,155 @@
+"""Axes of a sweep: lists of values, lists of mappings, and ranges."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from simsparse.config.experiment import Level, Scalar, Seed, SparsityText, Text, Value
+from simsparse.config.hardware import fault_message
+from simsparse.config.yaml import Document, KeyPath
+from simsparse.errors import nearest
+
+_SCALAR_SCHEMA = {"type": ["string", "number", "boolean"]}
+_RANGE_SCHEMA = {
+    "type": "object",
+    "properties": {"low": {"type": "number"}, "high": {"type": "number"}, "log": {"type": "boolean"},
+                   "unit": {"type": "string"}},
+    "required": ["low", "high"], "additionalProperties": False,
+}  # fmt: skip
+_ITEM_SCHEMA = {"anyOf": [_SCALAR_SCHEMA, {"type": "object", "additionalProperties": _SCALAR_SCHEMA}]}
+AXES_SCHEMA = {
+    "type": "object",
+    "minProperties": 1,
+    "additionalProperties": {"anyOf": [{"type": "array", "minItems": 1, "items": _ITEM_SCHEMA}, _RANGE_SCHEMA]},
+    "description": "KEY: [values]; NAME: [{label: ..., KEY: value, ...}]; override.PATH: {low, high, log, unit}",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Choices:
+    """An axis of listed items; each sets some keys and is shown as its label."""
+
+    name: str
+    items: tuple[Mapping[str, Scalar], ...]
+    labels: tuple[Scalar, ...]
+    named: bool
+
+    @property
+    def keys(self) -> frozenset[str]:
+        return frozenset(key for item in self.items for key in item)
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """A numeric axis of an override: any value from ``low`` to ``high`` in ``unit``."""
+
+    name: str
+    low: float
+    high: float
+    log: bool
+    unit: str
+
+    @property
+    def keys(self) -> frozenset[str]:
+        return frozenset((self.name,))
+
+    def text(self, value: float) -> str:
+        """``value`` as the override says it, with the unit."""
+        return f"{value!r} {self.unit}".strip()
+
+
+Axis = Choices | Range
+
+_VALUE_TYPES: dict[str, TypeAdapter[Any]] = {
+    "weight_sparsity": TypeAdapter(SparsityText), "system": TypeAdapter(Text), "policy": TypeAdapter(Text),
+    "workload.trace": TypeAdapter(Text), "seed": TypeAdapter(Seed), "level": TypeAdapter(Level),
+}  # fmt: skip
+_PREFIXES = ("override.", "policy_options.")
+_SCALAR: TypeAdapter[Any] = TypeAdapter(Value)
+
+
+def _is_key(name: str) -> bool:
+    return name in _VALUE_TYPES or name.startswith(_PREFIXES)
+
+
+def read_axis(document: Document, name: str, value: Any) -> Axis:
+    """The axis ``name`` of a sweep. Raises SpecError that names file, line, item and value."""
+    path: KeyPath = ("axes", name)
+    if isinstance(value, dict):
+        return _range(document, name, value)
+    if not isinstance(value, list) or not value:
+        raise document.error(path, f"{value!r}: expected a list of values or {{low, high, log, unit}}")
+    if _is_key(name):
+        values = [_value(document, (*path, i), name, item) for i, item in enumerate(value)]
+        return _distinct(document, Choices(name, tuple({name: v} for v in values), tuple(values), named=False))
+    if not any(isinstance(item, dict) for item in value):
+        known = [*_VALUE_TYPES, "override.PATH", "policy_options.NAME"]
+        raise document.error(path, f"is not a key; {nearest(name, known)}; or a list of mappings")
+    items = [_item(document, (*path, i), item) for i, item in enumerate(value)]
+    return _distinct(document, Choices(name, tuple(i for i, _ in items), tuple(label for _, label in items), True))
+
+
+def _distinct(document: Document, axis: Choices) -> Choices:
+    first: dict[str, int] = {}
+    for i, label in enumerate(axis.labels):
+        if (before := first.setdefault(str(label), i)) != i:
+            raise document.error(("axes", axis.name, i), f"{label!r} stands twice; first as item {before}")
+    return axis
+
+
+def _item(document: Document, path: KeyPath, item: Any) -> tuple[dict[str, Scalar], str]:
+    if not isinstance(item, dict):
+        raise document.error(path, f"{item!r}: expected a mapping of keys, as the other items are")
+    values: dict[str, Scalar] = {}
+    for key, value in item.items():
+        if key == "label":
+            continue
+        if not _is_key(key):
+            known = ["label", *_VALUE_TYPES, "override.PATH", "policy_options.NAME"]
+            raise document.error((*path, key), f"is not a key; {nearest(key, known)}")
+        values[key] = _value(document, (*path, key), key, value)
+    if not values:
+        raise document.error(path, "sets no key")
+    label = item.get("label")
+    if label is not None and (not isinstance(label, str | int | float) or not str(label).strip()):
+        raise document.error((*path, "label"), f"{label!r} is not a word")
+    return values, " ".join(str(value) for value in values.values()) if label is None else str(label)
+
+
+def _value(document: Document, path: KeyPath, key: str, value: Any) -> Scalar:
+    try:
+        checked: Scalar = _VALUE_TYPES.get(key, _SCALAR).validate_python(value)
+    except ValidationError as error:
+        raise document.error(path, fault_message(error.errors()[0])) from None
+    return checked
+
+
+def _range(document: Document, name: str, raw: Mapping[str, Any]) -> Range:
+    path: KeyPath = ("axes", name)
+    if not name.startswith("override."):
+        raise document.error(path, "a range needs an override axis (override.PATH); expected a list of values")
+    for key in raw:
+        if key not in ("low", "high", "log", "unit"):
+            raise document.error((*path, key), f"unknown key; {nearest(key, ('low', 'high', 'log', 'unit'))}")
+    low, high = (_number(document, (*path, key), raw.get(key)) for key in ("low", "high"))
+    log, unit = raw.get("log", False), raw.get("unit", "")
+    if not isinstance(log, bool):
+        raise document.error((*path, "log"), f"{log!r}: expected true or false")
+    if not isinstance(unit, str):
+        raise document.error((*path, "unit"), f"{unit!r} is not a unit")
+    if not low < high:
+        raise document.error((*path, "high"), f"{high:g} must be above low, {low:g}")
+    if log and low <= 0:
+        raise document.error((*path, "low"), f"{low:g} must be positive on a log axis")
+    return Range(name, low, high, log, unit)
+
+
+def _number(document: Document, path: KeyPath, value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise document.error(path, f"{value!r} is not a finite number" if value is not None else "is missing")
+    return float(value)

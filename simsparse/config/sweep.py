@@ -1,0 +1,180 @@
+"""Sweeps: axes over an experiment, how to sample them, and what to make small."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Annotated, Any
+
+import yaml
+from pydantic import Field, WithJsonSchema
+
+from simsparse.config.axes import AXES_SCHEMA, Axis, Choices, Range, read_axis
+from simsparse.config.experiment import Scalar, Seed, Setting, Text, Workload, load_document, settings
+from simsparse.config.hardware import load_system, validate_document
+from simsparse.config.quantity import Frozen, Part
+from simsparse.config.yaml import Document
+from simsparse.errors import nearest
+
+OBJECTIVES = ("latency_s", "energy_j", "area_mm2")
+"""Columns of a result that a sampler can make small."""
+
+MAX_POINTS = 1_000_000
+
+
+class SampleKind(StrEnum):
+    """How points are chosen from the axes."""
+
+    GRID = "grid"
+    RANDOM = "random"
+    SOBOL = "sobol"
+    TPE = "tpe"
+    NSGA2 = "nsga2"
+
+
+class Sample(Frozen):
+    """Which points are run: all of the grid, or ``points`` of it drawn with ``seed``.
+
+    ``population`` is the generation of NSGA-II and the batch of TPE: points of one batch are chosen
+    before any of them is known, so that the choice does not depend on the number of processes.
+    """
+
+    kind: SampleKind = SampleKind.GRID
+    points: Annotated[int, Field(strict=True, ge=1, le=MAX_POINTS)] | None = None
+    seed: Seed = 0
+    population: Annotated[int, Field(strict=True, ge=2, le=10_000)] | None = None
+
+
+class Sweep(Setting):
+    """An experiment with axes; ``workload`` and ``system`` may come from an axis instead.
+
+    ``skip`` drops grid points: each item maps keys or axis names to a value or a list of values, and
+    a point that matches all of an item is left out. ``keep_ops`` stores the per-op tables whatever
+    the number of points.
+    """
+
+    workload: Workload | None = None
+    system: Text | None = None
+    axes: Annotated[dict[str, Any], WithJsonSchema(AXES_SCHEMA)]
+    skip: tuple[dict[str, Any], ...] = ()
+    sample: Sample = Sample()
+    objectives: tuple[Text, ...] = ("latency_s", "energy_j")
+    keep_ops: bool = False
+
+
+@dataclass(frozen=True)
+class SweepSpec:
+    """A sweep as read: the schema's fields, the axes, and the document for messages."""
+
+    sweep: Sweep
+    axes: tuple[Axis, ...]
+    document: Document
+
+    @property
+    def base(self) -> dict[str, Scalar]:
+        """What holds at every point that no axis changes, by key."""
+        return settings(self.sweep)
+
+    @property
+    def lists_all(self) -> bool:
+        """Whether the points can be listed: a grid, or a random draw from one."""
+        listed = all(isinstance(axis, Choices) for axis in self.axes)
+        return listed and self.sweep.sample.kind in (SampleKind.GRID, SampleKind.RANDOM)
+
+
+def load_sweep(name: str) -> SweepSpec:
+    """The sweep in the YAML file ``name``. Raises SpecError that names file, line, key and value."""
+    document = load_document(name)
+    sweep: Sweep = validate_document(document, Sweep, document.data)
+    if not sweep.axes:
+        raise document.error(("axes",), "a sweep needs at least one axis")
+    axes = tuple(read_axis(document, key, value) for key, value in sweep.axes.items())
+    spec = SweepSpec(sweep, axes, document)
+    _check_keys(spec)
+    _check_skip(spec)
+    _check_sample(spec)
+    return spec
+
+
+def _check_keys(spec: SweepSpec) -> None:
+    owner: dict[str, str] = {}
+    for axis in spec.axes:
+        for key in sorted(axis.keys):
+            if (other := owner.setdefault(key, axis.name)) != axis.name:
+                raise spec.document.error(("axes", axis.name), f"sets {key}, which the axis {other} sets too")
+    for key in ("workload.trace", "system"):
+        if key not in spec.base and not any(_sets(axis, key) for axis in spec.axes):
+            raise spec.document.error((), f"{key} is missing: give it at the top or at every item of one axis")
+
+
+def _sets(axis: Axis, key: str) -> bool:
+    return isinstance(axis, Choices) and all(key in item for item in axis.items)
+
+
+def _check_skip(spec: SweepSpec) -> None:
+    if spec.sweep.skip and not spec.lists_all:
+        raise spec.document.error(("skip",), "works with a grid, or with random points of listed values")
+    allowed = _labels(spec)
+    for i, item in enumerate(spec.sweep.skip):
+        for key, value in item.items():
+            path = ("skip", i, key)
+            if key not in allowed:
+                raise spec.document.error(path, f"is neither an axis nor set by one; {nearest(key, allowed)}")
+            for one in value if isinstance(value, list) else [value]:
+                if str(one) not in allowed[key]:
+                    raise spec.document.error(path, f"{one!r} is no value of it; {nearest(str(one), allowed[key])}")
+
+
+def _labels(spec: SweepSpec) -> dict[str, set[str]]:
+    """What every axis and every key that an axis sets can be, as text."""
+    found: dict[str, set[str]] = {}
+    for axis in spec.axes:
+        if isinstance(axis, Choices):
+            found.setdefault(axis.name, set()).update(str(label) for label in axis.labels)
+            for item in axis.items:
+                for key, value in item.items():
+                    found.setdefault(key, {str(spec.base[key])} if key in spec.base else set()).add(str(value))
+    return found
+
+
+def _check_sample(spec: SweepSpec) -> None:
+    sample, document = spec.sweep.sample, spec.document
+    for i, objective in enumerate(spec.sweep.objectives):
+        if objective not in OBJECTIVES:
+            raise document.error(("objectives", i), f"{objective!r} is no objective; {nearest(objective, OBJECTIVES)}")
+    if not spec.sweep.objectives:
+        raise document.error(("objectives",), "needs at least one objective")
+    if sample.kind is SampleKind.GRID:
+        _check_grid(spec)
+    elif sample.points is None:
+        raise document.error(("sample",), f"points is missing; {sample.kind} needs the number of points")
+
+
+def _check_grid(spec: SweepSpec) -> None:
+    document = spec.document
+    if spec.sweep.sample.points is not None:
+        raise document.error(("sample", "points"), "a grid runs all its points; expected no points")
+    if span := next((axis for axis in spec.axes if isinstance(axis, Range)), None):
+        raise document.error(("axes", span.name), "a grid needs a list of values; ranges need another sample.kind")
+    if (size := math.prod(len(axis.items) for axis in spec.axes if isinstance(axis, Choices))) > MAX_POINTS:
+        raise document.error(("axes",), f"{size} points; a sweep may have at most {MAX_POINTS}")
+
+
+def resolved_text(spec: SweepSpec, systems: Mapping[str, str]) -> str:
+    """The sweep and every system it uses, value by value, as YAML; ``systems`` maps names to loadable ones."""
+    parts = {
+        name: {part: _part_values(values) for part, values in load_system(loadable).parts().items()}
+        for name, loadable in sorted(systems.items())
+    }
+    content = {"sweep": spec.document.data, "systems": parts}
+    return yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=120)
+
+
+def _part_values(part: Part) -> dict[str, Any]:
+    values = {
+        path: {"value": quantity.text, "source": quantity.source, "basis": str(quantity.basis)}
+        for path, quantity in part.quantities()
+    }
+    return {"part": part.name, "values": values}

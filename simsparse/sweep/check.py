@@ -1,0 +1,140 @@
+"""Every value of a spec that names something outside it, checked before anything runs."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from simsparse.config.axes import Axis, Choices
+from simsparse.config.experiment import Experiment, Scalar, folder, settings
+from simsparse.config.hardware import System, load_system
+from simsparse.config.paths import find_file, find_part
+from simsparse.config.sweep import SweepSpec
+from simsparse.config.yaml import Document, KeyPath
+from simsparse.errors import SpecError, nearest
+from simsparse.sweep.point import Job, Resolver
+
+
+@dataclass
+class Names:
+    """What the names in a spec stand for, found while checking: trace files and loadable systems."""
+
+    document: Document
+    files: dict[str, str] = field(default_factory=dict)
+    systems: dict[str, str] = field(default_factory=dict)
+
+    def check(self, path: KeyPath, key: str, value: Scalar) -> None:
+        """Check one value that stands at ``path``. Raises SpecError that names file and line."""
+        check = {"workload.trace": self._trace, "system": self._system, "policy": self._policy}.get(key)
+        if check is None:
+            return
+        try:
+            check(str(value))
+        except SpecError as error:
+            if error.file is not None:
+                raise
+            raise self.document.error(path, error.message) from None
+
+    def _trace(self, name: str) -> None:
+        self.files[name] = str(find_file(name, folder(self.document)).resolve())
+
+    def _system(self, name: str) -> None:
+        relative = name.endswith((".yaml", ".yml"))
+        self.systems[name] = str(find_part(name, folder(self.document)).resolve()) if relative else name
+        load_system(self.systems[name])
+
+    def _policy(self, name: str) -> None:
+        from simsparse.policies import POLICIES
+
+        POLICIES.get(name)
+
+    def loaded(self, name: str) -> System:
+        """The system called ``name`` in the spec."""
+        return load_system(self.systems[name])
+
+
+@dataclass(frozen=True)
+class _Setter:
+    """A group of values that hold together: the top of a spec, or one item of an axis."""
+
+    values: Mapping[str, Scalar]
+    place: Callable[[str], KeyPath]
+    axis: Axis | None = None
+
+
+def check_experiment(experiment: Experiment, document: Document) -> Job:
+    """The job of an experiment, every name, option and override checked. Raises SpecError."""
+    values, names = settings(experiment), Names(document)
+    _check(names, values, (), [_Setter(values, _top)])
+    return Resolver(experiment.exclude, names.files, names.systems).job(values)
+
+
+def check_sweep(spec: SweepSpec) -> Names:
+    """The names in a sweep, after every value of every axis has been checked. Raises SpecError."""
+    names = Names(spec.document)
+    _check(names, spec.base, spec.axes, [_Setter(spec.base, _top), *_setters(spec)])
+    return names
+
+
+def _check(names: Names, base: Mapping[str, Scalar], axes: Sequence[Axis], setters: Sequence[_Setter]) -> None:
+    for setter in setters:
+        for key, value in setter.values.items():
+            names.check(setter.place(key), key, value)
+    for setter in setters:
+        for key, value in setter.values.items():
+            group, _, name = key.partition(".")
+            if group == "override":
+                _check_override(names, setter, key, str(value), _beside(setter, "system", base, axes))
+            elif group == "policy_options":
+                _check_option(names.document, setter.place(key), name, _beside(setter, "policy", base, axes))
+
+
+def _setters(spec: SweepSpec) -> Iterator[_Setter]:
+    for axis in spec.axes:
+        if isinstance(axis, Choices):
+            for i, item in enumerate(axis.items):
+                yield _Setter(item, _item_place(axis, i), axis)
+        else:
+            for end, value in (("low", axis.low), ("high", axis.high)):
+                yield _Setter({axis.name: axis.text(value)}, _end_place(axis.name, end), axis)
+
+
+def _top(key: str) -> KeyPath:
+    """Where a key of an experiment stands; the dots of an override belong to its path."""
+    return tuple(key.split(".", 1))
+
+
+def _item_place(axis: Choices, i: int) -> Callable[[str], KeyPath]:
+    return lambda key: ("axes", axis.name, i, key) if axis.named else ("axes", axis.name, i)
+
+
+def _end_place(name: str, end: str) -> Callable[[str], KeyPath]:
+    return lambda _: ("axes", name, end)
+
+
+def _beside(setter: _Setter, key: str, base: Mapping[str, Scalar], axes: Sequence[Axis]) -> list[str]:
+    """The values that ``key`` can have at the points where ``setter`` holds."""
+    if key in setter.values:
+        return [str(setter.values[key])]
+    for axis in axes:
+        if axis is not setter.axis and isinstance(axis, Choices) and key in axis.keys:
+            return sorted({str(item.get(key, base.get(key))) for item in axis.items})
+    return [str(base[key])] if key in base else []
+
+
+def _check_override(names: Names, setter: _Setter, key: str, text: str, systems: list[str]) -> None:
+    for system in systems:
+        try:
+            names.loaded(system).with_overrides({key.removeprefix("override."): text})
+        except SpecError as error:
+            raise names.document.error(setter.place(key), f"{error.message} (in {system})") from None
+
+
+def _check_option(document: Document, place: KeyPath, name: str, policies: list[str]) -> None:
+    from simsparse.policies import POLICIES
+
+    for policy in policies:
+        known = [option for option in inspect.signature(POLICIES.get(policy)).parameters if option != "self"]
+        if name not in known:
+            raise document.error(place, f"{name!r} is no option of the policy {policy}; {nearest(name, known)}")

@@ -1,0 +1,101 @@
+"""Running one point: load, prune, simulate, keep what the store wants."""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections.abc import Iterable
+from dataclasses import dataclass, fields
+from functools import lru_cache
+from operator import attrgetter
+from typing import Any
+
+from simsparse.config.hardware import System, load_system
+from simsparse.core import Result, Trace
+from simsparse.core.result import OpResult
+from simsparse.core.timeline import Span
+from simsparse.errors import SimsparseError
+from simsparse.sweep.point import Job
+from simsparse.trace.file import load_trace
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a point came to: a result's summary as JSON, or the error that ended it.
+
+    ``ops`` and ``timeline`` are zlib-compressed JSON, columns by name; None when not kept.
+    """
+
+    key: str
+    result: str | None
+    error: str | None = None
+    ops: bytes | None = None
+    timeline: bytes | None = None
+
+
+@lru_cache(maxsize=16)
+def _trace(path: str) -> Trace:
+    return load_trace(path)
+
+
+@lru_cache(maxsize=32)
+def _pruned(path: str, sparsity: str, exclude: tuple[str, ...]) -> Trace:
+    trace = _trace(path)
+    return trace if sparsity == "dense" else trace.with_weight_sparsity(sparsity, exclude)
+
+
+@lru_cache(maxsize=64)
+def _system(name: str, override: tuple[tuple[str, str], ...]) -> System:
+    return load_system(name, dict(override))
+
+
+def simulate_job(job: Job) -> Result:
+    """The Result of a job. Raises SimsparseError."""
+    from simsparse.simulate import simulate
+
+    trace = _pruned(job.trace, job.weight_sparsity, job.exclude)
+    policy: Any = job.policy
+    if job.policy_options:
+        from simsparse.policies import POLICIES
+
+        policy = POLICIES.get(job.policy)(**dict(job.policy_options))
+    return simulate(trace, _system(job.system, job.override), policy=policy, seed=job.seed, level=job.level)
+
+
+def run_job(job: Job) -> Outcome:
+    """The outcome of a job; an error is part of it, so that one bad point does not end a sweep."""
+    try:
+        result = simulate_job(job)
+        summary = result.summary() | {"override_si": _override_si(job)}
+        return Outcome(
+            job.key, json.dumps(summary, allow_nan=False),
+            ops=_columns(OpResult, result.ops) if job.keep_ops else None,
+            timeline=_columns(Span, result.timeline.spans) if job.keep_timeline else None,
+        )  # fmt: skip
+    except SimsparseError as error:
+        return Outcome(job.key, None, str(error))
+    except Exception as error:
+        return Outcome(job.key, None, f"internal error: {type(error).__name__}: {error}")
+
+
+def _override_si(job: Job) -> dict[str, float]:
+    """The numbers behind the overridden texts, in SI units."""
+    if not job.override:
+        return {}
+    parts = _system(job.system, job.override).parts()
+    wanted: dict[str, set[str]] = {}
+    for path, _ in job.override:
+        owner, _, key = path.partition(".")
+        wanted.setdefault(owner, set()).add(key)
+    return {
+        f"{owner}.{path}": quantity.si
+        for owner, keys in wanted.items()
+        for path, quantity in parts[owner].quantities()
+        if path in keys
+    }
+
+
+def _columns(kind: type[OpResult] | type[Span], rows: Iterable[OpResult | Span]) -> bytes:
+    names = [field.name for field in fields(kind)]
+    columns = list(zip(*map(attrgetter(*names), rows), strict=True)) or [()] * len(names)
+    return zlib.compress(json.dumps(dict(zip(names, columns, strict=True))).encode(), level=1)

@@ -1,0 +1,103 @@
+"""Points: one resolved simulation each, and the key under which its answer is stored."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+
+from simsparse import __version__
+from simsparse.config.experiment import Scalar
+from simsparse.config.hardware import load_system
+from simsparse.errors import TraceError
+
+POINT_SCHEMA = 1
+"""Version of what a point's key covers and its stored result holds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What one simulation needs, in plain values that travel to another process.
+
+    ``trace`` is a file, ``system`` a name or file. ``keep_ops`` and ``keep_timeline`` say what is
+    kept besides the summary.
+    """
+
+    key: str
+    trace: str
+    system: str
+    policy: str
+    policy_options: tuple[tuple[str, Scalar], ...]
+    seed: int
+    level: int
+    weight_sparsity: str
+    exclude: tuple[str, ...]
+    override: tuple[tuple[str, str], ...]
+    keep_ops: bool = False
+    keep_timeline: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """A row of a sweep: its place, the labels of its named axes, its values by key, and its job."""
+
+    index: int
+    labels: Mapping[str, Scalar]
+    values: Mapping[str, Scalar]
+    job: Job
+
+
+@dataclass(frozen=True)
+class Resolver:
+    """Turns values by key into jobs; ``exclude`` holds for all. Files are hashed once each.
+
+    ``files`` and ``systems`` map the names that the spec uses to files and loadable names.
+    """
+
+    exclude: tuple[str, ...]
+    files: Mapping[str, str]
+    systems: Mapping[str, str]
+    keep_ops: bool = False
+    keep_timeline: bool = False
+    _fingerprints: dict[str, str] = field(default_factory=dict)
+
+    def job(self, values: Mapping[str, Scalar]) -> Job:
+        """The job of a point. Raises TraceError or SpecError when a file is gone."""
+        trace, system = self.files[str(values["workload.trace"])], self.systems[str(values["system"])]
+        options = _under("policy_options.", values)
+        override = tuple((path, str(value)) for path, value in _under("override.", values))
+        policy, sparsity = str(values["policy"]), str(values["weight_sparsity"])
+        seed, level = int(values["seed"]), int(values["level"])
+        identity = (
+            POINT_SCHEMA, __version__, self._hash("trace", trace), self._hash("system", system), policy, options,
+            seed, level, sparsity, self.exclude, override,
+        )  # fmt: skip
+        key = hashlib.sha256(json.dumps(identity).encode()).hexdigest()
+        return Job(key, trace, system, policy, options, seed, level, sparsity, self.exclude, override,
+                   self.keep_ops, self.keep_timeline and level > 0)  # fmt: skip
+
+    def _hash(self, kind: str, name: str) -> str:
+        if name not in self._fingerprints:
+            self._fingerprints[name] = file_sha256(name) if kind == "trace" else load_system(name).fingerprint
+        return self._fingerprints[name]
+
+
+def _under(prefix: str, values: Mapping[str, Scalar]) -> tuple[tuple[str, Scalar], ...]:
+    return tuple(sorted((key.removeprefix(prefix), value) for key, value in values.items() if key.startswith(prefix)))
+
+
+def file_sha256(path: str) -> str:
+    """Hash of a file's content. Raises TraceError when it can't be read."""
+    try:
+        return _file_sha256(path, Path(path).stat().st_mtime_ns)
+    except OSError as error:
+        raise TraceError(f"can't be read: {error.strerror}", file=path) from error
+
+
+@lru_cache(maxsize=256)
+def _file_sha256(path: str, mtime_ns: int) -> str:
+    del mtime_ns
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()

@@ -1,0 +1,124 @@
+"""Sweeps from a YAML file to a table: expand, sample, execute, store."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from simsparse.config.axes import Choices
+from simsparse.config.experiment import Scalar
+from simsparse.config.sweep import SweepSpec, load_sweep, resolved_text
+from simsparse.errors import SpecError
+from simsparse.sweep.check import Names, check_sweep
+from simsparse.sweep.point import Point, Resolver
+from simsparse.sweep.sample import Draw, Objectives, sampler_for
+from simsparse.sweep.store import Store
+from simsparse.sweep.table import to_frame, write_tables, write_text
+from simsparse.sweep.workers import Workers
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+KEEP_OPS_POINTS = 500
+KEEP_TIMELINE_POINTS = 64
+
+Progress = Callable[[int, int, int], None]
+"""Called with points done, points in all, points failed."""
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A checked sweep, ready to run."""
+
+    spec: SweepSpec
+    names: Names
+    resolver: Resolver
+    total: int
+
+    @classmethod
+    def load(cls, path: str) -> Planned:
+        """Read and check the sweep ``path`` and everything it names. Raises SpecError."""
+        spec = load_sweep(path)
+        names = check_sweep(spec)
+        total = sampler_for(spec).total
+        if not total:
+            raise spec.document.error(("skip",), "leaves no point")
+        keep_ops = spec.sweep.keep_ops or total <= KEEP_OPS_POINTS
+        resolver = Resolver(spec.sweep.exclude, names.files, names.systems, keep_ops, total <= KEEP_TIMELINE_POINTS)
+        return cls(spec, names, resolver, total)
+
+    def point(self, index: int, draw: Draw) -> Point:
+        """The point at place ``index`` that a sampler drew."""
+        values: dict[str, Scalar] = dict(self.spec.base)
+        labels: dict[str, Scalar] = {}
+        for axis, entry in zip(self.spec.axes, draw, strict=True):
+            if isinstance(axis, Choices):
+                values.update(axis.items[int(entry)])
+                labels |= {axis.name: axis.labels[int(entry)]} if axis.named else {}
+            else:
+                values[axis.name] = axis.text(entry)
+        return Point(index, labels, values, self.resolver.job(values))
+
+
+def run_sweep(path: str | Path, out: str | Path, jobs: int = 1, progress: Progress | None = None) -> pd.DataFrame:
+    """Run the sweep in the YAML file ``path`` and store it in the folder ``out``.
+
+    Points that ``out`` has already are not run again, so a rerun of a sweep that was interrupted
+    goes on from there. ``jobs`` local processes run the points; the table does not depend on it.
+    A point that fails gets its message in the column ``error``. See ``to_frame`` for the columns.
+
+    Raises SpecError before anything is written when the spec has a fault, StoreError when ``out``
+    is not this sweep's.
+    """
+    if jobs < 1:
+        raise SpecError(f"{jobs} is not a number of processes; expected 1 or more", key="jobs")
+    planned, folder = Planned.load(str(path)), Path(out)
+    with Store.open(folder, planned.spec.sweep.name) as store, Workers(jobs) as workers:
+        write_text(folder / "resolved.yaml", resolved_text(planned.spec, planned.names.systems))
+        _Run(planned, store, workers, progress).all()
+        frame = to_frame(store.records())
+    write_tables(frame, folder)
+    return frame
+
+
+class _Run:
+    """One run of a sweep: what is finished, and how far it has come."""
+
+    def __init__(self, planned: Planned, store: Store, workers: Workers, progress: Progress | None) -> None:
+        self.planned, self.store, self.workers, self.progress = planned, store, workers, progress
+        resolver = planned.resolver
+        self.finished = store.finished(ops=resolver.keep_ops, timeline=resolver.keep_timeline)
+        self.done = self.failed = 0
+
+    def all(self) -> None:
+        sampler, index = sampler_for(self.planned.spec), 0
+        while draws := sampler.ask():
+            points = [self.planned.point(index + i, draw) for i, draw in enumerate(draws)]
+            self.store.set_rows(points, index)
+            self._execute(points)
+            index += len(points)
+            sampler.tell(self._answers(points))
+
+    def _execute(self, points: Sequence[Point]) -> None:
+        missing = {p.job.key: p.job for p in points if p.job.key not in self.finished}
+        self._advance(len(points) - len(missing))
+        for outcome in self.workers.run(list(missing.values())):
+            self.store.put(outcome)
+            self.finished.add(outcome.key)
+            self._advance(1, failed=outcome.error is not None)
+
+    def _advance(self, count: int, failed: bool = False) -> None:
+        self.done, self.failed = self.done + count, self.failed + failed
+        if self.progress:
+            self.progress(self.done, self.planned.total, self.failed)
+
+    def _answers(self, points: Sequence[Point]) -> list[Objectives]:
+        if self.planned.spec.lists_all:
+            return []
+        return [self._objectives(self.store.summary(point.job.key)) for point in points]
+
+    def _objectives(self, summary: Mapping[str, Any] | None) -> Objectives:
+        values = [(summary or {}).get(name) for name in self.planned.spec.sweep.objectives]
+        return None if any(value is None for value in values) else tuple(float(value) for value in values)  # type: ignore[arg-type]
