@@ -9,8 +9,8 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from simsparse.config.experiment import Level, Scalar, Seed, SparsityText, Text, Value
 from simsparse.config.hardware import fault_message
+from simsparse.config.setting import Level, Scalar, Seed, SparsityText, Text, Value
 from simsparse.config.yaml import Document, KeyPath
 from simsparse.errors import nearest
 

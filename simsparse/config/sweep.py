@@ -12,9 +12,9 @@ import yaml
 from pydantic import Field, WithJsonSchema
 
 from simsparse.config.axes import AXES_SCHEMA, Axis, Choices, Range, read_axis
-from simsparse.config.experiment import Scalar, Seed, Setting, Text, Workload, load_document, settings
 from simsparse.config.hardware import load_system, validate_document
 from simsparse.config.quantity import Frozen, Part
+from simsparse.config.setting import Scalar, Seed, Setting, Text, Workload, load_document, settings
 from simsparse.config.yaml import Document
 from simsparse.errors import nearest
 
@@ -168,7 +168,7 @@ def resolved_text(spec: SweepSpec, systems: Mapping[str, str]) -> str:
         name: {part: _part_values(values) for part, values in load_system(loadable).parts().items()}
         for name, loadable in sorted(systems.items())
     }
-    content = {"sweep": spec.document.data, "systems": parts}
+    content = {**spec.document.data, "parts_used": parts}
     return yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=120)
 
 

@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from simsparse.config.axes import Axis, Choices
-from simsparse.config.experiment import Experiment, Scalar, folder, settings
+from simsparse.config.experiment import Experiment
 from simsparse.config.hardware import System, load_system
 from simsparse.config.paths import find_file, find_part
+from simsparse.config.setting import Scalar, folder, settings
 from simsparse.config.sweep import SweepSpec
 from simsparse.config.yaml import Document, KeyPath
 from simsparse.errors import SpecError, nearest

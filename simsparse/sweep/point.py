@@ -10,8 +10,8 @@ from functools import lru_cache
 from pathlib import Path
 
 from simsparse import __version__
-from simsparse.config.experiment import Scalar
 from simsparse.config.hardware import load_system
+from simsparse.config.setting import Scalar
 from simsparse.errors import TraceError
 
 POINT_SCHEMA = 1

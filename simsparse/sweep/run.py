@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from simsparse.config.axes import Choices
-from simsparse.config.experiment import Scalar
+from simsparse.config.setting import Scalar
 from simsparse.config.sweep import SweepSpec, load_sweep, resolved_text
 from simsparse.errors import SpecError
 from simsparse.sweep.check import Names, check_sweep

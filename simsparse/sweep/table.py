@@ -24,7 +24,7 @@ def to_frame(records: Iterable[Record]) -> pd.DataFrame:
     """One row a point, in order.
 
     Columns: the named axes' labels and all keys (``workload.trace``, ``system``, ``policy``, ...,
-    ``override.PATH`` as text and ``override.PATH [si]`` in SI units); ``trace``, the trace's name;
+    ``override.PATH`` as text and ``si.PATH`` in SI units); ``trace``, the trace's name;
     ``latency_s``, ``energy_j``, ``area_mm2``, ``bound``; as JSON text ``seconds_by_bound``,
     ``energy_by_component``, ``assumed``, ``unvalidated``, ``overrides``; ``error``, empty when the
     point has a result; ``key``, under which the store keeps it.
@@ -42,7 +42,7 @@ def to_frame(records: Iterable[Record]) -> pd.DataFrame:
 def _row(key: str, axes: dict[str, Any], result: dict[str, Any] | None, error: str | None) -> dict[str, Any]:
     summary = result or {}
     row = dict(axes)
-    row |= {f"override.{path} [si]": value for path, value in summary.get("override_si", {}).items()}
+    row |= {f"si.{path}": value for path, value in summary.get("override_si", {}).items()}
     row["trace"] = summary.get("trace", "")
     row |= {name: summary.get(name) for name in MEASURES}
     row |= {name: json.dumps(summary[name]) if name in summary else "" for name in DETAILS}
