@@ -1,1 +1,8 @@
-"""dataflow"""
+"""Dataflows: how long a GEMM keeps a systolic array busy, by closed form or by walking real masks."""
+
+from simsparse.dataflow.base import DATAFLOWS, Dataflow, Gemms, PeArray, Walk
+from simsparse.dataflow.traffic import Buffers, Traffic, dram_traffic
+
+get = DATAFLOWS.get
+
+__all__ = ["DATAFLOWS", "Buffers", "Dataflow", "Gemms", "PeArray", "Traffic", "Walk", "dram_traffic", "get"]

@@ -1,0 +1,164 @@
+"""What every dataflow is: integer cycles of GEMMs on an array of processing elements (PEs)."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from simsparse.errors import MappingError, SpecError
+from simsparse.registry import Registry
+
+Ints = NDArray[np.int64]
+Mask = NDArray[np.bool_]
+
+
+def ceil_div(a: Ints | int, b: Ints | int) -> Any:
+    """``a / b`` rounded up, elementwise."""
+    return -(-a // b)
+
+
+@dataclass(frozen=True)
+class PeArray:
+    """``rows`` x ``cols`` PEs with ``macs`` multiply-accumulates a cycle each.
+
+    ``skew`` is the share of the diagonal fill and drain (rows + cols - 2 cycles) that every fold
+    pays; what is left is paid once. ``overlap`` is the share of a stationary load that can hide
+    behind the fold before. ``decode`` is the delay of operand selection, in cycles a sparse fold.
+    """
+
+    rows: int
+    cols: int
+    macs: int = 1
+    skew: float = 1.0
+    overlap: float = 0.0
+    decode: int = 0
+
+    def __post_init__(self) -> None:
+        if min(self.rows, self.cols, self.macs) < 1 or self.skew < 0 or self.decode < 0 or not 0 <= self.overlap <= 1:
+            raise SpecError(f"{self} is no array; expected positive sizes and 0 <= overlap <= 1", key="array")
+
+    @property
+    def pes(self) -> int:
+        return self.rows * self.cols
+
+    @property
+    def fold_fill(self) -> int:
+        """Cycles that every fold pays for filling and draining."""
+        return math.ceil(self.skew * (self.rows + self.cols - 2))
+
+    @property
+    def once_fill(self) -> int:
+        """Cycles of filling and draining that only the first and last fold show."""
+        return max(0, self.rows + self.cols - 2 - self.fold_fill)
+
+
+@dataclass(frozen=True)
+class Gemms:
+    """``y[m, n] = x[m, k] @ w[n, k].T`` many times: int arrays of equal shape.
+
+    A weight row keeps ``keep`` of every ``group`` elements along k; 1 of 1 is dense.
+    """
+
+    m: Ints
+    n: Ints
+    k: Ints
+    keep: Ints
+    group: Ints
+
+    @classmethod
+    def of(cls, m: ArrayLike, n: ArrayLike, k: ArrayLike, keep: ArrayLike = 1, group: ArrayLike = 1) -> Gemms:
+        """From anything that broadcasts. Raises SpecError when a size is not positive or keep > group."""
+        arrays = np.broadcast_arrays(*(np.asarray(size, np.int64) for size in (m, n, k, keep, group)))
+        if any((array < 1).any() for array in arrays) or (arrays[3] > arrays[4]).any():
+            raise SpecError("a GEMM needs positive sizes and keep <= group", key="gemms")
+        return cls(*arrays)
+
+    @property
+    def sparse(self) -> NDArray[np.bool_]:
+        """Which GEMMs skip weights."""
+        return self.keep < self.group
+
+    @property
+    def kept_k(self) -> Ints:
+        """Kept weights of one row; a short last group keeps at most what it has."""
+        full, rest = np.divmod(self.k, self.group)
+        kept: Ints = full * self.keep + np.minimum(self.keep, rest)
+        return kept
+
+    @property
+    def macs(self) -> Ints:
+        """Multiply-accumulates with kept weights."""
+        return self.m * self.n * self.kept_k
+
+    def per_pe(self, macs: int) -> tuple[Ints, Ints]:
+        """What one PE takes on at a time: (``span`` elements of k, ``beat`` cycles a pass).
+
+        A PE holds as many whole groups as its ``macs`` multipliers can do in one cycle, at least
+        one, and spends a cycle on each ``macs`` kept weights.
+        """
+        groups = np.maximum(1, macs // self.keep)
+        return groups * self.group, ceil_div(groups * self.keep, macs)
+
+
+@dataclass(frozen=True)
+class Walk:
+    """Outcome of walking real masks: cycles, effectual MACs, folds run, weights and input rows moved."""
+
+    cycles: int
+    macs: int
+    folds: int
+    weights_loaded: int
+    inputs_streamed: int
+    peak_macs: int
+
+    @property
+    def utilization(self) -> float:
+        """Share of the array's multiply-accumulate slots that did an effectual one."""
+        return self.macs / (self.cycles * self.peak_macs) if self.cycles else 0.0
+
+
+class Dataflow(ABC):
+    """Which operand stays in the PEs, and what that costs."""
+
+    name: ClassVar[str]
+
+    @abstractmethod
+    def cycles(self, gemms: Gemms, array: PeArray) -> Ints:
+        """Cycles of each GEMM, operands on chip, from the first load to the last result."""
+
+    @abstractmethod
+    def tiles(self, gemms: Gemms, array: PeArray, partial_sums: int) -> tuple[Ints, Ints]:
+        """(tokens, outputs) that the array works on before it turns to others.
+
+        ``partial_sums`` is how many of them the output buffer holds.
+        """
+
+    def walk(self, weight_mask: Mask, input_mask: Mask | int, array: PeArray, span: int) -> Walk:
+        """Cycles with real masks: weights (n, k), inputs (m, k) or the number of dense tokens.
+
+        A PE holds the kept weights of ``span`` elements of k. Raises MappingError when the dataflow has no cycle core.
+        """
+        del weight_mask, input_mask, array, span
+        raise MappingError(f"the {self.name} dataflow has no cycle core; ws has one")
+
+
+def folded(folds: Ints, load: Ints, stream: Ints, array: PeArray) -> Ints:
+    """Cycles of ``folds`` that each load for ``load`` cycles and then stream for ``stream``.
+
+    ``stream`` holds the fold's fill. The first load shows; later ones hide as ``overlap`` allows.
+    """
+    hidden = np.minimum((array.overlap * load).astype(np.int64), stream)
+    total: Ints = folds * (load + stream) - (folds - 1) * hidden + array.once_fill
+    return total
+
+
+DATAFLOWS: Registry[Dataflow] = Registry(
+    "dataflow",
+    tuple(f"simsparse.dataflow.{module}" for module in
+          ("weight_stationary", "output_stationary", "input_stationary", "weight_gather")),
+)  # fmt: skip

@@ -1,0 +1,38 @@
+"""Input-stationary: inputs stay, weights stream through."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import numpy as np
+
+from simsparse.dataflow.base import DATAFLOWS, Dataflow, Gemms, Ints, PeArray, ceil_div, folded
+
+
+class InputStationary(Dataflow):
+    """A fold maps rows * span elements of k and ``cols`` tokens; every output takes ``beat`` cycles.
+
+    Inputs stay uncompressed: a PE holds the ``span`` inputs of as many whole groups as it has
+    multipliers, at least one, and streamed N:M weights pick among them. Dense weights with one multiplier:
+
+        folds = ceil(k / rows) ceil(m / cols),  cycles = folds (rows + n + rows + cols - 2)
+
+    Source: derived, the weight-stationary count with tokens and outputs exchanged; SCALE-Sim uses
+    the same form, no run of it has been compared.
+    """
+
+    name: ClassVar[str] = "is"
+
+    def cycles(self, gemms: Gemms, array: PeArray) -> Ints:
+        groups = np.maximum(1, array.macs // gemms.group)
+        span, beat = groups * gemms.group, ceil_div(groups * gemms.keep, array.macs)
+        folds = ceil_div(gemms.k, array.rows * span) * ceil_div(gemms.m, array.cols)
+        stream = gemms.n * beat + array.fold_fill + gemms.sparse * array.decode
+        return folded(folds, array.rows * ceil_div(span, array.macs), stream, array)
+
+    def tiles(self, gemms: Gemms, array: PeArray, partial_sums: int) -> tuple[Ints, Ints]:
+        tokens = np.minimum(gemms.m, array.cols)
+        return tokens, np.clip(partial_sums // tokens, 1, gemms.n)
+
+
+DATAFLOWS.register("is")(InputStationary())

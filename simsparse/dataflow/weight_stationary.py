@@ -1,0 +1,44 @@
+"""Weight-stationary: weights stay, inputs stream through, partial sums flow down the columns."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import numpy as np
+
+from simsparse.dataflow.base import DATAFLOWS, Dataflow, Gemms, Ints, Mask, PeArray, Walk, ceil_div, folded
+
+
+class WeightStationary(Dataflow):
+    """A column of PEs makes one output; a PE holds the kept weights of its groups of k.
+
+    A fold maps rows * span elements of k and cols outputs. It loads rows * beat cycles (the
+    weights enter from the top, as many a cycle as a PE has multipliers), then every token takes
+    ``beat`` cycles; a PE picks its inputs from the ``span`` that its row is fed. Dense weights with
+    one multiplier have span = beat = 1:
+
+        folds = ceil(k / rows) ceil(n / cols),  cycles = folds (rows + m + rows + cols - 2)
+
+    which is SCALE-Sim's count. N:M weights with one multiplier have span M and beat N.
+    Source: derived; dense counts equal SCALE-Sim 3.0.0 runs.
+    """
+
+    name: ClassVar[str] = "ws"
+
+    def cycles(self, gemms: Gemms, array: PeArray) -> Ints:
+        span, beat = gemms.per_pe(array.macs)
+        folds = ceil_div(gemms.k, array.rows * span) * ceil_div(gemms.n, array.cols)
+        stream = gemms.m * beat + array.fold_fill + gemms.sparse * array.decode
+        return folded(folds, array.rows * beat, stream, array)
+
+    def tiles(self, gemms: Gemms, array: PeArray, partial_sums: int) -> tuple[Ints, Ints]:
+        outputs = np.minimum(gemms.n, array.cols)
+        return np.clip(partial_sums // outputs, 1, gemms.m), outputs
+
+    def walk(self, weight_mask: Mask, input_mask: Mask | int, array: PeArray, span: int) -> Walk:
+        from simsparse.dataflow.nm_ws import walk_masks
+
+        return walk_masks(weight_mask, input_mask, array, span)
+
+
+DATAFLOWS.register("ws")(WeightStationary())
