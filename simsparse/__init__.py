@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
+from types import ModuleType
 from typing import Any
 
 __version__ = "0.1.0"
@@ -35,6 +37,17 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module 'simsparse' has no attribute {name!r}")
     loaded = import_module(module)
     return loaded if module.rsplit(".", 1)[-1] == name and not hasattr(loaded, name) else getattr(loaded, name)
+
+
+class _Package(ModuleType):
+    """``simulate`` and ``estimate`` are functions here, although modules of the same names are imported."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        shadowed = isinstance(value, ModuleType) and _WHERE.get(name) == value.__name__
+        super().__setattr__(name, getattr(value, name) if shadowed else value)
+
+
+sys.modules[__name__].__class__ = _Package
 
 
 def __dir__() -> list[str]:

@@ -1,1 +1,5 @@
-"""policies"""
+"""Policies: what goes where and when."""
+
+from simsparse.policies.base import POLICIES, Policy
+
+__all__ = ["POLICIES", "Policy"]

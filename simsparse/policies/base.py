@@ -1,0 +1,158 @@
+"""What every policy is: a plan that says where ops run, and a lowering to commands."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from simsparse.config.hardware import System
+from simsparse.core import Placement, Schedule, Trace
+from simsparse.engine import Simulator
+from simsparse.engine.simulator import Process
+from simsparse.errors import MappingError, SimulationError
+from simsparse.policies.machine import Machine, machine_of
+from simsparse.policies.program import Program
+from simsparse.policies.workload import LINK_KINDS, Workload, workload_of
+from simsparse.registry import Registry
+
+
+class Policy(ABC):
+    """Decides what goes where and when.
+
+    A subclass names itself in ``name`` and registers with ``@POLICIES.register(name)``; its
+    constructor takes the policy's options by keyword. ``plan`` decides ahead where each op runs and
+    where its weights rest; ``lower`` turns that into commands. A policy that decides at run time
+    overrides ``control``; it needs level 1. ``validated`` names the reference that the policy's
+    timing was checked against, None when nothing checks it.
+    """
+
+    name: ClassVar[str]
+    validated: ClassVar[str | None] = None
+
+    @abstractmethod
+    def plan(self, trace: Trace, system: System) -> Schedule:
+        """A placement for every op. Raises MappingError or SimulationError when there is none."""
+
+    @abstractmethod
+    def lower(self, schedule: Schedule, system: System, level: int) -> Program:
+        """The commands of a schedule, with op costs of fidelity ``level``."""
+
+    def control(self, sim: Simulator) -> Process | None:
+        """A process that issues further commands at run time; None when the program is all."""
+        del sim
+        return None
+
+
+POLICIES: Registry[type[Policy]] = Registry(
+    "policy",
+    tuple(f"simsparse.policies.{module}" for module in ("resident",)),
+)
+
+
+@dataclass(frozen=True)
+class Footprint:
+    """Bytes that an op keeps on its device: weights at rest there, and cached keys and values."""
+
+    weights: int
+    kv: int
+
+
+def kept(workload: Workload, index: int, streamed: bool) -> Footprint:
+    """What op ``index`` keeps on its device; streamed weights rest elsewhere."""
+    facts = workload.facts(index)
+    weights = facts.resident_bytes if workload.owns_weight[index] and not streamed else 0
+    return Footprint(weights, facts.kv_bytes)
+
+
+def place(trace: Trace, system: System, streamed: Sequence[bool], home: str | None = None) -> dict[str, Placement]:
+    """Each op where it ends soonest, greedily in program order.
+
+    The candidates are the system's processors that support the op and still have room for what it
+    keeps; the cost is the op's latency plus the copies of its inputs from where they were made; the
+    first of equals wins. Weights of ``streamed`` ops rest at ``home``. Left out: what a choice
+    means for later ops, and overlap between devices. Raises MappingError when no device supports an
+    op, SimulationError when none that does has room.
+    """
+    machine, workload = machine_of(system), workload_of(trace)
+    if len(machine.processors) == 1:
+        return _place_on_one(workload, machine, streamed, home)
+    free = {name: machine.devices[name].model.memory_bytes for name in machine.processors}
+    chosen: list[str] = []
+    for i, op in enumerate(trace.ops):
+        if op.kind in LINK_KINDS:
+            chosen.append(op.dst or machine.processors[0])
+            continue
+        footprint = kept(workload, i, streamed[i])
+        need = footprint.weights + footprint.kv
+        able = _able(workload, i, machine)
+        room = [name for name in able if (left := free[name]) is None or left >= need]
+        if not room:
+            raise SimulationError(f"{', '.join(able)} full: {op.name} needs {need} bytes", key=op.name)
+        best = min(room, key=lambda name: _arrival_s(workload, i, name, chosen, machine))
+        left = free[best]
+        free[best] = None if left is None else left - need
+        chosen.append(best)
+    return _placements(workload, chosen, streamed, home)
+
+
+def _place_on_one(
+    workload: Workload, machine: Machine, streamed: Sequence[bool], home: str | None
+) -> dict[str, Placement]:
+    only = machine.processors[0]
+    for op in workload.unique:
+        if op.kind not in LINK_KINDS and (reason := machine.devices[only].supports(op)):
+            raise MappingError(f"no device of {machine.system.name} runs it: {only}: {reason}", key=op.name)
+    return _placements(workload, [only] * len(workload.slot), streamed, home)
+
+
+def _placements(
+    workload: Workload, devices: Sequence[str], streamed: Sequence[bool], home: str | None
+) -> dict[str, Placement]:
+    known: dict[tuple[str, bool], Placement] = {}
+    result = {}
+    for op, device, away in zip(workload.trace.ops, devices, streamed, strict=True):
+        if (device, away) not in known:
+            known[device, away] = Placement(device, home if away and home else device)
+        result[op.name] = known[device, away]
+    return result
+
+
+def _able(workload: Workload, index: int, machine: Machine) -> list[str]:
+    op = workload.unique[workload.slot[index]]
+    reasons = {name: machine.devices[name].supports(op) for name in machine.processors}
+    able = [name for name, reason in reasons.items() if reason is None]
+    if not able:
+        why = "; ".join(f"{name}: {reason}" for name, reason in reasons.items())
+        raise MappingError(f"no device of {machine.system.name} runs it: {why}", key=workload.trace.ops[index].name)
+    return able
+
+
+def _arrival_s(workload: Workload, index: int, device: str, chosen: Sequence[str], machine: Machine) -> float:
+    """Seconds of op ``index`` on ``device`` with the copies of its inputs."""
+    op = workload.unique[workload.slot[index]]
+    seconds = machine.devices[device].costs([op], 0)[0].latency_s
+    for dep in workload.deps[index]:
+        if chosen[dep] != device:
+            seconds += machine.copy_seconds(chosen[dep], device, workload.facts(dep).output_bytes)
+    return seconds
+
+
+def resident_footprint(schedule: Schedule, workload: Workload, streamed: Sequence[bool]) -> dict[str, dict[str, int]]:
+    """Bytes of weights, KV cache and activations by device.
+
+    Activations are the largest inputs and outputs of any one op.
+    """
+    result: dict[str, dict[str, int]] = {}
+    for i, op in enumerate(workload.trace.ops):
+        if op.kind in LINK_KINDS:
+            continue
+        own = result.setdefault(
+            schedule.placements[op.name].device, {"weights": 0, "KV cache": 0, "activations": 0}
+        )  # fmt: skip
+        footprint = kept(workload, i, streamed[i])
+        own["weights"] += footprint.weights
+        own["KV cache"] += footprint.kv
+        own["activations"] = max(own["activations"], workload.facts(i).activation_bytes)
+    return result

@@ -1,0 +1,94 @@
+"""A trace as policies see it: distinct operators, what they hold in memory, which layer they are in."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from simsparse.core import Op, OpKind, Trace
+from simsparse.policies.memo import by_identity
+
+_LAYER = re.compile(r"(?:^|\.)(?:layers|layer|blocks|block|h)\.(\d+)(?:\.|$)")
+
+LINK_KINDS = (OpKind.TRANSFER, OpKind.COLLECTIVE)
+"""Kinds that run on links, not on a processor."""
+
+
+@dataclass(frozen=True, slots=True)
+class OpFacts:
+    """Bytes and flops of an op. ``resident_bytes`` are its weights with every expert, hit or not."""
+
+    weight_bytes: int
+    resident_bytes: int
+    expert_bytes: int
+    experts_hit: tuple[int, ...]
+    experts: int
+    kv_bytes: int
+    activation_bytes: int
+    output_bytes: int
+    min_bytes: int
+    flops: int
+
+    @classmethod
+    def of(cls, op: Op) -> OpFacts:
+        moe = op.kind is OpKind.MOE_FFN
+        expert = op.expert_bytes if moe else 0
+        weight, experts = op.weight_bytes, op.dims["experts"] if moe else 0
+        hit = op.routing.hit if moe and op.routing else ()
+        kv, into, out = op.kv_bytes, op.input_bytes, op.output_bytes
+        return cls(weight, expert * experts or weight, expert, hit, experts, kv, into - kv + out, out,
+                   weight + into + out, op.flops)  # fmt: skip
+
+
+class Workload:
+    """A trace with its distinct ops (equal signature) told apart once.
+
+    ``unique[slot[i]]`` costs what op i costs; ``deps[i]`` are indexes of earlier ops; ``layer[i]``
+    is the decoder layer that the module path names, None outside of layers.
+    """
+
+    def __init__(self, trace: Trace) -> None:
+        first: dict[tuple[object, ...], int] = {}
+        unique: list[Op] = []
+        slots: list[int] = []
+        for op in trace.ops:
+            # Experts hit by number matter to what is copied, not to what the op costs.
+            key = (op.signature, op.routing.hit if op.routing else ())
+            slot = first.setdefault(key, len(first))
+            if slot == len(unique):
+                unique.append(op)
+            slots.append(slot)
+        self.trace, self.unique, self.slot = trace, tuple(unique), tuple(slots)
+        self._facts = tuple(map(OpFacts.of, unique))
+        index = {op.name: i for i, op in enumerate(trace.ops)}
+        self.deps = tuple(tuple(index[dep] for dep in op.deps) for op in trace.ops)
+        self.layer = tuple(layer_of(op) for op in trace.ops)
+        self.owns_weight = _first_readers(trace.ops)
+
+    def facts(self, index: int) -> OpFacts:
+        """What op ``index`` holds and moves."""
+        return self._facts[self.slot[index]]
+
+
+def layer_of(op: Op) -> int | None:
+    """The number after ``layers`` (or ``h``, ``block``) in the op's module path, or else its name."""
+    match = _LAYER.search(op.module) or _LAYER.search(op.name)
+    return int(match[1]) if match else None
+
+
+def _first_readers(ops: Sequence[Op]) -> tuple[bool, ...]:
+    """Per op whether it is the first to read its weight; a shared weight takes memory once."""
+    seen: set[str] = set()
+    first = []
+    for op in ops:
+        first.append(op.weight is None or op.weight not in seen)
+        if op.weight is not None:
+            seen.add(op.weight)
+    return tuple(first)
+
+
+@by_identity(maxsize=64)
+def workload_of(trace: Trace) -> Workload:
+    """The trace's Workload; the last 64 are kept."""
+    return Workload(trace)

@@ -1,0 +1,61 @@
+"""The pipeline: plan, lower, run, price, Result."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from simsparse.config.hardware import System
+from simsparse.core import Result, Trace
+from simsparse.energy import price
+from simsparse.engine import Observer
+from simsparse.errors import SpecError
+from simsparse.policies import POLICIES, Policy
+from simsparse.policies.account import action_counts, merged, rows, unvalidated
+from simsparse.policies.machine import machine_of
+from simsparse.policies.run import run_closed_form, run_events
+from simsparse.policies.workload import workload_of
+from simsparse.units import fs_to_seconds
+
+LEVELS = (0, 1)
+"""Fidelities of a simulation: closed forms, discrete events."""
+
+
+def simulate(
+    trace: Trace,
+    system: System,
+    policy: str | Policy = "resident",
+    seed: int = 0,
+    level: int = 1,
+    observers: Sequence[Observer] = (),
+) -> Result:
+    """Run ``trace`` on ``system`` under ``policy``.
+
+    ``level`` 0 adds up closed forms, 1 runs the event engine. ``seed`` is for policies that draw;
+    those here do not. Raises MappingError when an op has no device, SimulationError when a memory
+    is full, SpecError on an unknown policy or level.
+    """
+    if level not in LEVELS:
+        raise SpecError(f"{level!r} is not a level; allowed: {', '.join(map(str, LEVELS))}", key="level")
+    chosen = policy_of(policy)
+    machine, workload = machine_of(system), workload_of(trace)
+    schedule = chosen.plan(trace, system)
+    program = chosen.lower(schedule, system, level)
+    program.check_memory(machine)
+    times = run_closed_form(program, machine) if level == 0 else run_events(program, machine, chosen, observers)
+    counts = action_counts(program, machine)
+    latency_s = fs_to_seconds(times.timeline.end_fs)
+    energy = price(counts, latency_s, machine.prices, machine.static_watts)
+    result = Result(
+        trace.name, system.name, schedule.policy, seed, level, latency_s, sum(energy.values()),
+        rows(schedule, workload, program, times, machine), energy, merged(counts), times.timeline,
+        assumed=system.assumed, overrides=dict(system.overrides),
+        unvalidated=unvalidated(workload, program, machine, chosen), area_mm2=system.area_mm2,
+        meta=dict(trace.meta),
+    )  # fmt: skip
+    return replace(result, bound=next(iter(result.seconds_by_bound), ""))
+
+
+def policy_of(policy: str | Policy) -> Policy:
+    """A policy by name, with its default options. Raises SpecError with the nearest name."""
+    return POLICIES.get(policy)() if isinstance(policy, str) else policy
