@@ -1,0 +1,5 @@
+"""``python -m simsparse.cli``, the same as ``simsparse``."""
+
+from simsparse.cli import main
+
+main()

@@ -1,0 +1,43 @@
+"""All commands under one name."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from simsparse import __version__
+from simsparse.cli import checks, hardware, simulation, workloads
+
+app = typer.Typer(
+    name="simsparse",
+    help="How long a sparse model takes on a machine, what energy it costs, and why.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+for _module in (workloads, simulation, checks):
+    for _command in _module.COMMANDS:
+        app.command()(_command)
+app.add_typer(hardware.app, name="hw")
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = (
+        False
+    ),
+) -> None:
+    """How long a sparse model takes on a machine, what energy it costs, and why."""
+    del version
+
+
+def command() -> Any:
+    """The command tree, ready to run."""
+    return typer.main.get_command(app)

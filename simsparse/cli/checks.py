@@ -1,0 +1,94 @@
+"""Commands that check: validate, schema, doctor, probe."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from simsparse.cli.console import Json, emit_json, note, table
+from simsparse.errors import SpecError, nearest
+
+
+def validate(
+    data: Annotated[Path, typer.Option("--data", help="Measured rows, JSON lines.")],
+    hw: Annotated[str, typer.Option("--hw", help="The part that was measured.")],
+    json: Json = False,
+) -> None:
+    """Compare the models with measured data, section by section; exit code 1 beyond a tolerance."""
+    from simsparse.validate import validate_file
+
+    outcome: Any = validate_file(data, hw)
+    if json:
+        emit_json(outcome.to_dict())
+    else:
+        columns, rows = outcome.table()
+        table(f"{hw} against {data}", columns, rows)
+    if not outcome.passed:
+        raise typer.Exit(1)
+
+
+def schema(
+    name: Annotated[str, typer.Argument(metavar="experiment|sweep|hardware")],
+    kind: Annotated[str | None, typer.Option("--kind", help="Of hardware: only this part kind.")] = None,
+) -> None:
+    """The JSON Schema of a YAML file, for editors."""
+    emit_json(_schema(name, kind))
+
+
+def _schema(name: str, kind: str | None) -> Any:
+    from simsparse.config.schema import SCHEMAS
+
+    if name not in SCHEMAS:
+        raise SpecError(f"{name!r} has no schema; {nearest(name, SCHEMAS)}")
+    if kind is not None and name != "hardware":
+        raise SpecError(f"a schema of {name} has no kinds; expected hardware", key="--kind")
+    return SCHEMAS[name]() if kind is None else SCHEMAS[name](kind)
+
+
+def doctor(json: Json = False) -> None:
+    """What this machine has and lacks; exit code 1 when something needed is missing."""
+    from simsparse.cli.doctor import findings
+
+    found = findings()
+    if json:
+        emit_json([finding.__dict__ for finding in found])
+    else:
+        for finding in found:
+            typer.echo(f"{finding.mark:8} {finding.name}: {finding.detail}")
+    if any(finding.mark == "MISSING" for finding in found):
+        raise typer.Exit(1)
+
+
+def probe(
+    out: Annotated[Path, typer.Option("--out", help="File to write, JSON lines.")],
+    sections: Annotated[str, typer.Option("--sections", help="Comma-separated; all when empty.")] = "",
+    limit_s: Annotated[float, typer.Option("--limit-s", min=1.0, help="Stop after this many seconds.")] = 3600.0,
+    json: Json = False,
+) -> None:
+    """Measure this machine's GPU in the form that validate reads; needs torch and CUDA."""
+    from simsparse.probe import SECTIONS, measure
+
+    chosen = sections.split(",") if sections else list(SECTIONS)
+    for section in chosen:
+        if section not in SECTIONS:
+            raise SpecError(f"{section!r} is not a section; {nearest(section, SECTIONS)}", key="--sections")
+    _need_gpu()
+    rows = measure(out, chosen, limit_s)
+    if json:
+        emit_json({"out": str(out), "rows": rows})
+    else:
+        note(f"{rows} rows written to {out}")
+
+
+def _need_gpu() -> None:
+    try:
+        import torch
+    except ImportError:
+        raise SpecError("probe needs torch; install simsparse[torch]") from None
+    if not torch.cuda.is_available():
+        raise SpecError("probe needs a CUDA GPU; torch sees none")
+
+
+COMMANDS = (validate, schema, doctor, probe)

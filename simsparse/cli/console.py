@@ -1,0 +1,128 @@
+"""What commands print: tables for people, JSON for programs, and files that are whole or absent."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from simsparse.errors import StoreError
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
+Out = Annotated[Path | None, typer.Option("--out", help="Folder to write to; nothing is written elsewhere.")]
+Row = Sequence[object]
+
+
+def emit_json(data: Any) -> None:
+    """Print ``data`` as JSON on stdout."""
+    sys.stdout.write(json.dumps(data, indent=1, default=str) + "\n")
+
+
+def table(title: str, columns: Sequence[str], rows: Sequence[Row], right: Sequence[str] = ()) -> None:
+    """Print a table on stdout; the columns in ``right`` are flush right."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    drawn = Table(title=Text(title), title_justify="left", box=box.SIMPLE_HEAD)
+    for column in columns:
+        drawn.add_column(column, justify="right" if column in right else "left", overflow="fold")
+    for row in rows:
+        drawn.add_row(*(Text("" if cell is None else str(cell)) for cell in row))
+    console = Console(file=sys.stdout)
+    console.print(drawn, width=None if console.is_terminal else 160)
+
+
+def note(message: str) -> None:
+    """Print a line for people on stderr."""
+    sys.stderr.write(message + "\n")
+
+
+def si(value: float | None, unit: str) -> str:
+    """``value`` with three to four digits and a prefix: ``1.23 ms``."""
+    if value is None or value != value:  # noqa: PLR0124
+        return "unknown"
+    if value == 0:
+        return f"0 {unit}"
+    scales = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"), (1.0, ""), (1e-3, "m"), (1e-6, "u"), (1e-9, "n"))
+    scale, prefix = next(((s, p) for s, p in scales if abs(value) >= s), (1e-12, "p"))
+    return f"{value / scale:.4g} {prefix}{unit}"
+
+
+@contextmanager
+def whole_folder(out: Path) -> Iterator[Path]:
+    """A folder to write in that becomes ``out`` when all is written, or whose files move into it.
+
+    Nothing is left when the body raises. Raises StoreError when ``out`` can't be written.
+    """
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        part = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}."))
+    except OSError as error:
+        raise StoreError(f"can't be written: {error.strerror}", file=str(out)) from error
+    try:
+        yield part
+        part.chmod(0o755)
+        _move(part, out)
+    except OSError as error:
+        raise StoreError(f"can't be written: {error.strerror or error}", file=str(out)) from error
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def _move(part: Path, out: Path) -> None:
+    if not out.exists():
+        part.rename(out)
+        return
+    for file in part.iterdir():
+        file.replace(out / file.name)
+
+
+class ProgressBar:
+    """A progress bar on stderr with rate and time left; nothing when stderr is no terminal."""
+
+    def __init__(self) -> None:
+        self.done = self.total = 0
+        self._bar: Any = None
+        self._task: Any = None
+
+    def __call__(self, done: int, total: int, failed: int) -> None:
+        self.done, self.total = done, total
+        if self._bar is not None:
+            text = f"points, {failed} failed" if failed else "points"
+            self._bar.update(self._task, completed=done, total=total, description=text)
+
+    def __enter__(self) -> Callable[[int, int, int], None]:
+        if sys.stderr.isatty():
+            from rich.console import Console
+            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+            text = TextColumn("{task.description}")
+            columns = (text, BarColumn(), MofNCompleteColumn(), _rate_column(), TimeRemainingColumn())
+            self._bar = Progress(*columns, console=Console(file=sys.stderr), transient=True)
+            self._task = self._bar.add_task("points", total=None)
+            self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+
+def _rate_column() -> Any:
+    from rich.progress import ProgressColumn, Task
+    from rich.text import Text
+
+    class Rate(ProgressColumn):
+        def render(self, task: Task) -> Text:
+            return Text(f"{task.speed:.0f}/s" if task.speed else "", style="cyan")
+
+    return Rate()

@@ -1,0 +1,85 @@
+"""What the machine has: one finding a line, each with what to do when it is missing."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib import metadata
+from importlib.util import find_spec
+
+MINIMUM = (3, 11)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """``mark`` is ok, MISSING (needed) or absent (optional)."""
+
+    mark: str
+    name: str
+    detail: str
+
+
+def findings() -> list[Finding]:
+    """All findings, needed things first."""
+    return [_python(), *_packages(), _compiler(), _tool("make", "runs make demo and make test"), *_data(), _torch(),
+            *_simulators()]  # fmt: skip
+
+
+def _python() -> Finding:
+    version = ".".join(map(str, sys.version_info[:3]))
+    enough = sys.version_info[:2] >= MINIMUM
+    return Finding(
+        "ok" if enough else "MISSING", "Python", version if enough else f"{version}; 3.11 or newer is needed"
+    )
+
+
+def _packages() -> Iterator[Finding]:
+    missing, found = [], []
+    for requirement in metadata.requires("simsparse") or []:
+        if "extra ==" in requirement:
+            continue
+        name = requirement.split(";")[0].split(">")[0].split("=")[0].split("<")[0].strip()
+        try:
+            found.append(f"{name} {metadata.version(name)}")
+        except metadata.PackageNotFoundError:
+            missing.append(name)
+    if missing:
+        yield Finding("MISSING", "packages", f"{', '.join(missing)}; pip install simsparse brings them")
+    else:
+        yield Finding("ok", "packages", ", ".join(found))
+
+
+def _compiler() -> Finding:
+    for name in ("c++", "g++", "clang++"):
+        if path := shutil.which(name):
+            return Finding("ok", "C++ compiler", path)
+    return Finding("absent", "C++ compiler", "needed by Verilator only (on Debian: g++)")
+
+
+def _tool(name: str, use: str) -> Finding:
+    path = shutil.which(name)
+    return Finding("ok", name, path) if path else Finding("absent", name, f"{use}; on Debian: {name}")
+
+
+def _data() -> Iterator[Finding]:
+    from simsparse.config.paths import data_root, part_names
+
+    root = data_root()
+    parts, traces = part_names(), list((root / "traces").glob("*.trace*"))
+    for name, count in (("hardware", len(parts)), ("traces", len(traces))):
+        detail = f"{count} in {root}" if count else f"none in {root}; the installation is incomplete"
+        yield Finding("ok" if count else "MISSING", name, detail)
+
+
+def _torch() -> Finding:
+    if find_spec("torch") is None:
+        return Finding("absent", "torch", "needed to extract traces only; pip install simsparse[torch]")
+    return Finding("ok", "torch", metadata.version("torch"))
+
+
+def _simulators() -> Iterator[Finding]:
+    for name, command in (("Icarus Verilog", "iverilog"), ("Verilator", "verilator")):
+        path = shutil.which(command)
+        yield Finding("ok" if path else "absent", name, path or "needed by the RTL tests only")

@@ -1,0 +1,193 @@
+"""Commands that compute: estimate, run, sweep, report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from simsparse.cli.console import Json, Out, ProgressBar, emit_json, note, si, table, whole_folder
+from simsparse.errors import SpecError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from simsparse.core import Op, Result
+
+Level = Annotated[int, typer.Option("--level", min=0, max=1, help="Fidelity: 0 closed forms, 1 discrete events.")]
+
+
+def estimate(
+    op: Annotated[list[str], typer.Argument(metavar="OP KEY=VALUE...", help="linear m=512 n=4096 k=4096 dtype=bf16")],
+    hw: Annotated[str, typer.Option("--hw", help="A part, such as gpu/h100-sxm5-80gb.")],
+    level: Level = 0,
+    json: Json = False,
+) -> None:
+    """Latency and energy of one operator on one part."""
+    from simsparse.config.hardware import load_hardware
+    from simsparse.estimate import estimate as estimate_op
+
+    found = estimate_op(_op(op), load_hardware(hw), level=level)
+    data = {
+        "latency_s": found.latency_s, "energy_j": found.energy_j, "bound": found.bound,
+        "breakdown": dict(found.breakdown), "validated": found.validated,
+    }  # fmt: skip
+    if json:
+        emit_json(data)
+        return
+    rows = [("latency", si(found.latency_s, "s")), ("energy", si(found.energy_j, "J")), ("bound", found.bound)]
+    rows += [(f"  {name}", si(seconds, "s")) for name, seconds in found.breakdown.items()]
+    rows.append(("checked against", found.validated or "nothing: unvalidated"))
+    table(" ".join(op), ("", hw), rows, right=(hw,))
+
+
+def _op(words: list[str]) -> Op:
+    """An operator from ``KIND key=value ...``. Raises SpecError."""
+    import inspect
+
+    from simsparse.core import ops
+    from simsparse.errors import nearest
+
+    kinds = ("linear", "matmul", "conv2d", "attention", "moe_ffn", "elementwise")
+    kind, *pairs = words
+    if kind not in kinds:
+        raise SpecError(f"{kind!r} is not an operator; {nearest(kind, kinds)}")
+    factory = getattr(ops, kind)
+    allowed = [name for name in inspect.signature(factory).parameters if name != "fields"]
+    arguments: dict[str, Any] = {}
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if not equals or key not in allowed:
+            raise SpecError(f"{pair!r} is not KEY=VALUE of {kind}; {nearest(key, allowed)}", key=kind)
+        arguments[key] = _plain(value)
+    try:
+        made: Op = factory(**arguments)
+    except TypeError as error:
+        raise SpecError(str(error).replace("()", ""), key=kind) from None
+    return made
+
+
+def _plain(text: str) -> Any:
+    """A number, a list of expert ids such as ``[[0,1],[2,3]]``, true or false, or the text itself."""
+    import json
+
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return text
+    return value if not isinstance(value, float | dict) else text
+
+
+def run(
+    experiment: Annotated[str, typer.Argument(help="An experiment's YAML file.")],
+    out: Out = None,
+    json: Json = False,
+) -> None:
+    """Simulate one experiment; with --out also write its tables, timeline and resolved numbers."""
+    from simsparse.config.experiment import load_experiment
+    from simsparse.sweep.check import check_experiment
+    from simsparse.sweep.execute import simulate_job
+
+    result = simulate_job(check_experiment(*load_experiment(experiment)))
+    if out is not None:
+        with whole_folder(out) as folder:
+            _write_result(result, folder)
+        note(f"written to {out}")
+    if json:
+        emit_json(result.summary())
+    else:
+        _show_result(result)
+
+
+def _write_result(result: Result, folder: Path) -> None:
+    result.save(folder / "result.json")
+    result.table().to_csv(folder / "ops.csv", index=False)
+    result.timeline.to_perfetto(folder / "timeline.perfetto.json")
+
+
+def _show_result(result: Result) -> None:
+    rows: list[tuple[str, str]] = [
+        ("latency", si(result.latency_s, "s")), ("energy", si(result.energy_j, "J")), ("bound", result.bound),
+        ("area", f"{result.area_mm2:g} mm2" if result.area_mm2 else "unknown"), ("policy", result.policy),
+        ("level", str(result.level)),
+    ]  # fmt: skip
+    table(f"{result.trace} on {result.system}", ("", "value"), rows, right=("value",))
+    bounds = [(name, si(seconds, "s")) for name, seconds in result.seconds_by_bound.items()]
+    table("Seconds of operators by what bounds them", ("bound", "time"), bounds, right=("time",))
+    energy = sorted(result.energy_by_component.items(), key=lambda item: -item[1])
+    table("Energy", ("component", "energy"), [(name, si(joules, "J")) for name, joules in energy], right=("energy",))
+    if result.assumed:
+        note(f"rests on {len(result.assumed)} assumed values (--json lists them)")
+    if result.unvalidated:
+        note("unvalidated: " + ", ".join(result.unvalidated))
+
+
+def sweep(
+    path: Annotated[str, typer.Argument(metavar="SWEEP", help="A sweep's YAML file.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder of the store and tables; rerun it to go on.")],
+    jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, max=1024, help="Local processes.")] = 1,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 when a point failed.")] = False,
+    json: Json = False,
+) -> None:
+    """Run a sweep; what OUT holds already is not run again."""
+    from simsparse.sweep import run_sweep
+
+    bar = ProgressBar()
+    try:
+        with bar as progress:
+            frame = run_sweep(path, out, jobs, progress)
+    except KeyboardInterrupt:
+        note(f"interrupted: {bar.done} of {bar.total or 'all'} points are stored in {out}; the same command goes on")
+        raise
+    failed = frame[frame["error"] != ""]
+    if json:
+        emit_json({"out": str(out), "points": len(frame), "failed": len(failed), "rows": _records(frame)})
+    else:
+        _show_sweep(frame, failed, out)
+    if strict and len(failed):
+        raise typer.Exit(1)
+
+
+SHOWN = 12
+
+
+def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """Rows as plain values, missing numbers as None."""
+    return [
+        {str(key): None if value != value else value for key, value in row.items()}  # noqa: PLR0124
+        for row in frame.to_dict("records")
+    ]
+
+
+def _show_sweep(frame: pd.DataFrame, failed: pd.DataFrame, out: Path) -> None:
+    inputs = [name for name in frame.columns[: list(frame.columns).index("trace")] if not name.startswith("si.")]
+    varied = [name for name in inputs if frame[name].astype(str).nunique() > 1]
+    best = frame[frame["error"] == ""].sort_values("latency_s").head(SHOWN)
+    rows = [
+        (*(row[name] for name in varied), si(row["latency_s"], "s"), si(row["energy_j"], "J"), row["bound"])
+        for row in best.to_dict("records")
+    ]
+    right = ("latency", "energy")
+    table(f"{len(frame)} points, the fastest {len(rows)}", (*varied, *right, "bound"), rows, right)
+    if len(failed):
+        rows = [(*(row[name] for name in varied), row["error"]) for row in failed.head(SHOWN).to_dict("records")]
+        table(f"{len(failed)} points have no result, the first {len(rows)}", (*varied, "error"), rows)
+    note(f"stored in {out}; simsparse report {out} draws it")
+
+
+def report(
+    out: Annotated[Path, typer.Argument(help="The folder of a sweep.")],
+    json: Json = False,
+) -> None:
+    """Draw the figures and the page of a sweep, into OUT/report."""
+    from simsparse.report import build_report
+
+    page = build_report(out)
+    if json:
+        emit_json({"report": str(page)})
+    else:
+        typer.echo(page)
+
+
+COMMANDS = (estimate, run, sweep, report)
