@@ -65,6 +65,13 @@ def draw(results: Results) -> list[Plot]:
 
 def _figures(results: Results) -> Iterator[Callable[[], Plot | None]]:
     from simsparse.report.bars import bars
+    from simsparse.report.breakdown import energy_breakdown, latency_breakdown
+    from simsparse.report.metrics import ENERGY, LATENCY, gain_over_dense
 
-    yield lambda: bars(results, "latency_s")
-    yield lambda: bars(results, "energy_j")
+    yield lambda: bars(results, LATENCY, "latency_bars")
+    yield lambda: bars(results, ENERGY, "energy_bars")
+    if len(results.sparsities) > 1 and "dense" in results.sparsities:
+        yield lambda: bars(results, gain_over_dense(results, LATENCY, "Speed-up over dense"), "speedup_bars")
+        yield lambda: bars(results, gain_over_dense(results, ENERGY, "Energy saving over dense"), "saving_bars")
+    yield lambda: latency_breakdown(results)
+    yield lambda: energy_breakdown(results)

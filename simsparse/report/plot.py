@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,14 +12,22 @@ from simsparse.report.style import WIDTH_IN, figure_style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
     from matplotlib.figure import Figure
+
+TITLE_CHARACTERS = 86
 
 
 @dataclass(frozen=True)
 class Plot:
-    """A drawn figure: ``name`` is the file's stem, ``caption`` says what to see and how to read it."""
+    """A drawn figure.
+
+    ``name`` is the file's stem, ``label`` the short heading, ``title`` says what the data show and
+    stands in the figure, ``caption`` how to read it.
+    """
 
     name: str
+    label: str
     title: str
     caption: str
     figure: Figure
@@ -39,13 +48,38 @@ def panels(count: int, height_in: float, columns: int = 2, **shared: Any) -> tup
     return figure, axes[:count]
 
 
-def legend_below(figure: Figure, handles: Sequence[Any], columns: int = 5) -> None:
-    """One legend for the whole figure, under the panels, outside the axes."""
+def finish(figure: Figure, title: str, handles: Sequence[Any] = ()) -> None:
+    """Put the title over and one legend under all panels, and make the figure taller by their lines."""
+    text = textwrap.fill(title, TITLE_CHARACTERS)
+    figure.suptitle(text, x=0.008, ha="left", fontsize=9.5, fontweight="bold")
+    rows = 0
     if handles:
+        columns = _legend_columns([handle.get_label() for handle in handles])
+        rows = -(-len(handles) // columns)
         figure.legend(
-            handles=list(handles), loc="outside lower center", ncols=min(columns, len(handles)), handlelength=1.4,
-            columnspacing=1.4,
-        )  # fmt: skip
+            handles=list(handles), loc="outside lower center", ncols=columns, handlelength=1.4, columnspacing=1.4
+        )
+    width, height = figure.get_size_inches()
+    figure.set_size_inches(width, height + 0.17 * (text.count("\n") + 1) + 0.17 * rows)
+
+
+def _legend_columns(labels: Sequence[str]) -> int:
+    """Most columns in which the labels fit the width of a figure, at 8 pt and with a handle each."""
+    for columns in range(len(labels), 1, -1):
+        rows = -(-len(labels) // columns)
+        widths = [max(len(label) for label in labels[i * rows : (i + 1) * rows] or [""]) for i in range(columns)]
+        if sum(0.068 * width + 0.42 for width in widths) < WIDTH_IN - 0.3:
+            return columns
+    return 1
+
+
+def plain_log(axis: Axis) -> None:
+    """Label the powers of ten of a log axis as plain numbers: 0.1, 1, 10."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    axis.set_major_locator(LogLocator(numticks=7))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}" if value >= 1e-4 else f"{value:g}"))
+    axis.set_minor_formatter(NullFormatter())
 
 
 def freeze_layout(figure: Figure) -> None:
@@ -57,14 +91,12 @@ def freeze_layout(figure: Figure) -> None:
 
 def save_plot(plot: Plot, folder: Path, formats: Sequence[str]) -> list[Path]:
     """Write ``plot`` once a format; files of the same plot are equal byte for byte on every run."""
-    from matplotlib import rcParams
-
     written = []
     with figure_style():
         freeze_layout(plot.figure)
         for format_ in formats:
             path = folder / f"{plot.name}.{format_}"
             metadata = {"svg": {"Date": None, "Creator": None}, "png": {"Software": None}}.get(format_)
-            plot.figure.savefig(path, format=format_, metadata=metadata, dpi=rcParams["savefig.dpi"])
+            plot.figure.savefig(path, format=format_, metadata=metadata)
             written.append(path)
     return written

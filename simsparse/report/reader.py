@@ -1,42 +1,58 @@
-"""From a sweep's result folder to Results. The folder's tables are read, its code is not."""
+"""From a sweep's result folder to Results."""
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from simsparse.errors import SpecError, StoreError
-from simsparse.report.results import Point, Results, short_name, unique
+from simsparse.report.naming import Naming
+from simsparse.report.results import Point, Results, unique
+from simsparse.report.store import STORE_NAME, read_ops, read_rows, read_timelines
 
 if TYPE_CHECKING:
     import pandas as pd
 
 PARQUET, SPEC = "results.parquet", "resolved.yaml"
-_NAMED = ("weight_sparsity", "system", "policy", "setup", "workload.trace", "trace", "workload", "label")
+_INPUTS = ("workload.trace", "system", "policy", "weight_sparsity", "seed", "level", "setup", "workload", "label")
+_PREFIXES = ("override.", "policy_options.")
 
 
 def read_results(folder: Path) -> Results:
-    """The results in ``folder``. Raises StoreError when it holds no sweep or its table can't be read."""
-    table = _table(folder)
-    spec = _spec(folder)
-    axes = _axes(spec, table)
-    rows = table.to_dict("records")
-    with_policy = len({str(row.get("policy")) for row in rows}) > 1
-    points = tuple(_point(i, row, axes, with_policy) for i, row in enumerate(rows))
-    path = folder / SPEC
-    resolved = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
-    return Results(str(spec.get("name") or folder.name), points, axes, table, resolved)
+    """The results in ``folder``: its store, or its Parquet table where the store is not there.
+
+    Raises StoreError when it holds neither, or one that can't be read.
+    """
+    import pandas as pd
+
+    store, spec = folder / STORE_NAME, _spec(folder)
+    stored = store.is_file()
+    table = pd.DataFrame(read_rows(store)) if stored else _parquet(folder)
+    declared = spec.get("axes")
+    axes = {str(name): items for name, items in declared.items()} if isinstance(declared, dict) else {}
+    varying = tuple(name for name in _inputs(table) if table[name].astype(str).nunique() > 1)
+    naming = Naming.of(axes, [str(name) for name in table.columns], varying)
+    points = tuple(_point(i, row, naming) for i, row in enumerate(table.to_dict("records")))
+    text = (folder / SPEC).read_text(encoding="utf-8", errors="replace") if (folder / SPEC).is_file() else ""
+    return Results(
+        str(spec.get("name") or folder.resolve().name), points, naming.rest, table, text,
+        description=str(spec.get("description") or ""), ops=read_ops(store) if stored else {},
+        timelines=read_timelines(store) if stored else {},
+    )  # fmt: skip
 
 
-def _table(folder: Path) -> pd.DataFrame:
+def _parquet(folder: Path) -> pd.DataFrame:
     import pandas as pd
 
     path = folder / PARQUET
     if not path.is_file():
-        raise StoreError(f"holds no sweep result; expected {PARQUET}, which simsparse sweep writes", file=str(folder))
+        raise StoreError(
+            f"holds no sweep result; expected {STORE_NAME} or {PARQUET}, which simsparse sweep writes",
+            file=str(folder),
+        )
     try:
         return pd.read_parquet(path)
     except Exception as error:
@@ -56,50 +72,42 @@ def _spec(folder: Path) -> Mapping[str, Any]:
     return data if isinstance(data, dict) else {}
 
 
-def _axes(spec: Mapping[str, Any], table: pd.DataFrame) -> tuple[str, ...]:
-    """Axes named by the spec that are columns; without a spec, the input columns that vary."""
-    columns = [str(column) for column in table.columns]
-    declared = spec.get("axes")
-    if isinstance(declared, dict):
-        return tuple(name for name in columns if name in declared)
-    inputs = [name for name in columns if name in _NAMED or name.startswith("override.")]
-    return tuple(name for name in inputs if table[name].astype(str).nunique() > 1)
+def _inputs(table: pd.DataFrame) -> list[str]:
+    names = [str(name) for name in table.columns]
+    return [name for name in names if name in _INPUTS or name.startswith(_PREFIXES)]
 
 
-def _point(index: int, row: Mapping[Any, Any], axes: Sequence[str], with_policy: bool) -> Point:
-    system = _text(row.get("system"))
-    setup = _text(row.get("setup")) or _text(row.get("label")) or short_name(system) or "system"
-    policy = _text(row.get("policy"))
-    if with_policy and policy and not _text(row.get("setup")):
-        setup = f"{setup} / {policy}"
-    workload = _text(row.get("workload.trace")) or _text(row.get("trace")) or _text(row.get("workload"))
+def _point(index: int, row: Mapping[Any, Any], naming: Naming) -> Point:
+    texts = {str(name): text for name, value in row.items() if (text := _text(value))}
     latency, energy = _number(row.get("latency_s")), _number(row.get("energy_j"))
     return Point(
-        key=_text(row.get("key")) or str(index), workload=short_name(workload) or "workload", setup=setup,
-        sparsity=_text(row.get("weight_sparsity")) or "dense", system=system, policy=policy,
-        axes={name: _text(row.get(name)) for name in axes},
-        overrides=_overrides(row),
+        key=texts.get("key", str(index)), workload=naming.workload_of(texts), setup=naming.setup_of(texts),
+        sparsity=texts.get("weight_sparsity", "dense"), system=texts.get("system", ""), policy=texts.get("policy", ""),
+        axes={name: texts.get(name, "") for name in naming.rest}, overrides=_overrides(texts),
         latency_s=math.nan if latency is None else latency, energy_j=math.nan if energy is None else energy,
-        area_mm2=_number(row.get("area_mm2")), bound=_text(row.get("bound")),
+        area_mm2=_number(row.get("area_mm2")), bound=texts.get("bound", ""),
         seconds_by_bound=_mapping(row.get("seconds_by_bound")),
         energy_by_component=_mapping(row.get("energy_by_component")), assumed=_words(row.get("assumed")),
-        unvalidated=_words(row.get("unvalidated")), error=_error(row, latency),
+        unvalidated=_words(row.get("unvalidated")), error=_error(texts, latency),
     )  # fmt: skip
 
 
-def _overrides(row: Mapping[Any, Any]) -> dict[str, str]:
-    paths = {str(name): value for name, value in row.items() if str(name).startswith("override.")}
-    return {name.removeprefix("override."): text for name, value in paths.items() if (text := _text(value))}
+def _overrides(texts: Mapping[str, str]) -> dict[str, str]:
+    return {name.removeprefix("override."): text for name, text in texts.items() if name.startswith("override.")}
 
 
-def _error(row: Mapping[Any, Any], latency: float | None) -> str:
-    if error := _text(row.get("error")):
+def _error(texts: Mapping[str, str], latency: float | None) -> str:
+    if error := texts.get("error"):
         return error
-    return "" if latency is not None else _text(row.get("status")) or "no latency was recorded"
+    return "" if latency is not None else "no latency was recorded"
 
 
 def _text(value: object) -> str:
-    return "" if value is None or value != value else str(value)  # noqa: PLR0124
+    return "" if value is None or _is_nan(value) else str(value)
+
+
+def _is_nan(value: object) -> bool:
+    return type(value).__name__ in ("NAType", "NaTType") or (isinstance(value, float) and math.isnan(value))
 
 
 def _number(value: object) -> float | None:
@@ -123,7 +131,7 @@ def _mapping(value: object) -> dict[str, float]:
     data = _json(value)
     if not isinstance(data, dict):
         return {}
-    return {str(key): number for key, item in data.items() if (number := _number(item)) is not None}
+    return {str(key): number for key, item in data.items() if (number := _number(item)) is not None and number > 0}
 
 
 def _words(value: object) -> tuple[str, ...]:

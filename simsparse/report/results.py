@@ -20,8 +20,8 @@ Cell = tuple[str, str, str]
 class Point:
     """One simulated point: where it stands on the axes, and its answer.
 
-    ``workload``, ``setup`` and ``sparsity`` are display names; ``axes`` holds all axis values as
-    text. A point that failed has an ``error`` and no numbers.
+    ``workload``, ``setup`` and ``sparsity`` are display names; ``axes`` holds the values of the
+    other axes as text. A point that failed has an ``error`` and no numbers.
     """
 
     key: str
@@ -53,7 +53,7 @@ class Results:
     """Points in the order they were asked for, with what was kept of single ones.
 
     ``ops`` and ``timelines`` are keyed by point key and may cover only some points. ``axes`` are
-    the names of the axes that were swept; ``table`` is one row a point, as exported.
+    the names of the axes besides workload, setup and sparsity; ``table`` is one row a point, as exported.
     """
 
     name: str
@@ -61,6 +61,7 @@ class Results:
     axes: tuple[str, ...]
     table: pd.DataFrame
     resolved: str = ""
+    description: str = ""
     ops: Mapping[str, tuple[OpResult, ...]] = field(default_factory=dict)
     timelines: Mapping[str, Timeline] = field(default_factory=dict)
 
@@ -97,6 +98,10 @@ class Results:
         """The point of median latency (the lower one of two) of a cell; None when it has none."""
         group = self.cells.get((workload, setup, sparsity))
         return group[(len(group) - 1) // 2] if group else None
+
+    def grid(self, workload: str) -> list[Cell]:
+        """All cells of ``workload``, with points or not, setup by setup."""
+        return [(workload, setup, sparsity) for setup in self.setups for sparsity in self.sparsities]
 
     @property
     def has_spread(self) -> bool:

@@ -6,8 +6,10 @@ bounds and consumes.
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 WIDTH_IN = 7.1
 """Width of a figure in inches: the text width of A4 and Letter pages at 18 mm margins."""
@@ -17,7 +19,8 @@ FONT_PT = 8.5
 
 SMALL_PT = 8.0
 UNVALIDATED_HATCH = "////"
-UNVALIDATED_LABEL = "unvalidated (no reference checks the model)"
+UNVALIDATED_LABEL = "unvalidated model"
+UNVALIDATED_NOTE = " Hatched: unvalidated, from a model that no reference checks."
 INK, MUTED, GRID = "#222222", "#6b6b6b", "#d9d9d9"
 
 _SPARSITY = ("#3b3b3b", "#0072B2", "#56B4E9", "#009E73", "#E69F00", "#D55E00", "#CC79A7", "#8f7700")
@@ -66,6 +69,11 @@ def component_colours(components: Sequence[str]) -> dict[str, str]:
     return {name: _COMPONENT[i % len(_COMPONENT)] for i, name in enumerate(named)} | {"other": OTHER}
 
 
+def wrapped(name: str, width: int = 24) -> str:
+    """``name`` on lines of at most ``width`` characters, broken at blanks, and at hyphens where it must."""
+    return "\n".join(textwrap.wrap(name, width)) or name
+
+
 def _named(names: Sequence[str], known: dict[str, str]) -> dict[str, str]:
     spare = [colour for colour in _SPARE if colour not in {known.get(name) for name in names}]
     unknown = sorted(name for name in names if name not in known)
@@ -77,14 +85,15 @@ def figure_style() -> Iterator[None]:
     """matplotlib's settings inside the block, with the Agg backend's figures only."""
     import matplotlib as mpl
 
-    settings = {
+    settings: dict[str, Any] = {
         "font.family": "DejaVu Sans", "font.size": FONT_PT, "axes.titlesize": FONT_PT + 0.5,
         "axes.titleweight": "bold", "axes.titlelocation": "left", "axes.labelsize": FONT_PT, "axes.edgecolor": MUTED,
         "axes.labelcolor": INK, "text.color": INK, "xtick.color": INK, "ytick.color": INK, "axes.linewidth": 0.7,
         "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "axes.axisbelow": True,
         "grid.color": GRID, "grid.linewidth": 0.6, "xtick.labelsize": SMALL_PT, "ytick.labelsize": SMALL_PT,
         "legend.fontsize": SMALL_PT, "legend.frameon": False, "hatch.linewidth": 0.6, "hatch.color": "white",
-        "svg.fonttype": "path", "svg.hashsalt": "simsparse", "figure.facecolor": "white", "savefig.dpi": 160,
+        "text.parse_math": False, "svg.fonttype": "path",
+        "svg.hashsalt": "simsparse", "figure.facecolor": "white", "savefig.dpi": 160,
         "figure.constrained_layout.use": True, "lines.linewidth": 1.4, "lines.markersize": 5,
     }  # fmt: skip
     with mpl.rc_context(settings):

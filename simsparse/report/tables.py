@@ -37,19 +37,16 @@ class HtmlTable:
 
 def points_table(results: Results) -> HtmlTable:
     """Every point that ended well, first ``MAX_ROWS`` of them."""
-    extra = [name for name in results.axes if name.startswith("override.") or name not in _SHOWN]
-    columns = ("Workload", "Setup", "Sparsity", *extra, "Latency", "Energy", "Area", "Bound by", "Checked")
-    rows = tuple(_point_row(point, extra) for point in results.done[:MAX_ROWS])
+    names = (name.removeprefix("override.") for name in results.axes)
+    columns = ("Workload", "Setup", "Sparsity", *names, "Latency", "Energy", "Area", "Bound by", "Checked")
+    rows = tuple(_point_row(point, results.axes) for point in results.done[:MAX_ROWS])
     hidden = len(results.done) - len(rows)
     note = f"{hidden} more points stand in points.csv and points.parquet." if hidden else ""
     return HtmlTable("Points", columns, rows, note)
 
 
-_SHOWN = frozenset({"weight_sparsity", "system", "policy", "setup", "workload.trace", "trace", "workload", "label"})
-
-
-def _point_row(point: Point, extra: Sequence[str]) -> tuple[TableCell, ...]:
-    words = (point.workload, point.setup, point.sparsity, *(point.axes.get(name, "") for name in extra))
+def _point_row(point: Point, axes: Sequence[str]) -> tuple[TableCell, ...]:
+    words = (point.workload, point.setup, point.sparsity, *(point.axes.get(name, "") for name in axes))
     return (
         *(TableCell(word) for word in words),
         TableCell(si(point.latency_s, "s"), point.latency_s), TableCell(si(point.energy_j, "J"), point.energy_j),

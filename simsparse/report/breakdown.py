@@ -1,0 +1,172 @@
+"""Stacked shares: what bounds the latency and which components take the energy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+from simsparse.report.bars import mark_absent, unvalidated_legend
+from simsparse.report.plot import Plot, finish, panels
+from simsparse.report.results import Cell, Point, Results
+from simsparse.report.si import si
+from simsparse.report.style import (
+    SMALL_PT,
+    UNVALIDATED_HATCH,
+    bound_colours,
+    component_colours,
+    wrapped,
+)  # fmt: skip
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+Shares = Mapping[str, float]
+ROW_IN = 0.165
+MAX_PARTS = 9
+LABEL_FROM_SHARE = 0.13
+
+
+def latency_breakdown(results: Results) -> Plot | None:
+    """Shares of operator time by what bounds it; None without data."""
+    return _breakdown(
+        results, lambda point: point.seconds_by_bound, lambda point: si(point.latency_s, "s"), bound_colours,
+        "latency_breakdown", "Latency by bound", "Share of operator time (%)", "operator time",
+        "Share of the time of all operators by what sets each one's latency; the number to the right is the latency "
+        "of the whole pass, which is shorter than the sum where operators overlap.",
+    )  # fmt: skip
+
+
+def energy_breakdown(results: Results) -> Plot | None:
+    """Shares of energy by component; None without data."""
+    return _breakdown(
+        results, _by_unit, lambda point: si(point.energy_j, "J"), component_colours,
+        "energy_breakdown", "Energy by component", "Share of energy (%)", "energy",
+        "Share of energy by device and component; the number to the right is the energy of the whole pass. Devices of "
+        "one kind are summed.",
+    )  # fmt: skip
+
+
+def _by_unit(point: Point) -> dict[str, float]:
+    """Energy by device kind and component: ``gpu0.hbm.read_byte`` counts for ``gpu hbm``."""
+    sums: dict[str, float] = {}
+    for path, joules in point.energy_by_component.items():
+        device, _, rest = path.partition(".")
+        name = f"{device.rstrip('0123456789')} {rest.split('.')[0]}".strip()
+        sums[name] = sums.get(name, 0.0) + joules
+    return sums
+
+
+def _breakdown(
+    results: Results, parts: Callable[[Point], Shares], total: Callable[[Point], str],
+    palette: Callable[[list[str]], dict[str, str]], name: str, label: str, axis: str, whole: str, caption: str,
+) -> Plot | None:  # fmt: skip
+    shares = {
+        cell: (point, _normalised(parts(point)))
+        for cell in results.cells
+        if (point := results.typical(*cell)) and sum(parts(point).values()) > 0
+    }
+    if not shares:
+        return None
+    names = _largest([share for _, share in shares.values()])
+    colours = palette(names)
+    rows = len(results.setups) * (len(results.sparsities) + 0.6)
+    figure, axes = panels(len(results.workloads), 0.75 + ROW_IN * max(rows, 5), sharey=True)
+    for i, (ax, workload) in enumerate(zip(axes, results.workloads, strict=True)):
+        for cell in results.grid(workload):
+            y = _y(results, cell[1], cell[2])
+            if cell in shares:
+                point, share = shares[cell]
+                _row(ax, y, _folded(share, names), colours, total(point), point)
+            else:
+                mark_absent(ax, results, cell, y)
+        _decorate(ax, results, workload, axis, labelled=i % 2 == 0)
+    title = _title(shares, whole)
+    finish(figure, title, [*_legend(names, colours), *unvalidated_legend(results)])
+    spread = " Cells of several points show the one of median latency." if results.has_spread else ""
+    return Plot(name, label, title, caption + spread, figure)
+
+
+def _normalised(parts: Shares) -> dict[str, float]:
+    total = sum(parts.values())
+    return {name: value / total for name, value in parts.items()}
+
+
+def _largest(shares: list[dict[str, float]]) -> list[str]:
+    """Names by their summed share; those beyond ``MAX_PARTS`` and below 1 % anywhere become ``other``."""
+    sums: dict[str, float] = {}
+    for share in shares:
+        for name, value in share.items():
+            sums[name] = sums.get(name, 0.0) + value
+    ordered = sorted(sums, key=lambda name: -sums[name])
+    kept = [name for name in ordered if max(share.get(name, 0.0) for share in shares) >= 0.01][:MAX_PARTS]
+    return kept if len(kept) == len(ordered) else [*(name for name in kept if name != "other"), "other"]
+
+
+def _folded(share: Shares, names: list[str]) -> dict[str, float]:
+    named = {name: share.get(name, 0.0) for name in names}
+    if "other" in named:
+        named["other"] += sum(value for name, value in share.items() if name not in named)
+    return named
+
+
+def _y(results: Results, setup: str, sparsity: str) -> float:
+    group = len(results.sparsities) + 0.6
+    return results.setups.index(setup) * group + results.sparsities.index(sparsity)
+
+
+def _row(ax: Axes, y: float, share: Shares, colours: Mapping[str, str], total: str, point: Point) -> None:
+    left = 0.0
+    for name, value in share.items():
+        hatch = UNVALIDATED_HATCH if point.unvalidated else None
+        ax.barh(y, 100 * value, 0.86, left=left, color=colours[name], hatch=hatch, edgecolor="white", linewidth=0.3)
+        if value >= LABEL_FROM_SHARE:
+            ax.text(
+                left + 50 * value, y, f"{100 * value:.0f}", ha="center", va="center", color="white", fontsize=SMALL_PT,
+                fontweight="bold", bbox={"facecolor": colours[name], "edgecolor": "none", "pad": 0.6},
+            ).set_in_layout(False)  # fmt: skip
+        left += 100 * value
+    ax.annotate(
+        total, (100, y), xytext=(3, 0), textcoords="offset points", va="center", fontsize=SMALL_PT
+    ).set_in_layout(False)
+
+
+def _decorate(ax: Axes, results: Results, workload: str, axis: str, labelled: bool) -> None:
+    ax.set_xlim(0, 128)
+    ax.set_xticks([0, 25, 50, 75, 100])
+    ax.set_xlabel(axis)
+    ax.set_title(workload)
+    ax.grid(visible=False)
+    last = _y(results, results.setups[-1], results.sparsities[-1])
+    ax.set_ylim(last + 0.7, -0.7)
+    rows = [(_y(results, setup, sparsity), sparsity) for setup in results.setups for sparsity in results.sparsities]
+    ax.set_yticks([y for y, _ in rows], [sparsity for _, sparsity in rows])
+    ax.tick_params(axis="y", length=0, labelleft=labelled)
+    if labelled:
+        _group_labels(ax, results)
+
+
+def _group_labels(ax: Axes, results: Results) -> None:
+    inset = 6.5 * max(len(text) for text in results.sparsities) + 10
+    for setup in results.setups:
+        middle = (_y(results, setup, results.sparsities[0]) + _y(results, setup, results.sparsities[-1])) / 2
+        ax.annotate(
+            wrapped(setup), (0, middle), xycoords=("axes fraction", "data"), xytext=(-inset, 0),
+            textcoords="offset points", ha="right", va="center", fontsize=SMALL_PT,
+        )  # fmt: skip
+
+
+def _title(shares: Mapping[Cell, tuple[Point, dict[str, float]]], whole: str) -> str:
+    """How many setups each part is the largest of, in most of their cells."""
+    votes: dict[str, list[str]] = {}
+    for cell, (_, share) in shares.items():
+        votes.setdefault(cell[1], []).append(max(share, key=lambda name: share[name]))
+    winners = [max(sorted(set(names)), key=names.count) for names in votes.values()]
+    ranked = sorted(set(winners), key=lambda name: (-winners.count(name), name))
+    said = ", ".join(f"{part} on {winners.count(part)} of {len(winners)} setups" for part in ranked)
+    return f"Largest part of the {whole}: {said}"
+
+
+def _legend(names: list[str], colours: Mapping[str, str]) -> list[object]:
+    from matplotlib.patches import Patch
+
+    return [Patch(color=colours[name], label=name) for name in names]

@@ -1,0 +1,59 @@
+"""What figures show of a point, with name and unit."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from simsparse.report.results import Point, Results
+from simsparse.report.si import digits, si
+
+LOG_FROM_RATIO = 25.0
+"""An axis is logarithmic when its values span more than this ratio."""
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A number of a point: ``of`` gives it in SI, nan when the point does not have it."""
+
+    name: str
+    unit: str
+    of: Callable[[Point], float]
+    smaller_is_better: bool = True
+
+    def text(self, value: float) -> str:
+        """``value`` for people; ratios as ``1.23×``."""
+        if self.unit == "×":
+            return f"{value:.2f}×" if value < 100 else f"{value:.0f}×"
+        return f"{digits(value)} mm²" if self.unit == "mm²" else si(value, self.unit)
+
+    def values(self, points: Iterable[Point]) -> list[float]:
+        """The positive numbers of ``points``."""
+        return [value for point in points if math.isfinite(value := self.of(point)) and value > 0]
+
+
+LATENCY = Metric("Latency", "s", lambda point: point.latency_s)
+ENERGY = Metric("Energy", "J", lambda point: point.energy_j)
+AREA = Metric("Area", "mm²", lambda point: math.nan if point.area_mm2 is None else point.area_mm2)
+
+
+def gain_over_dense(results: Results, metric: Metric, name: str) -> Metric:
+    """How many times smaller ``metric`` is than at dense weights, all else equal."""
+
+    def others(point: Point) -> tuple[object, ...]:
+        return point.workload, point.setup, tuple(sorted(point.axes.items()))
+
+    dense = {others(point): metric.of(point) for point in results.done if point.sparsity == "dense"}
+
+    def gain(point: Point) -> float:
+        own, reference = metric.of(point), dense.get(others(point), math.nan)
+        return reference / own if own > 0 else math.nan
+
+    return Metric(name, "×", gain, smaller_is_better=False)
+
+
+def spans_decades(values: Iterable[float]) -> bool:
+    """Whether ``values`` (positive) need a logarithmic axis."""
+    known = list(values)
+    return bool(known) and max(known) / min(known) > LOG_FROM_RATIO

@@ -1,0 +1,62 @@
+"""Names of workloads and setups on a report's figures, from how the sweep's axes are written."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from simsparse.report.results import short_name
+
+KEYS = ("workload.trace", "system", "policy", "weight_sparsity", "seed", "level")
+_WORKLOAD, _SETUP = ("workload.trace", "trace"), ("system", "policy", "level")
+
+
+@dataclass(frozen=True)
+class Naming:
+    """Columns that name things: labels of named axes first, plain keys where no label covers them.
+
+    ``rest`` are the axes that neither name a workload, a setup nor a sparsity.
+    """
+
+    workload: tuple[str, ...]
+    setup: tuple[str, ...]
+    rest: tuple[str, ...]
+
+    @classmethod
+    def of(cls, axes: Mapping[str, Any], columns: Sequence[str], varying: Sequence[str]) -> Naming:
+        """From the spec's axes; without any, from the columns that vary."""
+        named = {name: _keys_of(items) for name, items in axes.items() if _is_named(items) and name in columns}
+        if not axes:
+            named = {name: {"system", "policy"} for name in ("setup", "label") if name in columns}
+            named |= {"workload": {"workload.trace"}} if "workload" in columns else {}
+        setup = [name for name, keys in named.items() if not keys <= {"workload.trace", "weight_sparsity"}]
+        workload = [name for name, keys in named.items() if "workload.trace" in keys and name not in setup]
+        covered = {key for keys in named.values() for key in keys}
+        setup += [key for key in _SETUP if key in varying and key not in covered]
+        setup = setup or [key for key in ("system",) if key in columns]
+        plain = [key for key in _WORKLOAD if key in columns][:1] if not workload else []
+        taken = {*named, *KEYS[:4], "level", *_WORKLOAD}
+        rest = tuple(name for name in (axes or varying) if name not in taken and name in columns)
+        return cls((*workload, *plain), tuple(setup), rest)
+
+    def workload_of(self, row: Mapping[str, str]) -> str:
+        """The display name of a row's workload."""
+        return " ".join(short_name(row[name]) for name in self.workload if row.get(name)) or "workload"
+
+    def setup_of(self, row: Mapping[str, str]) -> str:
+        """The display name of a row's setup: system, policy and whatever a named axis sets."""
+        words = [
+            short_name(row[name]) if name == "system" else f"level {row[name]}" if name == "level" else row[name]
+            for name in self.setup
+            if row.get(name)
+        ]
+        return ", ".join(words) or "system"
+
+
+def _is_named(items: object) -> bool:
+    return isinstance(items, list) and bool(items) and all(isinstance(item, dict) for item in items)
+
+
+def _keys_of(items: Sequence[Mapping[str, Any]]) -> set[str]:
+    return {key for item in items for key in item if key != "label"}
