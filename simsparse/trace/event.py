@@ -1,0 +1,74 @@
+"""What a capture records: tensor operations as reads and writes of values, free of torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from enum import Enum
+
+from simsparse.core import Op
+
+
+class Role(Enum):
+    """How an event becomes an op.
+
+    FUSED events of one module join one ELEMENTWISE op; APPEND events join one ``kv_append``; an
+    OWN event carries its op; a GATHER reads only the rows it takes; UNKNOWN becomes an OTHER op.
+    """
+
+    FUSED = "fused"
+    APPEND = "append"
+    OWN = "own"
+    GATHER = "gather"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """Bytes of a value that an event reads or writes; ``region`` tells views of one value apart."""
+
+    value: int
+    bytes: int
+    region: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One tensor operation: ``aten`` its short name, ``module`` the path it ran in.
+
+    ``scope`` is the module path whose events may fuse with it: its own, or its parent's for a module
+    without parameters such as an activation. ``op`` is the operator of an OWN event, without name
+    and dependencies.
+    """
+
+    aten: str
+    module: str
+    scope: str
+    role: Role
+    dtype: str
+    reads: tuple[Access, ...]
+    writes: tuple[Access, ...]
+    flops: int = 0
+    op: Op | None = None
+
+
+@dataclass
+class Recording:
+    """The events of one forward pass.
+
+    ``value_bytes``: size of each value. ``parameters``: names of the values that are parameters.
+    ``classes``: class name of each module path. ``returned``: values that the model gives back.
+    """
+
+    events: list[Event] = field(default_factory=list)
+    value_bytes: dict[int, int] = field(default_factory=dict)
+    parameters: dict[int, str] = field(default_factory=dict)
+    classes: dict[str, str] = field(default_factory=dict)
+    returned: set[int] = field(default_factory=set)
+
+    def size(self, accesses: Iterable[Access]) -> int:
+        """Bytes of ``accesses``, each region once and no value more than its whole size."""
+        per_value: dict[int, int] = {}
+        for access in dict.fromkeys(accesses):
+            per_value[access.value] = per_value.get(access.value, 0) + access.bytes
+        return sum(min(total, self.value_bytes[value]) for value, total in per_value.items())

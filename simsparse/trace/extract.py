@@ -1,0 +1,173 @@
+"""Traces of torch models: one forward pass, on real weights or on the meta device."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any, Literal, TypeAlias
+
+import torch
+
+from simsparse.core import OpKind, Trace, TraceBuilder
+from simsparse.errors import SimsparseError, TraceError, nearest
+from simsparse.trace.capture import AttentionCalls, Capture, tensors_in
+from simsparse.trace.fuse import build
+from simsparse.trace.huggingface import MoeTracing, own_functions
+from simsparse.trace.routing import MODEL, RoutingProcess
+
+PHASES = ("forward", "prefill", "decode")
+WEIGHTS = ("meta", "random", "trained")
+Inputs: TypeAlias = Mapping[str, Any] | Sequence[Any] | torch.Tensor
+
+
+def trace_model(
+    model: torch.nn.Module,
+    inputs: Inputs,
+    phase: Literal["forward", "prefill", "decode"] = "forward",
+    *,
+    name: str | None = None,
+    weights: Literal["random", "trained"] | None = None,
+    routing: str | None = None,
+    kv_len: int | None = None,
+    seed: int = 0,
+    meta: Mapping[str, Any] | None = None,
+) -> Trace:
+    """The operators of one forward pass of ``model`` on ``inputs``.
+
+    Parameters
+    ----------
+    model: any nn.Module; on the meta device no weights are needed and nothing is computed.
+    inputs: keyword arguments as a mapping, positional ones as a sequence, or one tensor.
+    phase: what the pass is; ``decode`` with ``kv_len`` gives a transformers model a cache that
+        already holds ``kv_len`` tokens.
+    weights: ``trained`` when the weights are trained ones; the routing of a MoE model is recorded
+        only then.
+    routing: ``uniform``, ``zipf:S``, ``counts:NAME-OR-CSV`` (generated from ``seed``) or ``model``
+        (the router's own choice). Default: ``model`` when trained, else ``uniform``.
+    meta: more facts to keep with the trace.
+
+    The model runs in evaluation mode without gradients and is left as it was. Raises TraceError
+    when the model can't run, naming the operation.
+    """
+    _check(phase, routing, kv_len)
+    tensors = list(model.parameters())
+    on_meta = bool(tensors) and all(tensor.device.type == "meta" for tensor in tensors)
+    chosen = routing or (MODEL if weights == "trained" and not on_meta else "uniform")
+    args, kwargs = _arguments(inputs)
+    if phase == "decode" and kv_len:
+        kwargs["past_key_values"] = filled_cache(model, _batch(args, kwargs), kv_len)
+    capture = Capture(model, _cache_tensors(kwargs.get("past_key_values")))
+    tracing = MoeTracing(capture, chosen, seed, weights == "trained")
+    output = _run(model, args, kwargs, tracing)
+    facts: dict[str, Any] = {
+        "model": name or type(model).__name__, "phase": phase, **({"kv_len": kv_len} if kv_len else {}),
+        "weights": "meta" if on_meta else (weights or "random"), "parameters": sum(p.numel() for p in tensors),
+        **(meta or {}),
+    }  # fmt: skip
+    if tracing.origins:
+        facts |= {"routing": sorted(set(tracing.origins)), "seed": seed}
+    trace = build(capture.finish(output), TraceBuilder(name or type(model).__name__, **facts)).build()
+    return Trace(trace.name, trace.ops, {**trace.meta, "other_share": other_share(trace)})
+
+
+def other_share(trace: Trace) -> float:
+    """Share of the trace's bytes that move in operations that are not understood (OTHER)."""
+    total = sum(op.min_bytes for op in trace.ops)
+    other = sum(op.min_bytes for op in trace.ops if op.kind is OpKind.OTHER)
+    return round(other / total, 6) if total else 0.0
+
+
+def filled_cache(model: Any, batch: int, kv_len: int) -> Any:
+    """A DynamicCache of ``model`` that holds ``kv_len`` tokens of uninitialised keys and values.
+
+    Raises TraceError when the model is no transformers model with a cache.
+    """
+    from transformers import DynamicCache
+
+    config = getattr(model, "config", None)
+    if config is None or not hasattr(config, "num_hidden_layers"):
+        raise TraceError("kv_len needs a transformers model", key="kv_len")
+    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+    head_dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    parameter = next(model.parameters())
+    cache = DynamicCache(config=copy.deepcopy(config))
+    for layer in range(config.num_hidden_layers):
+        shape = (batch, heads, kv_len, head_dim)
+        keys, values = (torch.zeros(shape, dtype=parameter.dtype, device=parameter.device) for _ in range(2))
+        cache.update(keys, values, layer)
+    return cache
+
+
+def _check(phase: str, routing: str | None, kv_len: int | None) -> None:
+    if phase not in PHASES:
+        raise TraceError(f"{phase!r} is not a phase; {nearest(phase, PHASES)}", key="phase")
+    if routing not in (None, MODEL):
+        RoutingProcess.parse(routing or "")
+    if kv_len is not None and (kv_len < 0 or phase != "decode"):
+        raise TraceError(f"{kv_len} with phase {phase}; a cache length of 0 or more belongs to decode", key="kv_len")
+
+
+def _arguments(inputs: Inputs) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    if isinstance(inputs, torch.Tensor):
+        return (inputs,), {}
+    return ((), dict(inputs)) if isinstance(inputs, Mapping) else (tuple(inputs), {})
+
+
+def _batch(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> int:
+    tensors = tensors_in((args, dict(kwargs)))
+    if not tensors:
+        raise TraceError("no tensor among the inputs", key="inputs")
+    return int(tensors[0].shape[0])
+
+
+def _cache_tensors(cache: Any) -> list[torch.Tensor]:
+    layers = getattr(cache, "layers", None)
+    if layers is None:
+        return tensors_in(cache)
+    held = [getattr(layer, part, None) for layer in layers for part in ("keys", "values")]
+    return [tensor for tensor in held if isinstance(tensor, torch.Tensor)]
+
+
+def _run(model: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], tracing: MoeTracing) -> Any:
+    with ExitStack() as stack:
+        stack.enter_context(_evaluation(model))
+        stack.enter_context(_module_paths(model, tracing.capture))
+        stack.enter_context(own_functions(model, tracing))
+        stack.enter_context(torch.no_grad())
+        stack.enter_context(AttentionCalls(tracing.capture))
+        stack.enter_context(tracing.capture)
+        try:
+            return model(*args, **kwargs)
+        except SimsparseError:
+            raise
+        except Exception as error:
+            place = tracing.capture.module or type(model).__name__
+            raise TraceError(f"the model can't run: {type(error).__name__}: {error}", key=place) from error
+
+
+@contextmanager
+def _evaluation(model: torch.nn.Module) -> Iterator[None]:
+    training = [module for module in model.modules() if module.training]
+    fast_path = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    model.eval()
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast_path)
+        for module in training:
+            module.training = True
+
+
+@contextmanager
+def _module_paths(model: torch.nn.Module, capture: Capture) -> Iterator[None]:
+    handles = []
+    for path, module in model.named_modules():
+        handles.append(module.register_forward_pre_hook(lambda *_, path=path: capture.enter(path)))
+        handles.append(module.register_forward_hook(lambda *_: capture.leave(), always_call=True))
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
