@@ -76,11 +76,12 @@ class Lane:
     def start_next(self, _: simpy.Event | None = None) -> None:
         """Start the head of the queue, or come back when the lane takes work again."""
         task, now = self.queue[0], self._sim.env.now
-        if now < self._ready_fs:
+        if task.least_gap_fs and now < self._ready_fs:
             self._sim.call_in(self._ready_fs - now, self.start_next)
             return
         task.start_fs = now
-        self._ready_fs = now + task.least_gap_fs
+        if task.least_gap_fs:
+            self._ready_fs = now + task.least_gap_fs
         for hook in self._sim.on_start:
             hook(task)
         if task.begin is not None:

@@ -47,7 +47,7 @@ class Policy(ABC):
 
 POLICIES: Registry[type[Policy]] = Registry(
     "policy",
-    tuple(f"simsparse.policies.{module}" for module in ("resident",)),
+    tuple(f"simsparse.policies.{module}" for module in ("resident", "on_demand", "prefetch_all", "pregated")),
 )
 
 

@@ -1,0 +1,200 @@
+"""What the policies share that keep weights in host memory and copy them over a link as they are needed.
+
+The trace is cut into windows, one a layer: the window's ops run when its weights are there. Copies
+ahead use a copy engine of the device and two buffers: those of window l+1 start when window l-1 is
+done, and window l+1 starts when they are. The first window has nothing to hide behind: its copies run
+on the compute lane. Source: the semantics of the GPU measurements, sections offload and weight_stream.
+
+Left out: weights that stay in the buffers from an earlier step, and copies back (weights are not
+written).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import ClassVar
+
+from simsparse.config.hardware import System
+from simsparse.core import OpKind, Schedule, Trace
+from simsparse.errors import SpecError
+from simsparse.policies.base import Policy, place, resident_footprint
+from simsparse.policies.machine import Machine, machine_of
+from simsparse.policies.program import Program, ProgramBuilder
+from simsparse.policies.workload import LINK_KINDS, Workload, workload_of
+
+
+class What(StrEnum):
+    """Which weights rest in host memory: those of experts, or every op's."""
+
+    EXPERTS = "experts"
+    ALL = "all"
+
+
+@dataclass(frozen=True)
+class Window:
+    """Consecutive ops that run when the weights of ``streamed`` (indexes among them) have come."""
+
+    ops: range
+    streamed: tuple[int, ...]
+
+
+def streamed_ops(workload: Workload, what: What) -> list[bool]:
+    """Per op whether its weights rest in host memory."""
+    return [
+        op.kind not in LINK_KINDS
+        and (op.kind is OpKind.MOE_FFN or (what is What.ALL and workload.facts(i).weight_bytes > 0))
+        for i, op in enumerate(workload.trace.ops)
+    ]
+
+
+def windows(workload: Workload, what: What, streamed: list[bool]) -> tuple[Window, ...]:
+    """The trace cut into windows.
+
+    ``experts``: a window ends with each MoE op. ``all``: a window is a run of ops of one layer; an op
+    with weights outside of layers is a window of its own.
+    """
+    ends = _after_each_moe(streamed) if what is What.EXPERTS else _between_layers(workload, streamed)
+    starts = [0, *ends]
+    return tuple(
+        Window(range(start, end), tuple(i for i in range(start, end) if streamed[i]))
+        for start, end in zip(starts, [*ends, len(streamed)], strict=True)
+        if start < end
+    )
+
+
+def _after_each_moe(streamed: list[bool]) -> list[int]:
+    return [i + 1 for i, is_streamed in enumerate(streamed) if is_streamed and i + 1 < len(streamed)]
+
+
+def _between_layers(workload: Workload, streamed: list[bool]) -> list[int]:
+    """Indexes at which a new window begins."""
+    owners: list[int] = []
+    for i, layer in enumerate(workload.layer):
+        if layer is not None:
+            owners.append(layer)
+        elif streamed[i] or not owners:
+            owners.append(-1 - i)
+        else:
+            owners.append(owners[-1])
+    return [i for i in range(1, len(owners)) if owners[i] != owners[i - 1]]
+
+
+@dataclass(frozen=True)
+class Load:
+    """One copy of weights: of op ``op``, named ``name``."""
+
+    op: int
+    name: str
+    bytes: int
+
+
+class Streaming(Policy):
+    """Weights at rest in host memory.
+
+    Options: ``what``, experts or all; ``chunk_bytes``, the largest single copy (None: an expert or a
+    matrix in one). Raises SpecError on other values.
+    """
+
+    ahead: ClassVar[bool] = True
+    """Whether weights are copied a window ahead, or when they are needed."""
+    every_expert: ClassVar[bool] = False
+    """Whether experts without a token are copied ahead too."""
+    validated = "sections offload and weight_stream of the GPU measurements"
+
+    def __init__(self, what: str = What.EXPERTS, chunk_bytes: int | None = None) -> None:
+        if what not in list(What):
+            raise SpecError(f"{what!r}: expected {' or '.join(What)}", key="what")
+        if chunk_bytes is not None and (isinstance(chunk_bytes, bool) or not isinstance(chunk_bytes, int)
+                                        or chunk_bytes < 1):  # fmt: skip
+            raise SpecError(f"{chunk_bytes!r} is not a positive whole number", key="chunk_bytes")
+        self.what, self.chunk_bytes = What(what), chunk_bytes
+
+    def plan(self, trace: Trace, system: System) -> Schedule:
+        home = machine_of(system).require_host(self.name)
+        placements = place(trace, system, streamed_ops(workload_of(trace), self.what), home)
+        return Schedule(trace, self.name, placements, {"streamed": str(self.what)})
+
+    def lower(self, schedule: Schedule, system: System, level: int) -> Program:
+        machine, workload = machine_of(system), workload_of(schedule.trace)
+        streamed = streamed_ops(workload, self.what)
+        builder = ProgramBuilder(schedule, workload, machine, level)
+        cut = windows(workload, self.what, streamed)
+        if self.ahead:
+            self._copy_ahead(builder, cut, machine)
+        else:
+            self._copy_on_demand(builder, streamed, machine)
+        return builder.build(self._footprint(schedule, workload, streamed, cut, machine))
+
+    def _copy_on_demand(self, builder: ProgramBuilder, streamed: list[bool], machine: Machine) -> None:
+        for index in range(len(streamed)):
+            if streamed[index]:
+                self._issue(builder, self._loads(builder.workload, (index,), False), machine, on_compute_lane=True)
+            builder.op(index)
+
+    def _copy_ahead(self, builder: ProgramBuilder, cut: tuple[Window, ...], machine: Machine) -> None:
+        first = self._loads(builder.workload, cut[0].streamed, False) if cut else ()
+        arrived = self._issue(builder, first, machine, on_compute_lane=True)
+        for window, following in zip(cut, [*cut[1:], None], strict=True):
+            coming: dict[str, int] = {}
+            if following is not None:
+                ahead = self._loads(builder.workload, following.streamed, self.every_expert)
+                coming = self._issue(builder, ahead, machine, on_compute_lane=False)
+            for index in window.ops:
+                builder.op(index, self._awaited(builder, arrived, index, index == window.ops.start))
+            arrived = coming
+
+    @staticmethod
+    def _awaited(builder: ProgramBuilder, arrived: dict[str, int], index: int, first: bool) -> Iterable[int]:
+        """Copies that op ``index`` waits for: the window's first op for all, others for their device's."""
+        if first:
+            return arrived.values()
+        last = arrived.get(builder.device_of(index))
+        return () if last is None else (last,)
+
+    def _issue(
+        self, builder: ProgramBuilder, loads: Iterable[Load], machine: Machine, *, on_compute_lane: bool
+    ) -> dict[str, int]:
+        """Issue copies; returns the last one to each device, after which its weights are there."""
+        src, last = machine.require_host(self.name), dict[str, int]()
+        for load in loads:
+            device = builder.device_of(load.op)
+            after = () if on_compute_lane or device in last else builder.last_on(device)
+            last[device] = builder.load(
+                load.op, load.name, load.bytes, on_compute_lane=on_compute_lane, after=after, src=src
+            )
+        return last
+
+    def _loads(self, workload: Workload, indexes: Iterable[int], every_expert: bool) -> Iterator[Load]:
+        for index in indexes:
+            facts, name = workload.facts(index), workload.trace.ops[index].name
+            if not facts.experts:
+                yield from self._chunks(Load(index, f"{name}.weight", facts.weight_bytes))
+                continue
+            for expert in range(facts.experts) if every_expert else facts.experts_hit:
+                yield from self._chunks(Load(index, f"{name}.expert{expert}", facts.expert_bytes))
+
+    def _chunks(self, load: Load) -> Iterator[Load]:
+        size = self.chunk_bytes or load.bytes
+        for start in range(0, load.bytes, size):
+            yield Load(load.op, load.name, min(size, load.bytes - start))
+
+    def _footprint(
+        self, schedule: Schedule, workload: Workload, streamed: list[bool], cut: tuple[Window, ...], machine: Machine
+    ) -> dict[str, dict[str, int]]:
+        """What stays on each device, two buffers of the largest window (one of the largest op on demand), and
+        the streamed weights in the host's memory."""
+        footprint = resident_footprint(schedule, workload, streamed)
+        groups = [window.streamed for window in cut] if self.ahead else [(i,) for i in range(len(streamed))]
+        for group in groups:
+            need: dict[str, int] = {}
+            for load in self._loads(workload, (i for i in group if streamed[i]), self.every_expert):
+                device = schedule.placements[workload.trace.ops[load.op].name].device
+                need[device] = need.get(device, 0) + load.bytes * (2 if self.ahead else 1)
+            for device, size in need.items():
+                footprint[device]["buffers"] = max(size, footprint[device].get("buffers", 0))
+        at_rest = sum(
+            workload.facts(i).resident_bytes for i, away in enumerate(streamed) if away and workload.owns_weight[i]
+        )
+        return {**footprint, machine.require_host(self.name): {"streamed weights": at_rest}}
