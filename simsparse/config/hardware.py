@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
+from collections import Counter
 from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import ValidationError
+from pydantic import AfterValidator, BaseModel, Field, ValidationError
 
 from simsparse.config.paths import find_part
-from simsparse.config.quantity import Basis, Frozen, Part
+from simsparse.config.quantity import Basis, Frozen, Part, Quantity, shown
 from simsparse.config.yaml import Document, KeyPath, read_yaml
 from simsparse.errors import SpecError, nearest
 from simsparse.registry import Registry
@@ -26,6 +28,18 @@ PARTS: Registry[type[Part]] = Registry(
 )  # fmt: skip
 
 
+_LINK_KINDS = ("link", "nic")
+
+
+def _name(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]{0,63}", text):
+        raise ValueError(f"{shown(text)} is not a name; expected letters, digits, _ and -, a letter first")
+    return text
+
+
+Name = Annotated[str, AfterValidator(_name)]
+
+
 class _DeviceEntry(Frozen):
     part: str
 
@@ -33,13 +47,13 @@ class _DeviceEntry(Frozen):
 class _LinkEntry(Frozen):
     part: str
     between: tuple[str, str]
-    name: str | None = None
+    name: Name | None = None
 
 
 class _SystemSpec(Frozen):
     kind: str
     description: str
-    devices: dict[str, _DeviceEntry]
+    devices: Annotated[dict[Name, _DeviceEntry], Field(min_length=1)]
     links: tuple[_LinkEntry, ...] = ()
 
 
@@ -89,7 +103,7 @@ class System:
     @cached_property
     def fingerprint(self) -> str:
         """Hash of every value of the system, whatever files they came from."""
-        values = {name: part.model_dump(mode="json") for name, part in self.parts().items()}
+        values = {name: part.digest for name, part in self.parts().items()}
         links = [(link.name, link.between) for link in self.links]
         return hashlib.sha256(json.dumps([values, links], sort_keys=True).encode()).hexdigest()[:16]
 
@@ -97,44 +111,58 @@ class System:
         """A copy with values replaced; a path is DEVICE_OR_LINK.FIELD[.FIELD]. Raises SpecError."""
         if not overrides:
             return self
-        by_part: dict[str, dict[str, str]] = {}
+        parts = self.parts()
         for path, value in overrides.items():
             owner, _, key = path.partition(".")
-            if owner not in self.parts() or not key:
-                raise SpecError(f"{owner!r} is not in {self.name}; {nearest(owner, self.parts())}", key=path)
-            by_part.setdefault(owner, {})[key] = str(value)
-        devices = {n: override_part(p, by_part[n]) if n in by_part else p for n, p in self.devices.items()}
-        links = tuple(
-            replace(link, part=override_part(link.part, by_part[link.name])) if link.name in by_part else link
-            for link in self.links
-        )
+            if owner not in parts:
+                raise SpecError(f"{shown(owner)} is not in {self.name}; {nearest(owner, parts)}", key=path)
+            try:
+                parts[owner] = override_part(parts[owner], {key: str(value)})
+            except SpecError as error:
+                raise SpecError(error.message, key=path) from error
+        devices = {name: parts[name] for name in self.devices}
+        links = tuple(replace(link, part=parts[link.name]) for link in self.links)
         texts = {path: str(value) for path, value in overrides.items()}
         return System(self.name, self.description, devices, links, {**self.overrides, **texts})
 
 
 def override_part(part: Part, changes: Mapping[str, str]) -> Part:
-    """``part`` with values replaced: dotted path to text such as ``"4.8 TB/s"``. Raises SpecError."""
-    raw = part.model_dump()
-    known = dict(part.quantities())
-    if unknown := next((path for path in changes if path not in known), None):
-        raise SpecError(f"{part.name} has no value {unknown!r}; {nearest(unknown, known)}", key=unknown)
-    for path, quantity in known.items():
-        text = changes.get(path)
-        _set(raw, path, quantity if text is None else {"value": text, "source": "override", "basis": Basis.OVERRIDE})
+    """``part`` with values replaced: dotted path to text such as ``"4.8 TB/s"``.
+
+    A value that the file leaves unknown (null) can be given too. Raises SpecError.
+    """
+    changed = part
+    for path, text in changes.items():
+        changed = _replaced(changed, part, path, path.split("."), text)
+    return changed
+
+
+def _replaced(node: Any, part: Part, path: str, keys: list[str], text: str) -> Any:
+    """``node`` with the value at ``keys`` replaced; ``part`` and ``path`` are for messages."""
+    key, *deeper = keys
+    if isinstance(node, BaseModel) and key in type(node).model_fields:
+        inside, old = {field: getattr(node, field) for field in type(node).model_fields}, getattr(node, key)
+    elif isinstance(node, dict) and key in node:
+        inside, old = dict(node), node[key]
+    else:
+        raise _no_value(part, path)
+    if deeper:
+        inside[key] = _replaced(old, part, path, deeper, text)
+    elif old is None or isinstance(old, Quantity):
+        inside[key] = {"value": text, "source": None, "basis": Basis.OVERRIDE}
+    else:
+        raise _no_value(part, path)
+    if isinstance(node, dict):
+        return inside
     try:
-        return type(part).model_validate(raw)
+        return type(node).model_validate(inside)
     except ValidationError as error:
-        detail = error.errors()[0]
-        where = ".".join(str(item) for item in detail["loc"])
-        raise SpecError(fault_message(detail), key=where) from error
+        raise SpecError(fault_message(error.errors()[0]), key=path) from error
 
 
-def _set(raw: dict[str, Any], path: str, value: Any) -> None:
-    *parents, last = path.split(".")
-    node: Any = raw
-    for parent in parents:
-        node = node[parent]
-    node[last] = value
+def _no_value(part: Part, path: str) -> SpecError:
+    known = [name for name, _ in part.quantities()]
+    return SpecError(f"{part.name} has no value {shown(path)}; {nearest(path, known)}", key=path)
 
 
 def fault_message(detail: Any) -> str:
@@ -146,7 +174,7 @@ def fault_message(detail: Any) -> str:
         return "is missing"
     if kind == "value_error":
         return str(context.get("error", detail["msg"]))
-    return f"{detail['input']!r}: {detail['msg']}"
+    return f"{shown(detail['input'])}: {detail['msg']}"
 
 
 def validate_document(document: Document, model: type[Frozen], data: Mapping[str, Any]) -> Any:
@@ -155,7 +183,7 @@ def validate_document(document: Document, model: type[Frozen], data: Mapping[str
         return model.model_validate(data)
     except ValidationError as error:
         detail = error.errors()[0]
-        path: KeyPath = detail["loc"]
+        path: KeyPath = tuple(step for step in detail["loc"] if step != "[key]")
         message = fault_message(detail)
         if detail["type"] == "extra_forbidden":
             message = f"unknown key; {nearest(str(path[-1]), _fields(model, path[:-1]))}"
@@ -183,14 +211,21 @@ def _mapping(document: Document) -> dict[str, Any]:
     return document.data
 
 
-def load_hardware(name: str, overrides: Mapping[str, Any] | None = None) -> Part:
+def load_hardware(name: str | Path, overrides: Mapping[str, Any] | None = None) -> Part:
     """The part called ``name`` (``gpu/h100-sxm5-80gb``) or in the YAML file ``name``.
 
     Raises SpecError that names file, line and key.
     """
-    path = find_part(name)
-    part = _load_part(path, path.stat().st_mtime_ns, _part_name(name, path))
+    path = find_part(str(name))
+    part = _load_part(path, _modified(path), _part_name(str(name), path))
     return override_part(part, {key: str(value) for key, value in overrides.items()}) if overrides else part
+
+
+def _modified(path: Path) -> int:
+    try:
+        return path.stat().st_mtime_ns
+    except OSError as error:
+        raise SpecError(f"can't be read: {error.strerror}", file=str(path)) from error
 
 
 def _part_name(name: str, path: Path) -> str:
@@ -206,7 +241,7 @@ def _load_part(path: Path, mtime_ns: int, name: str) -> Part:
     if kind == "system":
         raise document.error(("kind",), "is a system; expected a part")
     try:
-        model = PARTS.get(str(kind))
+        model = PARTS.get(kind if isinstance(kind, str) and len(kind) < 60 else shown(kind))
     except SpecError as error:
         raise document.error(("kind",), error.message) from None
     if "name" in data:
@@ -215,13 +250,13 @@ def _load_part(path: Path, mtime_ns: int, name: str) -> Part:
     return part
 
 
-def load_system(name: str, overrides: Mapping[str, Any] | None = None) -> System:
+def load_system(name: str | Path, overrides: Mapping[str, Any] | None = None) -> System:
     """The system called ``name`` (``systems/h100-pcie5``), or a single part as a one-device system.
 
     Raises SpecError that names file, line and key.
     """
-    path = find_part(name)
-    system = _load_system(path, path.stat().st_mtime_ns, _part_name(name, path))
+    path = find_part(str(name))
+    system = _load_system(path, _modified(path), _part_name(str(name), path))
     return system.with_overrides(overrides or {})
 
 
@@ -233,20 +268,33 @@ def _load_system(path: Path, mtime_ns: int, name: str) -> System:
         part = _load_part(path, mtime_ns, name)
         return System(name, part.description, {f"{part.kind}0": part})
     spec: _SystemSpec = validate_document(document, _SystemSpec, deepcopy(data))
-    devices = {
-        device: _member(document, ("devices", device, "part"), entry.part) for device, entry in spec.devices.items()
-    }
-    links = []
-    for i, entry in enumerate(spec.links):
-        for end in entry.between:
-            if end not in devices:
-                raise document.error(("links", i, "between"), f"{end!r} is no device here; {nearest(end, devices)}")
-        links.append(Link(entry.name or "-".join(entry.between), _member(document, ("links", i, "part"), entry.part),
-                          entry.between))  # fmt: skip
-    taken = [*devices, *(link.name for link in links)]
-    if twice := next((n for n in taken if taken.count(n) > 1), None):
+    devices = {device: _device(document, device, entry.part) for device, entry in spec.devices.items()}
+    links = tuple(_link(document, i, entry, devices) for i, entry in enumerate(spec.links))
+    taken = Counter([*devices, *(link.name for link in links)])
+    if twice := next((n for n, times in taken.items() if times > 1), None):
         raise document.error(("links",), f"the name {twice!r} is used twice")
-    return System(name, spec.description, devices, tuple(links))
+    return System(name, spec.description, devices, links)
+
+
+def _device(document: Document, device: str, name: str) -> Part:
+    path: KeyPath = ("devices", device, "part")
+    part = _member(document, path, name)
+    if part.kind in _LINK_KINDS:
+        raise document.error(path, f"{name} is a {part.kind}; it stands under links, between two devices")
+    return part
+
+
+def _link(document: Document, index: int, entry: _LinkEntry, devices: Mapping[str, Part]) -> Link:
+    path: KeyPath = ("links", index, "between")
+    for end in entry.between:
+        if end not in devices:
+            raise document.error(path, f"{shown(end)} is no device here; {nearest(end, devices)}")
+    if entry.between[0] == entry.between[1]:
+        raise document.error(path, f"{entry.between[0]!r} is linked to itself")
+    part = _member(document, ("links", index, "part"), entry.part)
+    if part.kind not in _LINK_KINDS:
+        raise document.error(("links", index, "part"), f"{entry.part} is a {part.kind}; expected a link or a nic")
+    return Link(entry.name or "-".join(entry.between), part, entry.between)
 
 
 def _member(document: Document, path: KeyPath, name: str) -> Part:
@@ -254,4 +302,4 @@ def _member(document: Document, path: KeyPath, name: str) -> Part:
         file = find_part(name, Path(document.file).parent)
     except SpecError as error:
         raise document.error(path, error.message) from None
-    return _load_part(file, file.stat().st_mtime_ns, _part_name(name, file))
+    return _load_part(file, _modified(file), _part_name(name, file))

@@ -31,15 +31,22 @@ def find_part(name: str, beside: Path | None = None) -> Path:
     if beside is not None:
         candidates.append(beside / name)
     for path in candidates:
-        if path.suffix in (".yaml", ".yml") and path.is_file():
+        if path.suffix in (".yaml", ".yml") and _is_file(path):
             return path
-    raise SpecError(f"{name!r} is no part and no YAML file; {nearest(name, part_names())}")
+    raise SpecError(f"{name[:200]!r} is no part and no YAML file; {nearest(name, part_names())}")
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # a name that is too long, holds a zero byte or lies where one may not look
+        return False
 
 
 def find_file(name: str, beside: Path | None = None) -> Path:
     """A file named in a spec: as given, beside the spec, or under the data root. Raises SpecError."""
     places = [Path.cwd(), *([beside] if beside else []), data_root()]
     for place in places:
-        if (place / name).is_file():
+        if _is_file(place / name):
             return place / name
-    raise SpecError(f"{name!r} is not a file; looked in {', '.join(str(place) for place in places)}")
+    raise SpecError(f"{name[:200]!r} is not a file; looked in {', '.join(str(place) for place in places)}")

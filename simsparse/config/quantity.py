@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
+import reprlib
 from collections.abc import Iterator
 from enum import StrEnum
+from functools import cached_property
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict
 
+from simsparse.core.tensor import DType
+from simsparse.errors import nearest
 from simsparse.units import parse_quantity
 
 
@@ -47,10 +53,18 @@ class Quantity(Frozen):
     def whole(self) -> int:
         """The value as a whole number. Raises ValueError when it is not one."""
         if self.si != round(self.si):
-            raise ValueError(f"{self.text} is not a whole number of {self.unit or 'items'}")
+            raise ValueError(f"{shown(self.text)} is not a whole number of {self.unit or 'items'}")
         return round(self.si)
 
 
+def shown(value: Any) -> str:
+    """``value`` as a message shows it: its repr, cut where it is long or deep."""
+    return _shorten.repr(value)
+
+
+_shorten = reprlib.Repr()
+_shorten.maxstring = _shorten.maxother = _shorten.maxlong = 60
+_shorten.maxlevel = 2
 _KEYS = {"value", "source", "basis", "note"}
 
 
@@ -58,34 +72,41 @@ def _quantity(raw: Any, unit: str, positive: bool) -> Quantity:
     if isinstance(raw, Quantity):
         return raw
     if not isinstance(raw, dict):
-        raise ValueError(f"{raw!r}: expected {{value, source, basis}}")
+        raise ValueError(f"{shown(raw)}: expected {{value, source, basis}}")
     if unknown := set(raw) - _KEYS:
-        raise ValueError(f"unknown key {sorted(unknown)[0]!r}; allowed: {', '.join(sorted(_KEYS))}")
+        raise ValueError(f"unknown key {shown(min(map(str, unknown)))}; allowed: {', '.join(sorted(_KEYS))}")
     for key in ("value", "basis"):
         if raw.get(key) is None:
             raise ValueError(f"{key} is missing; expected {{value, source, basis}}")
     try:
         basis = Basis(raw["basis"])
     except ValueError:
-        raise ValueError(f"{raw['basis']!r} is not a basis; allowed: {', '.join(Basis)}") from None
+        raise ValueError(f"{shown(raw['basis'])} is not a basis; allowed: {', '.join(Basis)}") from None
     source = raw.get("source")
-    if source is None and basis not in (Basis.ASSUMED, Basis.OVERRIDE):
+    if not source and basis not in (Basis.ASSUMED, Basis.OVERRIDE):
         raise ValueError(f"a number of basis {basis} needs a source")
-    text = str(raw["value"])
-    si = parse_quantity(text, unit) if unit else _plain(raw["value"])
+    for key in ("source", "note"):
+        if not isinstance(raw.get(key), str | None):
+            raise ValueError(f"{key} {shown(raw[key])} is not text")
+    text = _text(raw["value"])
+    si = parse_quantity(text, unit) if unit else _plain(text)
     if not math.isfinite(si) or si < 0 or (positive and si == 0):
-        raise ValueError(f"{text!r} must be finite and {'positive' if positive else 'not negative'}")
-    return Quantity(si=si, text=text, unit=unit, source=None if source is None else str(source),
-                    basis=basis, note=str(raw.get("note") or ""))  # fmt: skip
+        raise ValueError(f"{shown(text)} must be finite and {'positive' if positive else 'not negative'}")
+    return Quantity(si=si, text=text, unit=unit, source=source, basis=basis,
+                    note=raw.get("note") or "")  # fmt: skip
 
 
-def _plain(value: Any) -> float:
+def _text(value: Any) -> str:
     if isinstance(value, bool) or not isinstance(value, int | float | str):
-        raise ValueError(f"{value!r} is not a number")
+        raise ValueError(f"{shown(value)} is not a number with a unit")
+    return str(value)
+
+
+def _plain(text: str) -> float:
     try:
-        return float(value)
+        return float(text)
     except ValueError:
-        raise ValueError(f"{value!r} is not a number") from None
+        raise ValueError(f"{shown(text)} is not a plain number") from None
 
 
 def _reader(unit: str, positive: bool = True) -> BeforeValidator:
@@ -120,6 +141,17 @@ Duplex = Annotated[Quantity, _reader(""), AfterValidator(_one_to_two)]
 Efficiency = Annotated[Quantity, _reader(""), AfterValidator(_at_most_one)]
 
 
+def _dtype(text: str) -> str:
+    try:
+        return str(DType(text))
+    except ValueError:
+        raise ValueError(f"{shown(text)} is not a dtype; {nearest(text[:60], DType)}") from None
+
+
+DTypeName = Annotated[str, AfterValidator(_dtype)]
+"""A key of numbers that differ by element type."""
+
+
 class Part(Frozen):
     """What every part has. ``name`` is its path under hw_models/, set by the loader."""
 
@@ -127,6 +159,12 @@ class Part(Frozen):
     kind: str
     description: str
     area: SquareMillimetres | None = None
+
+    @cached_property
+    def digest(self) -> str:
+        """Hash of everything the part says."""
+        values = self.model_dump(mode="json")
+        return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
     def quantities(self) -> Iterator[tuple[str, Quantity]]:
         """Every number of the part with its dotted path."""

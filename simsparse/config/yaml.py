@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -56,6 +57,10 @@ _Loader.yaml_implicit_resolvers = {
 }
 
 
+_INTEGER = re.compile(r"[+-]?[0-9]{1,300}")
+_FLOAT = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
+
+
 def _scalar(node: yaml.ScalarNode) -> Any:
     if node.style in ("'", '"', "|", ">"):
         return node.value
@@ -65,18 +70,13 @@ def _scalar(node: yaml.ScalarNode) -> Any:
         return None
     if kind == "bool":
         return text.lower() in ("true", "yes", "on")
-    for convert in (int, float):
-        try:
-            return convert(text)
-        except ValueError:
-            continue
-    return text
+    if _INTEGER.fullmatch(text):
+        return int(text)
+    return float(text) if _FLOAT.fullmatch(text) else text
 
 
 def _build(node: yaml.Node, path: KeyPath, file: str, lines: dict[KeyPath, int]) -> Any:
     lines.setdefault(path, node.start_mark.line + 1)
-    if len(path) > MAX_DEPTH:
-        raise SpecError(f"nested deeper than {MAX_DEPTH} levels", file=file, line=lines[path])
     if isinstance(node, yaml.ScalarNode):
         return _scalar(node)
     if isinstance(node, yaml.SequenceNode):
@@ -90,7 +90,7 @@ def _build(node: yaml.Node, path: KeyPath, file: str, lines: dict[KeyPath, int])
             raise SpecError("a key must be a word", file=file, line=line, key=dotted(path))
         key = str(key_node.value)
         if key in result:
-            raise SpecError(f"{key!r} stands twice; first on line {lines[*path, key]}",
+            raise SpecError(f"{key[:60]!r} stands twice; first on line {lines[*path, key]}",
                             file=file, line=line, key=dotted((*path, key)))  # fmt: skip
         lines[*path, key] = line
         result[key] = _build(value_node, (*path, key), file, lines)
@@ -101,25 +101,31 @@ def _line(event: yaml.Event) -> int | None:
     return event.start_mark.line + 1 if event.start_mark else None
 
 
+def _check_events(text: str, file: str) -> None:
+    """Refuse aliases and great depth before anything recursive sees the text."""
+    depth = 0
+    for event in yaml.parse(text, Loader=_Loader):
+        if isinstance(event, yaml.AliasEvent):
+            raise SpecError("aliases (*name) are not allowed", file=file, line=_line(event))
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > MAX_DEPTH:
+            raise SpecError(f"nested deeper than {MAX_DEPTH} levels", file=file, line=_line(event))
+
+
 def parse_yaml(text: str, file: str = "<text>") -> Document:
     """Parse YAML text. Raises SpecError on a syntax error, a duplicate key, an alias or great depth."""
     lines: dict[KeyPath, int] = {}
     try:
-        for event in yaml.parse(text, Loader=_Loader):
-            if isinstance(event, yaml.AliasEvent):
-                raise SpecError("aliases (*name) are not allowed", file=file, line=_line(event))
+        _check_events(text, file)
         node = yaml.compose(text, Loader=_Loader)
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else None
         raise SpecError(f"not YAML: {error.problem or error.context}", file=file, line=line) from error
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
+    except (yaml.YAMLError, ValueError) as error:
         raise SpecError(f"not YAML: {error}", file=file) from error
     if node is None:
         raise SpecError("the file is empty; expected a mapping", file=file, line=1)
-    try:
-        return Document(file, _build(node, (), file, lines), lines)
-    except RecursionError:
-        raise SpecError(f"nested deeper than {MAX_DEPTH} levels", file=file) from None
+    return Document(file, _build(node, (), file, lines), lines)
 
 
 def read_yaml(path: Path) -> Document:
@@ -131,7 +137,7 @@ def read_yaml(path: Path) -> Document:
         return _read(path, stat.st_mtime_ns)
     except OSError as error:
         raise SpecError(f"can't be read: {error.strerror}", file=str(path)) from error
-    except UnicodeDecodeError as error:
+    except UnicodeError as error:
         raise SpecError(f"is not UTF-8 text: {error.reason}", file=str(path)) from error
 
 

@@ -11,6 +11,7 @@ from simsparse.config.quantity import (
     Bytes,
     BytesPerSecond,
     Count,
+    DTypeName,
     Efficiency,
     FlopsPerSecond,
     Frozen,
@@ -41,7 +42,7 @@ class AccelArray(Frozen):
     cols: Count
     clock: Hertz
     dataflow: Literal["ws", "os", "is"]
-    macs: dict[str, Count]
+    macs: dict[DTypeName, Count]
     skew: Ratio
     overlap: Share
 
@@ -95,7 +96,7 @@ class AccelVector(Frozen):
 class AccelEnergy(Frozen):
     """Price of each action, MACs by dtype, and power that is drawn whatever runs."""
 
-    mac: dict[str, Joules]
+    mac: dict[DTypeName, Joules]
     flop: Joules
     sram_byte: JoulesPerByte
     dram_byte: JoulesPerByte

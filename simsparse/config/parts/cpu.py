@@ -9,6 +9,7 @@ from simsparse.config.quantity import (
     Bytes,
     BytesPerSecond,
     Count,
+    DTypeName,
     Efficiency,
     FlopsPerSecond,
     Frozen,
@@ -32,7 +33,7 @@ class CpuCompute(Frozen):
     """Peak rates by dtype, all cores; ``efficiency`` is the share a large GEMM reaches."""
 
     cores: Count
-    peak: dict[str, FlopsPerSecond]
+    peak: dict[DTypeName, FlopsPerSecond]
     efficiency: Efficiency
     launch: Seconds
 

@@ -9,6 +9,7 @@ from simsparse.config.quantity import (
     Bytes,
     BytesPerSecond,
     Count,
+    DTypeName,
     Efficiency,
     FlopsPerSecond,
     Frozen,
@@ -62,7 +63,7 @@ class PimCompute(Frozen):
     """
 
     units: Count
-    macs: dict[str, Count]
+    macs: dict[DTypeName, Count]
     clock: Hertz
     vector: FlopsPerSecond
     launch: Seconds
