@@ -137,7 +137,7 @@ def read_yaml(path: Path) -> Document:
         return _read(path, stat.st_mtime_ns)
     except OSError as error:
         raise SpecError(f"can't be read: {error.strerror}", file=str(path)) from error
-    except UnicodeError as error:
+    except UnicodeDecodeError as error:
         raise SpecError(f"is not UTF-8 text: {error.reason}", file=str(path)) from error
 
 
