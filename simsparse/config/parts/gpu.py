@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Literal
 
+from pydantic import model_validator
+
 from simsparse.config.hardware import PARTS
 from simsparse.config.parts.gpu_gemm import GpuGemm
 from simsparse.config.quantity import (
@@ -24,17 +26,17 @@ from simsparse.config.quantity import (
 
 
 class GpuCompute(Frozen):
-    """Streaming multiprocessors and dense peak rates by dtype.
+    """Streaming multiprocessors and dense peak rates.
 
-    ``clock`` is the boost clock at which the tensor peaks hold. ``tensor`` are matrix units without
-    sparsity, ``vector`` the CUDA cores; ``sparse24`` is the factor that 2:4 weights raise the
-    tensor peak by, null where the card has no such path.
+    ``clock`` is the boost clock at which the peaks hold. ``tensor`` are the matrix units by dtype,
+    without sparsity; ``vector`` the fp32 rate of the CUDA cores; ``sparse24`` the factor by which
+    2:4 weights raise the tensor peak, null where the card has no such path.
     """
 
     sms: Count
     clock: Hertz
     tensor: dict[str, FlopsPerSecond]
-    vector: dict[str, FlopsPerSecond]
+    vector: FlopsPerSecond
     sparse24: Ratio | None = None
 
 
@@ -65,15 +67,70 @@ class GpuLaunch(Frozen):
     sync: Seconds
 
 
+class GpuStream(Frozen):
+    """Kernels that only move data.
+
+    ``resident`` is the share of the L2 up to which an operator's data is taken to lie there.
+    ``reduction_bandwidth`` and ``reduction_limit``: a reduction to few values takes its bytes over
+    that rate longer than a copy, at most that time.
+    """
+
+    resident: Share
+    reduction_bandwidth: BytesPerSecond
+    reduction_limit: Seconds
+
+
+class GpuDecode(Frozen):
+    """Attention of one query token per sequence (simsparse.devices.gpu_attention.decode_seconds).
+
+    ``launch``: kernel alone, start of the pipeline included; ``combine``: the second kernel where
+    the keys are split; ``tile_latency`` and ``tile_bandwidth``: time of a tile of 128 keys and values
+    in one thread block; ``turnover``: time for a thread block to follow another; ``memory``: share of
+    the HBM peak.
+    """
+
+    launch: Seconds
+    combine: Seconds
+    tile_latency: Seconds
+    tile_bandwidth: BytesPerSecond
+    turnover: Seconds
+    memory: Share
+
+
+class GpuPrefill(Frozen):
+    """Attention of many query tokens (simsparse.devices.gpu_attention.prefill_seconds).
+
+    ``launch``: kernel alone; ``tile_latency``: softmax and hand-over of a 128 x 128 tile;
+    ``tensor``: share of the tensor peak in the products of a tile; ``prologue``: start of a row of
+    tiles, in tiles; ``imbalance``: share of the longest row by which the last SM finishes late.
+    """
+
+    launch: Seconds
+    tile_latency: Seconds
+    tensor: Share
+    prologue: Ratio
+    imbalance: Share
+
+
+class GpuAttention(Frozen):
+    """Parameters of the attention models; fitted to measured attention where the part was measured."""
+
+    decode: GpuDecode
+    prefill: GpuPrefill
+
+
 class GpuPower(Frozen):
-    """Power limit of the card, and what it draws when idle at working clocks."""
+    """Power limit of the card, and what it draws at working clocks whatever kernels do."""
 
     limit: Watts
-    idle: Watts
+    static: Watts
 
 
 class GpuEnergy(Frozen):
-    """Price of each action. ``tensor_mac`` and ``tensor24_mac`` are by dtype, per executed product."""
+    """Price of each action, power at rest left out.
+
+    ``tensor_mac`` and ``tensor24_mac`` (2:4 weights) are joules of an executed product by dtype.
+    """
 
     hbm_read_byte: JoulesPerByte
     hbm_write_byte: JoulesPerByte
@@ -90,5 +147,25 @@ class GpuPart(Part):
     l2: GpuCache
     launch: GpuLaunch
     gemm: GpuGemm
+    stream: GpuStream
+    attention: GpuAttention
     power: GpuPower
     energy: GpuEnergy
+
+    @model_validator(mode="after")
+    def _consistent(self) -> GpuPart:
+        """Every tensor rate has a price, 2:4 prices go with 2:4 units, power at rest is within the limit."""
+        rates, prices = set(self.compute.tensor), set(self.energy.tensor_mac)
+        if rates != prices:
+            raise ValueError(
+                f"compute.tensor has {_names(rates)}, energy.tensor_mac {_names(prices)}; expected the same"
+            )
+        if (self.compute.sparse24 is None) != (self.energy.tensor24_mac is None):
+            raise ValueError("compute.sparse24 and energy.tensor24_mac: expected both or neither")
+        if self.power.static.si > self.power.limit.si:
+            raise ValueError(f"power.static {self.power.static.text} is over power.limit {self.power.limit.text}")
+        return self
+
+
+def _names(keys: set[str]) -> str:
+    return ", ".join(sorted(keys))

@@ -1,0 +1,185 @@
+"""The kernels that an operator runs on a GPU: their seconds and what they do, added up by operator."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from simsparse.config.parts.gpu import GpuPart
+from simsparse.core import DENSE, Action, DType, Op, OpKind, Sparsity, SparsityKind
+from simsparse.devices.base import Floats
+from simsparse.devices.gpu_attention import AttentionShapes, AttentionTimes, decode_seconds, prefill_seconds
+from simsparse.devices.gpu_gemm import GemmMachine, GemmParameters, GemmShapes, GemmTimes, GemmUnit, gemm_seconds
+
+Indexes = NDArray[np.int64]
+Members = Sequence[tuple[int, Op]]
+
+READ: Action = ("hbm", "read_byte")
+WRITE: Action = ("hbm", "write_byte")
+VECTOR: Action = ("vector", "flop")
+GEMM_KINDS = (OpKind.LINEAR, OpKind.CONV2D, OpKind.MATMUL, OpKind.MOE_FFN)
+ACTIVATED = (OpKind.MOE_FFN,)
+UNITS = {
+    DType.BF16: GemmUnit.HALF, DType.FP16: GemmUnit.HALF, DType.FP8: GemmUnit.BYTE, DType.INT8: GemmUnit.BYTE,
+    DType.FP32: GemmUnit.FP32,
+}  # fmt: skip
+STORED_24 = 0.5625
+"""Bytes of a 16-bit 2:4 weight against the dense one: half the values, two bits of index each."""
+TILE_ROWS = 64
+"""Rows of the smallest tensor-core tile; fewer tokens are padded to it. Source: PTX ISA, wgmma (m64)."""
+
+
+class KernelSums:
+    """Seconds and counts of a list of operators, added up kernel by kernel."""
+
+    def __init__(self, ops: int) -> None:
+        self.latency: Floats = np.zeros(ops)
+        self.contributors: dict[str, Floats] = {name: np.zeros(ops) for name in ("launch", "compute", "memory")}
+        self._counts: dict[Action, Floats] = {}
+
+    def add(self, owner: Indexes, times: Floats, kernel: GemmTimes | AttentionTimes) -> None:
+        """Add kernels: element i runs ``times[i]`` times in op ``owner[i]``."""
+        np.add.at(self.latency, owner, times * kernel.latency_s)
+        parts = {"launch": kernel.launch_s, "compute": kernel.compute_s, "memory": kernel.memory_s}
+        for name, seconds in parts.items():
+            np.add.at(self.contributors[name], owner, times * seconds)
+
+    def count(self, action: Action, owner: Indexes, amount: Floats) -> None:
+        """Add to the count of ``action`` of the ops ``owner``."""
+        np.add.at(self._counts.setdefault(action, np.zeros(len(self.latency))), owner, amount)
+
+    def counts(self) -> dict[Action, NDArray[np.int64]]:
+        """Whole counts by action."""
+        return {action: np.rint(amount).astype(np.int64) for action, amount in self._counts.items()}
+
+
+def conforms_24(sparsity: Sparsity) -> bool:
+    """Whether weights of this pattern fit the 2:4 format: at most two kept of every aligned four."""
+    return sparsity.kind is SparsityKind.NM and sparsity.n <= 2 and sparsity.m % 4 == 0
+
+
+def runs_24(part: GpuPart, op: Op) -> bool:
+    """Whether the op's GEMMs take the 2:4 path: 16-bit, conforming weights, a card that has it."""
+    return part.compute.sparse24 is not None and op.dtype.bits == 16 and conforms_24(op.weight_sparsity)
+
+
+def add_gemms(part: GpuPart, members: Members, sums: KernelSums) -> None:
+    """Add each op's GEMMs, one kernel after another; of a MOE_FFN those of the experts that are hit."""
+    rows = [
+        (i, count, m, n, k, UNITS[op.dtype], op.dtype.bits // 8, runs_24(part, op), _component(part, op))
+        for i, op in members for count, m, n, k in op.gemms
+    ]  # fmt: skip
+    if not rows:
+        return
+    *columns, components = zip(*rows, strict=True)
+    owner, count, m, n, k, unit, value_bytes, sparse = (np.array(column, np.int64) for column in columns)
+    in_l2 = np.zeros(len(rows), np.bool_)
+    shapes = GemmShapes(m, n, k, unit, value_bytes.astype(np.float64), sparse.astype(np.bool_), in_l2)
+    sums.add(owner, count.astype(np.float64), gemm_seconds(shapes, gemm_machine(part)))
+    stored = np.where(sparse, STORED_24, 1.0) * n * k
+    sums.count(READ, owner, np.asarray(count * value_bytes * (stored + m * k), np.float64))
+    sums.count(WRITE, owner, np.asarray(count * m * n * np.maximum(value_bytes, 2), np.float64))
+    rows_done = np.where(unit == GemmUnit.FP32, m, -(-m // TILE_ROWS) * TILE_ROWS)
+    macs = np.asarray(count * rows_done * n * np.where(sparse, k / 2, k), np.float64)
+    for action in set(components):
+        own = np.array([component == action for component in components])
+        sums.count(action, owner[own], macs[own] * (2 if action == VECTOR else 1))
+
+
+def _component(part: GpuPart, op: Op) -> Action:
+    if op.dtype is DType.FP32:
+        return VECTOR
+    return ("tensor24" if runs_24(part, op) else "tensor", f"mac_{op.dtype}")
+
+
+def gemm_machine(part: GpuPart) -> GemmMachine:
+    """What the GEMM model needs to know of the part."""
+    compute = part.compute
+    half = max(rate.si for dtype, rate in compute.tensor.items() if DType.parse(dtype).bits == 16)
+    byte = max((rate.si for dtype, rate in compute.tensor.items() if DType.parse(dtype).bits == 8), default=half)
+    return GemmMachine(
+        compute.sms.whole, compute.clock.si, (half, byte, compute.vector.si), part.memory.bandwidth.si,
+        part.l2.capacity.si, GemmParameters.of(part.gemm),
+    )  # fmt: skip
+
+
+def add_activations(part: GpuPart, members: Members, sums: KernelSums) -> None:
+    """Add the activation kernels of each expert: one of a plain FFN, SiLU and product of a gated one."""
+    rows = [
+        (i, experts, tokens * op.dims["d_ff"] * op.dtype.bits / 8, kernel)
+        for i, op in members
+        for tokens, experts in _experts_by_tokens(op).items()
+        for kernel in range(2 if op.dims["gated"] else 1)
+    ]
+    if rows:
+        owner, experts, out, second = (np.array(column) for column in zip(*rows, strict=True))
+        _add_stream_kernels(part, owner, experts.astype(np.float64), (1 + second) * out, out, np.zeros(len(rows)), sums)
+
+
+def _experts_by_tokens(op: Op) -> dict[int, int]:
+    counts = op.expert_counts
+    return {tokens: counts.count(tokens) for tokens in set(counts)}
+
+
+def add_streams(part: GpuPart, members: Members, sums: KernelSums) -> None:
+    """Add kernels that only move data."""
+    if members:
+        owner = np.array([i for i, _ in members], np.int64)
+        read, write, flops = (
+            np.array([op.dims[dim] for _, op in members], np.float64) for dim in ("read_bytes", "write_bytes", "flops")
+        )
+        _add_stream_kernels(part, owner, np.ones(len(members)), read, write, flops, sums)
+
+
+def _add_stream_kernels(
+    part: GpuPart, owner: Indexes, times: Floats, read: Floats, write: Floats, flops: Floats, sums: KernelSums
+) -> None:
+    """One kernel an element: the gap between kernels, then its bytes from L2 or HBM.
+
+    A reduction (reads at least 64 times what it writes) first runs in few thread blocks.
+    """
+    moved = read + write
+    cached = moved <= part.stream.resident.si * part.l2.capacity.si
+    hbm = part.memory.bandwidth.si * part.memory.efficiency.si
+    memory = moved / np.where(cached, part.l2.bandwidth.si, hbm)
+    narrow = np.minimum(read / part.stream.reduction_bandwidth.si, part.stream.reduction_limit.si)
+    launch = part.launch.graph.si + np.where(read >= 64 * write, narrow, 0.0)
+    compute = flops / part.compute.vector.si
+    sums.add(owner, times, GemmTimes(launch + np.maximum(compute, memory), compute, memory, launch))
+    sums.count(READ, owner, times * read)
+    sums.count(WRITE, owner, times * write)
+    sums.count(VECTOR, owner, times * flops)
+
+
+def add_attention(part: GpuPart, members: Members, sums: KernelSums) -> None:
+    """Add attention kernels: decode with one query token a sequence, prefill with more."""
+    for decode in (True, False):
+        own = [(i, op) for i, op in members if (op.dims["q_len"] == 1) is decode]
+        if not own:
+            continue
+        owner = np.array([i for i, _ in own], np.int64)
+        shapes = _attention_shapes([op for _, op in own])
+        peaks = np.array([_peak(part, op) for _, op in own])
+        hbm, sms = part.memory.bandwidth.si, part.compute.sms.whole
+        times = (
+            decode_seconds(shapes, part.attention.decode, sms, hbm) if decode
+            else prefill_seconds(shapes, part.attention.prefill, sms, peaks, hbm)
+        )  # fmt: skip
+        sums.add(owner, np.ones(len(own)), times)
+        sums.count(READ, owner, np.array([op.with_(input_sparsity=DENSE).input_bytes for _, op in own], np.float64))
+        sums.count(WRITE, owner, np.array([op.output_bytes for _, op in own], np.float64))
+        for i, op in own:
+            scale = 2 if op.dtype is DType.FP32 else 1
+            sums.count(_component(part, op), np.array([i]), np.array([scale * op.dense_macs], np.float64))
+
+
+def _attention_shapes(ops: Sequence[Op]) -> AttentionShapes:
+    names = ("batch", "heads", "kv_heads", "head_dim", "v_head_dim", "q_len", "kv_len", "causal")
+    dims = {name: np.array([op.dims[name] for op in ops], np.float64) for name in names}
+    return AttentionShapes(**dims, value_bytes=np.array([op.dtype.bits / 8 for op in ops]))
+
+
+def _peak(part: GpuPart, op: Op) -> float:
+    return part.compute.vector.si if op.dtype is DType.FP32 else part.compute.tensor[op.dtype].si
