@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from pydantic import BaseModel, TypeAdapter
-from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
+from pydantic import BaseModel
+from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue, models_json_schema
 
 from simsparse.config.experiment import Experiment, Sweep
 from simsparse.config.hardware import PARTS
+from simsparse.config.hardware import _SystemSpec as SystemSpec
 from simsparse.config.quantity import Basis, Quantity
+from simsparse.errors import SpecError, nearest
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
+SYSTEM = "system"
 _QUANTITY: JsonSchemaValue = {
     "type": "object",
     "properties": {
@@ -33,36 +36,44 @@ class _AsWritten(GenerateJsonSchema):
         return dict(_QUANTITY) if schema["cls"] is Quantity else super().model_schema(schema)
 
 
-def _of(model: type[BaseModel]) -> dict[str, Any]:
-    return {"$schema": DIALECT, **TypeAdapter(model).json_schema(schema_generator=_AsWritten, by_alias=True)}
+def _of(models: Sequence[type[BaseModel]]) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """References to the schemas of ``models``, and the definitions that they refer to."""
+    inputs: list[Any] = [(model, "validation") for model in models]
+    references, definitions = models_json_schema(inputs, schema_generator=_AsWritten)
+    return [references[model, "validation"] for model in models], definitions["$defs"]
 
 
 def experiment_schema() -> dict[str, Any]:
     """Schema of an experiment."""
-    return _of(Experiment)
+    return _alone(Experiment)
 
 
 def sweep_schema() -> dict[str, Any]:
     """Schema of a sweep."""
-    return _of(Sweep)
+    return _alone(Sweep)
+
+
+def _alone(model: type[BaseModel]) -> dict[str, Any]:
+    _, definitions = _of([model])
+    return {"$schema": DIALECT, **definitions.pop(model.__name__), "$defs": definitions}
 
 
 def hardware_schema(kind: str | None = None) -> dict[str, Any]:
-    """Schema of a part of ``kind``, or of any part. Raises SpecError when there is no such kind."""
-    kinds = [kind] if kind is not None else list(PARTS)
-    schemas = [_part(name) for name in kinds]
-    if kind is not None:
-        return {"$schema": DIALECT, **schemas[0]}
-    return {"$schema": DIALECT, "oneOf": schemas}
+    """Schema of a part of ``kind`` or of a system, or of any of them. Raises SpecError on another kind."""
+    kinds = [*PARTS, SYSTEM]
+    if kind is not None and kind not in kinds:
+        raise SpecError(f"{kind!r} is not a part kind; {nearest(kind, kinds)}", key="kind")
+    models = [SystemSpec if name == SYSTEM else PARTS.get(name) for name in ([kind] if kind else kinds)]
+    references, definitions = _of(models)
+    for model in models:
+        _without_name(definitions[model.__name__])
+    return {"$schema": DIALECT, "oneOf": references, "$defs": definitions}
 
 
-def _part(kind: str) -> dict[str, Any]:
-    """A part's schema without ``name``, which the loader takes from the path."""
-    schema = _of(PARTS.get(kind))
-    schema.pop("$schema")
+def _without_name(schema: dict[str, Any]) -> None:
+    """Drop ``name``, which the loader takes from the path."""
     schema["properties"].pop("name", None)
-    schema["required"] = [key for key in schema.get("required", []) if key != "name"]
-    return schema
+    schema["required"] = [key for key in schema["required"] if key != "name"]
 
 
 SCHEMAS: Mapping[str, Callable[..., dict[str, Any]]] = {
