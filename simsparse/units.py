@@ -38,6 +38,7 @@ pico- = 1e-12 = p-
 nano- = 1e-9 = n-
 micro- = 1e-6 = u- = µ- = μ-
 milli- = 1e-3 = m-
+centi- = 1e-2 = c-
 kilo- = 1e3 = k-
 mega- = 1e6 = M-
 giga- = 1e9 = G-
