@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -60,18 +60,28 @@ def draw(results: Results) -> list[Plot]:
     from simsparse.report.style import figure_style
 
     with figure_style():
-        return [plot for figure in _figures(results) if (plot := figure()) is not None]
+        return [plot for plot in _figures(results) if plot is not None]
 
 
-def _figures(results: Results) -> Iterator[Callable[[], Plot | None]]:
+def _figures(results: Results) -> Iterator[Plot | None]:
     from simsparse.report.bars import bars
     from simsparse.report.breakdown import energy_breakdown, latency_breakdown
-    from simsparse.report.metrics import ENERGY, LATENCY, gain_over_dense
+    from simsparse.report.front import front
+    from simsparse.report.gantt import gantt
+    from simsparse.report.metrics import AREA, ENERGY, LATENCY, gain_over_dense
+    from simsparse.report.roofline import roofline
+    from simsparse.report.sensitivity import sensitivities
 
-    yield lambda: bars(results, LATENCY, "latency_bars")
-    yield lambda: bars(results, ENERGY, "energy_bars")
+    yield bars(results, LATENCY, "latency_bars")
+    yield bars(results, ENERGY, "energy_bars")
     if len(results.sparsities) > 1 and "dense" in results.sparsities:
-        yield lambda: bars(results, gain_over_dense(results, LATENCY, "Speed-up over dense"), "speedup_bars")
-        yield lambda: bars(results, gain_over_dense(results, ENERGY, "Energy saving over dense"), "saving_bars")
-    yield lambda: latency_breakdown(results)
-    yield lambda: energy_breakdown(results)
+        yield bars(results, gain_over_dense(results, LATENCY, "Speed-up over dense"), "speedup_bars")
+        yield bars(results, gain_over_dense(results, ENERGY, "Energy saving over dense"), "saving_bars")
+    yield latency_breakdown(results)
+    yield energy_breakdown(results)
+    yield front(results, LATENCY, ENERGY, "pareto_energy")
+    if len(set(AREA.values(results.done))) > 1:
+        yield front(results, LATENCY, AREA, "pareto_area")
+    yield from sensitivities(results, LATENCY)
+    yield roofline(results)
+    yield gantt(results)

@@ -1,0 +1,137 @@
+"""Timelines: what ran on which lane and when, the whole run and one window of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from simsparse.core import Span, Timeline
+from simsparse.report.plot import Plot, finish, panels
+from simsparse.report.results import Point, Results, unique
+from simsparse.report.si import Scale, scale_for
+from simsparse.report.style import kind_colours, wrapped
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+LANE_IN = 0.26
+MAX_ROWS = 4
+WINDOW_SPANS = 36
+MERGE_GAP = 1 / 1500
+"""Spans of one kind closer than this share of the panel are drawn as one."""
+
+Lane = tuple[str, str]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One point's timeline: drawn whole on the left, a window on the right."""
+
+    point: Point
+    timeline: Timeline
+    lanes: tuple[Lane, ...]
+
+
+def gantt(results: Results) -> Plot | None:
+    """Timelines of up to ``MAX_ROWS`` points, those with most lanes at work; None when none was kept."""
+    rows = _rows(results)
+    if not rows:
+        return None
+    lanes = max(len(row.lanes) for row in rows)
+    figure, axes = panels(2 * len(rows), 0.85 + LANE_IN * max(lanes, 2))
+    kinds = unique(span.kind for row in rows for span in row.timeline.spans)
+    for i, row in enumerate(rows):
+        _draw(axes[2 * i], row, 0, row.timeline.end_fs, kinds, labelled=True)
+        _draw(axes[2 * i + 1], row, *_window(row.timeline), kinds, labelled=False)
+        name = f"{row.point.workload}, {row.point.sparsity}\n{wrapped(row.point.setup, 46)}"
+        axes[2 * i].set_title(name, fontsize=8.5)
+        axes[2 * i + 1].set_title("a window of the same run", fontsize=8.5, fontweight="normal")
+    title = _title(rows)
+    finish(figure, title, _legend(kinds))
+    return Plot("timeline", "Timeline", title, _caption(results, rows), figure)
+
+
+def _rows(results: Results) -> list[Row]:
+    """One row a workload and setup: the densest point that has a timeline; busiest first."""
+    rows = []
+    for workload in results.workloads:
+        for setup in results.setups:
+            points = (p for s in results.sparsities if (p := results.typical(workload, setup, s)))
+            point = next((point for point in points if point.key in results.timelines), None)
+            if point and (timeline := results.timelines[point.key]).spans:
+                lanes = sorted({(span.device, span.lane) for span in timeline.spans})
+                rows.append(Row(point, timeline, tuple(lanes)))
+    chosen = sorted(rows, key=lambda row: -len(row.lanes))[:MAX_ROWS]
+    return [row for row in rows if row in chosen]
+
+
+def _window(timeline: Timeline) -> tuple[int, int]:
+    """A stretch from the middle of the run that holds about ``WINDOW_SPANS`` spans."""
+    spans = timeline.spans
+    first = max(0, len(spans) // 2 - WINDOW_SPANS // 2)
+    chosen = spans[first : first + WINDOW_SPANS]
+    return min(s.start_fs for s in chosen), max(s.end_fs for s in chosen)
+
+
+def _draw(ax: Axes, row: Row, start: int, end: int, kinds: Sequence[str], labelled: bool) -> None:
+    colours, scale = kind_colours(kinds), _scale(start, end)
+    for y, lane in enumerate(row.lanes):
+        for kind in kinds:
+            spans = [s for s in row.timeline.spans if (s.device, s.lane) == lane and s.kind == kind]
+            bars = _merged(spans, start, end)
+            if bars:
+                widths = [((a - start) / 1e15 / scale.factor, (b - a) / 1e15 / scale.factor) for a, b in bars]
+                ax.broken_barh(widths, (y - 0.38, 0.76), facecolor=colours[kind], edgecolor="none")
+    ax.set_xlim(0, max(end - start, 1) / 1e15 / scale.factor)
+    ax.set_ylim(len(row.lanes) - 0.5, -0.5)
+    names = [f"{device} {lane}" for device, lane in row.lanes] if labelled else []
+    ax.set_yticks(range(len(row.lanes)), names or [""] * len(row.lanes))
+    ax.tick_params(axis="y", length=0)
+    ax.grid(axis="y", visible=False)
+    origin = "Time" if start == 0 else "Time since the window's start"
+    ax.set_xlabel(f"{origin} ({scale.unit})")
+
+
+def _scale(start: int, end: int) -> Scale:
+    return scale_for([max(end - start, 1) / 1e15], "s")
+
+
+def _merged(spans: Sequence[Span], start: int, end: int) -> list[tuple[int, int]]:
+    """Stretches inside ``start``..``end`` covered by ``spans``, small gaps closed, tiny ones widened."""
+    gap = (end - start) * MERGE_GAP
+    bars: list[tuple[int, int]] = []
+    for span in spans:
+        a, b = max(span.start_fs, start), min(span.end_fs, end)
+        if b <= a:
+            continue
+        if bars and a - bars[-1][1] <= gap:
+            bars[-1] = bars[-1][0], max(b, bars[-1][1])
+        else:
+            bars.append((a, b))
+    return bars
+
+
+def _legend(kinds: Sequence[str]) -> list[object]:
+    from matplotlib.patches import Patch
+
+    colours = kind_colours(kinds)
+    return [Patch(color=colours[kind], label=kind) for kind in kinds]
+
+
+def _title(rows: Sequence[Row]) -> str:
+    """The busiest lane of the first row, and how busy it is."""
+    row = rows[0]
+    total = row.timeline.seconds or 1.0
+    busy = {lane: row.timeline.busy_s(*lane) / total for lane in row.lanes}
+    ranked = sorted(busy, key=lambda lane: -busy[lane])[:2]
+    said = ", ".join(f"{device} {lane} {100 * busy[device, lane]:.0f} %" for device, lane in ranked)
+    return f"Lanes at work over the run of {row.point.workload} on {row.point.setup}: {said}"
+
+
+def _caption(results: Results, rows: Sequence[Row]) -> str:
+    text = "What each lane does over the whole run (left) and in a window of it (right); colours are kinds of work."
+    kept = len(results.timelines)
+    if kept > len(rows):
+        text += f" {len(rows)} of {kept} timelines are shown: of each setup the densest, most lanes first."
+    return text

@@ -1,0 +1,201 @@
+"""Rooflines: the operators of a point under the limits of the device that ran them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from simsparse.core import OpResult
+from simsparse.errors import SimsparseError
+from simsparse.report.labels import place_labels
+from simsparse.report.peaks import Peaks, peaks_of
+from simsparse.report.plot import Plot, finish, freeze_layout, panels, plain_log
+from simsparse.report.results import Point, Results, unique
+from simsparse.report.si import si
+from simsparse.report.style import INK, MARKERS, MUTED, SMALL_PT, kind_colours, wrapped
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+PANEL_IN = 2.9
+MAX_PANELS = 8
+MAX_LABELS = 7
+LABEL_FROM_SHARE = 0.02
+
+
+@dataclass(frozen=True, slots=True)
+class Marker:
+    """Equal operators of one point as one marker: ``count`` of them, ``share`` of all operator time."""
+
+    text: str
+    kind: str
+    sparsity: str
+    intensity: float
+    flops_per_s: float
+    count: int
+    share: float
+    validated: bool
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One device of one setup under one workload."""
+
+    workload: str
+    setup: str
+    device: str
+    peaks: Peaks
+    markers: tuple[Marker, ...]
+
+
+def roofline(results: Results) -> Plot | None:
+    """One panel a workload, setup and device whose operators were kept; None when there is none."""
+    found = list(_panels(results))
+    if not found:
+        return None
+    shown = found[:MAX_PANELS]
+    figure, axes = panels(len(shown), PANEL_IN, columns=min(2, len(shown)))
+    kinds = unique(marker.kind for panel in shown for marker in panel.markers)
+    sparsities = [s for s in results.sparsities if any(m.sparsity == s for p in shown for m in p.markers)]
+    shapes = {sparsity: MARKERS[i % len(MARKERS)] for i, sparsity in enumerate(sparsities)}
+    for i, (ax, panel) in enumerate(zip(axes, shown, strict=True)):
+        _draw(ax, panel, kind_colours(kinds), shapes)
+        if i % 2 == 0:
+            ax.set_ylabel("Performance (GFLOP/s), log scale")
+    title = _title(shown)
+    finish(figure, title, _legend(kinds, shapes, shown))
+    freeze_layout(figure)
+    for ax, panel in zip(axes, shown, strict=True):
+        _label(ax, panel)
+    return Plot("roofline", "Roofline", title, _caption(len(found) - len(shown)), figure)
+
+
+def _panels(results: Results) -> Iterable[Panel]:
+    for workload in results.workloads:
+        for setup in results.setups:
+            points = [p for s in results.sparsities if (p := results.typical(workload, setup, s))]
+            points = [point for point in points if point.key in results.ops]
+            if points:
+                yield from _devices(results, workload, setup, points)
+
+
+def _devices(results: Results, workload: str, setup: str, points: Sequence[Point]) -> Iterable[Panel]:
+    ops = {point.sparsity: results.ops[point.key] for point in points}
+    peaks = _peaks(points[0])
+    for device in unique(op.device for rows in ops.values() for op in rows):
+        markers = tuple(m for sparsity, rows in ops.items() for m in _markers(rows, device, sparsity))
+        if device in peaks and markers:
+            yield Panel(workload, setup, device, peaks[device], markers)
+
+
+def _peaks(point: Point) -> dict[str, Peaks]:
+    """Peaks of the point's devices; empty when its system can't be loaded here."""
+    from simsparse.config.hardware import load_system
+
+    try:
+        system = load_system(point.system, point.overrides)
+    except SimsparseError:
+        return {}
+    return {name: peaks for name, part in system.devices.items() if (peaks := peaks_of(part))}
+
+
+def _markers(ops: Sequence[OpResult], device: str, sparsity: str) -> Iterable[Marker]:
+    total = sum(op.latency_s for op in ops) or 1.0
+    groups: dict[tuple[str, str, int, int], list[OpResult]] = {}
+    for op in ops:
+        if op.device == device and op.flops > 0 and op.bytes > 0 and op.latency_s > 0:
+            groups.setdefault((op.kind, _short(op), op.flops, op.bytes), []).append(op)
+    for (kind, text, flops, size), group in groups.items():
+        seconds = sum(op.latency_s for op in group)
+        checked = all(op.validated for op in group)
+        rate = flops * len(group) / seconds
+        yield Marker(text, kind, sparsity, flops / size, rate, len(group), seconds / total, checked)
+
+
+def _short(op: OpResult) -> str:
+    """What the op is in its layer: its label, or the last word of its module that is no number."""
+    words = [word for word in (op.module or op.name).split(".") if not word.isdigit()]
+    return op.label or (words[-1] if words else op.kind)
+
+
+def _draw(ax: Axes, panel: Panel, colours: Mapping[str, str], shapes: Mapping[str, str]) -> None:
+    ax.set_xscale("log")
+    ax.set_yscale("log")
+    for m in panel.markers:
+        ax.plot(
+            m.intensity, m.flops_per_s / 1e9, linestyle="none", marker=shapes[m.sparsity], color=colours[m.kind],
+            markersize=6, markerfacecolor=colours[m.kind] if m.validated else "white", alpha=0.9, markeredgewidth=1.2,
+        )  # fmt: skip
+    low = min(m.intensity for m in panel.markers) / 4
+    high = max(*(m.intensity for m in panel.markers), panel.peaks.ridge) * 6
+    peak, ridge = panel.peaks.flops_per_s / 1e9, panel.peaks.ridge
+    ax.plot([low, ridge, high], [peak * low / ridge, peak, peak], color=INK, linewidth=1.3, zorder=1.5)
+    ax.set_xlim(low, high)
+    bottom = min(*(m.flops_per_s / 1e9 for m in panel.markers), peak * low / ridge) / 3
+    ax.set_ylim(bottom, peak * 6)
+    plain_log(ax.xaxis)
+    plain_log(ax.yaxis)
+    ax.set_xlabel("Arithmetic intensity (FLOP/byte), log scale")
+    ax.set_title(f"{panel.workload}\n{wrapped(f'{panel.setup}: {panel.device}', 44)}", fontsize=8.5)
+    ax.annotate(
+        f"{si(panel.peaks.flops_per_s, 'FLOP/s')} {panel.peaks.dtype} dense, {si(panel.peaks.bytes_per_s, 'B/s')}",
+        (high, peak), xytext=(-2, 4), textcoords="offset points", ha="right", fontsize=SMALL_PT,
+    ).set_in_layout(False)  # fmt: skip
+
+
+def _label(ax: Axes, panel: Panel) -> None:
+    """Name the markers that take most time, those of the first sparsity of each operator only."""
+    largest = sorted(panel.markers, key=lambda m: -m.share)
+    named: dict[str, Marker] = {}
+    for marker in largest:
+        if marker.share >= LABEL_FROM_SHARE:
+            named.setdefault(marker.text, marker)
+    chosen = list(named.values())[:MAX_LABELS]
+    texts = [f"{m.text} ×{m.count}" if m.count > 1 else m.text for m in chosen]
+    obstacles = [(m.intensity, m.flops_per_s / 1e9) for m in panel.markers] + _along_roof(ax, panel.peaks)
+    place_labels(ax, [(m.intensity, m.flops_per_s / 1e9) for m in chosen], texts, obstacles)
+
+
+def _along_roof(ax: Axes, peaks: Peaks) -> list[tuple[float, float]]:
+    low, high = ax.get_xlim()
+    steps = [low * (high / low) ** (i / 60) for i in range(61)]
+    return [(x, min(x * peaks.bytes_per_s, peaks.flops_per_s) / 1e9) for x in steps]
+
+
+def _legend(kinds: Sequence[str], shapes: Mapping[str, str], shown: Sequence[Panel]) -> list[object]:
+    from matplotlib.lines import Line2D
+    from matplotlib.patches import Patch
+
+    colours = kind_colours(kinds)
+    handles: list[object] = [Patch(color=colours[kind], label=kind) for kind in kinds]
+    handles += [
+        Line2D([], [], linestyle="none", marker=shape, color=MUTED, label=sparsity, markersize=6)
+        for sparsity, shape in shapes.items()
+    ]
+    if any(not marker.validated for panel in shown for marker in panel.markers):
+        handles.append(
+            Line2D([], [], linestyle="none", marker="o", color=MUTED, markerfacecolor="white", markeredgewidth=1.2,
+                   label="hollow: unvalidated model", markersize=6)
+        )  # fmt: skip
+    return handles
+
+
+def _title(shown: Sequence[Panel]) -> str:
+    """The share of operator time, of the panel's first sparsity, that lies left of the ridge."""
+    left = total = 0.0
+    for panel in shown:
+        for marker in panel.markers:
+            total += marker.share
+            left += marker.share * (marker.intensity < panel.peaks.ridge)
+    return f"Roofline: {100 * left / total:.0f} % of the operator time shown lies under the bandwidth slope"
+
+
+def _caption(hidden: int) -> str:
+    text = (
+        "Each marker is a group of equal operators, coloured by kind; shapes are weight sparsity. Operations are "
+        "counted dense, two a multiply-accumulate, so sparse weights move right (fewer bytes) and may rise above the "
+        "dense peak. The black line is the nominal peak and bandwidth of the device; names stand at the operators that "
+        "take most time."
+    )
+    return text + (f" {hidden} more combinations of workload, setup and device not shown." if hidden > 0 else "")
