@@ -18,8 +18,11 @@ def fault(text: str) -> str:
 
 
 def test_scalars_are_what_specs_mean_by_them() -> None:
-    text = "{i: 12, f: 1.5, e: 2e3, n: null, t: true, ratio: 2:4, date: 2020-01-01, hex: 0x10, low: 1_000, nan: nan, q: '7'}"
-    assert parse_yaml(text).data == {
+    numbers, words = (
+        "i: 12, f: 1.5, e: 2e3, n: null, t: true",
+        "date: 2020-01-01, hex: 0x10, low: 1_000, nan: nan, q: '7'",
+    )
+    assert parse_yaml(f"{{{numbers}, ratio: 2:4, {words}}}").data == {
         "i": 12, "f": 1.5, "e": 2000.0, "n": None, "t": True, "ratio": "2:4", "date": "2020-01-01", "hex": "0x10",
         "low": "1_000", "nan": "nan", "q": "7",
     }  # fmt: skip
