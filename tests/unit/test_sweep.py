@@ -1,0 +1,315 @@
+"""Sweeps run once, whole and in order: points, samplers, the store, local processes, kill -9."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from simsparse.config.hardware import System
+from simsparse.core import ActionCounts, OpResult, Result, Span, Timeline, Trace, TraceBuilder, ops
+from simsparse.errors import SimulationError, SpecError, StoreError
+from simsparse.sweep import run_sweep
+from simsparse.sweep.store import STORE_NAME, Store
+
+BASE = "name: test\nworkload: {trace: t.trace}\nsystem: cpu/h100-host\nlevel: 0\n"
+GRID = BASE + "axes:\n  weight_sparsity: [dense, 2:4, 1:4]\n  seed: [0, 1]\n"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    builder = TraceBuilder("t")
+    for i in range(3):
+        builder.add(ops.linear(8, 64, 64 << i, name=f"linear{i}", module=f"layers.{i}"))
+    builder.add(ops.linear(8, 100, 64, name="lm_head", module="lm_head")).build().save(tmp_path / "t.trace")
+    return tmp_path
+
+
+def write(folder: Path, text: str) -> Path:
+    path = folder / "sweep.yaml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def runs(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
+    """Replaces the simulation by a closed form and lists what was run: (sparsity, policy, seed, level)."""
+    seen: list[tuple[Any, ...]] = []
+
+    def fake(trace: Trace, system: System, policy: str = "resident", seed: int = 0, level: int = 1) -> Result:
+        sparsity = str(trace.ops[0].weight_sparsity)
+        seen.append((sparsity, policy, seed, level))
+        if seed == 13:
+            raise SimulationError("memory full", key="gpu0")
+        if seed == 14:
+            raise ZeroDivisionError("a slip")
+        seconds = 1e-9 * trace.weight_bytes * (1 + seed)
+        watts = 2.0 if system.overrides else 1.0
+        row = OpResult("a", "linear", "", "m", "gpu0", sparsity, 0.0, seconds, watts * seconds, "memory", 1, 2)
+        timeline = Timeline.of([Span(0, 5, "gpu0", "compute", "a", "linear", 7)])
+        return Result(trace.name, system.name, policy, seed, level, seconds, watts * seconds, (row,),
+                      {"gpu0.static": watts * seconds}, ActionCounts(), timeline, bound="memory",
+                      overrides=dict(system.overrides))  # fmt: skip
+
+    monkeypatch.setattr(import_module("simsparse.simulate"), "simulate", fake)
+    return seen
+
+
+def test_a_grid_is_the_product_of_its_axes_in_order(folder: Path, runs: list[Any]) -> None:
+    frame = run_sweep(write(folder, GRID), folder / "out")
+    assert list(zip(frame["weight_sparsity"], frame["seed"], strict=True)) == [
+        ("dense", 0), ("dense", 1), ("2:4", 0), ("2:4", 1), ("1:4", 0), ("1:4", 1)]  # fmt: skip
+    assert [run[0] for run in runs] == list(frame["weight_sparsity"])
+    dense = 2 * (64 * 64 * 7 + 100 * 64)
+    assert frame["latency_s"][0] == pytest.approx(1e-9 * dense)
+    assert (frame["energy_j"] == frame["latency_s"]).all() and (frame["error"] == "").all()
+
+
+def test_excluded_weights_stay_dense(folder: Path, runs: list[Any]) -> None:
+    kept = run_sweep(write(folder, GRID), folder / "a")
+    every = run_sweep(write(folder, GRID + "exclude: []\n"), folder / "b")
+    gap = (kept["latency_s"] - every["latency_s"])[2]
+    saved = 100 * 64 * 2 - 100 * (64 // 4) * (2 * 16 + 4) // 8
+    assert gap == pytest.approx(1e-9 * saved) and every["latency_s"][0] == kept["latency_s"][0]
+    assert len(runs) == 12
+
+
+def test_skip_drops_the_points_that_match_all_of_an_item(folder: Path, runs: list[Any]) -> None:
+    text = GRID + "skip:\n- {weight_sparsity: [2:4, 1:4], seed: 1}\n"
+    frame = run_sweep(write(folder, text), folder / "out")
+    assert list(zip(frame["weight_sparsity"], frame["seed"], strict=True)) == [
+        ("dense", 0), ("dense", 1), ("2:4", 0), ("1:4", 0)]  # fmt: skip
+    assert len(runs) == 4
+
+
+def test_a_named_axis_sets_several_keys_and_shows_its_labels(folder: Path, runs: list[Any]) -> None:
+    items = "[{label: slow, seed: 3, weight_sparsity: 2:4}, {label: fast, override.cpu0.memory.bandwidth: 1 TB/s}]"
+    frame = run_sweep(write(folder, BASE + f"axes:\n  setup: {items}\n"), folder / "out")
+    assert list(frame["setup"]) == ["slow", "fast"] and list(frame["seed"]) == [3, 0]
+    assert frame["si.cpu0.memory.bandwidth"][1] == 1e12 and frame["override.cpu0.memory.bandwidth"][1] == "1 TB/s"
+    assert runs[0][:3] == ("2:4", "resident", 3)
+
+
+def test_a_rerun_runs_nothing_and_a_wider_sweep_only_what_is_missing(folder: Path, runs: list[Any]) -> None:
+    first = run_sweep(write(folder, GRID), folder / "out")
+    again = run_sweep(write(folder, GRID), folder / "out")
+    assert len(runs) == 6
+    pd.testing.assert_frame_equal(first, again)
+    wider = run_sweep(write(folder, GRID.replace("1:4]", "1:4, 1:8]")), folder / "out")
+    assert [run[0] for run in runs[6:]] == ["1:8", "1:8"] and len(wider) == 8
+
+
+def test_failed_points_are_recorded_and_tried_again(folder: Path, runs: list[Any]) -> None:
+    path, calls = write(folder, BASE + "axes:\n  seed: [0, 13, 14]\n"), []
+    frame = run_sweep(path, folder / "out", progress=lambda *state: calls.append(state))
+    assert list(frame["error"]) == ["", "gpu0: memory full", "internal error: ZeroDivisionError: a slip"]
+    assert frame["latency_s"].isna().tolist() == [False, True, True]
+    assert calls == [(0, 3, 0), (1, 3, 0), (2, 3, 1), (3, 3, 2)]
+    run_sweep(path, folder / "out")
+    assert [run[2] for run in runs] == [0, 13, 14, 13, 14]
+
+
+def test_the_files_hold_the_table_and_the_inputs(folder: Path, runs: list[Any]) -> None:
+    from simsparse.config.yaml import read_yaml
+
+    frame = run_sweep(write(folder, GRID), folder / "out")
+    assert sorted(path.name for path in (folder / "out").iterdir()) == [
+        "resolved.yaml", "results.csv", "results.parquet", STORE_NAME]  # fmt: skip
+    parquet = pd.read_parquet(folder / "out" / "results.parquet")
+    assert parquet["latency_s"].tolist() == frame["latency_s"].tolist()
+    csv = pd.read_csv(folder / "out" / "results.csv")
+    assert csv["latency_s"].tolist() == frame["latency_s"].tolist()
+    resolved = read_yaml(folder / "out" / "resolved.yaml").data
+    assert resolved["name"] == "test" and resolved["axes"]["weight_sparsity"] == ["dense", "2:4", "1:4"]
+    values = resolved["parts_used"]["cpu/h100-host"]["cpu0"]["values"]
+    assert values["memory.bandwidth"]["value"] and values["memory.bandwidth"]["basis"] == "measured"
+    assert runs
+
+
+def test_a_small_sweep_keeps_ops_and_level_1_timelines(folder: Path, runs: list[Any]) -> None:
+    frame = run_sweep(write(folder, GRID.replace("level: 0", "level: 1")), folder / "out")
+    with Store.open(folder / "out", "test") as store:
+        columns = store.ops(frame["key"][0])
+        timeline = store.timeline(frame["key"][0])
+        assert store.ops("none") is None and store.timeline("none") is None
+    assert columns is not None and columns["name"] == ["a"] and columns["bound"] == ["memory"]
+    assert timeline is not None and timeline.spans == (Span(0, 5, "gpu0", "compute", "a", "linear", 7),)
+    assert runs
+
+
+def test_a_store_of_another_sweep_is_refused_and_left_alone(folder: Path, runs: list[Any]) -> None:
+    run_sweep(write(folder, GRID), folder / "out")
+    before = (folder / "out" / STORE_NAME).read_bytes()
+    with pytest.raises(StoreError, match="belongs to the sweep 'test', not to 'other'; give another --out"):
+        run_sweep(write(folder, GRID.replace("name: test", "name: other")), folder / "out")
+    assert (folder / "out" / STORE_NAME).read_bytes() == before and len(runs) == 6
+
+
+@pytest.mark.parametrize("size", [1, 100, 4096, 20000])
+def test_a_damaged_store_is_a_typed_error(folder: Path, runs: list[Any], size: int) -> None:
+    run_sweep(write(folder, GRID), folder / "out")
+    path = folder / "out" / STORE_NAME
+    data = path.read_bytes()
+    path.write_bytes(data[:size] + b"\xff" * (len(data) - size))
+    with pytest.raises(StoreError, match=STORE_NAME):
+        run_sweep(write(folder, GRID), folder / "out")
+    assert runs
+
+
+def test_another_database_is_refused(folder: Path, runs: list[Any]) -> None:
+    (folder / "out").mkdir()
+    other = sqlite3.connect(folder / "out" / STORE_NAME)
+    other.execute("CREATE TABLE points (a)")
+    other.commit()
+    other.close()
+    with pytest.raises(StoreError, match="is a database, but no sweep's store"):
+        run_sweep(write(folder, GRID), folder / "out")
+    assert not runs
+
+
+def test_a_store_in_use_is_refused(folder: Path, runs: list[Any]) -> None:
+    run_sweep(write(folder, GRID), folder / "out")
+    with Store.open(folder / "out", "test"), pytest.raises(StoreError, match="is in use by another run"):
+        run_sweep(write(folder, GRID), folder / "out")
+    assert runs
+
+
+def test_a_file_in_place_of_the_folder_is_a_typed_error(folder: Path, runs: list[Any]) -> None:
+    with pytest.raises(StoreError, match="can't be written"):
+        run_sweep(write(folder, GRID), folder / "t.trace")
+    assert not runs
+
+
+def test_an_interrupt_leaves_what_was_done(folder: Path, runs: list[Any]) -> None:
+    def interrupt(done: int, total: int, failed: int) -> None:
+        del total, failed
+        if done == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_sweep(write(folder, GRID), folder / "out", progress=interrupt)
+    assert len(run_sweep(write(folder, GRID), folder / "out")) == 6
+    assert len(runs) == 6
+
+
+BANDWIDTH = "axes:\n  override.cpu0.memory.bandwidth: {low: 50, high: 800, log: true, unit: GB/s}\n  seed: [0, 1, 2]\n"
+
+
+@pytest.mark.parametrize("kind", ["random", "sobol", "tpe", "nsga2"])
+def test_samplers_draw_the_points_asked_for_and_repeat(folder: Path, runs: list[Any], kind: str) -> None:
+    text = BASE + BANDWIDTH + f"sample: {{kind: {kind}, points: 16, seed: 5, population: 8}}\n"
+    first = run_sweep(write(folder, text), folder / "a")
+    assert len(first) == 16 and first["si.cpu0.memory.bandwidth"].between(50e9, 800e9).all()
+    count = len(runs)
+    pd.testing.assert_frame_equal(first, run_sweep(write(folder, text), folder / "a"))
+    assert len(runs) == count
+    pd.testing.assert_frame_equal(first, run_sweep(write(folder, text), folder / "b"))
+    other = run_sweep(write(folder, text.replace("seed: 5", "seed: 6")), folder / "c")
+    assert not other["si.cpu0.memory.bandwidth"].equals(first["si.cpu0.memory.bandwidth"])
+
+
+def test_sobol_spreads_evenly(folder: Path, runs: list[Any]) -> None:
+    text = BASE + BANDWIDTH.replace("log: true", "log: false") + "sample: {kind: sobol, points: 64}\n"
+    drawn = run_sweep(write(folder, text), folder / "out")["si.cpu0.memory.bandwidth"]
+    counts = pd.cut(drawn, [50e9 + 750e9 * i / 8 for i in range(9)], include_lowest=True).value_counts()
+    assert counts.tolist() == [8] * 8 and runs
+
+
+@pytest.mark.parametrize("kind", ["tpe", "nsga2"])
+def test_optimisers_find_a_smaller_objective_than_chance(folder: Path, runs: list[Any], kind: str) -> None:
+    seeds = ", ".join(str(seed) for seed in range(100) if seed not in (13, 14))
+    axes = f"axes:\n  seed: [{seeds}]\n  weight_sparsity: [dense, 2:4, 1:4, 1:8, 2:8, 2:16]\n"
+    text = BASE + axes + f"sample: {{kind: {kind}, points: 80, population: 10}}\n"
+    frame = run_sweep(write(folder, text), folder / "out")
+    assert frame["latency_s"][40:].median() < 0.7 * frame["latency_s"][:10].median()
+    assert len(runs) < 80 or kind == "nsga2"
+
+
+def test_a_random_subset_of_a_grid_has_no_point_twice(folder: Path, runs: list[Any]) -> None:
+    frame = run_sweep(write(folder, GRID + "sample: {kind: random, points: 4}\n"), folder / "out")
+    assert len(frame[["weight_sparsity", "seed"]].drop_duplicates()) == 4 and len(runs) == 4
+
+
+def test_the_number_of_processes_must_be_positive(folder: Path) -> None:
+    with pytest.raises(SpecError, match="0 is not a number of processes"):
+        run_sweep(write(folder, GRID), folder / "out", jobs=0)
+
+
+REAL = BASE + "axes:\n  weight_sparsity: [dense, 2:4, 1:4]\n  seed: [0, 1, 2, 3, 4, 5, 6, 7]\n"
+KILLED = """
+import os, signal, sys
+from simsparse.sweep import run_sweep
+def progress(done, total, failed):
+    if done >= int(sys.argv[4]):
+        os.kill(os.getpid(), signal.SIGKILL)
+run_sweep(sys.argv[1], sys.argv[2], jobs=int(sys.argv[3]), progress=progress)
+"""
+
+
+def test_the_table_does_not_depend_on_the_number_of_processes(folder: Path) -> None:
+    path = write(folder, REAL)
+    one, two = run_sweep(path, folder / "one"), run_sweep(path, folder / "two", jobs=2)
+    pd.testing.assert_frame_equal(one, two)
+    assert (one["error"] == "").all()
+    assert (folder / "one" / "results.csv").read_bytes() == (folder / "two" / "results.csv").read_bytes()
+
+
+@pytest.mark.parametrize(("jobs", "after"), [(1, 1), (1, 11), (2, 7)])
+def test_kill_9_loses_nothing(folder: Path, jobs: int, after: int) -> None:
+    path = write(folder, REAL)
+    command = [sys.executable, "-c", KILLED, str(path), str(folder / "out"), str(jobs), str(after)]
+    assert subprocess.run(command, check=False).returncode == -signal.SIGKILL
+    kept: list[int] = []
+    resumed = run_sweep(path, folder / "out", progress=lambda *state: kept.append(state[0]))
+    assert kept[0] >= after and kept[-1] == 24
+    pd.testing.assert_frame_equal(resumed, run_sweep(path, folder / "whole"))
+
+
+def test_no_worker_outlives_a_killed_parent(folder: Path) -> None:
+    command = [sys.executable, "-c", KILLED, str(write(folder, REAL)), str(folder / "out"), "2", "5"]
+    environment = {**os.environ, "SIMSPARSE_TEST_TAG": str(folder)}
+    subprocess.run(command, check=False, env=environment)
+    for _ in range(200):
+        if not _tagged(str(folder)):
+            return
+        signal.sigtimedwait([], 0.05)
+    pytest.fail(f"still running: {_tagged(str(folder))}")
+
+
+def _tagged(tag: str) -> list[str]:
+    """Processes whose environment carries ``tag``."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            if f"SIMSPARSE_TEST_TAG={tag}".encode() in (entry / "environ").read_bytes().split(b"\0"):
+                found.append(entry.name)
+        except OSError:
+            continue
+    return found
+
+
+def test_a_worker_that_dies_is_a_typed_error(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from simsparse.sweep import workers
+
+    started: list[Any] = []
+    start = workers._start
+
+    def start_and_kill() -> Any:
+        worker = start()
+        started.append(worker)
+        worker.process.kill()
+        return worker
+
+    monkeypatch.setattr(workers, "_start", start_and_kill)
+    with pytest.raises(SimulationError, match="a worker process ended with status -9"):
+        run_sweep(write(folder, REAL), folder / "out", jobs=2)
+    assert all(worker.process.poll() is not None for worker in started)
+    assert not (folder / "out" / "results.csv").exists()
