@@ -103,7 +103,7 @@ class Device(ABC):
 
 DEVICES: Registry[type[Device]] = Registry(
     "device",
-    tuple(f"simsparse.devices.{module}" for module in ("gpu", "cpu", "systolic", "pim", "storage")),
+    tuple(f"simsparse.devices.{module}" for module in ("gpu", "cpu", "systolic", "pim", "memory", "storage")),
 )
 
 

@@ -1,4 +1,4 @@
-"""DRAM parts: one stack, channel or DIMM, with what it delivers and costs."""
+"""DRAM parts: one stack, channel or module, with what it delivers and costs."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from simsparse.config.hardware import PARTS
 from simsparse.config.quantity import (
     Bytes,
     BytesPerSecond,
-    Count,
     Efficiency,
     Frozen,
     Joules,
@@ -19,7 +18,7 @@ from simsparse.config.quantity import (
 
 
 class MemoryEnergy(Frozen):
-    """Price of an activation and of a byte that crosses the pins, and background power."""
+    """Price of an activation and of a byte that is read or written, and background power."""
 
     activate: Joules
     read_byte: JoulesPerByte
@@ -29,12 +28,16 @@ class MemoryEnergy(Frozen):
 
 @PARTS.register("memory")
 class MemoryPart(Part):
-    """One unit of a memory technology; ``sequential`` and ``random`` are the shares of peak reached."""
+    """One unit of a memory technology.
+
+    A row of ``row`` bytes is opened at a time, an access moves ``burst`` bytes. ``sequential`` and
+    ``random`` are the shares of ``bandwidth`` that long streams and single accesses reach.
+    """
 
     kind: Literal["memory"]
     capacity: Bytes
     bandwidth: BytesPerSecond
-    channels: Count
+    burst: Bytes
     row: Bytes
     sequential: Efficiency
     random: Efficiency
