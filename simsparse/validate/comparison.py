@@ -1,0 +1,106 @@
+"""Errors of predictions against measurements, by section."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from simsparse.validate.measurement import Measurement
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """A measured value and what the model says, both in ``unit`` (s or J)."""
+
+    row: Measurement
+    measured: float
+    predicted: float
+    unit: str = "s"
+
+    @property
+    def error(self) -> float:
+        """Relative error, positive where the model says too much."""
+        return self.predicted / self.measured - 1
+
+
+@dataclass(frozen=True)
+class SectionReport:
+    """Comparison of one section.
+
+    ``tolerance`` is the mean absolute percentage error, as a share, that the section must stay
+    within. ``skipped`` are rows that were not compared, by reason.
+    """
+
+    name: str
+    predictions: Sequence[Prediction]
+    tolerance: float
+    skipped: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def mape(self) -> float:
+        """Mean absolute relative error; NaN without a compared row."""
+        return statistics.fmean(abs(p.error) for p in self.predictions) if self.predictions else math.nan
+
+    @property
+    def median(self) -> float:
+        """Median absolute relative error; NaN without a compared row."""
+        return statistics.median(abs(p.error) for p in self.predictions) if self.predictions else math.nan
+
+    @property
+    def worst(self) -> Prediction | None:
+        """The prediction that is furthest off."""
+        return max(self.predictions, key=lambda p: abs(p.error), default=None)
+
+    @property
+    def passed(self) -> bool:
+        """Whether the mean error is within the tolerance; True where nothing was compared."""
+        return not self.predictions or self.mape <= self.tolerance
+
+    def to_dict(self) -> dict[str, Any]:
+        """The report as JSON-able values."""
+        worst = self.worst
+        return {
+            "section": self.name, "rows": len(self.predictions) + sum(self.skipped.values()),
+            "compared": len(self.predictions), "skipped": dict(self.skipped),
+            "mape": self.mape if self.predictions else None, "median": self.median if self.predictions else None,
+            "worst": worst and {
+                "error": worst.error, "measured": worst.measured, "predicted": worst.predicted, "unit": worst.unit,
+                "line": worst.row.line, "shape": worst.row.shape,
+            },
+            "tolerance": self.tolerance, "passed": self.passed,
+        }  # fmt: skip
+
+
+@dataclass(frozen=True)
+class ValidationReport:
+    """Comparison of a file's rows with the models of one part.
+
+    ``not_simulated`` and ``unknown`` give the rows of sections that no model covers and of sections
+    that the schema does not have.
+    """
+
+    file: str
+    hardware: str
+    sections: Sequence[SectionReport]
+    not_simulated: Mapping[str, int]
+    unknown: Mapping[str, int]
+
+    @property
+    def passed(self) -> bool:
+        """Whether every section is within its tolerance."""
+        return all(section.passed for section in self.sections)
+
+    def section(self, name: str) -> SectionReport:
+        """The section called ``name``. Raises KeyError."""
+        return {section.name: section for section in self.sections}[name]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The report as JSON-able values."""
+        return {
+            "file": self.file, "hardware": self.hardware, "passed": self.passed,
+            "sections": [section.to_dict() for section in self.sections],
+            "not_simulated": dict(self.not_simulated), "unknown": dict(self.unknown),
+        }  # fmt: skip

@@ -1,0 +1,139 @@
+"""Predictions for rows that time one kernel or one copy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from simsparse.config.parts.gpu import GpuPart
+from simsparse.config.parts.link import LinkPart
+from simsparse.core import DENSE, ActionCounts, DType, Op, Sparsity, ops
+from simsparse.devices.gpu import Gpu
+from simsparse.devices.link import copy_counts, copy_seconds, duplex_rate, link_prices
+from simsparse.energy import op_energy
+from simsparse.validate.comparison import Prediction
+from simsparse.validate.measurement import Measurement
+
+GEMMS_PER_CALL = 20
+"""GEMMs in the loop body of an energy row ``gemm_x20``."""
+
+
+class Unsupported(Exception):
+    """A row that the models can't predict, and why."""
+
+
+def linear_op(row: Measurement) -> Op:
+    """The linear operator of a GEMM row, 2:4 where ``sparse24`` says so."""
+    sparsity = Sparsity.parse("2:4") if row.fields.get("sparse24") is True else DENSE
+    return ops.linear(row.whole("m"), row.whole("n"), row.whole("k"), row.dtype(), weight_sparsity=sparsity)
+
+
+def attention_op(row: Measurement) -> Op:
+    """The attention operator of a row: decode has one query token, prefill as many as keys."""
+    length = row.whole("L")
+    heads, kv_heads = row.whole("H"), row.whole("KV")
+    if heads % kv_heads:
+        raise row.error("KV", f"{kv_heads} does not divide H = {heads}")
+    queries = 1 if row.text("op") == "sdpa_decode" else length
+    return ops.attention(row.whole("B"), heads, kv_heads, row.whole("D"), queries, length)
+
+
+def memory_op(row: Measurement) -> Op:
+    """A copy or a sum reduction of fp32 values."""
+    size = row.whole("bytes")
+    match row.text("op"):
+        case "d2d_copy":
+            return ops.elementwise(size, size, 0, DType.FP32)
+        case "reduce_read":
+            return ops.elementwise(size, 4, size // 4, DType.FP32)
+        case other:
+            raise Unsupported(f"op {other}")
+
+
+def predict_ops(gpu: Gpu, rows: Sequence[Measurement], op_of: Callable[[Measurement], Op]) -> list[Prediction | str]:
+    """Seconds of each row's operator alone on ``gpu``; in its stead the reason why not."""
+    found: list[Op | str] = [_supported(gpu, row, op_of) for row in rows]
+    costs = iter(gpu.costs([op for op in found if isinstance(op, Op)]))
+    return [
+        Prediction(row, row.number("s"), next(costs).latency_s) if isinstance(op, Op) else op
+        for row, op in zip(rows, found, strict=True)
+    ]
+
+
+def _supported(gpu: Gpu, row: Measurement, op_of: Callable[[Measurement], Op]) -> Op | str:
+    try:
+        op = op_of(row)
+    except Unsupported as reason:
+        return str(reason)
+    return gpu.supports(op) or op
+
+
+def predict_launches(part: GpuPart, rows: Sequence[Measurement]) -> list[Prediction | str]:
+    """Seconds from one empty kernel to the next."""
+    known = {
+        "tiny_kernel_graph": part.launch.graph, "tiny_kernel_eager_async": part.launch.eager,
+        "tiny_kernel_sync": part.launch.sync,
+    }  # fmt: skip
+    return [
+        Prediction(row, row.number("s"), known[name].si) if (name := row.text("op")) in known else f"op {name}"
+        for row in rows
+    ]
+
+
+def predict_copies(link: LinkPart, gpu: GpuPart, rows: Sequence[Measurement]) -> list[Prediction | str]:
+    """Seconds of copies over the link between host and GPU.
+
+    Copies between two synchronizations take the time of a synchronized launch more; ``bidir`` moves
+    ``bytes`` both ways at once.
+    """
+    return [_copy(link, gpu, row) for row in rows]
+
+
+def _copy(link: LinkPart, gpu: GpuPart, row: Measurement) -> Prediction | str:
+    size, name = row.whole("bytes"), row.text("op")
+    if name == "bidir":
+        return Prediction(row, row.number("s"), link.latency.si + 2 * size / duplex_rate(link))
+    kind = name.removesuffix("_sync")
+    if kind not in ("h2d_pinned", "d2h_pinned", "h2d_pageable", "d2h_pageable"):
+        return f"op {name}"
+    seconds = copy_seconds(link, size, pinned=kind.endswith("_pinned"))
+    return Prediction(row, row.number("s"), seconds + (gpu.launch.sync.si if name.endswith("_sync") else 0.0))
+
+
+def predict_energy(gpu: Gpu, link: LinkPart | None, rows: Sequence[Measurement]) -> list[Prediction | str]:
+    """Joules of a call: priced actions, and static power over the measured seconds."""
+    return [_energy(gpu, link, row) for row in rows]
+
+
+def _energy(gpu: Gpu, link: LinkPart | None, row: Measurement) -> Prediction | str:
+    name = row.text("op")
+    if name == "idle":
+        return "power of a card that runs nothing"
+    static = gpu.static_watts * row.number("s")
+    if name.startswith("h2d_"):
+        if link is None:
+            return "no link to a host"
+        size = row.whole("bytes")
+        dynamic = op_energy(copy_counts(size), link_prices(link)) + _written(gpu, size)
+        return Prediction(row, row.number("joule"), dynamic + static, "J")
+    op, times = _energy_op(row, name)
+    if isinstance(op, str):
+        return op
+    if reason := gpu.supports(op):
+        return reason
+    dynamic = times * op_energy(gpu.costs([op])[0].counts, gpu.prices)
+    return Prediction(row, row.number("joule"), dynamic + static, "J")
+
+
+def _energy_op(row: Measurement, name: str) -> tuple[Op | str, int]:
+    if name == "gemm_x20":
+        return linear_op(row), GEMMS_PER_CALL
+    if name == "sdpa_decode":
+        return attention_op(row), 1
+    if name.startswith(("d2d_", "read_")):
+        size = row.whole("bytes")
+        return ops.elementwise(size, size if name.startswith("d2d_") else 4, 0, DType.FP32), 1
+    return f"op {name}", 0
+
+
+def _written(gpu: Gpu, size: int) -> float:
+    return op_energy(ActionCounts({("hbm", "write_byte"): size}), gpu.prices)

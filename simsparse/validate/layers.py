@@ -1,0 +1,94 @@
+"""Predictions for rows that time whole layers with weights in host memory, through ``simulate``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from simsparse.config.hardware import System, load_system
+from simsparse.config.parts.gpu import GpuPart
+from simsparse.config.paths import part_names
+from simsparse.core import DType, Op, Routing, Trace, TraceBuilder, ops
+from simsparse.errors import MappingError, SimulationError
+from simsparse.policies import POLICIES, Policy
+from simsparse.simulate import simulate
+from simsparse.validate.comparison import Prediction
+from simsparse.validate.measurement import Measurement
+
+OFFLOAD_MODES = ("resident", "on_demand", "pregated", "prefetch_all")
+STREAM_MODES = {"resident": "resident", "on_demand": "on_demand", "prefetch": "pregated"}
+"""Modes of weight_stream rows, and the policy that does the same with every weight."""
+
+
+def host_system(part: GpuPart) -> System | None:
+    """The first system under hw_models/ that joins this GPU alone to a host; None without one."""
+    for name in part_names():
+        if name.startswith("systems/"):
+            system = load_system(name)
+            kinds = sorted(member.kind for member in system.devices.values())
+            if kinds == ["cpu", "gpu"] and system.links and part in system.devices.values():
+                return system
+    return None
+
+
+def predict_offload(system: System, rows: Sequence[Measurement]) -> list[Prediction | str]:
+    """Seconds of the layers of a MoE decode step under the policy that the row's mode names."""
+    return [_offload(system, row) for row in rows]
+
+
+def _offload(system: System, row: Measurement) -> Prediction | str:
+    mode, active = row.text("mode"), row.whole("n_act")
+    if mode not in OFFLOAD_MODES:
+        return f"mode {mode}"
+    tokens = active * row.whole("tok_per_expert")
+    if active > row.whole("experts"):
+        raise row.error("n_act", f"{active} of {row.whole('experts')} experts")
+    trace = _layers(row, row.dtype(), tokens, 4, active)
+    return _simulated(system, row, trace, POLICIES.get(mode)())
+
+
+def predict_weight_stream(system: System, rows: Sequence[Measurement]) -> list[Prediction | str]:
+    """Seconds of layers whose weights all come from the host, as the row's mode says."""
+    return [_weight_stream(system, row) for row in rows]
+
+
+def _weight_stream(system: System, row: Measurement) -> Prediction | str:
+    mode = row.text("mode")
+    if mode not in STREAM_MODES:
+        return f"mode {mode}"
+    trace = _layers(row, row.dtype(), row.whole("tokens"), row.whole("attn_mats"), row.whole("experts"))
+    options: Mapping[str, object] = {}
+    if mode != "resident":
+        options = {"what": "all", "chunk_bytes": row.whole("chunk_bytes")}
+    return _simulated(system, row, trace, POLICIES.get(STREAM_MODES[mode])(**options))
+
+
+def _simulated(system: System, row: Measurement, trace: Trace, policy: Policy) -> Prediction | str:
+    try:
+        result = simulate(trace, system, policy)
+    except (MappingError, SimulationError) as error:
+        return str(error)
+    return Prediction(row, row.number("s"), result.latency_s)
+
+
+def _layers(row: Measurement, dtype: DType, tokens: int, attention_mats: int, active: int) -> Trace:
+    """``layers`` times: d x d GEMMs on all tokens, then ``active`` experts of 2 or 3 matrices."""
+    d, mats = row.whole("d"), row.whole("mats")
+    if mats not in (2, 3):
+        raise row.error("mats", f"{mats} is neither 2 (plain) nor 3 (gated)")
+    builder = TraceBuilder(row.text("model"), measured_at=f"{row.file}:{row.line}")
+    for layer in range(row.whole("layers")):
+        for i in range(attention_mats):
+            name = f"layers.{layer}.attention.{i}"
+            builder.add(ops.linear(tokens, d, d, dtype, name=name, module=name, weight=name))
+        builder.add(_experts(row, dtype, layer, active))
+    return builder.build()
+
+
+def _experts(row: Measurement, dtype: DType, layer: int, active: int) -> Op:
+    experts, per_expert = row.whole("experts"), row.whole("tok_per_expert")
+    name = f"layers.{layer}.experts"
+    routing = Routing((per_expert,) * active + (0,) * (experts - active), origin="given")
+    return ops.moe_ffn(
+        active * per_expert, row.whole("d"), row.whole("ff"), experts, row.whole("mats") == 3, dtype,
+        routing=routing, name=name, module=name, weight=name,
+    )  # fmt: skip

@@ -1,0 +1,105 @@
+"""Measured rows: one JSON object a line, checked field by field."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from simsparse.core import DType
+from simsparse.errors import SpecError
+
+MAX_BYTES = 256 << 20
+TIMING_KEYS = frozenset(("s", "s_min", "s_max", "gbps", "graph", "calls", "joule", "watt", "sm_mhz", "section"))
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One row: its section, its fields, and where it stands."""
+
+    section: str
+    fields: Mapping[str, Any]
+    file: str
+    line: int
+
+    def text(self, key: str) -> str:
+        """A string field. Raises SpecError."""
+        value = self._value(key)
+        if not isinstance(value, str):
+            raise self.error(key, f"{value!r} is not a string")
+        return value
+
+    def whole(self, key: str) -> int:
+        """A positive whole number. Raises SpecError."""
+        value = self._value(key)
+        if isinstance(value, bool) or not isinstance(value, int) or not 0 < value < 2**50:
+            raise self.error(key, f"{value!r} is not a whole number from 1 to 2**50")
+        return value
+
+    def number(self, key: str) -> float:
+        """A positive finite number. Raises SpecError."""
+        value = self._value(key)
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
+            raise self.error(key, f"{value!r} is not a positive number")
+        return float(value)
+
+    def dtype(self, key: str = "dtype") -> DType:
+        """An element type. Raises SpecError."""
+        try:
+            return DType.parse(self.text(key))
+        except SpecError as error:
+            raise self.error(key, error.message) from None
+
+    @property
+    def shape(self) -> dict[str, Any]:
+        """What was run: the fields without the timings."""
+        return {key: value for key, value in self.fields.items() if key not in TIMING_KEYS}
+
+    def error(self, key: str, message: str) -> SpecError:
+        """An error at this row."""
+        return SpecError(message, file=self.file, line=self.line, key=key)
+
+    def _value(self, key: str) -> Any:
+        if key not in self.fields:
+            raise self.error(key, f"is missing from a row of section {self.section}")
+        return self.fields[key]
+
+
+def read_measurements(path: str | Path) -> list[Measurement]:
+    """The rows of a JSON-lines file; empty lines are skipped. Raises SpecError that names file and line."""
+    file = Path(path)
+    try:
+        if file.stat().st_size > MAX_BYTES:
+            raise SpecError(f"larger than {MAX_BYTES} bytes", file=str(path))
+        lines = file.read_text(encoding="utf-8").split("\n")
+    except OSError as error:
+        raise SpecError(f"can't be read: {error.strerror}", file=str(path)) from error
+    except UnicodeDecodeError as error:
+        raise SpecError(f"is not UTF-8 text: {error.reason}", file=str(path)) from error
+    return [_parse(text, str(path), number) for number, text in enumerate(lines, start=1) if text.strip()]
+
+
+def measurements(rows: Iterable[Mapping[str, Any]], file: str = "rows") -> list[Measurement]:
+    """Rows that are in memory already; ``line`` counts them from 1. Raises SpecError."""
+    return [_measurement(row, file, number) for number, row in enumerate(rows, start=1)]
+
+
+def _parse(text: str, file: str, line: int) -> Measurement:
+    try:
+        row = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        reason = error.msg if isinstance(error, json.JSONDecodeError) else str(error)
+        raise SpecError(f"is not JSON: {reason}", file=file, line=line) from None
+    return _measurement(row, file, line)
+
+
+def _measurement(row: Any, file: str, line: int) -> Measurement:
+    if not isinstance(row, Mapping):
+        raise SpecError(f"expected an object; got {type(row).__name__}", file=file, line=line)
+    section = row.get("section")
+    if not isinstance(section, str) or not section:
+        raise SpecError(f"{section!r} is not the name of a section", file=file, line=line, key="section")
+    return Measurement(section, row, file, line)

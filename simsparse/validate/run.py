@@ -1,0 +1,130 @@
+"""Compare measured rows with the models, section by section."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from simsparse.config.hardware import System, load_hardware
+from simsparse.config.parts.gpu import GpuPart
+from simsparse.config.parts.link import LinkPart
+from simsparse.config.paths import data_root
+from simsparse.devices.gpu import Gpu
+from simsparse.errors import SpecError
+from simsparse.validate.comparison import Prediction, SectionReport, ValidationReport
+from simsparse.validate.kernels import (
+    attention_op,
+    linear_op,
+    memory_op,
+    predict_copies,
+    predict_energy,
+    predict_launches,
+    predict_ops,
+)  # fmt: skip
+from simsparse.validate.layers import host_system, predict_offload, predict_weight_stream
+from simsparse.validate.measurement import Measurement, measurements, read_measurements
+
+TOLERANCES: Mapping[str, float] = {
+    "gemm_dense": 0.10, "gemm_sparse24": 0.20, "gemm_fp32": 0.20, "lowp": 0.20, "attn_decode": 0.20,
+    "attn_prefill": 0.15, "mem": 0.20, "launch": 0.25, "pcie": 0.25, "energy": 0.20, "offload": 0.10,
+    "weight_stream": 0.10,
+}  # fmt: skip
+"""Mean absolute percentage error, as a share, that each section must stay within."""
+NOT_SIMULATED = ("env", "nccl", "ep_moe", "spmm", "zerocopy", "cpu", "e2e")
+"""Sections of the schema that no model here predicts."""
+REFERENCES: Mapping[str, str] = {
+    "h100_sxm5_80gb.jsonl": "gpu/h100-sxm5-80gb",
+    "h200_sxm5_141gb.jsonl": "gpu/h200-sxm5-141gb",
+    "h200_x2_nvlink.jsonl": "gpu/h200-sxm5-141gb",
+}
+"""Bundled files that no parameter was fitted to, and the part that each was measured on."""
+
+
+def reference_folder() -> Path:
+    """Where the bundled measurements lie: in a wheel's data, or in the checkout's tests."""
+    root = data_root()
+    bundled = root / "validation" / "gpu"
+    return bundled if bundled.is_dir() else root / "tests" / "validation" / "data" / "gpu"
+
+
+def validate_references() -> list[ValidationReport]:
+    """Reports of all bundled reference files. Raises SpecError."""
+    return [validate_file(reference_folder() / name, hardware) for name, hardware in REFERENCES.items()]
+
+
+def validate_file(path: str | Path, hw: str) -> ValidationReport:
+    """Compare a JSON-lines file with the part ``hw``. Raises SpecError that names file and line."""
+    return _validate(read_measurements(path), hw, str(path))
+
+
+def validate(rows: Iterable[Mapping[str, Any]], hw: str) -> ValidationReport:
+    """Compare rows of the measurement schema with the part ``hw``. Raises SpecError."""
+    return _validate(measurements(rows), hw, "rows")
+
+
+@dataclass(frozen=True)
+class _Models:
+    """The GPU's model, and the system and link that join it to a host where there are any."""
+
+    gpu: Gpu
+    system: System | None
+    link: LinkPart | None
+
+    @classmethod
+    def of(cls, hw: str) -> _Models:
+        part = load_hardware(hw)
+        if not isinstance(part, GpuPart):
+            raise SpecError(f"{part.name} is a {part.kind}; measurements are of GPUs", key="hw")
+        system = host_system(part)
+        link = system.links[0].part if system else None
+        return cls(Gpu(part), system, link if isinstance(link, LinkPart) else None)
+
+    def predict(self, section: str, rows: Sequence[Measurement]) -> list[Prediction | str]:
+        """Predictions in the order of ``rows``; in place of one that can't be made, the reason."""
+        op_of: Mapping[str, Callable[[Measurement], Any]] = {
+            "gemm_dense": linear_op, "gemm_sparse24": linear_op, "gemm_fp32": linear_op, "lowp": linear_op,
+            "attn_decode": attention_op, "attn_prefill": attention_op, "mem": memory_op,
+        }  # fmt: skip
+        if section in op_of:
+            return predict_ops(self.gpu, rows, op_of[section])
+        if section == "launch":
+            return predict_launches(self.gpu.part, rows)
+        if section == "energy":
+            return predict_energy(self.gpu, self.link, rows)
+        if self.system is None or self.link is None:
+            return [f"no system joins {self.gpu.part.name} to a host"] * len(rows)
+        if section == "pcie":
+            return predict_copies(self.link, self.gpu.part, rows)
+        return (predict_offload if section == "offload" else predict_weight_stream)(self.system, rows)
+
+
+def _validate(rows: Sequence[Measurement], hw: str, file: str) -> ValidationReport:
+    models = _Models.of(hw)
+    by_section: dict[str, list[Measurement]] = {}
+    for row in rows:
+        by_section.setdefault(_section_of(row), []).append(row)
+    reports = [_report(name, models, by_section[name]) for name in TOLERANCES if name in by_section]
+    left = {name: len(own) for name, own in by_section.items() if name not in TOLERANCES}
+    return ValidationReport(
+        file, models.gpu.part.name, reports,
+        {name: count for name, count in left.items() if name in NOT_SIMULATED},
+        {name: count for name, count in left.items() if name not in NOT_SIMULATED},
+    )  # fmt: skip
+
+
+def _section_of(row: Measurement) -> str:
+    """The row's section; attention is told apart into decode and prefill."""
+    if row.section != "attn":
+        return row.section
+    kinds = {"sdpa_decode": "attn_decode", "sdpa_prefill_causal": "attn_prefill"}
+    return kinds.get(row.text("op"), f"attn: {row.text('op')}")
+
+
+def _report(section: str, models: _Models, rows: Sequence[Measurement]) -> SectionReport:
+    outcome = models.predict(section, rows)
+    predictions = [item for item in outcome if isinstance(item, Prediction)]
+    reasons = Counter(item for item in outcome if isinstance(item, str))
+    return SectionReport(section, predictions, TOLERANCES[section], dict(reasons))
