@@ -14,7 +14,6 @@ from simsparse.policies import POLICIES, Policy
 from simsparse.policies.account import action_counts, merged, rows, unvalidated
 from simsparse.policies.machine import machine_of
 from simsparse.policies.run import run_closed_form, run_events
-from simsparse.policies.workload import workload_of
 from simsparse.units import fs_to_seconds
 
 LEVELS = (0, 1)
@@ -38,7 +37,7 @@ def simulate(
     if level not in LEVELS:
         raise SpecError(f"{level!r} is not a level; allowed: {', '.join(map(str, LEVELS))}", key="level")
     chosen = policy_of(policy)
-    machine, workload = machine_of(system), workload_of(trace)
+    machine = machine_of(system)
     schedule = chosen.plan(trace, system)
     program = chosen.lower(schedule, system, level)
     program.check_memory(machine)
@@ -48,9 +47,9 @@ def simulate(
     energy = price(counts, latency_s, machine.prices, machine.static_watts)
     result = Result(
         trace.name, system.name, schedule.policy, seed, level, latency_s, sum(energy.values()),
-        rows(schedule, workload, program, times, machine), energy, merged(counts), times.timeline,
+        rows(program, times, machine), energy, merged(counts), times.timeline,
         assumed=system.assumed, overrides=dict(system.overrides),
-        unvalidated=unvalidated(workload, program, machine, chosen), area_mm2=system.area_mm2,
+        unvalidated=unvalidated(program, machine, chosen), area_mm2=system.area_mm2,
         meta=dict(trace.meta),
     )  # fmt: skip
     return replace(result, bound=next(iter(result.seconds_by_bound), ""))

@@ -4,45 +4,44 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from simsparse.core import Action, ActionCounts, OpCost, OpResult, Schedule
+from simsparse.core import Action, ActionCounts, OpResult
 from simsparse.devices.link import BYTE
 from simsparse.energy import op_energy
 from simsparse.policies.base import Policy
 from simsparse.policies.machine import Machine
-from simsparse.policies.program import Command, Program
+from simsparse.policies.program import Program
 from simsparse.policies.run import Times
-from simsparse.policies.workload import Workload
-from simsparse.units import fs_to_seconds
+from simsparse.units import FS_PER_SECOND, fs_to_seconds
 
 TRANSFER = "transfer"
+"""What bounds the time that waits for copies."""
 
 Counts = dict[str, dict[Action, int]]
 
 
-def copy_counts(command: Command, machine: Machine) -> dict[str, dict[Action, int]]:
+def copy_counts(src: str, dst: str, bytes: int, machine: Machine) -> dict[str, dict[Action, int]]:
     """What a copy does: bytes on each link, bytes read and written in the memories at its ends."""
-    counts: Counts = {link.name: {BYTE: command.bytes} for link, _ in machine.hops(command.src, command.dst)}
-    for device, direction in ((command.src, "read"), (command.dst, "write")):
+    counts: Counts = {link.name: {BYTE: bytes} for link, _ in machine.hops(src, dst)}
+    for device, direction in ((src, "read"), (dst, "write")):
         action = machine.devices[device].memory_action(direction) if device in machine.devices else None
         if action is not None:
-            counts.setdefault(device, {})[action] = command.bytes
+            counts.setdefault(device, {})[action] = bytes
     return counts
+
+
+def copy_joules(src: str, dst: str, bytes: int, machine: Machine) -> float:
+    """Joules of a copy on its links and in the memories at its ends."""
+    counts = copy_counts(src, dst, bytes, machine)
+    return sum(op_energy(ActionCounts(actions), machine.prices[owner]) for owner, actions in counts.items())
 
 
 def action_counts(program: Program, machine: Machine) -> dict[str, ActionCounts]:
     """Action counts of the whole program, by device and link."""
-    times: dict[tuple[str, int], int] = {}
-    costs: dict[int, OpCost] = {}
     total: Counts = {}
-    for command in program.commands:
-        if command.src:
-            _add(total, copy_counts(command, machine), 1)
-        elif (cost := program.costs[command.op]) is not None:
-            key = (command.device, id(cost))
-            times[key] = times.get(key, 0) + 1
-            costs[id(cost)] = cost
-    for (device, cost_id), count in times.items():
-        _add(total, {device: dict(costs[cost_id].counts)}, count)
+    for (device, slot), times in program.layout.ran.items():
+        _add(total, {device: program.costs[device, slot].counts}, times)
+    for (src, dst), bytes in program.layout.copied.items():
+        _add(total, copy_counts(src, dst, bytes, machine), 1)
     return {owner: ActionCounts(counts) for owner, counts in total.items()}
 
 
@@ -81,88 +80,63 @@ def stalls(program: Program, times: Times, machine: Machine) -> list[int]:
     return stalled
 
 
-def rows(
-    schedule: Schedule, workload: Workload, program: Program, times: Times, machine: Machine
-) -> tuple[OpResult, ...]:
-    """One row an op, and one for all copies that the policy made of an op's data.
+def rows(program: Program, times: Times, machine: Machine) -> tuple[OpResult, ...]:
+    """One row an op, and one for all copies that the policy made of an op's data, in order of start.
 
     An op's ``latency_s`` is the time it ran; that of a policy's copies the time that compute stood
     still for them, so that the rows of a machine with one compute lane add up to its latency. The
     timeline has the copies in full. Joules are those of actions, without static power.
     """
-    op_rows = _OpRows(schedule, workload, program, machine)
-    result: list[OpResult] = []
-    moves: dict[int, list[int]] = {}
-    for i, command in enumerate(program.commands):
-        if command.moves:
-            moves.setdefault(command.op, []).append(i)
+    layout, slot = program.layout, program.layout.workload.slot
+    priced = _priced(program, machine)
+    result = []
+    for i, row in zip(layout.op_commands, layout.op_rows, strict=True):
+        command, start = program.commands[i], times.start_fs[i]
+        if command.src:
+            joules, bound, validated = copy_joules(command.src, command.dst, command.bytes, machine), TRANSFER, None
         else:
-            result.append(op_rows.row(command, times.start_fs[i], times.end_fs[i]))
-    if moves:
+            joules, bound, validated = priced[command.device, slot[command.op]]
+        result.append(OpResult(
+            row.name, row.kind, row.label, row.module, row.device, row.weight_sparsity, start / FS_PER_SECOND,
+            (times.end_fs[i] - start) / FS_PER_SECOND, joules, bound, row.flops, row.bytes, validated,
+        ))  # fmt: skip
+    if layout.moves:
         stalled = stalls(program, times, machine)
-        result += [_move_row(schedule, program, times, machine, own, stalled) for own in moves.values()]
-    return tuple(sorted(result, key=lambda row: row.start_s))
+        result += [_move_row(program, times, machine, own, stalled) for own in layout.moves.values()]
+    result.sort(key=lambda row: row.start_s)
+    return tuple(result)
 
 
-class _OpRows:
-    """Rows of ops; what equal ops share is computed once."""
-
-    def __init__(self, schedule: Schedule, workload: Workload, program: Program, machine: Machine) -> None:
-        self._ops, self._costs = schedule.trace.ops, program.costs
-        self._workload, self._machine = workload, machine
-        self._joules: dict[tuple[str, int], float] = {}
-        self._texts: dict[int, str] = {}
-
-    def row(self, command: Command, start_fs: int, end_fs: int) -> OpResult:
-        op, cost = self._ops[command.op], self._costs[command.op]
-        facts = self._workload.facts(command.op)
-        slot = self._workload.slot[command.op]
-        key = (command.device, slot)
-        if key not in self._joules:
-            self._joules[key] = self._energy(command, cost)
-            self._texts[slot] = str(op.weight_sparsity)
-        return OpResult(
-            op.name, command.kind, op.label, op.module, command.device, self._texts[slot], start_fs / 1e15,
-            (end_fs - start_fs) / 1e15, self._joules[key], TRANSFER if cost is None else cost.bound,
-            facts.flops, facts.min_bytes, None if cost is None else cost.validated,
-        )  # fmt: skip
-
-    def _energy(self, command: Command, cost: OpCost | None) -> float:
-        if cost is not None:
-            return op_energy(cost.counts, self._machine.devices[command.device].prices)
-        return _copy_energy(command, self._machine)
+def _priced(program: Program, machine: Machine) -> dict[tuple[str, int], tuple[float, str, str | None]]:
+    """Joules, bound and reference of each distinct op where it runs."""
+    return {
+        (device, slot): (op_energy(cost.counts, machine.prices[device]), cost.bound, cost.validated)
+        for (device, slot), cost in program.costs.items()
+    }
 
 
-def _copy_energy(command: Command, machine: Machine) -> float:
-    counts = copy_counts(command, machine)
-    return sum(op_energy(ActionCounts(actions), machine.prices[owner]) for owner, actions in counts.items())
-
-
-def _move_row(
-    schedule: Schedule, program: Program, times: Times, machine: Machine, own: Sequence[int], stalled: Sequence[int]
-) -> OpResult:
-    first, op = program.commands[own[0]], schedule.trace.ops[program.commands[own[0]].op]
-    moved = sum(program.commands[i].bytes for i in own)
-    energy = sum(_copy_energy(program.commands[i], machine) for i in own)
+def _move_row(program: Program, times: Times, machine: Machine, own: Sequence[int], stalled: Sequence[int]) -> OpResult:
+    commands = [program.commands[i] for i in own]
+    op = program.layout.workload.trace.ops[commands[0].op]
+    joules = sum(copy_joules(command.src, command.dst, command.bytes, machine) for command in commands)
     start = min(times.start_fs[i] for i in own)
     return OpResult(
-        f"{op.name} copies", "copy", "copy", op.module, first.device, str(op.weight_sparsity), fs_to_seconds(start),
-        fs_to_seconds(sum(stalled[i] for i in own)), energy, TRANSFER, 0, moved,
+        f"{op.name} copies", "copy", "copy", op.module, commands[0].device, str(op.weight_sparsity),
+        fs_to_seconds(start), fs_to_seconds(sum(stalled[i] for i in own)), joules, TRANSFER, 0,
+        sum(command.bytes for command in commands),
     )  # fmt: skip
 
 
-def unvalidated(workload: Workload, program: Program, machine: Machine, policy: Policy) -> tuple[str, ...]:
+def unvalidated(program: Program, machine: Machine, policy: Policy) -> tuple[str, ...]:
     """Models behind a program's times that nothing checks, in words."""
-    found = dict.fromkeys(program.unvalidated)
-    seen: set[tuple[str, int]] = set()
-    for command in program.commands:
-        cost = None if command.src else program.costs[command.op]
-        slot = workload.slot[command.op]
-        if cost is None or (command.device, slot) in seen:
-            continue
-        seen.add((command.device, slot))
-        if cost.validated is None:
-            found[f"{command.device}: {command.kind} on {machine.system.devices[command.device].name}"] = None
+    unique = program.layout.workload.unique
+    found = {
+        f"{device}: {unique[slot].kind} on {machine.system.devices[device].name}": None
+        for (device, slot), cost in program.costs.items()
+        if cost.validated is None
+    }
+    if program.layout.has_collectives:
+        found["collectives: ring form on one link"] = None
     if policy.validated is None:
         found[f"policy {policy.name}"] = None
     return tuple(found)

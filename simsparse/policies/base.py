@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Hashable, Sequence
 from typing import ClassVar
 
 from simsparse.config.hardware import System
@@ -13,9 +12,11 @@ from simsparse.engine import Simulator
 from simsparse.engine.simulator import Process
 from simsparse.errors import MappingError, SimulationError
 from simsparse.policies.machine import Machine, machine_of
-from simsparse.policies.program import Program
+from simsparse.policies.program import Layout, Program
 from simsparse.policies.workload import LINK_KINDS, Workload, workload_of
 from simsparse.registry import Registry
+
+MAX_LAYOUTS = 64
 
 
 class Policy(ABC):
@@ -36,8 +37,24 @@ class Policy(ABC):
         """A placement for every op. Raises MappingError or SimulationError when there is none."""
 
     @abstractmethod
+    def layout(self, schedule: Schedule, machine: Machine) -> Layout:
+        """The commands of a schedule; they may depend on the machine's topology, not on its numbers."""
+
+    @property
+    def options(self) -> Hashable:
+        """What the constructor was given, as far as layouts depend on it."""
+        return None
+
     def lower(self, schedule: Schedule, system: System, level: int) -> Program:
-        """The commands of a schedule, with op costs of fidelity ``level``."""
+        """The commands of a schedule, with op costs of fidelity ``level``. Layouts are remembered."""
+        machine, workload = machine_of(system), workload_of(schedule.trace)
+        devices = devices_of(schedule)
+        key = (type(self), self.options, devices, machine.topology)
+        if key not in workload.layouts:
+            if len(workload.layouts) >= MAX_LAYOUTS:
+                workload.layouts.clear()
+            workload.layouts[key] = self.layout(schedule, machine)
+        return Program.of(workload.layouts[key], machine, level)
 
     def control(self, sim: Simulator) -> Process | None:
         """A process that issues further commands at run time; None when the program is all."""
@@ -45,25 +62,16 @@ class Policy(ABC):
         return None
 
 
+def devices_of(schedule: Schedule) -> tuple[str, ...]:
+    """The device of each op, in program order."""
+    placements = schedule.placements
+    return tuple([placements[op.name].device for op in schedule.trace.ops])
+
+
 POLICIES: Registry[type[Policy]] = Registry(
     "policy",
     tuple(f"simsparse.policies.{module}" for module in ("resident", "on_demand", "prefetch_all", "pregated")),
 )
-
-
-@dataclass(frozen=True)
-class Footprint:
-    """Bytes that an op keeps on its device: weights at rest there, and cached keys and values."""
-
-    weights: int
-    kv: int
-
-
-def kept(workload: Workload, index: int, streamed: bool) -> Footprint:
-    """What op ``index`` keeps on its device; streamed weights rest elsewhere."""
-    facts = workload.facts(index)
-    weights = facts.resident_bytes if workload.owns_weight[index] and not streamed else 0
-    return Footprint(weights, facts.kv_bytes)
 
 
 def place(trace: Trace, system: System, streamed: Sequence[bool], home: str | None = None) -> dict[str, Placement]:
@@ -84,8 +92,8 @@ def place(trace: Trace, system: System, streamed: Sequence[bool], home: str | No
         if op.kind in LINK_KINDS:
             chosen.append(op.dst or machine.processors[0])
             continue
-        footprint = kept(workload, i, streamed[i])
-        need = footprint.weights + footprint.kv
+        kept = workload.kept[i]
+        need = kept.kv + (0 if streamed[i] else kept.weights)
         able = _able(workload, i, machine)
         room = [name for name in able if (left := free[name]) is None or left >= need]
         if not room:
@@ -139,20 +147,19 @@ def _arrival_s(workload: Workload, index: int, device: str, chosen: Sequence[str
     return seconds
 
 
-def resident_footprint(schedule: Schedule, workload: Workload, streamed: Sequence[bool]) -> dict[str, dict[str, int]]:
+def resident_footprint(
+    workload: Workload, devices: Sequence[str], streamed: Sequence[bool]
+) -> dict[str, dict[str, int]]:
     """Bytes of weights, KV cache and activations by device.
 
     Activations are the largest inputs and outputs of any one op.
     """
     result: dict[str, dict[str, int]] = {}
-    for i, op in enumerate(workload.trace.ops):
+    for op, device, kept, away in zip(workload.trace.ops, devices, workload.kept, streamed, strict=True):
         if op.kind in LINK_KINDS:
             continue
-        own = result.setdefault(
-            schedule.placements[op.name].device, {"weights": 0, "KV cache": 0, "activations": 0}
-        )  # fmt: skip
-        footprint = kept(workload, i, streamed[i])
-        own["weights"] += footprint.weights
-        own["KV cache"] += footprint.kv
-        own["activations"] = max(own["activations"], workload.facts(i).activation_bytes)
+        own = result.setdefault(device, {"weights": 0, "KV cache": 0, "activations": 0})
+        own["weights"] += 0 if away else kept.weights
+        own["KV cache"] += kept.kv
+        own["activations"] = max(own["activations"], kept.activations)
     return result

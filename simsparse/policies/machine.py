@@ -72,6 +72,7 @@ class Machine:
 
     ``processors`` run a trace's ops: all but hosts and storage, or the hosts where there is nothing
     else. ``host`` is the CPU that holds what does not fit, None without one.
+    ``topology`` is all that a layout of commands depends on.
     """
 
     def __init__(self, system: System) -> None:
@@ -83,6 +84,10 @@ class Machine:
         self.host = hosts[0] if hosts and others else None
         self.processors = others or hosts
         self.links = {link.name: engine_link(link.name, link.part, link.between) for link in system.links}
+        self.topology = (
+            tuple((name, device.model.kind, device.model.lanes) for name, device in self.devices.items()),
+            tuple((link.name, link.between) for link in system.links),
+        )
         self._routes: dict[tuple[str, str], tuple[Hop, ...]] = {}
         if not self.processors:
             raise MappingError(f"{system.name} has no device that computes")
@@ -93,9 +98,18 @@ class Machine:
             self._routes[src, dst] = route(self.links.values(), src, dst)
         return self._routes[src, dst]
 
+    def latency_fs(self, src: str, dst: str) -> int:
+        """Femtoseconds of latency from ``src`` to ``dst``."""
+        return sum(link.latency_fs for link, _ in self.hops(src, dst))
+
     def copy_fs(self, src: str, dst: str, bytes: int) -> int:
         """Femtoseconds of a copy that shares its links with nobody."""
-        return alone_fs(self.hops(src, dst), bytes)
+        hops = self.hops(src, dst)
+        return alone_fs(hops, bytes) if hops else 0
+
+    def issue_fs(self, src: str, dst: str) -> int:
+        """The least femtoseconds from the start of one copy to the next of the same lane."""
+        return max((link.issue_fs for link, _ in self.hops(src, dst)), default=0)
 
     def copy_seconds(self, src: str, dst: str, bytes: int) -> float:
         """Seconds of a copy that shares its links with nobody."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from simsparse.config.hardware import System
 from simsparse.core import Schedule, Trace
-from simsparse.policies.base import POLICIES, Policy, place, resident_footprint
-from simsparse.policies.machine import machine_of
-from simsparse.policies.program import Program, ProgramBuilder
+from simsparse.policies.base import POLICIES, Policy, devices_of, place, resident_footprint
+from simsparse.policies.machine import Machine
+from simsparse.policies.program import Layout, LayoutBuilder
 from simsparse.policies.workload import workload_of
 
 
@@ -23,9 +23,9 @@ class Resident(Policy):
     def plan(self, trace: Trace, system: System) -> Schedule:
         return Schedule(trace, self.name, place(trace, system, [False] * len(trace.ops)))
 
-    def lower(self, schedule: Schedule, system: System, level: int) -> Program:
-        workload = workload_of(schedule.trace)
-        builder = ProgramBuilder(schedule, workload, machine_of(system), level)
-        for index in range(len(schedule.trace.ops)):
+    def layout(self, schedule: Schedule, machine: Machine) -> Layout:
+        workload, devices = workload_of(schedule.trace), devices_of(schedule)
+        builder = LayoutBuilder(workload, devices, machine)
+        for index in range(len(devices)):
             builder.op(index)
-        return builder.build(resident_footprint(schedule, workload, [False] * len(schedule.trace.ops)))
+        return builder.build(resident_footprint(workload, devices, [False] * len(devices)))

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from operator import attrgetter
 
 from simsparse.core import Span, Timeline
 from simsparse.engine import Observer, Simulator, Task, TimelineRecorder
 from simsparse.policies.base import Policy
 from simsparse.policies.machine import Machine
 from simsparse.policies.program import Program
+
+_span_order = attrgetter("start_fs", "end_fs", "device", "lane", "name")
 
 
 @dataclass(frozen=True)
@@ -33,22 +36,22 @@ def run_closed_form(program: Program, machine: Machine) -> Times:
     starts: list[int] = []
     ends: list[int] = []
     spans: list[Span] = []
-    for command in program.commands:
-        lane = (command.device, command.lane)
+    for command, fs in zip(program.commands, program.fs, strict=True):
+        name, kind, device, on, _, after, src, dst, size, *_ = command
+        lane = (device, on)
         start = free.get(lane, 0)
-        for index in command.after:
+        for index in after:
             start = max(start, ends[index])
-        end = start + command.fs
-        if command.src:
+        end = start + fs
+        if src:
             start = max(start, issued.get(lane, 0))
-            hops = machine.hops(command.src, command.dst)
-            issued[lane] = start + max((link.issue_fs for link, _ in hops), default=0)
-            end = start + command.fs + (machine.copy_fs(command.src, command.dst, command.bytes) if hops else 0)
+            issued[lane] = start + machine.issue_fs(src, dst)
+            end = start + fs + machine.copy_fs(src, dst, size)
         free[lane] = end
         starts.append(start)
         ends.append(end)
-        spans.append(Span(start, end, command.device, command.lane, command.name, command.kind, command.bytes))
-    spans.sort(key=lambda span: span.start_fs)
+        spans.append(Span(start, end, device, on, name, kind, size))
+    spans.sort(key=_span_order)
     return Times(starts, ends, Timeline(tuple(spans), max(ends, default=0)))
 
 
@@ -60,21 +63,21 @@ def run_events(program: Program, machine: Machine, policy: Policy, observers: Se
     sim, recorder = simulator(machine), TimelineRecorder()
     for observer in (recorder, *observers):
         sim.subscribe(observer)
-    for device, parts in program.footprint.items():
+    for device, parts in program.layout.footprint.items():
         for what, size in parts.items():
             sim.alloc(device, size, what)
     if (process := policy.control(sim)) is not None:
         sim.process(process)
     tasks: list[Task] = []
-    for command in program.commands:
+    for command, fs in zip(program.commands, program.fs, strict=True):
         after = [tasks[index] for index in command.after]
         if command.src:
             task = sim.copy(
                 command.src, command.dst, command.bytes, command.name, after, device=command.device,
-                lane=command.lane, extra_fs=command.fs, kind=command.kind,
+                lane=command.lane, extra_fs=fs, kind=command.kind,
             )  # fmt: skip
         else:
-            task = sim.launch(command.device, command.lane, command.fs, command.name, after, command.kind)
+            task = sim.launch(command.device, command.lane, fs, command.name, after, command.kind)
         tasks.append(task)
     end = sim.run()
     return Times([task.start_fs for task in tasks], [task.end_fs for task in tasks], recorder.timeline(end))

@@ -11,7 +11,7 @@ written).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import ClassVar
@@ -19,9 +19,9 @@ from typing import ClassVar
 from simsparse.config.hardware import System
 from simsparse.core import OpKind, Schedule, Trace
 from simsparse.errors import SpecError
-from simsparse.policies.base import Policy, place, resident_footprint
+from simsparse.policies.base import Policy, devices_of, place, resident_footprint
 from simsparse.policies.machine import Machine, machine_of
-from simsparse.policies.program import Program, ProgramBuilder
+from simsparse.policies.program import Layout, LayoutBuilder
 from simsparse.policies.workload import LINK_KINDS, Workload, workload_of
 
 
@@ -116,24 +116,28 @@ class Streaming(Policy):
         placements = place(trace, system, streamed_ops(workload_of(trace), self.what), home)
         return Schedule(trace, self.name, placements, {"streamed": str(self.what)})
 
-    def lower(self, schedule: Schedule, system: System, level: int) -> Program:
-        machine, workload = machine_of(system), workload_of(schedule.trace)
+    @property
+    def options(self) -> Hashable:
+        return self.what, self.chunk_bytes
+
+    def layout(self, schedule: Schedule, machine: Machine) -> Layout:
+        workload, devices = workload_of(schedule.trace), devices_of(schedule)
         streamed = streamed_ops(workload, self.what)
-        builder = ProgramBuilder(schedule, workload, machine, level)
         cut = windows(workload, self.what, streamed)
+        builder = LayoutBuilder(workload, devices, machine)
         if self.ahead:
             self._copy_ahead(builder, cut, machine)
         else:
             self._copy_on_demand(builder, streamed, machine)
-        return builder.build(self._footprint(schedule, workload, streamed, cut, machine))
+        return builder.build(self._footprint(workload, devices, streamed, cut, machine))
 
-    def _copy_on_demand(self, builder: ProgramBuilder, streamed: list[bool], machine: Machine) -> None:
+    def _copy_on_demand(self, builder: LayoutBuilder, streamed: list[bool], machine: Machine) -> None:
         for index in range(len(streamed)):
             if streamed[index]:
                 self._issue(builder, self._loads(builder.workload, (index,), False), machine, on_compute_lane=True)
             builder.op(index)
 
-    def _copy_ahead(self, builder: ProgramBuilder, cut: tuple[Window, ...], machine: Machine) -> None:
+    def _copy_ahead(self, builder: LayoutBuilder, cut: tuple[Window, ...], machine: Machine) -> None:
         first = self._loads(builder.workload, cut[0].streamed, False) if cut else ()
         arrived = self._issue(builder, first, machine, on_compute_lane=True)
         for window, following in zip(cut, [*cut[1:], None], strict=True):
@@ -146,20 +150,20 @@ class Streaming(Policy):
             arrived = coming
 
     @staticmethod
-    def _awaited(builder: ProgramBuilder, arrived: dict[str, int], index: int, first: bool) -> Iterable[int]:
+    def _awaited(builder: LayoutBuilder, arrived: dict[str, int], index: int, first: bool) -> Iterable[int]:
         """Copies that op ``index`` waits for: the window's first op for all, others for their device's."""
         if first:
             return arrived.values()
-        last = arrived.get(builder.device_of(index))
+        last = arrived.get(builder.devices[index])
         return () if last is None else (last,)
 
     def _issue(
-        self, builder: ProgramBuilder, loads: Iterable[Load], machine: Machine, *, on_compute_lane: bool
+        self, builder: LayoutBuilder, loads: Iterable[Load], machine: Machine, *, on_compute_lane: bool
     ) -> dict[str, int]:
         """Issue copies; returns the last one to each device, after which its weights are there."""
         src, last = machine.require_host(self.name), dict[str, int]()
         for load in loads:
-            device = builder.device_of(load.op)
+            device = builder.devices[load.op]
             after = () if on_compute_lane or device in last else builder.last_on(device)
             last[device] = builder.load(
                 load.op, load.name, load.bytes, on_compute_lane=on_compute_lane, after=after, src=src
@@ -181,20 +185,25 @@ class Streaming(Policy):
             yield Load(load.op, load.name, min(size, load.bytes - start))
 
     def _footprint(
-        self, schedule: Schedule, workload: Workload, streamed: list[bool], cut: tuple[Window, ...], machine: Machine
+        self,
+        workload: Workload,
+        devices: Sequence[str],
+        streamed: list[bool],
+        cut: tuple[Window, ...],
+        machine: Machine,
     ) -> dict[str, dict[str, int]]:
-        """What stays on each device, two buffers of the largest window (one of the largest op on demand), and
-        the streamed weights in the host's memory."""
-        footprint = resident_footprint(schedule, workload, streamed)
+        """Bytes that stay on each device, its buffers, and the streamed weights in the host's memory.
+
+        Two buffers hold the largest window; on demand, one holds the largest op.
+        """
+        footprint = resident_footprint(workload, devices, streamed)
         groups = [window.streamed for window in cut] if self.ahead else [(i,) for i in range(len(streamed))]
         for group in groups:
             need: dict[str, int] = {}
             for load in self._loads(workload, (i for i in group if streamed[i]), self.every_expert):
-                device = schedule.placements[workload.trace.ops[load.op].name].device
+                device = devices[load.op]
                 need[device] = need.get(device, 0) + load.bytes * (2 if self.ahead else 1)
             for device, size in need.items():
                 footprint[device]["buffers"] = max(size, footprint[device].get("buffers", 0))
-        at_rest = sum(
-            workload.facts(i).resident_bytes for i, away in enumerate(streamed) if away and workload.owns_weight[i]
-        )
+        at_rest = sum(kept.weights for kept, away in zip(workload.kept, streamed, strict=True) if away)
         return {**footprint, machine.require_host(self.name): {"streamed weights": at_rest}}

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
 
 from simsparse.core import Op, OpKind, Trace
 from simsparse.policies.memo import by_identity
+
+if TYPE_CHECKING:
+    from simsparse.policies.program import Layout
 
 _LAYER = re.compile(r"(?:^|\.)(?:layers|layer|blocks|block|h)\.(\d+)(?:\.|$)")
 
@@ -41,11 +45,21 @@ class OpFacts:
                    weight + into + out, op.flops)  # fmt: skip
 
 
+class Kept(NamedTuple):
+    """Bytes that an op keeps in a device's memory: weights (0 when an earlier op has them), cached keys and
+    values, and its inputs and outputs while it runs."""
+
+    weights: int
+    kv: int
+    activations: int
+
+
 class Workload:
     """A trace with its distinct ops (equal signature) told apart once.
 
     ``unique[slot[i]]`` costs what op i costs; ``deps[i]`` are indexes of earlier ops; ``layer[i]``
-    is the decoder layer that the module path names, None outside of layers.
+    is the decoder layer that the module path names, None outside of layers; ``kept[i]`` what op i keeps
+    in memory; ``layouts`` remembers what policies made of the trace.
     """
 
     def __init__(self, trace: Trace) -> None:
@@ -65,6 +79,11 @@ class Workload:
         self.deps = tuple(tuple(index[dep] for dep in op.deps) for op in trace.ops)
         self.layer = tuple(layer_of(op) for op in trace.ops)
         self.owns_weight = _first_readers(trace.ops)
+        self.layouts: dict[Hashable, Layout] = {}
+        self.kept = tuple(
+            Kept(self.facts(i).resident_bytes if first else 0, self.facts(i).kv_bytes, self.facts(i).activation_bytes)
+            for i, first in enumerate(self.owns_weight)
+        )
 
     def facts(self, index: int) -> OpFacts:
         """What op ``index`` holds and moves."""
