@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -123,9 +123,13 @@ class Walk:
 
 
 class Dataflow(ABC):
-    """Which operand stays in the PEs, and what that costs."""
+    """Which operand stays in the PEs, and what that costs.
+
+    ``streams`` is the dim along which partial sums of a fold pile up; None when they stay in the PEs.
+    """
 
     name: ClassVar[str]
+    streams: ClassVar[Literal["m", "n"] | None] = None
 
     @abstractmethod
     def cycles(self, gemms: Gemms, array: PeArray) -> Ints:
@@ -137,6 +141,21 @@ class Dataflow(ABC):
 
         ``partial_sums`` is how many of them the output buffer holds.
         """
+
+    def chunked_cycles(self, gemms: Gemms, array: PeArray, partial_sums: int) -> Ints:
+        """Cycles when the output buffer holds ``partial_sums`` of them: streams are cut into chunks,
+        and each chunk loads the stationary operand again."""
+        if self.streams is None:
+            return self.cycles(gemms, array)
+        tokens, outputs = self.tiles(gemms, array, partial_sums)
+        size, tile = (gemms.m, tokens) if self.streams == "m" else (gemms.n, outputs)
+        chunks = ceil_div(size, tile)
+        total: Ints = chunks * self.cycles(replace(gemms, **{self.streams: ceil_div(size, chunks)}), array)
+        return total
+
+    @abstractmethod
+    def passes(self, gemms: Gemms, array: PeArray, tile: tuple[Ints, Ints]) -> tuple[Ints, Ints, Ints]:
+        """How many times the (weights, inputs, partial sums) of each GEMM cross the array's edge."""
 
     def walk(self, weight_mask: Mask, input_mask: Mask | int, array: PeArray, span: int) -> Walk:
         """Cycles with real masks: weights (n, k), inputs (m, k) or the number of dense tokens.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import numpy as np
 
@@ -22,10 +22,11 @@ class InputStationary(Dataflow):
     """
 
     name: ClassVar[str] = "is"
+    streams: ClassVar[Literal["m", "n"] | None] = "n"
 
     def cycles(self, gemms: Gemms, array: PeArray) -> Ints:
-        groups = np.maximum(1, array.macs // gemms.group)
-        span, beat = groups * gemms.group, ceil_div(groups * gemms.keep, array.macs)
+        span = self._span(gemms, array)
+        beat = ceil_div(span // gemms.group * gemms.keep, array.macs)
         folds = ceil_div(gemms.k, array.rows * span) * ceil_div(gemms.m, array.cols)
         stream = gemms.n * beat + array.fold_fill + gemms.sparse * array.decode
         return folded(folds, array.rows * ceil_div(span, array.macs), stream, array)
@@ -33,6 +34,14 @@ class InputStationary(Dataflow):
     def tiles(self, gemms: Gemms, array: PeArray, partial_sums: int) -> tuple[Ints, Ints]:
         tokens = np.minimum(gemms.m, array.cols)
         return tokens, np.clip(partial_sums // tokens, 1, gemms.n)
+
+    def passes(self, gemms: Gemms, array: PeArray, tile: tuple[Ints, Ints]) -> tuple[Ints, Ints, Ints]:
+        k_folds = ceil_div(gemms.k, array.rows * self._span(gemms, array))
+        return ceil_div(gemms.m, array.cols), ceil_div(gemms.n, tile[1]), 2 * k_folds - 1
+
+    def _span(self, gemms: Gemms, array: PeArray) -> Ints:
+        span: Ints = np.maximum(1, array.macs // gemms.group) * gemms.group
+        return span
 
 
 DATAFLOWS.register("is")(InputStationary())

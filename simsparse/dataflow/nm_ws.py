@@ -12,8 +12,8 @@ from simsparse.errors import SpecError
 def walk_masks(weight_mask: Mask, input_mask: Mask | int, array: PeArray, span: int) -> Walk:
     """Walk a weight mask (n, k) and an input mask (m, k), or ``input_mask`` dense tokens.
 
-    Each PE holds the kept weights of ``span`` elements of k; a span above 1 means indexed weights,
-    and every fold pays the array's ``decode``. A fold runs at the pace of its fullest PE;
+    Each PE holds the kept weights of ``span`` elements of k, and every fold pays the array's
+    ``decode``. A fold runs at the pace of its fullest PE;
     a fold without weights, and a token without inputs in the fold, are skipped. Raises SpecError
     when the masks do not fit together.
     """
@@ -26,7 +26,7 @@ def walk_masks(weight_mask: Mask, input_mask: Mask | int, array: PeArray, span: 
         tokens, per_k = _tokens_of_folds(input_mask, array.rows * span), input_mask.sum(axis=0, dtype=np.int64)
     cycles, folds, loaded, streamed = nm_ws(
         np.ascontiguousarray(weight_mask), tokens, array.rows, array.cols, span, array.macs,
-        array.fold_fill + (array.decode if span > 1 else 0), array.once_fill, array.overlap,
+        array.fold_fill + array.decode, array.once_fill, array.overlap,
     )  # fmt: skip
     macs = int(weight_mask.sum(axis=0, dtype=np.int64) @ per_k)
     return Walk(int(cycles), macs, int(folds), int(loaded), int(streamed), array.pes * array.macs)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from simsparse.dataflow.base import DATAFLOWS, Dataflow, Gemms, Ints, PeArray, ceil_div
 from simsparse.dataflow.weight_stationary import WeightStationary
@@ -17,15 +17,24 @@ class WeightGather(Dataflow):
     """
 
     name: ClassVar[str] = "ws_gather"
+    streams: ClassVar[Literal["m", "n"] | None] = "m"
 
     def cycles(self, gemms: Gemms, array: PeArray) -> Ints:
-        packed = Gemms.of(gemms.m, gemms.n, gemms.keep * ceil_div(gemms.k, gemms.group))
+        packed = _packed(gemms)
         folds = ceil_div(packed.k, array.rows * array.macs) * ceil_div(packed.n, array.cols)
         decode: Ints = folds * gemms.sparse * array.decode
         return WeightStationary().cycles(packed, array) + decode
 
     def tiles(self, gemms: Gemms, array: PeArray, partial_sums: int) -> tuple[Ints, Ints]:
         return WeightStationary().tiles(gemms, array, partial_sums)
+
+    def passes(self, gemms: Gemms, array: PeArray, tile: tuple[Ints, Ints]) -> tuple[Ints, Ints, Ints]:
+        return WeightStationary().passes(_packed(gemms), array, tile)
+
+
+def _packed(gemms: Gemms) -> Gemms:
+    """The dense GEMM that is left when the kept weights close ranks."""
+    return Gemms.of(gemms.m, gemms.n, gemms.keep * ceil_div(gemms.k, gemms.group))
 
 
 DATAFLOWS.register("ws_gather")(WeightGather())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import numpy as np
 
@@ -24,6 +24,7 @@ class WeightStationary(Dataflow):
     """
 
     name: ClassVar[str] = "ws"
+    streams: ClassVar[Literal["m", "n"] | None] = "m"
 
     def cycles(self, gemms: Gemms, array: PeArray) -> Ints:
         span, beat = gemms.per_pe(array.macs)
@@ -34,6 +35,10 @@ class WeightStationary(Dataflow):
     def tiles(self, gemms: Gemms, array: PeArray, partial_sums: int) -> tuple[Ints, Ints]:
         outputs = np.minimum(gemms.n, array.cols)
         return np.clip(partial_sums // outputs, 1, gemms.m), outputs
+
+    def passes(self, gemms: Gemms, array: PeArray, tile: tuple[Ints, Ints]) -> tuple[Ints, Ints, Ints]:
+        k_folds = ceil_div(gemms.k, array.rows * gemms.per_pe(array.macs)[0])
+        return ceil_div(gemms.m, tile[0]), ceil_div(gemms.n, array.cols), 2 * k_folds - 1
 
     def walk(self, weight_mask: Mask, input_mask: Mask | int, array: PeArray, span: int) -> Walk:
         from simsparse.dataflow.nm_ws import walk_masks

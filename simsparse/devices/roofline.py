@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from simsparse.config.quantity import Part, Quantity
 from simsparse.core import Op, OpKind
 from simsparse.devices.base import Device, Floats
-from simsparse.errors import MappingError
+from simsparse.errors import MappingError, SpecError
 
 DATA_ONLY = (OpKind.ELEMENTWISE, OpKind.OTHER)
 """Kinds whose dims are bytes and flops, without a matrix product."""
@@ -26,3 +27,11 @@ def require_supported(device: Device, ops: Sequence[Op]) -> None:
     for op in ops:
         if reason := device.supports(op):
             raise MappingError(f"can't run on {device.part.name}: {reason}", key=op.name)
+
+
+def whole(part: Part, key: str, quantity: Quantity) -> int:
+    """``quantity`` as a whole number. Raises SpecError that names the part and the key."""
+    try:
+        return quantity.whole
+    except ValueError as error:
+        raise SpecError(f"{part.name}: {error}", key=key) from None

@@ -97,7 +97,7 @@ def slow_walk(weights: Mask, inputs: Mask, array: PeArray, span: int) -> tuple[i
             beat = -(-max(pes) // array.macs)
             load = array.rows * beat
             shown = load - min(int(array.overlap * load), previous) if started else load
-            stream = sum(beat for _ in live) + array.fold_fill + (array.decode if span > 1 else 0)
+            stream = sum(beat for _ in live) + array.fold_fill + array.decode
             cycles, previous, started = cycles + shown + stream, stream, True
     macs = sum(bool(weights[o, i]) and bool(inputs[t, i]) for o in range(n) for i in range(k) for t in range(m))
     return cycles + array.once_fill * started, macs

@@ -59,7 +59,8 @@ class PimCompute(Frozen):
     """``units`` of one stack, each with ``macs`` multiply-accumulates a cycle of ``clock``, by dtype.
 
     ``vector`` is the rate of one stack's unit for softmax and element-wise operators, ``launch``
-    the time to start any operator.
+    the time to start any operator. ``patterns`` are the N:M weights whose indexes a unit can
+    follow; weights of any other pattern are stored and read as dense.
     """
 
     units: Count
@@ -67,6 +68,7 @@ class PimCompute(Frozen):
     clock: Hertz
     vector: FlopsPerSecond
     launch: Seconds
+    patterns: tuple[str, ...] = ()
 
 
 class PimEnergy(Frozen):

@@ -65,3 +65,16 @@ class DataflowContract:
         tokens, outputs = self.dataflow.tiles(gemms, array, partial_sums=1000)
         assert ((tokens >= 1) & (tokens <= gemms.m) & (outputs >= 1) & (outputs <= gemms.n)).all()
         assert (tokens * outputs <= max(1000, array.pes)).all()
+
+    @pytest.mark.parametrize("array", ARRAYS, ids=str)
+    def test_chunks_never_help(self, array: PeArray) -> None:
+        gemms = shapes(2, 4)
+        whole = self.dataflow.cycles(gemms, array)
+        assert (self.dataflow.chunked_cycles(gemms, array, partial_sums=1 << 40) == whole).all()
+        assert (self.dataflow.chunked_cycles(gemms, array, partial_sums=500) >= whole).all()
+
+    @pytest.mark.parametrize("array", ARRAYS, ids=str)
+    def test_every_operand_crosses_the_edge(self, array: PeArray) -> None:
+        gemms = shapes(2, 4)
+        for passes in self.dataflow.passes(gemms, array, self.dataflow.tiles(gemms, array, 1000)):
+            assert (passes >= 1).all()

@@ -1,0 +1,192 @@
+"""Processing in memory: multipliers at the banks or on the logic die of DRAM stacks, by closed form.
+
+A matrix lies in whole rows of all banks of a channel. All-bank commands open a row, read its
+columns one ``interval`` apart into the multipliers, and close it; refresh takes its share. A
+column is read again for every so many tokens as the multipliers can serve in one interval. Weights
+of one product spread over all channels; the heads of an attention and the matrices of a batched
+product go to a channel each, several channels sharing one when there are more channels than heads.
+
+Left out: command bus contention, the reduction of partial sums between channels, softmax that does
+not overlap (it is taken to hide behind other heads), host accesses to the same banks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from simsparse.config.parts.pim import PimCommands, PimPart
+from simsparse.core import Action, Op, OpKind
+from simsparse.devices.base import DEVICES, CostArrays, Device, Floats
+from simsparse.devices.jobs import Ints, Jobs, jobs_of, vector_operations
+from simsparse.devices.roofline import DATA_ONLY, dominant, require_supported
+
+ACTIVATE: Action = ("bank", "activate")
+INTERNAL: Action = ("bank", "internal_byte")
+EXTERNAL: Action = ("pins", "external_byte")
+MAC: Action = ("unit", "mac")
+FLOP: Action = ("vector", "flop")
+UNSUPPORTED = {
+    OpKind.CONV2D: "its units multiply rows as they lie in the banks; a convolution needs its input lowered first",
+    OpKind.TRANSFER: "a transfer runs on links, not in memory",
+    OpKind.COLLECTIVE: "a collective runs on links, not in memory",
+}
+
+
+def row_cycles(commands: PimCommands, columns: NDArray[np.float64] | Ints) -> Floats:
+    """Cycles from one all-bank activation to the next when ``columns`` of the row are read.
+
+    ACT, tRCD, column commands one interval apart, tRTP, PRE, tRP; at least tRAS + tRP and tRC.
+    Source: derived from the command timings.
+    """
+    reading = commands.rcd.si + (columns - 1) * commands.interval.si + commands.rtp.si
+    open_cycles = np.maximum(commands.ras.si, reading)
+    cycles: Floats = np.maximum(commands.rc.si, open_cycles + commands.rp.si)
+    return cycles
+
+
+def stream_cycles(commands: PimCommands, columns: Ints, repeats: Ints | int = 1) -> Floats:
+    """Cycles to read ``columns`` from each bank of a channel, each ``repeats`` times while its row
+    is open; whole rows first, without refresh."""
+    per_row = round(commands.row.si / commands.column.si)
+    full, rest = np.divmod(columns, per_row)
+    last = np.where(rest > 0, row_cycles(commands, np.maximum(rest, 1) * repeats), 0.0)
+    cycles: Floats = full * row_cycles(commands, np.asarray(per_row * repeats)) + last
+    return cycles
+
+
+def with_refresh(commands: PimCommands, cycles: Floats) -> Floats:
+    """``cycles`` of commands with the refreshes that fall due meanwhile; the first after tREFI."""
+    between = commands.refi.si - commands.rfc.si
+    total: Floats = cycles + np.floor(cycles / between) * commands.rfc.si
+    return total
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """Where products lie: ``waves`` in turn, each in ``columns`` of every bank of its ``channels``,
+    which are read ``repeats`` times."""
+
+    waves: Ints
+    columns: Ints
+    channels: Ints
+    repeats: Ints
+
+
+@DEVICES.register("pim")
+class Pim(Device):
+    """A set of PIM stacks, all running one operator. Level 0 only."""
+
+    kind: ClassVar[str] = "pim"
+    part: PimPart
+
+    def supports(self, op: Op) -> str | None:
+        if op.kind in UNSUPPORTED:
+            return UNSUPPORTED[op.kind]
+        if op.kind not in DATA_ONLY and op.dtype not in self.part.compute.macs:
+            return f"its units have no {op.dtype} multipliers; they have {', '.join(self.part.compute.macs)}"
+        return None
+
+    @property
+    def internal_bandwidth(self) -> float:
+        """Bytes per second of all stacks reading whole rows, row changes and refresh counted."""
+        commands, per_row = self.part.commands, round(self.part.commands.row.si / self.part.commands.column.si)
+        share = 1 - commands.rfc.si / commands.refi.si
+        busy = per_row * commands.interval.si / float(row_cycles(commands, np.array(per_row)))
+        return self.part.column_bandwidth * busy * share
+
+    def cost_arrays(self, ops: Sequence[Op], level: int = 0) -> CostArrays:
+        del level
+        require_supported(self, ops)
+        jobs = jobs_of(ops, frozenset(self.part.compute.patterns))
+        layout = self._layout(ops, jobs)
+        external = self._external_bytes(ops, jobs)
+        vector = np.array([vector_operations(op) for op in ops], np.int64)
+        memory = self.part.memory
+        contributors = {
+            "launch": np.full(len(ops), self.part.compute.launch.si),
+            "compute": self._compute_seconds(ops, jobs, layout),
+            "internal": self._command_seconds(jobs, replace(layout, repeats=np.ones_like(layout.repeats)), len(ops)),
+            "external": external / (memory.stacks.si * memory.bandwidth.si * memory.efficiency.si),
+            "vector": vector / (memory.stacks.si * self.part.compute.vector.si),
+        }
+        busy = np.stack([seconds for name, seconds in contributors.items() if name != "launch"])
+        latency = contributors["launch"] + busy.max(axis=0)
+        counts = {
+            **self._bank_counts(jobs, layout, len(ops)),
+            EXTERNAL: np.ceil(external).astype(np.int64),
+            FLOP: vector,
+        }
+        return CostArrays(latency, contributors, dominant(contributors), counts, [""] * len(ops))
+
+    @property
+    def prices(self) -> Mapping[Action, float]:
+        energy = self.part.energy
+        return {ACTIVATE: energy.activate.si, INTERNAL: energy.internal_byte.si, EXTERNAL: energy.external_byte.si,
+                MAC: energy.mac.si, FLOP: energy.flop.si}  # fmt: skip
+
+    @property
+    def static_watts(self) -> float:
+        return self.part.energy.static.si
+
+    @property
+    def memory_bytes(self) -> int | None:
+        return round(self.part.memory.stacks.si * self.part.memory.capacity.si)
+
+    @cached_property
+    def _channels(self) -> int:
+        return round(self.part.memory.stacks.si * self.part.commands.channels.si)
+
+    def _layout(self, ops: Sequence[Op], jobs: Jobs) -> _Layout:
+        beside = np.array([ops[i].kind in (OpKind.ATTENTION, OpKind.MATMUL) for i in jobs.owner], np.bool_)
+        sharing = np.where(beside, np.maximum(1, self._channels // jobs.count), self._channels)
+        waves = np.where(beside, -(-jobs.count // self._channels), jobs.count)
+        command_bytes = self.part.commands.banks.si * self.part.commands.column.si
+        columns = np.ceil(jobs.weight_bytes / sharing / command_bytes).astype(np.int64)
+        return _Layout(waves, columns, sharing, -(-jobs.m // self._tokens_a_read(ops, jobs)))
+
+    def _tokens_a_read(self, ops: Sequence[Op], jobs: Jobs) -> Ints:
+        """Tokens that the multipliers of a channel serve with one column command."""
+        commands = self.part.commands
+        bits = np.array([ops[i].dtype.bits for i in jobs.owner], np.int64)
+        elements = commands.banks.si * commands.column.si * 8 / bits
+        served = self._macs_per_second(ops, jobs) * commands.interval.si / commands.clock.si / elements
+        return np.maximum(1, np.round(served)).astype(np.int64)
+
+    def _macs_per_second(self, ops: Sequence[Op], jobs: Jobs) -> Floats:
+        """Peak rate of the units of one channel for each job."""
+        compute = self.part.compute
+        lanes = np.array([compute.macs[ops[i].dtype].si for i in jobs.owner], np.float64)
+        rate: Floats = compute.units.si / self.part.commands.channels.si * lanes * compute.clock.si
+        return rate
+
+    def _command_seconds(self, jobs: Jobs, layout: _Layout, ops: int) -> Floats:
+        cycles = np.zeros(ops)
+        np.add.at(cycles, jobs.owner, layout.waves * stream_cycles(self.part.commands, layout.columns, layout.repeats))
+        return with_refresh(self.part.commands, cycles) / self.part.commands.clock.si
+
+    def _compute_seconds(self, ops: Sequence[Op], jobs: Jobs, layout: _Layout) -> Floats:
+        """Multipliers at peak, or the commands when they are repeated to feed them."""
+        peak = np.zeros(len(ops))
+        np.add.at(peak, jobs.owner, layout.waves * jobs.macs / layout.channels / self._macs_per_second(ops, jobs))
+        repeated = np.zeros(len(ops), np.bool_)
+        np.logical_or.at(repeated, jobs.owner, layout.repeats > 1)
+        return np.where(repeated, np.maximum(peak, self._command_seconds(jobs, layout, len(ops))), peak)
+
+    def _external_bytes(self, ops: Sequence[Op], jobs: Jobs) -> Floats:
+        """Bytes over the stacks' own data path: vectors in and out, all of an element-wise op."""
+        moved = jobs.per_op(jobs.input_bytes + jobs.output_bytes, len(ops))
+        return moved + np.array([op.min_bytes if op.kind in DATA_ONLY else 0 for op in ops], np.float64)
+
+    def _bank_counts(self, jobs: Jobs, layout: _Layout, ops: int) -> dict[Action, NDArray[np.int64]]:
+        commands = self.part.commands
+        banks = layout.channels * round(commands.banks.si)
+        rows = -(-layout.columns // round(commands.row.si / commands.column.si))
+        read = layout.columns * layout.repeats
+        per_product = {ACTIVATE: rows * banks, INTERNAL: read * banks * commands.column.si, MAC: jobs.macs}
+        return {action: np.ceil(jobs.per_op(each, ops)).astype(np.int64) for action, each in per_product.items()}

@@ -1,0 +1,186 @@
+"""Accelerators round a systolic array, by closed form.
+
+Weights and activations stream from the accelerator's DRAM and tiles are double-buffered, so an
+operator takes the longest of array, vector unit and memory; what the first tile waits for and the
+last one leaves behind shows. N:M weights of a supported pattern run in the array's N:M mode when
+that is faster; all others as dense, zeros stored and multiplied. Activations are dense.
+
+Left out: control overhead between tiles, bank conflicts in the buffers, fusion of operators.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from simsparse.config.parts.accel import AccelPart
+from simsparse.core import Action, ActionCounts, DType, Op, OpKind
+from simsparse.dataflow import DATAFLOWS, Buffers, Gemms, PeArray, Walk, dram_traffic
+from simsparse.devices.base import DEVICES, CostArrays, Device, Floats
+from simsparse.devices.jobs import Jobs, applied_sparsity, jobs_of, vector_operations
+from simsparse.devices.roofline import DATA_ONLY, dominant, require_supported, whole
+from simsparse.errors import MappingError
+
+FLOP: Action = ("vector", "flop")
+SRAM: Action = ("sram", "byte")
+READ: Action = ("dram", "read_byte")
+WRITE: Action = ("dram", "write_byte")
+
+
+@dataclass(frozen=True)
+class MaskCycles:
+    """Level-2 outcome of a product whose masks are known: array cycles and action counts."""
+
+    cycles: int
+    utilization: float
+    counts: ActionCounts
+
+
+@DEVICES.register("accel")
+class Systolic(Device):
+    """A systolic accelerator with its own DRAM. Level 0; ``walk`` is its level 2."""
+
+    kind: ClassVar[str] = "accel"
+    part: AccelPart
+
+    def supports(self, op: Op) -> str | None:
+        if op.kind in (OpKind.TRANSFER, OpKind.COLLECTIVE):
+            return f"a {op.kind} runs on links, not on an accelerator"
+        known = self.part.array.macs.keys() & self.part.energy.mac.keys()
+        if op.kind not in DATA_ONLY and op.dtype not in known:
+            return f"its array has no {op.dtype} multipliers; it has {', '.join(sorted(known))}"
+        return None
+
+    def cost_arrays(self, ops: Sequence[Op], level: int = 0) -> CostArrays:
+        del level
+        require_supported(self, ops)
+        totals = self._totals(ops)
+        array, memory = self.part.array, self.part.memory
+        rate = memory.bandwidth.si * memory.efficiency.si
+        contributors = {
+            "launch": np.full(len(ops), self.part.vector.launch.si),
+            "compute": totals["cycles"] / array.clock.si,
+            "vector": totals["flop"] / self.part.vector.rate.si,
+            "memory": (totals["read"] + totals["write"]) / rate,
+            "fill": totals["fill"] / rate,
+        }
+        busy = np.maximum(contributors["compute"], contributors["vector"]) + contributors["fill"]
+        latency = contributors["launch"] + np.maximum(busy, contributors["memory"])
+        return CostArrays(latency, contributors, dominant(contributors), self._counts(ops, totals), [""] * len(ops))
+
+    def walk(self, op: Op, weight_mask: NDArray[np.bool_], input_mask: NDArray[np.bool_] | None = None) -> MaskCycles:
+        """Level 2: ``op``, a LINEAR, with its real masks, weights (n, k) and inputs (m, k); operands on chip.
+
+        Raises MappingError for another kind, a mask of another shape or a dataflow without a core.
+        """
+        if (reason := self.supports(op)) or op.kind is not OpKind.LINEAR:
+            raise MappingError(reason or f"a cycle core runs linear ops, not {op.kind}", key=op.name)
+        m, n, k = op.dims["m"], op.dims["n"], op.dims["k"]
+        if weight_mask.shape != (n, k) or (input_mask is not None and input_mask.shape != (m, k)):
+            raise MappingError(f"masks do not fit; expected weights ({n}, {k}) and inputs ({m}, {k})", key=op.name)
+        gemms = jobs_of([op], self._patterns).gemms
+        array = self._array(op.dtype)
+        if not gemms.sparse[0]:
+            array = replace(array, decode=0)
+        span = int(gemms.per_pe(array.macs)[0][0])
+        dataflow = DATAFLOWS.get(self.part.array.dataflow)
+        walk = dataflow.walk(weight_mask, m if input_mask is None else input_mask, array, span)
+        return MaskCycles(walk.cycles, walk.utilization, self._walk_counts(op, walk, gemms))
+
+    @property
+    def prices(self) -> Mapping[Action, float]:
+        energy = self.part.energy
+        macs = {_mac(dtype): joules.si for dtype, joules in energy.mac.items()}
+        return {**macs, FLOP: energy.flop.si, SRAM: energy.sram_byte.si,
+                READ: energy.dram_byte.si, WRITE: energy.dram_byte.si}  # fmt: skip
+
+    @property
+    def static_watts(self) -> float:
+        return self.part.energy.static.si
+
+    @property
+    def memory_bytes(self) -> int | None:
+        return round(self.part.memory.capacity.si)
+
+    @cached_property
+    def _patterns(self) -> frozenset[str]:
+        return frozenset(self.part.sparsity.patterns if self.part.sparsity else ())
+
+    @cached_property
+    def _buffers(self) -> Buffers:
+        sizes = self.part.buffers
+        return Buffers(round(sizes.input.si), round(sizes.weight.si), round(sizes.output.si))
+
+    def _array(self, dtype: str) -> PeArray:
+        array, sparsity = self.part.array, self.part.sparsity
+        return PeArray(
+            whole(self.part, "array.rows", array.rows), whole(self.part, "array.cols", array.cols),
+            whole(self.part, f"array.macs.{dtype}", array.macs[dtype]), array.skew.si, array.overlap.si,
+            round(sparsity.decode.si) if sparsity else 0,
+        )  # fmt: skip
+
+    def _totals(self, ops: Sequence[Op]) -> dict[str, Floats]:
+        """Array cycles, MACs, vector flops and bytes of each op."""
+        totals = {name: np.zeros(len(ops)) for name in ("cycles", "mac", "read", "write", "sram", "fill")}
+        for dtype in _dtypes(ops):
+            index = [i for i, op in enumerate(ops) if op.dtype is dtype and op.kind not in DATA_ONLY]
+            for name, values in self._products([ops[i] for i in index], dtype).items():
+                totals[name][index] = values
+        for i, op in enumerate(ops):
+            if op.kind in DATA_ONLY:
+                totals["read"][i], totals["write"][i] = op.input_bytes, op.output_bytes
+        totals["sram"] += 2 * (totals["read"] + totals["write"]) * np.array([op.kind in DATA_ONLY for op in ops])
+        totals["flop"] = np.array([vector_operations(op) for op in ops], np.float64)
+        return totals
+
+    def _products(self, ops: Sequence[Op], dtype: DType) -> dict[str, Floats]:
+        jobs, array, buffers = jobs_of(ops, self._patterns), self._array(dtype), self._buffers
+        dataflow = DATAFLOWS.get(self.part.array.dataflow)
+        gemms, sums = jobs.gemms, buffers.partial_sums()
+        dense = Gemms.of(jobs.m, jobs.n, jobs.k)
+        cycles = np.minimum(dataflow.chunked_cycles(gemms, array, sums), dataflow.chunked_cycles(dense, array, sums))
+        tile = dataflow.tiles(gemms, array, sums)
+        moved = (jobs.weight_bytes, jobs.input_bytes, jobs.output_bytes)
+        traffic = dram_traffic(gemms, array, tile, buffers, *moved)
+        passes = dataflow.passes(gemms, array, tile)
+        crossing = [size * times for size, times in zip(self._edge_bytes(jobs, dtype), passes, strict=True)]
+        per_product: dict[str, Any] = {
+            "cycles": cycles, "mac": gemms.macs, "read": traffic.read, "write": traffic.write,
+            "sram": sum(crossing) + traffic.read + traffic.write,
+        }  # fmt: skip
+        totals = {name: jobs.per_op(values, len(ops)) for name, values in per_product.items()}
+        return {**totals, "fill": jobs.longest_per_op(traffic.first + traffic.last, len(ops))}
+
+    def _edge_bytes(self, jobs: Jobs, dtype: DType) -> tuple[Floats, ...]:
+        """Bytes of one pass of weights, inputs and partial sums over the array's edge."""
+        inputs = np.asarray(jobs.m * jobs.k * (dtype.bits / 8), np.float64)
+        return jobs.weight_bytes, inputs, np.asarray(jobs.m * jobs.n * self._buffers.partial_sum, np.float64)
+
+    def _counts(self, ops: Sequence[Op], totals: Mapping[str, Floats]) -> dict[Action, NDArray[np.int64]]:
+        counts = {_mac(dtype): np.where([op.dtype == dtype for op in ops], totals["mac"], 0) for dtype in _dtypes(ops)}
+        rest = {FLOP: "flop", SRAM: "sram", READ: "read", WRITE: "write"}
+        counts.update({action: totals[name] for action, name in rest.items()})
+        return {action: np.ceil(values).astype(np.int64) for action, values in counts.items()}
+
+    def _walk_counts(self, op: Op, walk: Walk, gemms: Gemms) -> ActionCounts:
+        sparsity = applied_sparsity(op, self._patterns)
+        index = max(0, int(gemms.group[0]) - 1).bit_length() if not sparsity.is_dense else 0
+        array = self.part.array
+        depth = round(array.rows.si) * int(gemms.per_pe(round(array.macs[op.dtype].si))[0][0])
+        loaded = walk.weights_loaded * (op.w_dtype.bits + index)
+        streamed = walk.inputs_streamed * min(depth, op.dims["k"]) * op.dtype.bits
+        return ActionCounts({_mac(op.dtype): walk.macs, SRAM: -(-(loaded + streamed) // 8)})
+
+
+def _dtypes(ops: Sequence[Op]) -> list[DType]:
+    """Element types that the array works in."""
+    return sorted({op.dtype for op in ops if op.kind not in DATA_ONLY})
+
+
+def _mac(dtype: str) -> Action:
+    return ("array", f"mac_{dtype}")
