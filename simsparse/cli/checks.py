@@ -32,8 +32,10 @@ def validate(
 def schema(
     name: Annotated[str, typer.Argument(metavar="experiment|sweep|hardware")],
     kind: Annotated[str | None, typer.Option("--kind", help="Of hardware: only this part kind.")] = None,
+    json: Json = True,
 ) -> None:
-    """The JSON Schema of a YAML file, for editors."""
+    """The JSON Schema of a YAML file, for editors; always JSON."""
+    del json
     emit_json(_schema(name, kind))
 
 

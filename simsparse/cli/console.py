@@ -19,6 +19,9 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables
 Out = Annotated[Path | None, typer.Option("--out", help="Folder to write to; nothing is written elsewhere.")]
 Row = Sequence[object]
 
+WIDTH = 160
+"""Columns of a table that goes to a file or pipe."""
+
 
 def emit_json(data: Any) -> None:
     """Print ``data`` as JSON on stdout."""
@@ -37,8 +40,8 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Row], right: Sequen
         drawn.add_column(column, justify="right" if column in right else "left", overflow="fold")
     for row in rows:
         drawn.add_row(*(Text("" if cell is None else str(cell)) for cell in row))
-    console = Console(file=sys.stdout)
-    console.print(drawn, width=None if console.is_terminal else 160)
+    wide = None if sys.stdout.isatty() else WIDTH
+    Console(file=sys.stdout, width=wide, highlight=False).print(drawn)
 
 
 def note(message: str) -> None:

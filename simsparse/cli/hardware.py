@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from dataclasses import asdict
+from typing import Annotated
 
 import typer
 
 from simsparse.cli.console import Json, emit_json, note, table
-from simsparse.errors import SimsparseError
 
 app = typer.Typer(help="Parts and systems: list, show, check.", no_args_is_help=True)
 Name = Annotated[str, typer.Argument(help="A part or system, such as gpu/h100-sxm5-80gb, or a YAML file.")]
@@ -18,43 +18,35 @@ def list_parts(
     kind: Annotated[str | None, typer.Option("--kind", help="Only this kind: gpu, cpu, ..., systems.")] = None,
     json: Json = False,
 ) -> None:
-    """All parts and systems."""
-    from simsparse.config.hardware import load_system
-    from simsparse.config.paths import part_names
-    from simsparse.errors import SpecError, nearest
+    """All parts and systems, with what their numbers rest on."""
+    from simsparse.config.catalogue import listing
 
-    names = part_names()
-    kinds = {name.split("/")[0] for name in names}
-    if kind is not None and kind not in kinds:
-        raise SpecError(f"{kind!r} is not a kind of part; {nearest(kind, kinds)}", key="--kind")
-    chosen = [name for name in names if kind is None or name.startswith(f"{kind}/")]
-    rows = [(name, load_system(name).description) for name in chosen]
+    entries = listing(kind)
     if json:
-        emit_json([{"name": name, "description": text} for name, text in rows])
-    else:
-        table("Parts and systems", ("name", "description"), rows)
+        emit_json([asdict(entry) for entry in entries])
+        return
+    rows = [
+        (entry.name, entry.description, ", ".join(f"{count} {basis}" for basis, count in entry.bases.items()))
+        for entry in entries
+    ]
+    table("Parts and systems", ("name", "description", "numbers by basis"), rows)
 
 
 @app.command()
 def show(name: Name, json: Json = False) -> None:
     """Every value of a part or system, with its source and basis."""
+    from simsparse.config.catalogue import values
     from simsparse.config.hardware import load_system
 
-    system = load_system(name)
-    values = [
-        {"path": f"{part_name}.{path}", "value": quantity.text, "basis": str(quantity.basis),
-         "source": quantity.source, "note": quantity.note}
-        for part_name, part in system.parts().items()
-        for path, quantity in part.quantities()
-    ]  # fmt: skip
+    system, found = load_system(name), values(name)
     if json:
+        devices = {device: part.name for device, part in system.devices.items()}
         links = [{"name": link.name, "part": link.part.name, "between": link.between} for link in system.links]
-        parts: dict[str, Any] = {device: part.name for device, part in system.devices.items()}
         emit_json({"name": system.name, "description": system.description, "fingerprint": system.fingerprint,
-                   "devices": parts, "links": links, "values": values})  # fmt: skip
+                   "devices": devices, "links": links, "values": [asdict(value) for value in found]})  # fmt: skip
         return
-    columns = ("path", "value", "basis", "source", "note")
-    table(f"{system.name}: {system.description}", columns, [[row[column] for column in columns] for row in values])
+    rows = [(value.path, value.text, value.basis, value.source or "", value.note) for value in found]
+    table(f"{system.name}: {system.description}", ("path", "value", "basis", "source", "note"), rows)
 
 
 @app.command()
@@ -63,25 +55,16 @@ def check(
     json: Json = False,
 ) -> None:
     """Load parts and systems and list what is wrong; exit code 1 when something is."""
+    from simsparse.config.catalogue import check as check_parts
     from simsparse.config.paths import part_names
 
-    checked = names or part_names()
-    faults = [fault for name in checked if (fault := _fault(name)) is not None]
+    faults = [str(fault) for fault in check_parts(names or None)]
+    count = len(names or part_names())
     if json:
-        emit_json({"checked": len(checked), "faults": faults})
+        emit_json({"checked": count, "faults": faults})
     else:
         for fault in faults:
             note(fault)
-        typer.echo(f"{len(checked)} checked, {len(faults)} at fault")
+        typer.echo(f"{count} checked, {len(faults)} at fault")
     if faults:
         raise typer.Exit(1)
-
-
-def _fault(name: str) -> str | None:
-    from simsparse.config.hardware import load_system
-
-    try:
-        load_system(name)
-    except SimsparseError as error:
-        return str(error)
-    return None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,18 +16,62 @@ if TYPE_CHECKING:
 
 def trace(
     show: Annotated[Path | None, typer.Option("--show", help="Print what a trace file holds.")] = None,
+    model: Annotated[str | None, typer.Option("--model", help="Extract from this model; see simsparse models.")] = None,
+    phase: Annotated[str, typer.Option("--phase", help="prefill, decode or forward.")] = "decode",
+    batch: Annotated[int, typer.Option("--batch")] = 1,
+    seq: Annotated[int, typer.Option("--seq", help="Tokens a sequence in prefill.")] = 2048,
+    kv_len: Annotated[int, typer.Option("--kv-len", help="Cached tokens in decode.")] = 2048,
+    routing: Annotated[str | None, typer.Option("--routing", help="How tokens are routed to experts.")] = None,
+    seed: Annotated[int, typer.Option("--seed", min=0)] = 0,
+    out: Annotated[Path | None, typer.Option("--out", help="Trace file to write; .gz compresses.")] = None,
     json: Json = False,
 ) -> None:
     """Extract a trace from a torch model, or show one."""
-    from simsparse.trace.file import load_trace
-
-    if show is None:
-        raise SpecError("give --show TRACE")
-    found = load_trace(show)
+    if (show is None) == (model is None):
+        raise SpecError("give either --show TRACE or --model NAME --out TRACE")
+    found = _read(show) if show is not None else _extract(str(model), phase, batch, seq, kv_len, routing, seed, out)
     if json:
         emit_json(summary(found))
     else:
         _show(found)
+
+
+def _read(path: Path) -> Trace:
+    from simsparse.trace.file import load_trace
+
+    return load_trace(path)
+
+
+def _extract(
+    model: str, phase: Any, batch: int, seq: int, kv_len: int, routing: str | None, seed: int, out: Path | None
+) -> Trace:
+    from simsparse.errors import nearest
+    from simsparse.trace.file import save_trace
+    from simsparse.trace.models import extract
+
+    phases = ("prefill", "decode", "forward")
+    if phase not in phases:
+        raise SpecError(f"{phase!r} is not a phase; {nearest(phase, phases)}", key="--phase")
+    if out is None:
+        raise SpecError("--model needs --out, the trace file to write")
+    found = extract(model, phase, batch, seq, kv_len, routing, seed)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    save_trace(found, out)
+    note(f"written to {out}")
+    return found
+
+
+def models(json: Json = False) -> None:
+    """The models that trace can extract, from their published shapes."""
+    from simsparse.trace.models import MODELS
+
+    if json:
+        data = {name: {"family": spec.family, "parameters": spec.published, "source": spec.source, "dtype": spec.dtype,
+                       "shape": dict(spec.shape)} for name, spec in MODELS.items()}  # fmt: skip
+        emit_json(data)
+        return
+    rows = [(name, spec.family, si(spec.published, ""), spec.dtype, spec.source) for name, spec in MODELS.items()]
+    table("Models", ("name", "family", "parameters", "dtype", "source"), rows, right=("parameters",))
 
 
 def summary(found: Trace) -> dict[str, Any]:
@@ -47,13 +90,11 @@ def _groups(found: Trace) -> dict[str, list[Op]]:
 
 
 def _group(name: str, ops: list[Op]) -> dict[str, Any]:
-    total: Callable[[str], int] = lambda field: sum(getattr(op, field) for op in ops)  # noqa: E731
-    flops, moved = total("flops"), total("min_bytes")
-    macs = total("dense_macs")
+    fields = ("flops", "min_bytes", "weight_bytes", "dense_macs", "useful_macs")
+    flops, moved, weights, macs, useful = (sum(getattr(op, field) for op in ops) for field in fields)
     return {
-        "kind": name, "ops": len(ops), "flops": flops, "bytes": moved, "weight_bytes": total("weight_bytes"),
-        "flops_per_byte": flops / moved if moved else None,
-        "density": total("useful_macs") / macs if macs else None,
+        "kind": name, "ops": len(ops), "flops": flops, "bytes": moved, "weight_bytes": weights,
+        "flops_per_byte": flops / moved if moved else None, "density": useful / macs if macs else None,
     }  # fmt: skip
 
 
@@ -71,4 +112,4 @@ def _show(found: Trace) -> None:
         note(f"{key}: {value}")
 
 
-COMMANDS = (trace,)
+COMMANDS = (trace, models)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from functools import lru_cache
 from operator import attrgetter
@@ -79,20 +79,16 @@ def run_job(job: Job) -> Outcome:
 
 
 def _override_si(job: Job) -> dict[str, float]:
-    """The numbers behind the overridden texts, in SI units."""
-    if not job.override:
-        return {}
-    parts = _system(job.system, job.override).parts()
-    wanted: dict[str, set[str]] = {}
+    """The numbers behind the overridden texts, in SI units, by path."""
+    parts = _system(job.system, job.override).parts() if job.override else {}
+    found = {}
     for path, _ in job.override:
-        owner, _, key = path.partition(".")
-        wanted.setdefault(owner, set()).add(key)
-    return {
-        f"{owner}.{path}": quantity.si
-        for owner, keys in wanted.items()
-        for path, quantity in parts[owner].quantities()
-        if path in keys
-    }
+        owner, *keys = path.split(".")
+        node: Any = parts[owner]
+        for key in keys:
+            node = node[key] if isinstance(node, Mapping) else getattr(node, key)
+        found[path] = float(node.si)
+    return found
 
 
 def _columns(kind: type[OpResult] | type[Span], rows: Iterable[OpResult | Span]) -> bytes:
