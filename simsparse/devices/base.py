@@ -77,13 +77,11 @@ class Device(ABC):
 
     def costs(self, ops: Sequence[Op], level: int = 0) -> list[OpCost]:
         """One OpCost an op; ops of equal signature are computed once."""
-        first: dict[tuple[object, ...], int] = {}
-        order = [first.setdefault(op.signature, len(first)) for op in ops]
-        unique: list[Op] = [ops[0]] * len(first)
-        for op, slot in zip(ops, order, strict=True):
-            unique[slot] = op
-        costs = self.cost_arrays(unique, level).op_costs() if unique else []
-        return [costs[slot] for slot in order]
+        signatures = [op.signature for op in ops]
+        unique = dict(zip(signatures, ops, strict=True))
+        costs = self.cost_arrays(list(unique.values()), level).op_costs() if unique else []
+        by_signature = dict(zip(unique, costs, strict=True))
+        return [by_signature[signature] for signature in signatures]
 
     @property
     @abstractmethod

@@ -1,0 +1,134 @@
+"""The contract of a device."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from simsparse.config.hardware import load_hardware
+from simsparse.config.paths import part_names
+from simsparse.core import Op, ops
+from simsparse.devices.base import DEVICES, Device, device_for
+from simsparse.energy import op_energy
+from simsparse.errors import MappingError
+
+ROUTING = [[0, 1], [0, 2], [0, 3], [0, 1]]
+
+
+def zoo(dtype: str) -> list[Op]:
+    """Small and large operators of every kind."""
+    return [
+        *(ops.linear(m, 1024, 4096, dtype, weight_sparsity=s, name=f"linear{m}-{s}")
+          for m in (1, 16, 1000) for s in ("dense", "2:4", "1:8", "unstructured:0.1", "block32:0.25", "bank16:0.25")),
+        ops.linear(3, 5, 7, dtype, name="tiny"),
+        ops.linear(1, 4096, 11007, dtype, weight_sparsity="2:4", name="ragged"),
+        ops.matmul(4, 64, 48, 96, dtype),
+        ops.conv2d(1, 64, 64, 56, 56, 3, 3, padding=1, dtype=dtype),
+        ops.conv2d(2, 32, 32, 14, 14, 3, 3, groups=32, dtype=dtype, name="depthwise"),
+        ops.attention(8, 32, 8, 128, 1, 2048, dtype=dtype, name="decode"),
+        ops.attention(1, 32, 32, 128, 512, 512, dtype=dtype, name="prefill"),
+        ops.moe_ffn(4, 512, 1024, 4, dtype=dtype, routing=ROUTING),
+        ops.moe_ffn(4, 512, 1024, 4, gated=False, dtype=dtype, routing=ROUTING, weight_sparsity="2:4", name="plain"),
+        ops.elementwise(1 << 20, 1 << 19, 1 << 20, dtype),
+        ops.elementwise(0, 16, 0, dtype, name="fill"),
+        ops.transfer(1 << 20, "a", "b"),
+        ops.collective("all_reduce", 1 << 20, 2),
+    ]  # fmt: skip
+
+
+class DeviceContract:
+    """Inherit and set ``kind``: every part of that kind under hw_models/ is then checked."""
+
+    kind: str
+    dtype = "bf16"
+    grows = ("m", "n", "k")
+
+    @pytest.fixture
+    def device(self, part: str) -> Device:
+        return device_for(load_hardware(part))
+
+    @pytest.fixture
+    def supported(self, device: Device) -> list[Op]:
+        found = [op for dtype in (self.dtype, "fp16", "int8") for op in zoo(dtype) if not device.supports(op)]
+        assert found
+        return found
+
+    def test_its_kind_is_registered(self, device: Device) -> None:
+        assert type(device) is DEVICES.get(self.kind)
+        assert type(device).kind == self.kind
+        assert device.lanes
+
+    def test_refusals_give_a_reason(self, device: Device) -> None:
+        for op in zoo(self.dtype):
+            reason = device.supports(op)
+            if reason is None:
+                continue
+            assert len(reason.split()) > 2
+            with pytest.raises(MappingError, match=r".") as caught:
+                device.cost_arrays([op])
+            assert op.name in str(caught.value)
+
+    def test_costs_are_well_formed(self, device: Device, supported: list[Op]) -> None:
+        arrays = device.cost_arrays(supported)
+        assert arrays.latency_s.shape == (len(supported),)
+        assert np.isfinite(arrays.latency_s).all()
+        assert (arrays.latency_s > 0).all()
+        assert len(arrays.validated) == len(supported)
+        for seconds in arrays.contributors.values():
+            assert ((seconds >= 0) & (seconds <= arrays.latency_s * (1 + 1e-9))).all()
+        for counts in arrays.counts.values():
+            assert counts.dtype == np.int64
+            assert (counts >= 0).all()
+        assert ((arrays.bound >= 0) & (arrays.bound < len(arrays.contributors))).all()
+
+    def test_contributors_explain_the_latency(self, device: Device, supported: list[Op]) -> None:
+        arrays = device.cost_arrays(supported)
+        together = sum(arrays.contributors.values())
+        assert (arrays.latency_s <= together * (1 + 1e-9)).all()
+
+    def test_vectorised_equals_one_by_one(self, device: Device, supported: list[Op]) -> None:
+        for op, cost in zip(supported, device.costs(supported), strict=True):
+            alone = device.costs([op])[0]
+            assert cost.latency_s == pytest.approx(alone.latency_s, rel=1e-12)
+            assert (cost.bound, cost.counts, cost.validated) == (alone.bound, alone.counts, alone.validated)
+
+    def test_costs_repeat(self, device: Device, supported: list[Op]) -> None:
+        again = device_for(device.part)
+        assert device.costs(supported) == again.costs(supported)
+        assert device.costs([]) == []
+
+    def test_every_counted_action_has_a_price(self, device: Device, supported: list[Op]) -> None:
+        for cost in device.costs(supported):
+            assert op_energy(cost.counts, device.prices) >= 0
+
+    def test_much_more_work_is_never_faster(self, device: Device) -> None:
+        small = ops.linear(16, 512, 512, self.dtype)
+        if device.supports(small):
+            pytest.skip("computes nothing")
+        for dim in self.grows:
+            large = small.with_(dims={**small.dims, dim: 16 * small.dims[dim]})
+            less, more = device.costs([small, large])
+            assert more.latency_s >= less.latency_s
+
+    def test_longer_contexts_cost_more(self, device: Device) -> None:
+        contexts = [ops.attention(4, 32, 8, 128, 1, length, dtype=self.dtype) for length in (256, 1024, 4096, 16384)]
+        if device.supports(contexts[0]):
+            pytest.skip("runs no attention")
+        latencies = [cost.latency_s for cost in device.costs(contexts)]
+        assert latencies == sorted(latencies)
+
+    def test_power_and_memory_are_physical(self, device: Device) -> None:
+        assert device.static_watts >= 0
+        assert device.memory_bytes is None or device.memory_bytes > 0
+        assert all(joules >= 0 for joules in device.prices.values())
+
+
+def parts_of(kind: str) -> list[str]:
+    """Names of the parts of a kind."""
+    return [name for name in part_names() if name.startswith(f"{kind}/")]
+
+
+def each_part(metafunc: pytest.Metafunc) -> None:
+    """Gives every test of a DeviceContract each part of its kind; call it from pytest_generate_tests."""
+    if "part" in metafunc.fixturenames and metafunc.cls is not None:
+        metafunc.parametrize("part", parts_of(metafunc.cls.kind))
