@@ -188,7 +188,7 @@ def _read(lines: _Lines) -> Trace:
 def _header(header: dict[str, Any], lines: _Lines) -> tuple[str, dict[str, Any], int, int]:
     if header.get("format") != FORMAT:
         lines.fail(f"not a trace file: the first line does not say format {FORMAT!r}")
-    if header.get("version") != VERSION:
+    if header.get("version") != VERSION or type(header["version"]) is not int:
         lines.fail(f"{header.get('version')!r:.40} is not a version that is read; allowed: {VERSION}", "version")
     if set(header) != _HEADER_KEYS:
         odd = sorted(set(header) ^ _HEADER_KEYS)
