@@ -12,6 +12,7 @@ from simsparse.core import DENSE, Action, DType, Op, OpKind, Sparsity, SparsityK
 from simsparse.devices.base import Floats
 from simsparse.devices.gpu_attention import AttentionShapes, AttentionTimes, decode_seconds, prefill_seconds
 from simsparse.devices.gpu_gemm import GemmMachine, GemmParameters, GemmShapes, GemmTimes, GemmUnit, gemm_seconds
+from simsparse.errors import MappingError
 
 Indexes = NDArray[np.int64]
 Members = Sequence[tuple[int, Op]]
@@ -29,6 +30,8 @@ STORED_24 = 0.5625
 """Bytes of a 16-bit 2:4 weight against the dense one: half the values, two bits of index each."""
 TILE_ROWS = 64
 """Rows of the smallest tensor-core tile; fewer tokens are padded to it. Source: PTX ISA, wgmma (m64)."""
+
+COUNT_LIMIT = float(2**63)
 
 
 class KernelSums:
@@ -51,7 +54,10 @@ class KernelSums:
         np.add.at(self._counts.setdefault(action, np.zeros(len(self.latency))), owner, amount)
 
     def counts(self) -> dict[Action, NDArray[np.int64]]:
-        """Whole counts by action."""
+        """Whole counts by action. Raises MappingError when one is too large for 64 bits."""
+        for (component, action), amount in self._counts.items():
+            if amount.max(initial=0.0) >= COUNT_LIMIT:
+                raise MappingError(f"{amount.max():.3g} times {component}.{action}: more than 2**63")
         return {action: np.rint(amount).astype(np.int64) for action, amount in self._counts.items()}
 
 
@@ -78,11 +84,12 @@ def add_gemms(part: GpuPart, members: Members, sums: KernelSums) -> None:
     in_l2 = np.zeros(len(rows), np.bool_)
     shapes = GemmShapes(m, n, k, unit, value_bytes.astype(np.float64), sparse.astype(np.bool_), in_l2)
     sums.add(owner, count.astype(np.float64), gemm_seconds(shapes, gemm_machine(part)))
-    stored = np.where(sparse, STORED_24, 1.0) * n * k
-    sums.count(READ, owner, np.asarray(count * value_bytes * (stored + m * k), np.float64))
-    sums.count(WRITE, owner, np.asarray(count * m * n * np.maximum(value_bytes, 2), np.float64))
-    rows_done = np.where(unit == GemmUnit.FP32, m, -(-m // TILE_ROWS) * TILE_ROWS)
-    macs = np.asarray(count * rows_done * n * np.where(sparse, k / 2, k), np.float64)
+    times, tokens, outputs, inputs, size = (column.astype(np.float64) for column in (count, m, n, k, value_bytes))
+    stored = np.where(sparse, STORED_24, 1.0) * outputs * inputs
+    sums.count(READ, owner, times * size * (stored + tokens * inputs))
+    sums.count(WRITE, owner, times * tokens * outputs * np.maximum(size, 2))
+    rows_done = np.where(unit == GemmUnit.FP32, tokens, np.ceil(tokens / TILE_ROWS) * TILE_ROWS)
+    macs = times * rows_done * outputs * np.where(sparse, inputs / 2, inputs)
     for action in set(components):
         own = np.array([component == action for component in components])
         sums.count(action, owner[own], macs[own] * (2 if action == VECTOR else 1))

@@ -28,9 +28,9 @@ from simsparse.validate.layers import host_system, predict_offload, predict_weig
 from simsparse.validate.measurement import Measurement, measurements, read_measurements
 
 TOLERANCES: Mapping[str, float] = {
-    "gemm_dense": 0.10, "gemm_sparse24": 0.20, "gemm_fp32": 0.20, "lowp": 0.20, "attn_decode": 0.20,
-    "attn_prefill": 0.15, "mem": 0.20, "launch": 0.25, "pcie": 0.25, "energy": 0.20, "offload": 0.10,
-    "weight_stream": 0.10,
+    "gemm_dense": 0.10, "gemm_sparse24": 0.20, "gemm_fp32": 0.25, "lowp": 0.25, "attn_decode": 0.20,
+    "attn_prefill": 0.15, "mem": 0.20, "launch": 0.25, "pcie": 0.15, "pcie_small": 0.60, "energy": 0.20,
+    "offload": 0.10, "weight_stream": 0.10,
 }  # fmt: skip
 """Mean absolute percentage error, as a share, that each section must stay within."""
 NOT_SIMULATED = ("env", "nccl", "ep_moe", "spmm", "zerocopy", "cpu", "e2e")
@@ -96,7 +96,7 @@ class _Models:
             return predict_energy(self.gpu, self.link, rows)
         if self.system is None or self.link is None:
             return [f"no system joins {self.gpu.part.name} to a host"] * len(rows)
-        if section == "pcie":
+        if section in ("pcie", "pcie_small"):
             return predict_copies(self.link, self.gpu.part, rows)
         return (predict_offload if section == "offload" else predict_weight_stream)(self.system, rows)
 
@@ -115,12 +115,18 @@ def _validate(rows: Sequence[Measurement], hw: str, file: str) -> ValidationRepo
     )  # fmt: skip
 
 
+SMALL_COPY_BYTES = 1 << 20
+"""Copies below this are bound by how fast the host issues them, which differs from host to host."""
+
+
 def _section_of(row: Measurement) -> str:
-    """The row's section; attention is told apart into decode and prefill."""
-    if row.section != "attn":
-        return row.section
-    kinds = {"sdpa_decode": "attn_decode", "sdpa_prefill_causal": "attn_prefill"}
-    return kinds.get(row.text("op"), f"attn: {row.text('op')}")
+    """The row's section; decode and prefill, and large and small copies over PCIe, are told apart."""
+    if row.section == "attn":
+        kinds = {"sdpa_decode": "attn_decode", "sdpa_prefill_causal": "attn_prefill"}
+        return kinds.get(row.text("op"), f"attn: {row.text('op')}")
+    if row.section == "pcie" and row.whole("bytes") < SMALL_COPY_BYTES:
+        return "pcie_small"
+    return row.section
 
 
 def _report(section: str, models: _Models, rows: Sequence[Measurement]) -> SectionReport:
