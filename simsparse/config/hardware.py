@@ -182,7 +182,7 @@ def validate_document(document: Document, model: type[Frozen], data: Mapping[str
     try:
         return model.model_validate(data)
     except ValidationError as error:
-        detail = error.errors()[0]
+        detail = min(error.errors(), key=lambda item: item["type"] != "extra_forbidden")  # a slip, before what it hides
         path: KeyPath = tuple(step for step in detail["loc"] if step != "[key]")
         message = fault_message(detail)
         if detail["type"] == "extra_forbidden":
@@ -191,13 +191,13 @@ def validate_document(document: Document, model: type[Frozen], data: Mapping[str
 
 
 def _fields(model: type[Frozen], path: KeyPath) -> list[str]:
-    current: Any = model
-    for part in path:
-        info = getattr(current, "model_fields", {}).get(part)
-        if info is None:
-            return []
-        current = next((t for t in _types(info.annotation) if hasattr(t, "model_fields")), None)
-    return [name for name in getattr(current, "model_fields", {}) if name != "name"]
+    """Names that may stand at ``path`` of ``model``; an index or a free key stays with its items' type."""
+    current = _types(model)
+    for step in path:
+        owner = next((kind for kind in current if step in getattr(kind, "model_fields", {})), None)
+        current = _types(owner.model_fields[step].annotation) if owner else current
+    fields = [name for kind in current for name in getattr(kind, "model_fields", {})]
+    return [name for name in fields if path or name != "name"]
 
 
 def _types(annotation: Any) -> list[Any]:

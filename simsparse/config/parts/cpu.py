@@ -8,7 +8,6 @@ from simsparse.config.hardware import PARTS
 from simsparse.config.quantity import (
     Bytes,
     BytesPerSecond,
-    Count,
     DTypeName,
     Efficiency,
     FlopsPerSecond,
@@ -32,7 +31,6 @@ class CpuMemory(Frozen):
 class CpuCompute(Frozen):
     """Peak rates by dtype, all cores; ``efficiency`` is the share a large GEMM reaches."""
 
-    cores: Count
     peak: dict[DTypeName, FlopsPerSecond]
     efficiency: Efficiency
     launch: Seconds

@@ -1,0 +1,428 @@
+"""Hardware as data: every part loads, every number has a source, every mistake is named with its place."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import BaseModel
+
+import simsparse
+from simsparse.config import catalogue
+from simsparse.config.hardware import PARTS, System, load_hardware, load_system, override_part
+from simsparse.config.parts.accel import AccelPart
+from simsparse.config.parts.link import LinkPart
+from simsparse.config.parts.pim import PimPart
+from simsparse.config.paths import find_file, find_part, part_names
+from simsparse.config.quantity import Basis, Quantity
+from simsparse.devices.base import device_for
+from simsparse.errors import SpecError
+
+ASSUMED = "source: null, basis: assumed"
+LINK = """\
+kind: link
+description: a link
+bandwidth: {value: 10 GB/s, source: null, basis: assumed}
+efficiency: {value: 0.9, source: null, basis: assumed}
+duplex: {value: 1.5, source: null, basis: assumed}
+latency: {value: 1 us, source: null, basis: assumed}
+issue: {value: 1 us, source: null, basis: assumed}
+energy:
+  byte: {value: 10 pJ/byte, source: null, basis: assumed}
+  static: {value: 1 W, source: null, basis: assumed}
+"""
+SYSTEM = """\
+kind: system
+description: a system
+devices:
+  host: {part: cpu/h100-host}
+  pim0: {part: pim/bank-pim}
+links:
+  - {part: link/pcie5-x16, between: [host, pim0], name: pcie}
+"""
+
+
+def write(tmp_path: Path, text: str, name: str = "x.yaml") -> str:
+    path = tmp_path / name
+    path.write_text(text, encoding="utf-8")
+    return str(path)
+
+
+def fault(path: str) -> str:
+    """The error of loading ``path``, its folder cut off."""
+    with pytest.raises(SpecError) as caught:
+        load_system(path)
+    return str(caught.value).replace(str(Path(path).parent) + "/", "")
+
+
+# The catalogue
+
+
+@pytest.mark.parametrize("name", part_names())
+def test_every_part_and_system_loads(name: str) -> None:
+    system = load_system(name)
+    assert system.name == name
+    assert system.description
+
+
+@pytest.mark.parametrize("name", [name for name in part_names() if not name.startswith(("systems/", "link/", "nic/"))])
+def test_every_part_that_is_no_link_has_a_device(name: str) -> None:
+    device = device_for(load_hardware(name))
+    assert device.memory_bytes and device.memory_bytes > 0
+    assert device.static_watts >= 0
+    assert all(price >= 0 for price in device.prices.values())
+
+
+def test_nothing_is_wrong_with_the_catalogue() -> None:
+    assert [str(error) for error in catalogue.check()] == []
+
+
+def test_the_listing_counts_values_by_basis() -> None:
+    entries = {entry.name: entry for entry in catalogue.listing()}
+    assert list(entries) == part_names()
+    pim = entries["pim/bank-pim"]
+    assert pim.kind == "pim"
+    assert sum(pim.bases.values()) == len(list(load_hardware("pim/bank-pim").quantities()))
+    assert pim.bases["assumed"] == sum(q.basis is Basis.ASSUMED for _, q in load_hardware("pim/bank-pim").quantities())
+    assert entries["systems/bank-pim"].bases == {}
+
+
+def test_the_listing_of_one_kind() -> None:
+    assert {entry.kind for entry in catalogue.listing("link")} == {"link"}
+    with pytest.raises(SpecError, match="'lnk' is not a kind of part; did you mean link"):
+        catalogue.listing("lnk")
+
+
+def test_values_carry_their_citation_and_an_overridable_path() -> None:
+    values = {value.path: value for value in catalogue.values("link/pcie5-x16")}
+    bandwidth = values["bandwidth"]
+    assert (bandwidth.text, bandwidth.si, bandwidth.unit, bandwidth.basis) == (
+        "63.015 GB/s", 63.015e9, "byte/second", "derived",
+    )  # fmt: skip
+    assert bandwidth.source == f"pcie-base-5: {catalogue.sources()['pcie-base-5']}"
+    system = load_system("systems/bank-pim")
+    for value in catalogue.values("systems/bank-pim"):
+        assert system.with_overrides({value.path: value.text}).overrides == {value.path: value.text}
+
+
+def test_check_names_the_line_of_a_source_that_nobody_cites(tmp_path: Path) -> None:
+    path = write(tmp_path, LINK.replace(f"10 GB/s, {ASSUMED}", "10 GB/s, source: nowhere, basis: paper"))
+    (error,) = catalogue.check([path])
+    assert str(error).startswith(f"{path}:3: bandwidth.source: 'nowhere' is no source; allowed: ")
+
+
+def test_check_goes_on_after_a_part_that_does_not_load(tmp_path: Path) -> None:
+    broken, fine = write(tmp_path, "kind: link", "a.yaml"), write(tmp_path, LINK, "b.yaml")
+    assert [error.file for error in catalogue.check([broken, fine, "none"])] == [broken, None]
+
+
+def test_check_refuses_the_basis_of_overrides(tmp_path: Path) -> None:
+    path = write(tmp_path, LINK.replace(f"10 GB/s, {ASSUMED}", "10 GB/s, source: null, basis: override"))
+    assert "override is for values given at run time" in str(catalogue.check([path])[0])
+
+
+def test_check_names_a_citation_that_no_part_uses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "hw_models" / "link").mkdir(parents=True)
+    write(tmp_path / "hw_models", "used: a\nunused: b\n", "sources.yaml")
+    write(tmp_path / "hw_models/link", LINK.replace("1 W, source: null", "1 W, source: used"), "a.yaml")
+    for module in ("catalogue", "paths"):
+        monkeypatch.setattr(f"simsparse.config.{module}.data_root", lambda: tmp_path)
+    assert [str(e) for e in catalogue.check()] == [
+        f"{tmp_path}/hw_models/sources.yaml:2: unused: no part uses this source"
+    ]
+
+
+@pytest.mark.parametrize(("text", "expected"), [("[]", "expected a mapping"), ("a: 1", ":1: a: 1 is not a citation")])
+def test_a_broken_list_of_sources_is_one_fault(
+    text: str, expected: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "hw_models").mkdir()
+    write(tmp_path / "hw_models", text, "sources.yaml")
+    monkeypatch.setattr("simsparse.config.catalogue.data_root", lambda: tmp_path)
+    (error,) = catalogue.check([])
+    assert expected in str(error)
+
+
+# Every field of a schema is read
+
+
+def models(annotation: Any) -> Iterator[type[BaseModel]]:
+    """All models in a type, quantities apart."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel) and annotation is not Quantity:
+        yield annotation
+        for field in annotation.model_fields.values():
+            yield from models(field.annotation)
+    for argument in get_args(annotation):
+        yield from models(argument)
+
+
+@pytest.mark.parametrize("kind", list(PARTS))
+def test_every_field_is_read_by_code_outside_the_schema(kind: str) -> None:
+    package = Path(simsparse.__file__).parent
+    code = "\n".join(
+        path.read_text()
+        for path in package.rglob("*.py")
+        if "config/parts" not in path.as_posix() and path.name != "probe.py"
+    )
+    fields = {name for model in models(PARTS.get(kind)) for name in model.model_fields}
+    unread = {name for name in fields if not re.search(rf"\.{name}\b(?!\()", code)}
+    assert not unread
+
+
+# Mistakes, with file and line
+
+
+def test_the_files_that_the_mistakes_start_from_are_right(tmp_path: Path) -> None:
+    assert load_system(write(tmp_path, LINK, "l.yaml")).devices["link0"].kind == "link"
+    assert [link.name for link in load_system(write(tmp_path, SYSTEM)).links] == ["pcie"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        ("duplex:", "duplx:", "x.yaml:5: duplx: unknown key; did you mean duplex? allowed: "),
+        ("  static:", "  statc:", "x.yaml:10: energy.statc: unknown key; did you mean static? allowed: byte, static"),
+        ("issue:", "latency:", "x.yaml:7: latency: 'latency' stands twice; first on line 6"),
+        ("10 GB/s", "10 GHz", "x.yaml:3: bandwidth: '10 GHz' is not a quantity in byte/second"),
+        ("10 GB/s", "10", "x.yaml:3: bandwidth: '10' is not a quantity in byte/second"),
+        ("10 GB/s", "-1 GB/s", "x.yaml:3: bandwidth: '-1 GB/s' must be finite and positive"),
+        ("10 GB/s", "0 GB/s", "x.yaml:3: bandwidth: '0 GB/s' must be finite and positive"),
+        ("10 GB/s", "1e999 GB/s", "x.yaml:3: bandwidth: '1e999 GB/s' must be finite and positive"),
+        ("10 GB/s", "nan", "x.yaml:3: bandwidth: 'nan' is not a quantity in byte/second"),
+        ("10 GB/s", "null", "x.yaml:3: bandwidth: value is missing; expected {value, source, basis}"),
+        ("10 GB/s", "[1, 2]", "x.yaml:3: bandwidth: [1, 2] is not a number with a unit"),
+        ("10 GB/s", "true", "x.yaml:3: bandwidth: True is not a number with a unit"),
+        ("value: 0.9", "value: 90", "x.yaml:4: efficiency: '90' is a share; it must be at most 1"),
+        ("value: 0.9", "value: nan", "x.yaml:4: efficiency: 'nan' must be finite and positive"),
+        ("value: 0.9", "value: high", "x.yaml:4: efficiency: 'high' is not a plain number"),
+        ("value: 0.9", "value: 90 %", "x.yaml:4: efficiency: '90 %' is not a plain number"),
+        ("value: 0.9", "value: " + "9" * 400, "x.yaml:4: efficiency: 'inf' must be finite and positive"),
+        ("value: 1.5", "value: 3", "x.yaml:5: duplex: '3' must be from 1 (half duplex) to 2 (full duplex)"),
+        (f"value: 1.5, {ASSUMED}", "value: 1.5, source: null", "x.yaml:5: duplex: basis is missing; expected {value, "),
+        (ASSUMED, "source: null, basis: guess", "x.yaml:3: bandwidth: 'guess' is not a basis; allowed: standard, "),
+        (ASSUMED, "source: null, basis: [a]", "x.yaml:3: bandwidth: ['a'] is not a basis; allowed: standard, "),
+        (ASSUMED, "source: null, basis: paper", "x.yaml:3: bandwidth: a number of basis paper needs a source"),
+        (ASSUMED, "source: '', basis: paper", "x.yaml:3: bandwidth: a number of basis paper needs a source"),
+        (ASSUMED, "source: [a], basis: paper", "x.yaml:3: bandwidth: source ['a'] is not text"),
+        (ASSUMED, f"{ASSUMED}, note: {{a: b}}", "x.yaml:3: bandwidth: note {'a': 'b'} is not text"),
+        (ASSUMED, f"{ASSUMED}, unit: GB", "x.yaml:3: bandwidth: unknown key 'unit'; allowed: basis, note, "),
+        (f"{{value: 10 GB/s, {ASSUMED}}}", "10 GB/s", "x.yaml:3: bandwidth: '10 GB/s': expected {value, source"),
+        (f"{{value: 10 GB/s, {ASSUMED}}}", "[]", "x.yaml:3: bandwidth: []: expected {value, source, basis}"),
+        ("issue:", "# issue:", "x.yaml:1: issue: is missing"),
+        ("kind: link", "kind: lnk", "x.yaml:1: kind: 'lnk' is not a part kind; did you mean link? allowed: "),
+        ("kind: link", "kind: [link]", "x.yaml:1: kind: \"['link']\" is not a part kind; "),
+        ("kind: link", "name: a", "x.yaml:1: kind: 'None' is not a part kind; allowed: "),
+        ("description: a link", "name: a link", "x.yaml:2: name: unknown key; a part's name is its path"),
+        ("description: a link", "description: [a]", "x.yaml:2: description: ['a']: Input should be a valid string"),
+        (LINK[LINK.index("energy:") :], "energy: []", "x.yaml:8: energy: []: Input should be a valid dictionary or instance of "),
+    ],
+)  # fmt: skip
+def test_mistakes_in_a_part_are_named_with_their_line(old: str, new: str, expected: str, tmp_path: Path) -> None:
+    assert old in LINK
+    text = fault(write(tmp_path, LINK.replace(old, new, 1)))
+    assert text.startswith(expected) or expected in text
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        ("pim/bank-pim", "pim/bank-pm", "x.yaml:5: devices.pim0.part: 'pim/bank-pm' is no part and no YAML file; did"),
+        ("link/pcie5-x16", "link/pcie", "x.yaml:7: links[0].part: 'link/pcie' is no part and no YAML file; "),
+        ("[host, pim0]", "[host, pim1]", "x.yaml:7: links[0].between: 'pim1' is no device here; did you mean pim0? "),
+        ("[host, pim0]", "[host, host]", "x.yaml:7: links[0].between: 'host' is linked to itself"),
+        ("[host, pim0]", "[host]", "x.yaml:7: links[0].between"),
+        ("[host, pim0]", "host", "x.yaml:7: links[0].between: 'host': Input should be a valid tuple"),
+        ("name: pcie", "name: pim0", "x.yaml:6: links: the name 'pim0' is used twice"),
+        ("name: pcie", "name: a.b", "x.yaml:7: links[0].name: 'a.b' is not a name; expected letters"),
+        ("name: pcie", "nam: pcie", "x.yaml:7: links[0].nam: unknown key; did you mean name? allowed: between, "),
+        ("  pim0:", "  pim.0:", "x.yaml:5: devices.pim.0: 'pim.0' is not a name; "),
+        ("pim/bank-pim", "link/pcie5-x16", "x.yaml:5: devices.pim0.part: link/pcie5-x16 is a link; it stands under "),
+        ("link/pcie5-x16", "pim/bank-pim", "x.yaml:7: links[0].part: pim/bank-pim is a pim; expected a link or a nic"),
+        ("pim/bank-pim", "systems/bank-pim", "kind: is a system; expected a part"),
+        ("pim/bank-pim", "[a]", "x.yaml:5: devices.pim0.part: ['a']: Input should be a valid string"),
+        (SYSTEM[SYSTEM.index("devices:") : SYSTEM.index("links:")], "devices: {}\n", "x.yaml:3: devices: {}: "),
+    ],
+)  # fmt: skip
+def test_mistakes_in_a_system_are_named_with_their_line(old: str, new: str, expected: str, tmp_path: Path) -> None:
+    assert old in SYSTEM
+    text = fault(write(tmp_path, SYSTEM.replace(old, new, 1)))
+    assert text.startswith(expected) or expected in text
+
+
+@pytest.mark.parametrize("text", ["[]", "~", "link", "3", "- kind: link"])
+def test_a_file_that_is_no_mapping(text: str, tmp_path: Path) -> None:
+    assert fault(write(tmp_path, text)) == "x.yaml:1: expected a mapping"
+
+
+@pytest.mark.parametrize(
+    "name", ["", "a\x00b", "a" * 5000, "../..", "/", "gpu", "link/pcie5-x16/", "hw_models", "\ud800"]
+)
+def test_names_that_are_no_part(name: str) -> None:
+    with pytest.raises(SpecError, match="is no part and no YAML file"):
+        find_part(name)
+    with pytest.raises(SpecError, match="is not a file"):
+        find_file(name)
+
+
+def test_messages_stay_short(tmp_path: Path) -> None:
+    for new in ("x" * 100_000, "[" + "1," * 50_000 + "1]", "[" * 60 + "]" * 60):
+        assert len(fault(write(tmp_path, LINK.replace("10 GB/s", new)))) < 400
+        assert len(fault(write(tmp_path, LINK.replace("a link", f"[{new}]")))) < 400
+
+
+@given(st.dictionaries(st.sampled_from(["value", "source", "basis", "note"]), st.one_of(
+    st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=20), st.lists(st.integers(), max_size=2),
+    st.sampled_from(list(Basis)), st.sampled_from(["1 GB/s", "0.5"]),
+)))  # fmt: skip
+def test_any_number_is_read_or_refused_with_its_key(raw: dict[str, Any]) -> None:
+    part = load_hardware("link/pcie5-x16")
+    try:
+        changed = type(part).model_validate({**part.model_dump(exclude={"bandwidth"}), "bandwidth": raw, **kept(part)})
+    except ValueError as error:
+        assert "bandwidth" in str(error)
+    else:
+        assert isinstance(changed, LinkPart)
+        assert changed.bandwidth.si > 0
+
+
+def kept(part: Any) -> dict[str, Any]:
+    return {name: getattr(part, name) for name in type(part).model_fields if name != "bandwidth"}
+
+
+# Overrides
+
+
+def test_an_override_replaces_one_value_and_says_so() -> None:
+    part = load_hardware("accel/systolic-ws-32x32", {"memory.bandwidth": "100 GB/s", "array.macs.int8": 2})
+    assert isinstance(part, AccelPart)
+    assert part.memory.bandwidth.si == 100e9
+    assert part.memory.bandwidth.basis is Basis.OVERRIDE
+    assert part.array.macs["int8"].si == 2
+    before, after = dict(load_hardware("accel/systolic-ws-32x32").quantities()), dict(part.quantities())
+    assert {path for path in after if after[path] != before[path]} == {"memory.bandwidth", "array.macs.int8"}
+
+
+def test_an_unknown_value_can_be_given() -> None:
+    part = load_hardware("pim/bank-pim")
+    assert part.area is None
+    area = override_part(part, {"area": "600 mm**2"}).area
+    assert area is not None
+    assert area.si == 600
+
+
+def test_systems_override_devices_and_links_and_remember_it() -> None:
+    system = load_system("systems/bank-pim", {"pcie.bandwidth": "100 GB/s", "pim0.commands.interval": 4})
+    link, pim = system.links[0].part, system.devices["pim0"]
+    assert isinstance(link, LinkPart)
+    assert isinstance(pim, PimPart)
+    assert (link.bandwidth.si, pim.commands.interval.si) == (100e9, 4)
+    assert system.overrides == {"pcie.bandwidth": "100 GB/s", "pim0.commands.interval": "4"}
+    again = system.with_overrides({"pcie.bandwidth": "50 GB/s"})
+    assert again.overrides == {"pcie.bandwidth": "50 GB/s", "pim0.commands.interval": "4"}
+    assert len({load_system("systems/bank-pim").fingerprint, system.fingerprint, again.fingerprint}) == 3
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "expected"),
+    [
+        ("pci.bandwidth", "1 GB/s", "pci.bandwidth: 'pci' is not in systems/bank-pim; did you"),
+        ("pcie.bandwith", "1 GB/s", "pcie.bandwith: link/pcie5-x16 has no value 'bandwith'; did you "),
+        ("pcie", "1 GB/s", "pcie: link/pcie5-x16 has no value ''; allowed: "),
+        ("pcie.", "1 GB/s", "pcie.: link/pcie5-x16 has no value ''; allowed: "),
+        ("pcie.energy", "1", "pcie.energy: link/pcie5-x16 has no value 'energy'; "),
+        ("pcie.bandwidth.si", "1", "pcie.bandwidth.si: link/pcie5-x16 has no value 'bandwidth.si'; "),
+        ("pcie.kind", "link", "pcie.kind: link/pcie5-x16 has no value 'kind'; "),
+        ("pim0.compute.macs.int8", "1", "pim0.compute.macs.int8: pim/bank-pim has no value 'compute.macs.int8'; "),
+        ("pcie.bandwidth", "1 GHz", "pcie.bandwidth: '1 GHz' is not a quantity in byte/second"),
+        ("pcie.bandwidth", -1, "pcie.bandwidth: '-1' is not a quantity in byte/second"),
+        ("pcie.efficiency", -1, "pcie.efficiency: '-1' must be finite and positive"),
+        ("pcie.efficiency", [1], "pcie.efficiency: '[1]' is not a plain number"),
+        ("pcie.efficiency", None, "pcie.efficiency: 'None' is not a plain number"),
+    ],
+)  # fmt: skip
+def test_mistakes_in_overrides_are_named_with_their_path(path: str, value: Any, expected: str) -> None:
+    with pytest.raises(SpecError) as caught:
+        load_system("systems/bank-pim", {path: value})
+    assert str(caught.value).startswith(expected)
+
+
+def test_an_override_takes_well_under_a_millisecond() -> None:
+    system = load_system("systems/bank-pim")
+    best = min(_seconds_of_overrides(system, start) for start in range(1, 2000, 200))
+    assert best < 0.5e-3
+
+
+def _seconds_of_overrides(system: System, start: int) -> float:
+    begin = time.perf_counter()
+    for i in range(start, start + 100):
+        system.with_overrides({"pcie.bandwidth": f"{i} GB/s", "pim0.commands.interval": i})
+    return (time.perf_counter() - begin) / 200
+
+
+# Systems as a whole
+
+
+def test_area_is_that_of_the_devices_when_all_is_known() -> None:
+    system = load_system("systems/bank-pim")
+    assert system.area_mm2 is None
+    assert system.with_overrides({"pim0.area": "600 mm**2"}).area_mm2 == 600
+    both = load_system("systems/h100-logic-pim")
+    gpu, pim = both.devices["gpu0"].area, both.devices["pim0"].area
+    assert gpu is not None
+    assert pim is not None
+    assert both.area_mm2 == pytest.approx(gpu.si + pim.si)
+
+
+def test_assumed_lists_every_assumption_and_no_more() -> None:
+    system = load_system("systems/bank-pim")
+    assert "pim0.compute.launch = 1 us" in system.assumed
+    assert len(system.assumed) == sum(
+        quantity.basis is Basis.ASSUMED for part in system.parts().values() for _, quantity in part.quantities()
+    )
+    given = system.with_overrides({"pim0.compute.launch": "2 us"})
+    assert set(system.assumed) - set(given.assumed) == {"pim0.compute.launch = 1 us"}
+
+
+def test_a_part_alone_is_a_system_of_one_device() -> None:
+    system = load_system("pim/bank-pim")
+    assert (list(system.devices), system.links) == (["pim0"], ())
+
+
+def test_parts_beside_a_system_file_are_found(tmp_path: Path) -> None:
+    write(tmp_path, LINK, "mine.yaml")
+    system = load_system(write(tmp_path, SYSTEM.replace("link/pcie5-x16", "mine.yaml")))
+    assert system.links[0].part.description == "a link"
+
+
+# The data against what it was read from
+
+
+def test_column_commands_of_pim_give_the_published_multiples() -> None:
+    """AttAcc without power limit 16 times the external rate at most; Duplex 4 times."""
+    for name, multiple in (("bank-pim", 32 / 3), ("bank-pim-unlimited", 16), ("logic-pim", 4)):
+        part = load_hardware(f"pim/{name}")
+        assert isinstance(part, PimPart)
+        external = part.memory.stacks.si * part.memory.bandwidth.si
+        assert part.column_bandwidth / external == pytest.approx(multiple, rel=0.01)
+
+
+def test_units_of_pim_do_an_operation_a_byte_or_eight() -> None:
+    for name, intensity in (("bank-pim", 1), ("bank-pim-unlimited", 1), ("logic-pim", 8)):
+        part = load_hardware(f"pim/{name}")
+        assert isinstance(part, PimPart)
+        compute, stacks = part.compute, part.memory.stacks.si
+        flops = 2 * stacks * compute.units.si * compute.macs["fp16"].si * compute.clock.si
+        assert flops / part.column_bandwidth == pytest.approx(intensity, rel=0.01)
+
+
+@pytest.mark.parametrize(("name", "lanes_gt_s"), [("pcie3-x16", 8), ("pcie4-x16", 16), ("pcie5-x16", 32)])
+def test_pcie_rates_follow_from_the_line_code(name: str, lanes_gt_s: float) -> None:
+    part = load_hardware(f"link/{name}")
+    assert isinstance(part, LinkPart)
+    assert part.bandwidth.si == pytest.approx(lanes_gt_s * 1e9 * 16 / 8 * 128 / 130, rel=1e-3)

@@ -1,0 +1,70 @@
+"""DRAM parts give the rates and energies of the command-level runs they were read from."""
+
+from __future__ import annotations
+
+import pytest
+
+from simsparse import ops
+from simsparse.config.hardware import load_hardware
+from simsparse.devices.base import device_for
+from simsparse.devices.memory import ACTIVATE, READ, Memory
+from simsparse.errors import MappingError
+
+MIB16 = 16 << 20
+
+
+def memory(name: str) -> Memory:
+    device = device_for(load_hardware(f"memory/{name}"))
+    assert isinstance(device, Memory)
+    return device
+
+
+def test_a_stream_takes_bytes_over_the_share_of_peak() -> None:
+    ddr4 = memory("ddr4-2400")
+    assert ddr4.seconds(MIB16) == pytest.approx(MIB16 / (0.9505 * 19.2e9))
+    assert ddr4.seconds(MIB16, random=True) == pytest.approx(MIB16 / (0.5851 * 19.2e9))
+
+
+def test_one_byte_costs_a_burst_and_a_row() -> None:
+    counts = memory("ddr5-4800").counts(1)
+    assert (counts.of(*READ), counts.of(*ACTIVATE)) == (64, 1)
+
+
+def test_random_accesses_open_a_row_each() -> None:
+    hbm = memory("hbm3-6400")
+    assert hbm.counts(1 << 20).of(*ACTIVATE) == 1024
+    assert hbm.counts(1 << 20, random=True).of(*ACTIVATE) == 32768
+
+
+@pytest.mark.parametrize(
+    ("name", "channels", "activations", "seconds", "joules"),
+    [  # DRAMsim3, random reads of 16 MiB on one channel; the prices were read off its sequential runs
+        ("ddr4-2400", 1, 262994, 1.1987959e-3, 3213.0127e-6),
+        ("ddr4-3200", 1, 262299, 1.2947150e-3, 4425.9445e-6),
+        ("hbm2e", 8, 262759, 2.1349466e-3, 599.8133e-6),
+    ],
+)
+def test_prices_give_the_energy_of_random_reads(
+    name: str, channels: int, activations: int, seconds: float, joules: float
+) -> None:
+    device = memory(name)
+    static = device.static_watts / channels * seconds
+    dynamic = activations * device.prices[ACTIVATE] + MIB16 * device.prices[READ]
+    assert dynamic + static == pytest.approx(joules, rel=0.03)
+
+
+def test_random_reads_activate_as_often_as_in_the_command_level_runs() -> None:
+    assert memory("ddr4-2400").counts(MIB16, random=True).of(*ACTIVATE) == pytest.approx(262994, rel=0.01)
+
+
+def test_a_transfer_is_a_sequential_read() -> None:
+    hbm = memory("hbm3e")
+    cost = hbm.costs([ops.transfer(bytes=MIB16, src="host", dst="gpu0")])[0]
+    assert cost.latency_s == hbm.seconds(MIB16)
+    assert cost.counts == hbm.counts(MIB16)
+    assert cost.validated is None
+
+
+def test_memory_computes_nothing() -> None:
+    with pytest.raises(MappingError, match="memory computes nothing"):
+        memory("lpddr5-6400").costs([ops.linear(1, 1, 1)])
