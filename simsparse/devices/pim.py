@@ -31,6 +31,7 @@ INTERNAL: Action = ("bank", "internal_byte")
 EXTERNAL: Action = ("pins", "external_byte")
 MAC: Action = ("unit", "mac")
 FLOP: Action = ("vector", "flop")
+ATTACC_RUNS = "AttAcc's simulator, 18 decode attentions"
 UNSUPPORTED = {
     OpKind.CONV2D: "its units multiply rows as they lie in the banks; a convolution needs its input lowered first",
     OpKind.TRANSFER: "a transfer runs on links, not in memory",
@@ -122,7 +123,7 @@ class Pim(Device):
             EXTERNAL: np.ceil(external).astype(np.int64),
             FLOP: vector,
         }
-        return CostArrays(latency, contributors, dominant(contributors), counts, [""] * len(ops))
+        return CostArrays(latency, contributors, dominant(contributors), counts, [self._reference(op) for op in ops])
 
     @property
     def prices(self) -> Mapping[Action, float]:
@@ -190,3 +191,9 @@ class Pim(Device):
         read = layout.columns * layout.repeats
         per_product = {ACTIVATE: rows * banks, INTERNAL: read * banks * commands.column.si, MAC: jobs.macs}
         return {action: np.ceil(jobs.per_op(each, ops)).astype(np.int64) for action, each in per_product.items()}
+
+    def _reference(self, op: Op) -> str:
+        """Decode attention without grouped queries at bank level is what has been compared."""
+        d = op.dims
+        compared = op.kind is OpKind.ATTENTION and d["q_len"] == 1 and d["heads"] == d["kv_heads"]
+        return ATTACC_RUNS if compared and self.part.level == "bank" else ""

@@ -1,0 +1,128 @@
+"""Systolic accelerators: array cycles, N:M modes, memory, masks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from simsparse.config.hardware import load_hardware
+from simsparse.config.parts.accel import AccelPart
+from simsparse.core import Op, OpCost, ops
+from simsparse.devices.systolic import Systolic
+from simsparse.errors import MappingError, SpecError
+
+ROUTING = [[0, 1], [0, 2], [0, 3], [0, 1]]
+
+
+def accel(name: str = "accel/systolic-ws-32x32", **overrides: str) -> Systolic:
+    part = load_hardware(name, {key.replace("__", "."): value for key, value in overrides.items()})
+    assert isinstance(part, AccelPart)
+    return Systolic(part)
+
+
+def cost(device: Systolic, op: Op) -> OpCost:
+    return device.costs([op])[0]
+
+
+def array_cycles(device: Systolic, op: Op) -> float:
+    return cost(device, op).breakdown["compute"] * device.part.array.clock.si
+
+
+def test_a_dense_product_takes_scale_sims_cycles() -> None:
+    assert array_cycles(accel("accel/systolic-ws-32x32"), ops.linear(512, 512, 512)) == pytest.approx(155136)
+    assert array_cycles(accel("accel/systolic-os-32x32"), ops.linear(512, 512, 512)) == pytest.approx(146944)
+
+
+@pytest.mark.parametrize("pattern", ["2:4", "1:4", "2:8", "1:8"])
+def test_supported_patterns_save_time_and_bytes(pattern: str) -> None:
+    dense, sparse = (ops.linear(512, 2048, 2048, weight_sparsity=s) for s in ("dense", pattern))
+    device = accel()
+    assert cost(device, sparse).latency_s < cost(device, dense).latency_s
+    assert cost(device, sparse).counts.of("dram", "read_byte") < cost(device, dense).counts.of("dram", "read_byte")
+    assert cost(device, sparse).counts.of("array", "mac_bf16") == sparse.useful_macs
+
+
+@pytest.mark.parametrize("pattern", ["3:4", "unstructured:0.1", "block32:0.1", "bank16:0.25"])
+def test_other_patterns_run_as_dense(pattern: str) -> None:
+    dense, sparse = (ops.linear(64, 512, 512, weight_sparsity=s) for s in ("dense", pattern))
+    assert cost(accel(), sparse) == cost(accel(), dense)
+    assert cost(accel("accel/systolic-ws-32x32-dense"), ops.linear(64, 512, 512, weight_sparsity="2:4")) == cost(
+        accel("accel/systolic-ws-32x32-dense"), dense
+    )
+
+
+def test_a_starved_memory_bounds_the_latency() -> None:
+    """One token: every weight is read once, so a slow DRAM sets the time."""
+    slow = accel(memory__bandwidth="1 GB/s", memory__efficiency="1")
+    op = ops.linear(1, 2048, 2048)
+    assert cost(slow, op).bound == "memory"
+    assert cost(slow, op).latency_s == pytest.approx(op.min_bytes / 1e9 + 1e-6, rel=0.01)
+
+
+def test_memory_reads_at_least_every_operand_once() -> None:
+    device = accel()
+    for op in (ops.linear(512, 512, 512), ops.linear(7, 4096, 4096), ops.conv2d(1, 64, 64, 56, 56, 3, 3, padding=1)):
+        counts = cost(device, op).counts
+        assert counts.of("dram", "read_byte") >= op.weight_bytes + op.input_bytes
+        assert counts.of("dram", "write_byte") == op.output_bytes
+
+
+def test_a_convolution_is_its_lowered_product() -> None:
+    conv = ops.conv2d(1, 64, 64, 56, 56, 3, 3, padding=1)
+    assert array_cycles(accel(), conv) == array_cycles(accel(), ops.linear(3136, 64, 576))
+
+
+def test_attention_is_two_products_a_head() -> None:
+    attention = ops.attention(2, 8, 8, 64, 128, 256, causal=False)
+    scores, context = ops.matmul(16, 128, 256, 64), ops.matmul(16, 128, 64, 256)
+    device = accel()
+    assert array_cycles(device, attention) == array_cycles(device, scores) + array_cycles(device, context)
+    assert cost(device, attention).counts.of("vector", "flop") == 5 * 16 * 128 * 256
+
+
+def test_experts_are_their_products() -> None:
+    moe = ops.moe_ffn(4, 512, 1024, 4, routing=ROUTING)
+    device = accel()
+    expected = sum(
+        2 * array_cycles(device, ops.linear(tokens, 1024, 512)) + array_cycles(device, ops.linear(tokens, 512, 1024))
+        for tokens in (4, 2, 1, 1)
+    )
+    assert array_cycles(device, moe) == pytest.approx(expected)
+    assert cost(device, moe).counts.of("array", "mac_bf16") == moe.useful_macs
+
+
+def test_masks_give_the_closed_form_when_every_group_is_full() -> None:
+    device = accel()
+    op = ops.linear(24, 96, 512, weight_sparsity="2:4")
+    mask = np.tile(np.array([True, False, True, False]), (96, 128))
+    walked = device.walk(op, mask)
+    assert walked.cycles == pytest.approx(array_cycles(device, op))
+    assert walked.counts.of("array", "mac_bf16") == op.useful_macs
+    assert 0 < walked.utilization <= 1
+
+
+def test_zero_inputs_save_macs() -> None:
+    device = accel()
+    op = ops.linear(24, 96, 512, weight_sparsity="2:4")
+    mask = np.tile(np.array([True, False, True, False]), (96, 128))
+    inputs = np.ones((24, 512), bool)
+    inputs[:12] = False
+    full, half = device.walk(op, mask), device.walk(op, mask, inputs)
+    assert half.cycles < full.cycles
+    assert 2 * half.counts.of("array", "mac_bf16") == full.counts.of("array", "mac_bf16")
+
+
+@pytest.mark.parametrize(
+    ("op", "shape"),
+    [(ops.linear(4, 8, 16), (8, 15)), (ops.matmul(1, 4, 8, 16), (8, 16)), (ops.transfer(8, "a", "b"), (8, 16))],
+)
+def test_masks_that_do_not_fit_are_refused(op: Any, shape: tuple[int, int]) -> None:
+    with pytest.raises(MappingError):
+        accel().walk(op, np.ones(shape, bool))
+
+
+def test_a_fraction_of_a_row_is_refused() -> None:
+    with pytest.raises(SpecError, match=r"array\.rows.*whole"):
+        cost(accel(array__rows="31.5"), ops.linear(4, 8, 16))
