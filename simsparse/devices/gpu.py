@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 from simsparse.config.parts.gpu import GpuPart
-from simsparse.config.quantity import Basis
+from simsparse.config.quantity import Basis, Frozen, Quantity
 from simsparse.core import Action, DType, Op, OpKind
 from simsparse.devices.base import DEVICES, CostArrays, Device
 from simsparse.devices.gpu_kernels import (
@@ -88,12 +88,17 @@ class Gpu(Device):
     def _reference(self, op: Op) -> str:
         """The measurement that the op's model was compared with; "" for none."""
         part = self.part
+        gemm, attention = _measured(part.gemm), _measured(part.attention.decode)
         checked = {
-            (OpKind.LINEAR, DType.BF16): part.gemm.launch, (OpKind.MOE_FFN, DType.BF16): part.gemm.launch,
-            (OpKind.LINEAR, DType.FP32): part.gemm.launch, (OpKind.MOE_FFN, DType.FP32): part.gemm.launch,
-            (OpKind.ATTENTION, DType.BF16): part.attention.decode.launch,
-        }.get((op.kind, op.dtype))  # fmt: skip
-        return f"{part.name} measurement" if checked is not None and checked.basis is Basis.MEASURED else ""
+            (OpKind.LINEAR, DType.BF16): gemm, (OpKind.MOE_FFN, DType.BF16): gemm,
+            (OpKind.LINEAR, DType.FP32): gemm, (OpKind.MOE_FFN, DType.FP32): gemm,
+            (OpKind.ATTENTION, DType.BF16): attention,
+        }  # fmt: skip
+        return f"{part.name} measurement" if checked.get((op.kind, op.dtype)) else ""
+
+
+def _measured(section: Frozen) -> bool:
+    return any(isinstance(value, Quantity) and value.basis is Basis.MEASURED for _, value in section)
 
 
 def _has_kernel(kind: OpKind, dtype: DType) -> bool:

@@ -94,15 +94,14 @@ def prefill_seconds(
     width = np.ceil(shapes.kv_len / TILE)
     heads = shapes.batch * shapes.heads
     before = (shapes.kv_len - shapes.q_len) / TILE
-    in_rows = (
-        np.where(shapes.causal > 0, rows * before + rows * (rows + 1) / 2, rows * width) + rows * model.prologue.si
-    )
+    tiles = rows * before + rows * (rows + 1) / 2 + rows * model.prologue.si
     longest = width + model.prologue.si
-    fair = heads * in_rows / sms
-    late = np.where(shapes.causal > 0, model.imbalance.si * longest, np.ceil(heads * rows / sms) * longest - fair)
+    full = np.ceil(heads * rows / sms) * longest
+    causal = np.maximum(longest, heads * tiles / sms + model.imbalance.si * longest)
+    makespan = np.where(shapes.causal > 0, np.minimum(causal, full), full)
     tile_flops = 2.0 * TILE * TILE * (shapes.head_dim + shapes.v_head_dim)
     tile_s = model.tile_latency.si + tile_flops * sms / (model.tensor.si * flops_per_s)
-    compute = tile_s * np.maximum(longest, fair + late)
+    compute = tile_s * makespan
     moved = shapes.batch * shapes.value_bytes * (shapes.head_dim + shapes.v_head_dim)
     memory = moved * (shapes.heads * shapes.q_len + shapes.kv_heads * shapes.kv_len) / hbm_bytes_per_s
     launch = np.full(compute.shape, model.launch.si)

@@ -1,0 +1,215 @@
+"""The GPU device: costs against rooflines, scaling laws and counts worked out by hand."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from simsparse.config.hardware import load_hardware, override_part
+from simsparse.config.paths import part_names
+from simsparse.core import OpKind, Routing, ops
+from simsparse.devices.base import device_for
+from simsparse.devices.gpu import Gpu
+from simsparse.devices.gpu_attention import key_splits
+from simsparse.devices.gpu_kernels import conforms_24
+from simsparse.energy import op_energy
+from simsparse.errors import MappingError, SpecError
+
+GPUS = [name for name in part_names() if name.startswith("gpu/")]
+H100 = Gpu(load_hardware("gpu/h100-sxm5-80gb"))
+
+
+def cost(op, device=H100):
+    return device.costs([op])[0]
+
+
+def every_kind(dtype="fp16"):
+    routing = Routing((3, 0, 1, 0))
+    return [
+        ops.linear(64, 1024, 2048, dtype), ops.conv2d(2, 64, 64, 14, 14, 3, 3, padding=1, dtype=dtype),
+        ops.matmul(8, 64, 64, 128, dtype), ops.attention(2, 16, 4, 128, 1, 4096, dtype=dtype),
+        ops.attention(2, 16, 4, 128, 1024, 1024, dtype=dtype),
+        ops.moe_ffn(4, 512, 1024, 4, dtype=dtype, routing=routing), ops.elementwise(1 << 20, 1 << 20, 1 << 19, dtype),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", GPUS)
+def test_every_gpu_prices_what_it_counts(name):
+    device = device_for(load_hardware(name))
+    for op in every_kind():
+        found = cost(op, device)
+        assert 0 < found.latency_s < 1
+        assert math.isfinite(op_energy(found.counts, device.prices))
+        assert found.bound in found.breakdown
+
+
+@pytest.mark.parametrize("name", GPUS)
+def test_no_op_beats_the_datasheet(name):
+    part = load_hardware(name)
+    device = Gpu(part)
+    for op in every_kind():
+        found = cost(op, device)
+        moved = found.counts.of("hbm", "read_byte") + found.counts.of("hbm", "write_byte")
+        if moved > part.stream.resident.si * part.l2.capacity.si:
+            assert found.latency_s >= op.min_bytes / part.memory.bandwidth.si
+        assert found.latency_s >= op.flops / max(rate.si for rate in part.compute.tensor.values())
+        assert found.latency_s > part.launch.graph.si
+
+
+def test_counts_of_a_linear_by_hand():
+    counts = cost(ops.linear(64, 1024, 512)).counts
+    assert counts.of("tensor", "mac_bf16") == 64 * 1024 * 512
+    assert counts.of("hbm", "read_byte") == 2 * (1024 * 512 + 64 * 512)
+    assert counts.of("hbm", "write_byte") == 2 * 64 * 1024
+
+
+def test_few_tokens_fill_a_tile():
+    assert cost(ops.linear(1, 1024, 512)).counts.of("tensor", "mac_bf16") == 64 * 1024 * 512
+
+
+@pytest.mark.parametrize(
+    ("pattern", "expected"),
+    [("2:4", True), ("1:4", True), ("2:8", True), ("1:16", True), ("dense", False), ("4:8", False), ("2:6", False),
+     ("unstructured:0.1", False), ("block32:0.1", False)],
+)  # fmt: skip
+def test_which_patterns_run_the_24_path(pattern, expected):
+    op = ops.linear(512, 4096, 4096, weight_sparsity=pattern)
+    assert conforms_24(op.weight_sparsity) is expected
+    counts = cost(op).counts
+    macs = 512 * 4096 * 4096
+    assert counts.of("tensor24", "mac_bf16") == (macs // 2 if expected else 0)
+    assert counts.of("tensor", "mac_bf16") == (0 if expected else macs)
+
+
+def test_other_patterns_cost_what_dense_weights_cost():
+    dense, pruned = (cost(ops.linear(32, 4096, 4096, weight_sparsity=s)) for s in ("dense", "unstructured:0.1"))
+    assert dense.latency_s == pruned.latency_s
+    assert dense.counts == pruned.counts
+
+
+def test_card_without_24_runs_dense():
+    t4 = Gpu(load_hardware("gpu/t4"))
+    dense, pruned = (ops.linear(512, 4096, 4096, "fp16", weight_sparsity=s) for s in ("dense", "2:4"))
+    assert cost(dense, t4) == cost(pruned, t4)
+
+
+@pytest.mark.parametrize(
+    ("op", "reason"),
+    [
+        (ops.linear(8, 8, 8, "fp64"), "no linear kernel for fp64"),
+        (ops.linear(8, 8, 8, "bf16", weight_dtype="int8"), "int8 weights with bf16 inputs"),
+        (ops.attention(1, 8, 8, 64, 1, 128, dtype="fp8"), "no attention kernel for fp8"),
+        (ops.transfer(8, "host", "gpu0"), "runs on links"),
+    ],
+)
+def test_unsupported_ops_say_why(op, reason):
+    assert reason in (H100.supports(op) or "")
+    with pytest.raises(MappingError, match=reason):
+        H100.cost_arrays([op])
+
+
+def test_old_card_has_no_bf16():
+    reason = Gpu(load_hardware("gpu/t4")).supports(ops.linear(8, 8, 8, "bf16"))
+    assert reason is not None
+    assert "fp16, int8, fp32" in reason
+
+
+def test_moe_is_the_sum_of_its_kernels():
+    tokens = {3: 1, 1: 2}
+    moe = cost(ops.moe_ffn(5, 1024, 2048, 8, routing=Routing((3, 1, 1, 0, 0, 0, 0, 0))))
+    total = 0.0
+    for m, experts in tokens.items():
+        gemms = 2 * cost(ops.linear(m, 2048, 1024)).latency_s + cost(ops.linear(m, 1024, 2048)).latency_s
+        hidden = 2 * m * 2048
+        acts = cost(ops.elementwise(hidden, hidden)).latency_s + cost(ops.elementwise(2 * hidden, hidden)).latency_s
+        total += experts * (gemms + acts)
+    assert moe.latency_s == pytest.approx(total, rel=1e-12)
+
+
+def test_conv_is_its_im2col_gemm():
+    conv = ops.conv2d(4, 64, 128, 28, 28, 3, 3, padding=1)
+    assert cost(conv).latency_s == cost(ops.linear(4 * 28 * 28, 128, 64 * 9)).latency_s
+
+
+def test_vectorised_equals_one_by_one():
+    batch = every_kind() * 2
+    together = H100.cost_arrays(batch).latency_s
+    assert np.array_equal(together, [H100.cost_arrays([op]).latency_s[0] for op in batch])
+
+
+@pytest.mark.parametrize(
+    ("units", "keys", "splits"),
+    [(8, 128, 1), (8, 512, 1), (8, 2048, 16), (8, 8192, 32), (64, 512, 1), (64, 1024, 4), (64, 8192, 4), (72, 4096, 1),
+     (32, 4096, 8), (96, 16384, 1), (48, 4096, 4)],
+)  # fmt: skip
+def test_key_splits_match_profiled_grids(units, keys, splits):
+    """Grid sizes of cuDNN's decode kernels, profiled on an H100 with PyTorch 2.11."""
+    assert key_splits(np.array([float(units)]), np.array([float(keys)]), 132)[0] == splits
+
+
+def test_long_decode_streams_at_the_memory_rate():
+    op = ops.attention(64, 32, 8, 128, 1, 32768)
+    part = H100.part
+    rate = op.kv_bytes / cost(op).latency_s
+    assert 0.85 * part.memory.bandwidth.si < rate < part.memory.bandwidth.si
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.integers(1, 64), st.sampled_from([(32, 8, 128), (12, 12, 64), (72, 72, 128), (16, 1, 96)]),
+    st.integers(7, 14), st.booleans(),
+)  # fmt: skip
+def test_attention_takes_longer_with_twice_the_keys(batch, heads, log_length, prefill):
+    h, kv, d = heads
+    length = 1 << log_length
+    shorter, longer = (cost(ops.attention(batch, h, kv, d, n if prefill else 1, n)) for n in (length, 2 * length))
+    assert longer.latency_s >= shorter.latency_s
+    assert longer.latency_s <= 8 * shorter.latency_s + 1e-5
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(1, 512), st.integers(1, 4096), st.integers(2, 4096))
+def test_causal_attention_is_not_dearer_than_full(batch, q_len, kv_len):
+    q_len = min(q_len, kv_len)
+    causal, full = (cost(ops.attention(batch, 16, 16, 64, q_len, kv_len, causal=c)).latency_s for c in (True, False))
+    assert causal <= full * 1.02
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 10**10), st.integers(0, 10**10), st.integers(0, 10**12))
+def test_elementwise_moves_its_bytes(read, write, flops):
+    found = cost(ops.elementwise(read, write, flops))
+    assert found.counts.of("hbm", "read_byte") == read
+    assert found.counts.of("hbm", "write_byte") == write
+    assert found.latency_s >= flops / H100.part.compute.vector.si
+
+
+def test_more_bandwidth_is_not_slower():
+    fast = Gpu(override_part(H100.part, {"memory.bandwidth": "4.8 TB/s"}))
+    for op in every_kind():
+        assert cost(op, fast).latency_s <= cost(op).latency_s
+
+
+def test_measured_parts_name_their_measurement_and_others_none():
+    decode, conv = ops.attention(1, 8, 8, 64, 1, 512), ops.conv2d(1, 8, 8, 8, 8, 3, 3)
+    assert cost(decode).validated == "gpu/h100-sxm5-80gb measurement"
+    assert cost(conv).validated is None
+    assert cost(decode, Gpu(load_hardware("gpu/a100-sxm4-80gb"))).validated is None
+
+
+def test_counts_beyond_64_bits_are_an_error():
+    with pytest.raises(MappingError, match=r"more than 2\*\*63"):
+        H100.cost_arrays([ops.linear(2**40, 2**40, 2**40)])
+
+
+def test_prices_and_rates_must_go_together():
+    with pytest.raises(SpecError, match=r"is over power\.limit"):
+        override_part(H100.part, {"power.static": "900 W"})
+
+
+def test_kinds_are_covered():
+    assert {op.kind for op in every_kind()} == set(OpKind) - {OpKind.TRANSFER, OpKind.COLLECTIVE, OpKind.OTHER}
