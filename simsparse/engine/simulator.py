@@ -15,7 +15,7 @@ import simpy
 
 from simsparse.engine.memory import Memory
 from simsparse.engine.network import Link, Network, route
-from simsparse.engine.task import Lane, Task
+from simsparse.engine.task import END, Lane, Task
 from simsparse.errors import SimulationError
 
 Process = Generator[simpy.Event, Any, Any]
@@ -24,7 +24,7 @@ Process = Generator[simpy.Event, Any, Any]
 class Priority(IntEnum):
     """Order of events of the same time: ends of work, then what is called on them, then timers."""
 
-    URGENT = 0
+    END = END
     NORMAL = 1
     LATE = 2
 
@@ -90,8 +90,8 @@ class Simulator:
         """Work of ``duration_fs`` on a lane, after all before it on the lane and after ``after``."""
         if duration_fs < 0:
             raise SimulationError(f"{name} would take {duration_fs} fs; time can't go back")
-        target = self._lane(device, lane)
-        task = Task(self, target, name, kind, duration_fs)
+        target = self._lanes.get((device, lane)) or self._lane(device, lane)
+        task = Task(target, name, kind, duration_fs)
         if after:
             task.depend(after)
         target.submit(task)
@@ -108,7 +108,7 @@ class Simulator:
         """
         hops = route(self.links.values(), src, dst)
         target = self._lane(device or dst, lane)
-        task = Task(self, target, name, kind, 0)
+        task = Task(target, name, kind, 0)
         task.bytes = bytes
         task.least_gap_fs = max((link.issue_fs for link, _ in hops), default=0)
         latency = extra_fs + sum(link.latency_fs for link, _ in hops)
@@ -159,7 +159,7 @@ class Simulator:
             raise SimulationError(f"deadlock: nothing can happen any more, but {'; '.join(stuck[:4])} did not run")
         return self.now_fs
 
-    def complete_in(self, task: Task, delay_fs: int, priority: Priority = Priority.URGENT) -> None:
+    def complete_in(self, task: Task, delay_fs: int, priority: Priority = Priority.END) -> None:
         """Make ``task`` happen ``delay_fs`` from now."""
         self.events += 1
         task._ok, task._value = True, None

@@ -13,6 +13,9 @@ from simsparse.core import Span
 if TYPE_CHECKING:
     from simsparse.engine.simulator import Simulator
 
+END = 0
+"""Priority of the ends of work: before all else of the same time."""
+
 
 class Task(simpy.Event):  # type: ignore[misc]
     """One piece of work on a lane; a SimPy event that happens when the work is done.
@@ -21,14 +24,17 @@ class Task(simpy.Event):  # type: ignore[misc]
     starts. ``start_fs`` is -1 until then. ``bytes`` is what a copy moves.
     """
 
-    def __init__(self, sim: Simulator, lane: Lane, name: str, kind: str, duration_fs: int) -> None:
-        super().__init__(sim.env)
+    bytes = 0
+    start_fs = -1
+    end_fs = -1
+    pending = 0
+    least_gap_fs = 0
+    begin: Callable[[Task], None] | None = None
+
+    def __init__(self, lane: Lane, name: str, kind: str, duration_fs: int) -> None:
+        self.env = lane.env
+        self.callbacks = [lane.finish]
         self.lane, self.name, self.kind, self.duration_fs = lane, name, kind, duration_fs
-        self.bytes = 0
-        self.start_fs = self.end_fs = -1
-        self.pending = 0
-        self.begin: Callable[[Task], None] | None = None
-        self.least_gap_fs = 0
 
     @property
     def device(self) -> str:
@@ -59,40 +65,44 @@ class Lane:
     Work starts when all work before it on the lane is done and its own dependencies have happened.
     """
 
-    __slots__ = ("_ready_fs", "_sim", "device", "name", "queue")
+    __slots__ = ("_ready_fs", "_schedule", "_sim", "device", "env", "finish", "name", "queue")
 
     def __init__(self, sim: Simulator, device: str, name: str) -> None:
-        self._sim, self.device, self.name = sim, device, name
+        self._sim, self.env, self.device, self.name = sim, sim.env, device, name
         self.queue: deque[Task] = deque()
+        self.finish = self._finish
+        self._schedule = sim.env.schedule
         self._ready_fs = 0
 
     def submit(self, task: Task) -> None:
         """Append ``task``; it starts at once when nothing holds it back."""
-        task.callbacks.append(self._finish)
         self.queue.append(task)
         if len(self.queue) == 1 and not task.pending:
             self.start_next()
 
     def start_next(self, _: simpy.Event | None = None) -> None:
-        """Start the head of the queue, or come back when the lane takes work again."""
-        task, now = self.queue[0], self._sim.env.now
-        if task.least_gap_fs and now < self._ready_fs:
-            self._sim.call_in(self._ready_fs - now, self.start_next)
-            return
-        task.start_fs = now
+        """Start the head of the queue, or come back when the lane takes copies again."""
+        task, now, sim = self.queue[0], self.env.now, self._sim
         if task.least_gap_fs:
+            if now < self._ready_fs:
+                sim.call_in(self._ready_fs - now, self.start_next)
+                return
             self._ready_fs = now + task.least_gap_fs
-        for hook in self._sim.on_start:
+        task.start_fs = now
+        for hook in sim.on_start:
             hook(task)
         if task.begin is not None:
             task.begin(task)
-        else:
-            self._sim.complete_in(task, task.duration_fs)
+            return
+        sim.events += 1
+        task._ok, task._value = True, None
+        self._schedule(task, END, task.duration_fs)
 
     def _finish(self, task: Task) -> None:
-        task.end_fs = self._sim.env.now
+        task.end_fs = self.env.now
         for hook in self._sim.on_span:
             hook(task)
-        self.queue.popleft()
-        if self.queue and not self.queue[0].pending:
+        queue = self.queue
+        queue.popleft()
+        if queue and not queue[0].pending:
             self.start_next()

@@ -12,7 +12,6 @@ from typing import Any, Literal
 import numpy as np
 
 from simsparse.config.hardware import Link, System
-from simsparse.config.parts.cpu import CpuPart
 from simsparse.config.parts.link import LinkPart
 from simsparse.config.quantity import Bytes, Count, Part, Watts
 from simsparse.core import Action, Op, OpKind, Trace, TraceBuilder, ops
@@ -28,7 +27,7 @@ def number(value: Any) -> dict[str, Any]:
 
 
 class FakePart(Part):
-    kind: Literal["fake"] = "fake"
+    kind: Literal["fake", "fake_host"] = "fake"
     capacity: Bytes
     speed: Count
     idle: Watts
@@ -69,7 +68,17 @@ class FakeDevice(Device):
         return round(self.part.capacity.si)
 
 
+class FakeHost(FakeDevice):
+    kind = "cpu"
+    lanes = ("compute",)
+
+    @property
+    def prices(self) -> Mapping[Action, float]:
+        return {("dram", "read_byte"): 10e-12, ("dram", "write_byte"): 10e-12}
+
+
 DEVICES.register("fake")(FakeDevice)
+DEVICES.register("fake_host")(FakeHost)
 
 
 def processor(capacity: str = "1 GB", speed: int = 1, refuses: str = "") -> FakePart:
@@ -79,14 +88,11 @@ def processor(capacity: str = "1 GB", speed: int = 1, refuses: str = "") -> Fake
     )  # fmt: skip
 
 
-def host() -> CpuPart:
-    return CpuPart.model_validate({
-        "name": "cpu/test", "kind": "cpu", "description": "",
-        "compute": {"cores": number(4), "peak": {"bf16": number("1 TFLOPS"), "fp32": number("1 TFLOPS")},
-                    "efficiency": number(0.5), "launch": number("1 us")},
-        "memory": {"capacity": number("100 GB"), "bandwidth": number("100 GB/s"), "efficiency": number(0.5)},
-        "energy": {"flop": number("1 pJ"), "dram_byte": number("10 pJ/byte"), "static": number("5 W")},
-    })  # fmt: skip
+def host(capacity: str = "100 GB") -> FakePart:
+    return FakePart.model_validate(
+        {"name": "fake/host", "kind": "fake_host", "description": "", "capacity": number(capacity),
+         "speed": number(1), "idle": number("5 W")}
+    )  # fmt: skip
 
 
 def link(bandwidth: str = "1 GB/s", latency: str = "1 us", issue: str = "0 us") -> LinkPart:
@@ -97,9 +103,9 @@ def link(bandwidth: str = "1 GB/s", latency: str = "1 us", issue: str = "0 us") 
     })  # fmt: skip
 
 
-def offload_system(capacity: str = "1 GB", issue: str = "0 us") -> System:
+def offload_system(capacity: str = "1 GB", issue: str = "0 us", host_capacity: str = "100 GB") -> System:
     """``gpu0`` and ``host``, joined by ``pcie``: 1 GB/s, 1 us latency."""
-    return System("offload", "", {"gpu0": processor(capacity), "host": host()},
+    return System("offload", "", {"gpu0": processor(capacity), "host": host(host_capacity)},
                   (Link("pcie", link(issue=issue), ("host", "gpu0")),))  # fmt: skip
 
 
