@@ -35,13 +35,15 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Row], right: Sequen
     from rich.table import Table
     from rich.text import Text
 
-    drawn = Table(title=Text(title), title_justify="left", box=box.SIMPLE_HEAD)
+    drawn = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for column in columns:
         drawn.add_column(column, justify="right" if column in right else "left", overflow="fold")
     for row in rows:
         drawn.add_row(*(Text("" if cell is None else str(cell)) for cell in row))
     wide = None if sys.stdout.isatty() else WIDTH
-    Console(file=sys.stdout, width=wide, highlight=False).print(drawn)
+    console = Console(file=sys.stdout, width=wide, highlight=False)
+    console.print(Text(title, style="bold"))
+    console.print(drawn)
 
 
 def note(message: str) -> None:

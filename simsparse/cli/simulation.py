@@ -161,19 +161,29 @@ def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def _show_sweep(frame: pd.DataFrame, failed: pd.DataFrame, out: Path) -> None:
-    inputs = [name for name in frame.columns[: list(frame.columns).index("trace")] if not name.startswith("si.")]
-    varied = [name for name in inputs if frame[name].astype(str).nunique() > 1]
+    names = _telling(frame)
     best = frame[frame["error"] == ""].sort_values("latency_s").head(SHOWN)
     rows = [
-        (*(row[name] for name in varied), si(row["latency_s"], "s"), si(row["energy_j"], "J"), row["bound"])
+        (*(row[name] for name in names), si(row["latency_s"], "s"), si(row["energy_j"], "J"), row["bound"])
         for row in best.to_dict("records")
     ]
     right = ("latency", "energy")
-    table(f"{len(frame)} points, the fastest {len(rows)}", (*varied, *right, "bound"), rows, right)
+    table(f"{len(frame)} points, the fastest {len(rows)}", (*names, *right, "bound"), rows, right)
     if len(failed):
-        rows = [(*(row[name] for name in varied), row["error"]) for row in failed.head(SHOWN).to_dict("records")]
-        table(f"{len(failed)} points have no result, the first {len(rows)}", (*varied, "error"), rows)
+        rows = [(*(row[name] for name in names), row["error"]) for row in failed.head(SHOWN).to_dict("records")]
+        table(f"{len(failed)} points have no result, the first {len(rows)}", (*names, "error"), rows)
     note(f"stored in {out}; simsparse report {out} draws it")
+
+
+def _telling(frame: pd.DataFrame) -> list[str]:
+    """The inputs that vary and do not follow from an earlier one."""
+    inputs = [name for name in frame.columns[: list(frame.columns).index("trace")] if not name.startswith("si.")]
+    kept: list[str] = []
+    for name in inputs:
+        follows = any((frame.groupby(other)[name].nunique() <= 1).all() for other in kept)
+        if frame[name].nunique() > 1 and not follows:
+            kept.append(name)
+    return kept
 
 
 def report(

@@ -59,8 +59,8 @@ class Range:
         return frozenset((self.name,))
 
     def text(self, value: float) -> str:
-        """``value`` as the override says it, with the unit."""
-        return f"{value!r} {self.unit}".strip()
+        """``value`` as the override says it: six digits, with the unit."""
+        return f"{value:.6g} {self.unit}".strip()
 
 
 Axis = Choices | Range

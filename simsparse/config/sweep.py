@@ -51,8 +51,8 @@ class Sweep(Setting):
     """An experiment with axes; ``workload`` and ``system`` may come from an axis instead.
 
     ``skip`` drops grid points: each item maps keys or axis names to a value or a list of values, and
-    a point that matches all of an item is left out. ``keep_ops`` stores the per-op tables whatever
-    the number of points.
+    a point that matches all of an item is left out. ``keep_ops`` and
+    ``keep_timelines`` store the per-op tables and the level-1 timelines whatever the number of points.
     """
 
     workload: Workload | None = None
@@ -61,7 +61,8 @@ class Sweep(Setting):
     skip: tuple[dict[str, Any], ...] = ()
     sample: Sample = Sample()
     objectives: tuple[Text, ...] = ("latency_s", "energy_j")
-    keep_ops: bool = False
+    keep_ops: Annotated[bool, Field(strict=True)] = False
+    keep_timelines: Annotated[bool, Field(strict=True)] = False
 
 
 @dataclass(frozen=True)
@@ -82,6 +83,11 @@ class SweepSpec:
         """Whether the points can be listed: a grid, or a random draw from one."""
         listed = all(isinstance(axis, Choices) for axis in self.axes)
         return listed and self.sweep.sample.kind in (SampleKind.GRID, SampleKind.RANDOM)
+
+    @property
+    def evolves(self) -> bool:
+        """Whether later points depend on the answers to earlier ones."""
+        return self.sweep.sample.kind in (SampleKind.TPE, SampleKind.NSGA2)
 
 
 def load_sweep(name: str) -> SweepSpec:

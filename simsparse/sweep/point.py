@@ -42,11 +42,10 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """A row of a sweep: its place, the labels of its named axes, its values by key, and its job."""
+    """A row of a sweep: its place, its columns (the axes first, then every other key), and its job."""
 
     index: int
-    labels: Mapping[str, Scalar]
-    values: Mapping[str, Scalar]
+    columns: Mapping[str, Scalar]
     job: Job
 
 

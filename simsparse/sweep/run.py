@@ -45,21 +45,22 @@ class Planned:
         total = sampler_for(spec).total
         if not total:
             raise spec.document.error(("skip",), "leaves no point")
-        keep_ops = spec.sweep.keep_ops or total <= KEEP_OPS_POINTS
-        resolver = Resolver(spec.sweep.exclude, names.files, names.systems, keep_ops, total <= KEEP_TIMELINE_POINTS)
+        ops = spec.sweep.keep_ops or total <= KEEP_OPS_POINTS
+        timelines = spec.sweep.keep_timelines or total <= KEEP_TIMELINE_POINTS
+        resolver = Resolver(spec.sweep.exclude, names.files, names.systems, ops, timelines)
         return cls(spec, names, resolver, total)
 
     def point(self, index: int, draw: Draw) -> Point:
         """The point at place ``index`` that a sampler drew."""
         values: dict[str, Scalar] = dict(self.spec.base)
-        labels: dict[str, Scalar] = {}
+        columns: dict[str, Scalar] = {}
         for axis, entry in zip(self.spec.axes, draw, strict=True):
             if isinstance(axis, Choices):
                 values.update(axis.items[int(entry)])
-                labels |= {axis.name: axis.labels[int(entry)]} if axis.named else {}
+                columns[axis.name] = axis.labels[int(entry)]
             else:
-                values[axis.name] = axis.text(entry)
-        return Point(index, labels, values, self.resolver.job(values))
+                columns[axis.name] = values[axis.name] = axis.text(entry)
+        return Point(index, {**columns, **values}, self.resolver.job(values))
 
 
 def run_sweep(path: str | Path, out: str | Path, jobs: int = 1, progress: Progress | None = None) -> pd.DataFrame:
@@ -67,7 +68,8 @@ def run_sweep(path: str | Path, out: str | Path, jobs: int = 1, progress: Progre
 
     Points that ``out`` has already are not run again, so a rerun of a sweep that was interrupted
     goes on from there. ``jobs`` local processes run the points; the table does not depend on it.
-    A point that fails gets its message in the column ``error``. See ``to_frame`` for the columns.
+    A point that fails gets its message in the column ``error``; a point that TPE or NSGA-II draws again
+    has one row. See ``to_frame`` for the columns.
 
     Raises SpecError before anything is written when the spec has a fault, StoreError when ``out``
     is not this sweep's.
@@ -78,7 +80,7 @@ def run_sweep(path: str | Path, out: str | Path, jobs: int = 1, progress: Progre
     with Store.open(folder, planned.spec.sweep.name) as store, Workers(jobs) as workers:
         write_text(folder / "resolved.yaml", resolved_text(planned.spec, planned.names.systems))
         _Run(planned, store, workers, progress).all()
-        frame = to_frame(store.records())
+        frame = to_frame(store.records(), once=planned.spec.evolves)
     write_tables(frame, folder)
     return frame
 
@@ -115,7 +117,7 @@ class _Run:
             self.progress(self.done, self.planned.total, self.failed)
 
     def _answers(self, points: Sequence[Point]) -> list[Objectives]:
-        if self.planned.spec.lists_all:
+        if not self.planned.spec.evolves:
             return []
         return [self._objectives(self.store.summary(point.job.key)) for point in points]
 

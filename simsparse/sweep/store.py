@@ -113,7 +113,7 @@ class Store:
 
     def set_rows(self, points: Iterable[Point], start: int = 0) -> None:
         """Write the sweep's rows from place ``start`` on, dropping the ones that stood there."""
-        rows = [(p.index, p.job.key, json.dumps({**p.labels, **p.values})) for p in points]
+        rows = [(p.index, p.job.key, json.dumps(p.columns)) for p in points]
         with self._guard():
             self._db.execute("BEGIN IMMEDIATE")
             self._db.execute("DELETE FROM rows WHERE idx >= ?", (start,))

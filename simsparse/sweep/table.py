@@ -20,11 +20,11 @@ MEASURES = ("latency_s", "energy_j", "area_mm2", "bound")
 DETAILS = ("seconds_by_bound", "energy_by_component", "assumed", "unvalidated", "overrides")
 
 
-def to_frame(records: Iterable[Record]) -> pd.DataFrame:
-    """One row a point, in order.
+def to_frame(records: Iterable[Record], once: bool = False) -> pd.DataFrame:
+    """One row a point, in order; with ``once`` only the first of points of equal key.
 
-    Columns: the named axes' labels and all keys (``workload.trace``, ``system``, ``policy``, ...,
-    ``override.PATH`` as text and ``si.PATH`` in SI units); ``trace``, the trace's name;
+    Columns: the axes (a named one shows its labels), then all other keys (``workload.trace``,
+    ``system``, ``policy``, ..., ``override.PATH`` as text and ``si.PATH`` in SI units); ``trace``, the trace's name;
     ``latency_s``, ``energy_j``, ``area_mm2``, ``bound``; as JSON text ``seconds_by_bound``,
     ``energy_by_component``, ``assumed``, ``unvalidated``, ``overrides``; ``error``, empty when the
     point has a result; ``key``, under which the store keeps it.
@@ -32,6 +32,8 @@ def to_frame(records: Iterable[Record]) -> pd.DataFrame:
     import pandas as pd
 
     frame = pd.DataFrame([_row(*record) for record in records])
+    if once:
+        frame = frame.drop_duplicates("key", ignore_index=True)
     last = [name for name in (*MEASURES, *DETAILS, "error", "key") if name in frame]
     frame = frame[[name for name in frame.columns if name not in last] + last]
     numbers = [name for name in ("latency_s", "energy_j", "area_mm2") if name in frame]

@@ -142,7 +142,7 @@ SWEEP_FAULTS = [
     ("axes:\n  override.cpu0.memory.bandwidth: {low: 2, high: 1}\nsample: {kind: random, points: 2}",
      ":5: axes.override.cpu0.memory.bandwidth.high: 1 must be above low, 2"),
     ("axes:\n  override.cpu0.memory.bandwidth: {low: 1, high: 2, unit: GB}\nsample: {kind: random, points: 2}",
-     ":5: axes.override.cpu0.memory.bandwidth.low: '1.0 GB' is not a quantity"),
+     ":5: axes.override.cpu0.memory.bandwidth.low: '1 GB' is not a quantity"),
     ("axes:\n  seed: [1]\nsample: {kind: grid, points: 4}", ":6: sample.points: a grid runs all its points"),
     ("axes:\n  seed: [1]\nsample: {kind: tpe}", ":6: sample: points is missing"),
     ("axes:\n  seed: [1, 2]\nsample: {kind: random, points: 4}", ":6: sample.points: 4 points of a grid of 2"),

@@ -52,6 +52,9 @@ def runs(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
         if seed == 14:
             raise ZeroDivisionError("a slip")
         seconds = 1e-9 * trace.weight_bytes * (1 + seed)
+        if system.overrides:
+            bandwidth = dict(system.devices["cpu0"].quantities())["memory.bandwidth"].si
+            seconds *= 1e11 / bandwidth
         watts = 2.0 if system.overrides else 1.0
         row = OpResult("a", "linear", "", "m", "gpu0", sparsity, 0.0, seconds, watts * seconds, "memory", 1, 2)
         timeline = Timeline.of([Span(0, 5, "gpu0", "compute", "a", "linear", 7)])
@@ -207,7 +210,7 @@ BANDWIDTH = "axes:\n  override.cpu0.memory.bandwidth: {low: 50, high: 800, log: 
 def test_samplers_draw_the_points_asked_for_and_repeat(folder: Path, runs: list[Any], kind: str) -> None:
     text = BASE + BANDWIDTH + f"sample: {{kind: {kind}, points: 16, seed: 5, population: 8}}\n"
     first = run_sweep(write(folder, text), folder / "a")
-    assert len(first) == 16 and first["si.cpu0.memory.bandwidth"].between(50e9, 800e9).all()
+    assert 10 <= len(first) <= 16 and first["si.cpu0.memory.bandwidth"].between(50e9, 800e9).all()
     count = len(runs)
     pd.testing.assert_frame_equal(first, run_sweep(write(folder, text), folder / "a"))
     assert len(runs) == count
@@ -224,13 +227,11 @@ def test_sobol_spreads_evenly(folder: Path, runs: list[Any]) -> None:
 
 
 @pytest.mark.parametrize("kind", ["tpe", "nsga2"])
-def test_optimisers_find_a_smaller_objective_than_chance(folder: Path, runs: list[Any], kind: str) -> None:
-    seeds = ", ".join(str(seed) for seed in range(100) if seed not in (13, 14))
-    axes = f"axes:\n  seed: [{seeds}]\n  weight_sparsity: [dense, 2:4, 1:4, 1:8, 2:8, 2:16]\n"
-    text = BASE + axes + f"sample: {{kind: {kind}, points: 80, population: 10}}\n"
+def test_optimisers_move_towards_small_objectives(folder: Path, runs: list[Any], kind: str) -> None:
+    text = BASE + BANDWIDTH + f"sample: {{kind: {kind}, points: 80, population: 10}}\n"
     frame = run_sweep(write(folder, text), folder / "out")
-    assert frame["latency_s"][40:].median() < 0.7 * frame["latency_s"][:10].median()
-    assert len(runs) < 80 or kind == "nsga2"
+    assert frame["latency_s"].tail(20).median() < 0.5 * frame["latency_s"].head(10).median()
+    assert len(frame) == len(runs) <= 80 and frame["key"].is_unique
 
 
 def test_a_random_subset_of_a_grid_has_no_point_twice(folder: Path, runs: list[Any]) -> None:
