@@ -70,7 +70,7 @@ def _panel(
     ax.set_xscale(limits[2])
     ax.set_xlim(*limits[:2])
     if limits[2] == "log":
-        plain_log(ax.xaxis)
+        plain_log(ax.xaxis, limits[1] / limits[0])
     for row, setup in enumerate(results.setups):
         for column, sparsity in enumerate(shown):
             y = row + (column - (len(shown) - 1) / 2) * height
@@ -89,7 +89,7 @@ def _panel(
 def _bar(ax: Axes, group: Sequence[Point], metric: Metric, scale: Scale, y: float, height: float, colour: str) -> None:
     values = sorted(value / scale.factor for value in metric.values(group))
     middle = values[(len(values) - 1) // 2]
-    hatch = UNVALIDATED_HATCH if any(point.unvalidated for point in group) else None
+    hatch = UNVALIDATED_HATCH if any(point.is_unvalidated for point in group) else None
     ax.barh(y, middle, height * 0.92, color=colour, hatch=hatch, edgecolor="white", linewidth=0)
     if values[-1] > 1.005 * values[0]:
         ax.plot([values[0], values[-1]], [y, y], color="black", linewidth=0.8, marker="|", markersize=4)
@@ -127,7 +127,7 @@ def unvalidated_legend(results: Results) -> list[object]:
     """The legend entry of the hatch, when some point needs it."""
     from matplotlib.patches import Patch
 
-    if not any(point.unvalidated for point in results.done):
+    if not any(point.is_unvalidated for point in results.done):
         return []
     return [Patch(facecolor=MUTED, hatch=UNVALIDATED_HATCH, label=UNVALIDATED_LABEL, edgecolor="white")]
 
@@ -150,8 +150,8 @@ def _caption(results: Results, metric: Metric, log: bool) -> str:
         text += " The dashed line is dense weights on the same setup: left of it, sparsity costs more than it saves."
     if log:
         text += " The axis is logarithmic: equal distances are equal ratios."
-    if any(point.unvalidated for point in results.done):
+    if any(point.is_unvalidated for point in results.done):
         text += UNVALIDATED_NOTE
     if results.has_spread:
         text += " Bars are medians over the other axes; black lines reach from least to most."
-    return text
+    return text + results.note

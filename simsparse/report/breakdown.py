@@ -12,6 +12,7 @@ from simsparse.report.si import si
 from simsparse.report.style import (
     SMALL_PT,
     UNVALIDATED_HATCH,
+    UNVALIDATED_NOTE,
     bound_colours,
     component_colours,
     wrapped,
@@ -82,8 +83,9 @@ def _breakdown(
         _decorate(ax, results, workload, axis, labelled=i % 2 == 0)
     title = _title(shares, whole)
     finish(figure, title, [*_legend(names, colours), *unvalidated_legend(results)])
-    spread = " Cells of several points show the one of median latency." if results.has_spread else ""
-    return Plot(name, label, title, caption + spread, figure)
+    notes = " Cells of several points show the one of median latency." if results.has_spread else ""
+    notes += UNVALIDATED_NOTE if any(point.is_unvalidated for point in results.done) else ""
+    return Plot(name, label, title, caption + notes + results.note, figure)
 
 
 def _normalised(parts: Shares) -> dict[str, float]:
@@ -117,7 +119,7 @@ def _y(results: Results, setup: str, sparsity: str) -> float:
 def _row(ax: Axes, y: float, share: Shares, colours: Mapping[str, str], total: str, point: Point) -> None:
     left = 0.0
     for name, value in share.items():
-        hatch = UNVALIDATED_HATCH if point.unvalidated else None
+        hatch = UNVALIDATED_HATCH if point.is_unvalidated else None
         ax.barh(y, 100 * value, 0.86, left=left, color=colours[name], hatch=hatch, edgecolor="white", linewidth=0.3)
         if value >= LABEL_FROM_SHARE:
             ax.text(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -34,25 +35,32 @@ def report_result(result: Result, out_dir: Path, formats: Sequence[str] = FORMAT
 
 
 def _write(results: Results, folder: Path, formats: Sequence[str]) -> Path:
-    from simsparse.report.page import write_page
-    from simsparse.report.plot import save_plot
-    from simsparse.report.tables import assumed_table, failed_table, points_table, unvalidated_table, write_tables
-
+    """Write everything beside ``folder``'s files first and move it in place when it is whole."""
     if unknown := [format_ for format_ in formats if format_ not in ("png", "svg", "pdf")]:
         raise StoreError(f"{unknown[0]!r} is no figure format; allowed: png, svg, pdf", key="formats")
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder, prefix=".part-") as part:
+            for path in _files(results, Path(part), formats):
+                path.replace(folder / path.name)
+    except OSError as error:
+        raise StoreError(f"can't be written: {error.strerror or error}", file=str(folder)) from error
+    return folder / "index.html"
+
+
+def _files(results: Results, folder: Path, formats: Sequence[str]) -> list[Path]:
+    """Write all files of a report into ``folder``; the page is the last."""
+    from simsparse.report.page import write_page
+    from simsparse.report.plot import save_plot
+    from simsparse.report.tables import page_tables, write_tables
+
     plots = draw(results)
     files = [path for plot in plots for path in save_plot(plot, folder, formats)]
     files += write_tables(results, folder)
     if results.resolved:
         files.append(folder / "resolved.yaml")
         files[-1].write_text(results.resolved, encoding="utf-8")
-    tables = {
-        "points": points_table(results), "failed": failed_table(results), "assumed": assumed_table(results),
-        "unvalidated": unvalidated_table(results),
-    }  # fmt: skip
-    names = [path.name for path in files]
-    return write_page(folder / "index.html", results.name, plots, tables, [], results.resolved, names)
+    return [*files, write_page(folder / "index.html", results, plots, page_tables(results), files)]
 
 
 def draw(results: Results) -> list[Plot]:
@@ -66,22 +74,24 @@ def draw(results: Results) -> list[Plot]:
 def _figures(results: Results) -> Iterator[Plot | None]:
     from simsparse.report.bars import bars
     from simsparse.report.breakdown import energy_breakdown, latency_breakdown
+    from simsparse.report.condense import condense
     from simsparse.report.front import front
     from simsparse.report.gantt import gantt
     from simsparse.report.metrics import AREA, ENERGY, LATENCY, gain_over_dense
     from simsparse.report.roofline import roofline
     from simsparse.report.sensitivity import sensitivities
 
-    yield bars(results, LATENCY, "latency_bars")
-    yield bars(results, ENERGY, "energy_bars")
-    if len(results.sparsities) > 1 and "dense" in results.sparsities:
-        yield bars(results, gain_over_dense(results, LATENCY, "Speed-up over dense"), "speedup_bars")
-        yield bars(results, gain_over_dense(results, ENERGY, "Energy saving over dense"), "saving_bars")
-    yield latency_breakdown(results)
-    yield energy_breakdown(results)
-    yield front(results, LATENCY, ENERGY, "pareto_energy")
+    shown = condense(results)
+    yield bars(shown, LATENCY, "latency_bars")
+    yield bars(shown, ENERGY, "energy_bars")
+    if len(shown.sparsities) > 1 and "dense" in shown.sparsities:
+        yield bars(shown, gain_over_dense(shown, LATENCY, "Speed-up over dense"), "speedup_bars")
+        yield bars(shown, gain_over_dense(shown, ENERGY, "Energy saving over dense"), "saving_bars")
+    yield latency_breakdown(shown)
+    yield energy_breakdown(shown)
+    yield front(results, shown, LATENCY, ENERGY, "pareto_energy")
     if len(set(AREA.values(results.done))) > 1:
-        yield front(results, LATENCY, AREA, "pareto_area")
-    yield from sensitivities(results, LATENCY)
-    yield roofline(results)
-    yield gantt(results)
+        yield front(results, shown, LATENCY, AREA, "pareto_area")
+    yield from sensitivities(shown, LATENCY)
+    yield roofline(shown)
+    yield gantt(shown)

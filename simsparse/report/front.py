@@ -12,7 +12,7 @@ from simsparse.report.pareto import pareto_front
 from simsparse.report.plot import Plot, finish, freeze_layout, panels, plain_log
 from simsparse.report.results import Point, Results
 from simsparse.report.si import Scale, scale_for
-from simsparse.report.style import INK, MUTED, setup_markers, sparsity_colours
+from simsparse.report.style import INK, MUTED, OTHER, setup_markers, sparsity_colours
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -22,10 +22,11 @@ MAX_LABELS = 14
 RASTER_FROM = 2000
 
 
-def front(results: Results, x: Metric, y: Metric, name: str) -> Plot | None:
+def front(results: Results, shown: Results, x: Metric, y: Metric, name: str) -> Plot | None:
     """Scatter of ``x`` and ``y``, one panel a workload, with the front joined and labelled.
 
-    None when fewer than two points have both numbers.
+    Setups and sparsities that ``shown`` leaves out are drawn in grey. None when fewer than two points
+    have both numbers.
     """
     points = [point for point in results.done if x.values([point]) and y.values([point])]
     if len(points) < 2:
@@ -36,11 +37,11 @@ def front(results: Results, x: Metric, y: Metric, name: str) -> Plot | None:
     fronts = []
     for ax, workload in zip(axes, workloads, strict=True):
         own = [point for point in points if point.workload == workload]
-        _scatter(ax, results, own, (x, y), scales)
+        _scatter(ax, shown, own, (x, y), scales)
         fronts.append([own[i] for i in pareto_front([(x.of(p), y.of(p)) for p in own])])
         ax.set_title(workload)
     title = _title(workloads, fronts, x, y)
-    finish(figure, title, _legend(results))
+    finish(figure, title, _legend(results, shown))
     freeze_layout(figure)
     for ax, best in zip(axes, fronts, strict=True):
         own = [point for point in points if point.workload == best[0].workload]
@@ -53,28 +54,30 @@ def _scale(points: Sequence[Point], metric: Metric) -> Scale:
 
 
 def _scatter(
-    ax: Axes, results: Results, points: Sequence[Point], metrics: tuple[Metric, Metric], scales: tuple[Scale, Scale]
+    ax: Axes, shown: Results, points: Sequence[Point], metrics: tuple[Metric, Metric], scales: tuple[Scale, Scale]
 ) -> None:
-    colours, markers = sparsity_colours(results.sparsities), setup_markers(results.setups)
+    colours, markers = sparsity_colours(shown.sparsities), setup_markers(shown.setups)
     groups: dict[tuple[str, str, bool], list[Point]] = {}
     for point in points:
-        groups.setdefault((point.setup, point.sparsity, bool(point.unvalidated)), []).append(point)
+        groups.setdefault((point.setup, point.sparsity, point.is_unvalidated), []).append(point)
     for (setup, sparsity, hollow), group in groups.items():
         xs, ys = _coordinates(group, metrics, scales)
+        colour = colours.get(sparsity, OTHER)
         ax.plot(
-            xs, ys, linestyle="none", marker=markers[setup], color=colours[sparsity], markersize=6.5, alpha=0.9,
-            markerfacecolor="white" if hollow else colours[sparsity], markeredgewidth=1.4 if hollow else 0.5,
+            xs, ys, linestyle="none", marker=markers.get(setup, "."), color=colour, markersize=6.5, alpha=0.9,
+            markerfacecolor="white" if hollow else colour, markeredgewidth=1.4 if hollow else 0.5,
             rasterized=len(points) > RASTER_FROM,
         )  # fmt: skip
     for axis, set_scale, metric, scale, set_label in (
         (ax.xaxis, ax.set_xscale, metrics[0], scales[0], ax.set_xlabel),
         (ax.yaxis, ax.set_yscale, metrics[1], scales[1], ax.set_ylabel),
     ):
-        log = spans_decades(metric.values(points))
+        values = metric.values(points)
+        log = spans_decades(values)
         set_label(f"{metric.name} ({scale.unit}){', log scale' if log else ''}")
         if log:
             set_scale("log")
-            plain_log(axis)
+            plain_log(axis, max(values) / min(values))
     ax.margins(x=0.12, y=0.14)
     if ax.get_xscale() == "linear":
         ax.set_xlim(left=0)
@@ -100,33 +103,41 @@ def _join(
     ax.set_ylim(*ax.get_ylim())
     ax.plot(xs, ys, color=INK, linewidth=1.0, drawstyle="steps-post", zorder=1.5)
     obstacles = list(zip(*_coordinates(points, metrics, scales), strict=True))
-    labelled = best if len(best) <= MAX_LABELS else [best[round(i)] for i in _spread(len(best))]
-    place_labels(
-        ax, list(zip(*_coordinates(labelled, metrics, scales), strict=True)), [_label(p) for p in labelled], obstacles
-    )
+    groups: dict[tuple[float, float], list[Point]] = {}
+    for x, y, point in zip(xs, ys, best, strict=True):
+        groups.setdefault((x, y), []).append(point)
+    places = list(groups) if len(groups) <= MAX_LABELS else [list(groups)[round(i)] for i in _spread(len(groups))]
+    place_labels(ax, places, [_label(groups[place]) for place in places], obstacles)
 
 
 def _spread(count: int) -> list[float]:
     return [i * (count - 1) / (MAX_LABELS - 1) for i in range(MAX_LABELS)]
 
 
-def _label(point: Point) -> str:
-    return ", ".join([point.setup, point.sparsity, *(value for value in point.axes.values() if value)])
+def _label(points: Sequence[Point]) -> str:
+    """The points of one place: those of one setup together, ``H100, 2:4 = 1:4``."""
+    names: dict[tuple[str, ...], list[str]] = {}
+    for point in points:
+        names.setdefault((point.setup, *(value for value in point.axes.values() if value)), []).append(point.sparsity)
+    said = [", ".join([setup, " = ".join(sparsities), *rest]) for (setup, *rest), sparsities in names.items()]
+    return said[0] + (f" and {len(said) - 1} more" if len(said) > 1 else "")
 
 
-def _legend(results: Results) -> list[object]:
+def _legend(results: Results, shown: Results) -> list[object]:
     from matplotlib.lines import Line2D
 
     shapes: list[object] = [
         Line2D([], [], linestyle="none", marker=marker, color=MUTED, label=setup, markersize=6)
-        for setup, marker in setup_markers(results.setups).items()
+        for setup, marker in setup_markers(shown.setups).items()
     ]
-    colours = sparsity_legend(results, results.sparsities)[: len(results.sparsities)]
-    if any(point.unvalidated for point in results.done):
+    colours = sparsity_legend(shown, shown.sparsities)[: len(shown.sparsities)]
+    if any(point.is_unvalidated for point in results.done):
         shapes.append(
             Line2D([], [], linestyle="none", marker="o", color=MUTED, markerfacecolor="white", markeredgewidth=1.4,
                    label="hollow: unvalidated model", markersize=6)
         )  # fmt: skip
+    if shown is not results:
+        shapes.append(Line2D([], [], linestyle="none", marker=".", color=OTHER, label="others", markersize=6))
     shapes.append(Line2D([], [], color=INK, linewidth=1.0, label="Pareto front"))
     return colours + shapes
 

@@ -53,17 +53,17 @@ def gantt(results: Results) -> Plot | None:
 
 
 def _rows(results: Results) -> list[Row]:
-    """One row a workload and setup: the densest point that has a timeline; busiest first."""
-    rows = []
+    """Rows of the points in which most kinds of work meet on most lanes, each different timeline once."""
+    rows: dict[tuple[str, tuple[Span, ...]], Row] = {}
     for workload in results.workloads:
         for setup in results.setups:
             points = (p for s in results.sparsities if (p := results.typical(workload, setup, s)))
             point = next((point for point in points if point.key in results.timelines), None)
             if point and (timeline := results.timelines[point.key]).spans:
                 lanes = sorted({(span.device, span.lane) for span in timeline.spans})
-                rows.append(Row(point, timeline, tuple(lanes)))
-    chosen = sorted(rows, key=lambda row: -len(row.lanes))[:MAX_ROWS]
-    return [row for row in rows if row in chosen]
+                rows.setdefault((workload, timeline.spans), Row(point, timeline, tuple(lanes)))
+    ranked = sorted(rows.values(), key=lambda row: (-len(row.lanes), -len({span.kind for span in row.timeline.spans})))
+    return ranked[:MAX_ROWS]
 
 
 def _window(timeline: Timeline) -> tuple[int, int]:

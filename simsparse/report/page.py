@@ -7,39 +7,55 @@ import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from simsparse.report.plot import Plot
+from simsparse.report.findings import findings
+from simsparse.report.plot import Plot, freeze_layout
+from simsparse.report.results import Results
 from simsparse.report.style import figure_style
 from simsparse.report.tables import HtmlTable
 
 
 def write_page(
-    path: Path, title: str, plots: Sequence[Plot], tables: Mapping[str, HtmlTable], findings: Sequence[object],
-    resolved: str, files: Sequence[str],
-) -> Path:  # fmt: skip
-    """Write the page of a report to ``path``; figures are embedded as SVG, escaped text only."""
+    path: Path, results: Results, plots: Sequence[Plot], tables: Mapping[str, HtmlTable], files: Sequence[Path]
+) -> Path:
+    """Write the page of a report to ``path``; figures are embedded as SVG, texts are escaped."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(
         loader=PackageLoader("simsparse.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
         lstrip_blocks=True,
     )  # fmt: skip
-    images = {plot.name: _data_uri(plot, path.parent) for plot in plots}
     html = environment.get_template("page.html.j2").render(
-        title=title, plots=plots, images=images, tables=tables, findings=findings, resolved=resolved, files=files
-    )
+        results=results, counts=_counts(results), findings=findings(results), plots=plots, tables=tables,
+        images={plot.name: _data_uri(plot, files) for plot in plots}, files=[file.name for file in files],
+    )  # fmt: skip
     path.write_text(html, encoding="utf-8")
     return path
 
 
-def _data_uri(plot: Plot, folder: Path) -> str:
-    """The plot as SVG in a data URI; taken from the file next to the page when that was written."""
-    file = folder / f"{plot.name}.svg"
-    data = file.read_bytes() if file.is_file() else _svg(plot)
+def _counts(results: Results) -> str:
+    counted = [_plural(len(results.points), "point"), f"{len(results.done)} done", f"{len(results.failed)} failed"]
+    shape = (
+        _plural(len(results.workloads), "workload"), _plural(len(results.setups), "setup"),
+        f"{len(results.sparsities)} weight sparsit{'y' if len(results.sparsities) == 1 else 'ies'}",
+    )  # fmt: skip
+    other = f" Other axes: {', '.join(results.axes)}." if results.axes else ""
+    return f"{', '.join(counted)}. {', '.join(shape)}.{other}"
+
+
+def _plural(count: int, noun: str) -> str:
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def _data_uri(plot: Plot, files: Sequence[Path]) -> str:
+    """The plot as SVG in a data URI, from its file when that was just written."""
+    file = next((path for path in files if path.name == f"{plot.name}.svg"), None)
+    data = file.read_bytes() if file else _svg(plot)
     return "data:image/svg+xml;base64," + base64.b64encode(data).decode("ascii")
 
 
 def _svg(plot: Plot) -> bytes:
     buffer = io.BytesIO()
     with figure_style():
+        freeze_layout(plot.figure)
         plot.figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
     return buffer.getvalue()

@@ -73,19 +73,19 @@ def _legend_columns(labels: Sequence[str]) -> int:
     return 1
 
 
-def plain_log(axis: Axis) -> None:
-    """Label the powers of ten of a log axis as plain numbers: 0.1, 1, 10."""
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+def plain_log(axis: Axis, ratio: float) -> None:
+    """Ticks of a log axis over values of largest-to-smallest ``ratio``, as plain numbers: 0.1, 1, 10."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
-    axis.set_major_locator(LogLocator(numticks=7))
+    axis.set_major_locator(LogLocator(subs=(1.0,) if ratio > 50 else (1.0, 2.0, 5.0), numticks=8))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}" if value >= 1e-4 else f"{value:g}"))
-    axis.set_minor_formatter(NullFormatter())
+    axis.set_minor_locator(NullLocator())
 
 
 def freeze_layout(figure: Figure) -> None:
     """Lay ``figure`` out once and keep that, which spares a layout on every save."""
-    if figure.get_layout_engine() is not None:
-        figure.draw_without_rendering()
+    if engine := figure.get_layout_engine():
+        engine.execute(figure)
         figure.set_layout_engine("none")
 
 

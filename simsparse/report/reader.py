@@ -8,9 +8,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from simsparse.core import OpResult
 from simsparse.errors import SpecError, StoreError
 from simsparse.report.naming import Naming
-from simsparse.report.results import Point, Results, unique
+from simsparse.report.results import Point, Results, unique, unvalidated_share
 from simsparse.report.store import STORE_NAME, read_ops, read_rows, read_timelines
 
 if TYPE_CHECKING:
@@ -35,11 +36,12 @@ def read_results(folder: Path) -> Results:
     axes = {str(name): items for name, items in declared.items()} if isinstance(declared, dict) else {}
     varying = tuple(name for name in _inputs(table) if table[name].astype(str).nunique() > 1)
     naming = Naming.of(axes, [str(name) for name in table.columns], varying)
-    points = tuple(_point(i, row, naming) for i, row in enumerate(table.to_dict("records")))
+    ops = read_ops(store) if stored else {}
+    points = tuple(_point(i, row, naming, ops) for i, row in enumerate(table.to_dict("records")))
     text = (folder / SPEC).read_text(encoding="utf-8", errors="replace") if (folder / SPEC).is_file() else ""
     return Results(
         str(spec.get("name") or folder.resolve().name), points, naming.rest, table, text,
-        description=str(spec.get("description") or ""), ops=read_ops(store) if stored else {},
+        description=str(spec.get("description") or ""), ops=ops,
         timelines=read_timelines(store) if stored else {},
     )  # fmt: skip
 
@@ -77,18 +79,20 @@ def _inputs(table: pd.DataFrame) -> list[str]:
     return [name for name in names if name in _INPUTS or name.startswith(_PREFIXES)]
 
 
-def _point(index: int, row: Mapping[Any, Any], naming: Naming) -> Point:
+def _point(index: int, row: Mapping[Any, Any], naming: Naming, ops: Mapping[str, tuple[OpResult, ...]]) -> Point:
     texts = {str(name): text for name, value in row.items() if (text := _text(value))}
     latency, energy = _number(row.get("latency_s")), _number(row.get("energy_j"))
+    key = texts.get("key", str(index))
     return Point(
-        key=texts.get("key", str(index)), workload=naming.workload_of(texts), setup=naming.setup_of(texts),
+        key=key, workload=naming.workload_of(texts), setup=naming.setup_of(texts),
         sparsity=texts.get("weight_sparsity", "dense"), system=texts.get("system", ""), policy=texts.get("policy", ""),
         axes={name: texts.get(name, "") for name in naming.rest}, overrides=_overrides(texts),
         latency_s=math.nan if latency is None else latency, energy_j=math.nan if energy is None else energy,
         area_mm2=_number(row.get("area_mm2")), bound=texts.get("bound", ""),
         seconds_by_bound=_mapping(row.get("seconds_by_bound")),
         energy_by_component=_mapping(row.get("energy_by_component")), assumed=_words(row.get("assumed")),
-        unvalidated=_words(row.get("unvalidated")), error=_error(texts, latency),
+        unvalidated=_words(row.get("unvalidated")),
+        unvalidated_share=unvalidated_share(ops[key]) if key in ops else None, error=_error(texts, latency),
     )  # fmt: skip
 
 

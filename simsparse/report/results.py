@@ -14,11 +14,15 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Cell = tuple[str, str, str]
+MARKED_SHARE = 0.05
 
 
 @dataclass(frozen=True)
 class Point:
     """One simulated point: where it stands on the axes, and its answer.
+
+    ``unvalidated_share`` is the share of operator time from models that no reference checks, None
+    where the operators were not kept.
 
     ``workload``, ``setup`` and ``sparsity`` are display names; ``axes`` holds the values of the
     other axes as text. A point that failed has an ``error`` and no numbers.
@@ -40,7 +44,14 @@ class Point:
     energy_by_component: Mapping[str, float] = field(default_factory=dict)
     assumed: tuple[str, ...] = ()
     unvalidated: tuple[str, ...] = ()
+    unvalidated_share: float | None = None
     error: str = ""
+
+    @property
+    def is_unvalidated(self) -> bool:
+        """Whether figures and sentences must mark it: ``MARKED_SHARE`` exceeded, or not known."""
+        share = self.unvalidated_share
+        return bool(self.unvalidated) and (share is None or share > MARKED_SHARE)
 
     @property
     def cell(self) -> Cell:
@@ -53,7 +64,8 @@ class Results:
     """Points in the order they were asked for, with what was kept of single ones.
 
     ``ops`` and ``timelines`` are keyed by point key and may cover only some points. ``axes`` are
-    the names of the axes besides workload, setup and sparsity; ``table`` is one row a point, as exported.
+    the names of the axes besides workload, setup and sparsity; ``table`` is one row a point, as exported;
+    ``note`` ends captions.
     """
 
     name: str
@@ -62,6 +74,7 @@ class Results:
     table: pd.DataFrame
     resolved: str = ""
     description: str = ""
+    note: str = ""
     ops: Mapping[str, tuple[OpResult, ...]] = field(default_factory=dict)
     timelines: Mapping[str, Timeline] = field(default_factory=dict)
 
@@ -130,6 +143,13 @@ def short_name(path: str) -> str:
     return name
 
 
+def unvalidated_share(ops: Iterable[OpResult]) -> float | None:
+    """Share of operator time from models that no reference checks; None without operators."""
+    rows = list(ops)
+    total = sum(op.latency_s for op in rows)
+    return sum(op.latency_s for op in rows if not op.validated) / total if total > 0 else None
+
+
 def results_of(result: Result) -> Results:
     """One simulation in the shape of a sweep of one point."""
     import pandas as pd
@@ -140,6 +160,7 @@ def results_of(result: Result) -> Results:
         "run", short_name(result.trace), short_name(result.system), sparsest, result.system, result.policy,
         {}, result.overrides, result.latency_s, result.energy_j, result.area_mm2, result.bound,
         result.seconds_by_bound, result.energy_by_component, result.assumed, result.unvalidated,
+        unvalidated_share(result.ops),
     )  # fmt: skip
     row = {key: value if not isinstance(value, dict | list) else str(value) for key, value in result.summary().items()}
     return Results(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -12,7 +13,7 @@ from simsparse.report.labels import place_labels
 from simsparse.report.peaks import Peaks, peaks_of
 from simsparse.report.plot import Plot, finish, freeze_layout, panels, plain_log
 from simsparse.report.results import Point, Results, unique
-from simsparse.report.si import si
+from simsparse.report.si import Scale, scale_for, si
 from simsparse.report.style import INK, MARKERS, MUTED, SMALL_PT, kind_colours, wrapped
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 PANEL_IN = 2.9
 MAX_PANELS = 8
-MAX_LABELS = 7
+MAX_LABELS = 9
 LABEL_FROM_SHARE = 0.02
 
 
@@ -51,24 +52,33 @@ class Panel:
 
 def roofline(results: Results) -> Plot | None:
     """One panel a workload, setup and device whose operators were kept; None when there is none."""
-    found = list(_panels(results))
+    found = _merged(_panels(results))
     if not found:
         return None
     shown = found[:MAX_PANELS]
     figure, axes = panels(len(shown), PANEL_IN, columns=min(2, len(shown)))
     kinds = unique(marker.kind for panel in shown for marker in panel.markers)
     sparsities = [s for s in results.sparsities if any(m.sparsity == s for p in shown for m in p.markers)]
+    scale = scale_for([panel.peaks.flops_per_s / 30 for panel in shown], "FLOP/s")
     shapes = {sparsity: MARKERS[i % len(MARKERS)] for i, sparsity in enumerate(sparsities)}
     for i, (ax, panel) in enumerate(zip(axes, shown, strict=True)):
-        _draw(ax, panel, kind_colours(kinds), shapes)
+        _draw(ax, panel, scale, kind_colours(kinds), shapes)
         if i % 2 == 0:
-            ax.set_ylabel("Performance (GFLOP/s), log scale")
+            ax.set_ylabel(f"Performance ({scale.unit}), log scale")
     title = _title(shown)
     finish(figure, title, _legend(kinds, shapes, shown))
     freeze_layout(figure)
     for ax, panel in zip(axes, shown, strict=True):
-        _label(ax, panel)
+        _label(ax, panel, scale)
     return Plot("roofline", "Roofline", title, _caption(len(found) - len(shown)), figure)
+
+
+def _merged(found: Iterable[Panel]) -> list[Panel]:
+    """Panels that show the same markers under the same roof as one, with the names of all setups."""
+    groups: dict[tuple[str, str, Peaks, tuple[Marker, ...]], list[str]] = {}
+    for panel in found:
+        groups.setdefault((panel.workload, panel.device, panel.peaks, panel.markers), []).append(panel.setup)
+    return [Panel(w, "; ".join(setups), device, peaks, ms) for (w, device, peaks, ms), setups in groups.items()]
 
 
 def _panels(results: Results) -> Iterable[Panel]:
@@ -102,15 +112,16 @@ def _peaks(point: Point) -> dict[str, Peaks]:
 
 def _markers(ops: Sequence[OpResult], device: str, sparsity: str) -> Iterable[Marker]:
     total = sum(op.latency_s for op in ops) or 1.0
-    groups: dict[tuple[str, str, int, int], list[OpResult]] = {}
+    groups: dict[tuple[str, str, int], list[OpResult]] = {}
     for op in ops:
         if op.device == device and op.flops > 0 and op.bytes > 0 and op.latency_s > 0:
-            groups.setdefault((op.kind, _short(op), op.flops, op.bytes), []).append(op)
-    for (kind, text, flops, size), group in groups.items():
+            groups.setdefault((op.kind, _short(op), op.flops), []).append(op)
+    for (kind, text, flops), group in groups.items():
         seconds = sum(op.latency_s for op in group)
         checked = all(op.validated for op in group)
-        rate = flops * len(group) / seconds
-        yield Marker(text, kind, sparsity, flops / size, rate, len(group), seconds / total, checked)
+        done = flops * len(group)
+        intensity = done / sum(op.bytes for op in group)
+        yield Marker(text, kind, sparsity, intensity, done / seconds, len(group), seconds / total, checked)
 
 
 def _short(op: OpResult) -> str:
@@ -119,23 +130,24 @@ def _short(op: OpResult) -> str:
     return op.label or (words[-1] if words else op.kind)
 
 
-def _draw(ax: Axes, panel: Panel, colours: Mapping[str, str], shapes: Mapping[str, str]) -> None:
+def _draw(ax: Axes, panel: Panel, scale: Scale, colours: Mapping[str, str], shapes: Mapping[str, str]) -> None:
     ax.set_xscale("log")
     ax.set_yscale("log")
     for m in panel.markers:
         ax.plot(
-            m.intensity, m.flops_per_s / 1e9, linestyle="none", marker=shapes[m.sparsity], color=colours[m.kind],
-            markersize=6, markerfacecolor=colours[m.kind] if m.validated else "white", alpha=0.9, markeredgewidth=1.2,
+            m.intensity, m.flops_per_s / scale.factor, linestyle="none", marker=shapes[m.sparsity],
+            color=colours[m.kind], markerfacecolor=colours[m.kind] if m.validated else "white", markersize=6,
+            markeredgewidth=1.2, alpha=0.9,
         )  # fmt: skip
     low = min(m.intensity for m in panel.markers) / 4
     high = max(*(m.intensity for m in panel.markers), panel.peaks.ridge) * 6
-    peak, ridge = panel.peaks.flops_per_s / 1e9, panel.peaks.ridge
+    peak, ridge = panel.peaks.flops_per_s / scale.factor, panel.peaks.ridge
     ax.plot([low, ridge, high], [peak * low / ridge, peak, peak], color=INK, linewidth=1.3, zorder=1.5)
     ax.set_xlim(low, high)
-    bottom = min(*(m.flops_per_s / 1e9 for m in panel.markers), peak * low / ridge) / 3
+    bottom = min(*(m.flops_per_s / scale.factor for m in panel.markers), peak * low / ridge) / 3
     ax.set_ylim(bottom, peak * 6)
-    plain_log(ax.xaxis)
-    plain_log(ax.yaxis)
+    plain_log(ax.xaxis, high / low)
+    plain_log(ax.yaxis, 6 * peak / bottom)
     ax.set_xlabel("Arithmetic intensity (FLOP/byte), log scale")
     ax.set_title(f"{panel.workload}\n{wrapped(f'{panel.setup}: {panel.device}', 44)}", fontsize=8.5)
     ax.annotate(
@@ -144,23 +156,34 @@ def _draw(ax: Axes, panel: Panel, colours: Mapping[str, str], shapes: Mapping[st
     ).set_in_layout(False)  # fmt: skip
 
 
-def _label(ax: Axes, panel: Panel) -> None:
-    """Name the markers that take most time, those of the first sparsity of each operator only."""
-    largest = sorted(panel.markers, key=lambda m: -m.share)
+def _label(ax: Axes, panel: Panel, scale: Scale) -> None:
+    """Name the markers that take most time, each operator once, those at one place together."""
     named: dict[str, Marker] = {}
-    for marker in largest:
+    for marker in sorted(panel.markers, key=lambda m: -m.share):
         if marker.share >= LABEL_FROM_SHARE:
             named.setdefault(marker.text, marker)
-    chosen = list(named.values())[:MAX_LABELS]
-    texts = [f"{m.text} ×{m.count}" if m.count > 1 else m.text for m in chosen]
-    obstacles = [(m.intensity, m.flops_per_s / 1e9) for m in panel.markers] + _along_roof(ax, panel.peaks)
-    place_labels(ax, [(m.intensity, m.flops_per_s / 1e9) for m in chosen], texts, obstacles)
+    places: dict[tuple[int, int], list[Marker]] = {}
+    for m in list(named.values())[:MAX_LABELS]:
+        places.setdefault((round(4 * math.log10(m.intensity)), round(3 * math.log10(m.flops_per_s))), []).append(m)
+    points = [(ms[0].intensity, ms[0].flops_per_s / scale.factor) for ms in places.values()]
+    texts = [_together(markers) for markers in places.values()]
+    obstacles = [(m.intensity, m.flops_per_s / scale.factor) for m in panel.markers]
+    place_labels(ax, points, texts, obstacles + _along_roof(ax, panel.peaks, scale))
 
 
-def _along_roof(ax: Axes, peaks: Peaks) -> list[tuple[float, float]]:
+def _together(markers: Sequence[Marker]) -> str:
+    names = [f"{m.text} ×{m.count}" if m.count > 1 else m.text for m in markers]
+    more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+    return names[0] + more
+
+
+def _along_roof(ax: Axes, peaks: Peaks, scale: Scale) -> list[tuple[float, float]]:
+    """Points along the roof, and along the text over its flat part."""
     low, high = ax.get_xlim()
     steps = [low * (high / low) ** (i / 60) for i in range(61)]
-    return [(x, min(x * peaks.bytes_per_s, peaks.flops_per_s) / 1e9) for x in steps]
+    peak = peaks.flops_per_s / scale.factor
+    text = [(x, 1.6 * peak) for x in steps[18:]]
+    return [(x, min(x * peaks.bytes_per_s / scale.factor, peak)) for x in steps] + text
 
 
 def _legend(kinds: Sequence[str], shapes: Mapping[str, str], shown: Sequence[Panel]) -> list[object]:

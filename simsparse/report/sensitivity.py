@@ -97,10 +97,10 @@ def _panel(ax: Axes, results: Results, lines: Lines, x_scale: Scale, y_scale: Sc
     positions = [x for line in lines.values() for x in line if x > 0]
     if spans_decades(positions):
         ax.set_xscale("log")
-        plain_log(ax.xaxis)
+        plain_log(ax.xaxis, max(positions) / min(positions))
     if spans_decades(values):
         ax.set_yscale("log")
-        plain_log(ax.yaxis)
+        plain_log(ax.yaxis, max(values) / min(values))
     else:
         ax.set_ylim(0, 1.08 * max(values) / y_scale.factor)
     ax.margins(x=0.08)

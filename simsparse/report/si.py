@@ -43,11 +43,11 @@ def digits(value: float, significant: int = 3) -> str:
 
 
 def si(value: float | None, unit: str) -> str:
-    """``"1.23 ms"`` for 0.00123 and ``s``; an en dash for None."""
+    """``"1.23 ms"`` for 0.00123 and ``s``, with a space that does not break; an en dash for None."""
     if value is None or math.isnan(value):
         return "–"
     exponent = _exponent(float(f"{value:.3g}"))
-    return f"{digits(value / 10**exponent)} {_PREFIXES[exponent]}{unit}".rstrip()
+    return f"{digits(value / 10**exponent)}\u00a0{_PREFIXES[exponent]}{unit}".rstrip()
 
 
 def scale_for(values: Iterable[float], unit: str) -> Scale:

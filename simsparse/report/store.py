@@ -23,15 +23,21 @@ T = TypeVar("T")
 
 
 class Kept(Mapping[str, T], Generic[T]):
-    """What a store kept of some points, by point key; read when it is asked for."""
+    """What a store kept of some points, by point key; read once, when it is asked for."""
 
     def __init__(self, keys: frozenset[str], load: Callable[[str], T]) -> None:
         self._keys, self._load = keys, load
+        self._loaded: dict[str, T] = {}
 
     def __getitem__(self, key: str) -> T:
         if key not in self._keys:
             raise KeyError(key)
-        return self._load(key)
+        if key not in self._loaded:
+            self._loaded[key] = self._load(key)
+        return self._loaded[key]
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._keys
 
     def __iter__(self) -> Iterator[str]:
         return iter(sorted(self._keys))

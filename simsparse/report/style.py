@@ -20,7 +20,7 @@ FONT_PT = 8.5
 SMALL_PT = 8.0
 UNVALIDATED_HATCH = "////"
 UNVALIDATED_LABEL = "unvalidated model"
-UNVALIDATED_NOTE = " Hatched: unvalidated, from a model that no reference checks."
+UNVALIDATED_NOTE = " Hatched: unvalidated, more than 5 % of operator time from models that no reference checks."
 INK, MUTED, GRID = "#222222", "#6b6b6b", "#d9d9d9"
 
 _SPARSITY = ("#3b3b3b", "#0072B2", "#56B4E9", "#009E73", "#E69F00", "#D55E00", "#CC79A7", "#8f7700")
@@ -70,8 +70,10 @@ def component_colours(components: Sequence[str]) -> dict[str, str]:
 
 
 def wrapped(name: str, width: int = 24) -> str:
-    """``name`` on lines of at most ``width`` characters, broken at blanks, and at hyphens where it must."""
-    return "\n".join(textwrap.wrap(name, width)) or name
+    """``name`` on as few lines of at most ``width`` characters as it needs, of about equal length."""
+    lines = textwrap.wrap(name, width)
+    narrower = next((n for n in range(8, width) if len(textwrap.wrap(name, n)) <= len(lines)), width)
+    return "\n".join(textwrap.wrap(name, narrower)) or name
 
 
 def _named(names: Sequence[str], known: dict[str, str]) -> dict[str, str]:
@@ -93,7 +95,7 @@ def figure_style() -> Iterator[None]:
         "grid.color": GRID, "grid.linewidth": 0.6, "xtick.labelsize": SMALL_PT, "ytick.labelsize": SMALL_PT,
         "legend.fontsize": SMALL_PT, "legend.frameon": False, "hatch.linewidth": 0.6, "hatch.color": "white",
         "text.parse_math": False, "svg.fonttype": "path",
-        "svg.hashsalt": "simsparse", "figure.facecolor": "white", "savefig.dpi": 160,
+        "svg.hashsalt": "simsparse", "figure.facecolor": "white", "savefig.dpi": 150,
         "figure.constrained_layout.use": True, "lines.linewidth": 1.4, "lines.markersize": 5,
     }  # fmt: skip
     with mpl.rc_context(settings):

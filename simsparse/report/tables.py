@@ -15,34 +15,48 @@ if TYPE_CHECKING:
     import pandas as pd
 
 MAX_ROWS = 400
+_MEASURES = ("Latency", "Energy", "Area", "Bound by", "Checked")
 
 
 @dataclass(frozen=True, slots=True)
 class TableCell:
-    """Text of a cell, and the number it sorts by (None: by text)."""
+    """Text of a cell, and the number it sorts by (None: by text); ``warn`` marks it."""
 
     text: str
     order: float | None = None
+    warn: bool = False
 
 
 @dataclass(frozen=True)
 class HtmlTable:
-    """A table of the page; ``note`` stands under it."""
+    """A table of the page; ``intro`` stands above it, ``note`` under it."""
 
     title: str
     columns: tuple[str, ...]
     rows: tuple[tuple[TableCell, ...], ...]
     note: str = ""
+    intro: str = ""
+
+
+def page_tables(results: Results) -> dict[str, HtmlTable]:
+    """The tables of the page by their anchor, in order."""
+    return {
+        "points": points_table(results), "failed": failed_table(results), "unvalidated": unvalidated_table(results),
+        "assumed": assumed_table(results),
+    }  # fmt: skip
 
 
 def points_table(results: Results) -> HtmlTable:
     """Every point that ended well, first ``MAX_ROWS`` of them."""
-    names = (name.removeprefix("override.") for name in results.axes)
-    columns = ("Workload", "Setup", "Sparsity", *names, "Latency", "Energy", "Area", "Bound by", "Checked")
+    columns = ("Workload", "Setup", "Sparsity", *_axis_names(results), *_MEASURES)
     rows = tuple(_point_row(point, results.axes) for point in results.done[:MAX_ROWS])
     hidden = len(results.done) - len(rows)
     note = f"{hidden} more points stand in points.csv and points.parquet." if hidden else ""
-    return HtmlTable("Points", columns, rows, note)
+    intro = (
+        "One row a point that ended well. Checked says whether references check every model behind the numbers; the "
+        "percentage is the share of operator time from models that none checks."
+    )
+    return HtmlTable("Points", columns, rows, note, intro)
 
 
 def _point_row(point: Point, axes: Sequence[str]) -> tuple[TableCell, ...]:
@@ -51,17 +65,34 @@ def _point_row(point: Point, axes: Sequence[str]) -> tuple[TableCell, ...]:
         *(TableCell(word) for word in words),
         TableCell(si(point.latency_s, "s"), point.latency_s), TableCell(si(point.energy_j, "J"), point.energy_j),
         TableCell("–" if point.area_mm2 is None else f"{digits(point.area_mm2)} mm²", point.area_mm2 or -1.0),
-        TableCell(point.bound or "–"), TableCell("unvalidated" if point.unvalidated else "validated"),
+        TableCell(point.bound or "–"), _checked(point),
     )  # fmt: skip
+
+
+def _checked(point: Point) -> TableCell:
+    if not point.unvalidated:
+        return TableCell("validated")
+    share = point.unvalidated_share
+    known = "" if share is None else " <1 %" if share < 0.01 else f" {100 * share:.0f} %"
+    return TableCell(f"unvalidated{known}", warn=True)
 
 
 def failed_table(results: Results) -> HtmlTable:
     """Every point that failed, with its error."""
-    rows = tuple(
-        tuple(TableCell(text) for text in (point.workload, point.setup, point.sparsity, point.error))
-        for point in results.failed
+    rows = []
+    for point in results.failed[:MAX_ROWS]:
+        others = (point.axes[name] for name in results.axes)
+        words = (point.workload, point.setup, point.sparsity, *others, point.error)
+        rows.append(tuple(TableCell(word) for word in words))
+    hidden = len(results.failed) - len(rows)
+    note = f"{hidden} more failed points stand in points.csv." if hidden else ""
+    return HtmlTable(
+        "Failed points", ("Workload", "Setup", "Sparsity", *_axis_names(results), "Reason"), tuple(rows), note
     )
-    return HtmlTable("Failed points", ("Workload", "Setup", "Sparsity", "Reason"), rows)
+
+
+def _axis_names(results: Results) -> list[str]:
+    return [name.removeprefix("override.") for name in results.axes]
 
 
 def assumed_table(results: Results) -> HtmlTable:
@@ -74,7 +105,8 @@ def assumed_table(results: Results) -> HtmlTable:
     for text, setups in users.items():
         path, _, value = text.partition(" = ")
         rows.append(tuple(TableCell(word) for word in (path, value, ", ".join(unique(setups)))))
-    return HtmlTable("Assumed values", ("Value", "Set to", "Used by"), tuple(rows))
+    intro = "Numbers of the hardware models that no source gives. The answers of the setups named rest on them."
+    return HtmlTable("Assumed values", ("Value", "Set to", "Used by"), tuple(rows), intro=intro)
 
 
 def unvalidated_table(results: Results) -> HtmlTable:
@@ -84,7 +116,8 @@ def unvalidated_table(results: Results) -> HtmlTable:
         for model in point.unvalidated:
             users.setdefault(model, []).append(point.setup)
     rows = tuple((TableCell(model), TableCell(", ".join(unique(setups)))) for model, setups in users.items())
-    return HtmlTable("Unvalidated models", ("Model", "Used by"), rows)
+    intro = "Models that no measurement, publication or other level of the simulator was compared with."
+    return HtmlTable("Unvalidated models", ("Model", "Used by"), rows, intro=intro)
 
 
 def write_tables(results: Results, folder: Path) -> list[Path]:
