@@ -137,9 +137,10 @@ class Dataflow(ABC):
 
     @abstractmethod
     def tiles(self, gemms: Gemms, array: PeArray, partial_sums: int) -> tuple[Ints, Ints]:
-        """(tokens, outputs) that the array works on before it turns to others.
+        """(tokens, outputs) whose results stay on chip until they are whole.
 
-        ``partial_sums`` is how many of them the output buffer holds.
+        ``partial_sums`` is how many of them the output buffer holds: as long a stream as possible
+        past the array's stationary operand, then as many of those as still fit.
         """
 
     def chunked_cycles(self, gemms: Gemms, array: PeArray, partial_sums: int) -> Ints:

@@ -32,8 +32,9 @@ class InputStationary(Dataflow):
         return folded(folds, array.rows * ceil_div(span, array.macs), stream, array)
 
     def tiles(self, gemms: Gemms, array: PeArray, partial_sums: int) -> tuple[Ints, Ints]:
-        tokens = np.minimum(gemms.m, array.cols)
-        return tokens, np.clip(partial_sums // tokens, 1, gemms.n)
+        outputs = np.clip(partial_sums // np.minimum(gemms.m, array.cols), 1, gemms.n)
+        rows = np.maximum(1, partial_sums // outputs // array.cols) * array.cols
+        return np.minimum(gemms.m, rows), outputs
 
     def passes(self, gemms: Gemms, array: PeArray, tile: tuple[Ints, Ints]) -> tuple[Ints, Ints, Ints]:
         k_folds = ceil_div(gemms.k, array.rows * self._span(gemms, array))

@@ -33,8 +33,9 @@ class WeightStationary(Dataflow):
         return folded(folds, array.rows * beat, stream, array)
 
     def tiles(self, gemms: Gemms, array: PeArray, partial_sums: int) -> tuple[Ints, Ints]:
-        outputs = np.minimum(gemms.n, array.cols)
-        return np.clip(partial_sums // outputs, 1, gemms.m), outputs
+        tokens = np.clip(partial_sums // np.minimum(gemms.n, array.cols), 1, gemms.m)
+        columns = np.maximum(1, partial_sums // tokens // array.cols) * array.cols
+        return tokens, np.minimum(gemms.n, columns)
 
     def passes(self, gemms: Gemms, array: PeArray, tile: tuple[Ints, Ints]) -> tuple[Ints, Ints, Ints]:
         k_folds = ceil_div(gemms.k, array.rows * gemms.per_pe(array.macs)[0])

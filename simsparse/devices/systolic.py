@@ -19,9 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simsparse.config.parts.accel import AccelPart
+from simsparse.config.quantity import Part
 from simsparse.core import Action, ActionCounts, DType, Op, OpKind
 from simsparse.dataflow import DATAFLOWS, Buffers, Gemms, PeArray, Walk, dram_traffic
-from simsparse.devices.base import DEVICES, CostArrays, Device, Floats
+from simsparse.devices.base import DEVICES, CostArrays, Device, Floats, device_for
 from simsparse.devices.jobs import Jobs, applied_sparsity, jobs_of, vector_operations
 from simsparse.devices.roofline import DATA_ONLY, dominant, require_supported, whole
 from simsparse.errors import MappingError
@@ -175,6 +176,16 @@ class Systolic(Device):
         loaded = walk.weights_loaded * (op.w_dtype.bits + index)
         streamed = walk.inputs_streamed * min(depth, op.dims["k"]) * op.dtype.bits
         return ActionCounts({_mac(op.dtype): walk.macs, SRAM: -(-(loaded + streamed) // 8)})
+
+
+def cycles(
+    op: Op, part: Part, weight_mask: NDArray[np.bool_], input_mask: NDArray[np.bool_] | None = None
+) -> MaskCycles:
+    """Level 2 of ``op`` on ``part``; see Systolic.walk. Raises MappingError when it has no cycle core."""
+    device = device_for(part)
+    if not isinstance(device, Systolic):
+        raise MappingError(f"{part.name} has no cycle core; an accel with dataflow ws has one", key=op.name)
+    return device.walk(op, weight_mask, input_mask)
 
 
 def _dtypes(ops: Sequence[Op]) -> list[DType]:

@@ -10,7 +10,7 @@ import pytest
 from simsparse.config.hardware import load_hardware
 from simsparse.config.parts.accel import AccelPart
 from simsparse.core import Op, OpCost, ops
-from simsparse.devices.systolic import Systolic
+from simsparse.devices.systolic import Systolic, cycles
 from simsparse.errors import MappingError, SpecError
 
 ROUTING = [[0, 1], [0, 2], [0, 3], [0, 1]]
@@ -112,6 +112,14 @@ def test_zero_inputs_save_macs() -> None:
     full, half = device.walk(op, mask), device.walk(op, mask, inputs)
     assert half.cycles < full.cycles
     assert 2 * half.counts.of("array", "mac_bf16") == full.counts.of("array", "mac_bf16")
+
+
+def test_only_parts_with_a_core_walk_masks() -> None:
+    op, mask = ops.linear(4, 8, 16), np.ones((8, 16), bool)
+    assert cycles(op, load_hardware("accel/systolic-ws-32x32"), mask) == accel().walk(op, mask)
+    for part in ("accel/systolic-os-32x32", "cpu/h100-host"):
+        with pytest.raises(MappingError, match="no cycle core"):
+            cycles(op, load_hardware(part), mask)
 
 
 @pytest.mark.parametrize(
