@@ -104,3 +104,21 @@ class ValidationReport:
             "sections": [section.to_dict() for section in self.sections],
             "not_simulated": dict(self.not_simulated), "unknown": dict(self.unknown),
         }  # fmt: skip
+
+    def table(self) -> tuple[list[str], list[list[str]]]:
+        """Columns and rows for people: a row a section, then the sections that were not compared."""
+        columns = ["section", "rows", "compared", "mean error", "median", "worst", "worst case", "tolerance", "result"]
+        rows = [_cells(section) for section in self.sections]
+        rows += [[name, str(count), "0", *[""] * 5, "not simulated"] for name, count in self.not_simulated.items()]
+        rows += [[name, str(count), "0", *[""] * 5, "unknown section"] for name, count in self.unknown.items()]
+        return columns, rows
+
+
+def _cells(section: SectionReport) -> list[str]:
+    compared, worst = len(section.predictions), section.worst
+    counts = [section.name, str(compared + sum(section.skipped.values())), str(compared)]
+    if worst is None:
+        return [*counts, "", "", "", "; ".join(section.skipped), f"{section.tolerance:.0%}", "not compared"]
+    shape = ", ".join(f"{key} {value}" for key, value in worst.row.shape.items())
+    figures = [f"{section.mape:.1%}", f"{section.median:.1%}", f"{worst.error:+.1%}", shape]
+    return [*counts, *figures, f"{section.tolerance:.0%}", "pass" if section.passed else "FAIL"]
