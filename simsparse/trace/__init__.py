@@ -10,7 +10,7 @@ from importlib import import_module
 from typing import Any
 
 _WHERE = {
-    "trace_model": "simsparse.trace.extract",
+    "trace_model": "simsparse.trace.tracing",
     "extract": "simsparse.trace.models",
     "MODELS": "simsparse.trace.models",
     "prune_nm": "simsparse.trace.prune",

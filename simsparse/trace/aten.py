@@ -18,6 +18,7 @@ from simsparse.core import Op, OpKind
 from simsparse.core.ops import linear, matmul
 from simsparse.trace.event import Access, Role
 from simsparse.trace.label import is_router, path_join
+from simsparse.trace.sdpa import record_attention
 
 if TYPE_CHECKING:
     from simsparse.trace.capture import Capture
@@ -62,7 +63,7 @@ class Call:
 
 def lower(capture: Capture, call: Call) -> None:
     """Record ``call`` as the event it amounts to; what is in no table is kept as UNKNOWN."""
-    special = _SPECIAL.get(call.name)
+    special = _attention if call.name.startswith("_scaled_dot_product") else _SPECIAL.get(call.name)
     if special is not None and special(capture, call):
         return
     if call.name in _EMPTY:
@@ -217,6 +218,15 @@ def _conv_op(capture: Capture, call: Call) -> Op:
         OpKind.CONV2D, capture.module or "conv2d", dims, capture.dtype(x), weight_sparsity=sparsity,
         module=capture.module, weight=capture.parameter(weight), stats={**stats, **capture.input_facts(x)},
     )  # fmt: skip
+
+
+def _attention(capture: Capture, call: Call) -> bool:
+    """A fused attention kernel that torch called by itself."""
+    query, key, value = call.inputs[:3]
+    places = [argument.name for argument in call.func._schema.arguments]
+    given = dict(zip(places, call.args, strict=False)) | call.kwargs
+    record_attention(capture, query, key, value, call.outputs[0], causal=bool(given.get("is_causal", False)))
+    return True
 
 
 def _plane(tensor: torch.Tensor) -> tuple[int, int]:

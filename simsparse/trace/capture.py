@@ -13,27 +13,16 @@ from typing import Any
 
 import torch
 from torch.multiprocessing.reductions import StorageWeakRef
-from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from simsparse.core import DENSE, DType, Op
-from simsparse.core.ops import attention
 from simsparse.errors import SpecError
 from simsparse.trace.aten import Call, lower
 from simsparse.trace.event import Access, Event, Recording, Role
-from simsparse.trace.label import path_join
 from simsparse.trace.prune import WeightFacts, weight_facts
 
 _BY_ITEMSIZE = {1: DType.INT8, 2: DType.INT16, 4: DType.INT32, 8: DType.INT64}
-
-
-def dtype_of(tensor: torch.Tensor) -> DType:
-    """Element type of a tensor; one of the same size when the tool has no name for it."""
-    try:
-        return DType.parse(str(tensor.dtype))
-    except SpecError:
-        return _BY_ITEMSIZE.get(tensor.element_size(), DType.INT64)
 
 
 def tensors_in(tree: Any) -> list[torch.Tensor]:
@@ -72,6 +61,11 @@ class Capture(TorchDispatchMode):  # type: ignore[misc]
         """Note that the module entered last ends."""
         self._path.pop()
 
+    @property
+    def is_paused(self) -> bool:
+        """Whether what runs now is left unrecorded."""
+        return self._paused > 0
+
     @contextmanager
     def paused(self) -> Iterator[None]:
         """Runs the body without recording it."""
@@ -86,7 +80,7 @@ class Capture(TorchDispatchMode):  # type: ignore[misc]
     ) -> Any:
         mutated = self._mutated(func, args, kwargs or {})
         out = func(*args, **(kwargs or {}))
-        if not self._paused and func.namespace != "prim":
+        if not self.is_paused and func.namespace != "prim":
             self._record(func, args, kwargs or {}, out, mutated)
         return out
 
@@ -103,7 +97,10 @@ class Capture(TorchDispatchMode):  # type: ignore[misc]
 
     def dtype(self, tensor: torch.Tensor) -> DType:
         """Element type of a tensor; one of the same size when the tool has no name for it."""
-        return dtype_of(tensor)
+        try:
+            return DType.parse(str(tensor.dtype))
+        except SpecError:
+            return _BY_ITEMSIZE.get(tensor.element_size(), DType.INT64)
 
     def weight_facts(self, weight: torch.Tensor) -> WeightFacts:
         """Measured pattern of a real weight (outputs first), once per parameter; dense on meta."""
@@ -136,7 +133,7 @@ class Capture(TorchDispatchMode):  # type: ignore[misc]
         for tensor in outputs:
             self.fresh(tensor)
             writes.append(self.access(tensor, written))
-        dtype = str(dtype_of(outputs[0])) if outputs else "fp32"
+        dtype = str(self.dtype(outputs[0])) if outputs else "fp32"
         scope = self._scopes.get(self.module, self.module)
         event = Event(aten, self.module, scope, role, dtype, tuple(reads), tuple(writes), flops, op)
         self.recording.events.append(event)
@@ -174,57 +171,6 @@ class Capture(TorchDispatchMode):  # type: ignore[misc]
                 given = args[i] if i < len(args) else kwargs.get(argument.name)
                 found += tensors_in(given)
         return found
-
-
-class AttentionCalls(TorchFunctionMode):  # type: ignore[misc]
-    """Records each call of scaled_dot_product_attention as one op, however the device would run it."""
-
-    def __init__(self, capture: Capture) -> None:
-        super().__init__()
-        self._capture = capture
-
-    def __torch_function__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
-    ) -> Any:
-        if func is not torch.nn.functional.scaled_dot_product_attention or self._capture._paused:
-            return func(*args, **(kwargs or {}))
-        return _sdpa(self._capture, func, args, dict(kwargs or {}))
-
-
-def _sdpa(capture: Capture, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> torch.Tensor:
-    names = ("query", "key", "value", "attn_mask", "dropout_p", "is_causal")
-    given = dict(zip(names, args, strict=False)) | kwargs
-    query, key, value = given["query"], given["key"], given["value"]
-    with capture.paused():
-        if query.device.type == "meta":
-            out = query.new_empty(*query.shape[:-1], value.shape[-1])
-        else:
-            out = func(*args, **kwargs)
-    record_attention(capture, query, key, value, out, causal=bool(given.get("is_causal", False)))
-    return out
-
-
-def record_attention(
-    capture: Capture, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, out: torch.Tensor, *, causal: bool,
-    window: int | None = None,
-) -> None:  # fmt: skip
-    """Record one attention op.
-
-    Shapes: query (..., heads, q_len, head_dim), key and value (..., kv_heads, kv_len, head_dim).
-    A single query sees at most ``window`` keys; a window over several queries is not modelled, and
-    stands in the op's stats.
-    """
-    heads, kv_heads = (tensor.shape[-3] if tensor.dim() > 3 else 1 for tensor in (query, key))
-    batch = query.shape[:-3].numel() if query.dim() > 3 else query.shape[:-2].numel()
-    q_len, kv_len = query.shape[-2], key.shape[-2]
-    stats = {"window": window} if window and window < kv_len else {}
-    if stats and q_len == 1:
-        kv_len = min(kv_len, window or kv_len)
-    op = attention(
-        batch, heads, kv_heads, query.shape[-1], q_len, kv_len, causal, dtype_of(query), v_head_dim=value.shape[-1],
-        name=path_join(capture.module, "attention"), module=capture.module, stats=stats,
-    )  # fmt: skip
-    capture.add(Role.OWN, "attention", [capture.access(t) for t in (query, key, value)], [out], op=op)
 
 
 def _storage(tensor: torch.Tensor) -> int:

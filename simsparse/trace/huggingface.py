@@ -17,9 +17,10 @@ import torch
 from simsparse.core import Routing
 from simsparse.core.ops import moe_ffn
 from simsparse.errors import TraceError
-from simsparse.trace.capture import Capture, dtype_of, record_attention
+from simsparse.trace.capture import Capture
 from simsparse.trace.event import Role
 from simsparse.trace.routing import MODEL, RoutingProcess, generate
+from simsparse.trace.sdpa import record_attention
 
 NAME = "simsparse"
 
@@ -142,10 +143,10 @@ def _record_experts(
         routing = _routing(tracing, routed[0], tokens, experts)
         down = module.down_proj.transpose(-1, -2) if getattr(module, "is_transposed", False) else module.down_proj
         sparsity, stats = capture.weight_facts(down.reshape(-1, down.shape[-1]))
-    weight_dtype = dtype_of(module.down_proj)
+    dtype, weight_dtype = capture.dtype(hidden), capture.dtype(module.down_proj)
     op = moe_ffn(
-        tokens, d_model, d_ff, experts, bool(getattr(module, "has_gate", True)), dtype_of(hidden), routing=routing,
-        weight_sparsity=sparsity, weight_dtype=weight_dtype if weight_dtype is not dtype_of(hidden) else None,
+        tokens, d_model, d_ff, experts, bool(getattr(module, "has_gate", True)), dtype, routing=routing,
+        weight_sparsity=sparsity, weight_dtype=weight_dtype if weight_dtype is not dtype else None,
         name=path, module=path, weight=path, stats=stats,
     )  # fmt: skip
     weights = [parameter for _, parameter in module.named_parameters(recurse=False)]

@@ -129,7 +129,7 @@ def extract(
     if (phase == "forward") != (spec.family in ("plain", "minilm")):
         raise TraceError(f"{phase} does not fit {model}; {_phases(spec)}", key="phase")
     module = build_model(model)
-    from simsparse.trace.extract import trace_model
+    from simsparse.trace.tracing import trace_model
 
     inputs = _inputs(spec, phase, batch, seq)
     return trace_model(

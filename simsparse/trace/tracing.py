@@ -11,10 +11,11 @@ import torch
 
 from simsparse.core import OpKind, Trace, TraceBuilder
 from simsparse.errors import SimsparseError, TraceError, nearest
-from simsparse.trace.capture import AttentionCalls, Capture, tensors_in
+from simsparse.trace.capture import Capture, tensors_in
 from simsparse.trace.fuse import build
 from simsparse.trace.huggingface import MoeTracing, own_functions
 from simsparse.trace.routing import MODEL, RoutingProcess
+from simsparse.trace.sdpa import AttentionCalls
 
 PHASES = ("forward", "prefill", "decode")
 WEIGHTS = ("meta", "random", "trained")
