@@ -87,19 +87,13 @@ def rows(program: Program, times: Times, machine: Machine) -> tuple[OpResult, ..
     still for them, so that the rows of a machine with one compute lane add up to its latency. The
     timeline has the copies in full. Joules are those of actions, without static power.
     """
-    layout, slot = program.layout, program.layout.workload.slot
-    priced = _priced(program, machine)
-    result = []
-    for i, row in zip(layout.op_commands, layout.op_rows, strict=True):
-        command, start = program.commands[i], times.start_fs[i]
-        if command.src:
-            joules, bound, validated = copy_joules(command.src, command.dst, command.bytes, machine), TRANSFER, None
-        else:
-            joules, bound, validated = priced[command.device, slot[command.op]]
-        result.append(OpResult(
-            row.name, row.kind, row.label, row.module, row.device, row.weight_sparsity, start / FS_PER_SECOND,
-            (times.end_fs[i] - start) / FS_PER_SECOND, joules, bound, row.flops, row.bytes, validated,
-        ))  # fmt: skip
+    layout, starts, ends = program.layout, times.start_fs, times.end_fs
+    result = [
+        OpResult(name, kind, label, module, device, sparsity, starts[i] / FS_PER_SECOND,
+                 (ends[i] - starts[i]) / FS_PER_SECOND, joules, bound, flops, moved, validated)
+        for i, (name, kind, label, module, device, sparsity, flops, moved), (joules, bound, validated)
+        in zip(layout.op_commands, layout.op_rows, _priced(program, machine), strict=True)
+    ]  # fmt: skip
     if layout.moves:
         stalled = stalls(program, times, machine)
         result += [_move_row(program, times, machine, own, stalled) for own in layout.moves.values()]
@@ -107,12 +101,19 @@ def rows(program: Program, times: Times, machine: Machine) -> tuple[OpResult, ..
     return tuple(result)
 
 
-def _priced(program: Program, machine: Machine) -> dict[tuple[str, int], tuple[float, str, str | None]]:
-    """Joules, bound and reference of each distinct op where it runs."""
-    return {
+def _priced(program: Program, machine: Machine) -> list[tuple[float, str, str | None]]:
+    """Joules, bound and reference of each command that runs an op of the trace."""
+    layout, slot = program.layout, program.layout.workload.slot
+    known: dict[tuple[str, int], tuple[float, str, str | None]] = {
         (device, slot): (op_energy(cost.counts, machine.prices[device]), cost.bound, cost.validated)
         for (device, slot), cost in program.costs.items()
     }
+    commands = [layout.commands[i] for i in layout.op_commands]
+    return [
+        (copy_joules(command.src, command.dst, command.bytes, machine), TRANSFER, None)
+        if command.src else known[command.device, slot[command.op]]
+        for command in commands
+    ]  # fmt: skip
 
 
 def _move_row(program: Program, times: Times, machine: Machine, own: Sequence[int], stalled: Sequence[int]) -> OpResult:
