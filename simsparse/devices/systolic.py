@@ -2,8 +2,9 @@
 
 Weights and activations stream from the accelerator's DRAM and tiles are double-buffered, so an
 operator takes the longest of array, vector unit and memory; what the first tile waits for and the
-last one leaves behind shows. N:M weights of a supported pattern run in the array's N:M mode when
-that is faster; all others as dense, zeros stored and multiplied. Activations are dense.
+last one leaves behind shows. N:M weights of a supported pattern run as such, all others as dense,
+zeros stored and multiplied. A PE has registers and ports for the largest N and M of its patterns
+and uses them for any weights, dense ones too. Activations are dense.
 
 Left out: control overhead between tiles, bank conflicts in the buffers, fusion of operators.
 """
@@ -20,10 +21,10 @@ from numpy.typing import NDArray
 
 from simsparse.config.parts.accel import AccelPart
 from simsparse.config.quantity import Part
-from simsparse.core import Action, ActionCounts, DType, Op, OpKind
-from simsparse.dataflow import DATAFLOWS, Buffers, Gemms, PeArray, Walk, dram_traffic
+from simsparse.core import Action, ActionCounts, DType, Op, OpKind, Sparsity
+from simsparse.dataflow import DATAFLOWS, Buffers, Gemms, PeArray, dram_traffic, fastest, modes
 from simsparse.devices.base import DEVICES, CostArrays, Device, Floats, device_for
-from simsparse.devices.jobs import Jobs, applied_sparsity, jobs_of, vector_operations
+from simsparse.devices.jobs import Jobs, jobs_of, vector_operations
 from simsparse.devices.roofline import DATA_ONLY, dominant, require_supported, whole
 from simsparse.errors import MappingError
 
@@ -85,13 +86,9 @@ class Systolic(Device):
         if weight_mask.shape != (n, k) or (input_mask is not None and input_mask.shape != (m, k)):
             raise MappingError(f"masks do not fit; expected weights ({n}, {k}) and inputs ({m}, {k})", key=op.name)
         gemms = jobs_of([op], self._patterns).gemms
-        array = self._array(op.dtype)
-        if not gemms.sparse[0]:
-            array = replace(array, decode=0)
-        span = int(gemms.per_pe(array.macs)[0][0])
-        dataflow = DATAFLOWS.get(self.part.array.dataflow)
-        walk = dataflow.walk(weight_mask, m if input_mask is None else input_mask, array, span)
-        return MaskCycles(walk.cycles, walk.utilization, self._walk_counts(op, walk, gemms))
+        inputs = m if input_mask is None else input_mask
+        walks = [self._walk(op, weight_mask, inputs, mode) for mode in modes(gemms, *self._pe)]
+        return min(walks, key=lambda walk: walk.cycles)
 
     @property
     def prices(self) -> Mapping[Action, float]:
@@ -111,6 +108,12 @@ class Systolic(Device):
     @cached_property
     def _patterns(self) -> frozenset[str]:
         return frozenset(self.part.sparsity.patterns if self.part.sparsity else ())
+
+    @cached_property
+    def _pe(self) -> tuple[int, int]:
+        """Kept weights that a PE holds and inputs that it sees: the largest N and M of the patterns."""
+        patterns = [Sparsity.parse(text) for text in self._patterns]
+        return max((p.n for p in patterns), default=1), max((p.m for p in patterns), default=1)
 
     @cached_property
     def _buffers(self) -> Buffers:
@@ -142,16 +145,15 @@ class Systolic(Device):
     def _products(self, ops: Sequence[Op], dtype: DType) -> dict[str, Floats]:
         jobs, array, buffers = jobs_of(ops, self._patterns), self._array(dtype), self._buffers
         dataflow = DATAFLOWS.get(self.part.array.dataflow)
-        gemms, sums = jobs.gemms, buffers.partial_sums()
-        dense = Gemms.of(jobs.m, jobs.n, jobs.k)
-        cycles = np.minimum(dataflow.chunked_cycles(gemms, array, sums), dataflow.chunked_cycles(dense, array, sums))
+        sums = buffers.partial_sums()
+        gemms, cycles = fastest(dataflow, jobs.gemms, array, sums, *self._pe)
         tile = dataflow.tiles(gemms, array, sums)
         moved = (jobs.weight_bytes, jobs.input_bytes, jobs.output_bytes)
         traffic = dram_traffic(gemms, array, tile, buffers, *moved)
         passes = dataflow.passes(gemms, array, tile)
         crossing = [size * times for size, times in zip(self._edge_bytes(jobs, dtype), passes, strict=True)]
         per_product: dict[str, Any] = {
-            "cycles": cycles, "mac": gemms.macs, "read": traffic.read, "write": traffic.write,
+            "cycles": cycles, "mac": jobs.macs, "read": traffic.read, "write": traffic.write,
             "sram": sum(crossing) + traffic.read + traffic.write,
         }  # fmt: skip
         totals = {name: jobs.per_op(values, len(ops)) for name, values in per_product.items()}
@@ -168,14 +170,16 @@ class Systolic(Device):
         counts.update({action: totals[name] for action, name in rest.items()})
         return {action: np.ceil(values).astype(np.int64) for action, values in counts.items()}
 
-    def _walk_counts(self, op: Op, walk: Walk, gemms: Gemms) -> ActionCounts:
-        sparsity = applied_sparsity(op, self._patterns)
-        index = max(0, int(gemms.group[0]) - 1).bit_length() if not sparsity.is_dense else 0
-        array = self.part.array
-        depth = round(array.rows.si) * int(gemms.per_pe(round(array.macs[op.dtype].si))[0][0])
+    def _walk(self, op: Op, weight_mask: NDArray[np.bool_], inputs: NDArray[np.bool_] | int, mode: Gemms) -> MaskCycles:
+        array = self._array(op.dtype)
+        span = int(mode.per_pe(array.macs)[0][0])
+        array = array if mode.sparse[0] else replace(array, decode=0)
+        walk = DATAFLOWS.get(self.part.array.dataflow).walk(weight_mask, inputs, array, span)
+        index = (int(mode.group[0]) - 1).bit_length() if mode.sparse[0] else 0
         loaded = walk.weights_loaded * (op.w_dtype.bits + index)
-        streamed = walk.inputs_streamed * min(depth, op.dims["k"]) * op.dtype.bits
-        return ActionCounts({_mac(op.dtype): walk.macs, SRAM: -(-(loaded + streamed) // 8)})
+        streamed = walk.inputs_streamed * min(array.rows * span, op.dims["k"]) * op.dtype.bits
+        counts = ActionCounts({_mac(op.dtype): walk.macs, SRAM: -(-(loaded + streamed) // 8)})
+        return MaskCycles(walk.cycles, walk.utilization, counts)
 
 
 def cycles(
