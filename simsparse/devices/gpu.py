@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 from simsparse.config.parts.gpu import GpuPart
-from simsparse.config.quantity import Basis, Frozen, Quantity
+from simsparse.config.quantity import Basis, Frozen, Part, Quantity
 from simsparse.core import Action, DType, Op, OpKind
 from simsparse.devices.base import DEVICES, CostArrays, Device
 from simsparse.devices.gpu_kernels import (
@@ -41,18 +41,27 @@ class Gpu(Device):
     lanes: ClassVar[tuple[str, ...]] = ("compute", "h2d", "d2h")
     part: GpuPart
 
+    def __init__(self, part: Part) -> None:
+        super().__init__(part)
+        self._checked = _checked_kinds(self.part)
+        self._reasons: dict[tuple[OpKind, DType, DType], str | None] = {}
+
     def supports(self, op: Op) -> str | None:
-        if op.kind in (OpKind.TRANSFER, OpKind.COLLECTIVE):
-            return f"a {op.kind} runs on links, not on a GPU"
-        if op.kind in DATA_ONLY:
+        key = (op.kind, op.dtype, op.w_dtype)
+        if key not in self._reasons:
+            self._reasons[key] = self._reason(*key)
+        return self._reasons[key]
+
+    def _reason(self, kind: OpKind, dtype: DType, weight_dtype: DType) -> str | None:
+        if kind in (OpKind.TRANSFER, OpKind.COLLECTIVE):
+            return f"a {kind} runs on links, not on a GPU"
+        if kind in DATA_ONLY:
             return None
-        if op.w_dtype is not op.dtype:
-            return f"{op.w_dtype} weights with {op.dtype} inputs; expected one dtype"
-        if op.dtype is DType.FP32:
-            return None
-        allowed = [dtype for dtype in UNITS if dtype in self.part.compute.tensor and _has_kernel(op.kind, dtype)]
-        if op.dtype not in allowed:
-            return f"no {op.kind} kernel for {op.dtype}; {self.part.name} has {', '.join([*allowed, DType.FP32])}"
+        if weight_dtype is not dtype:
+            return f"{weight_dtype} weights with {dtype} inputs; expected one dtype"
+        tensor = [name for name in UNITS if name in self.part.compute.tensor and _has_kernel(kind, name)]
+        if dtype not in (allowed := [*tensor, DType.FP32]):
+            return f"no {kind} kernel for {dtype}; {self.part.name} has {', '.join(allowed)}"
         return None
 
     def cost_arrays(self, ops: Sequence[Op], level: int = 0) -> CostArrays:
@@ -64,7 +73,7 @@ class Gpu(Device):
         add_streams(self.part, _of_kinds(ops, DATA_ONLY), sums)
         return CostArrays(
             sums.latency, sums.contributors, dominant(sums.contributors), sums.counts(),
-            [self._reference(op) for op in ops], level,
+            [self._checked.get((op.kind, op.dtype), "") for op in ops], level,
         )  # fmt: skip
 
     @property
@@ -85,16 +94,16 @@ class Gpu(Device):
     def memory_bytes(self) -> int | None:
         return round(self.part.memory.capacity.si)
 
-    def _reference(self, op: Op) -> str:
-        """The measurement that the op's model was compared with; "" for none."""
-        part = self.part
-        gemm, attention = _measured(part.gemm), _measured(part.attention.decode)
-        checked = {
-            (OpKind.LINEAR, DType.BF16): gemm, (OpKind.MOE_FFN, DType.BF16): gemm,
-            (OpKind.LINEAR, DType.FP32): gemm, (OpKind.MOE_FFN, DType.FP32): gemm,
-            (OpKind.ATTENTION, DType.BF16): attention,
-        }  # fmt: skip
-        return f"{part.name} measurement" if checked.get((op.kind, op.dtype)) else ""
+
+def _checked_kinds(part: GpuPart) -> dict[tuple[OpKind, DType], str]:
+    """The measurement that each kind and dtype was compared with; absent where there is none."""
+    label, kinds = f"{part.name} measurement", (OpKind.LINEAR, OpKind.MOE_FFN)
+    checked: dict[tuple[OpKind, DType], str] = {}
+    if _measured(part.gemm):
+        checked |= {(kind, dtype): label for kind in kinds for dtype in (DType.BF16, DType.FP32)}
+    if _measured(part.attention.decode):
+        checked[OpKind.ATTENTION, DType.BF16] = label
+    return checked
 
 
 def _measured(section: Frozen) -> bool:

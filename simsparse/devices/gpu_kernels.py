@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simsparse.config.parts.gpu import GpuPart
-from simsparse.core import DENSE, Action, DType, Op, OpKind, Sparsity, SparsityKind
+from simsparse.core import Action, DType, Op, OpKind, Sparsity, SparsityKind
 from simsparse.devices.base import Floats
 from simsparse.devices.gpu_attention import AttentionShapes, AttentionTimes, decode_seconds, prefill_seconds
 from simsparse.devices.gpu_gemm import GemmMachine, GemmParameters, GemmShapes, GemmTimes, GemmUnit, gemm_seconds
@@ -73,14 +73,11 @@ def runs_24(part: GpuPart, op: Op) -> bool:
 
 def add_gemms(part: GpuPart, members: Members, sums: KernelSums) -> None:
     """Add each op's GEMMs, one kernel after another; of a MOE_FFN those of the experts that are hit."""
-    rows = [
-        (i, count, m, n, k, UNITS[op.dtype], op.dtype.bits // 8, runs_24(part, op), _component(part, op))
-        for i, op in members for count, m, n, k in op.gemms
-    ]  # fmt: skip
-    if not rows:
+    kernels = [(i, op, gemm) for i, op in members for gemm in op.gemms]
+    if not kernels:
         return
-    *columns, components = zip(*rows, strict=True)
-    owner, count, m, n, k, unit, value_bytes, sparse = (np.array(column, np.int64) for column in columns)
+    rows = [(i, *gemm, UNITS[op.dtype], op.dtype.bits // 8, runs_24(part, op)) for i, op, gemm in kernels]
+    owner, count, m, n, k, unit, value_bytes, sparse = np.array(rows, np.int64).T
     in_l2 = np.zeros(len(rows), np.bool_)
     shapes = GemmShapes(m, n, k, unit, value_bytes.astype(np.float64), sparse.astype(np.bool_), in_l2)
     sums.add(owner, count.astype(np.float64), gemm_seconds(shapes, gemm_machine(part)))
@@ -90,9 +87,7 @@ def add_gemms(part: GpuPart, members: Members, sums: KernelSums) -> None:
     sums.count(WRITE, owner, times * tokens * outputs * np.maximum(size, 2))
     rows_done = np.where(unit == GemmUnit.FP32, tokens, np.ceil(tokens / TILE_ROWS) * TILE_ROWS)
     macs = times * rows_done * outputs * np.where(sparse, inputs / 2, inputs)
-    for action in set(components):
-        own = np.array([component == action for component in components])
-        sums.count(action, owner[own], macs[own] * (2 if action == VECTOR else 1))
+    _count_macs(part, [(i, op) for i, op, _ in kernels], macs, sums)
 
 
 def _component(part: GpuPart, op: Op) -> Action:
@@ -175,11 +170,20 @@ def add_attention(part: GpuPart, members: Members, sums: KernelSums) -> None:
             else prefill_seconds(shapes, part.attention.prefill, sms, peaks, hbm)
         )  # fmt: skip
         sums.add(owner, np.ones(len(own)), times)
-        sums.count(READ, owner, np.array([op.with_(input_sparsity=DENSE).input_bytes for _, op in own], np.float64))
-        sums.count(WRITE, owner, np.array([op.output_bytes for _, op in own], np.float64))
-        for i, op in own:
-            scale = 2 if op.dtype is DType.FP32 else 1
-            sums.count(_component(part, op), np.array([i]), np.array([scale * op.dense_macs], np.float64))
+        row = shapes.head_dim + shapes.v_head_dim
+        elements = shapes.heads * shapes.q_len * shapes.head_dim + shapes.kv_heads * shapes.kv_len * row
+        sums.count(READ, owner, shapes.batch * shapes.value_bytes * elements)
+        sums.count(WRITE, owner, shapes.batch * shapes.value_bytes * shapes.heads * shapes.q_len * shapes.v_head_dim)
+        _count_macs(part, own, np.array([op.dense_macs for _, op in own], np.float64), sums)
+
+
+def _count_macs(part: GpuPart, members: Members, macs: Floats, sums: KernelSums) -> None:
+    """Count each member's products on its unit; the CUDA cores count two flops each."""
+    actions = [_component(part, op) for _, op in members]
+    owner = np.array([i for i, _ in members], np.int64)
+    for action in set(actions):
+        own = np.array([name == action for name in actions])
+        sums.count(action, owner[own], macs[own] * (2 if action == VECTOR else 1))
 
 
 def _attention_shapes(ops: Sequence[Op]) -> AttentionShapes:
