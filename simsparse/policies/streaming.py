@@ -140,11 +140,10 @@ class Streaming(Policy):
     def _copy_ahead(self, builder: LayoutBuilder, cut: tuple[Window, ...], machine: Machine) -> None:
         first = self._loads(builder.workload, cut[0].streamed, False) if cut else ()
         arrived = self._issue(builder, first, machine, on_compute_lane=True)
-        for window, following in zip(cut, [*cut[1:], None], strict=True):
-            coming: dict[str, int] = {}
-            if following is not None:
-                ahead = self._loads(builder.workload, following.streamed, self.every_expert)
-                coming = self._issue(builder, ahead, machine, on_compute_lane=False)
+        for i, window in enumerate(cut):
+            following = cut[i + 1].streamed if i + 1 < len(cut) else ()
+            ahead = self._loads(builder.workload, following, self.every_expert)
+            coming = self._issue(builder, ahead, machine, on_compute_lane=False)
             for index in window.ops:
                 builder.op(index, self._awaited(builder, arrived, index, index == window.ops.start))
             arrived = coming

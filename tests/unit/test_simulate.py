@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import importlib
+
 import pytest
 from contracts.fake_machine import moe_trace, offload_system
 
 import simsparse as ss
+from simsparse.config.hardware import load_system
+from simsparse.engine import Progress
+from simsparse.errors import SpecError
 
 
 @pytest.mark.parametrize("level", [0, 1])
@@ -20,3 +25,51 @@ def test_levels_agree_exactly_on_one_device() -> None:
     assert estimate.timeline == events.timeline
     assert estimate.ops == events.ops
     assert estimate.energy_by_component == events.energy_by_component
+
+
+def test_a_result_is_complete() -> None:
+    result = ss.simulate(moe_trace(), offload_system(), "pregated", seed=5)
+    assert (result.trace, result.system, result.policy, result.seed, result.level) == (
+        "moe", "offload", "pregated", 5, 1,
+    )  # fmt: skip
+    assert set(result.energy_by_component) == {
+        "gpu0.hbm.read_byte", "gpu0.hbm.write_byte", "host.dram.read_byte", "pcie.link.byte", "gpu0.static",
+        "host.static", "pcie.static",
+    }  # fmt: skip
+    assert result.bound == "transfer"
+    assert result.unvalidated == ()
+    assert len(result.table()) == 9 + 3
+    assert result.meta == {"phase": "decode"}
+
+
+def test_energy_of_copies_is_priced_on_the_link_and_in_both_memories() -> None:
+    """6 experts of 6,144 bytes at 3, 10 and 2 pJ a byte: link, host read, device write."""
+    result = ss.simulate(moe_trace(layers=3, hit=2), offload_system(), "on_demand")
+    moved = 6 * 6144
+    copies = sum(op.energy_j for op in result.ops if op.kind == "copy")
+    assert copies == pytest.approx(moved * (3 + 10 + 2) * 1e-12)
+    assert result.energy_by_component["pcie.link.byte"] == pytest.approx(moved * 3e-12)
+
+
+def test_ops_that_nothing_checks_are_listed() -> None:
+    result = ss.simulate(moe_trace(layers=1), load_system("accel/systolic-ws-32x32"))
+    assert any("linear on accel/systolic-ws-32x32" in text for text in result.unvalidated)
+
+
+def test_observers_see_the_run() -> None:
+    seen: list[int] = []
+    ss.simulate(moe_trace(), offload_system(), observers=[Progress(lambda done, _: seen.append(done), every=4)])
+    assert seen == [4, 8]
+
+
+@pytest.mark.parametrize(("argument", "value"), [("level", 3), ("policy", "pre_gated")])
+def test_bad_arguments_are_named(argument: str, value: object) -> None:
+    with pytest.raises(SpecError, match=f"{value!r}"):
+        ss.simulate(moe_trace(), offload_system(), **{argument: value})
+
+
+def test_functions_stay_functions_when_their_modules_are_imported() -> None:
+    importlib.import_module("simsparse.simulate")
+    importlib.import_module("simsparse.estimate")
+    assert callable(ss.simulate)
+    assert callable(ss.estimate)

@@ -74,7 +74,7 @@ class FakeHost(FakeDevice):
 
     @property
     def prices(self) -> Mapping[Action, float]:
-        return {("dram", "read_byte"): 10e-12, ("dram", "write_byte"): 10e-12}
+        return {("dram", "read_byte"): 10e-12, ("dram", "write_byte"): 10e-12, **super().prices}
 
 
 DEVICES.register("fake")(FakeDevice)
