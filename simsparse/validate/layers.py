@@ -19,6 +19,10 @@ STREAM_MODES = {"resident": "resident", "on_demand": "on_demand", "prefetch": "p
 """Modes of weight_stream rows, and the policy that does the same with every weight."""
 
 
+MAX_COPIES = 100_000
+"""Copies of one row beyond which it is refused, so that a damaged row can't run for ever."""
+
+
 def host_system(part: GpuPart) -> System | None:
     """The first system under hw_models/ that joins this GPU alone to a host; None without one."""
     for name in part_names():
@@ -42,6 +46,7 @@ def _offload(system: System, row: Measurement) -> Prediction | str:
     tokens = active * row.whole("tok_per_expert")
     if active > row.whole("experts"):
         raise row.error("n_act", f"{active} of {row.whole('experts')} experts")
+    _limit_copies(row, "layers", row.whole("layers") * row.whole("experts"))
     trace = _layers(row, row.dtype(), tokens, 4, active)
     return _simulated(system, row, trace, POLICIES.get(mode)())
 
@@ -55,11 +60,19 @@ def _weight_stream(system: System, row: Measurement) -> Prediction | str:
     mode = row.text("mode")
     if mode not in STREAM_MODES:
         return f"mode {mode}"
-    trace = _layers(row, row.dtype(), row.whole("tokens"), row.whole("attn_mats"), row.whole("experts"))
+    mats, experts = row.whole("attn_mats"), row.whole("experts")
+    _limit_copies(row, "layers", row.whole("layers") * (mats + experts))
+    trace = _layers(row, row.dtype(), row.whole("tokens"), mats, experts)
     options: Mapping[str, object] = {}
     if mode != "resident":
+        _limit_copies(row, "chunk_bytes", trace.weight_bytes // row.whole("chunk_bytes"))
         options = {"what": "all", "chunk_bytes": row.whole("chunk_bytes")}
     return _simulated(system, row, trace, POLICIES.get(STREAM_MODES[mode])(**options))
+
+
+def _limit_copies(row: Measurement, key: str, copies: int) -> None:
+    if copies > MAX_COPIES:
+        raise row.error(key, f"{row.fields[key]!r} makes {copies} copies; at most {MAX_COPIES} are simulated")
 
 
 def _simulated(system: System, row: Measurement, trace: Trace, policy: Policy) -> Prediction | str:
