@@ -45,8 +45,13 @@ def _pruned(path: str, sparsity: str, exclude: tuple[str, ...]) -> Trace:
 
 
 @lru_cache(maxsize=64)
+def _base_system(name: str) -> System:
+    return load_system(name)
+
+
+@lru_cache(maxsize=64)
 def _system(name: str, override: tuple[tuple[str, str], ...]) -> System:
-    return load_system(name, dict(override))
+    return _base_system(name).with_overrides(dict(override))
 
 
 def simulate_job(job: Job) -> Result:
@@ -65,10 +70,12 @@ def simulate_job(job: Job) -> Result:
 def run_job(job: Job) -> Outcome:
     """The outcome of a job; an error is part of it, so that one bad point does not end a sweep."""
     try:
+        summary = _queue_summary(job)
+        if summary is not None:
+            return Outcome(job.key, _json(summary, job))
         result = simulate_job(job)
-        summary = result.summary() | {"override_si": _override_si(job)}
         return Outcome(
-            job.key, json.dumps(summary, allow_nan=False),
+            job.key, _json(result.summary(), job),
             ops=_columns(OpResult, result.ops) if job.keep_ops else None,
             timeline=_columns(Span, result.timeline.spans) if job.keep_timeline else None,
         )  # fmt: skip
@@ -76,6 +83,20 @@ def run_job(job: Job) -> Outcome:
         return Outcome(job.key, None, str(error))
     except Exception as error:
         return Outcome(job.key, None, f"internal error: {type(error).__name__}: {error}")
+
+
+def _queue_summary(job: Job) -> dict[str, Any] | None:
+    """The summary by the short way, None where a job needs the whole simulation."""
+    from simsparse.sweep.closed_form import POLICY, queue_summary
+
+    if job.keep_ops or job.keep_timeline or job.level or job.policy != POLICY or job.policy_options:
+        return None
+    trace = _pruned(job.trace, job.weight_sparsity, job.exclude)
+    return queue_summary(trace, _system(job.system, job.override), job.seed)
+
+
+def _json(summary: dict[str, Any], job: Job) -> str:
+    return json.dumps(summary | {"override_si": _override_si(job)}, allow_nan=False)
 
 
 def _override_si(job: Job) -> dict[str, float]:

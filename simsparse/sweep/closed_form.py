@@ -1,0 +1,56 @@
+"""The summary of a level-0 simulation without its rows and timeline, for sweeps that keep neither.
+
+On one processor with everything resident, a program is one queue of operators: its latency is the
+sum of theirs. The numbers are those of ``simulate(..., level=0).summary()`` to the last bit.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from simsparse.config.hardware import System
+from simsparse.core import Result, Timeline, Trace
+from simsparse.energy import price
+from simsparse.policies.account import action_counts, merged, unvalidated
+from simsparse.policies.machine import machine_of
+from simsparse.policies.program import Program
+from simsparse.simulate import policy_of
+from simsparse.units import FS_PER_SECOND, fs_to_seconds
+
+POLICY = "resident"
+
+
+def queue_summary(trace: Trace, system: System, seed: int) -> dict[str, Any] | None:
+    """The summary under the policy ``resident``; None when the system or trace needs more than one queue.
+
+    Raises MappingError when an op has no device, SimulationError when the memory is full.
+    """
+    machine = machine_of(system)
+    if len(machine.processors) != 1:
+        return None
+    policy = policy_of(POLICY)
+    program = policy.lower(policy.plan(trace, system), system, level=0)
+    if program.layout.copied:
+        return None
+    program.check_memory(machine)
+    end_fs = sum(program.fs)
+    counts = action_counts(program, machine)
+    energy = price(counts, fs_to_seconds(end_fs), machine.prices, machine.static_watts)
+    seconds = _seconds_by_bound(program)
+    result = Result(
+        trace.name, system.name, POLICY, seed, 0, fs_to_seconds(end_fs), sum(energy.values()), (), energy,
+        merged(counts), Timeline((), end_fs), system.assumed, dict(system.overrides),
+        unvalidated(program, machine, policy), system.area_mm2, next(iter(seconds), ""),
+    )  # fmt: skip
+    return result.summary() | {"seconds_by_bound": seconds}
+
+
+def _seconds_by_bound(program: Program) -> dict[str, float]:
+    """Op seconds by what bounds them, added up in program order, largest first."""
+    slot = program.layout.workload.slot
+    bounds = {key: cost.bound for key, cost in program.costs.items()}
+    sums: dict[str, float] = {}
+    for command, fs in zip(program.commands, program.fs, strict=True):
+        bound = bounds[command.device, slot[command.op]]
+        sums[bound] = sums.get(bound, 0.0) + fs / FS_PER_SECOND
+    return dict(sorted(sums.items(), key=lambda item: -item[1]))
