@@ -12,6 +12,8 @@ from simsparse.config.hardware import load_hardware
 from simsparse.config.quantity import Part
 from simsparse.core import Action, Op
 from simsparse.devices.base import CostArrays, Device, device_for
+from simsparse.devices.systolic import MaskCycles
+from simsparse.devices.systolic import cycles as device_cycles
 from simsparse.energy import op_energy
 from simsparse.errors import MappingError, SpecError, nearest
 
@@ -87,6 +89,16 @@ def estimate_many(ops: Sequence[Op], parts: Sequence[Part | str], level: int = 0
         energy[able, column] = _joules(costs, device)
         bound[able, column] = np.array(list(costs.contributors))[costs.bound]
     return Estimates(latency[slots], energy[slots], bound[slots])
+
+
+def cycles(
+    op: Op, hw: Part | str, weight_mask: NDArray[np.bool_], input_mask: NDArray[np.bool_] | None = None
+) -> MaskCycles:
+    """Level 2: the cycles of ``op`` with real masks, weights (n, k) and inputs (m, k); dense inputs when None.
+
+    Raises MappingError when ``hw`` has no cycle core, SpecError when a mask's shape is not the op's.
+    """
+    return device_cycles(op, load_hardware(hw) if isinstance(hw, str) else hw, weight_mask, input_mask)
 
 
 def _costs(device: Device, ops: Sequence[Op], level: int) -> tuple[NDArray[np.intp], CostArrays | None]:

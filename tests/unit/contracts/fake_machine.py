@@ -16,6 +16,7 @@ from simsparse.config.parts.link import LinkPart
 from simsparse.config.quantity import Bytes, Count, Part, Watts
 from simsparse.core import Action, Op, OpKind, Trace, TraceBuilder, ops
 from simsparse.devices.base import DEVICES, CostArrays, Device
+from simsparse.devices.roofline import require_supported
 
 READ: Action = ("hbm", "read_byte")
 WRITE: Action = ("hbm", "write_byte")
@@ -43,6 +44,7 @@ class FakeDevice(Device):
         return f"{op.kind} is refused" if op.kind == self.part.refuses else None
 
     def cost_arrays(self, ops: Sequence[Op], level: int = 0) -> CostArrays:
+        require_supported(self, ops)
         micros = np.array([self._micros(op) for op in ops])
         moved = np.array([op.min_bytes for op in ops], np.int64)
         seconds = micros * 1e-6 / self.part.speed.si
