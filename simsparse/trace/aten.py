@@ -111,7 +111,7 @@ def _scatter(capture: Capture, call: Call) -> bool:
     if not call.in_place:
         return False
     target, sources = call.inputs[0], call.inputs[1:]
-    role = Role.APPEND if capture.value(target) in capture.cache_values else Role.FUSED
+    role = Role.APPEND if call.name == "index_copy_" or _is_cached(capture, target) else Role.FUSED
     written = max((tensor.numel() for tensor in sources if tensor.dtype == target.dtype), default=1)
     reads = [capture.access(target, 0), *map(capture.access, sources)]
     capture.add(role, call.name, reads, call.outputs, written=min(written, target.numel()))
@@ -120,7 +120,7 @@ def _scatter(capture: Capture, call: Call) -> bool:
 
 def _copy_into(capture: Capture, call: Call) -> bool:
     target, source = call.inputs[0], call.inputs[-1]
-    role = Role.APPEND if capture.value(target) in capture.cache_values else Role.FUSED
+    role = Role.APPEND if _is_cached(capture, target) else Role.FUSED
     capture.add(role, call.name, [capture.access(target, 0), capture.access(source)], call.outputs)
     return True
 
@@ -128,11 +128,15 @@ def _copy_into(capture: Capture, call: Call) -> bool:
 def _cat(capture: Capture, call: Call) -> bool:
     """A cat onto a cached tensor, or onto the empty one that a cache starts from, is an append."""
     old, new = call.inputs[0], call.inputs[1:]
-    if len(new) != 1 or not (old.numel() == 0 or capture.value(old) in capture.cache_values):
+    if len(new) != 1 or not (old.numel() == 0 or _is_cached(capture, old)):
         return False
     reads = [capture.access(old, 0), capture.access(new[0])]
     capture.add(Role.APPEND, call.name, reads, call.outputs, written=new[0].numel())
     return True
+
+
+def _is_cached(capture: Capture, tensor: torch.Tensor) -> bool:
+    return capture.value(tensor) in capture.cache_values
 
 
 def _mm(capture: Capture, call: Call) -> bool:

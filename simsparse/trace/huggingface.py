@@ -41,8 +41,11 @@ _CURRENT: ContextVar[MoeTracing | None] = ContextVar("simsparse_trace", default=
 
 
 @contextmanager
-def own_functions(model: torch.nn.Module, tracing: MoeTracing) -> Iterator[None]:
-    """Within it, the transformers models in ``model`` run attention and experts through this module."""
+def own_functions(model: torch.nn.Module, tracing: MoeTracing | None) -> Iterator[None]:
+    """Within it, the transformers models in ``model`` run attention and experts through this module.
+
+    With ``tracing`` they are recorded, without they only run.
+    """
     models = _pretrained(model)
     before = [(part, part.config._attn_implementation, part.config._experts_implementation) for part in models]
     token = _CURRENT.set(tracing)

@@ -52,14 +52,14 @@ def label_of(recording: Recording, events: Sequence[Event]) -> tuple[str, bool]:
 
 def _by_operations(names: Sequence[str], dtype: str) -> str:
     present = set(names)
-    if dtype in _INTEGERS and present & _INDEX:
-        return "index"
-    if {"neg", "cat", "mul", "add"} <= present:
+    if {"cat", "mul", "add"} <= present and {"neg", "sub"} & present:
         return "rope"
     if {"pow", "tanh"} <= present:
         return "gelu"
     if present & _ACTIVATIONS:
         return "_".join(name for name in names if name in _ACTIVATIONS or name in ("add", "mul"))
+    if dtype in _INTEGERS and present & _INDEX:
+        return "index"
     special = [label for aten, label in _BY_ATEN.items() if aten in names]
     if special:
         return special[0]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any, Literal, TypeAlias
@@ -57,7 +56,7 @@ def trace_model(
     chosen = routing or (MODEL if weights == "trained" and not on_meta else "uniform")
     args, kwargs = _arguments(inputs)
     if phase == "decode" and kv_len:
-        kwargs["past_key_values"] = filled_cache(model, _batch(args, kwargs), kv_len)
+        kwargs["past_key_values"] = filled_cache(model, args, kwargs, kv_len)
     capture = Capture(model, _cache_tensors(kwargs.get("past_key_values")))
     tracing = MoeTracing(capture, chosen, seed, weights == "trained")
     output = _run(model, args, kwargs, tracing)
@@ -79,24 +78,24 @@ def other_share(trace: Trace) -> float:
     return round(other / total, 6) if total else 0.0
 
 
-def filled_cache(model: Any, batch: int, kv_len: int) -> Any:
-    """A DynamicCache of ``model`` that holds ``kv_len`` tokens of uninitialised keys and values.
+def filled_cache(model: torch.nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any], kv_len: int) -> Any:
+    """A DynamicCache that holds ``kv_len`` tokens of zero keys and values.
 
-    Raises TraceError when the model is no transformers model with a cache.
+    The shapes of its layers are those that one pass of the model on the same inputs caches. Raises
+    TraceError when the model keeps no cache of keys and values by layer.
     """
-    from transformers import DynamicCache
-
-    config = getattr(model, "config", None)
-    if config is None or not hasattr(config, "num_hidden_layers"):
-        raise TraceError("kv_len needs a transformers model", key="kv_len")
-    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
-    head_dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-    parameter = next(model.parameters())
-    cache = DynamicCache(config=copy.deepcopy(config))
-    for layer in range(config.num_hidden_layers):
-        shape = (batch, heads, kv_len, head_dim)
-        keys, values = (torch.zeros(shape, dtype=parameter.dtype, device=parameter.device) for _ in range(2))
-        cache.update(keys, values, layer)
+    with torch.no_grad(), _evaluation(model), own_functions(model, None):
+        try:
+            cache: Any = getattr(model(*args, **kwargs, use_cache=True), "past_key_values", None)
+        except Exception as error:
+            raise TraceError(f"kv_len needs a decoder with a cache: {error}", key="kv_len") from error
+    layers = getattr(cache, "layers", None)
+    if not layers or not all(isinstance(getattr(layer, "keys", None), torch.Tensor) for layer in layers):
+        raise TraceError("kv_len needs a decoder that caches keys and values by layer", key="kv_len")
+    shapes = [(layer.keys, layer.values) for layer in layers]
+    cache.reset()
+    for i, pair in enumerate(shapes):
+        cache.update(*(held.new_zeros(*held.shape[:-2], kv_len, held.shape[-1]) for held in pair), i)
     return cache
 
 
@@ -113,13 +112,6 @@ def _arguments(inputs: Inputs) -> tuple[tuple[Any, ...], dict[str, Any]]:
     if isinstance(inputs, torch.Tensor):
         return (inputs,), {}
     return ((), dict(inputs)) if isinstance(inputs, Mapping) else (tuple(inputs), {})
-
-
-def _batch(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> int:
-    tensors = tensors_in((args, dict(kwargs)))
-    if not tensors:
-        raise TraceError("no tensor among the inputs", key="inputs")
-    return int(tensors[0].shape[0])
 
 
 def _cache_tensors(cache: Any) -> list[torch.Tensor]:

@@ -197,6 +197,30 @@ def test_decode_on_a_filled_cache_is_the_step_after_a_real_prefill() -> None:
     assert [op.dims["write_bytes"] for op in appended] == [2 * 2 * 2 * 16 * 4] * 2
 
 
+@pytest.mark.parametrize("family", ["gpt2", "opt", "deepseek_v3", "mistral"])
+def test_any_cache_layout_is_filled(family: str) -> None:
+    shape = {
+        "gpt2": {"n_embd": 64, "n_layer": 2, "n_head": 4, "num_key_value_heads": None},
+        "opt": {"ffn_dim": 96, "word_embed_proj_dim": 64},
+        "deepseek_v3": {"n_routed_experts": 8, "moe_intermediate_size": 32, "q_lora_rank": 32, "kv_lora_rank": 16,
+                        "qk_rope_head_dim": 8, "qk_nope_head_dim": 16, "v_head_dim": 16, "n_group": 2, "topk_group": 1,
+                        "num_experts_per_tok": 2, "first_k_dense_replace": 1, "num_key_value_heads": 4},
+        "mistral": {"sliding_window": 8},
+    }[family]  # fmt: skip
+    trace = trace_model(twin(family, **shape), {"input_ids": tokens(length=1)}, "decode", kv_len=20)
+    attention = [op for op in trace.ops if op.kind is OpKind.ATTENTION]
+    assert [op.dims["kv_len"] for op in attention] == [8 if family == "mistral" else 21] * 2
+    assert sum(op.label == "kv_append" for op in trace.ops) == 2
+
+
+def test_a_static_cache_is_appended_to() -> None:
+    model = twin("llama")
+    cache = transformers.StaticCache(model.config, max_cache_len=32)
+    trace = trace_model(model, {"input_ids": tokens(), "past_key_values": cache}, "prefill")
+    appended = [op for op in trace.ops if op.label == "kv_append"]
+    assert [op.dims["write_bytes"] for op in appended] == [2 * 2 * 12 * 2 * 16 * 4] * 2
+
+
 def test_a_tracer_keeps_no_tensor_alive() -> None:
     class Watch(nn.Module):
         seen: list[Any] = []  # noqa: RUF012
@@ -282,7 +306,10 @@ def test_the_pattern_of_real_weights_is_what_they_show(weight: Any, pattern: str
         (lambda: extract("llama2-7b", "decode", batch=0), "batch: 0 is not"),
         (lambda: trace_model(nn.Linear(4, 4), torch.zeros(3)), "the model can't run: RuntimeError"),
         (lambda: trace_model(nn.Linear(4, 4), torch.zeros(4), "prefil"), "did you mean prefill"),
-        (lambda: trace_model(nn.Linear(4, 4), torch.zeros(4), "decode", kv_len=3), "needs a transformers model"),
+        (
+            lambda: trace_model(nn.Linear(4, 4), torch.zeros(4), "decode", kv_len=3),
+            "kv_len needs a decoder with a cache",
+        ),
         (lambda: trace_model(nn.Linear(4, 4), torch.zeros(4), routing="zipf"), "from 0 to 10"),
         (lambda: prune_nm(nn.Linear(4, 4), 5, 4), "5:4 is not a pattern"),
     ],
