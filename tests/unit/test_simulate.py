@@ -9,6 +9,7 @@ from contracts.fake_machine import moe_trace, offload_system
 
 import simsparse as ss
 from simsparse.config.hardware import load_system
+from simsparse.core import Trace, ops
 from simsparse.engine import Progress
 from simsparse.errors import SpecError
 
@@ -73,3 +74,14 @@ def test_functions_stay_functions_when_their_modules_are_imported() -> None:
     importlib.import_module("simsparse.estimate")
     assert callable(ss.simulate)
     assert callable(ss.estimate)
+
+
+def test_the_closed_form_bounds_the_engine_from_below_where_copies_share_a_link() -> None:
+    """A 20 kB transfer beside two experts on demand: level 0 gives each copy the whole link.
+
+    The engine shares it, so it takes longer, but no longer than with all copies one after the other.
+    """
+    trace = Trace("shared", (ops.transfer(20_000, "host", "gpu0"), *moe_trace(layers=1, hit=2).ops))
+    estimate, events = (ss.simulate(trace, offload_system(), "on_demand", level=level) for level in (0, 1))
+    copies_s = (1 + 20 + 2 * 7.144) * 1e-6
+    assert estimate.latency_s < events.latency_s <= copies_s + 4e-6
