@@ -20,8 +20,10 @@ from simsparse.units import FS_PER_SECOND, fs_to_seconds
 POLICY = "resident"
 
 
-def queue_summary(trace: Trace, system: System, seed: int) -> dict[str, Any] | None:
+def queue_summary(trace: Trace, system: System, seed: int, assumed: tuple[str, ...]) -> dict[str, Any] | None:
     """The summary under the policy ``resident``; None when the system or trace needs more than one queue.
+
+    ``assumed`` is ``system.assumed``, which points that differ in one number share.
 
     Raises MappingError when an op has no device, SimulationError when the memory is full.
     """
@@ -39,7 +41,7 @@ def queue_summary(trace: Trace, system: System, seed: int) -> dict[str, Any] | N
     seconds = _seconds_by_bound(program)
     result = Result(
         trace.name, system.name, POLICY, seed, 0, fs_to_seconds(end_fs), sum(energy.values()), (), energy,
-        merged(counts), Timeline((), end_fs), system.assumed, dict(system.overrides),
+        merged(counts), Timeline((), end_fs), assumed, dict(system.overrides),
         unvalidated(program, machine, policy), system.area_mm2, next(iter(seconds), ""),
     )  # fmt: skip
     return result.summary() | {"seconds_by_bound": seconds}

@@ -54,6 +54,13 @@ def _system(name: str, override: tuple[tuple[str, str], ...]) -> System:
     return _base_system(name).with_overrides(dict(override))
 
 
+@lru_cache(maxsize=64)
+def _assumed(name: str, overridden: tuple[str, ...]) -> tuple[str, ...]:
+    """The assumed values of a system that are not among those overridden."""
+    starts = tuple(f"{path} = " for path in overridden)
+    return tuple(line for line in _base_system(name).assumed if not line.startswith(starts))
+
+
 def simulate_job(job: Job) -> Result:
     """The Result of a job. Raises SimsparseError."""
     from simsparse.simulate import simulate
@@ -92,7 +99,8 @@ def _queue_summary(job: Job) -> dict[str, Any] | None:
     if job.keep_ops or job.keep_timeline or job.level or job.policy != POLICY or job.policy_options:
         return None
     trace = _pruned(job.trace, job.weight_sparsity, job.exclude)
-    return queue_summary(trace, _system(job.system, job.override), job.seed)
+    assumed = _assumed(job.system, tuple(path for path, _ in job.override))
+    return queue_summary(trace, _system(job.system, job.override), job.seed, assumed)
 
 
 def _json(summary: dict[str, Any], job: Job) -> str:

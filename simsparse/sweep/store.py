@@ -25,9 +25,11 @@ from simsparse.sweep.point import POINT_SCHEMA, Point
 
 STORE_NAME = "sweep.sqlite"
 APPLICATION_ID = 0x53535053
+CHECKPOINT_PAGES = 8192
+"""Pages of the write-ahead log before it is folded into the database, which waits for the disk."""
 _TABLES = """
 CREATE TABLE about (name TEXT PRIMARY KEY, value TEXT NOT NULL);
-CREATE TABLE points (key TEXT PRIMARY KEY, result TEXT, error TEXT, ops BLOB, timeline BLOB) WITHOUT ROWID;
+CREATE TABLE points (key TEXT PRIMARY KEY, result TEXT, error TEXT, ops BLOB, timeline BLOB);
 CREATE TABLE rows (idx INTEGER PRIMARY KEY, key TEXT NOT NULL, axes TEXT NOT NULL);
 """
 
@@ -63,6 +65,7 @@ class Store:
             self._db.execute("PRAGMA locking_mode = EXCLUSIVE")
             self._db.execute("PRAGMA journal_mode = WAL")
             self._db.execute("PRAGMA synchronous = NORMAL")
+            self._db.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
             tables = self._db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
             if not tables:
                 self._create(sweep)
