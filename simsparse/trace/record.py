@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, NoReturn
 
 from simsparse.core import DENSE, DIMS, DType, Op, OpKind, Routing, Sparsity
@@ -93,7 +95,8 @@ def _check_routing(op: Op) -> None:
         return
     if len(routing.ids) != d["tokens"] or any(len(row) != d["top_k"] for row in routing.ids):
         _fail(f"is not {d['tokens']} rows of {d['top_k']} ids", "routing.ids")
-    if Routing.from_ids([list(row) for row in routing.ids], d["experts"], routing.origin).counts != routing.counts:
+    given = Counter(chain.from_iterable(routing.ids))
+    if given != Counter({expert: count for expert, count in enumerate(routing.counts) if count}):
         _fail("ids and counts differ", "routing.counts")
 
 
@@ -146,8 +149,9 @@ def _routing(value: Any) -> Routing:
     _known(record, _ROUTING_KEYS, ("counts", "origin"))
     counts = _list(record["counts"], "routing.counts")
     ids = [_list(row, "routing.ids") for row in _list(record.get("ids", []), "routing.ids")]
-    for number in counts + [expert for row in ids for expert in row]:
-        _index(number, 0, 2**62, "routing")
+    numbers = [*counts, *chain.from_iterable(ids)]
+    if set(map(type, numbers)) - {int} or min(numbers, default=0) < 0:
+        _index(next(n for n in numbers if type(n) is not int or n < 0), 0, MAX_INT64, "routing")
     return Routing(tuple(counts), tuple(tuple(row) for row in ids), _text(record["origin"], "routing.origin"))
 
 
