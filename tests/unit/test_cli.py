@@ -1,0 +1,256 @@
+"""The command line: what it prints, how it fails, what it imports."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from simsparse.cli import main
+from simsparse.cli.console import si, whole_folder
+from simsparse.core import TraceBuilder, ops
+from simsparse.errors import StoreError
+
+SPEC = "name: cli\nworkload: {trace: t.trace}\nsystem: cpu/h100-host\n"
+SWEEP = SPEC + "axes:\n  weight_sparsity: [dense, 2:4]\n"
+HEAVY = ("torch", "numba", "numpy", "matplotlib", "pandas", "pydantic", "pint", "scipy", "optuna", "yaml", "simpy")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    TraceBuilder("t").add(ops.linear(8, 64, 64)).add(ops.elementwise(64, 64, label="add")).build().save(
+        tmp_path / "t.trace"
+    )
+    (tmp_path / "run.yaml").write_text(SPEC)
+    (tmp_path / "sweep.yaml").write_text(SWEEP)
+    return tmp_path
+
+
+def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
+    """Exit code, stdout and stderr of a command line."""
+    with pytest.raises(SystemExit) as ended:
+        main([str(argument) for argument in arguments])
+    captured = capsys.readouterr()
+    return int(ended.value.code or 0), captured.out, captured.err
+
+
+def spawn(*arguments: object, **options: object) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "simsparse.cli", *map(str, arguments)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options)  # type: ignore[call-overload,no-any-return]
+
+
+def test_help_imports_nothing_heavy() -> None:
+    code = (
+        "import sys, io, contextlib\nfrom simsparse.cli import main\n"
+        "with contextlib.suppress(SystemExit), contextlib.redirect_stdout(io.StringIO()): main(['--help'])\n"
+        f"print([name for name in {HEAVY!r} if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.bench
+def test_help_within_400_ms() -> None:
+    seconds = []
+    for _ in range(5):
+        began = time.perf_counter()
+        spawn("--help").communicate()
+        seconds.append(time.perf_counter() - began)
+    print(f"simsparse --help: {min(seconds):.2f} s")
+    assert min(seconds) < 0.4
+
+
+COMMANDS = ("trace", "models", "estimate", "run", "sweep", "report", "validate", "schema", "doctor", "probe", "hw")
+
+
+def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = run(capsys)
+    assert code == 0 and all(f" {command} " in out for command in COMMANDS)
+
+
+@pytest.mark.parametrize("command", [*COMMANDS[:-1], "hw list", "hw show", "hw check"])
+def test_every_command_has_help_and_json(capsys: pytest.CaptureFixture[str], command: str) -> None:
+    code, out, _ = run(capsys, *command.split(), "--help")
+    assert code == 0 and "--json" in out
+
+
+def test_run_prints_the_answer_and_writes_only_under_out(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = sorted(folder.rglob("*"))
+    monkeypatch.chdir(folder)
+    code, out, _ = run(capsys, "run", "run.yaml", "--json")
+    summary = json.loads(out)
+    assert code == 0 and summary["latency_s"] > 0 and summary["policy"] == "resident"
+    assert sorted(folder.rglob("*")) == before
+    code, out, err = run(capsys, "run", "run.yaml", "--out", folder / "out")
+    assert code == 0 and "latency" in out and "written to" in err
+    assert sorted(path.name for path in (folder / "out").iterdir()) == [
+        "ops.csv", "result.json", "timeline.perfetto.json"]  # fmt: skip
+    assert json.loads((folder / "out" / "result.json").read_text())["latency_s"] == summary["latency_s"]
+    assert not [path for path in folder.iterdir() if path.name.startswith(".")]
+
+
+def test_sweep_prints_its_table_and_as_json_its_rows(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, err = run(capsys, "sweep", folder / "sweep.yaml", "--out", folder / "out")
+    assert code == 0 and "weight_sparsity" in out and "2 points" in out and "stored in" in err
+    code, out, _ = run(capsys, "sweep", folder / "sweep.yaml", "--out", folder / "out", "--json", "--jobs", 2)
+    data = json.loads(out)
+    assert code == 0 and data["points"] == 2 and data["failed"] == 0
+    assert [row["weight_sparsity"] for row in data["rows"]] == ["dense", "2:4"]
+
+
+def test_failed_points_are_shown_and_fail_a_strict_sweep(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    TraceBuilder("t").add(ops.linear(8, 1 << 20, 1 << 20)).build().save(folder / "t.trace")
+    arguments = ("sweep", folder / "sweep.yaml", "--out", folder / "out")
+    code, out, _ = run(capsys, *arguments)
+    assert code == 0 and "2 points have no result" in out and "full" in out
+    code, out, _ = run(capsys, *arguments, "--json", "--strict")
+    assert code == 1 and json.loads(out)["failed"] == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (("run", "nope.yaml"), "'nope.yaml' is not a file"),
+        (("sweep", "nope.yaml", "--out", "out"), "'nope.yaml' is not a file"),
+        (("sweep", "{folder}/sweep.yaml"), "--out"),
+        (("sweep", "{folder}/sweep.yaml", "--out", "{folder}/out", "--jobs", "0"), "--jobs"),
+        (("sweep", "{folder}/sweep.yaml", "--out", "{folder}/t.trace"), "can't be written"),
+        (("run", "{folder}/t.trace"), "t.trace:"),
+        (("run", "{folder}/latin1.yaml"), "latin1.yaml: is not UTF-8 text"),
+        (("run", "{folder}"), "is not a file"),
+        (("report", "{folder}/nowhere"), "nowhere"),
+        (("trace", "--show", "{folder}/run.yaml"), "run.yaml"),
+        (("trace", "--show", "{folder}/nope"), "nope: can't be read"),
+        (("trace",), "give either --show TRACE or --model NAME"),
+        (("trace", "--model", "llama2-7b"), "--model needs --out"),
+        (("trace", "--model", "llama2-7b", "--phase", "train", "--out", "x"), "'train' is not a phase"),
+        (("hw", "show", "gpu/h100"), "'gpu/h100' is no part and no YAML file"),
+        (("hw", "list", "--kind", "gpo"), "did you mean gpu?"),
+        (("schema", "sweeps"), "'sweeps' has no schema; did you mean sweep?"),
+        (("schema", "sweep", "--kind", "gpu"), "a schema of sweep has no kinds"),
+        (("estimate", "liner", "m=1", "--hw", "cpu/h100-host"), "'liner' is not an operator; did you mean linear?"),
+        (("estimate", "linear", "m=1", "q=2", "--hw", "cpu/h100-host"), "'q=2' is not KEY=VALUE of linear"),
+        (("estimate", "linear", "m=1", "--hw", "cpu/h100-host"), "missing 2 required"),
+        (("estimate", "linear", "m=a", "n=1", "k=1", "--hw", "cpu/h100-host"), "m: 'a' is not a positive whole"),
+        (("probe", "--out", "x", "--sections", "all"), "'all' is not a section"),
+        (("nonsense",), "No such command 'nonsense'"),
+        (("run", "--frobnicate"), "No such option"),
+    ],
+)
+def test_a_fault_is_one_line_and_exit_code_2(
+    folder: Path, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], expected: str
+) -> None:
+    (folder / "latin1.yaml").write_bytes("name: é".encode("latin-1"))
+    before = sorted(folder.rglob("*"))
+    code, out, err = run(capsys, *(argument.format(folder=folder) for argument in arguments))
+    assert code == 2 and out == ""
+    assert err.startswith("error: ") and err.count("\n") == 1 and expected in err
+    assert sorted(folder.rglob("*")) == before
+
+
+def test_a_bug_is_one_line_too(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    import simsparse.config.catalogue
+
+    def slip(kind: str | None = None) -> list[object]:
+        raise KeyError(kind)
+
+    monkeypatch.setattr(simsparse.config.catalogue, "listing", slip)
+    monkeypatch.delenv("SIMSPARSE_DEBUG", raising=False)
+    assert run(capsys, "hw", "list")[::2] == (70, "error: a bug: KeyError: None (SIMSPARSE_DEBUG=1 shows where)\n")
+    monkeypatch.setenv("SIMSPARSE_DEBUG", "1")
+    with pytest.raises(KeyError):
+        main(["hw", "list"])
+
+
+def test_a_closed_pipe_is_no_error() -> None:
+    with spawn("schema", "hardware") as process:
+        assert process.stdout is not None and process.stderr is not None
+        process.stdout.read(10)
+        process.stdout.close()
+        assert process.stderr.read() == "" and process.wait() == 0
+
+
+def test_an_interrupted_sweep_says_how_to_go_on(folder: Path) -> None:
+    seeds = ", ".join(map(str, range(20000)))
+    (folder / "long.yaml").write_text(SPEC + f"axes:\n  seed: [{seeds}]\n")
+    process = spawn("sweep", folder / "long.yaml", "--out", folder / "out", "--jobs", 2, start_new_session=True)
+    deadline = time.monotonic() + 60
+    while not (folder / "out" / "resolved.yaml").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    time.sleep(1.0)
+    os.killpg(process.pid, signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "points are stored in" in err and "the same command goes on" in err and "Traceback" not in err
+
+
+@pytest.mark.parametrize("kind", ["experiment", "sweep", "hardware"])
+def test_schema_prints_json_schema(capsys: pytest.CaptureFixture[str], kind: str) -> None:
+    code, out, _ = run(capsys, "schema", kind)
+    assert code == 0 and json.loads(out)["$schema"].endswith("2020-12/schema")
+
+
+def test_hw_lists_shows_and_checks(capsys: pytest.CaptureFixture[str], folder: Path) -> None:
+    code, out, _ = run(capsys, "hw", "list", "--kind", "cpu", "--json")
+    assert code == 0 and "cpu/h100-host" in {part["name"] for part in json.loads(out)}
+    code, out, _ = run(capsys, "hw", "show", "cpu/h100-host", "--json")
+    shown = {value["path"]: value for value in json.loads(out)["values"]}
+    assert shown["memory.bandwidth"]["basis"] == "measured" and shown["memory.bandwidth"]["si"] > 1e9
+    assert run(capsys, "hw", "check", "cpu/h100-host")[0] == 0
+    (folder / "bad.yaml").write_text("kind: link\n")
+    code, out, _ = run(capsys, "hw", "check", folder / "bad.yaml", "--json")
+    assert code == 1 and "is missing" in json.loads(out)["faults"][0]
+
+
+def test_trace_shows_totals_by_kind(capsys: pytest.CaptureFixture[str], folder: Path) -> None:
+    code, out, _ = run(capsys, "trace", "--show", folder / "t.trace", "--json")
+    kinds = {row["kind"]: row for row in json.loads(out)["kinds"]}
+    assert code == 0 and kinds["linear"]["flops"] == 2 * 8 * 64 * 64 and kinds["linear"]["weight_bytes"] == 8192
+    assert kinds["elementwise add"]["bytes"] == 128
+    code, out, _ = run(capsys, "trace", "--show", folder / "t.trace")
+    assert code == 0 and "65.54 kFLOP" in out
+
+
+def test_estimate_of_an_operator(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ("linear", "m=8", "n=64", "k=64", "weight_sparsity=2:4", "--hw", "cpu/h100-host")
+    code, out, _ = run(capsys, "estimate", *words, "--json")
+    assert code == 0 and json.loads(out)["latency_s"] > 0
+    code, out, _ = run(capsys, "estimate", *words)
+    assert code == 0 and "latency" in out and "bound" in out
+
+
+def test_models_and_doctor_list_what_there_is(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = run(capsys, "models", "--json")
+    assert code == 0 and json.loads(out)["llama2-7b"]["family"] == "llama"
+    code, out, _ = run(capsys, "doctor", "--json")
+    marks = {finding["name"]: finding["mark"] for finding in json.loads(out)}
+    assert marks["Python"] == marks["packages"] == marks["hardware"] == "ok"
+    assert (code == 1) == ("MISSING" in marks.values())
+
+
+def test_si_prefixes() -> None:
+    values = [(0.0012, "1.2 ms"), (0, "0 s"), (1, "1 s"), (2.5e13, "25 Ts"), (3e-13, "0.3 ps"), (None, "unknown")]
+    assert [si(value, "s") for value, _ in values] == [text for _, text in values]
+
+
+def test_a_folder_is_whole_or_absent(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="half"), whole_folder(tmp_path / "out") as part:
+        (part / "a").write_text("1")
+        raise ValueError("half")
+    assert not list(tmp_path.iterdir())
+    with whole_folder(tmp_path / "out") as part:
+        (part / "a").write_text("1")
+    with whole_folder(tmp_path / "out") as part:
+        (part / "b").write_text("2")
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a", "b"]
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    with pytest.raises(StoreError, match="can't be written"), whole_folder(tmp_path / "out" / "a" / "c"):
+        pass
