@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from simsparse.report.metrics import Metric, spans_decades
-from simsparse.report.plot import Plot, finish, panels, plain_log
-from simsparse.report.results import Cell, Point, Results
+from simsparse.report.plot import Plot, finish, plain_log
+from simsparse.report.results import Point, Results
+from simsparse.report.rows import Place, asked_for, bar_panels, mark_absent, write_absent
 from simsparse.report.si import Scale, scale_for
 from simsparse.report.style import (
     MUTED,
@@ -38,15 +39,12 @@ def bars(results: Results, metric: Metric, name: str) -> Plot | None:
         return None
     scale = Scale(1.0, metric.unit) if metric.unit == "×" else scale_for(values, metric.unit)
     shown = shown_sparsities(results, metric)
-    rows = len(results.setups) * (len(shown) + 1)
-    figure, axes = panels(len(results.workloads), 0.75 + BAR_IN * max(rows, 4), sharey=True)
+    figure, places = bar_panels(results, lambda setups: 0.75 + BAR_IN * max(setups * (len(shown) + 1), 4))
     log = spans_decades(values)
-    for i, (ax, workload) in enumerate(zip(axes, results.workloads, strict=True)):
-        _panel(ax, results, workload, metric, scale, _limits([value / scale.factor for value in values], log))
-        ax.set_xlabel(f"{metric.name} ({scale.unit}){', log scale' if log else ''}")
-        ax.tick_params(axis="y", length=0, labelleft=i % 2 == 0)
-    axes[0].set_ylim(len(results.setups) - 0.5, -0.5)
-    axes[0].set_yticks(range(len(results.setups)), [wrapped(setup) for setup in results.setups])
+    limits = _limits([value / scale.factor for value in values], log)
+    for place in places:
+        _panel(place, results, metric, scale, limits)
+        place.ax.set_xlabel(f"{metric.name} ({scale.unit}){', log scale' if log else ''}")
     title = _title(results, metric)
     finish(figure, title, sparsity_legend(results, shown))
     return Plot(name, metric.name, title, _caption(results, metric, log), figure)
@@ -61,29 +59,38 @@ def _limits(values: Sequence[float], log: bool) -> tuple[float, float, str]:
     return start, high * (high / start) ** 0.35, "log"
 
 
-def _panel(
-    ax: Axes, results: Results, workload: str, metric: Metric, scale: Scale, limits: tuple[float, float, str]
-) -> None:
-    colours = sparsity_colours(results.sparsities)
-    shown = shown_sparsities(results, metric)
-    height = (1 - GROUP_GAP) / len(shown)
+def _panel(place: Place, results: Results, metric: Metric, scale: Scale, limits: tuple[float, float, str]) -> None:
+    ax, shown = place.ax, shown_sparsities(results, metric)
     ax.set_xscale(limits[2])
     ax.set_xlim(*limits[:2])
     if limits[2] == "log":
-        plain_log(ax.xaxis, limits[1] / limits[0])
-    for row, setup in enumerate(results.setups):
-        for column, sparsity in enumerate(shown):
-            y = row + (column - (len(shown) - 1) / 2) * height
-            cell = (workload, setup, sparsity)
-            group = [point for point in results.cells.get(cell, []) if metric.values([point])]
-            if group:
-                _bar(ax, group, metric, scale, y, height, colours[sparsity])
-            else:
-                mark_absent(ax, results, cell, y)
-    ax.set_title(workload)
+        plain_log(ax.xaxis, limits[1] / limits[0], ticks=5)
+    for row, setup in enumerate(place.setups):
+        if asked_for(results, place.workload, setup):
+            _group(ax, results, (place.workload, setup), metric, scale, row)
+        else:
+            write_absent(ax, "not run", row)
+    ax.set_title(place.workload)
     ax.grid(axis="y", visible=False)
-    if metric.unit == "×":
+    ax.set_ylim(len(place.setups) - 0.5, -0.5)
+    ax.set_yticks(range(len(place.setups)), [wrapped(setup) for setup in place.setups])
+    ax.tick_params(axis="y", length=0, labelleft=place.labelled)
+    if metric.unit == "×" and shown:
         ax.axvline(1.0, color="black", linewidth=0.8, linestyle=(0, (4, 2)))
+
+
+def _group(ax: Axes, results: Results, owner: tuple[str, str], metric: Metric, scale: Scale, row: int) -> None:
+    """The bars of one setup under one workload, round y = ``row``."""
+    colours, shown = sparsity_colours(results.sparsities), shown_sparsities(results, metric)
+    height = (1 - GROUP_GAP) / len(shown)
+    for column, sparsity in enumerate(shown):
+        y = row + (column - (len(shown) - 1) / 2) * height
+        cell = (*owner, sparsity)
+        points = [point for point in results.cells.get(cell, []) if metric.values([point])]
+        if points:
+            _bar(ax, points, metric, scale, y, height, colours[sparsity])
+        else:
+            mark_absent(ax, results, cell, y)
 
 
 def _bar(ax: Axes, group: Sequence[Point], metric: Metric, scale: Scale, y: float, height: float, colour: str) -> None:
@@ -93,19 +100,10 @@ def _bar(ax: Axes, group: Sequence[Point], metric: Metric, scale: Scale, y: floa
     ax.barh(y, middle, height * 0.92, color=colour, hatch=hatch, edgecolor="white", linewidth=0)
     if values[-1] > 1.005 * values[0]:
         ax.plot([values[0], values[-1]], [y, y], color="black", linewidth=0.8, marker="|", markersize=4)
+    over_line = {"facecolor": "white", "edgecolor": "none", "pad": 0.4} if metric.unit == "×" else None
     ax.annotate(
         metric.text(middle * scale.factor), (values[-1], y), xytext=(3, 0), textcoords="offset points", va="center",
-        fontsize=SMALL_PT, bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.4},
-    ).set_in_layout(False)  # fmt: skip
-
-
-def mark_absent(ax: Axes, results: Results, cell: Cell, y: float) -> None:
-    """Say in the place of a bar why it is not there."""
-    failed = any(point.cell == cell for point in results.failed)
-    word = "failed" if failed else "no dense run" if cell in results.cells else "not run"
-    ax.annotate(
-        word, (0, y), xycoords=("axes fraction", "data"), xytext=(3, 0), textcoords="offset points", va="center",
-        fontsize=SMALL_PT, color=MUTED, style="italic",
+        fontsize=SMALL_PT, bbox=over_line,
     ).set_in_layout(False)  # fmt: skip
 
 
@@ -133,14 +131,20 @@ def unvalidated_legend(results: Results) -> list[object]:
 
 
 def _title(results: Results, metric: Metric) -> str:
-    said = []
+    """The best point of each workload; of many workloads, how often each setup has it."""
+    best = {}
     for workload in results.workloads:
         points = [p for p in results.done if p.workload == workload and metric.values([p])]
         if points:
-            best = (min if metric.smaller_is_better else max)(points, key=metric.of)
-            said.append(f"{workload}: {metric.text(metric.of(best))} on {best.setup} with {best.sparsity}")
+            best[workload] = min(points, key=metric.rank)
     word = "Least" if metric.smaller_is_better else "Largest"
-    return f"{word} {metric.name.lower()}: " + "; ".join(text for text in said)
+    if len(best) > 2:
+        setups = [point.setup for point in best.values()]
+        ranked = sorted(set(setups), key=lambda setup: -setups.count(setup))
+        said = ", ".join(f"{setup} in {setups.count(setup)} of {len(best)} workloads" for setup in ranked)
+        return f"{word} {metric.name.lower()}: {said}"
+    said = "; ".join(f"{w}: {metric.text(metric.of(p))} on {p.setup} with {p.sparsity}" for w, p in best.items())
+    return f"{word} {metric.name.lower()}: {said}"
 
 
 def _caption(results: Results, metric: Metric, log: bool) -> str:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
-from simsparse.report.bars import mark_absent, unvalidated_legend
-from simsparse.report.plot import Plot, finish, panels
+from simsparse.report.bars import unvalidated_legend
+from simsparse.report.plot import Plot, finish
 from simsparse.report.results import Cell, Point, Results
+from simsparse.report.rows import Place, asked_for, bar_panels, mark_absent, write_absent
 from simsparse.report.si import si
 from simsparse.report.style import (
     SMALL_PT,
@@ -15,6 +16,7 @@ from simsparse.report.style import (
     UNVALIDATED_NOTE,
     bound_colours,
     component_colours,
+    ink_on,
     wrapped,
 )  # fmt: skip
 
@@ -70,17 +72,19 @@ def _breakdown(
         return None
     names = _largest([share for _, share in shares.values()])
     colours = palette(names)
-    rows = len(results.setups) * (len(results.sparsities) + 0.6)
-    figure, axes = panels(len(results.workloads), 0.75 + ROW_IN * max(rows, 5), sharey=True)
-    for i, (ax, workload) in enumerate(zip(axes, results.workloads, strict=True)):
-        for cell in results.grid(workload):
-            y = _y(results, cell[1], cell[2])
-            if cell in shares:
-                point, share = shares[cell]
-                _row(ax, y, _folded(share, names), colours, total(point), point)
-            else:
-                mark_absent(ax, results, cell, y)
-        _decorate(ax, results, workload, axis, labelled=i % 2 == 0)
+    figure, places = bar_panels(
+        results, lambda setups: 0.75 + ROW_IN * max(setups * (len(results.sparsities) + 0.6), 5)
+    )
+    for place in places:
+        for setup in place.setups:
+            for y, sparsity in _rows(place, results, setup):
+                cell = (place.workload, setup, sparsity)
+                if cell in shares:
+                    point, share = shares[cell]
+                    _row(place.ax, y, _folded(share, names), colours, total(point), point)
+                elif asked_for(results, place.workload, setup):
+                    mark_absent(place.ax, results, cell, y)
+        _decorate(place, results, axis)
     title = _title(shares, whole)
     finish(figure, title, [*_legend(names, colours), *unvalidated_legend(results)])
     notes = " Cells of several points show the one of median latency." if results.has_spread else ""
@@ -111,20 +115,23 @@ def _folded(share: Shares, names: list[str]) -> dict[str, float]:
     return named
 
 
-def _y(results: Results, setup: str, sparsity: str) -> float:
-    group = len(results.sparsities) + 0.6
-    return results.setups.index(setup) * group + results.sparsities.index(sparsity)
+def _rows(place: Place, results: Results, setup: str) -> list[tuple[float, str]]:
+    """Place on the y axis and sparsity of every bar of ``setup``."""
+    top = place.setups.index(setup) * (len(results.sparsities) + 0.6)
+    return [(top + i, sparsity) for i, sparsity in enumerate(results.sparsities)]
 
 
 def _row(ax: Axes, y: float, share: Shares, colours: Mapping[str, str], total: str, point: Point) -> None:
-    left = 0.0
+    left, hatch = 0.0, UNVALIDATED_HATCH if point.is_unvalidated else None
     for name, value in share.items():
-        hatch = UNVALIDATED_HATCH if point.is_unvalidated else None
+        if value == 0:
+            continue
         ax.barh(y, 100 * value, 0.86, left=left, color=colours[name], hatch=hatch, edgecolor="white", linewidth=0.3)
         if value >= LABEL_FROM_SHARE:
             ax.text(
-                left + 50 * value, y, f"{100 * value:.0f}", ha="center", va="center", color="white", fontsize=SMALL_PT,
-                fontweight="bold", bbox={"facecolor": colours[name], "edgecolor": "none", "pad": 0.6},
+                left + 50 * value, y, f"{100 * value:.0f}", ha="center", va="center", fontsize=SMALL_PT,
+                color=ink_on(colours[name]), fontweight="bold",
+                bbox={"facecolor": colours[name], "edgecolor": "none", "pad": 0.6} if hatch else None,
             ).set_in_layout(False)  # fmt: skip
         left += 100 * value
     ax.annotate(
@@ -132,29 +139,27 @@ def _row(ax: Axes, y: float, share: Shares, colours: Mapping[str, str], total: s
     ).set_in_layout(False)
 
 
-def _decorate(ax: Axes, results: Results, workload: str, axis: str, labelled: bool) -> None:
+def _decorate(place: Place, results: Results, axis: str) -> None:
+    ax, groups = place.ax, {setup: _rows(place, results, setup) for setup in place.setups}
     ax.set_xlim(0, 128)
     ax.set_xticks([0, 25, 50, 75, 100])
     ax.set_xlabel(axis)
-    ax.set_title(workload)
+    ax.set_title(place.workload)
     ax.grid(visible=False)
-    last = _y(results, results.setups[-1], results.sparsities[-1])
-    ax.set_ylim(last + 0.7, -0.7)
-    rows = [(_y(results, setup, sparsity), sparsity) for setup in results.setups for sparsity in results.sparsities]
+    rows = [row for group in groups.values() for row in group]
+    ax.set_ylim(rows[-1][0] + 0.7, -0.7)
     ax.set_yticks([y for y, _ in rows], [sparsity for _, sparsity in rows])
-    ax.tick_params(axis="y", length=0, labelleft=labelled)
-    if labelled:
-        _group_labels(ax, results)
-
-
-def _group_labels(ax: Axes, results: Results) -> None:
+    ax.tick_params(axis="y", length=0, labelleft=place.labelled)
     inset = 6.5 * max(len(text) for text in results.sparsities) + 10
-    for setup in results.setups:
-        middle = (_y(results, setup, results.sparsities[0]) + _y(results, setup, results.sparsities[-1])) / 2
-        ax.annotate(
-            wrapped(setup), (0, middle), xycoords=("axes fraction", "data"), xytext=(-inset, 0),
-            textcoords="offset points", ha="right", va="center", fontsize=SMALL_PT,
-        )  # fmt: skip
+    for setup, group in groups.items():
+        middle = (group[0][0] + group[-1][0]) / 2
+        if place.labelled:
+            ax.annotate(
+                wrapped(setup), (0, middle), xycoords=("axes fraction", "data"), xytext=(-inset, 0),
+                textcoords="offset points", ha="right", va="center", fontsize=SMALL_PT,
+            )  # fmt: skip
+        if not asked_for(results, place.workload, setup):
+            write_absent(ax, "not run", middle)
 
 
 def _title(shares: Mapping[Cell, tuple[Point, dict[str, float]]], whole: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from simsparse.report.metrics import ENERGY, LATENCY
 from simsparse.report.results import Point, Results
 from simsparse.report.si import si
 
@@ -36,9 +37,9 @@ def findings(results: Results) -> list[Finding]:
 
 
 def _lead(points: list[Point]) -> str:
-    fastest = min(points, key=lambda point: point.latency_s)
+    fastest = min(points, key=LATENCY.rank)
     text = f"fastest on {_place(fastest)}: {si(fastest.latency_s, 's')}"
-    frugal = min((point for point in points if point.energy_j > 0), key=lambda point: point.energy_j, default=None)
+    frugal = min((point for point in points if point.energy_j > 0), key=ENERGY.rank, default=None)
     if frugal is None:
         return f"{text}."
     if frugal is fastest:

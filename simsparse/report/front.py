@@ -143,11 +143,15 @@ def _legend(results: Results, shown: Results) -> list[object]:
 
 
 def _title(workloads: Sequence[str], fronts: Sequence[Sequence[Point]], x: Metric, y: Metric) -> str:
-    said = [
-        f"{workload}: {len(best)} point{'s' * (len(best) != 1)} of {', '.join(dict.fromkeys(p.setup for p in best))}"
-        for workload, best in zip(workloads, fronts, strict=True)
-    ]
-    return f"Not beaten in both {x.name.lower()} and {y.name.lower()}: " + "; ".join(said)
+    """The setups on each workload's front; of many workloads, how often each setup is on it."""
+    setups = [list(dict.fromkeys(point.setup for point in best)) for best in fronts]
+    if len(workloads) <= 2:
+        said = "; ".join(f"{workload}: {', '.join(names)}" for workload, names in zip(workloads, setups, strict=True))
+    else:
+        flat = [name for names in setups for name in names]
+        ranked = sorted(set(flat), key=lambda name: -flat.count(name))
+        said = ", ".join(f"{name} in {flat.count(name)} of {len(workloads)} workloads" for name in ranked)
+    return f"Not beaten in both {x.name.lower()} and {y.name.lower()}: {said}"
 
 
 def _caption(x: Metric, y: Metric) -> str:

@@ -21,6 +21,9 @@ WINDOW_SPANS = 36
 MERGE_GAP = 1 / 1500
 """Spans of one kind closer than this share of the panel are drawn as one."""
 
+MIN_WIDTH = 1 / 300
+"""Spans are drawn at least this share of the panel wide, so that short ones can be seen."""
+
 Lane = tuple[str, str]
 
 
@@ -109,7 +112,8 @@ def _merged(spans: Sequence[Span], start: int, end: int) -> list[tuple[int, int]
             bars[-1] = bars[-1][0], max(b, bars[-1][1])
         else:
             bars.append((a, b))
-    return bars
+    least = int((end - start) * MIN_WIDTH)
+    return [(min(a, end - least), max(b, min(a, end - least) + least)) for a, b in bars]
 
 
 def _legend(kinds: Sequence[str]) -> list[object]:

@@ -28,6 +28,12 @@ class Metric:
             return f"{value:.2f}×" if value < 100 else f"{value:.0f}×"
         return f"{digits(value)} mm²" if self.unit == "mm²" else si(value, self.unit)
 
+    def rank(self, point: Point) -> tuple[float, float, float]:
+        """Sort key, best first; what agrees in three digits is ranked by energy, then by latency."""
+        value = float(f"{self.of(point):.3g}")
+        energy = point.energy_j if math.isfinite(point.energy_j) else math.inf
+        return (value if self.smaller_is_better else -value), energy, point.latency_s
+
     def values(self, points: Iterable[Point]) -> list[float]:
         """The positive numbers of ``points``."""
         return [value for point in points if math.isfinite(value := self.of(point)) and value > 0]

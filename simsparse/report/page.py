@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import base64
-import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from simsparse.report.findings import findings
-from simsparse.report.plot import Plot, freeze_layout
+from simsparse.report.plot import Plot, svg_bytes
 from simsparse.report.results import Results
-from simsparse.report.style import figure_style
 from simsparse.report.tables import HtmlTable
 
 
@@ -49,13 +47,5 @@ def _plural(count: int, noun: str) -> str:
 def _data_uri(plot: Plot, files: Sequence[Path]) -> str:
     """The plot as SVG in a data URI, from its file when that was just written."""
     file = next((path for path in files if path.name == f"{plot.name}.svg"), None)
-    data = file.read_bytes() if file else _svg(plot)
+    data = file.read_bytes() if file else svg_bytes(plot)
     return "data:image/svg+xml;base64," + base64.b64encode(data).decode("ascii")
-
-
-def _svg(plot: Plot) -> bytes:
-    buffer = io.BytesIO()
-    with figure_style():
-        freeze_layout(plot.figure)
-        plot.figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
-    return buffer.getvalue()

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from simsparse.report.style import WIDTH_IN, figure_style
+from simsparse.report.style import DPI, WIDTH_IN, figure_style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -40,7 +41,7 @@ def panels(count: int, height_in: float, columns: int = 2, **shared: Any) -> tup
 
     columns = min(columns, count)
     rows = -(-count // columns)
-    figure = Figure(figsize=(WIDTH_IN, height_in * rows))
+    figure = Figure(figsize=(WIDTH_IN, height_in * rows), dpi=DPI)
     FigureCanvasAgg(figure)
     axes = list(figure.subplots(rows, columns, squeeze=False, **shared).flat)
     for unused in axes[count:]:
@@ -73,11 +74,14 @@ def _legend_columns(labels: Sequence[str]) -> int:
     return 1
 
 
-def plain_log(axis: Axis, ratio: float) -> None:
-    """Ticks of a log axis over values of largest-to-smallest ``ratio``, as plain numbers: 0.1, 1, 10."""
+def plain_log(axis: Axis, ratio: float, ticks: int = 8) -> None:
+    """Ticks of a log axis over values of largest-to-smallest ``ratio``, as plain numbers: 0.1, 1, 10.
+
+    ``ticks`` is the most that find room.
+    """
     from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
-    axis.set_major_locator(LogLocator(subs=(1.0,) if ratio > 50 else (1.0, 2.0, 5.0), numticks=8))
+    axis.set_major_locator(LogLocator(subs=(1.0,) if ratio > 50 else (1.0, 2.0, 5.0), numticks=ticks))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}" if value >= 1e-4 else f"{value:g}"))
     axis.set_minor_locator(NullLocator())
 
@@ -95,8 +99,30 @@ def save_plot(plot: Plot, folder: Path, formats: Sequence[str]) -> list[Path]:
     with figure_style():
         freeze_layout(plot.figure)
         for format_ in formats:
-            path = folder / f"{plot.name}.{format_}"
-            metadata = {"svg": {"Date": None, "Creator": None}, "png": {"Software": None}}.get(format_)
-            plot.figure.savefig(path, format=format_, metadata=metadata)
-            written.append(path)
+            written.append(folder / f"{plot.name}.{format_}")
+            _print(plot.figure, written[-1], format_)
     return written
+
+
+def svg_bytes(plot: Plot) -> bytes:
+    """``plot`` as an SVG file."""
+    buffer = io.BytesIO()
+    with figure_style():
+        freeze_layout(plot.figure)
+        _print(plot.figure, buffer, "svg")
+    return buffer.getvalue()
+
+
+def _print(figure: Figure, target: Path | io.BytesIO, format_: str) -> None:
+    """Draw once: savefig would draw a second time to find a layout that is settled already."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+
+    if format_ == "png":
+        FigureCanvasAgg(figure).print_png(target, metadata={"Software": None})
+    elif format_ == "svg":
+        dpi = figure.dpi
+        FigureCanvasSVG(figure).print_svg(target, metadata={"Date": None, "Creator": None})
+        figure.dpi = dpi
+    else:
+        figure.savefig(target, format=format_)

@@ -112,10 +112,6 @@ class Results:
         group = self.cells.get((workload, setup, sparsity))
         return group[(len(group) - 1) // 2] if group else None
 
-    def grid(self, workload: str) -> list[Cell]:
-        """All cells of ``workload``, with points or not, setup by setup."""
-        return [(workload, setup, sparsity) for setup in self.setups for sparsity in self.sparsities]
-
     @property
     def has_spread(self) -> bool:
         """Whether some cell holds several points, so that figures show a median."""

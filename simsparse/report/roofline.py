@@ -133,11 +133,14 @@ def _short(op: OpResult) -> str:
 def _draw(ax: Axes, panel: Panel, scale: Scale, colours: Mapping[str, str], shapes: Mapping[str, str]) -> None:
     ax.set_xscale("log")
     ax.set_yscale("log")
-    for m in panel.markers:
+    looks: dict[tuple[str, str, bool], list[Marker]] = {}
+    for marker in panel.markers:
+        looks.setdefault((marker.kind, marker.sparsity, marker.validated), []).append(marker)
+    for (kind, sparsity, validated), markers in looks.items():
         ax.plot(
-            m.intensity, m.flops_per_s / scale.factor, linestyle="none", marker=shapes[m.sparsity],
-            color=colours[m.kind], markerfacecolor=colours[m.kind] if m.validated else "white", markersize=6,
-            markeredgewidth=1.2, alpha=0.9,
+            [m.intensity for m in markers], [m.flops_per_s / scale.factor for m in markers], linestyle="none",
+            marker=shapes[sparsity], color=colours[kind], markerfacecolor=colours[kind] if validated else "white",
+            markersize=6, markeredgewidth=1.2, alpha=0.9,
         )  # fmt: skip
     low = min(m.intensity for m in panel.markers) / 4
     high = max(*(m.intensity for m in panel.markers), panel.peaks.ridge) * 6

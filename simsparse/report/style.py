@@ -14,6 +14,9 @@ from typing import Any
 WIDTH_IN = 7.1
 """Width of a figure in inches: the text width of A4 and Letter pages at 18 mm margins."""
 
+DPI = 150
+"""Pixels an inch of PNG files."""
+
 FONT_PT = 8.5
 """Size of all text in figures but titles; nothing is smaller than 8 pt at print size."""
 
@@ -69,11 +72,21 @@ def component_colours(components: Sequence[str]) -> dict[str, str]:
     return {name: _COMPONENT[i % len(_COMPONENT)] for i, name in enumerate(named)} | {"other": OTHER}
 
 
+def ink_on(colour: str) -> str:
+    """Black or white, whichever is easier to read on ``colour`` (``#rrggbb``)."""
+    red, green, blue = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
+    return INK if 0.299 * red + 0.587 * green + 0.114 * blue > 150 else "white"
+
+
 def wrapped(name: str, width: int = 24) -> str:
     """``name`` on as few lines of at most ``width`` characters as it needs, of about equal length."""
-    lines = textwrap.wrap(name, width)
-    narrower = next((n for n in range(8, width) if len(textwrap.wrap(name, n)) <= len(lines)), width)
-    return "\n".join(textwrap.wrap(name, narrower)) or name
+    lines = len(_lines(name, width))
+    narrower = next((n for n in range(8, width) if len(_lines(name, n)) <= lines), width)
+    return "\n".join(_lines(name, narrower)) or name
+
+
+def _lines(name: str, width: int) -> list[str]:
+    return textwrap.wrap(name, width, break_on_hyphens=max(map(len, name.split()), default=0) > width)
 
 
 def _named(names: Sequence[str], known: dict[str, str]) -> dict[str, str]:
@@ -95,7 +108,7 @@ def figure_style() -> Iterator[None]:
         "grid.color": GRID, "grid.linewidth": 0.6, "xtick.labelsize": SMALL_PT, "ytick.labelsize": SMALL_PT,
         "legend.fontsize": SMALL_PT, "legend.frameon": False, "hatch.linewidth": 0.6, "hatch.color": "white",
         "text.parse_math": False, "svg.fonttype": "path",
-        "svg.hashsalt": "simsparse", "figure.facecolor": "white", "savefig.dpi": 150,
+        "svg.hashsalt": "simsparse", "figure.facecolor": "white",
         "figure.constrained_layout.use": True, "lines.linewidth": 1.4, "lines.markersize": 5,
     }  # fmt: skip
     with mpl.rc_context(settings):
