@@ -99,7 +99,7 @@ def _checked_kinds(part: GpuPart) -> dict[tuple[OpKind, DType], str]:
     """The measurement that each kind and dtype was compared with; absent where there is none."""
     label, kinds = f"{part.name} measurement", (OpKind.LINEAR, OpKind.MOE_FFN)
     checked: dict[tuple[OpKind, DType], str] = {}
-    if _measured(part.gemm):
+    if _measured(part.gemm.half):
         checked |= {(kind, dtype): label for kind in kinds for dtype in (DType.BF16, DType.FP32)}
     if _measured(part.attention.decode):
         checked[OpKind.ATTENTION, DType.BF16] = label

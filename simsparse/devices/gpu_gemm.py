@@ -1,92 +1,77 @@
-"""Seconds of ``y[m, n] = x[m, k] @ w[n, k].T`` on a GPU, replayed in a CUDA graph."""
+"""Seconds of ``y[m, n] = x[m, k] @ w[n, k].T`` on a GPU, replayed in a CUDA graph.
+
+Dense GEMMs on tensor cores: simsparse.devices.gpu_gemm_tiles. 2:4 sparse ones as PyTorch runs them:
+simsparse.devices.gpu_gemm_sparse24. fp32 runs on CUDA cores: the longer of bytes and arithmetic.
+What these leave over is a smooth derating on a coarse grid of m, n and k, for 16-bit GEMMs.
+
+Parameters are fitted by tests/validation/fit_gpu_gemm.py. Left out: the library's odd choices (for
+some m between 300 and 900 that no tile divides, cuBLAS picks tiles that take up to twice as long),
+clocks that change with temperature, GEMMs that share the card.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from enum import IntEnum
-
 import numpy as np
-from numpy.typing import NDArray
 
-from simsparse.config.parts.gpu_gemm import GpuGemm
+from simsparse.devices.gpu_gemm_sparse24 import sparse24_seconds
+from simsparse.devices.gpu_gemm_tiles import dense_seconds
+from simsparse.devices.gpu_gemm_types import (
+    Derating,
+    GemmMachine,
+    GemmParameters,
+    GemmShapes,
+    GemmTimes,
+    GemmUnit,
+    VectorParameters,
+)
 
-Floats = NDArray[np.float64]
-
-
-class GemmUnit(IntEnum):
-    """Which arithmetic a GEMM uses."""
-
-    HALF = 0
-    """bf16 or fp16 on tensor cores."""
-    BYTE = 1
-    """fp8 or int8 on tensor cores."""
-    FP32 = 2
-    """fp32 on CUDA cores."""
-
-
-@dataclass(frozen=True)
-class GemmShapes:
-    """GEMMs, one array element each; scalars are broadcast.
-
-    ``m`` tokens, ``n`` outputs, ``k`` inputs; ``unit`` is a GemmUnit; ``value_bytes`` of an element of
-    x and w; ``sparse24``, the weight is stored 2:4; ``in_l2``, the weight is already in the L2 cache.
-    """
-
-    m: NDArray[np.int64]
-    n: NDArray[np.int64]
-    k: NDArray[np.int64]
-    unit: NDArray[np.int64]
-    value_bytes: Floats
-    sparse24: NDArray[np.bool_]
-    in_l2: NDArray[np.bool_]
-
-
-@dataclass(frozen=True)
-class GemmParameters:
-    """Fitted parameters, SI units; see GpuGemm."""
-
-    launch: float
-    memory: float
-    compute: float
-
-    @classmethod
-    def of(cls, gemm: GpuGemm) -> GemmParameters:
-        """The parameters that a part's YAML gives."""
-        return cls(gemm.launch.si, gemm.memory.si, gemm.compute.si)
-
-
-@dataclass(frozen=True)
-class GemmMachine:
-    """The datasheet side of the model, SI units.
-
-    ``flops``: dense peak at boost clock by GemmUnit (HALF, BYTE, FP32), flop/s.
-    """
-
-    sms: int
-    clock_hz: float
-    flops: tuple[float, float, float]
-    hbm_bytes_per_s: float
-    l2_bytes: float
-    gemm: GemmParameters
-
-
-@dataclass(frozen=True)
-class GemmTimes:
-    """Seconds of each GEMM, and of what it consists of; compute and memory overlap."""
-
-    latency_s: Floats
-    compute_s: Floats
-    memory_s: Floats
-    launch_s: Floats
+__all__ = ["GemmMachine", "GemmParameters", "GemmShapes", "GemmTimes", "GemmUnit", "gemm_seconds"]
 
 
 def gemm_seconds(shapes: GemmShapes, machine: GemmMachine) -> GemmTimes:
-    """Seconds of each GEMM alone on the machine."""
-    m, n, k = (np.asarray(size, dtype=np.float64) for size in (shapes.m, shapes.n, shapes.k))
-    gemm = machine.gemm
-    weight = n * k * shapes.value_bytes * np.where(shapes.sparse24, 0.5625, 1.0)
-    moved = np.where(shapes.in_l2, 0.0, weight) + shapes.value_bytes * m * k + 2.0 * m * n
-    memory = moved / (gemm.memory * machine.hbm_bytes_per_s)
-    compute = 2.0 * m * n * k / (gemm.compute * np.asarray(machine.flops)[shapes.unit])
-    launch = np.full(compute.shape, gemm.launch)
+    """Seconds of each GEMM alone on the machine.
+
+    ``sparse24`` counts for 16-bit GEMMs on a machine that has the path; others run dense.
+    """
+    gemm, flops = machine.gemm, machine.flops
+    sparse = shapes.sparse24 & (shapes.unit == GemmUnit.HALF) & (gemm.sparse24 is not None)
+    result = GemmTimes(*(np.empty(len(shapes.m)) for _ in range(4)))
+    for unit in GemmUnit:
+        chosen = (shapes.unit == unit) & ~sparse
+        if not chosen.any():
+            continue
+        own = shapes.take(chosen)
+        if unit is GemmUnit.FP32:
+            _store(result, chosen, vector_seconds(own, machine, gemm.vector, flops[unit]))
+            continue
+        tensor = {GemmUnit.HALF: gemm.half, GemmUnit.BYTE: gemm.fp8, GemmUnit.INT8: gemm.int8}[unit]
+        times = dense_seconds(own, machine, tensor, flops[unit])
+        _store(result, chosen, _derated(times, own, gemm.half_derating if unit is GemmUnit.HALF else None))
+    if gemm.sparse24 is not None and sparse.any():
+        own = shapes.take(sparse)
+        times = sparse24_seconds(own, machine, gemm.sparse24, 2.0 * flops[GemmUnit.HALF])
+        _store(result, sparse, _derated(times, own, gemm.sparse24_derating))
+    return result
+
+
+def _derated(times: GemmTimes, shapes: GemmShapes, derating: Derating | None) -> GemmTimes:
+    return times if derating is None else times.scaled(derating.at(shapes.m, shapes.n, shapes.k))
+
+
+def _store(result: GemmTimes, chosen: np.ndarray[tuple[int], np.dtype[np.bool_]], times: GemmTimes) -> None:
+    result.latency_s[chosen] = times.latency_s
+    result.compute_s[chosen] = times.compute_s
+    result.memory_s[chosen] = times.memory_s
+    result.launch_s[chosen] = times.launch_s
+
+
+def vector_seconds(shapes: GemmShapes, machine: GemmMachine, vector: VectorParameters, peak: float) -> GemmTimes:
+    """Seconds of fp32 GEMMs on CUDA cores whose peak is ``peak`` flop/s."""
+    m, n, k = (size.astype(np.float64) for size in (shapes.m, shapes.n, shapes.k))
+    moved = shapes.value_bytes * (np.where(shapes.in_l2, 0.0, k * (n + m)) + m * n)
+    single = m == 1
+    memory = moved / (np.where(single, vector.stream, vector.memory) * machine.hbm_bytes_per_s)
+    arithmetic = 2.0 * m * n * k / (vector.arithmetic * peak)
+    compute = np.where(single, arithmetic, np.maximum(arithmetic, vector.step * k))
+    launch = np.where(single, vector.vector_launch, vector.launch)
     return GemmTimes(launch + np.maximum(compute, memory), compute, memory, launch)

@@ -23,7 +23,7 @@ VECTOR: Action = ("vector", "flop")
 GEMM_KINDS = (OpKind.LINEAR, OpKind.CONV2D, OpKind.MATMUL, OpKind.MOE_FFN)
 ACTIVATED = (OpKind.MOE_FFN,)
 UNITS = {
-    DType.BF16: GemmUnit.HALF, DType.FP16: GemmUnit.HALF, DType.FP8: GemmUnit.BYTE, DType.INT8: GemmUnit.BYTE,
+    DType.BF16: GemmUnit.HALF, DType.FP16: GemmUnit.HALF, DType.FP8: GemmUnit.BYTE, DType.INT8: GemmUnit.INT8,
     DType.FP32: GemmUnit.FP32,
 }  # fmt: skip
 STORED_24 = 0.5625
@@ -102,7 +102,7 @@ def gemm_machine(part: GpuPart) -> GemmMachine:
     half = max(rate.si for dtype, rate in compute.tensor.items() if DType.parse(dtype).bits == 16)
     byte = max((rate.si for dtype, rate in compute.tensor.items() if DType.parse(dtype).bits == 8), default=half)
     return GemmMachine(
-        compute.sms.whole, compute.clock.si, (half, byte, compute.vector.si), part.memory.bandwidth.si,
+        compute.sms.whole, compute.clock.si, (half, byte, compute.vector.si, byte), part.memory.bandwidth.si,
         part.l2.capacity.si, GemmParameters.of(part.gemm),
     )  # fmt: skip
 

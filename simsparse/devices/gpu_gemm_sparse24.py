@@ -1,0 +1,80 @@
+"""2:4 sparse GEMMs as PyTorch runs them: one cuSPARSELt kernel, whatever the shape.
+
+``to_sparse_semi_structured`` weights run a kernel with tiles of 128 outputs x 256 tokens, no
+clusters, blocks that stay on their SM and take tiles from a counter. Seen with the PyTorch profiler
+on an H100 for 1,273 shapes: m is first padded to a multiple of 8 by two more kernels; the counter is
+reset by a memset when there are more than two waves of tiles; k is split in two for a last wave that
+fills at most half the SMs, from k of about 5,000, and for a single wave from about 8,700 (the two
+thresholds read off those shapes), into more parts for the very long k of very few tiles.
+
+Tokens beyond m cost time: blocks whose tile is partly empty slow all others down, most with the
+emptiest tile, because their reads meet in few lines of the L2 cache.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from simsparse.devices.gpu_gemm_types import Floats, GemmMachine, GemmShapes, GemmTimes, Sparse24Parameters
+
+TILE_N, TILE_M = 128, 256
+PADDING_TOKENS = (0.0, 64.0, 128.0, 192.0, 256.0)
+SPLIT_K, SPLIT_LAST_WAVE_K, SPLIT_FOUR_K = 8700, 5000, 17000
+WEIGHT_BYTES = 0.5625
+"""Bytes kept of one: half the values, and two bits of index for each kept 16-bit value."""
+
+
+def sparse24_seconds(shapes: GemmShapes, machine: GemmMachine, sparse24: Sparse24Parameters, peak: float) -> GemmTimes:
+    """Seconds of 2:4 GEMMs; ``peak`` is the card's 2:4 peak, counted in dense flop/s."""
+    m, n, k = (size.astype(np.float64) for size in (shapes.m, shapes.n, shapes.k))
+    padded_m = 8.0 * np.ceil(m / 8.0)
+    tiles_n, tiles_m = np.ceil(n / TILE_N), np.ceil(padded_m / TILE_M)
+    tiles = tiles_n * tiles_m
+    last = np.mod(tiles, machine.sms)
+    splits = k_splits(tiles, k, machine.sms)
+    full_s = _loop_seconds(
+        np.full_like(tiles, machine.sms), tiles_n, tiles_m, padded_m, shapes, machine, sparse24, peak
+    )
+    blocks = np.clip(last * splits, 1.0, machine.sms)
+    last_s = _loop_seconds(blocks, tiles_n, tiles_m, padded_m, shapes, machine, sparse24, peak)
+    loops = k * (np.floor(tiles / machine.sms) * full_s + np.where(last > 0, last_s / splits, 0.0))
+    compute = np.maximum(loops, 2.0 * TILE_N * TILE_M * tiles * k / (sparse24.sustained * peak))
+    weight = WEIGHT_BYTES * shapes.value_bytes * n * k
+    moved = np.where(shapes.in_l2, 0.0, weight + shapes.value_bytes * padded_m * k) + 2.0 * padded_m * n
+    memory = moved / (sparse24.memory * machine.hbm_bytes_per_s)
+    body = np.sqrt(np.sqrt(compute**4 + memory**4))
+    launch = (
+        sparse24.launch
+        + (padded_m > m) * (sparse24.pad_launch + 2.0 * shapes.value_bytes * padded_m * k / machine.hbm_bytes_per_s)
+        + ((splits > 1) | (tiles > 2 * machine.sms)) * sparse24.schedule_launch
+        + (splits > 1) * sparse24.split_launch
+        + ((splits > 2) & (tiles * 12 <= machine.sms)) * sparse24.reduce_launch
+    )
+    return GemmTimes(launch + body, compute, memory, launch)
+
+
+def k_splits(tiles: Floats, k: Floats, sms: int) -> Floats:
+    """Parts that the last or only wave's k is split into."""
+    last = np.mod(tiles, sms)
+    single = tiles < sms
+    in_two = np.where(single, k > SPLIT_K, (k > SPLIT_LAST_WAVE_K) & (last > 0)) & (2 * last <= sms)
+    in_four = single & (k > SPLIT_FOUR_K) & (4 * tiles <= sms)
+    few = single & (k > SPLIT_K) & (12 * tiles <= sms)
+    splits = np.where(in_two, 2.0, 1.0)
+    splits = np.where(in_four, 4.0, splits)
+    return np.where(few, np.minimum(sms // np.maximum(tiles, 1.0), 16.0), splits)
+
+
+def _loop_seconds(
+    blocks: Floats, tiles_n: Floats, tiles_m: Floats, padded_m: Floats, shapes: GemmShapes, machine: GemmMachine,
+    sparse24: Sparse24Parameters, peak: float,
+) -> Floats:  # fmt: skip
+    """Seconds per k of ``blocks`` tiles that run at once: arithmetic, or L2 reads if longer."""
+    busy = blocks / machine.sms
+    valid = padded_m - TILE_M * (tiles_m - 1.0)
+    lost = (sparse24.padding_0, sparse24.padding_64, sparse24.padding_128, sparse24.padding_192, 0.0)
+    stall = np.interp(valid, PADDING_TOKENS, lost) * tiles_m**-sparse24.padding_share
+    reads = shapes.value_bytes * (TILE_M * (1.0 + sparse24.sharing / tiles_n) + WEIGHT_BYTES * TILE_N)
+    cycles = busy**sparse24.concurrency * reads / sparse24.cache + busy**sparse24.padding_concurrency * stall
+    arithmetic = 2.0 * TILE_N * TILE_M * machine.sms / (sparse24.tensor * peak)
+    return np.maximum(arithmetic, cycles / machine.clock_hz)

@@ -1,0 +1,209 @@
+"""What goes into and comes out of the GPU's GEMM model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+from simsparse.config.parts.gpu_gemm import GpuDerating, GpuGemm, GpuSparse24Gemm, GpuTensorGemm, GpuVectorGemm
+
+Floats = NDArray[np.float64]
+Sizes = NDArray[np.int64]
+Flags = NDArray[np.bool_]
+
+
+class GemmUnit(IntEnum):
+    """Which arithmetic a GEMM uses."""
+
+    HALF = 0
+    """bf16 or fp16 on tensor cores."""
+    BYTE = 1
+    """fp8 on tensor cores."""
+    FP32 = 2
+    """fp32 on CUDA cores."""
+    INT8 = 3
+    """int8 on tensor cores."""
+
+
+@dataclass(frozen=True)
+class GemmShapes:
+    """GEMMs ``y[m, n] = x[m, k] @ w[n, k].T``, one array element each.
+
+    ``m`` tokens, ``n`` outputs, ``k`` inputs; ``unit`` is a GemmUnit; ``value_bytes`` of an element
+    of x and w; ``sparse24``, the weight is stored 2:4; ``in_l2``, operands are in the L2 cache.
+    """
+
+    m: Sizes
+    n: Sizes
+    k: Sizes
+    unit: Sizes
+    value_bytes: Floats
+    sparse24: Flags
+    in_l2: Flags
+
+    def take(self, chosen: Flags | slice) -> GemmShapes:
+        """The GEMMs of a mask or slice."""
+        return GemmShapes(
+            self.m[chosen], self.n[chosen], self.k[chosen], self.unit[chosen], self.value_bytes[chosen],
+            self.sparse24[chosen], self.in_l2[chosen],
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class TensorParameters:
+    """Dense tensor-core kernels, SI units and bytes a cycle; see GpuTensorGemm."""
+
+    launch: float
+    overhead: float
+    tensor: float
+    sustained: float
+    port: float
+    memory: float
+    stream: float
+    split_launch: float
+    clustered: float
+    spread: float
+
+    @classmethod
+    def of(cls, part: GpuTensorGemm) -> TensorParameters:
+        """The parameters that a part's YAML gives."""
+        return cls(*(getattr(part, name).si for name in GpuTensorGemm.model_fields))
+
+
+@dataclass(frozen=True)
+class Sparse24Parameters:
+    """2:4 kernels, SI units and bytes a cycle; see GpuSparse24Gemm."""
+
+    launch: float
+    tensor: float
+    sustained: float
+    cache: float
+    sharing: float
+    concurrency: float
+    padding_0: float
+    padding_64: float
+    padding_128: float
+    padding_192: float
+    padding_concurrency: float
+    padding_share: float
+    memory: float
+    pad_launch: float
+    schedule_launch: float
+    split_launch: float
+    reduce_launch: float
+
+    @classmethod
+    def of(cls, part: GpuSparse24Gemm) -> Sparse24Parameters:
+        """The parameters that a part's YAML gives."""
+        return cls(*(getattr(part, name).si for name in GpuSparse24Gemm.model_fields))
+
+
+@dataclass(frozen=True)
+class VectorParameters:
+    """fp32 kernels on CUDA cores, SI units; see GpuVectorGemm."""
+
+    vector_launch: float
+    stream: float
+    launch: float
+    step: float
+    memory: float
+    arithmetic: float
+
+    @classmethod
+    def of(cls, part: GpuVectorGemm) -> VectorParameters:
+        """The parameters that a part's YAML gives."""
+        return cls(*(getattr(part, name).si for name in GpuVectorGemm.model_fields))
+
+
+@dataclass(frozen=True)
+class Derating:
+    """Measured time over modelled time on a grid: ``factor[i, j, l]`` at ``m[i]``, ``n[j]``, ``k[l]``."""
+
+    m: Floats
+    n: Floats
+    k: Floats
+    factor: Floats
+
+    @classmethod
+    def of(cls, part: GpuDerating | None) -> Derating | None:
+        """The grid that a part's YAML gives."""
+        return (
+            None
+            if part is None
+            else cls(*(np.array(values, dtype=np.float64) for values in (part.m, part.n, part.k, part.factor)))
+        )
+
+    def at(self, m: Sizes, n: Sizes, k: Sizes) -> Floats:
+        """Factors at shapes: trilinear in the logarithms, constant beyond the grid."""
+        corners = [_bracket(grid, size) for grid, size in ((self.m, m), (self.n, n), (self.k, k))]
+        total = np.zeros(np.shape(m))
+        for i, wi in corners[0]:
+            for j, wj in corners[1]:
+                for h, wh in corners[2]:
+                    total += wi * wj * wh * self.factor[i, j, h]
+        return total
+
+
+def _bracket(grid: Floats, size: Sizes) -> tuple[tuple[NDArray[np.intp], Floats], ...]:
+    """The grid indexes below and above each size, and their weights."""
+    place = np.interp(np.log(size), np.log(grid), np.arange(len(grid)))
+    below = np.minimum(place.astype(np.intp), len(grid) - 2)
+    above = place - below
+    return (below, 1.0 - above), (below + 1, above)
+
+
+@dataclass(frozen=True)
+class GemmParameters:
+    """Fitted parameters by kind of kernel; ``sparse24`` is None where the card has no such path."""
+
+    half: TensorParameters
+    fp8: TensorParameters
+    int8: TensorParameters
+    vector: VectorParameters
+    sparse24: Sparse24Parameters | None
+    half_derating: Derating | None
+    sparse24_derating: Derating | None
+
+    @classmethod
+    def of(cls, gemm: GpuGemm) -> GemmParameters:
+        """The parameters that a part's YAML gives."""
+        sparse24 = None if gemm.sparse24 is None else Sparse24Parameters.of(gemm.sparse24)
+        return cls(
+            TensorParameters.of(gemm.half), TensorParameters.of(gemm.fp8), TensorParameters.of(gemm.int8),
+            VectorParameters.of(gemm.vector), sparse24,
+            Derating.of(gemm.half_derating), Derating.of(gemm.sparse24_derating),
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class GemmMachine:
+    """The datasheet side of the model, SI units.
+
+    ``flops``: dense peak at ``clock_hz`` by GemmUnit (HALF, BYTE, FP32, INT8), flop/s.
+    """
+
+    sms: int
+    clock_hz: float
+    flops: tuple[float, float, float, float]
+    hbm_bytes_per_s: float
+    l2_bytes: float
+    gemm: GemmParameters
+
+
+@dataclass(frozen=True)
+class GemmTimes:
+    """Seconds of each GEMM, and of what it consists of; compute and memory overlap."""
+
+    latency_s: Floats
+    compute_s: Floats
+    memory_s: Floats
+    launch_s: Floats
+
+    def scaled(self, factor: Floats) -> GemmTimes:
+        """All times multiplied by ``factor``."""
+        return GemmTimes(
+            self.latency_s * factor, self.compute_s * factor, self.memory_s * factor, self.launch_s * factor
+        )
