@@ -1,0 +1,147 @@
+"""GPU models, link and policies against measurements: the tolerance of every section is asserted.
+
+The reference files were measured apart from the probe files that the parameters were fitted to.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from functools import cache
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from simsparse.errors import SimsparseError, SpecError
+from simsparse.validate import REFERENCES, TOLERANCES, reference_folder, validate, validate_file, validate_references
+
+pytestmark = pytest.mark.validation
+
+H100, H200 = "gpu/h100-sxm5-80gb", "gpu/h200-sxm5-141gb"
+PROBES = {"probe_h100_sxm5_80gb.jsonl": H100, "probe_h200_sxm5_141gb.jsonl": H200}
+REQUIRED = {"gemm_dense": 0.10, "gemm_sparse24": 0.20, "attn_decode": 0.20, "offload": 0.10, "weight_stream": 0.10}
+
+
+@cache
+def report(file):
+    return validate_file(reference_folder() / file, {**REFERENCES, **PROBES}[file])
+
+
+@pytest.mark.parametrize("file", [*REFERENCES, *PROBES])
+def test_sections_are_within_their_tolerances(file):
+    found = report(file)
+    assert {section.name: section.mape for section in found.sections if section.mape > TOLERANCES[section.name]} == {}
+    assert found.passed
+
+
+def test_h100_reference_covers_what_must_be_covered():
+    compared = {section.name: len(section.predictions) for section in report("h100_sxm5_80gb.jsonl").sections}
+    assert {name: compared[name] for name in REQUIRED} == {
+        "gemm_dense": 66, "gemm_sparse24": 66, "attn_decode": 8, "offload": 15, "weight_stream": 24,
+    }  # fmt: skip
+
+
+def test_required_tolerances_are_not_loosened():
+    assert {name: TOLERANCES[name] for name in REQUIRED} == REQUIRED
+
+
+def test_every_row_is_accounted_for():
+    for file in (*REFERENCES, *PROBES):
+        found = report(file)
+        rows = [json.loads(line) for line in (reference_folder() / file).read_text().splitlines() if line.strip()]
+        compared = sum(section.to_dict()["rows"] for section in found.sections)
+        assert compared + sum(found.not_simulated.values()) + sum(found.unknown.values()) == len(rows)
+        assert not found.unknown
+
+
+def test_all_reference_files_are_reported():
+    assert [found.file.rsplit("/", 1)[-1] for found in validate_references()] == list(REFERENCES)
+
+
+def test_a_slower_measurement_fails():
+    rows = [
+        {**json.loads(line), "s": 2 * json.loads(line)["s"]}
+        for line in (reference_folder() / "h100_sxm5_80gb.jsonl").read_text().splitlines()
+        if '"sdpa_decode"' in line
+    ]
+    found = validate(rows, H100)
+    assert not found.passed
+    assert found.section("attn_decode").mape > 0.4
+
+
+def test_worst_case_comes_with_its_shape():
+    worst = report("h100_sxm5_80gb.jsonl").section("attn_decode").to_dict()["worst"]
+    assert set(worst["shape"]) == {"op", "B", "H", "KV", "D", "L"}
+    assert abs(worst["predicted"] / worst["measured"] - 1) == pytest.approx(abs(worst["error"]))
+
+
+def test_other_sections_are_listed():
+    rows = [{"section": "spmm"}, {"section": "nccl"}, {"section": "novel"}, {"section": "attn", "op": "mla"}]
+    found = validate(rows, H100)
+    assert found.not_simulated == {"spmm": 1, "nccl": 1}
+    assert found.unknown == {"novel": 1, "attn: mla": 1}
+    assert found.passed
+
+
+def test_rows_that_a_card_cannot_run_are_skipped_with_the_reason():
+    row = {"section": "gemm_dense", "m": 8, "n": 8, "k": 8, "dtype": "torch.bfloat16", "s": 1e-5}
+    section = validate([row], "gpu/t4").section("gemm_dense")
+    assert not section.predictions
+    assert Counter(section.skipped) == {"no linear kernel for bf16; gpu/t4 has fp16, int8, fp32": 1}
+    assert section.to_dict()["mape"] is None
+
+
+GEMM = {"section": "gemm_dense", "op": "linear", "m": 1, "n": 2, "k": 3, "dtype": "bf16", "s": 1e-5}
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("{", r"\.jsonl:2: is not JSON"),
+        ("[1]", r"\.jsonl:2: expected an object; got list"),
+        ("{}", r"\.jsonl:2: section: None is not the name of a section"),
+        (json.dumps({**GEMM, "m": 0}), r"\.jsonl:2: m: 0 is not a whole number"),
+        (json.dumps({**GEMM, "m": "8"}), r"\.jsonl:2: m: '8' is not a whole number"),
+        (json.dumps({**GEMM, "s": -1.0}), r"\.jsonl:2: s: -1.0 is not a positive number"),
+        (json.dumps({**GEMM, "s": float("nan")}), r"\.jsonl:2: s: nan is not a positive number"),
+        (json.dumps({**GEMM, "dtype": "bf17"}), r"\.jsonl:2: dtype: 'bf17' is not a dtype; did you mean bf16"),
+        (json.dumps({k: v for k, v in GEMM.items() if k != "k"}), r"\.jsonl:2: k: is missing from a row of section"),
+        ("1" * 5000, r"\.jsonl:2: is not JSON"),
+        ("[" * 100_000, r"\.jsonl:2: is not JSON"),
+    ],
+)
+def test_malformed_line_names_file_and_line(tmp_path, line, message):
+    path = tmp_path / "bad.jsonl"
+    path.write_text(json.dumps(GEMM) + "\n" + line + "\n")
+    with pytest.raises(SpecError, match=message):
+        validate_file(path, H100)
+
+
+def test_missing_file_and_wrong_part_are_typed_errors(tmp_path):
+    with pytest.raises(SpecError, match="can't be read"):
+        validate_file(tmp_path / "none.jsonl", H100)
+    with pytest.raises(SpecError, match="measurements are of GPUs"):
+        validate([], "link/pcie5-x16")
+
+
+ROWS = [json.loads(line) for line in (reference_folder() / "h100_sxm5_80gb.jsonl").read_text().splitlines()]
+ONE_A_SECTION = list({(row["section"], row.get("op"), row.get("mode")): row for row in ROWS}.values())
+JSON_VALUES = st.one_of(
+    st.none(), st.booleans(), st.integers(-(10**20), 10**20), st.floats(), st.text(max_size=5),
+    st.sampled_from(["bf16", "fp64", "resident", "sdpa_decode", "d2d_copy", 1, 2, 3, 2**49]), st.lists(st.integers()),
+)  # fmt: skip
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.sampled_from(ONE_A_SECTION), st.data())
+def test_mutated_rows_end_in_a_report_or_a_typed_error(row, data):
+    key = data.draw(st.sampled_from([*row, "new"]))
+    changed = {**row, key: data.draw(JSON_VALUES)}
+    try:
+        found = validate([changed], H100)
+    except SimsparseError as error:
+        assert "rows:1" in str(error)
+    else:
+        json.dumps(found.to_dict())
+        found.table()
