@@ -3,30 +3,42 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from simsparse.cli.console import Json, emit_json, note, table
 from simsparse.errors import SpecError, nearest
 
+if TYPE_CHECKING:
+    from simsparse.validate import ValidationReport
+
 
 def validate(
-    data: Annotated[Path, typer.Option("--data", help="Measured rows, JSON lines.")],
-    hw: Annotated[str, typer.Option("--hw", help="The part that was measured.")],
+    data: Annotated[Path | None, typer.Option("--data", help="Measured rows, JSON lines.")] = None,
+    hw: Annotated[str | None, typer.Option("--hw", help="The part that was measured.")] = None,
     json: Json = False,
 ) -> None:
-    """Compare the models with measured data, section by section; exit code 1 beyond a tolerance."""
-    from simsparse.validate import validate_file
+    """Compare the models with measured data by section: a file, or without --data the bundled references.
 
-    outcome: Any = validate_file(data, hw)
+    Exit code 1 when a section is beyond its tolerance.
+    """
+    reports = _validations(data, hw)
     if json:
-        emit_json(outcome.to_dict())
+        emit_json(reports[0].to_dict() if data is not None else [report.to_dict() for report in reports])
     else:
-        columns, rows = outcome.table()
-        table(f"{hw} against {data}", columns, rows)
-    if not outcome.passed:
+        for report in reports:
+            table(f"{report.hardware} against {report.file}", *report.table())
+    if not all(report.passed for report in reports):
         raise typer.Exit(1)
+
+
+def _validations(data: Path | None, hw: str | None) -> list[ValidationReport]:
+    from simsparse.validate import validate_file, validate_references
+
+    if (data is None) != (hw is None):
+        raise SpecError("--data and --hw belong together; give both, or neither for the bundled references")
+    return [validate_file(data, hw)] if data is not None and hw is not None else validate_references()
 
 
 def schema(

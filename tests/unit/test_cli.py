@@ -140,6 +140,8 @@ def test_failed_points_are_shown_and_fail_a_strict_sweep(folder: Path, capsys: p
         (("estimate", "linear", "m=1", "q=2", "--hw", "cpu/h100-host"), "'q=2' is not KEY=VALUE of linear"),
         (("estimate", "linear", "m=1", "--hw", "cpu/h100-host"), "missing 2 required"),
         (("estimate", "linear", "m=a", "n=1", "k=1", "--hw", "cpu/h100-host"), "m: 'a' is not a positive whole"),
+        (("validate", "--data", "{folder}/nope", "--hw", "gpu/h100-sxm5-80gb"), "nope"),
+        (("validate", "--hw", "gpu/h100-sxm5-80gb"), "--data and --hw belong together"),
         (("probe", "--out", "x", "--sections", "all"), "'all' is not a section"),
         (("nonsense",), "No such command 'nonsense'"),
         (("run", "--frobnicate"), "No such option"),
@@ -225,6 +227,18 @@ def test_estimate_of_an_operator(capsys: pytest.CaptureFixture[str]) -> None:
     assert code == 0 and json.loads(out)["latency_s"] > 0
     code, out, _ = run(capsys, "estimate", *words)
     assert code == 0 and "latency" in out and "bound" in out
+
+
+def test_validate_reports_sections_and_fails_beyond_a_tolerance(
+    capsys: pytest.CaptureFixture[str], folder: Path
+) -> None:
+    row = {"section": "mem", "op": "d2d_copy", "bytes": 1 << 30, "s": 1.0}
+    (folder / "far.jsonl").write_text(json.dumps(row) + "\n")
+    arguments = ("validate", "--data", folder / "far.jsonl", "--hw", "gpu/h100-sxm5-80gb")
+    code, out, _ = run(capsys, *arguments)
+    assert code == 1 and "mem" in out and "FAIL" in out
+    code, out, _ = run(capsys, *arguments, "--json")
+    assert code == 1 and json.loads(out)["passed"] is False
 
 
 def test_models_and_doctor_list_what_there_is(capsys: pytest.CaptureFixture[str]) -> None:
