@@ -6,16 +6,16 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 
-from simsparse import __version__
 from simsparse.config.hardware import load_system
 from simsparse.config.setting import Scalar
 from simsparse.errors import TraceError
 
 POINT_SCHEMA = 1
 """Version of what a point's key covers and its stored result holds."""
+_NOT_COMPUTING = ("cli/", "report/", "validate/", "probe.py")
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,7 @@ class Resolver:
         policy, sparsity = str(values["policy"]), str(values["weight_sparsity"])
         seed, level = int(values["seed"]), int(values["level"])
         identity = (
-            POINT_SCHEMA, __version__, self._hash("trace", trace), self._hash("system", system), policy, options,
+            POINT_SCHEMA, code_sha256(), self._hash("trace", trace), self._hash("system", system), policy, options,
             seed, level, sparsity, self.exclude, override,
         )  # fmt: skip
         key = hashlib.sha256(json.dumps(identity).encode()).hexdigest()
@@ -100,3 +100,15 @@ def file_sha256(path: str) -> str:
 def _file_sha256(path: str, mtime_ns: int) -> str:
     del mtime_ns
     return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+
+
+@cache
+def code_sha256() -> str:
+    """Hash of the package's sources that an answer can depend on, so that none outlives a change of a model."""
+    package = Path(__file__).resolve().parent.parent
+    total = hashlib.sha256()
+    for path in sorted(package.rglob("*.py")):
+        name = path.relative_to(package).as_posix()
+        if not name.startswith(_NOT_COMPUTING):
+            total.update(f"{name}\0".encode() + path.read_bytes())
+    return total.hexdigest()

@@ -14,7 +14,7 @@ from simsparse.config.schema import SCHEMAS, experiment_schema, hardware_schema,
 from simsparse.config.setting import settings
 from simsparse.core import TraceBuilder, ops
 from simsparse.errors import SpecError
-from simsparse.sweep import run_sweep
+from simsparse.sweep import point, run_sweep
 from simsparse.sweep.check import check_experiment, check_sweep
 
 SYSTEM = "cpu/h100-host"
@@ -61,6 +61,13 @@ def test_the_key_covers_what_changes_the_answer(folder: Path) -> None:
     assert len({base, *map(key, changes)}) == len(changes) + 1
     TraceBuilder("t").add(ops.linear(8, 64, 128)).build().save(folder / "t.trace")
     assert key("") != base
+
+
+def test_the_key_covers_the_code(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write(folder, HEAD)
+    before = check_experiment(*load_experiment(path)).key
+    monkeypatch.setattr(point, "code_sha256", lambda: "other sources")
+    assert check_experiment(*load_experiment(path)).key != before
 
 
 FAULTS = [
