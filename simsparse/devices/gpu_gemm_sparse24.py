@@ -5,7 +5,8 @@ clusters, blocks that stay on their SM and take tiles from a counter. Seen with 
 on an H100 for 1,273 shapes: m is first padded to a multiple of 8 by two more kernels; the counter is
 reset by a memset when there are more than two waves of tiles; k is split in two for a last wave that
 fills at most half the SMs, from k of about 5,000, and for a single wave from about 8,700 (the two
-thresholds read off those shapes), into more parts for the very long k of very few tiles.
+thresholds read off those shapes), in four for longer k, and into as many parts as there are SMs,
+though none under 1,152 long, where there would be nine parts or more.
 
 Tokens beyond m cost time: blocks whose tile is partly empty slow all others down, most with the
 emptiest tile, because their reads meet in few lines of the L2 cache.
@@ -20,6 +21,7 @@ from simsparse.devices.gpu_gemm_types import Floats, GemmMachine, GemmShapes, Ge
 TILE_N, TILE_M = 128, 256
 PADDING_TOKENS = (0.0, 64.0, 128.0, 192.0, 256.0)
 SPLIT_K, SPLIT_LAST_WAVE_K, SPLIT_FOUR_K = 8700, 5000, 17000
+MANY_PARTS, LEAST_PART_K = 9, 1152
 WEIGHT_BYTES = 0.5625
 """Bytes kept of one: half the values, and two bits of index for each kept 16-bit value."""
 
@@ -48,7 +50,7 @@ def sparse24_seconds(shapes: GemmShapes, machine: GemmMachine, sparse24: Sparse2
         + (padded_m > m) * (sparse24.pad_launch + 2.0 * shapes.value_bytes * padded_m * k / machine.hbm_bytes_per_s)
         + ((splits > 1) | (tiles > 2 * machine.sms)) * sparse24.schedule_launch
         + (splits > 1) * sparse24.split_launch
-        + ((splits > 2) & (tiles * 12 <= machine.sms)) * sparse24.reduce_launch
+        + (splits > 4) * sparse24.reduce_launch
     )
     return GemmTimes(launch + body, compute, memory, launch)
 
@@ -59,10 +61,10 @@ def k_splits(tiles: Floats, k: Floats, sms: int) -> Floats:
     single = tiles < sms
     in_two = np.where(single, k > SPLIT_K, (k > SPLIT_LAST_WAVE_K) & (last > 0)) & (2 * last <= sms)
     in_four = single & (k > SPLIT_FOUR_K) & (4 * tiles <= sms)
-    few = single & (k > SPLIT_K) & (12 * tiles <= sms)
+    few = single & (k > SPLIT_K) & (MANY_PARTS * tiles <= sms)
     splits = np.where(in_two, 2.0, 1.0)
     splits = np.where(in_four, 4.0, splits)
-    return np.where(few, np.minimum(sms // np.maximum(tiles, 1.0), 16.0), splits)
+    return np.where(few, np.minimum(sms // np.maximum(tiles, 1.0), k // LEAST_PART_K), splits)
 
 
 def _loop_seconds(

@@ -3,6 +3,8 @@
 ``python tests/validation/fit_gpu_gemm.py [--write]`` prints errors in sample and cross-validated
 (8 folds, whole weight shapes (n, k) left out), then the YAML. H100 and H200 share all parameters but
 the L2 rate of the 2:4 path. The reference files (h100_sxm5_80gb.jsonl, ...) are never read.
+``probe_*`` files: 40 weight shapes and 17 token counts; ``probe_shapes_*``: 60 further weight shapes, half of
+them random, ten random token counts each, measured with the probe's functions on the same days.
 
 Least squares of log(model / measured), robust to the library's odd choices; then a derating grid by
 ridge regression on what is left.
