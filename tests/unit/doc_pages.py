@@ -1,0 +1,145 @@
+"""The pages of the documentation, with what their examples print now.
+
+``python tests/unit/doc_pages.py [PAGE ...]`` runs the examples of all pages, or of those given, and writes what
+they print into the pages.
+
+Fences, in the order of the page and in one folder, which has the checkout's data folders:
+
+* ``title="FILE"``, of any language: written to FILE.
+* ``python``: run in one namespace a page; a ``text`` fence right after it shows what it printed.
+* ``console``: each line ``$ simsparse ...`` is run; the lines below it, if any, show what it printed on stdout,
+  then on stderr. Other lines that start with ``$`` are not run.
+
+A line ``...`` in shown output stands for any number of lines. A part between ``<!-- generated: NAME -->`` and
+``<!-- end -->`` is what doc_tables.GENERATED[NAME] returns.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import shlex
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import chdir, redirect_stderr, redirect_stdout
+from pathlib import Path
+from typing import Any
+
+from doc_tables import GENERATED
+
+from simsparse.cli import main as simsparse
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+DATA = ("configs", "hw_models", "tests", "traces")
+ELIDED = "..."
+_FENCE = re.compile(r"^(```(\w+)(?: title=\"([^\"\n]+)\")?[^\n]*\n)(.*?)(^```$)", re.MULTILINE | re.DOTALL)
+_GENERATED = re.compile(r"(<!-- generated: (\w+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
+
+
+def title(page: Path) -> str:
+    """The page's path in the checkout."""
+    return str(page.relative_to(ROOT))
+
+
+def needs_torch(page: Path) -> bool:
+    """Whether an example of the page uses torch."""
+    text = page.read_text(encoding="utf-8")
+    return any("import torch" in fence[4] or "simsparse trace --model" in fence[4] for fence in _FENCE.finditer(text))
+
+
+def current(text: str, folder: Path) -> str:
+    """The page ``text`` with what its examples print now; they run in ``folder``.
+
+    Raises AssertionError when a command fails, and whatever an example raises.
+    """
+    for name in DATA:
+        (folder / name).symlink_to(ROOT / name)
+    before = list(sys.path)
+    sys.path.insert(0, str(folder))
+    try:
+        with chdir(folder):
+            return "".join(_run(_GENERATED.sub(lambda part: part[1] + GENERATED[part[2]]() + part[4], text)))
+    finally:
+        sys.path[:] = before
+
+
+def _run(text: str) -> Iterator[str]:
+    namespace: dict[str, Any] = {"__name__": "example"}
+    printed: str | None = None
+    position = 0
+    for fence in _FENCE.finditer(text):
+        head, kind, file, body, end = fence.groups()
+        yield text[position : fence.start()]
+        position = fence.end()
+        shown, printed = printed, None
+        if file:
+            Path(file).write_text(body, encoding="utf-8")
+        elif kind == "python":
+            printed = _printed(body, namespace)
+        elif kind == "console":
+            body = "".join(_commands(body))
+        elif kind == "text" and shown is not None:
+            body = _fitted(body, shown)
+        yield head + body + end
+    yield text[position:]
+
+
+def _printed(code: str, namespace: dict[str, Any]) -> str:
+    out = io.StringIO()
+    with redirect_stdout(out):
+        exec(compile(code, "example", "exec"), namespace)
+    return out.getvalue()
+
+
+def _commands(body: str) -> Iterator[str]:
+    """The lines of a console fence, the shown output of each command as it is now."""
+    for part in re.split(r"^(?=\$ )", body, flags=re.MULTILINE):
+        line, _, shown = part.partition("\n")
+        if line.startswith("$ simsparse "):
+            output = _output(line[2:])
+            yield f"{line}\n{_fitted(shown, output) if shown.strip() else shown}"
+        else:
+            yield part
+
+
+def _output(line: str) -> str:
+    """What a command prints on stdout, then on stderr, without blank lines at the ends."""
+    out, err = io.StringIO(), io.StringIO()
+    with redirect_stdout(out), redirect_stderr(err):
+        try:
+            simsparse(shlex.split(line)[1:])
+        except SystemExit as ended:
+            code = ended.code
+    text = f"{out.getvalue().rstrip()}\n{err.getvalue()}"
+    assert code == 0, f"{line}\n{text}"
+    lines = [row.rstrip() for row in text.splitlines()]
+    return "\n".join(lines).strip("\n") + "\n"
+
+
+def _fitted(shown: str, printed: str) -> str:
+    """``printed``, cut where ``shown`` is."""
+    rows, now = shown.splitlines(), printed.splitlines()
+    if ELIDED not in rows:
+        return printed
+    head = rows.index(ELIDED)
+    tail = len(rows) - head - 1
+    return "\n".join([*now[:head], ELIDED, *now[len(now) - tail :]]) + "\n"
+
+
+def main() -> None:
+    """Bring the pages up to date."""
+    os.environ.setdefault("MPLBACKEND", "agg")
+    for page in [Path(name).resolve() for name in sys.argv[1:]] or PAGES:
+        text = page.read_text(encoding="utf-8")
+        with tempfile.TemporaryDirectory() as folder:
+            now = current(text, Path(folder))
+        if now != text:
+            page.write_text(now, encoding="utf-8")
+            print(f"{title(page)} changed")
+
+
+if __name__ == "__main__":
+    main()
