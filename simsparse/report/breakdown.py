@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from simsparse.report.bars import unvalidated_legend
@@ -76,14 +76,17 @@ def _breakdown(
         results, lambda setups: 0.75 + ROW_IN * max(setups * (len(results.sparsities) + 0.6), 5)
     )
     for place in places:
+        rows = []
         for setup in place.setups:
             for y, sparsity in _rows(place, results, setup):
                 cell = (place.workload, setup, sparsity)
                 if cell in shares:
                     point, share = shares[cell]
-                    _row(place.ax, y, _folded(share, names), colours, total(point), point)
+                    rows.append((y, _folded(share, names), point.is_unvalidated))
+                    _write_total(place.ax, total(point), y)
                 elif asked_for(results, place.workload, setup):
                     mark_absent(place.ax, results, cell, y)
+        _stack(place.ax, rows, colours)
         _decorate(place, results, axis)
     title = _title(shares, whole)
     finish(figure, title, [*_legend(names, colours), *unvalidated_legend(results)])
@@ -121,21 +124,35 @@ def _rows(place: Place, results: Results, setup: str) -> list[tuple[float, str]]
     return [(top + i, sparsity) for i, sparsity in enumerate(results.sparsities)]
 
 
-def _row(ax: Axes, y: float, share: Shares, colours: Mapping[str, str], total: str, point: Point) -> None:
-    left, hatch = 0.0, UNVALIDATED_HATCH if point.is_unvalidated else None
-    for name, value in share.items():
-        if value == 0:
-            continue
-        ax.barh(y, 100 * value, 0.86, left=left, color=colours[name], hatch=hatch, edgecolor="white", linewidth=0.3)
-        if value >= LABEL_FROM_SHARE:
-            ax.text(
-                left + 50 * value, y, f"{100 * value:.0f}", ha="center", va="center", fontsize=SMALL_PT,
-                color=ink_on(colours[name]), fontweight="bold",
-                bbox={"facecolor": colours[name], "edgecolor": "none", "pad": 0.6} if hatch else None,
-            ).set_in_layout(False)  # fmt: skip
-        left += 100 * value
+def _stack(ax: Axes, rows: Sequence[tuple[float, Shares, bool]], colours: Mapping[str, str]) -> None:
+    """Stacked bars at (y, shares, hatched), one call a part: that is ten times faster than one a bar."""
+    lefts = dict.fromkeys((y for y, _, _ in rows), 0.0)
+    for name in colours:
+        for hatched in (False, True):
+            bars = [(y, 100 * share[name]) for y, share, mark in rows if mark == hatched and share.get(name, 0.0) > 0]
+            if not bars:
+                continue
+            ys, widths = [y for y, _ in bars], [width for _, width in bars]
+            ax.barh(
+                ys, widths, 0.86, left=[lefts[y] for y in ys], color=colours[name], edgecolor="white", linewidth=0.3,
+                hatch=UNVALIDATED_HATCH if hatched else None,
+            )  # fmt: skip
+            for y, width in bars:
+                if width >= 100 * LABEL_FROM_SHARE:
+                    _write_share(ax, lefts[y] + width / 2, y, width, colours[name], hatched)
+                lefts[y] += width
+
+
+def _write_share(ax: Axes, x: float, y: float, percent: float, colour: str, hatched: bool) -> None:
+    ax.text(
+        x, y, f"{percent:.0f}", ha="center", va="center", fontsize=SMALL_PT, color=ink_on(colour), fontweight="bold",
+        bbox={"facecolor": colour, "edgecolor": "none", "pad": 0.6} if hatched else None,
+    ).set_in_layout(False)  # fmt: skip
+
+
+def _write_total(ax: Axes, text: str, y: float) -> None:
     ax.annotate(
-        total, (100, y), xytext=(3, 0), textcoords="offset points", va="center", fontsize=SMALL_PT
+        text, (100, y), xytext=(3, 0), textcoords="offset points", va="center", fontsize=SMALL_PT
     ).set_in_layout(False)
 
 

@@ -36,10 +36,11 @@ def digits(value: float, significant: int = 3) -> str:
         return str(value)
     if value == 0:
         return "0"
-    places = significant - 1 - math.floor(math.log10(abs(value)))
-    if abs(value) >= 1e5 or places > significant + 2:
-        return f"{value:.{significant - 1}e}"
-    return f"{round(value, places):.{max(0, places)}f}"
+    rounded = float(f"{value:.{significant - 1}e}")
+    places = significant - 1 - math.floor(math.log10(abs(rounded)))
+    if abs(rounded) >= 1e5 or places > significant + 2:
+        return f"{rounded:.{significant - 1}e}"
+    return f"{rounded:.{max(0, places)}f}"
 
 
 def si(value: float | None, unit: str) -> str:
