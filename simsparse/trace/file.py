@@ -18,10 +18,13 @@ from typing import Any, BinaryIO, NoReturn
 
 from simsparse.core import Op, Trace
 from simsparse.errors import SimsparseError, TraceError
-from simsparse.trace.record import MAX_DEPS, OpRecord, body_of, checked, op_from, op_record
+from simsparse.trace.record import MAX_DEPS, MAX_IDS, OpRecord, body_of, checked, ids_in, op_from, op_record
 
 FORMAT = "simsparse-trace"
-VERSION = 1
+VERSION = 2
+READABLE = (1, 2)
+"""Version 1 has a routing's ids as arrays; all else is the same."""
+
 GZIP_FROM_BYTES = 64 * 1024
 MAX_TEXT_BYTES = 256 * 1024**2
 MAX_LINE_BYTES = 16 * 1024**2
@@ -150,7 +153,7 @@ class _Lines:
 
     def _parse(self, text: bytes) -> dict[str, Any]:
         try:
-            value = json.loads(text, parse_constant=_no_constant, parse_float=_finite, object_pairs_hook=_unique)
+            value = _JSON.decode(text.decode("utf-8"))
         except RecursionError:
             self.fail("nested too deeply")
         except ValueError as error:
@@ -178,6 +181,9 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return value
 
 
+_JSON = json.JSONDecoder(parse_constant=_no_constant, parse_float=_finite, object_pairs_hook=_unique)
+
+
 def _read(lines: _Lines) -> Trace:
     header = lines.next("the header")
     name, meta, bodies, ops = _header(header, lines)
@@ -188,8 +194,8 @@ def _read(lines: _Lines) -> Trace:
 def _header(header: dict[str, Any], lines: _Lines) -> tuple[str, dict[str, Any], int, int]:
     if header.get("format") != FORMAT:
         lines.fail(f"not a trace file: the first line does not say format {FORMAT!r}")
-    if header.get("version") != VERSION or type(header["version"]) is not int:
-        lines.fail(f"{header.get('version')!r:.40} is not a version that is read; allowed: {VERSION}", "version")
+    if header.get("version") not in READABLE or type(header["version"]) is not int:
+        lines.fail(f"{header.get('version')!r:.40} is not a version that is read; allowed: 1, 2", "version")
     if set(header) != _HEADER_KEYS:
         odd = sorted(set(header) ^ _HEADER_KEYS)
         lines.fail(f"{odd[0]!r:.80} is missing or unknown; a header has {', '.join(sorted(_HEADER_KEYS))}")
@@ -221,9 +227,12 @@ def _body(lines: _Lines, i: int) -> OpRecord:
 def _ops(lines: _Lines, bodies: list[OpRecord], count: int) -> Iterator[Op]:
     names: list[str] = []
     seen: set[str] = set()
-    edges = 0
+    edges = ids = 0
     for i in range(count):
         record = lines.next(f"op {i} of {count}")
+        ids += ids_in(record)
+        if ids > MAX_IDS:
+            lines.fail(f"more than {MAX_IDS} expert ids", "routing.ids")
         try:
             op = op_from(record, bodies, names)
         except SimsparseError as error:

@@ -11,8 +11,10 @@ from typing import Any, NoReturn
 from simsparse.core import DENSE, DIMS, DType, Op, OpKind, Routing, Sparsity
 from simsparse.core.sparsity import SparsityKind
 from simsparse.errors import TraceError, nearest
+from simsparse.trace.expert_ids import packed_ids, unpacked_ids
 
 MAX_DEPS = 20_000_000
+MAX_IDS = 20_000_000
 MAX_INT64 = 2**63 - 1
 _MAY_BE_ZERO = {"causal", "gated", "read_bytes", "write_bytes", "flops"}
 _FLAGS = {"causal", "gated"}
@@ -61,25 +63,31 @@ def checked(op: Op) -> Op:
         _text(getattr(op, key) or "", key)
     if not op.name:
         _fail("is empty", "name")
-    for key, value in op.dims.items():
+    _check_dims(op)
+    if op.kind is OpKind.MOE_FFN:
+        _check_routing(op)
+    elif op.routing is not None:
+        _fail(f"{op.kind} has none; only a moe_ffn op is routed", "routing")
+    _check_size(op)
+    return op
+
+
+def _check_size(op: Op) -> None:
+    if max(op.min_bytes, op.flops) > MAX_INT64:
+        _fail("the op's bytes or FLOPs do not fit 64 bits", "dims")
+
+
+def _check_dims(op: Op) -> None:
+    d = op.dims
+    for key, value in d.items():
         if key in _FLAGS and value > 1:
             _fail(f"{value} is not 0 or 1", f"dims.{key}")
         if not value and key not in _MAY_BE_ZERO:
             _fail("is 0; expected a positive whole number", f"dims.{key}")
-    _check_kind(op)
-    if max(op.min_bytes, op.flops) > MAX_INT64:
-        _fail("the op's bytes or FLOPs do not fit 64 bits", "dims")
-    return op
-
-
-def _check_kind(op: Op) -> None:
-    d = op.dims
     if op.kind is OpKind.CONV2D and (d["c_in"] % d["groups"] or d["c_out"] % d["groups"]):
         _fail(f"{d['groups']} does not divide c_in {d['c_in']} and c_out {d['c_out']}", "dims.groups")
     if op.kind is OpKind.ATTENTION and d["heads"] % d["kv_heads"]:
         _fail(f"{d['kv_heads']} does not divide heads {d['heads']}", "dims.kv_heads")
-    if op.kind is OpKind.MOE_FFN:
-        _check_routing(op)
 
 
 def _check_routing(op: Op) -> None:
@@ -93,7 +101,7 @@ def _check_routing(op: Op) -> None:
         )  # fmt: skip
     if not routing.ids:
         return
-    if len(routing.ids) != d["tokens"] or any(len(row) != d["top_k"] for row in routing.ids):
+    if len(routing.ids) != d["tokens"] or set(map(len, routing.ids)) != {d["top_k"]}:
         _fail(f"is not {d['tokens']} rows of {d['top_k']} ids", "routing.ids")
     given = Counter(chain.from_iterable(routing.ids))
     if given != Counter({expert: count for expert, count in enumerate(routing.counts) if count}):
@@ -102,7 +110,7 @@ def _check_routing(op: Op) -> None:
 
 @dataclass(frozen=True)
 class OpRecord:
-    """A body line, parsed: the fields that its ops share."""
+    """A body line, parsed: the fields that its ops share, checked but for what depends on an op's routing."""
 
     fields: Mapping[str, Any]
 
@@ -114,13 +122,17 @@ class OpRecord:
             kind = OpKind(body["kind"])
         except ValueError:
             _fail(f"{body['kind']!r:.80} is not a kind; {nearest(str(body['kind'])[:80], OpKind)}", "kind")
-        fields = {
+        fields: dict[str, Any] = {
             "kind": kind, "dims": _dict(body["dims"], "dims"), "dtype": _dtype(body["dtype"], "dtype"),
             "weight_dtype": _dtype(body["weight_dtype"], "weight_dtype") if "weight_dtype" in body else None,
             "weight_sparsity": _sparsity(body, "weight_sparsity"), "input_sparsity": _sparsity(body, "input_sparsity"),
             "label": _text(body.get("label", ""), "label"), "stats": _dict(body.get("stats", {}), "stats"),
             "src": _optional_text(body, "src"), "dst": _optional_text(body, "dst"),
         }  # fmt: skip
+        op = Op(name="body", **fields)
+        _check_dims(op)
+        if kind is not OpKind.MOE_FFN:
+            _check_size(op)
         return cls(fields)
 
 
@@ -129,30 +141,52 @@ def op_from(record: Mapping[str, Any], bodies: Sequence[OpRecord], names: Sequen
     _known(record, _OP_KEYS, ("op", "name"))
     body = bodies[_index(record["op"], 0, len(bodies) - 1, "op")]
     deps = _list(record.get("deps", []), "deps")
-    return checked(Op(
+    op = Op(
         **body.fields, name=_text(record["name"], "name"), module=_text(record.get("module", ""), "module"),
         weight=_optional_text(record, "weight"),
-        deps=tuple(names[_index(dep, -len(names), -1, "deps")] for dep in deps),
-        routing=_routing(record["routing"]) if "routing" in record else None,
-    ))  # fmt: skip
+        deps=tuple([names[_index(dep, -len(names), -1, "deps")] for dep in deps]),
+        routing=_routing(record["routing"], body.fields["dims"]) if "routing" in record else None,
+    )  # fmt: skip
+    return checked(op) if op.routing is not None or op.kind is OpKind.MOE_FFN or not op.name else op
+
+
+def ids_in(record: Mapping[str, Any]) -> int:
+    """At most how many expert ids the routing of an op line holds, known before they are unpacked."""
+    routing = record.get("routing")
+    ids = routing.get("ids", ()) if isinstance(routing, dict) else ()
+    if isinstance(ids, list):
+        return sum(len(row) for row in ids if isinstance(row, list))
+    return len(ids) if isinstance(ids, str) else 0
 
 
 def _routing_record(routing: Routing) -> dict[str, Any]:
     record: dict[str, Any] = {"counts": routing.counts, "origin": routing.origin}
     if routing.ids:
-        record["ids"] = routing.ids
+        record["ids"] = packed_ids(routing.ids, len(routing.counts))
     return record
 
 
-def _routing(value: Any) -> Routing:
+def _routing(value: Any, dims: Mapping[str, int]) -> Routing:
     record = _dict(value, "routing")
     _known(record, _ROUTING_KEYS, ("counts", "origin"))
     counts = _list(record["counts"], "routing.counts")
-    ids = [_list(row, "routing.ids") for row in _list(record.get("ids", []), "routing.ids")]
-    numbers = [*counts, *chain.from_iterable(ids)]
+    _whole(counts)
+    ids = _ids(record.get("ids", ""), len(counts), dims.get("top_k", 1))
+    return Routing(tuple(counts), ids, _text(record["origin"], "routing.origin"))
+
+
+def _ids(value: Any, experts: int, top_k: int) -> tuple[tuple[int, ...], ...]:
+    """Packed ids; or arrays of ids, as in version 1."""
+    if isinstance(value, str):
+        return unpacked_ids(value, experts, top_k)
+    rows = [_list(row, "routing.ids") for row in _list(value, "routing.ids")]
+    _whole(list(chain.from_iterable(rows)))
+    return tuple(map(tuple, rows))
+
+
+def _whole(numbers: Sequence[Any]) -> None:
     if set(map(type, numbers)) - {int} or min(numbers, default=0) < 0:
         _index(next(n for n in numbers if type(n) is not int or n < 0), 0, MAX_INT64, "routing")
-    return Routing(tuple(counts), tuple(tuple(row) for row in ids), _text(record["origin"], "routing.origin"))
 
 
 def _sparsity_text(sparsity: Sparsity) -> str:

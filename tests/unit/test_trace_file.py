@@ -16,6 +16,7 @@ from simsparse.core import Op, OpKind, Trace, TraceBuilder, ops
 from simsparse.errors import TraceError
 from simsparse.trace import file as trace_file
 from simsparse.trace import load_trace, save_trace
+from simsparse.trace.expert_ids import packed_ids, unpacked_ids
 
 
 def small_trace() -> Trace:
@@ -35,6 +36,34 @@ def rewrite(path: Path, lines: list[Any]) -> None:
 def test_a_trace_is_read_back_exactly(tmp_path: Path) -> None:
     path = save_trace(small_trace(), tmp_path / "a.trace")
     assert load_trace(path) == small_trace()
+
+
+def test_version_1_with_arrays_of_ids_is_read_still(tmp_path: Path) -> None:
+    path = save_trace(small_trace(), tmp_path / "a.trace")
+    lines = lines_of(path)
+    assert (lines[HEADER]["version"], lines[MOE]["routing"]["ids"]) == (2, "0131")
+    lines[HEADER]["version"] = 1
+    lines[MOE]["routing"]["ids"] = [[0, 1], [3, 1]]
+    rewrite(path, lines)
+    assert load_trace(path) == small_trace()
+
+
+@pytest.mark.parametrize(
+    ("rows", "experts", "text"),
+    [([[0, 15], [9, 1]], 16, "0f91"), ([[0, 16]], 17, "0010"), ([[255]], 256, "ff"), ([[256]], 257, "0100"),
+     ([[65535, 1]], 65536, "ffff0001"), ([[65536]], 65537, "00010000"), ([[0], [0]], 1, "00")],
+)  # fmt: skip
+def test_expert_ids_take_as_many_digits_as_the_experts_need(rows: list[list[int]], experts: int, text: str) -> None:
+    assert packed_ids(rows, experts) == text
+    assert unpacked_ids(text, experts, len(rows[0])) == tuple(map(tuple, rows))
+
+
+def test_ids_are_counted_before_they_are_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = save_trace(small_trace(), tmp_path / "a.trace")
+    monkeypatch.setattr(trace_file, "MAX_IDS", 3)
+    monkeypatch.setattr("simsparse.trace.record.unpacked_ids", lambda *_: pytest.fail("unpacked"))
+    with pytest.raises(TraceError, match=r"a\.trace:6: routing\.ids: more than 3 expert ids"):
+        load_trace(path)
 
 
 def test_equal_bodies_are_stored_once(tmp_path: Path) -> None:
@@ -114,7 +143,7 @@ HEADER, BODY, OP, MOE = 0, 1, 3, 5
     ("line", "change", "says"),
     [
         (HEADER, {"format": "other"}, "1: not a trace file"),
-        (HEADER, {"version": 2}, "1: version: 2 is not a version that is read; allowed: 1"),
+        (HEADER, {"version": 3}, "1: version: 3 is not a version that is read; allowed: 1, 2"),
         (HEADER, {"version": True}, "1: version"),
         (HEADER, {"ops": 10**12}, "1: ops: 1000000000000 is not a whole number from 0 to 2000000"),
         (HEADER, {"ops": -1}, "1: ops"),
@@ -124,10 +153,10 @@ HEADER, BODY, OP, MOE = 0, 1, 3, 5
         (HEADER, {"extra": 1}, "1: 'extra' is missing or unknown"),
         (BODY, {"kind": "linaer"}, "2: kind: 'linaer' is not a kind; did you mean linear"),
         (BODY, {"dtype": "fp15"}, "2: dtype"),
-        (BODY, {"dims": {"m": 1, "n": 1}}, "4: .*dims"),
-        (BODY, {"dims": {"m": 0, "n": 1, "k": 1}}, "4: dims.m: is 0"),
-        (BODY, {"dims": {"m": 1.5, "n": 1, "k": 1}}, "4: .*whole number"),
-        (BODY, {"dims": {"m": 2**61, "n": 2**61, "k": 8}}, "4: dims: .*64 bits"),
+        (BODY, {"dims": {"m": 1, "n": 1}}, "2: .*dims"),
+        (BODY, {"dims": {"m": 0, "n": 1, "k": 1}}, "2: dims.m: is 0"),
+        (BODY, {"dims": {"m": 1.5, "n": 1, "k": 1}}, "2: .*whole number"),
+        (BODY, {"dims": {"m": 2**61, "n": 2**61, "k": 8}}, "2: dims: .*64 bits"),
         (BODY, {"weight_sparsity": "5:4"}, "2: sparsity: '5:4' is not a sparsity"),
         (BODY, {"wieght_dtype": "fp8"}, "2: 'wieght_dtype' is not known here; did you mean weight_dtype"),
         (BODY, {"stats": 1}, "2: stats: is not an object"),
@@ -143,6 +172,18 @@ HEADER, BODY, OP, MOE = 0, 1, 3, 5
         (MOE, {"routing": {"counts": [2, 1, 1, 0], "origin": "x", "ids": [[0, 1], [3, 1]]}}, "6: routing.counts"),
         (MOE, {"routing": {"counts": [1, 2, 0, 1], "origin": "x", "ids": [[0, 1]]}}, "6: routing.ids"),
         (MOE, {"routing": {"counts": [-1, 2, 2, 1], "origin": "x"}}, "6: routing: -1"),
+        (
+            MOE,
+            {"routing": {"counts": [1, 2, 0, 1], "origin": "x", "ids": "013"}},
+            "6: routing.ids: 3 digits are no rows",
+        ),
+        (MOE, {"routing": {"counts": [1, 2, 0, 1], "origin": "x", "ids": "01"}}, "6: routing.ids: is not 2 rows of 2"),
+        (MOE, {"routing": {"counts": [1, 2, 0, 1], "origin": "x", "ids": "01g1"}}, "6: routing.ids: .*no digit"),
+        (MOE, {"routing": {"counts": [1, 2, 0, 1], "origin": "x", "ids": "01B1"}}, "6: routing.ids: .*no digit"),
+        (MOE, {"routing": {"counts": [1, 2, 0, 1], "origin": "x", "ids": "0 1é"}}, "6: routing.ids: .*no digit"),
+        (MOE, {"routing": {"counts": [1, 2, 0, 1], "origin": "x", "ids": "0191"}}, "6: routing.counts: ids and counts"),
+        (MOE, {"routing": {"counts": [1, 2, 0, 1], "origin": "x", "ids": 7}}, "6: routing.ids: is not an array"),
+        (OP, {"routing": {"counts": [1, 2, 0, 1], "origin": "x"}}, "4: routing: linear has none"),
         (MOE, {"routing": {"counts": [1, 2, 0, 1]}}, "6: origin: is missing"),
     ],
 )
