@@ -13,9 +13,10 @@ from simsparse.core import Result, Timeline, Trace
 from simsparse.energy import price
 from simsparse.policies.account import action_counts, merged, unvalidated
 from simsparse.policies.machine import machine_of
-from simsparse.policies.program import Program
+from simsparse.policies.memo import by_identity
+from simsparse.policies.program import Layout, Program
 from simsparse.simulate import policy_of
-from simsparse.units import FS_PER_SECOND, fs_to_seconds
+from simsparse.units import FS_PER_SECOND, fs_to_seconds, seconds_to_fs
 
 POLICY = "resident"
 
@@ -30,10 +31,10 @@ def queue_summary(trace: Trace, system: System, seed: int, assumed: tuple[str, .
     machine = machine_of(system)
     if len(machine.processors) != 1:
         return None
-    policy = policy_of(POLICY)
-    program = policy.lower(policy.plan(trace, system), system, level=0)
-    if program.layout.copied:
+    layout = _layout(trace, system)
+    if layout.copied:
         return None
+    program = Program.of(layout, machine, level=0)
     program.check_memory(machine)
     end_fs = sum(program.fs)
     counts = action_counts(program, machine)
@@ -42,17 +43,38 @@ def queue_summary(trace: Trace, system: System, seed: int, assumed: tuple[str, .
     result = Result(
         trace.name, system.name, POLICY, seed, 0, fs_to_seconds(end_fs), sum(energy.values()), (), energy,
         merged(counts), Timeline((), end_fs), assumed, dict(system.overrides),
-        unvalidated(program, machine, policy), system.area_mm2, next(iter(seconds), ""),
+        unvalidated(program, machine, policy_of(POLICY)), system.area_mm2, next(iter(seconds), ""),
     )  # fmt: skip
     return result.summary() | {"seconds_by_bound": seconds}
 
 
+def _layout(trace: Trace, system: System) -> Layout:
+    """The layout of a trace on a system, made once for systems of the same parts, whatever their numbers."""
+    known, parts = _layouts(trace), tuple((name, part.name) for name, part in system.devices.items())
+    if parts not in known:
+        policy = policy_of(POLICY)
+        known[parts] = policy.lower(policy.plan(trace, system), system, level=0).layout
+    return known[parts]
+
+
+@by_identity(maxsize=64)
+def _layouts(trace: Trace) -> dict[tuple[tuple[str, str], ...], Layout]:
+    del trace
+    return {}
+
+
+@by_identity(maxsize=256)
+def _ran(layout: Layout) -> list[tuple[str, int]]:
+    """Device and distinct op of each command."""
+    slot = layout.workload.slot
+    return [(command.device, slot[command.op]) for command in layout.commands]
+
+
 def _seconds_by_bound(program: Program) -> dict[str, float]:
     """Op seconds by what bounds them, added up in program order, largest first."""
-    slot = program.layout.workload.slot
     bounds = {key: cost.bound for key, cost in program.costs.items()}
-    sums: dict[str, float] = {}
-    for command, fs in zip(program.commands, program.fs, strict=True):
-        bound = bounds[command.device, slot[command.op]]
-        sums[bound] = sums.get(bound, 0.0) + fs / FS_PER_SECOND
+    seconds = {key: seconds_to_fs(cost.latency_s) / FS_PER_SECOND for key, cost in program.costs.items()}
+    sums: dict[str, float] = dict.fromkeys((bounds[key] for key in program.layout.ran), 0.0)
+    for key in _ran(program.layout):
+        sums[bounds[key]] += seconds[key]
     return dict(sorted(sums.items(), key=lambda item: -item[1]))
