@@ -17,7 +17,7 @@ import pytest
 from simsparse.config.hardware import System
 from simsparse.core import ActionCounts, OpResult, Result, Span, Timeline, Trace, TraceBuilder, ops
 from simsparse.errors import SimulationError, SpecError, StoreError
-from simsparse.sweep import run_sweep
+from simsparse.sweep import point, run_sweep
 from simsparse.sweep.store import STORE_NAME, Store
 
 BASE = "name: test\nworkload: {trace: t.trace}\nsystem: cpu/h100-host\nlevel: 0\n"
@@ -249,7 +249,8 @@ def test_the_number_of_processes_must_be_positive(folder: Path) -> None:
 REAL = BASE + "axes:\n  weight_sparsity: [dense, 2:4, 1:4]\n  seed: [0, 1, 2, 3, 4, 5, 6, 7]\n"
 KILLED = """
 import os, signal, sys
-from simsparse.sweep import run_sweep
+from simsparse.sweep import point, run_sweep
+point.code_sha256 = lambda: "these sources"
 def progress(done, total, failed):
     if done >= int(sys.argv[4]):
         os.kill(os.getpid(), signal.SIGKILL)
@@ -266,7 +267,8 @@ def test_the_table_does_not_depend_on_the_number_of_processes(folder: Path) -> N
 
 
 @pytest.mark.parametrize(("jobs", "after"), [(1, 1), (1, 11), (2, 7)])
-def test_kill_9_loses_nothing(folder: Path, jobs: int, after: int) -> None:
+def test_kill_9_loses_nothing(folder: Path, jobs: int, after: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(point, "code_sha256", lambda: "these sources")
     path = write(folder, REAL)
     command = [sys.executable, "-c", KILLED, str(path), str(folder / "out"), str(jobs), str(after)]
     assert subprocess.run(command, check=False).returncode == -signal.SIGKILL
