@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from simsparse.report.metrics import Metric, spans_decades
 from simsparse.report.plot import Plot, finish, plain_log
 from simsparse.report.results import Point, Results
-from simsparse.report.rows import Place, asked_for, bar_panels, mark_absent, write_absent
+from simsparse.report.rows import Place, asked_for, bar_panels, mark_absent, numbered, pages, write_absent
 from simsparse.report.si import Scale, scale_for
 from simsparse.report.style import (
     MUTED,
@@ -28,26 +28,36 @@ BAR_IN = 0.155
 GROUP_GAP = 0.14
 
 
-def bars(results: Results, metric: Metric, name: str) -> Plot | None:
-    """Grouped bars of ``metric``; None when no point has it.
+def bars(results: Results, metric: Metric, name: str) -> list[Plot]:
+    """Grouped bars of ``metric``, in as many figures as fit pages; none when no point has it.
 
     A cell of several points shows the median with a line from least to most. Combinations that
     were asked for and have no answer are marked as failed or not run.
     """
     values = metric.values(results.done)
     if not values:
-        return None
+        return []
     scale = Scale(1.0, metric.unit) if metric.unit == "×" else scale_for(values, metric.unit)
-    shown = shown_sparsities(results, metric)
-    figure, places = bar_panels(results, lambda setups: 0.75 + BAR_IN * max(setups * (len(shown) + 1), 4))
-    log = spans_decades(values)
+    shown, log = shown_sparsities(results, metric), spans_decades(values)
     limits = _limits([value / scale.factor for value in values], log)
-    for place in places:
-        _panel(place, results, metric, scale, limits)
-        place.ax.set_xlabel(f"{metric.name} ({scale.unit}){', log scale' if log else ''}")
-    title = _title(results, metric)
-    finish(figure, title, sparsity_legend(results, shown))
-    return Plot(name, metric.name, title, _caption(results, metric, log), figure)
+    packed = pages(results, lambda setups: _height_in(setups, len(shown)))
+    plots = []
+    for i, rows in enumerate(packed):
+        figure, places = bar_panels(rows, lambda setups: _height_in(setups, len(shown)))
+        for place in places:
+            _panel(place, results, metric, scale, limits)
+            place.ax.set_xlabel(f"{metric.name} ({scale.unit}){', log scale' if log else ''}")
+        title = _title(results, metric, {place.workload for place in places})
+        finish(figure, title, sparsity_legend(results, shown))
+        label = numbered(metric.name, i, len(packed), ", part ")
+        plots.append(
+            Plot(numbered(name, i, len(packed), "_"), label, title, _caption(results, metric, log), figure)
+        )  # fmt: skip
+    return plots
+
+
+def _height_in(setups: int, sparsities: int) -> float:
+    return 0.75 + BAR_IN * max(setups * (sparsities + 1), 4)
 
 
 def _limits(values: Sequence[float], log: bool) -> tuple[float, float, str]:
@@ -130,21 +140,30 @@ def unvalidated_legend(results: Results) -> list[object]:
     return [Patch(facecolor=MUTED, hatch=UNVALIDATED_HATCH, label=UNVALIDATED_LABEL, edgecolor="white")]
 
 
-def _title(results: Results, metric: Metric) -> str:
+def _title(results: Results, metric: Metric, workloads: set[str]) -> str:
     """The best point of each workload; of many workloads, how often each setup has it."""
     best = {}
-    for workload in results.workloads:
+    for workload in (name for name in results.workloads if name in workloads):
         points = [p for p in results.done if p.workload == workload and metric.values([p])]
         if points:
             best[workload] = min(points, key=metric.rank)
     word = "Least" if metric.smaller_is_better else "Largest"
     if len(best) > 2:
-        setups = [point.setup for point in best.values()]
-        ranked = sorted(set(setups), key=lambda setup: -setups.count(setup))
-        said = ", ".join(f"{setup} in {setups.count(setup)} of {len(best)} workloads" for setup in ranked)
-        return f"{word} {metric.name.lower()}: {said}"
+        return f"{word} {metric.name.lower()}: {counted(results, [[point] for point in best.values()])}"
     said = "; ".join(f"{w}: {metric.text(metric.of(p))} on {p.setup} with {p.sparsity}" for w, p in best.items())
     return f"{word} {metric.name.lower()}: {said}"
+
+
+def counted(results: Results, chosen: Sequence[Sequence[Point]]) -> str:
+    """``H100 in 3 of 4 workloads, PIM in 1 of 4``: setups of the points chosen in each workload.
+
+    Where there is one setup only, sparsities.
+    """
+    one = len(results.setups) == 1
+    names = [{point.sparsity if one else point.setup for point in points} for points in chosen]
+    flat = [name for group in names for name in group]
+    ranked = sorted(set(flat), key=lambda name: (-flat.count(name), name))
+    return ", ".join(f"{name} in {flat.count(name)} of {len(chosen)} workloads" for name in ranked)
 
 
 def _caption(results: Results, metric: Metric, log: bool) -> str:

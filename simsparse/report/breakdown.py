@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from simsparse.report.bars import unvalidated_legend
 from simsparse.report.plot import Plot, finish
 from simsparse.report.results import Cell, Point, Results
-from simsparse.report.rows import Place, asked_for, bar_panels, mark_absent, write_absent
+from simsparse.report.rows import Place, asked_for, bar_panels, mark_absent, numbered, pages, write_absent
 from simsparse.report.si import si
 from simsparse.report.style import (
     SMALL_PT,
@@ -29,8 +29,8 @@ MAX_PARTS = 9
 LABEL_FROM_SHARE = 0.13
 
 
-def latency_breakdown(results: Results) -> Plot | None:
-    """Shares of operator time by what bounds it; None without data."""
+def latency_breakdown(results: Results) -> list[Plot]:
+    """Shares of operator time by what bounds it; none without data."""
     return _breakdown(
         results, lambda point: point.seconds_by_bound, lambda point: si(point.latency_s, "s"), bound_colours,
         "latency_breakdown", "Latency by bound", "Share of operator time (%)", "operator time",
@@ -39,8 +39,8 @@ def latency_breakdown(results: Results) -> Plot | None:
     )  # fmt: skip
 
 
-def energy_breakdown(results: Results) -> Plot | None:
-    """Shares of energy by component; None without data."""
+def energy_breakdown(results: Results) -> list[Plot]:
+    """Shares of energy by component; none without data."""
     return _breakdown(
         results, _by_unit, lambda point: si(point.energy_j, "J"), component_colours,
         "energy_breakdown", "Energy by component", "Share of energy (%)", "energy",
@@ -62,37 +62,53 @@ def _by_unit(point: Point) -> dict[str, float]:
 def _breakdown(
     results: Results, parts: Callable[[Point], Shares], total: Callable[[Point], str],
     palette: Callable[[list[str]], dict[str, str]], name: str, label: str, axis: str, whole: str, caption: str,
-) -> Plot | None:  # fmt: skip
+) -> list[Plot]:  # fmt: skip
     shares = {
         cell: (point, _normalised(parts(point)))
         for cell in results.cells
         if (point := results.typical(*cell)) and sum(parts(point).values()) > 0
     }
     if not shares:
-        return None
+        return []
     names = _largest([share for _, share in shares.values()])
     colours = palette(names)
-    figure, places = bar_panels(
-        results, lambda setups: 0.75 + ROW_IN * max(setups * (len(results.sparsities) + 0.6), 5)
-    )
-    for place in places:
-        rows = []
-        for setup in place.setups:
-            for y, sparsity in _rows(place, results, setup):
-                cell = (place.workload, setup, sparsity)
-                if cell in shares:
-                    point, share = shares[cell]
-                    rows.append((y, _folded(share, names), point.is_unvalidated))
-                    _write_total(place.ax, total(point), y)
-                elif asked_for(results, place.workload, setup):
-                    mark_absent(place.ax, results, cell, y)
-        _stack(place.ax, rows, colours)
-        _decorate(place, results, axis)
-    title = _title(shares, whole)
-    finish(figure, title, [*_legend(names, colours), *unvalidated_legend(results)])
     notes = " Cells of several points show the one of median latency." if results.has_spread else ""
     notes += UNVALIDATED_NOTE if any(point.is_unvalidated for point in results.done) else ""
-    return Plot(name, label, title, caption + notes + results.note, figure)
+
+    def height_in(setups: int) -> float:
+        return 0.75 + ROW_IN * max(setups * (len(results.sparsities) + 0.6), 5)
+
+    plots, packed = [], pages(results, height_in)
+    for i, rows in enumerate(packed):
+        figure, places = bar_panels(rows, height_in)
+        for place in places:
+            _panel(place, results, shares, names, colours, total)
+            _decorate(place, results, axis)
+        owners = {(place.workload, setup) for place in places for setup in place.setups}
+        title = _title({cell: share for cell, (_, share) in shares.items() if cell[:2] in owners}, whole)
+        finish(figure, title, [*_legend(names, colours), *unvalidated_legend(results)])
+        heading = numbered(label, i, len(packed), ", part ")
+        plots.append(
+            Plot(numbered(name, i, len(packed), "_"), heading, title, caption + notes + results.note, figure)
+        )  # fmt: skip
+    return plots
+
+
+def _panel(
+    place: Place, results: Results, shares: Mapping[Cell, tuple[Point, Shares]], names: list[str],
+    colours: Mapping[str, str], total: Callable[[Point], str],
+) -> None:  # fmt: skip
+    rows = []
+    for setup in place.setups:
+        for y, sparsity in _rows(place, results, setup):
+            cell = (place.workload, setup, sparsity)
+            if cell in shares:
+                point, share = shares[cell]
+                rows.append((y, _folded(share, names), point.is_unvalidated))
+                _write_total(place.ax, total(point), y)
+            elif asked_for(results, place.workload, setup):
+                mark_absent(place.ax, results, cell, y)
+    _stack(place.ax, rows, colours)
 
 
 def _normalised(parts: Shares) -> dict[str, float]:
@@ -179,10 +195,10 @@ def _decorate(place: Place, results: Results, axis: str) -> None:
             write_absent(ax, "not run", middle)
 
 
-def _title(shares: Mapping[Cell, tuple[Point, dict[str, float]]], whole: str) -> str:
+def _title(shares: Mapping[Cell, Shares], whole: str) -> str:
     """How many setups each part is the largest of, in most of their cells."""
     votes: dict[str, list[str]] = {}
-    for cell, (_, share) in shares.items():
+    for cell, share in shares.items():
         votes.setdefault(cell[1], []).append(max(share, key=lambda name: share[name]))
     winners = [max(sorted(set(names)), key=names.count) for names in votes.values()]
     ranked = sorted(set(winners), key=lambda name: (-winners.count(name), name))

@@ -82,16 +82,16 @@ def _figures(results: Results) -> Iterator[Plot | None]:
     from simsparse.report.sensitivity import sensitivities
 
     shown = condense(results)
-    yield bars(shown, LATENCY, "latency_bars")
-    yield bars(shown, ENERGY, "energy_bars")
+    yield from bars(shown, LATENCY, "latency_bars")
+    yield from bars(shown, ENERGY, "energy_bars")
     if len(shown.sparsities) > 1 and "dense" in shown.sparsities:
-        yield bars(shown, gain_over_dense(shown, LATENCY, "Speed-up over dense"), "speedup_bars")
-        yield bars(shown, gain_over_dense(shown, ENERGY, "Energy saving over dense"), "saving_bars")
-    yield latency_breakdown(shown)
-    yield energy_breakdown(shown)
-    yield front(results, shown, LATENCY, ENERGY, "pareto_energy")
+        yield from bars(shown, gain_over_dense(shown, LATENCY, "Speed-up over dense"), "speedup_bars")
+        yield from bars(shown, gain_over_dense(shown, ENERGY, "Energy saving over dense"), "saving_bars")
+    yield from latency_breakdown(shown)
+    yield from energy_breakdown(shown)
+    yield from front(results, shown, LATENCY, ENERGY, "pareto_energy")
     if len(set(AREA.values(results.done))) > 1:
-        yield front(results, shown, LATENCY, AREA, "pareto_area")
+        yield from front(results, shown, LATENCY, AREA, "pareto_area")
     yield from sensitivities(shown, LATENCY)
     yield roofline(shown)
     yield gantt(shown)

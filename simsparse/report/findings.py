@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from simsparse.report.metrics import ENERGY, LATENCY
 from simsparse.report.results import Point, Results
-from simsparse.report.si import si
+from simsparse.report.si import short_value, si
 
 NOTICEABLE = 0.02
 """Ratios within this of 1 are called equal."""
@@ -48,7 +48,7 @@ def _lead(points: list[Point]) -> str:
 
 
 def _place(point: Point) -> str:
-    extra = "".join(f", {value}" for value in point.axes.values() if value)
+    extra = "".join(f", {short_value(value)}" for value in point.axes.values() if value)
     mark = " (unvalidated)" if point.is_unvalidated else ""
     return f"{point.setup} with {point.sparsity} weights{extra}{mark}"
 

@@ -5,24 +5,26 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from simsparse.report.bars import sparsity_legend
+from simsparse.report.bars import counted, sparsity_legend
 from simsparse.report.labels import place_labels
 from simsparse.report.metrics import Metric, spans_decades
 from simsparse.report.pareto import pareto_front
 from simsparse.report.plot import Plot, finish, freeze_layout, panels, plain_log
 from simsparse.report.results import Point, Results
-from simsparse.report.si import Scale, scale_for
+from simsparse.report.rows import numbered
+from simsparse.report.si import Scale, scale_for, short_value
 from simsparse.report.style import INK, MUTED, OTHER, setup_markers, sparsity_colours
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-PANEL_IN = 3.3
+PANEL_IN = 2.6
+PANELS = 3
 MAX_LABELS = 14
 RASTER_FROM = 2000
 
 
-def front(results: Results, shown: Results, x: Metric, y: Metric, name: str) -> Plot | None:
+def front(results: Results, shown: Results, x: Metric, y: Metric, name: str) -> list[Plot]:
     """Scatter of ``x`` and ``y``, one panel a workload, with the front joined and labelled.
 
     Setups and sparsities that ``shown`` leaves out are drawn in grey. None when fewer than two points
@@ -30,23 +32,36 @@ def front(results: Results, shown: Results, x: Metric, y: Metric, name: str) -> 
     """
     points = [point for point in results.done if x.values([point]) and y.values([point])]
     if len(points) < 2:
-        return None
+        return []
     workloads = [workload for workload in results.workloads if any(p.workload == workload for p in points)]
-    figure, axes = panels(len(workloads), PANEL_IN, columns=1)
+    count = -(-len(workloads) // PANELS)
+    return [
+        _figure(results, shown, [p for p in points if p.workload in part], (x, y), (name, i, count))
+        for i, part in enumerate(workloads[i : i + PANELS] for i in range(0, len(workloads), PANELS))
+    ]
+
+
+def _figure(
+    results: Results, shown: Results, points: Sequence[Point], metrics: tuple[Metric, Metric],
+    name: tuple[str, int, int],
+) -> Plot:  # fmt: skip
+    x, y = metrics
+    groups: dict[str, list[Point]] = {}
+    for point in points:
+        groups.setdefault(point.workload, []).append(point)
+    figure, axes = panels(len(groups), PANEL_IN, columns=1)
     scales = _scale(points, x), _scale(points, y)
-    fronts = []
-    for ax, workload in zip(axes, workloads, strict=True):
-        own = [point for point in points if point.workload == workload]
-        _scatter(ax, shown, own, (x, y), scales)
-        fronts.append([own[i] for i in pareto_front([(x.of(p), y.of(p)) for p in own])])
+    for ax, (workload, own) in zip(axes, groups.items(), strict=True):
+        _scatter(ax, shown, own, metrics, scales)
         ax.set_title(workload)
-    title = _title(workloads, fronts, x, y)
+    fronts = [[own[i] for i in pareto_front([(x.of(p), y.of(p)) for p in own])] for own in groups.values()]
+    title = _title(results, list(groups), fronts, metrics)
     finish(figure, title, _legend(results, shown))
     freeze_layout(figure)
-    for ax, best in zip(axes, fronts, strict=True):
-        own = [point for point in points if point.workload == best[0].workload]
-        _join(ax, own, best, (x, y), scales)
-    return Plot(name, f"{y.name} against {x.name.lower()}", title, _caption(x, y), figure)
+    for ax, own, best in zip(axes, groups.values(), fronts, strict=True):
+        _join(ax, own, best, metrics, scales)
+    label = f"{y.name} against {x.name.lower()}"
+    return Plot(numbered(*name, "_"), numbered(label, *name[1:], ", part "), title, _caption(x, y), figure)
 
 
 def _scale(points: Sequence[Point], metric: Metric) -> Scale:
@@ -79,10 +94,6 @@ def _scatter(
             set_scale("log")
             plain_log(axis, max(values) / min(values))
     ax.margins(x=0.12, y=0.14)
-    if ax.get_xscale() == "linear":
-        ax.set_xlim(left=0)
-    if ax.get_yscale() == "linear":
-        ax.set_ylim(bottom=0)
 
 
 def _coordinates(
@@ -115,11 +126,15 @@ def _spread(count: int) -> list[float]:
 
 
 def _label(points: Sequence[Point]) -> str:
-    """The points of one place: those of one setup together, ``H100, 2:4 = 1:4``."""
-    names: dict[tuple[str, ...], list[str]] = {}
+    """The points of one place by setup, ``H100, 2:4 = 1:4``, with the axis values that they share."""
+    groups: dict[str, list[Point]] = {}
     for point in points:
-        names.setdefault((point.setup, *(value for value in point.axes.values() if value)), []).append(point.sparsity)
-    said = [", ".join([setup, " = ".join(sparsities), *rest]) for (setup, *rest), sparsities in names.items()]
+        groups.setdefault(point.setup, []).append(point)
+    said = []
+    for setup, group in groups.items():
+        shared = [value for value in group[0].axes.values() if value and all(value in p.axes.values() for p in group)]
+        sparsities = dict.fromkeys(point.sparsity for point in group)
+        said.append(", ".join([setup, " = ".join(sparsities), *map(short_value, shared)]))
     return said[0] + (f" and {len(said) - 1} more" if len(said) > 1 else "")
 
 
@@ -142,16 +157,15 @@ def _legend(results: Results, shown: Results) -> list[object]:
     return colours + shapes
 
 
-def _title(workloads: Sequence[str], fronts: Sequence[Sequence[Point]], x: Metric, y: Metric) -> str:
+def _title(
+    results: Results, workloads: Sequence[str], fronts: Sequence[Sequence[Point]], metrics: tuple[Metric, Metric]
+) -> str:
     """The setups on each workload's front; of many workloads, how often each setup is on it."""
     setups = [list(dict.fromkeys(point.setup for point in best)) for best in fronts]
-    if len(workloads) <= 2:
-        said = "; ".join(f"{workload}: {', '.join(names)}" for workload, names in zip(workloads, setups, strict=True))
-    else:
-        flat = [name for names in setups for name in names]
-        ranked = sorted(set(flat), key=lambda name: -flat.count(name))
-        said = ", ".join(f"{name} in {flat.count(name)} of {len(workloads)} workloads" for name in ranked)
-    return f"Not beaten in both {x.name.lower()} and {y.name.lower()}: {said}"
+    said = "; ".join(f"{workload}: {', '.join(names)}" for workload, names in zip(workloads, setups, strict=True))
+    if len(workloads) > 2:
+        said = counted(results, fronts)
+    return f"Not beaten in both {metrics[0].name.lower()} and {metrics[1].name.lower()}: {said}"
 
 
 def _caption(x: Metric, y: Metric) -> str:

@@ -19,8 +19,8 @@ from simsparse.report.style import INK, MARKERS, MUTED, SMALL_PT, kind_colours, 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-PANEL_IN = 2.9
-MAX_PANELS = 8
+PANEL_IN = 2.65
+MAX_PANELS = 6
 MAX_LABELS = 9
 LABEL_FROM_SHARE = 0.02
 
@@ -55,7 +55,7 @@ def roofline(results: Results) -> Plot | None:
     found = _merged(_panels(results))
     if not found:
         return None
-    shown = found[:MAX_PANELS]
+    shown = _selected(found)
     figure, axes = panels(len(shown), PANEL_IN, columns=min(2, len(shown)))
     kinds = unique(marker.kind for panel in shown for marker in panel.markers)
     sparsities = [s for s in results.sparsities if any(m.sparsity == s for p in shown for m in p.markers)]
@@ -71,6 +71,17 @@ def roofline(results: Results) -> Plot | None:
     for ax, panel in zip(axes, shown, strict=True):
         _label(ax, panel, scale)
     return Plot("roofline", "Roofline", title, _caption(len(found) - len(shown)), figure)
+
+
+def _selected(found: list[Panel]) -> list[Panel]:
+    """At most ``MAX_PANELS``, as many of every workload as there is room for."""
+    places: dict[str, int] = {}
+    ranks = []
+    for panel in found:
+        places[panel.workload] = places.get(panel.workload, 0) + 1
+        ranks.append(places[panel.workload])
+    chosen = sorted(range(len(found)), key=lambda i: ranks[i])[:MAX_PANELS]
+    return [found[i] for i in sorted(chosen)]
 
 
 def _merged(found: Iterable[Panel]) -> list[Panel]:

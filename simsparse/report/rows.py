@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -14,11 +14,21 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 COLUMNS = 2
+PAGE_IN = 8.6
+"""Tallest panels of one figure in inches; with title and legend that fits a printed page at full size."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """Panels side by side: their workloads, and the setups that are their groups of bars from the top."""
+
+    workloads: tuple[str, ...]
+    setups: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class Place:
-    """Axes of one workload; ``setups`` are its groups of bars from the top, as all panels of its row have them."""
+    """Axes of one workload in a row; ``labelled`` is the one that names the groups."""
 
     ax: Axes
     workload: str
@@ -26,35 +36,55 @@ class Place:
     labelled: bool
 
 
-def bar_panels(results: Results, height_in: Callable[[int], float]) -> tuple[Figure, list[Place]]:
-    """A figure with a panel a workload. ``height_in`` gives the inches of a row of so many setups.
+def pages(results: Results, height_in: Callable[[int], float]) -> list[list[Row]]:
+    """Rows for all workloads and setups, packed into figures that fit a page.
 
-    A row leaves out setups that none of its workloads was asked for.
+    ``height_in`` gives the inches of a row of so many setups. A row leaves out setups that none of
+    its workloads was asked for; setups that don't fit a page go on in another row.
     """
+    most = max((n for n in range(1, len(results.setups) + 1) if height_in(n) <= PAGE_IN), default=1)
+    columns = min(COLUMNS, len(results.workloads))
+    packed: list[list[Row]] = []
+    room = 0.0
+    for i in range(0, len(results.workloads), columns):
+        workloads = tuple(results.workloads[i : i + columns])
+        setups = _asked(results, workloads)
+        for row in (Row(workloads, setups[j : j + most]) for j in range(0, len(setups), most)):
+            room -= height_in(len(row.setups))
+            if not packed or room < 0:
+                packed.append([])
+                room = PAGE_IN - height_in(len(row.setups))
+            packed[-1].append(row)
+    return packed
+
+
+def bar_panels(rows: Sequence[Row], height_in: Callable[[int], float]) -> tuple[Figure, list[Place]]:
+    """A figure of ``rows``, each as high as its setups need."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    names = results.workloads
-    columns = min(COLUMNS, len(names))
-    rows = [names[i : i + columns] for i in range(0, len(names), columns)]
-    setups = [_asked(results, row) for row in rows]
-    heights = [height_in(len(row)) for row in setups]
+    columns = max(len(row.workloads) for row in rows)
+    heights = [height_in(len(row.setups)) for row in rows]
     figure = Figure(figsize=(WIDTH_IN, sum(heights)), dpi=DPI)
     FigureCanvasAgg(figure)
     grid = figure.subplots(
         len(rows), columns, squeeze=False, sharex=False, sharey="row", gridspec_kw={"height_ratios": heights}
     )
-    for unused in grid[-1][len(rows[-1]) :]:
-        unused.remove()
-    places = [
-        Place(ax, workload, setups[i], labelled=j == 0)
-        for i, row in enumerate(rows)
-        for j, (ax, workload) in enumerate(zip(grid[i], row, strict=False))
-    ]
+    places = []
+    for axes, row in zip(grid, rows, strict=True):
+        for unused in axes[len(row.workloads) :]:
+            unused.remove()
+        for j, (ax, workload) in enumerate(zip(axes, row.workloads, strict=False)):
+            places.append(Place(ax, workload, row.setups, labelled=j == 0))
     return figure, places
 
 
-def _asked(results: Results, workloads: list[str]) -> tuple[str, ...]:
+def numbered(text: str, index: int, count: int, between: str) -> str:
+    """``text`` for the first of ``count`` figures, with the number behind ``between`` for the others."""
+    return text if index == 0 or count == 1 else f"{text}{between}{index + 1}"
+
+
+def _asked(results: Results, workloads: tuple[str, ...]) -> tuple[str, ...]:
     asked = {point.setup for point in results.points if point.workload in workloads}
     return tuple(setup for setup in results.setups if setup in asked)
 

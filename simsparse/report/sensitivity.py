@@ -57,12 +57,13 @@ def _sensitivity(results: Results, metric: Metric, axis: str, index: int) -> Plo
     figure, axes = panels(len(cells), PANEL_IN + 0.3 * (len(cells) <= 3), columns=columns)
     x_scale = scale_for(numbers.values(), unit) if unit else Scale(1.0, "")
     y_scale = scale_for(metric.values(results.done), metric.unit)
+    log = any(spans_decades(_all_values(moving[cell])) for cell in cells)
     for i, (ax, cell) in enumerate(zip(axes, cells, strict=True)):
-        _panel(ax, results, moving[cell], x_scale, y_scale)
+        _panel(ax, results, moving[cell], x_scale, y_scale, log)
         ax.set_title("\n".join((cell[0], wrapped(cell[1], 32))), fontsize=8.5)
         ax.set_xlabel(f"{short_axis(axis)} ({x_scale.unit})" if x_scale.unit else short_axis(axis))
         if i % columns == 0:
-            ax.set_ylabel(f"{metric.name} ({y_scale.unit})")
+            ax.set_ylabel(f"{metric.name} ({y_scale.unit}){', log' if log else ''}")
     title = _title(axis, {cell: moving[cell] for cell in cells}, metric)
     finish(figure, title, sparsity_legend(results, results.sparsities)[: len(results.sparsities)])
     label = f"{metric.name} over {short_axis(axis)}"
@@ -78,13 +79,17 @@ def _median(values: Sequence[float]) -> float:
     return sorted(values)[(len(values) - 1) // 2]
 
 
+def _all_values(lines: Lines) -> list[float]:
+    return [value for line in lines.values() for group in line.values() for value in group]
+
+
 def _change(lines: Lines) -> float:
     """Largest relative change of any line's medians."""
     medians = [[_median(values) for values in line.values()] for line in lines.values()]
     return max((max(line) / min(line) - 1 for line in medians), default=0.0)
 
 
-def _panel(ax: Axes, results: Results, lines: Lines, x_scale: Scale, y_scale: Scale) -> None:
+def _panel(ax: Axes, results: Results, lines: Lines, x_scale: Scale, y_scale: Scale, log: bool) -> None:
     colours = sparsity_colours(results.sparsities)
     for sparsity in results.sparsities:
         line = sorted((lines.get(sparsity) or {}).items())
@@ -93,12 +98,12 @@ def _panel(ax: Axes, results: Results, lines: Lines, x_scale: Scale, y_scale: Sc
         ax.plot(xs, ys, marker="o", markersize=4, color=colours[sparsity], label=sparsity)
         low, high = ([pick(values) / y_scale.factor for _, values in line] for pick in (min, max))
         ax.fill_between(xs, low, high, color=colours[sparsity], alpha=0.15, linewidth=0)
-    values = [value for line in lines.values() for group in line.values() for value in group]
+    values = _all_values(lines)
     positions = [x for line in lines.values() for x in line if x > 0]
     if spans_decades(positions):
         ax.set_xscale("log")
         plain_log(ax.xaxis, max(positions) / min(positions))
-    if spans_decades(values):
+    if log:
         ax.set_yscale("log")
         plain_log(ax.yaxis, max(values) / min(values))
     else:

@@ -51,6 +51,15 @@ def si(value: float | None, unit: str) -> str:
     return f"{digits(value / 10**exponent)}\u00a0{_PREFIXES[exponent]}{unit}".rstrip()
 
 
+def short_value(text: str) -> str:
+    """The text of an axis value with its number in three digits: ``165 GB/s`` for ``164.92821 GB/s``."""
+    number, _, unit = text.partition(" ")
+    try:
+        return f"{float(number):.3g} {unit}".strip()
+    except ValueError:
+        return text
+
+
 def scale_for(values: Iterable[float], unit: str) -> Scale:
     """The prefix in which most of ``values`` read between 1 and 1000: that of their geometric mean."""
     logs = [math.log10(value) for value in values if value > 0 and math.isfinite(value)]
