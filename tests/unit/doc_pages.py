@@ -23,13 +23,15 @@ import shlex
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import chdir, redirect_stderr, redirect_stdout
+from contextlib import chdir, contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
 
 from doc_tables import GENERATED
 
 from simsparse.cli import main as simsparse
+from simsparse.dataflow import DATAFLOWS
+from simsparse.policies import POLICIES
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -42,6 +44,11 @@ _GENERATED = re.compile(r"(<!-- generated: (\w+) -->\n)(.*?)(<!-- end -->)", re.
 def title(page: Path) -> str:
     """The page's path in the checkout."""
     return str(page.relative_to(ROOT))
+
+
+def files(page: Path) -> dict[str, str]:
+    """The files that the page gives, by name."""
+    return {fence[3]: fence[4] for fence in _FENCE.finditer(page.read_text(encoding="utf-8")) if fence[3]}
 
 
 def needs_torch(page: Path) -> bool:
@@ -57,13 +64,25 @@ def current(text: str, folder: Path) -> str:
     """
     for name in DATA:
         (folder / name).symlink_to(ROOT / name)
-    before = list(sys.path)
-    sys.path.insert(0, str(folder))
+    with chdir(folder), _forgotten():
+        sys.path.insert(0, str(folder))
+        return "".join(_run(_GENERATED.sub(lambda part: part[1] + GENERATED[part[2]]() + part[4], text)))
+
+
+@contextmanager
+def _forgotten() -> Iterator[None]:
+    """What an example imports or registers within it is gone afterwards."""
+    path, modules = list(sys.path), set(sys.modules)
+    registered = [(registry, {name: registry.get(name) for name in registry}) for registry in (DATAFLOWS, POLICIES)]
     try:
-        with chdir(folder):
-            return "".join(_run(_GENERATED.sub(lambda part: part[1] + GENERATED[part[2]]() + part[4], text)))
+        yield
     finally:
-        sys.path[:] = before
+        sys.path[:] = path
+        for name in set(sys.modules) - modules:
+            if Path(str(getattr(sys.modules[name], "__file__", ""))).parent == Path.cwd():
+                del sys.modules[name]
+        for registry, items in registered:
+            registry._items = dict(items)
 
 
 def _run(text: str) -> Iterator[str]:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from doc_pages import PAGES, ROOT, current, needs_torch, title
+from doc_pages import PAGES, ROOT, current, files, needs_torch, title
 
 from simsparse.config.schema import SCHEMAS
 
@@ -26,6 +29,19 @@ def test_examples_print_what_the_page_shows(page: Path, tmp_path: Path) -> None:
         pytest.importorskip("transformers")
     shown = page.read_text(encoding="utf-8")
     assert current(shown, tmp_path) == shown, "python tests/unit/doc_pages.py brings the pages up to date"
+
+
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if any(name.startswith("test_") for name in files(page))], ids=title
+)
+def test_tests_on_the_page_pass(page: Path, tmp_path: Path) -> None:
+    for name, body in files(page).items():
+        (tmp_path / name).write_text(body, encoding="utf-8")
+    path = os.pathsep.join(map(str, (tmp_path, ROOT / "tests/unit", *filter(None, sys.path))))
+    command = [sys.executable, "-m", "pytest", "-q", "--rootdir", str(tmp_path), str(tmp_path)]
+    done = subprocess.run(command, env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+    assert " passed" in done.stdout
 
 
 @pytest.mark.parametrize("page", PAGES, ids=title)
