@@ -19,6 +19,7 @@ from simsparse.core.ops import linear, matmul
 from simsparse.trace.event import Access, Role
 from simsparse.trace.label import is_router, path_join
 from simsparse.trace.sdpa import record_attention
+from simsparse.trace.sparsity_stats import Window
 
 if TYPE_CHECKING:
     from simsparse.trace.capture import Capture
@@ -220,8 +221,22 @@ def _conv_op(capture: Capture, call: Call) -> Op:
     sparsity, stats = capture.weight_facts(weight)
     return Op(
         OpKind.CONV2D, capture.module or "conv2d", dims, capture.dtype(x), weight_sparsity=sparsity,
-        module=capture.module, weight=capture.parameter(weight), stats={**stats, **capture.input_facts(x)},
+        module=capture.module, weight=capture.parameter(weight),
+        stats={**stats, **capture.input_facts(x, _window(call))},
     )  # fmt: skip
+
+
+def _window(call: Call) -> Window:
+    stride, padding, dilation = (tuple(call.args[i]) for i in (3, 4, 5))
+    return Window(tuple(call.inputs[1].shape[2:]), stride, padding, dilation)
+
+
+def _pad(capture: Capture, call: Call) -> bool:
+    """Padding moves bytes like any copy; zeros are remembered as padding."""
+    _add(capture, call, Role.FUSED, [capture.access(tensor) for tensor in call.inputs])
+    if not (call.args[2] if len(call.args) > 2 else call.kwargs.get("value", 0)):
+        capture.note_padding(call.outputs[0], tuple(call.args[1]))
+    return True
 
 
 def _attention(capture: Capture, call: Call) -> bool:
@@ -239,5 +254,6 @@ def _plane(tensor: torch.Tensor) -> tuple[int, int]:
 
 _SPECIAL: Mapping[str, Callable[[Capture, Call], bool]] = {
     "mm": _mm, "addmm": _mm, "bmm": _mm, "baddbmm": _mm, "convolution": _convolution, "cat": _cat, "copy_": _copy_into,
+    "constant_pad_nd": _pad,
     **dict.fromkeys(_GATHER, _gather), **dict.fromkeys(_SCATTER, _scatter), **dict.fromkeys(_FACTORY, _factory),
 }  # fmt: skip

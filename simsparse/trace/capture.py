@@ -20,7 +20,17 @@ from simsparse.core import DENSE, DType, Op
 from simsparse.errors import SpecError
 from simsparse.trace.aten import Call, lower
 from simsparse.trace.event import Access, Event, Recording, Role
-from simsparse.trace.prune import WeightFacts, weight_facts
+from simsparse.trace.masks import MaskStore
+from simsparse.trace.sparsity_stats import (
+    WeightFacts,
+    Window,
+    input_facts,
+    input_mask,
+    interior,
+    mask_of,
+    weight_facts,
+    weight_rows,
+)
 
 _BY_ITEMSIZE = {1: DType.INT8, 2: DType.INT16, 4: DType.INT32, 8: DType.INT64}
 
@@ -36,8 +46,12 @@ class Capture(TorchDispatchMode):  # type: ignore[misc]
     ``paused()`` runs something unrecorded. ``model`` gives the module paths and parameter names.
     """
 
-    def __init__(self, model: torch.nn.Module, cache_tensors: list[torch.Tensor]) -> None:
+    def __init__(
+        self, model: torch.nn.Module, cache_tensors: list[torch.Tensor], masks: MaskStore | None = None
+    ) -> None:
         super().__init__()
+        self._masks = masks
+        self._padded: dict[int, tuple[tuple[int, ...], tuple[int, ...]]] = {}
         self.recording = Recording(classes={path: type(module).__name__ for path, module in model.named_modules()})
         self._path = [""]
         self._paused = 0
@@ -108,14 +122,26 @@ class Capture(TorchDispatchMode):  # type: ignore[misc]
             return DENSE, {}
         key = (_storage(weight), weight.storage_offset(), *weight.shape)
         if key not in self._facts:
-            self._facts[key] = weight_facts(weight)
+            pattern, facts = weight_facts(weight)
+            if self._masks is not None:
+                facts["weight_mask"] = self._masks.add(mask_of(weight_rows(weight)))
+            self._facts[key] = pattern, facts
         return self._facts[key]
 
-    def input_facts(self, x: torch.Tensor) -> dict[str, float]:
-        """Share of non-zeros of a real input, measured where it is consumed."""
+    def input_facts(self, x: torch.Tensor, window: Window | None = None) -> dict[str, Any]:
+        """What a real input shows where it is consumed, padding apart; a convolution gives its ``window``."""
         if x.device.type == "meta" or not x.numel():
             return {}
-        return {"input_density": round(int(torch.count_nonzero(x)) / x.numel(), 4)}
+        shape, pads = self._padded.get(self._values.get(_storage(x), -1), ((), ()))
+        pads = pads if shape == x.shape else ()
+        facts = input_facts(x, pads, window)
+        if self._masks is not None:
+            facts["input_mask"] = self._masks.add(input_mask(interior(x, pads), window))
+        return facts
+
+    def note_padding(self, tensor: torch.Tensor, pads: tuple[int, ...]) -> None:
+        """Note that ``tensor`` was made by padding with zeros, as torch's pad does with ``pads``."""
+        self._padded[self.value(tensor)] = (tuple(tensor.shape), pads)
 
     def access(self, tensor: torch.Tensor, elements: int | None = None) -> Access:
         """An access to all that ``tensor`` shows, or to ``elements`` of it."""

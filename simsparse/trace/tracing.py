@@ -13,6 +13,7 @@ from simsparse.errors import SimsparseError, TraceError, nearest
 from simsparse.trace.capture import Capture, tensors_in
 from simsparse.trace.fuse import build
 from simsparse.trace.huggingface import MoeTracing, own_functions
+from simsparse.trace.masks import MaskStore
 from simsparse.trace.routing import MODEL, RoutingProcess
 from simsparse.trace.sdpa import AttentionCalls
 
@@ -32,6 +33,7 @@ def trace_model(
     kv_len: int | None = None,
     seed: int = 0,
     meta: Mapping[str, Any] | None = None,
+    masks: MaskStore | None = None,
 ) -> Trace:
     """The operators of one forward pass of ``model`` on ``inputs``.
 
@@ -46,6 +48,8 @@ def trace_model(
     routing: ``uniform``, ``zipf:S``, ``counts:NAME-OR-CSV`` (generated from ``seed``) or ``model``
         (the router's own choice). Default: ``model`` when trained, else ``uniform``.
     meta: more facts to keep with the trace.
+    masks: takes the masks of real weights and inputs; ``simsparse.trace.masks.save_with_masks``
+        writes them beside the trace.
 
     The model runs in evaluation mode without gradients and is left as it was. Raises TraceError
     when the model can't run, naming the operation.
@@ -57,7 +61,7 @@ def trace_model(
     args, kwargs = _arguments(inputs)
     if phase == "decode" and kv_len:
         kwargs["past_key_values"] = filled_cache(model, args, kwargs, kv_len)
-    capture = Capture(model, _cache_tensors(kwargs.get("past_key_values")))
+    capture = Capture(model, _cache_tensors(kwargs.get("past_key_values")), masks)
     tracing = MoeTracing(capture, chosen, seed, weights == "trained")
     output = _run(model, args, kwargs, tracing)
     facts: dict[str, Any] = {

@@ -291,7 +291,11 @@ def test_pruning_agrees_with_torchs_own_sparsifier() -> None:
     [
         (torch.ones(4, 32), "dense"),
         (torch.eye(32), "1:32"),
-        (torch.cat([torch.eye(64) + 1.0, torch.zeros(576, 64)]), "unstructured:0.1"),
+        (torch.cat([torch.eye(32) + 1.0, torch.zeros(288, 32)]), "block32:0.1"),
+        (
+            torch.randperm(40960, generator=torch.Generator().manual_seed(0)).lt(4096).reshape(512, 80) * 1.0,
+            "unstructured:0.1",
+        ),
     ],
 )
 def test_the_pattern_of_real_weights_is_what_they_show(weight: Any, pattern: str) -> None:
