@@ -23,6 +23,7 @@ PANEL_IN = 2.65
 MAX_PANELS = 6
 MAX_LABELS = 9
 LABEL_FROM_SHARE = 0.02
+DRAW_FROM_SHARE = 0.001
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +131,8 @@ def _markers(ops: Sequence[OpResult], device: str, sparsity: str) -> Iterable[Ma
     for (kind, text, flops), group in groups.items():
         seconds = sum(op.latency_s for op in group)
         checked = all(op.validated for op in group)
+        if seconds < DRAW_FROM_SHARE * total:
+            continue
         done = flops * len(group)
         intensity = done / sum(op.bytes for op in group)
         yield Marker(text, kind, sparsity, intensity, done / seconds, len(group), seconds / total, checked)
@@ -233,6 +236,6 @@ def _caption(hidden: int) -> str:
         "Each marker is a group of equal operators, coloured by kind; shapes are weight sparsity. Operations are "
         "counted dense, two a multiply-accumulate, so sparse weights move right (fewer bytes) and may rise above the "
         "dense peak. The black line is the nominal peak and bandwidth of the device; names stand at the operators that "
-        "take most time."
+        "take most time; operators below 0.1 % of the time are left out."
     )
     return text + (f" {hidden} more combinations of workload, setup and device not shown." if hidden > 0 else "")
