@@ -45,8 +45,11 @@ def show(name: Name, json: Json = False) -> None:
         emit_json({"name": system.name, "description": system.description, "fingerprint": system.fingerprint,
                    "devices": devices, "links": links, "values": [asdict(value) for value in found]})  # fmt: skip
         return
-    rows = [(value.path, value.text, value.basis, value.source or "", value.note) for value in found]
+    cited = dict.fromkeys(value.source for value in found if value.source)
+    number = {source: str(i) for i, source in enumerate(cited, start=1)}
+    rows = [(value.path, value.text, value.basis, number.get(value.source or "", ""), value.note) for value in found]
     table(f"{system.name}: {system.description}", ("path", "value", "basis", "source", "note"), rows)
+    table("Sources", ("source", "citation"), [(number[source], source) for source in cited])
 
 
 @app.command()
