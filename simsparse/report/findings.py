@@ -57,6 +57,7 @@ def _setup_text(results: Results, workload: str, setup: str) -> str:
     """``Dense takes 6.76 ms. 2:4 is 1.39× faster, with 1.38× less energy. Bound by memory (98 % ...).``"""
     points = {s: p for s in results.sparsities if (p := results.typical(workload, setup, s))}
     said = [*_gains(points), _bounds(points) if points else "", _failures(results, workload, setup)]
+    said += ["Unvalidated."] if any(point.is_unvalidated for point in points.values()) else []
     return " ".join(text for text in said if text)
 
 

@@ -169,7 +169,7 @@ def _draw(ax: Axes, panel: Panel, scale: Scale, colours: Mapping[str, str], shap
     ax.set_title(f"{panel.workload}\n{wrapped(f'{panel.setup}: {panel.device}', 44)}", fontsize=8.5)
     ax.annotate(
         f"{si(panel.peaks.flops_per_s, 'FLOP/s')} {panel.peaks.dtype} dense, {si(panel.peaks.bytes_per_s, 'B/s')}",
-        (high, peak), xytext=(-2, 4), textcoords="offset points", ha="right", fontsize=SMALL_PT,
+        (0, 1), xycoords="axes fraction", xytext=(4, -4), textcoords="offset points", va="top", fontsize=SMALL_PT,
     ).set_in_layout(False)  # fmt: skip
 
 
@@ -195,12 +195,12 @@ def _together(markers: Sequence[Marker]) -> str:
 
 
 def _along_roof(ax: Axes, peaks: Peaks, scale: Scale) -> list[tuple[float, float]]:
-    """Points along the roof, and along the text over its flat part."""
-    low, high = ax.get_xlim()
+    """Points along the roof, and along the text in the upper left corner."""
+    (low, high), (bottom, top) = ax.get_xlim(), ax.get_ylim()
     steps = [low * (high / low) ** (i / 60) for i in range(61)]
-    peak = peaks.flops_per_s / scale.factor
-    text = [(x, 1.6 * peak) for x in steps[18:]]
-    return [(x, min(x * peaks.bytes_per_s / scale.factor, peak)) for x in steps] + text
+    peak, heights = peaks.flops_per_s / scale.factor, [bottom * (top / bottom) ** share for share in (0.95, 0.9)]
+    roof = [(x, min(x * peaks.bytes_per_s / scale.factor, peak)) for x in steps]
+    return roof + [(x, y) for x in steps[:44] for y in heights]
 
 
 def _legend(kinds: Sequence[str], shapes: Mapping[str, str], shown: Sequence[Panel]) -> list[object]:
