@@ -162,17 +162,27 @@ def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
 
 def _show_sweep(frame: pd.DataFrame, failed: pd.DataFrame, out: Path) -> None:
     names = _telling(frame)
-    best = frame[frame["error"] == ""].sort_values("latency_s").head(SHOWN)
+    best, title = _best(frame[frame["error"] == ""].sort_values("latency_s"), names)
     rows = [
         (*(row[name] for name in names), si(row["latency_s"], "s"), si(row["energy_j"], "J"), row["bound"])
         for row in best.to_dict("records")
     ]
     right = ("latency", "energy")
-    table(f"{len(frame)} points, the fastest {len(rows)}", (*names, *right, "bound"), rows, right)
+    table(f"{len(frame)} points, {title}", (*names, *right, "bound"), rows, right)
     if len(failed):
         rows = [(*(row[name] for name in names), row["error"]) for row in failed.head(SHOWN).to_dict("records")]
         table(f"{len(failed)} points have no result, the first {len(rows)}", (*names, "error"), rows)
     note(f"stored in {out}; simsparse report {out} draws it")
+
+
+def _best(ordered: pd.DataFrame, names: list[str]) -> tuple[pd.DataFrame, str]:
+    """The fastest point of each combination of all axes but the last, or the fastest of all where those are many."""
+    outer = names[:-1]
+    if outer and 1 < ordered.groupby(outer).ngroups <= 3 * SHOWN:
+        return ordered.groupby(outer, sort=False).head(1).sort_values(
+            outer
+        ), f"the fastest of each {' and '.join(outer)}"
+    return ordered.head(SHOWN), f"the fastest {min(SHOWN, len(ordered))}"
 
 
 def _telling(frame: pd.DataFrame) -> list[str]:
