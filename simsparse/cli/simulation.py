@@ -162,7 +162,7 @@ def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
 
 def _show_sweep(frame: pd.DataFrame, failed: pd.DataFrame, out: Path) -> None:
     names = _telling(frame)
-    best, title = _best(frame[frame["error"] == ""].sort_values("latency_s"), names)
+    best, title = _best(frame[frame["error"] == ""].sort_values("latency_s", kind="stable"), names)
     rows = [
         (*(row[name] for name in names), si(row["latency_s"], "s"), si(row["energy_j"], "J"), row["bound"])
         for row in best.to_dict("records")
