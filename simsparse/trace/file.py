@@ -46,7 +46,7 @@ def save_trace(trace: Trace, path: str | Path) -> Path:
         raise TraceError(f"{len(text)} bytes of text; at most {MAX_TEXT_BYTES} are allowed", key=trace.name)
     if len(text) > GZIP_FROM_BYTES or target.suffix == ".gz":
         text = gzip.compress(text, compresslevel=9, mtime=0)
-    _replace(target, text)
+    replace_file(target, text)
     return target
 
 
@@ -101,7 +101,8 @@ def _name(name: str) -> str:
     return name
 
 
-def _replace(target: Path, content: bytes) -> None:
+def replace_file(target: Path, content: bytes) -> None:
+    """Write ``content`` to ``target``, whole or not at all. Raises TraceError."""
     temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     try:
         with temporary.open("xb") as file:
@@ -153,7 +154,7 @@ class _Lines:
 
     def _parse(self, text: bytes) -> dict[str, Any]:
         try:
-            value = _JSON.decode(text.decode("utf-8"))
+            value = parse_json(text.decode("utf-8"))
         except RecursionError:
             self.fail("nested too deeply")
         except ValueError as error:
@@ -161,6 +162,16 @@ class _Lines:
         if not isinstance(value, dict):
             self.fail("is not a JSON object")
         return value
+
+
+def parse_json(text: str) -> Any:
+    """The value of JSON ``text`` of at most MAX_LINE_BYTES characters, strictly: finite numbers, each key once.
+
+    Raises ValueError, RecursionError.
+    """
+    if len(text) > MAX_LINE_BYTES:
+        raise ValueError(f"longer than {MAX_LINE_BYTES} characters")
+    return _JSON.decode(text)
 
 
 def _no_constant(text: str) -> NoReturn:

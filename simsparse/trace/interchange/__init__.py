@@ -1,0 +1,15 @@
+"""Traces from and to other tools: one file a format, found through TRACE_FORMATS.
+
+docs/reference/interchange.md says what each format carries and what it can't.
+"""
+
+from simsparse.trace.interchange.base import (
+    TRACE_FORMATS,
+    Imported,
+    ImportOptions,
+    TraceFormat,
+    export_trace,
+    import_trace,
+)
+
+__all__ = ["TRACE_FORMATS", "ImportOptions", "Imported", "TraceFormat", "export_trace", "import_trace"]

@@ -1,0 +1,308 @@
+"""Chakra execution traces (.et), which ASTRA-sim reads: import and export.
+
+Schema: MLCommons Chakra, et_def.proto of mlc-chakra 1.0.0: a GlobalMetadata message, then Node
+messages. The attributes that ASTRA-sim reads (``num_ops``, ``tensor_size``, ``is_cpu_op``,
+``comm_type``, ``comm_size``) carry an op's FLOPs and bytes; what the schema has no place for stands
+in an attribute ``simsparse`` as JSON, so that a file written here is read back exactly.
+"""
+
+from __future__ import annotations
+
+import ast
+import heapq
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from simsparse.core import Op, OpKind, Trace, TraceBuilder, ops
+from simsparse.core.tensor import DType
+from simsparse.errors import TraceError
+from simsparse.trace.file import replace_file
+from simsparse.trace.interchange import wire
+from simsparse.trace.interchange.aten_nodes import Lowering
+from simsparse.trace.interchange.aten_nodes import Node as AtenNode
+from simsparse.trace.interchange.base import (
+    MAX_NODES,
+    TRACE_FORMATS,
+    Imported,
+    ImportOptions,
+    Notes,
+    TraceFormat,
+    printable,
+    read_bounded,
+)
+from simsparse.trace.interchange.embedded import MARK, OpReader, header_of, header_text, op_texts
+from simsparse.trace.record import MAX_DEPS
+
+VERSION = "1.0.0"
+METADATA, MEM_LOAD, MEM_STORE, COMP, SEND, RECV, COLLECTIVE = range(1, 8)
+_COLLECTIVES = ("all_reduce", "reduce", "all_gather", "gather", "scatter", "broadcast", "all_to_all",
+                "reduce_scatter")  # fmt: skip
+_SIGNED, _DOUBLES, _ZIGZAG = {7, 9}, {3, 5}, {15, 17}
+_LONGEST_LITERAL = 1_000_000
+
+
+@dataclass
+class Node:
+    """A Node message; ``sides`` are inputs and outputs as (values, shapes, types) texts."""
+
+    id: int = 0
+    name: str = ""
+    type: int = 0
+    ctrl_deps: list[int] = field(default_factory=list)
+    data_deps: list[int] = field(default_factory=list)
+    sides: dict[int, dict[int, str]] = field(default_factory=dict)
+    attrs: dict[str, Any] = field(default_factory=dict)
+
+    def number(self, name: str, default: int = 0) -> int:
+        """A whole attribute. Raises TraceError when it is something else or below zero."""
+        value = self.attrs.get(name, default)
+        if not isinstance(value, int) or value < 0:
+            raise TraceError(f"{value!r:.40} is not a whole number", key=f"node {self.id}: {name}")
+        return value
+
+
+def read_chakra(path: Path, options: ImportOptions) -> Imported:
+    """The trace of a .et file, plain or gzip'd: one written here, one converted from torch, or any other."""
+    found = list(wire.messages(read_bounded(path)))
+    if not found:
+        raise TraceError("is empty")
+    if len(found) > MAX_NODES:
+        raise TraceError(f"{len(found)} nodes; at most {MAX_NODES} are read")
+    metadata = _metadata(found[0][1])
+    nodes = [_node(message, at) for at, message in found[1:]]
+    name = path.name.split(".")[0]
+    if MARK in metadata:
+        return _embedded(metadata[MARK], nodes)
+    if any("op_schema" in node.attrs for node in nodes):
+        meta = {"source": "Chakra execution trace of torch"}
+        trace, notes = Lowering(name, options, meta).run([_aten(node) for node in nodes])
+        return Imported(trace, notes.lines())
+    return _generic(name, nodes, options)
+
+
+def _metadata(message: bytes) -> dict[str, Any]:
+    attrs = {}
+    for number, _, value in wire.fields(message):
+        if number == 2 and isinstance(value, bytes):
+            key, content = _attribute(value)
+            attrs[key] = content
+    return attrs
+
+
+def _node(message: bytes, at: int) -> Node:
+    node = Node()
+    try:
+        for number, kind, value in wire.fields(message):
+            _take(node, number, kind, value)
+    except (TraceError, UnicodeDecodeError) as error:
+        raise TraceError(f"a node is damaged: {error}", key=f"byte {at}") from error
+    return node
+
+
+def _take(node: Node, number: int, kind: int, value: wire.Value) -> None:
+    if number == 1 and isinstance(value, int):
+        node.id = value
+    elif number == 2:
+        node.name = wire.text(value)
+    elif number == 3 and isinstance(value, int):
+        node.type = value
+    elif number in (4, 5):
+        (node.ctrl_deps if number == 4 else node.data_deps).extend(wire.numbers(kind, value))
+    elif number in (8, 9) and isinstance(value, bytes):
+        node.sides[number] = {key: wire.text(part) for key, _, part in wire.fields(value)}
+    elif number == 10 and isinstance(value, bytes):
+        key, content = _attribute(value)
+        node.attrs[key] = content
+
+
+def _attribute(message: bytes) -> tuple[str, Any]:
+    """Name and value of an AttributeProto; lists, which nothing here reads, are None."""
+    name = ""
+    content: Any = None
+    for number, _, value in wire.fields(message):
+        if number == 1:
+            name = wire.text(value)
+        elif number == 29:
+            content = wire.text(value)
+        elif number in _DOUBLES:
+            content = wire.double(value)
+        elif number == 27:
+            content = bool(value)
+        elif isinstance(value, int) and number != 2:
+            content = _whole(number, value)
+    return name, content
+
+
+def _whole(number: int, value: int) -> int:
+    if number in _ZIGZAG:
+        return (value >> 1) ^ -(value & 1)
+    return wire.signed(value) if number in _SIGNED else value
+
+
+def _embedded(header: Any, nodes: Sequence[Node]) -> Imported:
+    name, meta = header_of(str(header))
+    reader = OpReader()
+    for node in nodes:
+        reader.add(str(node.attrs.get(MARK, "")), f"node {node.id}")
+    return Imported(reader.trace(name, meta))
+
+
+def _aten(node: Node) -> AtenNode:
+    parent = node.ctrl_deps[0] if node.ctrl_deps else -1
+    schema = str(node.attrs.get("op_schema", ""))
+    return AtenNode(node.id, parent, node.name, schema, _slots(node, 8), _slots(node, 9), node.attrs)
+
+
+def _slots(node: Node, side: int) -> list[tuple[Any, Any, str]]:
+    """Slots from texts such as ``[[2, 8], []]``; values that are no literals are taken as unknown."""
+    texts = node.sides.get(side, {})
+    shapes, types = (_literal(texts.get(part, "[]"), node) for part in (2, 3))
+    try:
+        values = _literal(texts.get(1, "[]"), node)
+    except TraceError:
+        values = []
+    if not isinstance(shapes, list) or not isinstance(types, list) or len(shapes) != len(types):
+        raise TraceError("shapes and types differ in number", key=f"node {node.id}")
+    if not isinstance(values, list) or len(values) != len(shapes):
+        values = [None] * len(shapes)
+    return list(zip(values, shapes, types, strict=True))
+
+
+def _literal(text: str, node: Node) -> Any:
+    if len(text) > _LONGEST_LITERAL:
+        raise TraceError(f"a list of {len(text)} characters", key=f"node {node.id}")
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError, MemoryError, RecursionError, TypeError) as error:
+        raise TraceError(f"{text!r:.60} is not a list", key=f"node {node.id}") from error
+
+
+def _generic(name: str, nodes: Sequence[Node], options: ImportOptions) -> Imported:
+    """Nodes of any other tool: FLOPs and bytes of compute, bytes of memory and communication."""
+    builder, notes = TraceBuilder(printable(name) or "trace", source="Chakra execution trace"), Notes()
+    dtype = options.dtype or DType.BF16
+    names: dict[int, list[str]] = {}
+    edges = 0
+    for node in _ordered(nodes):
+        deps = list(dict.fromkeys(dep for each in (*node.data_deps, *node.ctrl_deps) for dep in names[each]))
+        edges += len(deps)
+        if edges > MAX_DEPS:
+            raise TraceError(f"more than {MAX_DEPS} dependencies")
+        op = _op(node, options, dtype, notes)
+        if op is None:
+            names[node.id] = deps
+            continue
+        builder.add(op.with_(name=printable(node.name) or f"node.{node.id}"), deps)
+        names[node.id] = [builder.last]
+    notes.add("compute is known by FLOPs and bytes only, not by shape: no sparsity can be applied to it")
+    if options.dtype is None:
+        notes.add(f"the file has no element types; {dtype} is assumed")
+    return Imported(builder.build(), notes.lines())
+
+
+def _op(node: Node, options: ImportOptions, dtype: DType, notes: Notes) -> Op | None:
+    if node.type == COMP:
+        dims = {"read_bytes": node.number("tensor_size"), "write_bytes": 0, "flops": node.number("num_ops")}
+        if not any(dims.values()):
+            notes.add("left out: compute without num_ops and tensor_size", printable(node.name))
+            return None
+        return Op(OpKind.OTHER, "op", dims, dtype, label="comp")
+    if node.type in (MEM_LOAD, MEM_STORE):
+        notes.add("memory nodes are taken for transfers between host and gpu0", printable(node.name))
+        ends = ("host", "gpu0") if node.type == MEM_LOAD else ("gpu0", "host")
+        return ops.transfer(node.number("tensor_size"), *ends)
+    if node.type in (SEND, RECV):
+        return ops.collective("send_recv", node.number("comm_size"), 2)
+    if node.type == COLLECTIVE:
+        return _collective(node, options)
+    notes.add(f"left out: nodes of type {node.type}", printable(node.name))
+    return None
+
+
+def _collective(node: Node, options: ImportOptions) -> Op:
+    if options.ranks is None:
+        raise TraceError("a .et file holds one rank and does not say how many there are; give ranks",
+                         key=f"node {node.id}")  # fmt: skip
+    type_ = node.number("comm_type")
+    kind = _COLLECTIVES[type_] if type_ < len(_COLLECTIVES) else f"type {type_}"
+    return ops.collective(kind, node.number("comm_size"), options.ranks)
+
+
+def _ordered(nodes: Sequence[Node]) -> list[Node]:
+    """Every node after those it depends on, else as in the file.
+
+    Raises TraceError on a cycle, an id that stands twice or one that is not in the file.
+    """
+    place = {node.id: i for i, node in enumerate(nodes)}
+    if len(place) != len(nodes):
+        raise TraceError("two nodes have one id")
+    waiting, users = [0] * len(nodes), [[] for _ in nodes]  # type: tuple[list[int], list[list[int]]]
+    for i, node in enumerate(nodes):
+        for dep in {*node.data_deps, *node.ctrl_deps}:
+            if dep not in place:
+                raise TraceError(f"depends on node {dep}, which the file does not hold", key=f"node {node.id}")
+            users[place[dep]].append(i)
+            waiting[i] += 1
+    ready = [i for i, count in enumerate(waiting) if not count]
+    ordered = []
+    while ready:
+        i = heapq.heappop(ready)
+        ordered.append(nodes[i])
+        for user in users[i]:
+            waiting[user] -= 1
+            if not waiting[user]:
+                heapq.heappush(ready, user)
+    if len(ordered) < len(nodes):
+        raise TraceError("nodes depend on each other in a circle")
+    return ordered
+
+
+def write_chakra(trace: Trace, path: Path) -> tuple[str, ...]:
+    """Write ``trace`` as one rank's .et file; returns what ASTRA-sim would see otherwise than simsparse."""
+    notes = Notes()
+    metadata = wire.put(1, VERSION) + wire.put(2, _attr(MARK, 29, header_text(trace)))
+    content = [wire.put_message(metadata)]
+    index = {op.name: i for i, op in enumerate(trace.ops)}
+    for i, (op, text) in enumerate(zip(trace.ops, op_texts(trace), strict=True)):
+        deps = b"".join(wire.put_varint(index[dep]) for dep in op.deps)
+        node = wire.put(1, i) + wire.put(2, op.name) + wire.put(3, _type(op)) + (wire.put(5, deps) if deps else b"")
+        attrs = [*_attrs(op, notes), _attr(MARK, 29, text)]
+        content.append(wire.put_message(node + b"".join(wire.put(10, attr) for attr in attrs)))
+    replace_file(path, b"".join(content))
+    return notes.lines("sparsity, routing and shapes stand in the attribute simsparse, which other tools pass over")
+
+
+def _type(op: Op) -> int:
+    if op.kind is OpKind.TRANSFER:
+        return MEM_STORE if op.dst == "host" else MEM_LOAD
+    if op.kind is OpKind.COLLECTIVE:
+        return SEND if op.label == "send_recv" else COLLECTIVE
+    return COMP
+
+
+def _attrs(op: Op, notes: Notes) -> list[bytes]:
+    """The attributes that ASTRA-sim reads, with the field numbers that Chakra's feeder expects."""
+    cpu = _attr("is_cpu_op", 27, 0)
+    if op.kind is OpKind.TRANSFER:
+        return [cpu, _attr("tensor_size", 13, op.dims["bytes"])]
+    if op.kind is OpKind.COLLECTIVE:
+        size = _attr("comm_size", 9, op.dims["bytes"])
+        if op.label == "send_recv":
+            notes.add("a trace does not say between which ranks data is sent: comm_src and comm_dst are left out",
+                      op.name)  # fmt: skip
+            return [cpu, size]
+        return [cpu, _attr("comm_type", 9, _COLLECTIVES.index(op.label)), size]
+    if not op.flops:
+        notes.add("written with one FLOP: ASTRA-sim takes time from FLOPs alone, copies would cost nothing", op.name)
+    return [cpu, _attr("num_ops", 9, max(op.flops, 1)), _attr("tensor_size", 13, op.min_bytes)]
+
+
+def _attr(name: str, number: int, value: int | str) -> bytes:
+    return wire.put(1, name) + wire.put(number, value)
+
+
+TRACE_FORMATS.register("chakra")(
+    TraceFormat("chakra", (".et", ".et.gz"), "Chakra execution trace, for ASTRA-sim", read_chakra, write_chakra)
+)
