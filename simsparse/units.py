@@ -64,6 +64,14 @@ meter = [length] = m
 """All units there are. pint's own list takes bytes for plain numbers, so that a missing unit would pass."""
 
 
+def bytes_text(count: int) -> str:
+    """``93.2 GB`` for a message; whole bytes below 10 kB. GB is 10**9 bytes."""
+    for name, size in (("TB", 10**12), ("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
+        if count >= max(size, 10**4):
+            return f"{count / size:.4g} {name}"
+    return f"{count} bytes"
+
+
 @cache
 def _registry() -> UnitRegistry[Any]:
     from pint import UnitRegistry

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import simpy
 
 from simsparse.errors import SimulationError
+from simsparse.units import bytes_text
 
 if TYPE_CHECKING:
     from simsparse.engine.simulator import Simulator
@@ -33,7 +34,8 @@ class Memory:
         room = self._fits(bytes) and not self._waiting
         if not room and (not wait or (self.capacity is not None and bytes > self.capacity)):
             raise SimulationError(
-                f"{self.device} is full: {what} needs {bytes} bytes, {self.used} of {self.capacity} bytes are in use"
+                f"{self.device} is full: {what} needs {bytes_text(bytes)}, "
+                f"{bytes_text(self.used)} of {bytes_text(self.capacity or 0)} are in use"
             )
         if room:
             self._take(bytes, event)

@@ -15,6 +15,7 @@ from simsparse.policies.machine import Machine, machine_of
 from simsparse.policies.program import Layout, Program
 from simsparse.policies.workload import LINK_KINDS, Workload, workload_of
 from simsparse.registry import Registry
+from simsparse.units import bytes_text
 
 MAX_LAYOUTS = 64
 
@@ -97,7 +98,7 @@ def place(trace: Trace, system: System, streamed: Sequence[bool], home: str | No
         able = _able(workload, i, machine)
         room = [name for name in able if (left := free[name]) is None or left >= need]
         if not room:
-            raise SimulationError(f"{', '.join(able)} full: {op.name} needs {need} bytes", key=op.name)
+            raise SimulationError(f"{', '.join(able)} full: {op.name} needs {bytes_text(need)}", key=op.name)
         best = min(room, key=lambda name: _arrival_s(workload, i, name, chosen, machine))
         left = free[best]
         free[best] = None if left is None else left - need

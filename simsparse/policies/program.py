@@ -15,7 +15,7 @@ from simsparse.core import Op, OpCost, OpKind
 from simsparse.errors import MappingError, SimulationError
 from simsparse.policies.machine import Machine
 from simsparse.policies.workload import LINK_KINDS, Workload
-from simsparse.units import seconds_to_fs
+from simsparse.units import bytes_text, seconds_to_fs
 
 Memory = Mapping[str, Mapping[str, int]]
 
@@ -157,8 +157,10 @@ class Program:
             capacity = machine.devices[device].model.memory_bytes
             need = sum(parts.values())
             if capacity is not None and need > capacity:
-                shares = ", ".join(f"{what} {size}" for what, size in parts.items() if size)
-                raise SimulationError(f"{device} is full: {need} bytes needed ({shares}), capacity {capacity} bytes")
+                shares = ", ".join(f"{what} {bytes_text(size)}" for what, size in parts.items() if size)
+                raise SimulationError(
+                    f"{device} is full: {bytes_text(need)} needed ({shares}), capacity {bytes_text(capacity)}"
+                )
 
 
 @dataclass

@@ -152,14 +152,14 @@ class TestMemory:
     def test_experts_in_host_memory_take_only_buffers_on_the_device(self) -> None:
         """4 layers of 8 experts are 196,608 bytes and do not fit 150 kB; two layers of them do."""
         trace, system = moe_trace(layers=4, experts=8), offload_system(capacity="150 kB")
-        with pytest.raises(SimulationError, match=r"gpu0 is full: \d+ bytes needed \(weights \d+"):
+        with pytest.raises(SimulationError, match=r"gpu0 is full: [\d.]+ \w+ needed \(weights \d+"):
             ss.simulate(trace, system, "resident")
         for policy in ("on_demand", "pregated", "prefetch_all"):
             assert ss.simulate(trace, system, policy).latency_s > 0
 
     def test_prefetching_all_needs_room_for_two_layers(self) -> None:
         trace, system = moe_trace(layers=4, experts=8), offload_system(capacity="90 kB")
-        with pytest.raises(SimulationError, match="buffers 98304"):
+        with pytest.raises(SimulationError, match=r"buffers 98\.3 kB"):
             ss.simulate(trace, system, "prefetch_all")
         assert ss.simulate(trace, system, "pregated").latency_s > 0
 
@@ -169,7 +169,7 @@ class TestMemory:
 
     def test_the_kv_cache_counts(self) -> None:
         trace = TraceBuilder("long").add(ops.attention(1, 8, 8, 128, 1, 300_000)).build()
-        with pytest.raises(SimulationError, match="KV cache 1228800000"):
+        with pytest.raises(SimulationError, match=r"KV cache 1\.229 GB"):
             ss.simulate(trace, offload_system(capacity="1 GB"))
 
     def test_a_shared_weight_takes_memory_once(self) -> None:
