@@ -37,22 +37,29 @@ def trace_model(
 ) -> Trace:
     """The operators of one forward pass of ``model`` on ``inputs``.
 
-    Parameters
-    ----------
-    model: any nn.Module; on the meta device no weights are needed and nothing is computed.
-    inputs: keyword arguments as a mapping, positional ones as a sequence, or one tensor.
-    phase: what the pass is; ``decode`` with ``kv_len`` gives a transformers model a cache that
-        already holds ``kv_len`` tokens.
-    weights: ``trained`` when the weights are trained ones; the routing of a MoE model is recorded
-        only then.
-    routing: ``uniform``, ``zipf:S``, ``counts:NAME-OR-CSV`` (generated from ``seed``) or ``model``
-        (the router's own choice). Default: ``model`` when trained, else ``uniform``.
-    meta: more facts to keep with the trace.
-    masks: takes the masks of real weights and inputs; ``simsparse.trace.masks.save_with_masks``
-        writes them beside the trace.
-
     The model runs in evaluation mode without gradients and is left as it was. Raises TraceError
     when the model can't run, naming the operation.
+
+    Parameters
+    ----------
+    model
+        Any nn.Module; on the meta device no weights are needed and nothing is computed.
+    inputs
+        Keyword arguments as a mapping, positional ones as a sequence, or one tensor.
+    phase
+        What the pass is; ``decode`` with ``kv_len`` gives a transformers model a cache that already
+        holds ``kv_len`` tokens.
+    weights
+        ``trained`` when the weights are trained ones; the routing of a MoE model is recorded only
+        then.
+    routing
+        ``uniform``, ``zipf:S``, ``counts:NAME-OR-CSV`` (generated from ``seed``) or ``model`` (the
+        router's own choice). Default: ``model`` when trained, else ``uniform``.
+    meta
+        More facts to keep with the trace.
+    masks
+        Takes the masks of real weights and inputs; ``simsparse.trace.masks.save_with_masks`` writes
+        them beside the trace.
     """
     _check(phase, routing, kv_len)
     tensors = list(model.parameters())

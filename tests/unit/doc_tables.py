@@ -42,7 +42,7 @@ def _section(path: str, found: Any) -> str:
     arguments = [param for param in found.params if param.param_type_name == "argument"]
     rows = [_row(param) for param in [*arguments, *(param for param in found.params if param not in arguments)]]
     table = ["| | | default |", "| --- | --- | --- |", *rows]
-    return "\n".join([f"### {path}", "", " ".join(found.help.split()), "", *table, ""])
+    return "\n".join([f"## {path}", "", " ".join(found.help.split()), "", *table, ""])
 
 
 def _row(param: Any) -> str:
