@@ -46,7 +46,10 @@ class Tensor:
 
 @dataclass(frozen=True)
 class Node:
-    """A node of an execution trace; ``inputs`` and ``outputs`` are (value, shape, type) a slot."""
+    """A node of an execution trace; ``inputs`` and ``outputs`` are (value, shape, type) a slot.
+
+    ``flat`` nodes stand directly in the outermost operator, whatever lies between was lost.
+    """
 
     id: int
     parent: int
@@ -55,6 +58,7 @@ class Node:
     inputs: Sequence[tuple[Any, Any, str]] = ()
     outputs: Sequence[tuple[Any, Any, str]] = ()
     attrs: Mapping[str, Any] = field(default_factory=dict)
+    flat: bool = False
 
     @property
     def short(self) -> str:
@@ -98,6 +102,7 @@ class Lowering:
         self.builder = TraceBuilder(printable(name) or "trace", **meta)
         self.options, self.notes = options, Notes()
         self._writers: dict[int, str] = {}
+        self._inside: dict[int, set[int | None]] = {}
         self._count = 0
 
     def run(self, nodes: Sequence[Node]) -> tuple[Trace, Notes]:
@@ -125,6 +130,8 @@ class Lowering:
         """Adds the op that ``node`` is, if it is one; returns whether to look at its insides instead."""
         short = node.short
         try:
+            if node.flat and self._is_repeated(node):
+                return False
             if short == "record_param_comms" or "collective_name" in node.attrs:
                 return self._collective(node, module)
             lower = _LOWERINGS.get(short)
@@ -140,6 +147,11 @@ class Lowering:
         except TraceError as error:
             raise TraceError(error.message, key=f"node {node.id} {printable(node.name, 60)}") from error
         return False
+
+    def _is_repeated(self, node: Node) -> bool:
+        """Whether another operator in the same outermost one already stands for what ``node`` writes."""
+        written = {tensor.storage for tensor in tensors_of(node.outputs)}
+        return bool(written) and written <= self._inside.get(node.parent, set())
 
     def _writes(self, node: Node) -> bool:
         """Whether the node gives a tensor that is not one of its inputs."""
@@ -159,6 +171,8 @@ class Lowering:
         self.builder.add(op.with_(name=printable(name), module=printable(module), weight=weight), list(deps))
         written = {tensor.storage for tensor in tensors_of(node.outputs)} | _written_inputs(node)
         self._writers |= {storage: self.builder.last for storage in written if storage is not None}
+        if node.flat:
+            self._inside.setdefault(node.parent, set()).update(written)
 
     def _weight(self, node: Node, op: Op) -> tuple[bool, str | None]:
         """Whether an operand is a parameter, which nothing in the file wrote, and its storage's name."""

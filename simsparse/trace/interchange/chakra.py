@@ -77,7 +77,7 @@ def read_chakra(path: Path, options: ImportOptions) -> Imported:
         return _embedded(metadata[MARK], nodes)
     if any("op_schema" in node.attrs for node in nodes):
         meta = {"source": "Chakra execution trace of torch"}
-        trace, notes = Lowering(name, options, meta).run([_aten(node) for node in nodes])
+        trace, notes = Lowering(name, options, meta).run(_aten(nodes))
         return Imported(trace, notes.lines())
     return _generic(name, nodes, options)
 
@@ -149,10 +149,23 @@ def _embedded(header: Any, nodes: Sequence[Node]) -> Imported:
     return Imported(reader.trace(name, meta))
 
 
-def _aten(node: Node) -> AtenNode:
-    parent = node.ctrl_deps[0] if node.ctrl_deps else -1
-    schema = str(node.attrs.get("op_schema", ""))
-    return AtenNode(node.id, parent, node.name, schema, _slots(node, 8), _slots(node, 9), node.attrs)
+def _aten(nodes: Sequence[Node]) -> list[AtenNode]:
+    """Torch's nodes. Chakra's converter keeps the parents of the outermost operators only.
+
+    A node without one belongs to the last outermost operator before it.
+    """
+    if not any(node.ctrl_deps for node in nodes):
+        raise TraceError("no node has ctrl_deps, so that operators and their insides can't be told apart; "
+                         "import the JSON that torch wrote")  # fmt: skip
+    found, outermost = [], -1
+    for node in sorted(nodes, key=lambda node: node.id):
+        inside = not node.ctrl_deps and not node.name.startswith("[")
+        outermost = outermost if inside else node.id
+        parent = outermost if inside else (node.ctrl_deps or [-1])[0]
+        schema = str(node.attrs.get("op_schema", ""))
+        sides = (_slots(node, 8), _slots(node, 9))
+        found.append(AtenNode(node.id, parent, node.name, schema, *sides, node.attrs, flat=inside))
+    return found
 
 
 def _slots(node: Node, side: int) -> list[tuple[Any, Any, str]]:

@@ -1,1 +1,125 @@
-"""Placeholder."""
+"""A trace as a Parquet table, one row an op: for notebooks and data frames, import and export.
+
+The first columns are an op's fields, from which the same trace is read back; the last ones
+(``flops``, ``min_bytes``, ...) are computed from them for convenience and not read.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from simsparse.core import Op, Trace
+from simsparse.errors import TraceError
+from simsparse.trace.file import MAX_OPS, replace_file
+from simsparse.trace.interchange.base import MAX_BYTES, TRACE_FORMATS, Imported, ImportOptions, TraceFormat
+from simsparse.trace.interchange.embedded import MARK, OpReader, header_of, header_text
+from simsparse.trace.record import body_of, checked, op_record
+
+_BODY_TEXT = ("kind", "dtype", "weight_dtype", "weight_sparsity", "input_sparsity", "label", "src", "dst")
+_BODY_JSON = ("dims", "stats")
+_OP_TEXT = ("name", "module", "weight")
+_COMPUTED = ("flops", "dense_macs", "useful_macs", "weight_bytes", "input_bytes", "output_bytes", "min_bytes")
+_ROWS_AT_ONCE = 4096
+
+
+def write_parquet(trace: Trace, path: Path) -> tuple[str, ...]:
+    """Write ``trace`` as one table, compressed with zstd. Raises TraceError when it can't be written."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    index = {op.name: i for i, op in enumerate(trace.ops)}
+    rows = [_row(op, [index[dep] - i for dep in op.deps]) for i, op in enumerate(trace.ops)]
+    table = pa.Table.from_pylist(rows, schema=_schema(pa).with_metadata({MARK: header_text(trace)}))
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink, compression="zstd")
+    replace_file(path, sink.getvalue().to_pybytes())
+    return ()
+
+
+def _schema(pa: Any) -> Any:
+    text = [(name, pa.string()) for name in (*_OP_TEXT, *_BODY_TEXT, *_BODY_JSON)]
+    routing = [("routing_counts", pa.list_(pa.int64())), ("routing_ids", pa.string()), ("routing_origin", pa.string())]
+    computed = [(name, pa.int64()) for name in _COMPUTED]
+    return pa.schema([*text, ("deps", pa.list_(pa.int32())), *routing, *computed])
+
+
+def _row(op: Op, deps: list[int]) -> dict[str, Any]:
+    body, record = body_of(checked(op)), op_record(op, 0, deps)
+    routing = record.get("routing", {})
+    return {
+        **{name: record.get(name) for name in _OP_TEXT}, **{name: body.get(name) for name in _BODY_TEXT},
+        **{name: _json(body[name]) if name in body else None for name in _BODY_JSON}, "deps": deps,
+        "routing_counts": routing.get("counts"), "routing_ids": routing.get("ids"),
+        "routing_origin": routing.get("origin"), **{name: getattr(op, name) for name in _COMPUTED},
+    }  # fmt: skip
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, separators=(",", ":"), allow_nan=False)
+
+
+def read_parquet(path: Path, options: ImportOptions) -> Imported:
+    """The trace in a table written by ``write_parquet``.
+
+    Raises TraceError when the file is too large, damaged, or another tool's.
+    """
+    del options
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    if path.stat().st_size > MAX_BYTES:
+        raise TraceError(f"is longer than {MAX_BYTES} bytes")
+    try:
+        with pq.ParquetFile(path, thrift_string_size_limit=MAX_BYTES, thrift_container_size_limit=MAX_OPS) as file:
+            name, meta = _header(file)
+            reader = OpReader()
+            for i, row in enumerate(_rows(file)):
+                reader.add(_record(row), f"row {i}")
+    except pa.ArrowException as error:
+        raise TraceError(f"is no table of a trace: {error}") from error
+    return Imported(reader.trace(name, meta))
+
+
+def _header(file: Any) -> tuple[str, Mapping[str, Any]]:
+    """Name and meta, once the file is seen to be one of ours and not too large unpacked."""
+    said = file.metadata
+    unpacked = sum(said.row_group(i).total_byte_size for i in range(said.num_row_groups))
+    if said.num_rows > MAX_OPS or unpacked > MAX_BYTES:
+        raise TraceError(f"{said.num_rows} rows, {unpacked} bytes unpacked; at most {MAX_OPS} and {MAX_BYTES}")
+    header = (file.schema_arrow.metadata or {}).get(MARK.encode())
+    if header is None:
+        raise TraceError("is no table of a trace: its metadata has no key simsparse")
+    return header_of(header.decode())
+
+
+def _rows(file: Any) -> Iterator[dict[str, Any]]:
+    wanted = _schema_names()
+    missing = [name for name in wanted if name not in file.schema_arrow.names]
+    if missing:
+        raise TraceError(f"column {missing[0]} is missing")
+    for batch in file.iter_batches(batch_size=_ROWS_AT_ONCE, columns=wanted):
+        yield from batch.to_pylist()
+
+
+def _schema_names() -> list[str]:
+    return [*_OP_TEXT, *_BODY_TEXT, *_BODY_JSON, "deps", "routing_counts", "routing_ids", "routing_origin"]
+
+
+def _record(row: Mapping[str, Any]) -> str:
+    """A row as the line that a trace file would have."""
+    body = {name: row[name] for name in _BODY_TEXT if row[name] is not None}
+    body |= {name: json.loads(row[name]) for name in _BODY_JSON if row[name] is not None}
+    record: dict[str, Any] = {"body": body, "op": 0, "deps": row["deps"] or []}
+    record |= {name: row[name] for name in _OP_TEXT if row[name] is not None}
+    if row["routing_origin"] is not None:
+        ids = {} if row["routing_ids"] is None else {"ids": row["routing_ids"]}
+        record["routing"] = {"counts": row["routing_counts"], "origin": row["routing_origin"], **ids}
+    return json.dumps(record)
+
+
+TRACE_FORMATS.register("parquet")(
+    TraceFormat("parquet", (".parquet",), "table of ops, one row each", read_parquet, write_parquet)
+)

@@ -1,1 +1,174 @@
-"""Placeholder."""
+"""SCALE-Sim topology CSV: import and export, with the N:M column of version 3.
+
+Two layouts, told apart by the header: ``Layer, M, N, K, Sparsity`` for GEMMs (SCALE-Sim's ``-i
+gemm``), and sizes of input, filter, channels and stride for convolutions. SCALE-Sim drops what
+follows the last comma of a line, so lines end in one. Source: scalesim 3.0.0, topology_utils.py.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+from simsparse.core import DType, Op, OpKind, Sparsity, Trace, TraceBuilder, ops
+from simsparse.core.sparsity import SparsityKind
+from simsparse.errors import SpecError, TraceError
+from simsparse.trace.file import replace_file
+from simsparse.trace.interchange.base import (
+    MAX_NODES,
+    TRACE_FORMATS,
+    Imported,
+    ImportOptions,
+    Notes,
+    TraceFormat,
+    printable,
+    read_bounded,
+)
+from simsparse.trace.interchange.products import Product, products, strides, unique
+
+GEMM_COLUMNS = ("Layer", "M", "N", "K", "Sparsity")
+CONV_COLUMNS = ("Layer name", "IFMAP Height", "IFMAP Width", "Filter Height", "Filter Width", "Channels",
+                "Num Filter", "Strides", "Sparsity")  # fmt: skip
+_DEPTHWISE = "DP"
+"""SCALE-Sim runs a layer with these letters in its name once a channel."""
+
+
+def read_scalesim(path: Path, options: ImportOptions) -> Imported:
+    """The layers of a topology as a chain of ops. Raises TraceError naming the line."""
+    text = read_bounded(path).decode("utf-8-sig")
+    rows = [(i, row) for i, row in enumerate(csv.reader(io.StringIO(text), strict=True), 1) if any(map(str.strip, row))]
+    if len(rows) < 2:
+        raise TraceError("has no header and layers", line=1)
+    if len(rows) > MAX_NODES:
+        raise TraceError(f"{len(rows)} lines; at most {MAX_NODES} are read")
+    layout = _is_gemm(rows[0][1])
+    dtype, notes = options.dtype or DType.BF16, Notes()
+    builder = TraceBuilder(printable(path.name.split(".")[0]) or "topology", source="SCALE-Sim topology")
+    for line, row in rows[1:]:
+        try:
+            builder.add(_gemm(row, dtype) if layout else _conv(row, dtype))
+        except (SpecError, ValueError) as error:
+            message = error.message if isinstance(error, SpecError) else str(error)
+            raise TraceError(message, line=line, key=printable(row[0], 60)) from error
+    notes.add("layers follow each other in the order of the file; what lies between them is not in it")
+    if options.dtype is None:
+        notes.add(f"the file has no element types; {dtype} is assumed")
+    return Imported(builder.build(), notes.lines())
+
+
+def _is_gemm(header: Sequence[str]) -> bool:
+    names = [name.strip().lower() for name in header]
+    if names[1:4] == ["m", "n", "k"]:
+        return True
+    if len(names) >= 8 and "ifmap" in names[1]:
+        return False
+    expected = f"{', '.join(GEMM_COLUMNS)} or {', '.join(CONV_COLUMNS)}"
+    raise TraceError(f"{','.join(header)!r:.120} is no header; expected {expected}", line=1)
+
+
+def _gemm(row: Sequence[str], dtype: DType) -> Op:
+    m, n, k = _sizes(row, 3)
+    return ops.linear(m, n, k, dtype, weight_sparsity=_pattern(row, 4), name=_name(row))
+
+
+def _conv(row: Sequence[str], dtype: DType) -> Op:
+    height, width, kh, kw, channels, filters, stride = _sizes(row, 7)
+    if kh > height or kw > width or not stride:
+        raise ValueError(f"a {kh} x {kw} filter with stride {stride} on {height} x {width}")
+    name, depthwise = _name(row), _DEPTHWISE in row[0]
+    groups = channels if depthwise else 1
+    dims = {"batch": 1, "c_in": channels, "c_out": filters * groups, "h_in": height, "w_in": width,
+            "h_out": -(-(height - kh + stride) // stride), "w_out": -(-(width - kw + stride) // stride),
+            "kh": kh, "kw": kw, "groups": groups}  # fmt: skip
+    return Op(OpKind.CONV2D, name, dims, dtype, weight_sparsity=Sparsity.parse(_pattern(row, 8)))
+
+
+def _name(row: Sequence[str]) -> str:
+    return printable(row[0].strip()) or "layer"
+
+
+def _sizes(row: Sequence[str], count: int) -> list[int]:
+    if len(row) <= count:
+        raise ValueError(f"has {len(row)} cells; expected {count + 1} or more")
+    sizes = [int(cell.strip()) for cell in row[1 : count + 1] if len(cell) < 20]
+    if len(sizes) < count or min(sizes) < 1:
+        raise ValueError("a size is not a positive whole number")
+    return sizes
+
+
+def _pattern(row: Sequence[str], at: int) -> str:
+    """The N:M cell, dense where there is none or N is M."""
+    text = row[at].strip() if len(row) > at else ""
+    pattern = Sparsity.parse(text or "dense")
+    return "dense" if pattern.kind is SparsityKind.NM and pattern.n == pattern.m else text or "dense"
+
+
+def write_scalesim(trace: Trace, path: Path) -> tuple[str, ...]:
+    """Write the products of ``trace``: the convolution layout when it has convolutions, else the GEMM layout."""
+    notes = Notes()
+    found = products(trace, notes)
+    convolutions = any(product.op.kind is OpKind.CONV2D for product in found)
+    columns = CONV_COLUMNS if convolutions else GEMM_COLUMNS
+    lines, taken = [",".join(columns) + ","], set[str]()
+    for product in found:
+        name = unique(_layer_name(product, notes), taken)
+        cells = _conv_cells(product, notes) if convolutions else [product.m, product.n, product.k]
+        lines.append(",".join(map(str, (name, *cells, _ratio(product, notes)))) + ",")
+    replace_file(path, ("\n".join(lines) + "\n").encode())
+    flag = "conv" if convolutions else "gemm"
+    return notes.lines(f"run it with: scale -i {flag} -t {path.name}; sparsity needs SparsitySupport in the .cfg")
+
+
+def _layer_name(product: Product, notes: Notes) -> str:
+    """Without commas and the letters that mean depthwise; ``_xN`` stands for N equal products."""
+    name = "".join(c if c.isalnum() or c in "._-" else "_" for c in product.name).replace(_DEPTHWISE, "Dp")
+    if _is_depthwise(product):
+        return f"{name}_{_DEPTHWISE}"
+    copies = product.times * product.batch
+    if copies > 1:
+        notes.add("a line ending in _xN stands for N equal products; SCALE-Sim runs it once", product.name)
+    return f"{name}_x{copies}" if copies > 1 else name
+
+
+def _is_depthwise(product: Product) -> bool:
+    d = product.op.dims
+    return product.op.kind is OpKind.CONV2D and 1 < d["groups"] == d["c_in"] == d["c_out"] and d["batch"] == 1
+
+
+def _conv_cells(product: Product, notes: Notes) -> list[int]:
+    """Sizes of a convolution with its padding in the input, or of a product as a 1 x k filter."""
+    op, d = product.op, product.op.dims
+    vertical, horizontal = strides(op) if op.kind is OpKind.CONV2D else (0, 1)
+    if vertical != horizontal or d["batch"] > 1:
+        if op.kind is OpKind.CONV2D:
+            notes.add("convolutions over several images or with unequal strides are written as their im2col product",
+                      product.name)  # fmt: skip
+        return [product.m, product.k, 1, product.k, 1, product.n, 1]
+    height, width = (d["h_out"] - 1) * vertical + d["kh"], (d["w_out"] - 1) * horizontal + d["kw"]
+    notes.add("a convolution's padding is part of the input that is written, its stride the one of least padding",
+              product.name)  # fmt: skip
+    filters = d["c_out"] // d["groups"]
+    return [height, width, d["kh"], d["kw"], d["c_in"] if _is_depthwise(product) else d["c_in"] // d["groups"],
+            filters, vertical]  # fmt: skip
+
+
+def _ratio(product: Product, notes: Notes) -> str:
+    sparsity = product.sparsity
+    if sparsity.is_dense:
+        return "1:1"
+    if sparsity.kind is not SparsityKind.NM:
+        notes.add("SCALE-Sim knows N:M only: other patterns are written as dense", product.name)
+        return "1:1"
+    if product.k % sparsity.m:
+        notes.add("the reduction is no multiple of M: written as dense", product.name)
+        return "1:1"
+    return str(sparsity)
+
+
+TRACE_FORMATS.register("scalesim")(
+    TraceFormat(
+        "scalesim", (".csv",), "SCALE-Sim topology CSV, GEMM or convolution layout", read_scalesim, write_scalesim
+    )
+)

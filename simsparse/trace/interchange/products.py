@@ -1,0 +1,126 @@
+"""The matrix products in a trace, which is all that dataflow tools such as SCALE-Sim and Timeloop take."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from simsparse.core import DENSE, Op, OpKind, Sparsity, Trace
+from simsparse.errors import TraceError
+from simsparse.trace.interchange.base import Notes
+
+_MOST = 1_000_000
+
+
+@dataclass(frozen=True)
+class Product:
+    """``times`` equal products of ``batch`` pairs of matrices: ``y[m, n] = x[m, k] w[n, k]``.
+
+    ``batch`` pairs each have their own second operand (attention); ``sparsity`` is the second
+    operand's.
+    """
+
+    op: Op
+    name: str
+    times: int
+    batch: int
+    m: int
+    n: int
+    k: int
+    sparsity: Sparsity = DENSE
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates, dense."""
+        return self.times * self.batch * self.m * self.n * self.k
+
+
+def products(trace: Trace, notes: Notes) -> list[Product]:
+    """Every product of ``trace`` in order; ``notes`` say what is left out.
+
+    Attention is its two products with all pairs of queries and keys; an expert is its two or three.
+    Raises TraceError when there is none.
+    """
+    found: list[Product] = []
+    for op in trace.ops:
+        found += _products(op, notes)
+        if len(found) > _MOST:
+            raise TraceError(f"more than {_MOST} products", key=trace.name)
+    if not found:
+        raise TraceError("holds no matrix product that could be exported", key=trace.name)
+    notes.add("dependencies, residency and element types of operators are left out")
+    return found
+
+
+def _products(op: Op, notes: Notes) -> Iterator[Product]:
+    d = op.dims
+    if not op.input_sparsity.is_dense:
+        notes.add("the sparsity of inputs is left out", op.name)
+    if op.kind is OpKind.LINEAR:
+        yield Product(op, op.name, 1, 1, d["m"], d["n"], d["k"], op.weight_sparsity)
+    elif op.kind is OpKind.MATMUL:
+        yield Product(op, op.name, 1, d["batch"], d["m"], d["n"], d["k"])
+    elif op.kind is OpKind.CONV2D:
+        ((groups, m, n, k),) = op.gemms
+        yield Product(op, op.name, groups, 1, m, n, k, op.weight_sparsity)
+    elif op.kind is OpKind.ATTENTION:
+        yield from _attention(op, notes)
+    elif op.kind is OpKind.MOE_FFN:
+        yield from _experts(op)
+    else:
+        notes.add(f"{op.kind} ops are left out: they are no matrix products", op.name)
+
+
+def _attention(op: Op, notes: Notes) -> Iterator[Product]:
+    d = op.dims
+    if d["causal"] and d["q_len"] > 1:
+        notes.add("the causal mask is left out: products with all pairs of queries and keys", op.name)
+    notes.add("softmax between the products of attention is left out", op.name)
+    pairs = d["batch"] * d["heads"]
+    yield Product(op, f"{op.name}.scores", 1, pairs, d["q_len"], d["kv_len"], d["head_dim"])
+    yield Product(op, f"{op.name}.values", 1, pairs, d["q_len"], d["v_head_dim"], d["kv_len"])
+
+
+def _experts(op: Op) -> Iterator[Product]:
+    """One product for all experts with the same number of tokens."""
+    for i, (times, m, n, k) in enumerate(op.gemms):
+        role = "down" if i % 2 else "up"
+        yield Product(op, f"{op.name}.{role}.t{m}", times, 1, m, n, k, op.weight_sparsity)
+
+
+def identifier(name: str) -> str:
+    """``name`` in letters, digits and underscores, starting with a letter."""
+    word = re.sub(r"[^A-Za-z0-9]+", "_", name).strip("_")
+    return word if word[:1].isalpha() else f"op_{word}"
+
+
+def unique(name: str, taken: set[str]) -> str:
+    """``name``, with a number behind it where ``taken`` holds it already; it is added to ``taken``."""
+    word, i = name, 1
+    while word in taken:
+        i += 1
+        word = f"{name}_{i}"
+    taken.add(word)
+    return word
+
+
+def strides(op: Op) -> tuple[int, int]:
+    """Vertical and horizontal stride of a CONV2D op: with the least padding that gives its output size.
+
+    A trace holds sizes, not strides; for one output row any stride serves, and 1 is taken.
+    """
+    d = op.dims
+    return _stride(d["h_in"], d["h_out"], d["kh"]), _stride(d["w_in"], d["w_out"], d["kw"])
+
+
+def _stride(size: int, out: int, kernel: int) -> int:
+    if out == 1:
+        return 1
+    for padding in range(kernel):
+        room = size + 2 * padding - kernel
+        stride = room // (out - 1) if room > 0 else 0
+        for each in (stride, stride - 1):
+            if each > 0 and room // each + 1 == out:
+                return each
+    return max(1, round(size / out))
