@@ -6,7 +6,17 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from simsparse.cli.app import command
-from simsparse.validate import TOLERANCES, ValidationReport, validate_references
+from simsparse.validate import (
+    TOLERANCES,
+    Measurement,
+    ValidationReport,
+    read_measurements,
+    reference_folder,
+    validate,
+    validate_references,
+)
+
+REFERENCE, HARDWARE = "h100_sxm5_80gb.jsonl", "gpu/h100-sxm5-80gb"
 
 MEASURED: Mapping[str, str] = {
     "gemm_dense": "bf16 GEMM, weights from HBM",
@@ -78,8 +88,28 @@ def _cell(name: str, report: ValidationReport) -> str:
     return "" if found is None else f"{found.mape:.1%} ({len(found.predictions)})"
 
 
+def overlap() -> str:
+    """How many shapes of the reference file are in the fitted data too, and the error on those that are not."""
+    rows = read_measurements(reference_folder() / REFERENCE)
+    fitted = [row for path in sorted(reference_folder().glob("probe_*.jsonl")) for row in read_measurements(path)]
+    seen = {_shape(row) for row in fitted}
+    gemms, attentions = ({_shape(row) for row in rows if row.section == name} for name in ("gemm_dense", "attn"))
+    new = [row.fields for row in rows if row.section.startswith("gemm_") and _shape(row) not in seen]
+    report = validate(new, HARDWARE)
+    dense, sparse = (f"{report.section(name).mape:.1%}" for name in ("gemm_dense", "gemm_sparse24"))
+    known = f"{len(gemms & seen)} of the {len(gemms)} GEMM shapes and {len(attentions & seen)} of the {len(attentions)}"
+    return (
+        f"\nOf the H100's file, {known} attentions were fitted too, in another run.\n"
+        f"Over the {len(gemms - seen)} GEMMs that were not, the error is {dense} dense and {sparse} 2:4.\n\n"
+    )
+
+
+def _shape(row: Measurement) -> tuple[Any, ...]:
+    return (row.section, *(row.fields.get(key) for key in ("op", "m", "n", "k", "B", "H", "KV", "D", "L")))
+
+
 def _line(cells: tuple[str, ...]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-GENERATED: Mapping[str, Callable[[], str]] = {"commands": commands, "validation": validation}
+GENERATED: Mapping[str, Callable[[], str]] = {"commands": commands, "overlap": overlap, "validation": validation}

@@ -50,6 +50,13 @@ def test_links_lead_somewhere(page: Path) -> None:
         assert target.startswith(("https://", "mailto:")) or (page.parent / target).exists(), target
 
 
+def test_the_readme_maps_every_package() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    packages = [path.parent.name for path in (ROOT / "simsparse").glob("*/__init__.py")]
+    assert packages
+    assert [name for name in packages if f"`simsparse/{name}/`" not in text] == []
+
+
 @pytest.mark.parametrize("name", ["experiment", "sweep"])
 def test_every_key_of_a_spec_is_described(name: str) -> None:
     text = (ROOT / "docs/reference/specs.md").read_text(encoding="utf-8")
