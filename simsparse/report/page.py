@@ -5,17 +5,37 @@ from __future__ import annotations
 import base64
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Protocol
 
-from simsparse.report.findings import findings
+from simsparse.report.findings import Finding, findings
 from simsparse.report.plot import Plot, svg_bytes
 from simsparse.report.results import Results
 from simsparse.report.tables import HtmlTable
+
+
+class Heading(Protocol):
+    """What a page says of itself: ``resolved`` are inputs to show in full, or none."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def description(self) -> str: ...
+    @property
+    def resolved(self) -> str | None: ...
 
 
 def write_page(
     path: Path, results: Results, plots: Sequence[Plot], tables: Mapping[str, HtmlTable], files: Sequence[Path]
 ) -> Path:
     """Write the page of a report to ``path``; figures are embedded as SVG, texts are escaped."""
+    return write_document(path, results, _counts(results), plots, tables, files, findings(results))
+
+
+def write_document(
+    path: Path, head: Heading, counts: str, plots: Sequence[Plot], tables: Mapping[str, HtmlTable],
+    files: Sequence[Path], found: Sequence[Finding] = (),
+) -> Path:  # fmt: skip
+    """Write a page of figures and tables; ``counts`` stands under the heading, ``found`` before the figures."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(
@@ -23,7 +43,7 @@ def write_page(
         lstrip_blocks=True,
     )  # fmt: skip
     html = environment.get_template("page.html.j2").render(
-        results=results, counts=_counts(results), findings=findings(results), plots=plots, tables=tables,
+        results=head, counts=counts, findings=found, plots=plots, tables=tables,
         images={plot.name: _data_uri(plot, files) for plot in plots}, files=[file.name for file in files],
     )  # fmt: skip
     path.write_text(html, encoding="utf-8")

@@ -1,6 +1,9 @@
 """Remakes the traces that the project carries: ``python -m simsparse.trace.remake [NAME ...] [--out traces]``.
 
 The same versions of torch and transformers give the same bytes; manifest.json says which those were.
+Of trained weights, sums in floating point depend on the CPU too: shares of zeros in activations and
+accuracies may differ in their last digits, and tiny-moe, which is trained anew for five minutes, may
+route some tokens otherwise.
 """
 
 from __future__ import annotations
@@ -19,6 +22,8 @@ from simsparse.trace.file import save_trace, trace_text
 from simsparse.trace.models import extract
 from simsparse.trace.routing import data_folder
 
+TINY_MOE = "tiny-moe"
+_FORWARD = {"phase": "forward"}
 RECIPES: Mapping[str, Mapping[str, Any]] = {
     "llama2-7b-prefill": {"model": "llama2-7b", "phase": "prefill", "batch": 1, "seq": 2048},
     "llama2-7b-decode-b1": {"model": "llama2-7b", "phase": "decode", "batch": 1, "kv_len": 512},
@@ -26,7 +31,20 @@ RECIPES: Mapping[str, Mapping[str, Any]] = {
     "mixtral-8x7b-prefill": {"model": "mixtral-8x7b", "phase": "prefill", "batch": 1, "seq": 2048},
     "mixtral-8x7b-decode-b1": {"model": "mixtral-8x7b", "phase": "decode", "batch": 1, "kv_len": 512},
     "mixtral-8x7b-decode-b8": {"model": "mixtral-8x7b", "phase": "decode", "batch": 8, "kv_len": 2048},
-    "minilm-2-4": {"model": "minilm-2:4", "phase": "forward", "batch": 8, "seq": 128},
+    "minilm-2-4": {**_FORWARD, "model": "minilm", "batch": 8, "pattern": "2:4", "method": "magnitude"},
+    "minilm-2-4-wanda": {**_FORWARD, "model": "minilm", "batch": 8, "pattern": "2:4", "method": "wanda"},
+    "minilm-4-8-wanda": {**_FORWARD, "model": "minilm", "batch": 8, "pattern": "4:8", "method": "wanda"},
+    "minilm-half-wanda": {**_FORWARD, "model": "minilm", "batch": 8, "pattern": "unstructured:0.5", "method": "wanda"},
+    "crepe-full": {**_FORWARD, "model": "crepe-full", "batch": 8, "pattern": "dense", "method": "magnitude"},
+    "crepe-full-2-4": {**_FORWARD, "model": "crepe-full", "batch": 8, "pattern": "2:4", "method": "magnitude"},
+    "efficientnet-lite0": {
+        **_FORWARD,
+        "model": "efficientnet-lite0",
+        "batch": 6,
+        "pattern": "dense",
+        "method": "magnitude",
+    },
+    "tiny-moe-prefill": {"model": TINY_MOE, "phase": "prefill", "batch": 8, "seq": 128},
     "cnn-small": {"model": "cnn-small", "phase": "forward", "batch": 16},
 }
 MANIFEST = "manifest.json"
@@ -37,14 +55,32 @@ def remake(name: str, folder: Path) -> dict[str, Any]:
     if name not in RECIPES:
         raise TraceError(f"{name!r} is not a committed trace; {nearest(name, RECIPES)}")
     recipe = RECIPES[name]
-    trace = extract(**recipe)
+    trace = _trace(recipe)
     path = save_trace(trace, folder / f"{name}.trace")
     return {
-        **recipe, "seed": 0, "command": f"python -m simsparse.trace.remake {name}", "versions": _versions(trace),
+        **recipe, **_measured(trace), "seed": 0, "command": f"python -m simsparse.trace.remake {name}",
+        "versions": _versions(trace),
         "routing": trace.meta.get("routing", []), "weights": trace.meta["weights"], "ops": len(trace.ops),
         "bytes": path.stat().st_size, "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
         "text_sha256": hashlib.sha256(trace_text(trace).encode()).hexdigest(),
     }  # fmt: skip
+
+
+def _trace(recipe: Mapping[str, Any]) -> Trace:
+    if recipe["model"] == TINY_MOE:
+        from simsparse.trace.tiny_moe import tiny_moe_trace
+
+        return tiny_moe_trace(recipe["batch"], recipe["seq"])
+    if "pattern" in recipe:
+        from simsparse.trace.trained import trace_trained
+
+        return trace_trained(recipe["model"], recipe["pattern"], recipe["method"], recipe["batch"])
+    return extract(**recipe)
+
+
+def _measured(trace: Trace) -> dict[str, Any]:
+    """What the manifest repeats of a trace of trained weights."""
+    return {key: trace.meta[key] for key in ("accuracy", "packages", "training") if key in trace.meta}
 
 
 def _versions(trace: Trace) -> dict[str, Any]:

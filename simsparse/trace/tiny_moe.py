@@ -2,8 +2,9 @@
 
 Its router is trained and load-balanced, so that its routing may be called recorded. Bytes in, bytes
 out; four Mixtral layers (Jiang et al., arXiv:2401.04088) of eight experts, two a token, with the
-load-balancing loss of Switch Transformers (Fedus et al., arXiv:2101.03961, equation 4) over all
-layers. The text is Python's own language reference as ``pydoc_data`` carries it; every tenth topic
+load-balancing loss of Switch Transformers (Fedus et al., arXiv:2101.03961, equation 4) in each
+layer: over all layers together, as transformers has it, one layer's favourites make up for
+another's and none is balanced. The text is Python's own language reference as ``pydoc_data`` carries it; every tenth topic
 is held out. ``python -m simsparse.trace.tiny_moe`` trains it and prints what came out.
 """
 
@@ -14,16 +15,16 @@ import math
 import platform
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
 
 import torch
 
 from simsparse.core import Trace
 from simsparse.errors import TraceError
+from simsparse.trace.models import versions
 from simsparse.trace.routing_facts import routing_facts
 from simsparse.trace.tracing import trace_model
 
@@ -63,9 +64,7 @@ def build_tiny_moe(seed: int = SEED) -> torch.nn.Module:
     from transformers import MixtralConfig, MixtralForCausalLM
 
     torch.manual_seed(seed)
-    config = MixtralConfig(
-        **SHAPE, output_router_logits=True, router_aux_loss_coef=BALANCE_WEIGHT, attention_dropout=0.0
-    )
+    config = MixtralConfig(**SHAPE, output_router_logits=True, router_aux_loss_coef=0.0, attention_dropout=0.0)
     model: torch.nn.Module = MixtralForCausalLM(config)
     return model
 
@@ -95,12 +94,28 @@ def train(model: torch.nn.Module, steps: int, seed: int = SEED) -> Iterator[floa
         starts = torch.randint(0, len(text) - LENGTH, (BATCH, 1), generator=places)
         batch = text[starts + torch.arange(LENGTH)]
         with one_thread():
-            loss = model(input_ids=batch, labels=batch).loss
+            out = model(input_ids=batch, labels=batch)
+            loss = out.loss + BALANCE_WEIGHT * balance_loss(out.router_logits)
             loss.backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optimizer.step()
         optimizer.zero_grad()
         yield loss.item()
+
+
+def balance_loss(router_logits: Sequence[torch.Tensor]) -> torch.Tensor:
+    """Mean over layers of experts x sum of (share of assignments x mean probability); 1 when balanced.
+
+    ``router_logits``: a layer each, (tokens, experts). Source: arXiv:2101.03961, equation 4, with the
+    share taken over a token's top two.
+    """
+    losses = []
+    for logits in router_logits:
+        experts = logits.shape[-1]
+        chosen = logits.topk(SHAPE["num_experts_per_tok"], dim=-1).indices
+        share = torch.nn.functional.one_hot(chosen, experts).double().mean(dim=(0, 1)).to(logits.dtype)
+        losses.append(experts * (share * logits.softmax(dim=-1).mean(dim=0)).sum())
+    return torch.stack(losses).mean()
 
 
 def _rate(step: int, steps: int) -> float:
@@ -140,8 +155,8 @@ def _windows(length: int) -> torch.Tensor:
     return text[: len(text) // length * length].reshape(-1, length)
 
 
-def tiny_moe_trace(batch: int, seq: int, name: str, meta: dict[str, Any]) -> Trace:
-    """A prefill of ``batch`` held-out texts of ``seq`` bytes through the trained model, its routing recorded.
+def tiny_moe_trace(batch: int, seq: int) -> Trace:
+    """A prefill of ``batch`` texts of ``seq`` bytes from all over the held-out text, its routing recorded.
 
     Raises TraceError when the held-out text is shorter than that.
     """
@@ -150,15 +165,17 @@ def tiny_moe_trace(batch: int, seq: int, name: str, meta: dict[str, Any]) -> Tra
         raise TraceError(f"{batch} texts of {seq} bytes; the held-out text has {len(windows)}", key="batch")
     model = trained_tiny_moe()
     facts = {
-        "steps": STEPS, "batch": BATCH, "length": LENGTH, "seed": SEED, "python": platform.python_version(),
+        "steps": STEPS, "batch": BATCH, "length": LENGTH, "seed": SEED, "command": "python -m simsparse.trace.tiny_moe",
+        "python": platform.python_version(),
         "corpus": "pydoc_data.topics", "corpus_sha256": corpus().sha256,
         "held_out_bits_per_byte": round(held_out_bits(model), 3), "byte_entropy": round(byte_entropy(), 3),
     }  # fmt: skip
-    inputs = {"input_ids": windows[:batch], "output_router_logits": False}
+    inputs = {"input_ids": windows[:: len(windows) // batch][:batch], "output_router_logits": False}
     with one_thread():
         trace = trace_model(
-            model, inputs, "prefill", name=name, weights="trained", routing="model", meta={**meta, "training": facts}
-        )
+            model, inputs, "prefill", name=f"tiny-moe-prefill-b{batch}-s{seq}", weights="trained", routing="model",
+            meta={"model": "tiny-moe", "batch": batch, "seq": seq, "training": facts, **versions()},
+        )  # fmt: skip
     return Trace(trace.name, trace.ops, {**trace.meta, "routing_facts": routing_facts(trace)})
 
 

@@ -11,13 +11,12 @@ from functools import lru_cache
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from simsparse.core import Sparsity
+from simsparse.core import DType, Op, Sparsity, Trace
 from simsparse.errors import TraceError, nearest
 
 if TYPE_CHECKING:
     import torch
 
-    from simsparse.core import Trace
     from simsparse.trace.masks import MaskStore
 
 
@@ -133,6 +132,22 @@ def trace_trained(
     inputs = spec.call("inputs", batch)
     title = f"{name}-{pattern}-{method}" if pattern != "dense" else name
     return trace_model(model, inputs, name=title, weights="trained", meta=meta, masks=masks)
+
+
+def stored_as(trace: Trace, dtype: str) -> Trace:
+    """``trace`` with its fp32 operands in ``dtype``, and the bytes of fused operators in proportion.
+
+    The values, and with them the accuracy that ``meta`` states, stay those of the fp32 run.
+    """
+    wanted = DType.parse(dtype)
+
+    def narrow(op: Op) -> Op:
+        if op.dtype is not DType.FP32:
+            return op
+        moved = {key: size * wanted.bits // DType.FP32.bits for key, size in op.dims.items() if key.endswith("_bytes")}
+        return op.with_(dtype=wanted, dims={**op.dims, **moved})
+
+    return Trace(trace.name, tuple(map(narrow, trace.ops)), {**trace.meta, "stored_as": str(wanted)})
 
 
 def requirements(name: str) -> list[str]:
