@@ -7,14 +7,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from simsparse.cli.console import Json, emit_json, note, si, table
+from simsparse.cli.console import Json, emit_json, note, si, table, whole_folder
+from simsparse.cli.interchange import export_file, import_file
+from simsparse.cli.trace_table import show as show_table
 from simsparse.errors import SpecError
 
 if TYPE_CHECKING:
-    from simsparse.core import Op, Trace
+    from simsparse.core import Trace
 
 
 def trace(
+    source: Annotated[Path | None, typer.Argument(metavar="[TRACE]", help="A trace file, for --export.")] = None,
     show: Annotated[Path | None, typer.Option("--show", help="Print what a trace file holds.")] = None,
     model: Annotated[str | None, typer.Option("--model", help="Extract from this model; see simsparse models.")] = None,
     phase: Annotated[str, typer.Option("--phase", help="prefill, decode or forward.")] = "decode",
@@ -23,17 +26,49 @@ def trace(
     kv_len: Annotated[int, typer.Option("--kv-len", help="Cached tokens in decode.")] = 2048,
     routing: Annotated[str | None, typer.Option("--routing", help="How tokens are routed to experts.")] = None,
     seed: Annotated[int, typer.Option("--seed", min=0)] = 0,
+    import_: Annotated[Path | None, typer.Option("--import", help="Another tool's file to read.")] = None,
+    export: Annotated[Path | None, typer.Option("--export", help="Another tool's file to write from TRACE.")] = None,
+    format_: Annotated[str | None, typer.Option("--format", help="Its format, where the suffix does not say.")] = None,
+    dtype: Annotated[str | None, typer.Option("--dtype", help="Element type of a file that has none.")] = None,
+    ranks: Annotated[int | None, typer.Option("--ranks", min=1, help="Ranks of its collectives, if unsaid.")] = None,
+    dim: Annotated[list[str] | None, typer.Option("--dim", help="NAME=SIZE of an ONNX model's symbolic dim.")] = None,
     out: Annotated[Path | None, typer.Option("--out", help="Trace file to write; .gz compresses.")] = None,
+    plots: Annotated[Path | None, typer.Option("--plots", help="Folder for figures of the trace.")] = None,
     json: Json = False,
 ) -> None:
-    """Extract a trace from a torch model, or show one."""
-    if (show is None) == (model is None):
-        raise SpecError("give either --show TRACE or --model NAME --out TRACE")
-    found = _read(show) if show is not None else _extract(str(model), phase, batch, seq, kv_len, routing, seed, out)
-    if json:
-        emit_json(summary(found))
+    """Extract a trace from a torch model, show one, or bring one from and to other tools."""
+    given = [each for each in (show, model, import_, export) if each is not None]
+    if len(given) != 1 or (export is None) != (source is None):
+        raise SpecError("give one of --show TRACE, --model NAME --out TRACE, --import FILE --out TRACE, "
+                        "--export FILE TRACE")  # fmt: skip
+    if show is not None or source is not None:
+        found = _read(show or Path(str(source)))
+    elif import_ is not None:
+        found = import_file(import_, format_, dtype, ranks, dim or (), out)
     else:
-        _show(found)
+        found = _extract(str(model), phase, batch, seq, kv_len, routing, seed, out)
+    if export is not None:
+        export_file(found, export, format_)
+    if plots is not None:
+        _plot(found, plots)
+    if json:
+        emit_json(_summary(found))
+    elif export is None:
+        show_table(found)
+
+
+def _summary(found: Trace) -> Any:
+    from simsparse.trace.statistics import summary
+
+    return summary(found)
+
+
+def _plot(found: Trace, out: Path) -> None:
+    from simsparse.report.trace import write_plots
+
+    with whole_folder(out) as folder:
+        written = write_plots(found, folder)
+    note(f"{len(written)} figures written to {out}" if written else "nothing to draw")
 
 
 def _read(path: Path) -> Trace:
@@ -72,44 +107,6 @@ def models(json: Json = False) -> None:
         return
     rows = [(name, spec.family, si(spec.published, ""), spec.dtype, spec.source) for name, spec in MODELS.items()]
     table("Models", ("name", "family", "parameters", "dtype", "source"), rows, right=("parameters",))
-
-
-def summary(found: Trace) -> dict[str, Any]:
-    """A trace's totals by kind and label of operator."""
-    return {
-        "name": found.name, "ops": len(found.ops), "meta": dict(found.meta), "flops": found.flops,
-        "weight_bytes": found.weight_bytes, "kinds": [_group(name, ops) for name, ops in _groups(found).items()],
-    }  # fmt: skip
-
-
-def _groups(found: Trace) -> dict[str, list[Op]]:
-    groups: dict[str, list[Op]] = {}
-    for op in found.ops:
-        groups.setdefault(f"{op.kind} {op.label}".strip() if op.label != op.kind else str(op.kind), []).append(op)
-    return groups
-
-
-def _group(name: str, ops: list[Op]) -> dict[str, Any]:
-    fields = ("flops", "min_bytes", "weight_bytes", "dense_macs", "useful_macs")
-    flops, moved, weights, macs, useful = (sum(getattr(op, field) for op in ops) for field in fields)
-    return {
-        "kind": name, "ops": len(ops), "flops": flops, "bytes": moved, "weight_bytes": weights,
-        "flops_per_byte": flops / moved if moved else None, "density": useful / macs if macs else None,
-    }  # fmt: skip
-
-
-def _show(found: Trace) -> None:
-    data = summary(found)
-    rows = [
-        (row["kind"], row["ops"], si(row["flops"], "FLOP"), si(row["bytes"], "B"), si(row["weight_bytes"], "B"),
-         "" if row["flops_per_byte"] is None else f"{row['flops_per_byte']:.3g}",
-         "" if row["density"] is None else f"{row['density']:.3g}")
-        for row in data["kinds"]
-    ]  # fmt: skip
-    columns = ("kind", "ops", "work", "least bytes", "weights", "FLOP/B", "density")
-    table(f"{data['name']}: {data['ops']} ops", columns, rows, right=columns[1:])
-    for key, value in data["meta"].items():
-        note(f"{key}: {value}")
 
 
 COMMANDS = (trace, models)

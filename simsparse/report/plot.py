@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -67,8 +68,9 @@ def finish(figure: Figure, title: str, handles: Sequence[Any] = ()) -> None:
 def _legend_columns(labels: Sequence[str]) -> int:
     """Most columns in which the labels fit the width of a figure, at 8 pt and with a handle each."""
     for columns in range(len(labels), 1, -1):
-        rows = -(-len(labels) // columns)
-        widths = [max(len(label) for label in labels[i * rows : (i + 1) * rows] or [""]) for i in range(columns)]
+        rows, longer = divmod(len(labels), columns)
+        starts = [i * rows + min(i, longer) for i in range(columns + 1)]
+        widths = [max(map(len, labels[a:b])) for a, b in itertools.pairwise(starts)]
         if sum(0.068 * width + 0.42 for width in widths) < WIDTH_IN - 0.3:
             return columns
     return 1

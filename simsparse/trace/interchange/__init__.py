@@ -8,8 +8,9 @@ from simsparse.trace.interchange.base import (
     Imported,
     ImportOptions,
     TraceFormat,
+    dims_of,
     export_trace,
     import_trace,
 )
 
-__all__ = ["TRACE_FORMATS", "ImportOptions", "Imported", "TraceFormat", "export_trace", "import_trace"]
+__all__ = ["TRACE_FORMATS", "ImportOptions", "Imported", "TraceFormat", "dims_of", "export_trace", "import_trace"]

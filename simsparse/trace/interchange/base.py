@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gzip
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -155,6 +155,17 @@ def read_bounded(path: Path, limit: int = MAX_BYTES) -> bytes:
     if len(content) > limit:
         raise TraceError(f"is longer than {limit} bytes", file=str(path))
     return content
+
+
+def dims_of(texts: Iterable[str]) -> Mapping[str, int]:
+    """Sizes of symbolic dims from texts such as ``batch=8``. Raises TraceError."""
+    sizes = {}
+    for text in texts:
+        name, _, size = text.partition("=")
+        if not name or not size.isascii() or not size.isdecimal() or not 0 < int(size[:20]) < 2**31:
+            raise TraceError(f"{text!r:.80} is not a dim; expected NAME=SIZE such as batch=8", key="dim")
+        sizes[name] = int(size)
+    return sizes
 
 
 def printable(text: str, longest: int = 300) -> str:

@@ -8,7 +8,7 @@ routing to experts, is not found either.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -155,7 +155,7 @@ class _Graph:
         if slots is not None:
             shapes = [self.tensors.get(node.input[slot]) for slot in slots if slot < len(node.input)]
             if len(shapes) < len(slots) or None in shapes:
-                raise TraceError("the shapes of its operands are not known")
+                raise TraceError("its operands' shapes can't be inferred; fold the model's constants first (onnxsim)")
             op = self._product(node, [each for each in shapes if each is not None], [node.input[i] for i in slots])
             if op is not None:
                 return op
@@ -266,17 +266,6 @@ def _weight_facts(source: Any, transposed: bool, path: Path) -> Facts:
     if not rows.all():
         facts["weight"] = mask_facts(rows)
     return pattern_of(rows, values.dtype.itemsize * 8), facts
-
-
-def dims_of(texts: Iterable[str]) -> Mapping[str, int]:
-    """Sizes of symbolic dims from texts such as ``batch=8``. Raises TraceError."""
-    sizes = {}
-    for text in texts:
-        name, _, size = text.partition("=")
-        if not name or not size.isascii() or not size.isdecimal() or not 0 < int(size[:20]) < 2**31:
-            raise TraceError(f"{text!r:.80} is not a dim; expected NAME=SIZE such as batch=8", key="dim")
-        sizes[name] = int(size)
-    return sizes
 
 
 TRACE_FORMATS.register("onnx")(TraceFormat("onnx", (".onnx",), "ONNX model", read=read_onnx))
