@@ -4,8 +4,8 @@ Its router is trained and load-balanced, so that its routing may be called recor
 out; four Mixtral layers (Jiang et al., arXiv:2401.04088) of eight experts, two a token, with the
 load-balancing loss of Switch Transformers (Fedus et al., arXiv:2101.03961, equation 4) in each
 layer: over all layers together, as transformers has it, one layer's favourites make up for
-another's and none is balanced. The text is Python's own language reference as ``pydoc_data`` carries it; every tenth topic
-is held out. ``python -m simsparse.trace.tiny_moe`` trains it and prints what came out.
+another's and none is balanced. The text is Python's own language reference as ``pydoc_data``
+carries it; every tenth topic is held out. ``python -m simsparse.trace.tiny_moe`` trains it and prints what came out.
 """
 
 from __future__ import annotations
