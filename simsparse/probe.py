@@ -16,6 +16,7 @@ import statistics
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -219,6 +220,7 @@ def _offload_case(
     attn_w = [[torch.randn(d, d, device="cuda", dtype=kind) for _ in range(4)] for _ in range(layers)]
     buffers = [torch.randn(experts, mats, ff, d, device="cuda", dtype=kind) * 0.02 for _ in range(2)]
     host = torch.empty(active, expert_elements, dtype=kind, pin_memory=True)
+    host.copy_(buffers[0].view(experts, -1)[:active])
     x = torch.randn(tokens * active, d, device="cuda", dtype=kind)
     xe = torch.randn(tokens, d, device="cuda", dtype=kind)
 
@@ -348,6 +350,7 @@ def _stream_case(model: str, d: int, ff: int, mats: int, experts: int, top_k: in
     chunk = 100_000_000 // 2
     host = torch.empty(elements, dtype=torch.bfloat16, pin_memory=True)
     buffers = [torch.randn(elements, device="cuda", dtype=torch.bfloat16) * 0.02 for _ in range(2)]
+    host.copy_(buffers[0])
     side = torch.cuda.Stream()
 
     def copy(layer: int) -> None:
@@ -420,6 +423,52 @@ def _host_timed(call: Callable[[], object], repeats: int) -> Row:
 def weight_stream() -> Iterator[Row]:
     for case in STREAM:
         yield from _stream_case(*case)
+
+
+def _laps(calls: list[Callable[[], object]], count: int) -> list[float]:
+    """Seconds of each of ``count`` calls issued back to back, taking turns."""
+    import torch
+
+    marks = [torch.cuda.Event(enable_timing=True) for _ in range(count + 1)]
+    marks[0].record()
+    for i in range(count):
+        calls[i % len(calls)]()
+        marks[i + 1].record()
+    torch.cuda.synchronize()
+    return [a.elapsed_time(b) / 1e3 for a, b in pairwise(marks)]
+
+
+def power() -> Iterator[Row]:
+    """What the power limit does to a large GEMM: after a rest, and at several duty cycles.
+
+    After a rest: ``s`` of the first calls, ``sustained_s`` of the last half, ``full_s`` the time
+    until a call takes 5 % longer than the first ones. In turns of ``busy`` calls and ``rest_s``
+    without any: ``duty``, the share of time that the calls take.
+    """
+    import torch
+
+    m, n, k = 8192, 28672, 7168
+    shape = {"section": "power", "m": m, "n": n, "k": k, "dtype": "torch.bfloat16"}
+    x = torch.randn(m, k, device="cuda", dtype=torch.bfloat16)
+    weights = [torch.randn(n, k, device="cuda", dtype=torch.bfloat16) * 0.02 for _ in range(2)]
+    calls: list[Callable[[], object]] = [partial(torch.nn.functional.linear, x, w) for w in weights]
+    for rest in (0.1, 1.0):
+        torch.cuda.synchronize()
+        time.sleep(rest)
+        laps = _laps(calls, 120)
+        first = statistics.median(laps[1:7])
+        full = next((i for i, lap in enumerate(laps) if i > 1 and lap > 1.05 * first), len(laps))
+        yield {**shape, "op": "gemm_after_rest", "rest_s": rest, "s": first, "full_s": sum(laps[:full]),
+               "sustained_s": statistics.fmean(laps[60:])}  # fmt: skip
+    for rest in (0.0005, 0.0015, 0.0025, 0.004, 0.007):
+        began, times = time.perf_counter(), list[float]()
+        while time.perf_counter() - began < 1.0:
+            times += _laps(calls, 2)
+            stop = time.perf_counter() + rest
+            while time.perf_counter() < stop:
+                pass
+        yield {**shape, "op": "gemm_duty", "busy": 2, "rest_s": rest, "s": statistics.fmean(times),
+               "duty": sum(times) / (time.perf_counter() - began)}  # fmt: skip
 
 
 class _Meter:
@@ -499,7 +548,7 @@ def energy() -> Iterator[Row]:
 
 SECTIONS: dict[str, Callable[[], Iterator[Row]]] = {
     "launch": launch, "mem": mem, "pcie": pcie, "attn": attn, "offload": offload, "weight_stream": weight_stream,
-    "energy": energy, "gemm_fp32": gemm_fp32, "lowp": lowp,
+    "power": power, "energy": energy, "gemm_fp32": gemm_fp32, "lowp": lowp,
     "gemm_dense": gemm_dense, "gemm_sparse24": gemm_sparse24,
 }  # fmt: skip
 

@@ -13,6 +13,7 @@ from simsparse.errors import SpecError
 from simsparse.policies import POLICIES, Policy
 from simsparse.policies.account import action_counts, merged, rows, unvalidated
 from simsparse.policies.machine import machine_of
+from simsparse.policies.power import within_power
 from simsparse.policies.run import run_closed_form, run_events
 from simsparse.units import fs_to_seconds
 
@@ -27,20 +28,26 @@ def simulate(
     seed: int = 0,
     level: int = 1,
     observers: Sequence[Observer] = (),
+    repeats: int | None = None,
 ) -> Result:
     """Run ``trace`` on ``system`` under ``policy``.
 
     ``level`` 0 adds up closed forms, 1 runs the event engine. ``seed`` is for policies that draw;
-    those here do not. Raises MappingError when an op has no device, SimulationError when a memory
-    is full, SpecError on an unknown policy or level.
+    those here do not. ``repeats`` is how often the trace runs in a row on devices that rested
+    before, None: without end; it matters where a power limit averages over time. Raises MappingError
+    when an op has no device, SimulationError when a memory is full, SpecError on an unknown policy
+    or level and on ``repeats`` below 1.
     """
     if level not in LEVELS:
         raise SpecError(f"{level!r} is not a level; allowed: {', '.join(map(str, LEVELS))}", key="level")
+    if repeats is not None and repeats < 1:
+        raise SpecError(f"{repeats!r} runs in a row; expected 1 or more", key="repeats")
     chosen = policy_of(policy)
     machine = machine_of(system)
     schedule = chosen.plan(trace, system)
     program = chosen.lower(schedule, system, level)
     program.check_memory(machine)
+    program = within_power(program, machine, repeats)
     times = run_closed_form(program, machine) if level == 0 else run_events(program, machine, chosen, observers)
     counts = action_counts(program, machine)
     latency_s = fs_to_seconds(times.timeline.end_fs)

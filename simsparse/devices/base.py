@@ -50,6 +50,24 @@ class CostArrays:
         ]  # fmt: skip
 
 
+@dataclass(frozen=True)
+class PowerBudget:
+    """A power limit that averages over time.
+
+    ``watts``: what it leaves above static power. ``speed``: rate of the arithmetic that it holds
+    down, while there is power to spare, over the rate under a steady load. ``window_s``: seconds
+    over which it averages.
+    """
+
+    watts: float
+    speed: float
+    window_s: float
+
+    def gained(self, speed: float) -> float:
+        """Share of the time won at the full speed that ``speed``, from 1 to ``self.speed``, wins."""
+        return (1 - 1 / speed) / (1 - 1 / self.speed)
+
+
 class Device(ABC):
     """A part that runs operators.
 
@@ -74,6 +92,15 @@ class Device(ABC):
 
         Raises MappingError for an op that the device does not support.
         """
+
+    @property
+    def power_budget(self) -> PowerBudget | None:
+        """The power limit under which ``cost_arrays`` holds; None when none is known."""
+        return None
+
+    def burst_seconds(self, ops: Sequence[Op]) -> Floats:
+        """Latencies of ``ops`` while there is power to spare."""
+        return self.cost_arrays(ops).latency_s
 
     def costs(self, ops: Sequence[Op], level: int = 0) -> list[OpCost]:
         """One OpCost an op; ops of equal signature are computed once."""

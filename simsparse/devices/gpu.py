@@ -1,7 +1,8 @@
 """GPUs: closed forms of PyTorch's kernels, replayed in a CUDA graph.
 
 Left out: kernels that run at the same time on one GPU, weights that an earlier kernel left in the
-L2 cache, clocks that change with temperature; of a MOE_FFN, the gathering and scattering of tokens.
+L2 cache, clocks that change with temperature, power that depends on the values multiplied; of a
+MOE_FFN, the gathering and scattering of tokens.
 
 Sparsity: only 2:4 has hardware. Weights that keep at most two of every aligned four (2:4 itself,
 1:4, 1:8 and other N:M with N <= 2 and M a multiple of four) run PyTorch's semi-structured path.
@@ -16,7 +17,7 @@ from typing import ClassVar
 from simsparse.config.parts.gpu import GpuPart
 from simsparse.config.quantity import Basis, Frozen, Part, Quantity
 from simsparse.core import Action, DType, Op, OpKind
-from simsparse.devices.base import DEVICES, CostArrays, Device
+from simsparse.devices.base import DEVICES, CostArrays, Device, Floats, PowerBudget
 from simsparse.devices.gpu_kernels import (
     ACTIVATED,
     GEMM_KINDS,
@@ -28,6 +29,7 @@ from simsparse.devices.gpu_kernels import (
     add_activations,
     add_attention,
     add_gemms,
+    add_replays,
     add_streams,
 )  # fmt: skip
 from simsparse.devices.roofline import DATA_ONLY, dominant, require_supported
@@ -66,15 +68,33 @@ class Gpu(Device):
 
     def cost_arrays(self, ops: Sequence[Op], level: int = 0) -> CostArrays:
         require_supported(self, ops)
-        sums = KernelSums(len(ops))
-        add_gemms(self.part, _of_kinds(ops, GEMM_KINDS), sums)
-        add_activations(self.part, _of_kinds(ops, ACTIVATED), sums)
-        add_attention(self.part, _of_kinds(ops, (OpKind.ATTENTION,)), sums)
-        add_streams(self.part, _of_kinds(ops, DATA_ONLY), sums)
+        sums = self._sums(ops)
         return CostArrays(
             sums.latency, sums.contributors, dominant(sums.contributors), sums.counts(),
             [self._checked.get((op.kind, op.dtype), "") for op in ops], level,
         )  # fmt: skip
+
+    def _sums(self, ops: Sequence[Op], speed: float = 1.0) -> KernelSums:
+        sums = KernelSums(len(ops))
+        add_gemms(self.part, _of_kinds(ops, GEMM_KINDS), sums, speed)
+        add_activations(self.part, _of_kinds(ops, ACTIVATED), sums)
+        add_replays(self.part, _of_kinds(ops, ACTIVATED), sums)
+        add_attention(self.part, _of_kinds(ops, (OpKind.ATTENTION,)), sums)
+        add_streams(self.part, _of_kinds(ops, DATA_ONLY), sums)
+        return sums
+
+    @property
+    def power_budget(self) -> PowerBudget | None:
+        power = self.part.power
+        if power.burst is None:
+            return None
+        speed = power.burst.rate.si / self.part.gemm.half.sustained.si
+        return PowerBudget(power.limit.si - power.static.si, speed, power.burst.window.si)
+
+    def burst_seconds(self, ops: Sequence[Op]) -> Floats:
+        """As ``cost_arrays``, with GEMMs at the rate of a card that has power to spare."""
+        budget = self.power_budget
+        return self._sums(ops, budget.speed if budget else 1.0).latency
 
     @property
     def prices(self) -> Mapping[Action, float]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +13,7 @@ from simsparse.core import Action, DType, Op, OpKind, Sparsity, SparsityKind
 from simsparse.devices.base import Floats
 from simsparse.devices.gpu_attention import AttentionShapes, AttentionTimes, decode_seconds, prefill_seconds
 from simsparse.devices.gpu_gemm import GemmMachine, GemmParameters, GemmShapes, GemmTimes, GemmUnit, gemm_seconds
+from simsparse.devices.gpu_gemm_narrow import with_narrow
 from simsparse.errors import MappingError
 
 Indexes = NDArray[np.int64]
@@ -71,8 +73,11 @@ def runs_24(part: GpuPart, op: Op) -> bool:
     return part.compute.sparse24 is not None and op.dtype.bits == 16 and conforms_24(op.weight_sparsity)
 
 
-def add_gemms(part: GpuPart, members: Members, sums: KernelSums) -> None:
-    """Add each op's GEMMs, one kernel after another; of a MOE_FFN those of the experts that are hit."""
+def add_gemms(part: GpuPart, members: Members, sums: KernelSums, speed: float = 1.0) -> None:
+    """Add each op's GEMMs, one kernel after another; of a MOE_FFN those of the experts that are hit.
+
+    ``speed`` is the arithmetic rate of the card over the one that its power limit lets it hold.
+    """
     kernels = [(i, op, gemm) for i, op in members for gemm in op.gemms]
     if not kernels:
         return
@@ -80,7 +85,9 @@ def add_gemms(part: GpuPart, members: Members, sums: KernelSums) -> None:
     owner, count, m, n, k, unit, value_bytes, sparse = np.array(rows, np.int64).T
     in_l2 = np.zeros(len(rows), np.bool_)
     shapes = GemmShapes(m, n, k, unit, value_bytes.astype(np.float64), sparse.astype(np.bool_), in_l2)
-    sums.add(owner, count.astype(np.float64), gemm_seconds(shapes, gemm_machine(part)))
+    machine = gemm_machine(part, speed)
+    seconds = with_narrow(gemm_seconds(shapes, machine), shapes, machine, part.narrow)
+    sums.add(owner, count.astype(np.float64), seconds)
     times, tokens, outputs, inputs, size = (column.astype(np.float64) for column in (count, m, n, k, value_bytes))
     stored = np.where(sparse, STORED_24, 1.0) * outputs * inputs
     sums.count(READ, owner, times * size * (stored + tokens * inputs))
@@ -96,15 +103,21 @@ def _component(part: GpuPart, op: Op) -> Action:
     return ("tensor24" if runs_24(part, op) else "tensor", f"mac_{op.dtype}")
 
 
-def gemm_machine(part: GpuPart) -> GemmMachine:
-    """What the GEMM model needs to know of the part."""
+def gemm_machine(part: GpuPart, speed: float = 1.0) -> GemmMachine:
+    """What the GEMM model needs to know of the part; rates under the power limit times ``speed``."""
     compute = part.compute
     half = max(rate.si for dtype, rate in compute.tensor.items() if DType.parse(dtype).bits == 16)
     byte = max((rate.si for dtype, rate in compute.tensor.items() if DType.parse(dtype).bits == 8), default=half)
     return GemmMachine(
         compute.sms.whole, compute.clock.si, (half, byte, compute.vector.si, byte), part.memory.bandwidth.si,
-        part.l2.capacity.si, GemmParameters.of(part.gemm),
+        part.l2.capacity.si, _sped_up(GemmParameters.of(part.gemm), speed),
     )  # fmt: skip
+
+
+def _sped_up(gemm: GemmParameters, speed: float) -> GemmParameters:
+    half, fp8, int8 = (replace(unit, sustained=speed * unit.sustained) for unit in (gemm.half, gemm.fp8, gemm.int8))
+    sparse24 = gemm.sparse24 and replace(gemm.sparse24, sustained=speed * gemm.sparse24.sustained)
+    return replace(gemm, half=half, fp8=fp8, int8=int8, sparse24=sparse24)
 
 
 def add_activations(part: GpuPart, members: Members, sums: KernelSums) -> None:
@@ -118,6 +131,17 @@ def add_activations(part: GpuPart, members: Members, sums: KernelSums) -> None:
     if rows:
         owner, experts, out, second = (np.array(column) for column in zip(*rows, strict=True))
         _add_stream_kernels(part, owner, experts.astype(np.float64), (1 + second) * out, out, np.zeros(len(rows)), sums)
+
+
+def add_replays(part: GpuPart, members: Members, sums: KernelSums) -> None:
+    """Add two boundaries of CUDA graphs to each op whose kernels depend on the routing.
+
+    Which experts run is not known when a step is captured, so that they are a graph of their own.
+    """
+    if members:
+        owner = np.array([i for i, _ in members], np.int64)
+        gap, none = np.full(len(members), part.launch.replay.si), np.zeros(len(members))
+        sums.add(owner, np.full(len(members), 2.0), GemmTimes(gap, none, none, gap))
 
 
 def _experts_by_tokens(op: Op) -> dict[int, int]:
@@ -138,16 +162,16 @@ def add_streams(part: GpuPart, members: Members, sums: KernelSums) -> None:
 def _add_stream_kernels(
     part: GpuPart, owner: Indexes, times: Floats, read: Floats, write: Floats, flops: Floats, sums: KernelSums
 ) -> None:
-    """One kernel an element: the gap between kernels, then its bytes from L2 or HBM.
+    """One kernel an element: a fixed time, then its bytes from L2 or HBM.
 
     A reduction (reads at least 64 times what it writes) first runs in few thread blocks.
     """
-    moved = read + write
-    cached = moved <= part.stream.resident.si * part.l2.capacity.si
-    hbm = part.memory.bandwidth.si * part.memory.efficiency.si
+    stream, moved, reduction = part.stream, read + write, read >= 64 * write
+    cached = moved <= stream.resident.si * part.l2.capacity.si
+    hbm = part.memory.bandwidth.si * np.where(reduction, part.memory.efficiency.si, stream.mixed.si)
     memory = moved / np.where(cached, part.l2.bandwidth.si, hbm)
-    narrow = np.minimum(read / part.stream.reduction_bandwidth.si, part.stream.reduction_limit.si)
-    launch = part.launch.graph.si + np.where(read >= 64 * write, narrow, 0.0)
+    narrow = stream.reduction_launch.si + np.minimum(read / stream.reduction_bandwidth.si, stream.reduction_limit.si)
+    launch = np.where(reduction, narrow, stream.launch.si) + np.where(cached, 0.0, stream.latency.si)
     compute = flops / part.compute.vector.si
     sums.add(owner, times, GemmTimes(launch + np.maximum(compute, memory), compute, memory, launch))
     sums.count(READ, owner, times * read)

@@ -142,6 +142,11 @@ class Program:
             slots = [slot for owner, slot in layout.ran if owner == device]
             found = machine.devices[device].costs([unique[slot] for slot in slots], level)
             costs.update({(device, slot): cost for slot, cost in zip(slots, found, strict=True)})
+        return cls.priced(layout, costs, machine)
+
+    @classmethod
+    def priced(cls, layout: Layout, costs: Mapping[tuple[str, int], OpCost], machine: Machine) -> Program:
+        """A layout with ``costs`` of each distinct op where it runs."""
         times = {key: seconds_to_fs(cost.latency_s) for key, cost in costs.items()}
         slot_of = layout.workload.slot
         fs = [

@@ -14,9 +14,8 @@ from simsparse.policies.workload import workload_of
 class Resident(Policy):
     """Weights, KV cache and activations in the memory of the device that runs each op.
 
-    Raises SimulationError when they do not fit. Left out: the gap between two CUDA graphs where a step
-    is captured as several (1.4 us a replay on one H100 SXM5, 24 graphs of 8 kernels in a
-    row; 9 us more from the host's first launch to its last wait).
+    Raises SimulationError when they do not fit. Left out: the time from the host's first launch to
+    the first kernel, and from the last one to its wait (9 us on one H100 SXM5).
     """
 
     name = "resident"

@@ -6,8 +6,7 @@ done, and window l+1 starts when they are. The first window has nothing to hide 
 on the compute lane. Source: the semantics of the GPU measurements, sections offload and weight_stream.
 
 Left out: weights that stay in the buffers from an earlier step; copies back (weights are not written);
-the higher clock of a power-limited GPU that rests while it waits for copies; the time to hand over from
-kernels to a copy and back on one stream.
+the time to hand over from kernels to a copy and back on one stream.
 """
 
 from __future__ import annotations

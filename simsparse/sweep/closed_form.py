@@ -14,6 +14,7 @@ from simsparse.energy import price
 from simsparse.policies.account import action_counts, merged, unvalidated
 from simsparse.policies.machine import machine_of
 from simsparse.policies.memo import by_identity
+from simsparse.policies.power import within_power
 from simsparse.policies.program import Layout, Program
 from simsparse.simulate import policy_of
 from simsparse.units import FS_PER_SECOND, fs_to_seconds, seconds_to_fs
@@ -36,6 +37,7 @@ def queue_summary(trace: Trace, system: System, seed: int, assumed: tuple[str, .
         return None
     program = Program.of(layout, machine, level=0)
     program.check_memory(machine)
+    program = within_power(program, machine)
     end_fs = sum(program.fs)
     counts = action_counts(program, machine)
     energy = price(counts, fs_to_seconds(end_fs), machine.prices, machine.static_watts)

@@ -99,6 +99,34 @@ def _copy(link: LinkPart, gpu: GpuPart, row: Measurement) -> Prediction | str:
     return Prediction(row, row.number("s"), seconds + (gpu.launch.sync.si if name.endswith("_sync") else 0.0))
 
 
+def predict_power(gpu: Gpu, rows: Sequence[Measurement]) -> list[Prediction | str]:
+    """Seconds of a large GEMM after a rest, and in turns with rests.
+
+    In turns, average power stays at the limit: GEMMs of ``duty`` of the time run faster by its
+    inverse cube root (simsparse.policies.power).
+    """
+    return [_power(gpu, row) for row in rows]
+
+
+def _power(gpu: Gpu, row: Measurement) -> Prediction | str:
+    budget, name = gpu.power_budget, row.text("op")
+    if name not in ("gemm_after_rest", "gemm_duty"):
+        return f"op {name}"
+    if budget is None:
+        return "rate with power to spare is not known"
+    op = linear_op(row)
+    if reason := gpu.supports(op):
+        return reason
+    steady, burst = gpu.costs([op])[0].latency_s, float(gpu.burst_seconds([op])[0])
+    speed = budget.speed
+    if name == "gemm_duty":
+        duty = row.number("duty")
+        if duty > 1:
+            raise row.error("duty", f"{duty} is more than all of the time")
+        speed = min(speed, duty ** (-1 / 3))
+    return Prediction(row, row.number("s"), steady - budget.gained(speed) * (steady - burst))
+
+
 def predict_energy(gpu: Gpu, link: LinkPart | None, rows: Sequence[Measurement]) -> list[Prediction | str]:
     """Joules of a call: priced actions, and static power over the measured seconds."""
     return [_energy(gpu, link, row) for row in rows]

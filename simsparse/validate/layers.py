@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 
 from simsparse.config.hardware import System, load_system
 from simsparse.config.parts.gpu import GpuPart
@@ -19,6 +20,8 @@ STREAM_MODES = {"resident": "resident", "on_demand": "on_demand", "prefetch": "p
 """Modes of weight_stream rows, and the policy that does the same with every weight."""
 
 
+RUNS_IN_A_ROW = 3
+"""Runs up to the one that gives a row's seconds: one to warm up, then the middle of three or five."""
 MAX_COPIES = 100_000
 """Copies of one row beyond which it is refused, so that a damaged row can't run for ever."""
 
@@ -47,7 +50,7 @@ def _offload(system: System, row: Measurement) -> Prediction | str:
     if active > row.whole("experts"):
         raise row.error("n_act", f"{active} of {row.whole('experts')} experts")
     _limit_copies(row, "layers", row.whole("layers") * row.whole("experts"))
-    trace = _layers(row, row.dtype(), tokens, 4, active)
+    trace = _layers(row, tokens, 4, partial(_experts, row, active=active))
     return _simulated(system, row, trace, POLICIES.get(mode)())
 
 
@@ -62,7 +65,8 @@ def _weight_stream(system: System, row: Measurement) -> Prediction | str:
         return f"mode {mode}"
     mats, experts = row.whole("attn_mats"), row.whole("experts")
     _limit_copies(row, "layers", row.whole("layers") * (mats + experts))
-    trace = _layers(row, row.dtype(), row.whole("tokens"), mats, experts)
+    feed_forward = partial(_dense, row) if experts == 1 else partial(_experts, row, active=experts)
+    trace = _layers(row, row.whole("tokens"), mats, feed_forward)
     options: Mapping[str, object] = {}
     if mode != "resident":
         _limit_copies(row, "chunk_bytes", trace.weight_bytes // row.whole("chunk_bytes"))
@@ -77,31 +81,53 @@ def _limit_copies(row: Measurement, key: str, copies: int) -> None:
 
 def _simulated(system: System, row: Measurement, trace: Trace, policy: Policy) -> Prediction | str:
     try:
-        result = simulate(trace, system, policy)
+        result = simulate(trace, system, policy, repeats=RUNS_IN_A_ROW)
     except (MappingError, SimulationError) as error:
         return str(error)
     return Prediction(row, row.number("s"), result.latency_s)
 
 
-def _layers(row: Measurement, dtype: DType, tokens: int, attention_mats: int, active: int) -> Trace:
-    """``layers`` times: d x d GEMMs on all tokens, then ``active`` experts of 2 or 3 matrices."""
-    d, mats = row.whole("d"), row.whole("mats")
-    if mats not in (2, 3):
-        raise row.error("mats", f"{mats} is neither 2 (plain) nor 3 (gated)")
+def _layers(row: Measurement, tokens: int, attention_mats: int, feed_forward: Callable[[int], Iterable[Op]]) -> Trace:
+    """``layers`` times: d x d GEMMs on all tokens, then what ``feed_forward`` gives for the layer."""
+    d, dtype = row.whole("d"), row.dtype()
     builder = TraceBuilder(row.text("model"), measured_at=f"{row.file}:{row.line}")
     for layer in range(row.whole("layers")):
         for i in range(attention_mats):
-            name = f"layers.{layer}.attention.{i}"
-            builder.add(ops.linear(tokens, d, d, dtype, name=name, module=name, weight=name))
-        builder.add(_experts(row, dtype, layer, active))
+            builder.add(_linear(f"layers.{layer}.attention.{i}", tokens, d, d, dtype))
+        for op in feed_forward(layer):
+            builder.add(op)
     return builder.build()
 
 
-def _experts(row: Measurement, dtype: DType, layer: int, active: int) -> Op:
+def _linear(name: str, tokens: int, n: int, k: int, dtype: DType) -> Op:
+    return ops.linear(tokens, n, k, dtype, name=name, module=name, weight=name)
+
+
+def _gated(row: Measurement) -> bool:
+    mats = row.whole("mats")
+    if mats not in (2, 3):
+        raise row.error("mats", f"{mats} is neither 2 (plain) nor 3 (gated)")
+    return mats == 3
+
+
+def _experts(row: Measurement, layer: int, active: int) -> list[Op]:
+    """The MoE layer of which the first ``active`` experts are hit."""
     experts, per_expert = row.whole("experts"), row.whole("tok_per_expert")
     name = f"layers.{layer}.experts"
     routing = Routing((per_expert,) * active + (0,) * (experts - active), origin="given")
-    return ops.moe_ffn(
-        active * per_expert, row.whole("d"), row.whole("ff"), experts, row.whole("mats") == 3, dtype,
+    op = ops.moe_ffn(
+        active * per_expert, row.whole("d"), row.whole("ff"), experts, _gated(row), row.dtype(),
         routing=routing, name=name, module=name, weight=name,
     )  # fmt: skip
+    return [op]
+
+
+def _dense(row: Measurement, layer: int) -> list[Op]:
+    """The feed-forward layer of a model with one expert, which is none: GEMMs and activations."""
+    d, ff, tokens, dtype = row.whole("d"), row.whole("ff"), row.whole("tok_per_expert"), row.dtype()
+    name, size = f"layers.{layer}.mlp", row.whole("tok_per_expert") * row.whole("ff") * row.dtype().bits // 8
+    found = [_linear(f"{name}.up", tokens, ff, d, dtype), ops.elementwise(size, size, name=f"{name}.act", module=name)]
+    if _gated(row):
+        found += [_linear(f"{name}.gate", tokens, ff, d, dtype),
+                  ops.elementwise(2 * size, size, name=f"{name}.mul", module=name)]  # fmt: skip
+    return [*found, _linear(f"{name}.down", tokens, d, ff, dtype)]

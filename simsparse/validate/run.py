@@ -11,9 +11,9 @@ from typing import Any
 from simsparse.config.hardware import System, load_hardware
 from simsparse.config.parts.gpu import GpuPart
 from simsparse.config.parts.link import LinkPart
-from simsparse.config.paths import data_root
 from simsparse.devices.gpu import Gpu
 from simsparse.errors import SpecError
+from simsparse.paths import data_root
 from simsparse.validate.comparison import Prediction, SectionReport, ValidationReport
 from simsparse.validate.kernels import (
     attention_op,
@@ -23,14 +23,15 @@ from simsparse.validate.kernels import (
     predict_energy,
     predict_launches,
     predict_ops,
+    predict_power,
 )  # fmt: skip
 from simsparse.validate.layers import host_system, predict_offload, predict_weight_stream
 from simsparse.validate.measurement import Measurement, measurements, read_measurements
 
 TOLERANCES: Mapping[str, float] = {
     "gemm_dense": 0.10, "gemm_sparse24": 0.20, "gemm_fp32": 0.25, "lowp": 0.15, "attn_decode": 0.20,
-    "attn_prefill": 0.15, "mem": 0.20, "launch": 0.25, "pcie": 0.15, "pcie_small": 0.60, "energy": 0.20,
-    "offload": 0.10, "weight_stream": 0.10,
+    "attn_prefill": 0.15, "mem": 0.20, "launch": 0.25, "pcie": 0.15, "pcie_small": 0.60, "power": 0.10,
+    "energy": 0.20, "offload": 0.10, "weight_stream": 0.10,
 }  # fmt: skip
 """Mean absolute percentage error, as a share, that each section must stay within."""
 NOT_SIMULATED = ("env", "nccl", "ep_moe", "spmm", "zerocopy", "cpu", "e2e")
@@ -92,6 +93,8 @@ class _Models:
             return predict_ops(self.gpu, rows, op_of[section])
         if section == "launch":
             return predict_launches(self.gpu.part, rows)
+        if section == "power":
+            return predict_power(self.gpu, rows)
         if section == "energy":
             return predict_energy(self.gpu, self.link, rows)
         if self.system is None or self.link is None:

@@ -118,16 +118,53 @@ def test_old_card_has_no_bf16():
     assert "fp16, int8, fp32" in reason
 
 
-def test_moe_is_the_sum_of_its_kernels():
+def test_moe_is_the_sum_of_its_kernels_and_two_boundaries_of_graphs():
     tokens = {3: 1, 1: 2}
     moe = cost(ops.moe_ffn(5, 1024, 2048, 8, routing=Routing((3, 1, 1, 0, 0, 0, 0, 0))))
-    total = 0.0
+    total = 2 * H100.part.launch.replay.si
     for m, experts in tokens.items():
         gemms = 2 * cost(ops.linear(m, 2048, 1024)).latency_s + cost(ops.linear(m, 1024, 2048)).latency_s
         hidden = 2 * m * 2048
         acts = cost(ops.elementwise(hidden, hidden)).latency_s + cost(ops.elementwise(2 * hidden, hidden)).latency_s
         total += experts * (gemms + acts)
     assert moe.latency_s == pytest.approx(total, rel=1e-12)
+
+
+def test_narrow_fp32_gemms_have_a_kernel_of_their_own():
+    """Two to four tokens: one run through k, or the bytes, and neither side beyond."""
+    narrow = H100.part.narrow
+    for m in (2, 4):
+        deep, wide = (cost(ops.linear(m, n, k, "fp32")).latency_s for n, k in ((512, 4096), (8192, 1024)))
+        moved = 4 * (8192 * 1024 + m * (8192 + 1024)) / (narrow.memory.si * H100.part.memory.bandwidth.si)
+        assert deep == pytest.approx(narrow.launch.si + narrow.step.si * 4096, rel=1e-12)
+        assert wide == pytest.approx(narrow.launch.si + moved, rel=1e-12)
+    around = [cost(ops.linear(m, 512, 4096, "fp32")).latency_s for m in (1, 5, 8)]
+    assert around[0] < deep and around[1] == around[2]
+
+
+@pytest.mark.parametrize("name", ["gpu/h100-sxm5-80gb", "gpu/h200-sxm5-141gb"])
+def test_with_power_to_spare_large_gemms_alone_are_faster(name):
+    device = Gpu(load_hardware(name))
+    large, small = ops.linear(8192, 8192, 8192), ops.linear(16, 4096, 4096)
+    attention = ops.attention(2, 16, 4, 128, 1024, 1024)
+    steady = [found.latency_s for found in device.costs([large, small, attention])]
+    burst = device.burst_seconds([large, small, attention]).tolist()
+    peak = device.part.compute.tensor["bf16"].si
+    assert steady[1:] == burst[1:]
+    assert 1.08 < steady[0] / burst[0] < device.power_budget.speed
+    assert large.flops / burst[0] < peak
+
+
+def test_a_card_whose_burst_is_not_known_has_none():
+    a100 = Gpu(load_hardware("gpu/a100-sxm4-80gb"))
+    large = ops.linear(8192, 8192, 8192)
+    assert a100.power_budget is None
+    assert a100.burst_seconds([large]).tolist() == [cost(large, a100).latency_s]
+
+
+def test_burst_below_the_sustained_rate_is_an_error():
+    with pytest.raises(SpecError, match=r"power.burst.rate 0.5 is under gemm.half.sustained"):
+        override_part(load_hardware("gpu/h100-sxm5-80gb"), {"power.burst.rate": "0.5"})
 
 
 def test_conv_is_its_im2col_gemm():

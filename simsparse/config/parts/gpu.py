@@ -59,25 +59,46 @@ class GpuLaunch(Frozen):
     """Seconds from one kernel's start to the next of an empty kernel.
 
     ``graph`` inside a replayed CUDA graph, ``eager`` launched one by one from the host without
-    waiting, ``sync`` with a wait for the device after each.
+    waiting, ``sync`` with a wait for the device after each. ``replay``: what the boundary between two
+    replayed graphs adds, where a step is cut into several.
     """
 
     graph: Seconds
     eager: Seconds
     sync: Seconds
+    replay: Seconds
 
 
 class GpuStream(Frozen):
     """Kernels that only move data.
 
-    ``resident`` is the share of the L2 up to which an operator's data is taken to lie there.
-    ``reduction_bandwidth`` and ``reduction_limit``: a reduction to few values takes its bytes over
-    that rate longer than a copy, at most that time.
+    ``launch`` and ``reduction_launch``: fixed seconds of a kernel, and of a reduction (to at most a
+    64th of what it reads). ``reduction_bandwidth`` and ``reduction_limit``: a reduction takes its
+    bytes over that rate longer, at most that time. ``latency``: extra seconds of a kernel whose data
+    is in device memory; ``mixed``: share of the memory's peak where reads and writes mix.
+    ``resident``: share of the L2 up to which an operator's data is taken to lie there.
     """
 
-    resident: Share
+    launch: Seconds
+    reduction_launch: Seconds
     reduction_bandwidth: BytesPerSecond
     reduction_limit: Seconds
+    latency: Seconds
+    mixed: Share
+    resident: Share
+
+
+class GpuNarrowGemm(Frozen):
+    """fp32 GEMMs of two to ``tokens`` tokens (simsparse.devices.gpu_gemm_narrow).
+
+    ``launch``: fixed seconds; ``step``: seconds per k of a thread block; ``memory``: share of the HBM
+    peak.
+    """
+
+    tokens: Count
+    launch: Seconds
+    step: Seconds
+    memory: Share
 
 
 class GpuDecode(Frozen):
@@ -119,11 +140,26 @@ class GpuAttention(Frozen):
     prefill: GpuPrefill
 
 
+class GpuBurst(Frozen):
+    """What the card does while there is power to spare.
+
+    ``rate``: share of the tensor peak that all SMs then hold; under the power limit it is
+    ``gemm.half.sustained``. ``window``: seconds over which the limit averages.
+    """
+
+    rate: Share
+    window: Seconds
+
+
 class GpuPower(Frozen):
-    """Power limit of the card, and what it draws at working clocks whatever kernels do."""
+    """Power limit of the card, and what it draws at working clocks whatever kernels do.
+
+    ``burst`` is null where it was not measured: the card is then always at the rate of its limit.
+    """
 
     limit: Watts
     static: Watts
+    burst: GpuBurst | None = None
 
 
 class GpuEnergy(Frozen):
@@ -147,6 +183,7 @@ class GpuPart(Part):
     l2: GpuCache
     launch: GpuLaunch
     gemm: GpuGemm
+    narrow: GpuNarrowGemm
     stream: GpuStream
     attention: GpuAttention
     power: GpuPower
@@ -164,6 +201,9 @@ class GpuPart(Part):
             raise ValueError("compute.sparse24 and energy.tensor24_mac: expected both or neither")
         if self.power.static.si > self.power.limit.si:
             raise ValueError(f"power.static {self.power.static.text} is over power.limit {self.power.limit.text}")
+        burst, sustained = self.power.burst, self.gemm.half.sustained
+        if burst is not None and burst.rate.si < sustained.si:
+            raise ValueError(f"power.burst.rate {burst.rate.text} is under gemm.half.sustained {sustained.text}")
         return self
 
 

@@ -1,0 +1,24 @@
+"""Seconds of fp32 GEMMs of a few tokens, as cuBLAS's kernels for narrow matrices run them.
+
+Instead of tiles of the output, a thread block takes rows of the weights and runs through all of k.
+Seen in profiles of cuBLAS 13 on an H100 (gemmSN_TN) for two tokens; eight take as long as tiles.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from simsparse.config.parts.gpu import GpuNarrowGemm
+from simsparse.devices.gpu_gemm import GemmMachine, GemmShapes, GemmTimes, GemmUnit
+
+
+def with_narrow(times: GemmTimes, shapes: GemmShapes, machine: GemmMachine, narrow: GpuNarrowGemm) -> GemmTimes:
+    """``times`` with those of the fp32 GEMMs of two to ``narrow.tokens`` tokens replaced."""
+    m, n, k = (size.astype(np.float64) for size in (shapes.m, shapes.n, shapes.k))
+    chosen = (shapes.unit == GemmUnit.FP32) & (m > 1) & (m <= narrow.tokens.si)
+    compute = narrow.step.si * k
+    memory = shapes.value_bytes * (n * k + m * (n + k)) / (narrow.memory.si * machine.hbm_bytes_per_s)
+    launch = np.full(len(m), narrow.launch.si)
+    own = (launch + np.maximum(compute, memory), compute, memory, launch)
+    old = (times.latency_s, times.compute_s, times.memory_s, times.launch_s)
+    return GemmTimes(*(np.where(chosen, new, before) for new, before in zip(own, old, strict=True)))
