@@ -49,7 +49,7 @@ lint: $(DEV_VENV)/.installed
 	$(DEV_VENV)/bin/lint-imports
 
 docs: $(DEV_VENV)/.installed
-	$(DEV_VENV)/bin/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(DEV_VENV)/bin/mkdocs build --strict --quiet
 
 traces: $(DEV_VENV)/.installed
 	$(DEV_VENV)/bin/python -m simsparse.trace.remake

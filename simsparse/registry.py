@@ -14,8 +14,8 @@ T = TypeVar("T")
 class Registry(Generic[T]):
     """Names to implementations of one role.
 
-    Parameters: role, the word used in messages and in the entry-point group
-    ``simsparse.<role>``; modules, the package's own modules that register, imported on first use.
+    Parameters: role, the word used in messages and in the entry-point group ``simsparse.<role>``
+    (spaces as underscores); modules, the package's own modules that register, imported on first use.
     """
 
     def __init__(self, role: str, modules: tuple[str, ...] = ()) -> None:
@@ -53,5 +53,5 @@ class Registry(Generic[T]):
         self._loaded = True
         for module in self._modules:
             import_module(module)
-        for entry in metadata.entry_points(group=f"simsparse.{self.role}"):
+        for entry in metadata.entry_points(group=f"simsparse.{self.role.replace(' ', '_')}"):
             self.register(entry.name)(entry.load())

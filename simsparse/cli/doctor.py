@@ -64,7 +64,8 @@ def _tool(name: str, use: str) -> Finding:
 
 
 def _data() -> Iterator[Finding]:
-    from simsparse.config.paths import data_root, part_names
+    from simsparse.config.paths import part_names
+    from simsparse.paths import data_root
 
     root = data_root()
     parts, traces = part_names(), list((root / "traces").glob("*.trace*"))

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from simsparse.config.hardware import load_hardware, load_system
-from simsparse.config.paths import data_root, find_part, part_names
+from simsparse.config.paths import find_part, part_names
 from simsparse.config.quantity import Basis, Part, Quantity, shown
 from simsparse.config.yaml import Document, KeyPath, read_yaml
 from simsparse.errors import SpecError, nearest
+from simsparse.paths import data_root, is_file
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +64,10 @@ def values(name: str) -> list[Value]:
 
 def sources() -> dict[str, str]:
     """Citations by key. Raises SpecError when the file is not a mapping of keys to text."""
-    document = _sources_document()
+    return _citations(_sources_document())
+
+
+def _citations(document: Document) -> dict[str, str]:
     if not isinstance(document.data, dict):
         raise document.error((), "expected a mapping of keys to citations")
     for key, text in document.data.items():
@@ -96,6 +101,7 @@ def check(names: Sequence[str] | None = None) -> list[SpecError]:
 
 def _check_part(name: str, cited: Mapping[str, str], used: set[str]) -> Iterator[SpecError]:
     document = read_yaml(find_part(name))
+    cited = {**cited, **_own_sources(Path(document.file))}
     if _is_system(document):
         load_system(name)
         return
@@ -108,6 +114,14 @@ def _check_part(name: str, cited: Mapping[str, str], used: set[str]) -> Iterator
         used.add(quantity.source)
         if quantity.source not in cited:
             yield document.error(where, f"{quantity.source!r} is no source; {nearest(quantity.source, cited)}")
+
+
+def _own_sources(part: Path) -> dict[str, str]:
+    """Citations of a user's own folder: sources.yaml beside the part, or one folder up."""
+    for folder in (part.parent, part.parent.parent):
+        if is_file(folder / "sources.yaml"):
+            return _citations(read_yaml(folder / "sources.yaml"))
+    return {}
 
 
 def _is_system(document: Document) -> bool:

@@ -8,11 +8,11 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from simsparse.config.paths import find_file
 from simsparse.config.quantity import Frozen
 from simsparse.config.yaml import Document, read_yaml
 from simsparse.core.sparsity import ALLOWED, Sparsity
 from simsparse.errors import SpecError
+from simsparse.paths import find_file
 
 Scalar = str | int | float | bool
 """A value of a key of an experiment, as YAML gives it."""

@@ -9,11 +9,12 @@ from dataclasses import dataclass, field
 from simsparse.config.axes import Axis, Choices
 from simsparse.config.experiment import Experiment
 from simsparse.config.hardware import System, load_system
-from simsparse.config.paths import find_file, find_part
+from simsparse.config.paths import find_part
 from simsparse.config.setting import Scalar, folder, settings
 from simsparse.config.sweep import SweepSpec
 from simsparse.config.yaml import Document, KeyPath
 from simsparse.errors import SpecError, nearest
+from simsparse.paths import find_file
 from simsparse.sweep.point import Job, Resolver
 
 

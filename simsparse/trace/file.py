@@ -18,6 +18,7 @@ from typing import Any, BinaryIO, NoReturn
 
 from simsparse.core import Op, Trace
 from simsparse.errors import SimsparseError, TraceError
+from simsparse.paths import data_root, is_file
 from simsparse.trace.record import MAX_DEPS, MAX_IDS, OpRecord, body_of, checked, ids_in, op_from, op_record
 
 FORMAT = "simsparse-trace"
@@ -51,12 +52,14 @@ def save_trace(trace: Trace, path: str | Path) -> Path:
 
 
 def load_trace(path: str | Path) -> Trace:
-    """The trace in the file ``path``, plain or gzip'd.
+    """The trace in the file ``path``, plain or gzip'd; a path under the package's data folder serves too.
 
     Raises TraceError naming file and line when the file is missing, truncated, of another version,
     too large, or says anything that docs/trace-format.md does not allow.
     """
     source = Path(path)
+    if not is_file(source) and is_file(data_root() / source):
+        source = data_root() / source
     try:
         with source.open("rb") as file:
             return _read(_Lines(_text_stream(file), str(source)))

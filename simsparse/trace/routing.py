@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from simsparse.core import Routing
 from simsparse.errors import TraceError
+from simsparse.paths import data_root
 
 ALLOWED = "uniform, zipf:S such as zipf:1.0, counts:NAME-OR-CSV such as counts:mixtral-8x7b-c4, model"
 MODEL = "model"
@@ -106,9 +107,7 @@ def _exponent(text: str, rest: str) -> float:
 
 def data_folder() -> Path:
     """The folder of measured routing data: traces/data of the checkout, or the wheel's copy."""
-    package = Path(__file__).resolve().parent.parent
-    installed = package / "_data" / "traces" / "data"
-    return installed if installed.is_dir() else package.parent / "traces" / "data"
+    return data_root() / "traces" / "data"
 
 
 @lru_cache(maxsize=8)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from simsparse.config.paths import data_root
+from simsparse.paths import data_root
 from simsparse.sweep import run_sweep
 
 pytestmark = pytest.mark.bench

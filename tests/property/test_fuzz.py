@@ -15,8 +15,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from simsparse.config.hardware import load_hardware, load_system
-from simsparse.config.paths import data_root
 from simsparse.errors import SimsparseError, TraceError
+from simsparse.paths import data_root
 from simsparse.trace.file import load_trace
 from tests.property.mutate import Mutation, mutated, mutations
 

@@ -8,9 +8,9 @@ import pytest
 
 from simsparse import simulate
 from simsparse.config.hardware import load_system
-from simsparse.config.paths import data_root
 from simsparse.core import TraceBuilder, ops
 from simsparse.errors import SimulationError
+from simsparse.paths import data_root
 from simsparse.sweep.closed_form import queue_summary
 from simsparse.trace.file import load_trace
 

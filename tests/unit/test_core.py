@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from simsparse.core import ActionCounts, Op, Routing, Span, Sparsity, Timeline, Trace, TraceBuilder, ops
-from simsparse.errors import SpecError, TraceError
+from simsparse.errors import SpecError, TraceError, nearest
+from simsparse.trace.file import load_trace
 
 LLAMA_7B = {"d": 4096, "ff": 11008, "layers": 32}
 
@@ -154,3 +155,15 @@ def test_routing_hits() -> None:
 def test_op_refuses_dims_of_another_kind() -> None:
     with pytest.raises(SpecError, match="linear takes m, n, k"):
         Op(ops.linear(1, 1, 1).kind, "x", {"m": 1})
+
+
+def test_a_name_is_completed_before_it_is_guessed() -> None:
+    assert nearest("gpu/h100", ["gpu/a40", "gpu/h100-sxm5-80gb"]).startswith("did you mean gpu/h100-sxm5-80gb?")
+    assert nearest("gpu/a4O", ["gpu/a40", "gpu/h100-sxm5-80gb"]).startswith("did you mean gpu/a40?")
+
+
+def test_shipped_traces_are_found_from_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert load_trace("traces/cnn-small.trace").ops
+    with pytest.raises(TraceError, match=r"traces/none\.trace"):
+        load_trace("traces/none.trace")

@@ -19,10 +19,11 @@ from simsparse.config.hardware import PARTS, System, load_hardware, load_system,
 from simsparse.config.parts.accel import AccelPart
 from simsparse.config.parts.link import LinkPart
 from simsparse.config.parts.pim import PimPart
-from simsparse.config.paths import find_file, find_part, part_names
+from simsparse.config.paths import find_part, part_names
 from simsparse.config.quantity import Basis, Quantity
 from simsparse.devices.base import device_for
 from simsparse.errors import SpecError
+from simsparse.paths import find_file
 
 ASSUMED = "source: null, basis: assumed"
 LINK = """\
