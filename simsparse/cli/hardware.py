@@ -52,6 +52,23 @@ def show(name: Name, json: Json = False) -> None:
     table("Sources", ("source", "citation"), [(number[source], source) for source in cited])
 
 
+def _without_model(names: list[str]) -> list[str]:
+    """Faults that only the device models see, such as a dataflow that nobody registered."""
+    from simsparse.config.hardware import load_system
+    from simsparse.devices.base import DEVICES, device_for
+    from simsparse.errors import SpecError
+
+    faults = []
+    for name in names:
+        try:
+            for part in load_system(name).devices.values():
+                if part.kind in DEVICES:
+                    device_for(part)
+        except SpecError as error:
+            faults.append(f"{name}: {error}")
+    return faults
+
+
 @app.command()
 def check(
     names: Annotated[list[str] | None, typer.Argument(help="Parts, systems or YAML files; all when none.")] = None,
@@ -61,7 +78,7 @@ def check(
     from simsparse.config.catalogue import check as check_parts
     from simsparse.config.paths import part_names
 
-    faults = [str(fault) for fault in check_parts(names or None)]
+    faults = [str(fault) for fault in check_parts(names or None)] or _without_model(names or part_names())
     count = len(names or part_names())
     if json:
         emit_json({"checked": count, "faults": faults})

@@ -134,7 +134,7 @@ def override_part(part: Part, changes: Mapping[str, str]) -> Part:
     changed = part
     for path, text in changes.items():
         changed = _replaced(changed, part, path, path.split("."), text)
-    return changed
+    return changed.marked((*part.overridden, *changes)) if changes else part
 
 
 def _replaced(node: Any, part: Part, path: str, keys: list[str], text: str) -> Any:

@@ -6,12 +6,12 @@ import hashlib
 import json
 import math
 import reprlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from enum import StrEnum
 from functools import cached_property
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, PrivateAttr
 
 from simsparse.core.tensor import DType
 from simsparse.errors import nearest
@@ -159,6 +159,17 @@ class Part(Frozen):
     kind: str
     description: str
     area: SquareMillimetres | None = None
+    _overridden: tuple[str, ...] = PrivateAttr(())
+
+    @property
+    def overridden(self) -> tuple[str, ...]:
+        """Paths of the values that differ from the file's; what was measured on the real part says nothing of them."""
+        return self._overridden
+
+    def marked(self, paths: Iterable[str]) -> Self:
+        """The part itself, with ``paths`` among its overridden values."""
+        self._overridden = (*self._overridden, *paths)
+        return self
 
     @cached_property
     def digest(self) -> str:

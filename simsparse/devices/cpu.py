@@ -39,7 +39,7 @@ class Cpu(Device):
     def cost_arrays(self, ops: Sequence[Op], level: int = 0) -> CostArrays:
         del level
         require_supported(self, ops)
-        dense = [op.with_(weight_sparsity=DENSE, input_sparsity=DENSE) for op in ops]
+        dense = [_dense(op) for op in ops]
         read = np.array([op.weight_bytes + op.input_bytes for op in dense], np.int64)
         write = np.array([op.output_bytes for op in dense], np.int64)
         flops = np.array([op.flops for op in dense], np.int64)
@@ -72,3 +72,9 @@ class Cpu(Device):
 
     def _flops_per_s(self, op: Op) -> float:
         return self.part.compute.peak[self._rate_name(op)].si * self.part.compute.efficiency.si
+
+
+def _dense(op: Op) -> Op:
+    if op.weight_sparsity.is_dense and op.input_sparsity.is_dense:
+        return op
+    return op.with_(weight_sparsity=DENSE, input_sparsity=DENSE)

@@ -116,7 +116,12 @@ class Gpu(Device):
 
 
 def _checked_kinds(part: GpuPart) -> dict[tuple[OpKind, DType], str]:
-    """The measurement that each kind and dtype was compared with; absent where there is none."""
+    """The measurement that each kind and dtype was compared with; absent where there is none.
+
+    A part with overridden values is not the one that was measured.
+    """
+    if part.overridden:
+        return {}
     label, kinds = f"{part.name} measurement", (OpKind.LINEAR, OpKind.MOE_FFN)
     checked: dict[tuple[OpKind, DType], str] = {}
     if _measured(part.gemm.half):

@@ -26,7 +26,7 @@ from simsparse.dataflow import DATAFLOWS, Buffers, Gemms, PeArray, dram_traffic,
 from simsparse.devices.base import DEVICES, CostArrays, Device, Floats, device_for
 from simsparse.devices.jobs import Jobs, jobs_of, vector_operations
 from simsparse.devices.roofline import DATA_ONLY, dominant, require_supported, whole
-from simsparse.errors import MappingError
+from simsparse.errors import MappingError, SpecError
 
 FLOP: Action = ("vector", "flop")
 SRAM: Action = ("sram", "byte")
@@ -49,6 +49,13 @@ class Systolic(Device):
 
     kind: ClassVar[str] = "accel"
     part: AccelPart
+
+    def __init__(self, part: Part) -> None:
+        super().__init__(part)
+        try:
+            self.dataflow = DATAFLOWS.get(self.part.array.dataflow)
+        except SpecError as error:
+            raise SpecError(error.message, key=f"{part.name}.array.dataflow") from None
 
     def supports(self, op: Op) -> str | None:
         if op.kind in (OpKind.TRANSFER, OpKind.COLLECTIVE):
@@ -144,7 +151,7 @@ class Systolic(Device):
 
     def _products(self, ops: Sequence[Op], dtype: DType) -> dict[str, Floats]:
         jobs, array, buffers = jobs_of(ops, self._patterns), self._array(dtype), self._buffers
-        dataflow = DATAFLOWS.get(self.part.array.dataflow)
+        dataflow = self.dataflow
         sums = buffers.partial_sums()
         gemms, cycles = fastest(dataflow, jobs.gemms, array, sums, *self._pe)
         tile = dataflow.tiles(gemms, array, sums)
@@ -174,7 +181,7 @@ class Systolic(Device):
         array = self._array(op.dtype)
         span = int(mode.per_pe(array.macs)[0][0])
         array = array if mode.sparse[0] else replace(array, decode=0)
-        walk = DATAFLOWS.get(self.part.array.dataflow).walk(weight_mask, inputs, array, span)
+        walk = self.dataflow.walk(weight_mask, inputs, array, span)
         index = (int(mode.group[0]) - 1).bit_length() if mode.sparse[0] else 0
         loaded = walk.weights_loaded * (op.w_dtype.bits + index)
         streamed = walk.inputs_streamed * min(array.rows * span, op.dims["k"]) * op.dtype.bits

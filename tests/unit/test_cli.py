@@ -118,7 +118,7 @@ def test_failed_points_are_shown_and_fail_a_strict_sweep(folder: Path, capsys: p
         (("report", "{folder}/nowhere"), "nowhere"),
         (("trace", "--show", "{folder}/run.yaml"), "run.yaml"),
         (("trace", "--show", "{folder}/nope"), "nope: can't be read"),
-        (("trace",), "give either --show TRACE or --model NAME"),
+        (("trace",), "give one of --show TRACE, --model NAME --out TRACE"),
         (("trace", "--model", "llama2-7b"), "--model needs --out"),
         (("trace", "--model", "llama2-7b", "--phase", "train", "--out", "x"), "'train' is not a phase"),
         (("hw", "show", "gpu/h100"), "'gpu/h100' is no part and no YAML file"),

@@ -18,6 +18,7 @@ from simsparse.devices.gpu_attention import key_splits
 from simsparse.devices.gpu_kernels import conforms_24
 from simsparse.energy import op_energy
 from simsparse.errors import MappingError, SpecError
+from simsparse.estimate import estimate
 
 GPUS = [name for name in part_names() if name.startswith("gpu/")]
 H100 = Gpu(load_hardware("gpu/h100-sxm5-80gb"))
@@ -250,3 +251,11 @@ def test_prices_and_rates_must_go_together():
 
 def test_kinds_are_covered():
     assert {op.kind for op in every_kind()} == set(OpKind) - {OpKind.TRANSFER, OpKind.COLLECTIVE, OpKind.OTHER}
+
+
+def test_a_part_with_other_values_is_not_the_one_that_was_measured() -> None:
+    op = ops.linear(m=8, n=4096, k=4096)
+    assert estimate(op, load_hardware("gpu/h100-sxm5-80gb")).validated
+    faster = load_hardware("gpu/h100-sxm5-80gb", {"memory.bandwidth": "4.8 TB/s"})
+    assert faster.overridden == ("memory.bandwidth",)
+    assert estimate(op, faster).validated is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,8 +11,10 @@ import pytest
 from simsparse.config.hardware import load_hardware
 from simsparse.config.parts.accel import AccelPart
 from simsparse.core import Op, OpCost, ops
+from simsparse.devices.base import device_for
 from simsparse.devices.systolic import Systolic, cycles
 from simsparse.errors import MappingError, SpecError
+from simsparse.paths import data_root
 
 ROUTING = [[0, 1], [0, 2], [0, 3], [0, 1]]
 
@@ -141,3 +144,10 @@ def test_masks_that_do_not_fit_are_refused(op: Any, shape: tuple[int, int]) -> N
 def test_a_fraction_of_a_row_is_refused() -> None:
     with pytest.raises(SpecError, match=r"array\.rows.*whole"):
         cost(accel(array__rows="31.5"), ops.linear(4, 8, 16))
+
+
+def test_an_unknown_dataflow_is_refused_by_name(tmp_path: Path) -> None:
+    text = (data_root() / "hw_models/accel/systolic-ws-32x32.yaml").read_text().replace("dataflow: ws", "dataflow: wss")
+    (tmp_path / "odd.yaml").write_text(text)
+    with pytest.raises(SpecError, match=r"array\.dataflow: 'wss' is not a dataflow; did you mean ws"):
+        device_for(load_hardware(str(tmp_path / "odd.yaml")))

@@ -31,7 +31,7 @@ from simsparse.errors import SpecError
 class AccelArray(Frozen):
     """``rows`` x ``cols`` processing elements (PEs) at ``clock``.
 
-    ``dataflow`` names the operand that stays in the PEs: weights, outputs or inputs. ``macs`` are
+    ``dataflow`` is the name of one of simsparse.dataflow, such as ws, os or is. ``macs`` are
     the multiply-accumulates of one PE in one cycle, by dtype. ``skew`` is what a fold pays for
     filling and draining the array, in cycles beyond those of the data itself, as a multiple of
     ``rows + cols``; ``overlap`` is the share of the load of the next fold's stationary operand that
@@ -41,7 +41,7 @@ class AccelArray(Frozen):
     rows: Count
     cols: Count
     clock: Hertz
-    dataflow: Literal["ws", "os", "is"]
+    dataflow: str
     macs: dict[DTypeName, Count]
     skew: Ratio
     overlap: Share
