@@ -29,6 +29,7 @@ MEASURED: Mapping[str, str] = {
     "launch": "an empty kernel",
     "pcie": "host copies from 1 MiB",
     "pcie_small": "host copies below 1 MiB",
+    "power": "a large GEMM after rests and between them",
     "energy": "joules of GEMMs, copies, attention",
     "offload": "MoE layers, experts in host memory, 4 policies",
     "weight_stream": "layers with all weights in host memory",
