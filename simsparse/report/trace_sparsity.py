@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from simsparse.core import Trace
 from simsparse.report.plot import Plot, finish, panels
-from simsparse.report.style import INK, MUTED, SMALL_PT
+from simsparse.report.style import INK, SMALL_PT
 from simsparse.trace.statistics import PATTERNS, Weight, inputs, weights
 
 if TYPE_CHECKING:
@@ -43,6 +43,9 @@ def density_plot(trace: Trace) -> Plot | None:
     title = f"{trace.name}: {100 * mean:.3g} % of weights are non-zero, mean of {len(found)} operators ({basis})"
     finish(figure, title)
     caption = "Share of each operator's weights that are not zero, by its place in the model."
+    outside = sum(weight.layer is None for weight in found) if draw is _by_layer else 0
+    if outside:
+        caption += f" {outside} operators outside the layers are not drawn."
     return Plot("weight-density", "Weight density", title, caption, figure)
 
 
@@ -135,7 +138,10 @@ def conformity_plot(trace: Trace) -> Plot | None:
     said = f"all {len(found)} weights conform to {', '.join(whole)}" if whole else "no pattern holds in every weight"
     title = f"{trace.name}: {said}"
     finish(figure, title)
-    caption = "Share of the groups of M weights along the reduction with at most N non-zeros, by pattern N:M (rows)."
+    caption = (
+        "Share of the groups of M weights along the reduction with at most N non-zeros, by pattern N:M (rows). "
+        "Where M does not divide the reduction, a row's last group counts as if zeros filled it."
+    )
     return Plot("nm-conformity", "N:M conformity", title, caption, figure)
 
 
@@ -168,7 +174,6 @@ def input_plot(trace: Trace) -> Plot | None:
     title = f"{trace.name}: {mean:.2g} % of inputs are zeros that the model computed, mean of {len(found)} operators"
     if not any(computed):
         title = f"{trace.name}: no input of {len(found)} operators holds a zero that the model computed"
-        ax.text(0.5, 0.5, "no zeros", transform=ax.transAxes, ha="center", color=MUTED if not any(padded) else INK)
     finish(figure, title, [Patch(color=_COMPUTED, label="computed"), Patch(color=_PADDED, label="padding")])
     caption = "Exact zeros in the input of each operator, where it is consumed; zeros of padding apart."
     return Plot("input-zeros", "Zeros at the input", title, caption, figure)

@@ -146,14 +146,14 @@ def _line(note: tuple[str, Sequence[str]]) -> str:
     return f"{text} ({ops[0]})" if len(ops) == 1 else f"{text} ({len(ops)} ops, the first {ops[0]})"
 
 
-def read_bounded(path: Path, limit: int = MAX_BYTES) -> bytes:
-    """The bytes of a file, unzipped when it is gzip'd. Raises TraceError beyond ``limit``."""
+def read_bounded(path: Path) -> bytes:
+    """The bytes of a file, unzipped when it is gzip'd. Raises TraceError beyond MAX_BYTES."""
     with path.open("rb") as file:
         zipped = file.read(len(_GZIP_MAGIC)) == _GZIP_MAGIC
         file.seek(0)
-        content = (gzip.GzipFile(fileobj=file) if zipped else file).read(limit + 1)
-    if len(content) > limit:
-        raise TraceError(f"is longer than {limit} bytes", file=str(path))
+        content = (gzip.GzipFile(fileobj=file) if zipped else file).read(MAX_BYTES + 1)
+    if len(content) > MAX_BYTES:
+        raise TraceError(f"is longer than {MAX_BYTES} bytes", file=str(path))
     return content
 
 

@@ -1,0 +1,394 @@
+"""Traces from and to other tools: what a format carries comes back, what it can't is said."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from simsparse.core import DType, Op, OpKind, Trace, TraceBuilder, ops
+from simsparse.errors import SimsparseError, SpecError, TraceError
+from simsparse.trace import load_trace
+from simsparse.trace.interchange import TRACE_FORMATS, ImportOptions, dims_of, export_trace, import_trace
+from simsparse.trace.interchange import wire as protobuf
+from simsparse.trace.interchange.base import Notes
+from simsparse.trace.interchange.products import identifier, products, strides, unique
+
+DATA = Path(__file__).parent / "data"
+COMMITTED = Path(__file__).resolve().parents[2] / "traces"
+ET = DATA / "torch_et.json.gz"
+"""Written by ExecutionTraceObserver of torch 2.13.0 on a CPU, without the fields that describe GPU kernels."""
+
+CONVERTED = DATA / "torch_et.et.gz"
+"""The same, converted by mlc-chakra 1.0.0."""
+
+
+def mixed() -> Trace:
+    builder = TraceBuilder("mixed", seed=3, note="é")
+    builder.add(ops.linear(4, 16, 8, weight_sparsity="2:4", name="layers.0.q", module="layers.0.q", weight="q.weight",
+                           stats={"density": 0.5}))  # fmt: skip
+    builder.add(ops.linear(4, 16, 10, weight_sparsity="unstructured:0.125", name="loose"))
+    builder.add(ops.attention(2, 4, 2, 8, 4, 6))
+    builder.add(ops.elementwise(64, 32, 16, label="add"), deps=["layers.0.q", "loose"])
+    builder.add(ops.moe_ffn(2, 8, 16, 4, routing=[[0, 1], [3, 1]], name="experts"))
+    builder.add(ops.matmul(3, 4, 5, 6), deps=[])
+    builder.add(ops.transfer(100, "host", "gpu0"))
+    builder.add(ops.collective("all_reduce", 64, 4))
+    return builder.build()
+
+
+def images() -> Trace:
+    builder = TraceBuilder("images")
+    builder.add(ops.conv2d(1, 3, 8, 32, 32, 3, 3, stride=2, padding=1, name="stem"))
+    builder.add(ops.conv2d(1, 8, 8, 16, 16, 3, 3, padding=1, groups=8, name="depthwise"))
+    builder.add(ops.conv2d(1, 8, 16, 16, 16, 1, 1, weight_sparsity="1:4", name="point"))
+    builder.add(ops.conv2d(4, 16, 8, 16, 16, 5, 5, groups=2, name="grouped"))
+    builder.add(ops.linear(1, 10, 16, name="head"))
+    return builder.build()
+
+
+@pytest.mark.parametrize("suffix", [".et", ".parquet"])
+def test_formats_with_room_for_everything_give_the_same_trace(tmp_path: Path, suffix: str) -> None:
+    export_trace(mixed(), tmp_path / f"a{suffix}")
+    assert import_trace(tmp_path / f"a{suffix}").trace == mixed()
+
+
+@pytest.mark.parametrize("name", ["mixtral-8x7b-decode-b8", "minilm-2-4", "cnn-small"])
+@pytest.mark.parametrize("suffix", [".et", ".parquet"])
+def test_committed_traces_go_there_and_back(tmp_path: Path, suffix: str, name: str) -> None:
+    trace = load_trace(COMMITTED / f"{name}.trace")
+    export_trace(trace, tmp_path / f"a{suffix}")
+    assert import_trace(tmp_path / f"a{suffix}").trace == trace
+
+
+def test_a_table_has_the_numbers_of_every_op(tmp_path: Path) -> None:
+    import pyarrow.parquet as pq
+
+    export_trace(mixed(), tmp_path / "a.parquet")
+    rows = pq.read_table(tmp_path / "a.parquet").to_pylist()
+    assert [(row["name"], row["flops"], row["min_bytes"]) for row in rows] == [
+        (op.name, op.flops, op.min_bytes) for op in mixed().ops
+    ]
+
+
+def chakra_nodes(path: Path) -> list[dict[int, list[Any]]]:
+    """Field numbers to values of every message of a .et file, decoded without the reader of the importer."""
+    found = []
+    for _, message in protobuf.messages(path.read_bytes()):
+        fields: dict[int, list[Any]] = {}
+        for number, _, value in protobuf.fields(message):
+            fields.setdefault(number, []).append(value)
+        found.append(fields)
+    return found
+
+
+def test_a_chakra_file_says_flops_and_bytes_where_astra_sim_looks(tmp_path: Path) -> None:
+    export_trace(mixed(), tmp_path / "a.et")
+    metadata, *nodes = chakra_nodes(tmp_path / "a.et")
+    assert metadata[1] == [b"1.0.0"]
+    assert [node[3][0] for node in nodes] == [4, 4, 4, 4, 4, 4, 2, 7]
+    attrs = [{dict(_pairs(attr))[1]: dict(_pairs(attr)) for attr in node[10]} for node in nodes]
+    first = mixed().ops[0]
+    assert attrs[0][b"num_ops"][9] == first.flops
+    assert attrs[0][b"tensor_size"][13] == first.min_bytes
+    assert attrs[0][b"is_cpu_op"][27] == 0
+    assert (attrs[7][b"comm_type"][9], attrs[7][b"comm_size"][9]) == (0, 64)
+    assert protobuf.numbers(2, nodes[3][5][0]) == [0, 1]
+
+
+def _pairs(message: bytes) -> list[tuple[int, Any]]:
+    return [(number, value) for number, _, value in protobuf.fields(message)]
+
+
+def node(id: int, type: int, deps: list[int], **attrs: int) -> bytes:
+    """A Node message as another tool would write it."""
+    fields = {"num_ops": 9, "tensor_size": 13, "comm_type": 9, "comm_size": 9}
+    body = protobuf.put(1, id) + protobuf.put(2, f"n{id}") + protobuf.put(3, type)
+    body += b"".join(protobuf.put(5, dep) for dep in deps)
+    body += b"".join(
+        protobuf.put(10, protobuf.put(1, key) + protobuf.put(fields[key], size)) for key, size in attrs.items()
+    )
+    return protobuf.put_message(body)
+
+
+def test_another_tools_chakra_file_is_ordered_by_its_dependencies(tmp_path: Path) -> None:
+    path = tmp_path / "rank.0.et"
+    path.write_bytes(
+        protobuf.put_message(protobuf.put(1, "0.0.4")) + node(7, 7, [9], comm_type=6, comm_size=1000)
+        + node(9, 4, [2], num_ops=10**9, tensor_size=10**6) + node(2, 2, [], tensor_size=500)
+        + node(3, 1, [2])
+    )  # fmt: skip
+    found = import_trace(path, options=ImportOptions(ranks=8))
+    assert [(op.name, op.kind, op.deps) for op in found.trace.ops] == [
+        ("n2", OpKind.TRANSFER, ()), ("n9", OpKind.OTHER, ("n2",)), ("n7", OpKind.COLLECTIVE, ("n9",)),
+    ]  # fmt: skip
+    assert (found.trace.ops[1].flops, found.trace.ops[1].min_bytes) == (10**9, 10**6)
+    assert found.trace.ops[2].label == "all_to_all" and found.trace.ops[2].dims == {"bytes": 1000, "ranks": 8}
+    assert any("type 1" in note for note in found.notes)
+    with pytest.raises(TraceError, match=r"rank\.0\.et: node 7: .*give ranks"):
+        import_trace(path)
+
+
+def test_a_circle_of_dependencies_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.et"
+    path.write_bytes(protobuf.put_message(b"") + node(1, 4, [2], num_ops=1) + node(2, 4, [1], num_ops=1))
+    with pytest.raises(TraceError, match="in a circle"):
+        import_trace(path)
+
+
+def test_a_torch_execution_trace_becomes_ops_with_shapes_and_data_flow() -> None:
+    trace = import_trace(ET).trace
+    found = {op.name: op for op in trace.ops}
+    assert [op.kind for op in trace.ops].count(OpKind.LINEAR) == 4
+    assert found["linear.118"].dims == {"m": 16, "n": 64, "k": 32}
+    assert found["linear.138"].deps == ("relu.135",)
+    attend = found["scaled_dot_product_attention.62"]
+    assert {key: attend.dims[key] for key in ("batch", "heads", "q_len", "causal")} == {
+        "batch": 2, "heads": 4, "q_len": 8, "causal": 1,
+    }  # fmt: skip
+    assert found["bmm.111"].dims == {"batch": 8, "m": 8, "n": 8, "k": 16}
+    assert found["softmax.116"].flops == 5 * 2 * 4 * 8 * 8
+    assert found["add.172"].deps == ("add.165", "sum.167")
+
+
+def test_the_same_trace_converted_by_chakra_gives_the_same_ops() -> None:
+    assert import_trace(CONVERTED).trace.ops == import_trace(ET).trace.ops
+
+
+def et_node(id: int, name: str, inputs: list[Any], outputs: list[Any], schema: str = "", parent: int = 1) -> Any:
+    def side(tensors: list[Any]) -> dict[str, list[Any]]:
+        return {"values": [[i, i, 0, 1, 4, "cpu"] for i, _ in tensors], "shapes": [shape for _, shape in tensors],
+                "types": ["Tensor(float)"] * len(tensors)}  # fmt: skip
+
+    attrs = [{"name": "op_schema", "type": "string", "value": schema}]
+    return {"id": id, "ctrl_deps": parent, "name": name, "inputs": side(inputs), "outputs": side(outputs),
+            "attrs": attrs}  # fmt: skip
+
+
+def et_file(tmp_path: Path, *nodes: Any) -> Path:
+    path = tmp_path / "et.json"
+    path.write_text(json.dumps({"schema": "1.1.1-chakra.0.0.4", "nodes": list(nodes)}))
+    return path
+
+
+def test_views_cost_nothing_and_unknown_operators_are_kept_with_their_bytes(tmp_path: Path) -> None:
+    path = et_file(
+        tmp_path,
+        et_node(1, "[pytorch|thread]", [], [], parent=0),
+        et_node(2, "aten::relu", [(5, [2, 3])], [(6, [2, 3])]),
+        et_node(3, "aten::t", [(6, [2, 3])], [(6, [3, 2])], "aten::t(Tensor(a) self) -> Tensor(a)"),
+        et_node(4, "vendor::fancy", [(6, [3, 2])], [(7, [4])], "vendor::fancy(Tensor x) -> Tensor"),
+    )
+    found = import_trace(path)
+    assert [(op.name, op.kind, op.deps) for op in found.trace.ops] == [
+        ("relu.2", OpKind.ELEMENTWISE, ()), ("fancy.4", OpKind.OTHER, ("relu.2",)),
+    ]  # fmt: skip
+    assert found.trace.ops[1].dims == {"read_bytes": 24, "write_bytes": 16, "flops": 0}
+    assert any("vendor::fancy" in note for note in found.notes)
+
+
+def test_products_of_computed_values_are_matmuls_and_of_weights_linears(tmp_path: Path) -> None:
+    path = et_file(
+        tmp_path,
+        et_node(2, "aten::relu", [(5, [2, 3])], [(6, [2, 3])]),
+        et_node(3, "aten::mm", [(6, [2, 3]), (9, [3, 7])], [(10, [2, 7])]),
+        et_node(4, "aten::mm", [(10, [2, 7]), (10, [7, 2])], [(11, [2, 2])]),
+    )
+    linear, matmul = import_trace(path).trace.ops[1:]
+    assert (linear.kind, linear.weight, dict(linear.dims)) == (OpKind.LINEAR, "storage.9", {"m": 2, "n": 7, "k": 3})
+    assert (matmul.kind, dict(matmul.dims)) == (OpKind.MATMUL, {"batch": 1, "m": 2, "n": 2, "k": 7})
+
+
+def test_collectives_of_torch_have_their_bytes_and_ranks(tmp_path: Path) -> None:
+    raw = et_node(2, "record_param_comms", [(5, [256])], [])
+    raw["attrs"] += [{"name": "collective_name", "value": "allreduce"}, {"name": "pg_size", "value": 4}]
+    (op,) = import_trace(et_file(tmp_path, raw)).trace.ops
+    assert (op.label, dict(op.dims)) == ("all_reduce", {"bytes": 1024, "ranks": 4})
+
+
+@pytest.mark.torch
+def test_an_execution_trace_has_the_products_that_tracing_finds(tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch")
+    from torch.profiler import ExecutionTraceObserver
+
+    from simsparse.trace import trace_model
+    from simsparse.trace.plain import SmallCnn
+
+    model, x = SmallCnn().eval(), torch.randn(2, 3, 32, 32)
+    observer = ExecutionTraceObserver().register_callback(str(tmp_path / "et.json"))
+    with torch.no_grad():
+        observer.start()
+        model(x)
+        observer.stop()
+    observer.unregister_callback()
+
+    def macs(trace: Trace) -> list[tuple[OpKind, Any]]:
+        return [(op.kind, dict(op.dims)) for op in trace.ops if op.kind in (OpKind.CONV2D, OpKind.LINEAR)]
+
+    assert macs(import_trace(tmp_path / "et.json").trace) == macs(trace_model(model, x))
+
+
+def test_gemms_go_to_scale_sim_and_back(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    notes = export_trace(mixed(), path)
+    rows = list(csv.reader(path.read_text().splitlines()))
+    assert rows[0] == ["Layer", "M", "N", "K", "Sparsity", ""]
+    assert rows[1] == ["layers.0.q", "4", "16", "8", "2:4", ""]
+    assert rows[2] == ["loose", "4", "16", "10", "1:1", ""]
+    assert rows[3] == ["attention.scores_x8", "4", "6", "8", "1:1", ""]
+    assert any("N:M only" in note for note in notes) and any("_xN" in note for note in notes)
+    back = import_trace(path, options=ImportOptions(dtype=DType.INT8)).trace.ops
+    assert (back[0].dims, str(back[0].weight_sparsity), back[0].dtype) == ({"m": 4, "n": 16, "k": 8}, "2:4", DType.INT8)
+    assert [op.name for op in back] == [row[0] for row in rows[1:]]
+
+
+def test_convolutions_go_to_scale_sim_and_back(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    export_trace(images(), path)
+    rows = {row[0]: row[1:-1] for row in list(csv.reader(path.read_text().splitlines()))[1:]}
+    assert rows["stem"] == ["33", "33", "3", "3", "3", "8", "2", "1:1"]
+    assert rows["depthwise_DP"] == ["18", "18", "3", "3", "8", "1", "1", "1:1"]
+    assert rows["point"] == ["16", "16", "1", "1", "8", "16", "1", "1:4"]
+    assert rows["grouped_x2"] == ["576", "200", "1", "200", "1", "4", "1", "1:1"]
+    back = {op.name: op for op in import_trace(path).trace.ops}
+    for name, op in zip(back, images().ops, strict=True):
+        assert back[name].dense_macs * (2 if name.endswith("_x2") else 1) == op.dense_macs
+        assert back[name].weight_sparsity == op.weight_sparsity
+    assert back["depthwise_DP"].dims["groups"] == 8
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("q,4,16,x,", r"a\.csv:2: q: invalid literal"),
+        ("q,4,16,", r"a\.csv:2: q: has 4 cells|a\.csv:2: q"),
+        ("q,0,16,8,", "not a positive whole number"),
+        ("q,4,16,8,5:4,", "'5:4' is not a sparsity"),
+        (f"q,{'9' * 30},16,8,", "not a positive whole number"),
+        (f"q,{2**61},{2**61},8,", "64 bits"),
+    ],
+)
+def test_a_wrong_topology_is_refused_by_file_and_line(tmp_path: Path, line: str, says: str) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text(f"Layer, M, N, K,\n{line}\n")
+    with pytest.raises(TraceError, match=says):
+        import_trace(path)
+
+
+def test_names_that_scale_sim_takes_for_depthwise_are_changed(tmp_path: Path) -> None:
+    trace = TraceBuilder("t").add(ops.linear(1, 2, 4, name="DPR,ctx")).build()
+    export_trace(trace, tmp_path / "a.csv")
+    assert (tmp_path / "a.csv").read_text().splitlines()[1] == "DpR_ctx,1,2,4,1:1,"
+
+
+def test_timeloop_problems_are_one_a_shape_with_bounds_and_densities(tmp_path: Path) -> None:
+    out = tmp_path / "a.timeloop"
+    notes = export_trace(mixed(), out)
+    index = list(csv.DictReader((out / "problems.csv").read_text().splitlines()))
+    assert sum(int(row["macs"]) for row in index) == sum(p.macs for p in products(mixed(), Notes()))
+    problem = yaml.safe_load((out / index[0]["problem"]).read_text())["problem"]
+    assert problem["instance"] == {
+        "M": 4, "N": 16, "K": 8, "densities": {"Weights": {"distribution": "fixed_structured", "density": 0.5}},
+    }  # fmt: skip
+    assert problem["shape"]["dimensions"] == ["M", "N", "K"]
+    loose = yaml.safe_load((out / index[1]["problem"]).read_text())["problem"]["instance"]["densities"]
+    assert loose == {"Weights": {"distribution": "hypergeometric", "density": 0.125}}
+    assert any("group size is not" in note for note in notes)
+    with pytest.raises(TraceError, match="exists already"):
+        export_trace(mixed(), out)
+
+
+def check_shape(shape: dict[str, Any], instance: dict[str, Any]) -> None:
+    """What Timeloop's parser asserts: one-letter dimensions, all bounded; projections name them and coefficients."""
+    coefficients = {each["name"] for each in shape.get("coefficients", [])}
+    assert all(len(name) == 1 and instance[name] >= 1 for name in shape["dimensions"])
+    for space in shape["data_spaces"]:
+        for expression in space["projection"]:
+            for term in expression:
+                assert term[0] in shape["dimensions"] and set(term[1:]) <= coefficients and len(term) <= 2
+    assert [space.get("read_write", False) for space in shape["data_spaces"]].count(True) == 1
+
+
+@pytest.mark.parametrize("trace", [mixed(), images()], ids=["mixed", "images"])
+def test_every_timeloop_problem_has_the_shape_its_parser_wants(tmp_path: Path, trace: Trace) -> None:
+    export_trace(trace, tmp_path / "a.timeloop")
+    for path in (tmp_path / "a.timeloop").glob("*.yaml"):
+        problem = yaml.safe_load(path.read_text())["problem"]
+        check_shape(problem["shape"], problem["instance"])
+
+
+@pytest.mark.parametrize("trace", [mixed(), images()], ids=["mixed", "images"])
+def test_accelforge_einsums_run_as_often_as_the_products(tmp_path: Path, trace: Trace) -> None:
+    notes = export_trace(trace, tmp_path / "a.yaml")
+    einsums = yaml.safe_load((tmp_path / "a.yaml").read_text())["workload"]["einsums"]
+    assert len({each["name"] for each in einsums}) == len(einsums)
+    total = 0
+    for einsum in einsums:
+        points = 1
+        for bound in einsum["iteration_space_shape"]:
+            points *= int(bound.rsplit("<", 1)[1])
+        total += points * einsum["n_instances"]
+        assert [access.get("output", False) for access in einsum["tensor_accesses"]] == [False, False, True]
+    assert total == sum(product.macs for product in products(trace, Notes()))
+    assert any("no sparsity" in note for note in notes)
+
+
+@pytest.mark.parametrize(
+    ("size", "kernel", "stride", "padding"),
+    [(224, 7, 2, 3), (32, 3, 1, 1), (227, 11, 4, 0), (6, 5, 1, 0), (56, 1, 2, 0), (15, 3, 2, 1), (7, 7, 1, 0)],
+)
+def test_strides_are_found_again_from_sizes(size: int, kernel: int, stride: int, padding: int) -> None:
+    op = ops.conv2d(1, 1, 1, size, size, kernel, kernel, stride=stride, padding=padding)
+    assert strides(op) == (stride, stride)
+
+
+def test_names_for_other_tools_are_identifiers_and_unique() -> None:
+    assert identifier("model.layers.0.q-proj") == "model_layers_0_q_proj"
+    assert identifier("0.a").isidentifier() and identifier("…").isidentifier()
+    taken: set[str] = set()
+    assert [unique("a", taken) for _ in range(3)] == ["a", "a_2", "a_3"]
+
+
+def test_a_trace_without_products_can_not_go_to_dataflow_tools(tmp_path: Path) -> None:
+    trace = TraceBuilder("t").add(ops.elementwise(8, 8)).build()
+    for name in ("a.csv", "a.timeloop", "a.yaml"):
+        with pytest.raises(TraceError, match="no matrix product"):
+            export_trace(trace, tmp_path / name)
+    assert not list(tmp_path.iterdir())
+
+
+def test_formats_are_chosen_by_suffix_or_name(tmp_path: Path) -> None:
+    with pytest.raises(TraceError, match=r"suffix of 'a\.xyz'.*--format"):
+        import_trace(tmp_path / "a.xyz")
+    with pytest.raises(SpecError, match="did you mean chakra"):
+        import_trace(tmp_path / "a.et", "chakr")
+    with pytest.raises(TraceError, match="timeloop can't be imported"):
+        import_trace(tmp_path / "a.et", "timeloop")
+    with pytest.raises(TraceError, match="onnx can't be exported"):
+        export_trace(mixed(), tmp_path / "a.onnx", "onnx")
+    export_trace(mixed(), tmp_path / "odd.name", "chakra")
+    assert import_trace(tmp_path / "odd.name", "chakra").trace == mixed()
+    assert all(TRACE_FORMATS.get(name).name == name for name in TRACE_FORMATS)
+
+
+def test_sizes_of_symbolic_dims_are_checked() -> None:
+    assert dims_of(["batch=8", "?=1"]) == {"batch": 8, "?": 1}
+    for text in ("batch", "=8", "batch=0", "batch=-1", "batch=1e3", f"batch={'9' * 400}"):
+        with pytest.raises(TraceError, match="NAME=SIZE"):
+            dims_of([text])
+
+
+@pytest.mark.parametrize("suffix", [".et", ".parquet", ".csv", ".yaml"])
+def test_a_path_that_can_not_be_written_is_a_typed_error(tmp_path: Path, suffix: str) -> None:
+    with pytest.raises(SimsparseError, match="can't be written"):
+        export_trace(mixed(), tmp_path / "none" / f"a{suffix}")
+
+
+def test_an_op_of_every_kind_survives_chakra(tmp_path: Path) -> None:
+    other = Op(OpKind.OTHER, "odd", {"read_bytes": 1, "write_bytes": 0, "flops": 0}, DType.FP8, label="x")
+    export_trace(Trace("t", (other,)), tmp_path / "a.et")
+    assert import_trace(tmp_path / "a.et").trace.ops == (other,)
