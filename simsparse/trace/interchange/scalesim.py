@@ -37,12 +37,7 @@ _DEPTHWISE = "DP"
 
 def read_scalesim(path: Path, options: ImportOptions) -> Imported:
     """The layers of a topology as a chain of ops. Raises TraceError naming the line."""
-    text = read_bounded(path).decode("utf-8-sig")
-    rows = [(i, row) for i, row in enumerate(csv.reader(io.StringIO(text), strict=True), 1) if any(map(str.strip, row))]
-    if len(rows) < 2:
-        raise TraceError("has no header and layers", line=1)
-    if len(rows) > MAX_NODES:
-        raise TraceError(f"{len(rows)} lines; at most {MAX_NODES} are read")
+    rows = _rows(read_bounded(path).decode("utf-8-sig"))
     layout = _is_gemm(rows[0][1])
     dtype, notes = options.dtype or DType.BF16, Notes()
     builder = TraceBuilder(printable(path.name.split(".")[0]) or "topology", source="SCALE-Sim topology")
@@ -56,6 +51,18 @@ def read_scalesim(path: Path, options: ImportOptions) -> Imported:
     if options.dtype is None:
         notes.add(f"the file has no element types; {dtype} is assumed")
     return Imported(builder.build(), notes.lines())
+
+
+def _rows(text: str) -> list[tuple[int, list[str]]]:
+    """Line numbers and cells of the lines that are not empty: a header and at least one layer."""
+    reader = csv.reader(io.StringIO(text), strict=True)
+    try:
+        rows = [(reader.line_num, row) for row in reader if any(map(str.strip, row))]
+    except csv.Error as error:
+        raise TraceError(f"is not CSV: {error}", line=reader.line_num) from error
+    if not 2 <= len(rows) <= MAX_NODES:
+        raise TraceError(f"{len(rows)} lines; expected a header and up to {MAX_NODES} layers", line=1)
+    return rows
 
 
 def _is_gemm(header: Sequence[str]) -> bool:
