@@ -98,9 +98,9 @@ class Device(ABC):
         """The power limit under which ``cost_arrays`` holds; None when none is known."""
         return None
 
-    def burst_seconds(self, ops: Sequence[Op]) -> Floats:
-        """Latencies of ``ops`` while there is power to spare."""
-        return self.cost_arrays(ops).latency_s
+    def burst_gain(self, ops: Sequence[Op]) -> Floats:
+        """Seconds by which each op is faster while there is power to spare."""
+        return np.zeros(len(ops))
 
     def costs(self, ops: Sequence[Op], level: int = 0) -> list[OpCost]:
         """One OpCost an op; ops of equal signature are computed once."""

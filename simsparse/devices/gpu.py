@@ -68,20 +68,16 @@ class Gpu(Device):
 
     def cost_arrays(self, ops: Sequence[Op], level: int = 0) -> CostArrays:
         require_supported(self, ops)
-        sums = self._sums(ops)
-        return CostArrays(
-            sums.latency, sums.contributors, dominant(sums.contributors), sums.counts(),
-            [self._checked.get((op.kind, op.dtype), "") for op in ops], level,
-        )  # fmt: skip
-
-    def _sums(self, ops: Sequence[Op], speed: float = 1.0) -> KernelSums:
         sums = KernelSums(len(ops))
-        add_gemms(self.part, _of_kinds(ops, GEMM_KINDS), sums, speed)
+        add_gemms(self.part, _of_kinds(ops, GEMM_KINDS), sums)
         add_activations(self.part, _of_kinds(ops, ACTIVATED), sums)
         add_replays(self.part, _of_kinds(ops, ACTIVATED), sums)
         add_attention(self.part, _of_kinds(ops, (OpKind.ATTENTION,)), sums)
         add_streams(self.part, _of_kinds(ops, DATA_ONLY), sums)
-        return sums
+        return CostArrays(
+            sums.latency, sums.contributors, dominant(sums.contributors), sums.counts(),
+            [self._checked.get((op.kind, op.dtype), "") for op in ops], level,
+        )  # fmt: skip
 
     @property
     def power_budget(self) -> PowerBudget | None:
@@ -91,10 +87,14 @@ class Gpu(Device):
         speed = power.burst.rate.si / self.part.gemm.half.sustained.si
         return PowerBudget(power.limit.si - power.static.si, speed, power.burst.window.si)
 
-    def burst_seconds(self, ops: Sequence[Op]) -> Floats:
-        """As ``cost_arrays``, with GEMMs at the rate of a card that has power to spare."""
-        budget = self.power_budget
-        return self._sums(ops, budget.speed if budget else 1.0).latency
+    def burst_gain(self, ops: Sequence[Op]) -> Floats:
+        """What GEMMs gain on a card that has power to spare; nothing else does."""
+        budget, gemms = self.power_budget, _of_kinds(ops, GEMM_KINDS)
+        steady, burst = KernelSums(len(ops)), KernelSums(len(ops))
+        if budget is not None and gemms:
+            add_gemms(self.part, gemms, steady)
+            add_gemms(self.part, gemms, burst, budget.speed)
+        return steady.latency - burst.latency
 
     @property
     def prices(self) -> Mapping[Action, float]:

@@ -14,8 +14,10 @@ from simsparse.devices.gpu_gemm import GemmMachine, GemmShapes, GemmTimes, GemmU
 
 def with_narrow(times: GemmTimes, shapes: GemmShapes, machine: GemmMachine, narrow: GpuNarrowGemm) -> GemmTimes:
     """``times`` with those of the fp32 GEMMs of two to ``narrow.tokens`` tokens replaced."""
+    chosen = (shapes.unit == GemmUnit.FP32) & (shapes.m > 1) & (shapes.m <= narrow.tokens.si)
+    if not chosen.any():
+        return times
     m, n, k = (size.astype(np.float64) for size in (shapes.m, shapes.n, shapes.k))
-    chosen = (shapes.unit == GemmUnit.FP32) & (m > 1) & (m <= narrow.tokens.si)
     compute = narrow.step.si * k
     memory = shapes.value_bytes * (n * k + m * (n + k)) / (narrow.memory.si * machine.hbm_bytes_per_s)
     launch = np.full(len(m), narrow.launch.si)

@@ -67,8 +67,8 @@ def _load(program: Program, machine: Machine, device: str, budget: PowerBudget) 
     if not bound:
         return None
     unique = program.layout.workload.unique
-    fast = machine.devices[device].model.burst_seconds([unique[slot] for _, slot in bound]).tolist()
-    gains = {key: program.costs[key].latency_s - seconds for key, seconds in zip(bound, fast, strict=True)}
+    gained = machine.devices[device].model.burst_gain([unique[slot] for _, slot in bound]).tolist()
+    gains = dict(zip(bound, gained, strict=True))
     limited_s = sum(ran[key] * gain for key, gain in gains.items()) / (1 - 1 / budget.speed)
     if limited_s <= LEAST_SHARE * sum(times * program.costs[key].latency_s for key, times in ran.items()):
         return None

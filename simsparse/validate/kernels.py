@@ -6,10 +6,11 @@ from collections.abc import Callable, Sequence
 
 from simsparse.config.parts.gpu import GpuPart
 from simsparse.config.parts.link import LinkPart
-from simsparse.core import DENSE, ActionCounts, DType, Op, Sparsity, ops
+from simsparse.core import DENSE, ActionCounts, DType, Op, OpCost, Sparsity, ops
 from simsparse.devices.gpu import Gpu
 from simsparse.devices.link import copy_counts, copy_seconds, duplex_rate, link_prices
 from simsparse.energy import op_energy
+from simsparse.errors import MappingError
 from simsparse.validate.comparison import Prediction
 from simsparse.validate.measurement import Measurement
 
@@ -52,11 +53,22 @@ def memory_op(row: Measurement) -> Op:
 def predict_ops(gpu: Gpu, rows: Sequence[Measurement], op_of: Callable[[Measurement], Op]) -> list[Prediction | str]:
     """Seconds of each row's operator alone on ``gpu``; in its stead the reason why not."""
     found: list[Op | str] = [_supported(gpu, row, op_of) for row in rows]
-    costs = iter(gpu.costs([op for op in found if isinstance(op, Op)]))
+    costs = iter(_costs(gpu, [op for op in found if isinstance(op, Op)]))
+    outcome = [next(costs) if isinstance(op, Op) else op for op in found]
     return [
-        Prediction(row, row.number("s"), next(costs).latency_s) if isinstance(op, Op) else op
-        for row, op in zip(rows, found, strict=True)
+        Prediction(row, row.number("s"), cost.latency_s) if isinstance(cost, OpCost) else cost
+        for row, cost in zip(rows, outcome, strict=True)
     ]
+
+
+def _costs(gpu: Gpu, found: Sequence[Op]) -> list[OpCost | str]:
+    """The cost of each op; the reason in place of that of one too large to count."""
+    try:
+        return list(gpu.costs(found))
+    except MappingError as error:
+        if len(found) == 1:
+            return [str(error)]
+        return [cost for op in found for cost in _costs(gpu, [op])]
 
 
 def _supported(gpu: Gpu, row: Measurement, op_of: Callable[[Measurement], Op]) -> Op | str:
@@ -117,14 +129,16 @@ def _power(gpu: Gpu, row: Measurement) -> Prediction | str:
     op = linear_op(row)
     if reason := gpu.supports(op):
         return reason
-    steady, burst = gpu.costs([op])[0].latency_s, float(gpu.burst_seconds([op])[0])
+    cost = _costs(gpu, [op])[0]
+    if isinstance(cost, str):
+        return cost
     speed = budget.speed
     if name == "gemm_duty":
         duty = row.number("duty")
         if duty > 1:
             raise row.error("duty", f"{duty} is more than all of the time")
         speed = min(speed, duty ** (-1 / 3))
-    return Prediction(row, row.number("s"), steady - budget.gained(speed) * (steady - burst))
+    return Prediction(row, row.number("s"), cost.latency_s - budget.gained(speed) * float(gpu.burst_gain([op])[0]))
 
 
 def predict_energy(gpu: Gpu, link: LinkPart | None, rows: Sequence[Measurement]) -> list[Prediction | str]:
@@ -148,7 +162,10 @@ def _energy(gpu: Gpu, link: LinkPart | None, row: Measurement) -> Prediction | s
         return op
     if reason := gpu.supports(op):
         return reason
-    dynamic = times * op_energy(gpu.costs([op])[0].counts, gpu.prices)
+    cost = _costs(gpu, [op])[0]
+    if isinstance(cost, str):
+        return cost
+    dynamic = times * op_energy(cost.counts, gpu.prices)
     return Prediction(row, row.number("joule"), dynamic + static, "J")
 
 

@@ -35,9 +35,8 @@ class LimitedDevice(FakeDevice):
     def power_budget(self) -> PowerBudget:
         return PowerBudget(watts=100.0, speed=2.0, window_s=12 * US)
 
-    def burst_seconds(self, ops: Sequence[Op]) -> Floats:
-        steady = self.cost_arrays(ops).latency_s
-        return np.where([op.kind is OpKind.LINEAR for op in ops], steady / 2, steady)
+    def burst_gain(self, ops: Sequence[Op]) -> Floats:
+        return np.where([op.kind is OpKind.LINEAR for op in ops], self.cost_arrays(ops).latency_s / 2, 0.0)
 
 
 DEVICES.register("limited")(LimitedDevice)

@@ -92,6 +92,13 @@ def test_rows_that_a_card_cannot_run_are_skipped_with_the_reason():
     assert section.to_dict()["mape"] is None
 
 
+def test_a_row_too_large_to_count_is_skipped_and_spoils_no_other():
+    fine = {"section": "gemm_dense", "m": 8, "n": 8, "k": 8, "dtype": "bf16", "s": 1e-5}
+    found = validate([fine, {**fine, "m": 2**49, "n": 6144, "k": 6144}, fine], H100).section("gemm_dense")
+    assert len(found.predictions) == 2
+    assert [reason.split(": ")[1] for reason in found.skipped] == ["more than 2**63"]
+
+
 GEMM = {"section": "gemm_dense", "op": "linear", "m": 1, "n": 2, "k": 3, "dtype": "bf16", "s": 1e-5}
 
 
