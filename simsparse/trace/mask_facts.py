@@ -54,9 +54,9 @@ def conforming(facts: dict[str, Any], n: int, m: int) -> float:
 
 
 def nm_patterns(mask: Mask) -> list[Sparsity]:
-    """N:M for M of 4, 8, 16 and 32: N the most non-zeros of any group, where that is fewer than M."""
+    """N:M for M of 4, 8, 16 and 32 up to k: N the most non-zeros of any group, where that is fewer than M."""
     fours = _fours(mask)
-    most = {m: max(1, int(_merged(fours, m).max())) for m in NM_GROUPS}
+    most = {m: max(1, int(_merged(fours, m).max())) for m in NM_GROUPS if m <= mask.shape[1]}
     return [Sparsity.parse(f"{n}:{m}") for m, n in most.items() if n < m]
 
 
