@@ -101,19 +101,20 @@ def _weight(op: Op) -> Weight:
     measured = _share(op.stats, "density")
     density = op.weight_sparsity.density if measured is None else measured
     return Weight(op.name, layer_of(op), role_of(op), str(op.weight_sparsity), density, measured is not None,
-                  _conforming(op.stats))  # fmt: skip
+                  _conforming(op.stats, min((gemm[3] for gemm in op.gemms), default=0)))  # fmt: skip
 
 
-def _conforming(stats: Mapping[str, Any]) -> dict[str, float]:
-    """By N:M: from the histograms of non-zeros a group; of a weight without zeros nothing conforms."""
+def _conforming(stats: Mapping[str, Any], k: int) -> dict[str, float]:
+    """By N:M with M up to the reduction ``k``: from histograms of non-zeros a group; without zeros nothing conforms."""
+    patterns = [pattern for pattern in PATTERNS if int(pattern.split(":")[1]) <= k]
     if stats.get("density") == 1.0:
-        return dict.fromkeys(PATTERNS, 0.0)
+        return dict.fromkeys(patterns, 0.0)
     structure = stats.get("weight")
     histograms = structure.get("groups") if isinstance(structure, Mapping) else None
     if not isinstance(histograms, Mapping):
         return {}
     found = {}
-    for pattern in PATTERNS:
+    for pattern in patterns:
         n, m = map(int, pattern.split(":"))
         shares = histograms.get(str(m))
         if isinstance(shares, list) and len(shares) == m + 1:

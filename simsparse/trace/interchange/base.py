@@ -168,6 +168,8 @@ def dims_of(texts: Iterable[str]) -> Mapping[str, int]:
     return sizes
 
 
-def printable(text: str, longest: int = 300) -> str:
-    """``text`` as a trace may hold it: printable and not too long."""
+def printable(text: str | bytes, longest: int = 300) -> str:
+    """``text``, or bytes that are no UTF-8, as a trace may hold it: printable and not too long."""
+    if isinstance(text, bytes):
+        text = text[:longest].decode("utf-8", "replace")
     return "".join(c if c.isprintable() else "?" for c in text[:longest])
