@@ -89,7 +89,7 @@ def probe(
         if section not in SECTIONS:
             raise SpecError(f"{section!r} is not a section; {nearest(section, SECTIONS)}", key="--sections")
     _need_gpu()
-    rows = measure(out, chosen, limit_s)
+    rows = measure(out, chosen, limit_s, note)
     if json:
         emit_json({"out": str(out), "rows": rows})
     else:

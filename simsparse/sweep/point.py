@@ -15,7 +15,7 @@ from simsparse.errors import TraceError
 
 POINT_SCHEMA = 1
 """Version of what a point's key covers and its stored result holds."""
-_NOT_COMPUTING = ("cli/", "report/", "validate/", "probe.py")
+_NOT_COMPUTING = ("cli/", "report/", "validate/", "probe/")
 
 
 @dataclass(frozen=True, slots=True)

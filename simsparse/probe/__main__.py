@@ -1,0 +1,5 @@
+"""``python -m probe``."""
+
+from .run import main
+
+main()
