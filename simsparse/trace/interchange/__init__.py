@@ -1,6 +1,6 @@
 """Traces from and to other tools: one file a format, found through TRACE_FORMATS.
 
-docs/reference/interchange.md says what each format carries and what it can't.
+docs/howto/interchange.md says what each format carries and what it can't.
 """
 
 from simsparse.trace.interchange.base import (
