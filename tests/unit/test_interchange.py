@@ -203,6 +203,29 @@ def test_products_of_computed_values_are_matmuls_and_of_weights_linears(tmp_path
     assert (matmul.kind, dict(matmul.dims)) == (OpKind.MATMUL, {"batch": 1, "m": 2, "n": 2, "k": 7})
 
 
+def test_an_operator_whose_insides_say_nothing_is_kept(tmp_path: Path) -> None:
+    schema = "aten::convolution_backward(Tensor g, Tensor x, Tensor w) -> (Tensor, Tensor)"
+    found = import_trace(et_file(
+        tmp_path,
+        et_node(2, "aten::convolution_backward", [(5, [2, 8, 4, 4]), (6, [2, 3, 4, 4]), (7, [8, 3, 3, 3])],
+                [(8, [2, 3, 4, 4]), (9, [8, 3, 3, 3])], schema),
+        et_node(3, "aten::empty", [], [(8, [2, 3, 4, 4])], parent=2),
+        et_node(4, "vendor::outer", [(8, [2, 3, 4, 4])], [(10, [4])]),
+        et_node(5, "aten::sum", [(8, [2, 3, 4, 4])], [(10, [4])], parent=4),
+    ))  # fmt: skip
+    assert [(op.name, op.kind) for op in found.trace.ops] == [
+        ("convolution_backward.2", OpKind.OTHER), ("sum.5", OpKind.ELEMENTWISE),
+    ]  # fmt: skip
+    assert found.trace.ops[0].flops == 2 * 2 * (2 * 8 * 4 * 4) * 3 * 3 * 3
+
+
+def test_nodes_that_contain_each_other_are_refused(tmp_path: Path) -> None:
+    nodes = [et_node(2, "aten::relu", [(5, [2])], [(6, [2])]), et_node(3, "a", [], [], parent=4),
+             et_node(4, "b", [], [], parent=3)]  # fmt: skip
+    with pytest.raises(TraceError, match="in a circle"):
+        import_trace(et_file(tmp_path, *nodes))
+
+
 def test_collectives_of_torch_have_their_bytes_and_ranks(tmp_path: Path) -> None:
     raw = et_node(2, "record_param_comms", [(5, [256])], [])
     raw["attrs"] += [{"name": "collective_name", "value": "allreduce"}, {"name": "pg_size", "value": 4}]

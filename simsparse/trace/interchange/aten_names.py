@@ -18,7 +18,8 @@ ATTENTION = {"scaled_dot_product_attention", "_scaled_dot_product_flash_attentio
 GATHER = {"embedding", "index_select", "gather", "index", "take", "embedding_bag"}
 EMPTY = {"empty", "empty_like", "empty_strided", "new_empty", "new_empty_strided", "resize", "detach", "alias",
          "resolve_conj", "resolve_neg", "_unsafe_view", "item", "_local_scalar_dense", "is_nonzero", "set",
-         "lift_fresh", "result_type", "size", "stride", "record_stream"}  # fmt: skip
+         "lift_fresh", "result_type", "size", "stride", "record_stream", "as_strided", "t", "transpose",
+         "squeeze", "unsqueeze", "view", "permute"}  # fmt: skip
 COPY = {"copy", "clone", "_to_copy", "cat", "stack", "fill", "zero", "zeros", "ones", "full", "arange", "zeros_like",
         "ones_like", "full_like", "new_zeros", "new_ones", "new_full", "scalar_tensor", "constant_pad_nd", "pad",
         "repeat", "flip", "roll", "tril", "triu", "repeat_interleave", "index_copy", "index_put", "scatter", "one_hot",
@@ -28,7 +29,8 @@ REDUCTION = {"sum", "mean", "amax", "amin", "max", "min", "prod", "var", "std", 
              "argmin", "any", "all", "cumsum", "cumprod", "norm", "linalg_vector_norm", "logsumexp", "topk", "sort",
              "max_pool1d", "max_pool2d", "max_pool2d_with_indices", "avg_pool2d", "adaptive_avg_pool2d", "argsort",
              "_adaptive_avg_pool2d", "adaptive_max_pool2d", "index_add", "scatter_add", "scatter_reduce", "bincount",
-             "histc", "upsample_nearest2d", "upsample_bilinear2d", "glu"}  # fmt: skip
+             "histc", "upsample_nearest2d", "upsample_bilinear2d", "glu", "nll_loss_forward",
+             "nll_loss_backward", "mse_loss", "embedding_dense_backward"}  # fmt: skip
 FLOPS_PER_INPUT = {
     "softmax": 5, "_softmax": 5, "log_softmax": 5, "_log_softmax": 5, "layer_norm": 7, "native_layer_norm": 7,
     "group_norm": 7, "native_group_norm": 7, "rms_norm": 4, "_fused_rms_norm": 4, "batch_norm": 4,
@@ -45,6 +47,7 @@ POINTWISE = {
     "sub", "tan", "tanh", "threshold", "true_divide", "trunc", "where", "xlogy", "native_dropout", "selu", "softsign",
     "gelu_backward", "silu_backward", "threshold_backward", "sigmoid_backward", "tanh_backward", "_foreach_add",
     "_softmax_backward_data", "_log_softmax_backward_data", "native_layer_norm_backward", "logical_xor",
+    "native_batch_norm_backward", "max_pool2d_with_indices_backward", "relu_backward", "hardtanh_backward",
 }  # fmt: skip
 FUSED = COPY | REDUCTION | POINTWISE | set(FLOPS_PER_INPUT) | GATHER
 COLLECTIVES = {

@@ -102,24 +102,23 @@ class Lowering:
         self.builder = TraceBuilder(printable(name) or "trace", **meta)
         self.options, self.notes = options, Notes()
         self._writers: dict[int, str] = {}
+        self._written_at: dict[int, int] = {}
         self._inside: dict[int, set[int | None]] = {}
         self._count = 0
 
     def run(self, nodes: Sequence[Node]) -> tuple[Trace, Notes]:
         """The trace of ``nodes``, in the order of their ids. Raises TraceError naming a node."""
-        children: dict[int, list[Node]] = {}
-        known = {node.id for node in nodes}
-        if len(known) != len(nodes):
-            raise TraceError("two nodes have one id")
-        for node in sorted(nodes, key=lambda node: -node.id):
-            children.setdefault(node.parent if node.parent in known and node.parent != node.id else -1, []).append(node)
-        pending = [(node, "") for node in children.get(-1, [])]
+        children = _children(nodes)
+        pending: list[tuple[Node, str, int | None]] = [(node, "", None) for node in children.get(-1, [])]
         while pending:
-            node, module = pending.pop()
+            node, module, entered = pending.pop()
+            if entered is not None:
+                self._leave(node, module, entered)
+                continue
             inner = children.get(node.id, [])
             if self._enter(node, module, bool(inner)):
                 below = module if node.short or node.name.startswith("[") else _joined(module, node.name)
-                pending += [(child, below) for child in inner]
+                pending += [(node, module, self._count), *((child, below, None) for child in inner)]
         if not self._count:
             raise TraceError("holds no operator that reads or writes a tensor")
         for note in _ASSUMED:
@@ -140,13 +139,27 @@ class Lowering:
                 if op is not None:
                     self._add(node, op, module)
                     return False
-            if not short or short in names.EMPTY or node.is_view or has_inner or not self._writes(node):
-                return True
-            self.notes.add(f"kept as other, with its bytes: {printable(node.name, 60)}", f"{short}.{node.id}")
-            self._add(node, _moved(node, OpKind.OTHER, 0), module)
+            if has_inner or not self._computes(node):
+                return has_inner
+            self._keep(node, module)
         except TraceError as error:
             raise TraceError(error.message, key=f"node {node.id} {printable(node.name, 60)}") from error
         return False
+
+    def _leave(self, node: Node, module: str, entered: int) -> None:
+        """Keeps an operator whose insides, ops from number ``entered`` on, wrote none of its results."""
+        if self._computes(node):
+            written = {tensor.storage for tensor in tensors_of(node.outputs)} - {None}
+            if written and all(self._written_at.get(storage or 0, -1) <= entered for storage in written):
+                self._keep(node, module)
+
+    def _keep(self, node: Node, module: str) -> None:
+        self.notes.add(f"kept as other, with its bytes: {printable(node.name, 60)}", f"{node.short}.{node.id}")
+        self._add(node, _moved(node, OpKind.OTHER, _backward_flops(node)), module)
+
+    def _computes(self, node: Node) -> bool:
+        """Whether an operator that is in no table makes something new of its inputs."""
+        return bool(node.short) and node.short not in names.EMPTY and not node.is_view and self._writes(node)
 
     def _is_repeated(self, node: Node) -> bool:
         """Whether another operator in the same outermost one already stands for what ``node`` writes."""
@@ -171,6 +184,7 @@ class Lowering:
         self.builder.add(op.with_(name=printable(name), module=printable(module), weight=weight), list(deps))
         written = {tensor.storage for tensor in tensors_of(node.outputs)} | _written_inputs(node)
         self._writers |= {storage: self.builder.last for storage in written if storage is not None}
+        self._written_at |= {storage: self._count for storage in written if storage is not None}
         if node.flat:
             self._inside.setdefault(node.parent, set()).update(written)
 
@@ -198,6 +212,22 @@ class Lowering:
         if size:
             self._add(node, ops.collective(kind, size, ranks), module)
         return False
+
+
+def _children(nodes: Sequence[Node]) -> dict[int, list[Node]]:
+    """Nodes by parent, last ids first; those without a parent in the file under -1. Raises TraceError on a circle."""
+    known = {node.id for node in nodes} - {-1}
+    if len(known) != len(nodes):
+        raise TraceError("two nodes have one id, or one is -1")
+    children: dict[int, list[Node]] = {}
+    for node in sorted(nodes, key=lambda node: -node.id):
+        children.setdefault(node.parent if node.parent in known and node.parent != node.id else -1, []).append(node)
+    reached = list(children.get(-1, []))
+    for node in reached:
+        reached += children.get(node.id, [])
+    if len(reached) < len(nodes):
+        raise TraceError("nodes contain each other in a circle")
+    return children
 
 
 def _joined(module: str, name: str) -> str:
@@ -327,6 +357,15 @@ def _moved(node: Node, kind: OpKind, flops: int) -> Op:
     written = sum(tensor.bytes for tensor in dict.fromkeys(tensors_of(node.outputs)))
     dims = {"read_bytes": read, "write_bytes": written, "flops": flops}
     return Op(kind, node.short, dims, _dtype(node), label=printable(node.short, 60))
+
+
+def _backward_flops(node: Node) -> int:
+    """FLOPs of a convolution's backward pass, a forward pass for each gradient of input and weight; 0 of all else."""
+    found = tensors_of(node.inputs)
+    if node.short != "convolution_backward" or len(found) < 3:
+        return 0
+    gradients = sum(len(tensor.shape) == len(found[2].shape) for tensor in tensors_of(node.outputs))
+    return 2 * gradients * found[0].numel * math.prod(found[2].shape[1:])
 
 
 def _dtype(node: Node) -> DType:
