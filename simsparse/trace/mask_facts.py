@@ -19,6 +19,7 @@ BLOCKS = (4, 8, 16, 32)
 QUANTILES = (0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0)
 MAX_NM_RATIO = 0.75
 MIN_FILL = 0.75
+MAX_STORED = 0.875
 DIGITS = 4
 _POPULATION = np.array([bin(byte).count("1") for byte in range(256)], np.uint8)
 
@@ -64,15 +65,16 @@ def pattern_of(mask: Mask, value_bits: int) -> Sparsity:
     """The pattern that serves a weight best.
 
     The N:M of least N/M (smallest M on a tie) that all groups keep, with N/M up to 3/4 and non-zeros
-    in at least 3/4 of what it stores; else the one of the fewest stored bits among dense, all such
-    N:M, banks of equal count, square blocks and no structure.
+    in at least 3/4 of what it stores; else the one of the fewest stored bits among all such N:M,
+    banks of equal count, square blocks and no structure, where that is up to 7/8 of dense; else dense.
     """
     (rows, cols), density = mask.shape, np.count_nonzero(mask) / mask.size
     structured = [pattern for pattern in nm_patterns(mask) if pattern.density <= MAX_NM_RATIO]
     if tight := [pattern for pattern in structured if density >= MIN_FILL * pattern.density]:
         return min(tight, key=lambda pattern: (pattern.density, pattern.m))
-    found = [DENSE, *structured, *_loose_patterns(mask)]
-    return min(found, key=lambda pattern: pattern.stored_bits(rows, cols, value_bits))
+    worth = MAX_STORED * DENSE.stored_bits(rows, cols, value_bits)
+    stored = {p: p.stored_bits(rows, cols, value_bits) for p in (*structured, *_loose_patterns(mask))}
+    return min((p for p, bits in stored.items() if bits <= worth), key=stored.__getitem__, default=DENSE)
 
 
 def _loose_patterns(mask: Mask) -> list[Sparsity]:

@@ -81,7 +81,8 @@ def scattered(kept: int, shape: tuple[int, int]) -> np.ndarray:
         (np.stack([np.isin(np.arange(128) % 64, np.random.default_rng(i).permutation(64)[:6]) for i in range(99)]),
          "bank64:0.09375"),
         (scattered(4096, (512, 80)), "unstructured:0.1"),
-        (scattered(39000, (512, 80)), "dense"),
+        (scattered(28672, (512, 80)), "unstructured:0.7"),
+        (scattered(36864, (512, 80)), "dense"),
         (np.zeros((4, 64), bool), "1:32"),
     ],
 )  # fmt: skip

@@ -47,12 +47,13 @@ def test_a_trace_is_the_one_that_the_manifest_describes(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", MANIFEST)
-def test_nothing_is_left_out_and_nothing_called_recorded(name: str) -> None:
+def test_nothing_is_left_out_and_only_trained_routers_are_called_recorded(name: str) -> None:
     trace = committed(name)
     assert trace.meta["other_share"] == 0
     origins = {op.routing.origin for op in trace.ops if op.routing}
     assert origins == set(MANIFEST[name]["routing"])
-    assert all(origin.startswith("generated:counts:") for origin in origins)
+    recorded = {"recorded"} if trace.meta["weights"] == "trained" else set()
+    assert all(origin in recorded or origin.startswith("generated:counts:") for origin in origins)
 
 
 def test_traces_load_without_torch() -> None:
@@ -128,11 +129,42 @@ def test_a_llama_layer_is_fifteen_ops_in_a_dataflow_graph() -> None:
     assert named["add.1"] == {"add", "mlp.down_proj"}
 
 
-def test_minilm_weights_are_measured_to_be_2_4() -> None:
-    linear = of_kind(committed("minilm-2-4"), OpKind.LINEAR)
+@pytest.mark.parametrize(
+    ("name", "pattern", "group"),
+    [("minilm-2-4", "2:4", "4"), ("minilm-2-4-wanda", "2:4", "4"), ("minilm-4-8-wanda", "4:8", "8"),
+     ("minilm-half-wanda", "unstructured:0.5", None)],
+)  # fmt: skip
+def test_minilm_weights_are_measured_to_be_what_they_were_pruned_to(name: str, pattern: str, group: str | None) -> None:
+    trace = committed(name)
+    linear = of_kind(trace, OpKind.LINEAR)
     assert len(linear) == 36
-    assert {str(op.weight_sparsity) for op in linear} == {"2:4"}
-    assert all(op.stats["density"] == 0.5 and "2:4" in op.stats["nm"] for op in linear)
+    assert {str(op.weight_sparsity) for op in linear} == {pattern}
+    assert all(op.stats["density"] == 0.5 for op in linear)
+    if group is not None:
+        half = int(group) // 2
+        assert all(op.stats["weight"]["groups"][group][half] == 1.0 for op in linear)
+        assert all(pattern in op.stats["nm"] for op in linear)
+    assert trace.meta["accuracy"] == MANIFEST[name]["accuracy"]
+    assert 0.4 < trace.meta["accuracy"]["spearman"] < 0.95
+
+
+@pytest.mark.parametrize(("name", "pattern"), [("crepe-full", "dense"), ("crepe-full-2-4", "2:4")])
+def test_crepe_has_zeros_of_padding_only_where_its_layers_read(name: str, pattern: str) -> None:
+    trace = committed(name)
+    convolutions = of_kind(trace, OpKind.CONV2D)
+    assert {str(op.weight_sparsity) for op in convolutions} == {pattern}
+    assert [op.stats["input_density"] for op in convolutions] == [1.0] * 6
+    lengths = [1024, 128, 64, 32, 16, 8]
+    shares = [508 / 1532, *(63 / (length + 63) for length in lengths[1:])]
+    assert [op.stats["padding"] for op in convolutions] == pytest.approx(shares, abs=1e-4)
+
+
+def test_efficientnet_feeds_its_projections_zeros() -> None:
+    convolutions = of_kind(committed("efficientnet-lite0"), OpKind.CONV2D)
+    projections = [op.stats["input_density"] for op in convolutions if op.name.endswith("_project_conv")]
+    assert len(projections) == 16
+    assert 0.2 < sum(projections) / 16 < 0.6
+    assert all(op.weight_sparsity.is_dense for op in convolutions)
 
 
 def test_the_cnn_matches_its_closed_form() -> None:
