@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from simsparse.core import Trace
 from simsparse.report.plot import Plot, finish, panels
-from simsparse.trace.statistics import expert_load, expert_reuse, reuse_by_chance, routed
+from simsparse.trace.statistics import expert_load, expert_reuse, reuse_by_chance, routed, sequences
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -24,7 +24,7 @@ def expert_load_plot(trace: Trace) -> Plot | None:
     if not load.size:
         return None
     layers, experts = load.shape
-    figure, (ax,) = panels(1, min(4.6, 1.0 + 0.09 * max(layers, 12)))
+    figure, (ax,) = panels(1, min(4.6, 1.0 + 0.09 * max(layers, 18)))
     norm = TwoSlopeNorm(1.0, 0.0, max(1.5, float(np.nanmax(load))))
     mesh = ax.pcolormesh(load, cmap="PuOr_r", norm=norm, edgecolors="none", rasterized=True)
     figure.colorbar(mesh, ax=ax, label="Tokens, over the layer's mean", pad=0.01, fraction=0.04)
@@ -67,7 +67,8 @@ def expert_reuse_plot(trace: Trace) -> Plot | None:
     reuse = expert_reuse(trace, DISTANCES)
     if not reuse.size or np.isnan(reuse[:, 0]).any():
         return None
-    seen = [i for i in range(len(DISTANCES)) if not np.isnan(reuse[:, i]).any()]
+    longest = max(1, min(len(op.routing.ids) for op in routed(trace) if op.routing) // sequences(trace) // 2)
+    seen = [i for i, distance in enumerate(DISTANCES) if distance <= longest]
     chance = reuse_by_chance(trace)
     figure, axes = panels(2, 2.6)
     handles = _over_layers(axes[0], 100 * reuse[:, 0], 100 * chance)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from simsparse.core import Trace
 from simsparse.report.plot import Plot, finish, panels
-from simsparse.report.style import INK, SMALL_PT
+from simsparse.report.style import INK, MUTED, SMALL_PT
 from simsparse.trace.statistics import PATTERNS, Weight, inputs, weights
 
 if TYPE_CHECKING:
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 _MOST_ROLES = 12
 _MOST_NAMES = 48
 _MOST_NUMBERS = 16
+_ABSENT = "#dcdcdc"
 _COMPUTED, _PADDED = "#0077BB", "#c8c8c8"
 
 
@@ -74,6 +75,7 @@ def _by_layer(found: Sequence[Weight]) -> Figure:
     for weight in placed:
         shares[roles.index(weight.role), layers.index(weight.layer or 0)] = 100 * weight.density
     figure, (ax,) = panels(1, 0.8 + 0.24 * len(roles))
+    ax.set_facecolor(_ABSENT)
     mesh = ax.pcolormesh(shares, cmap="Blues", vmin=0, vmax=100, edgecolors="white", linewidth=0.5)
     figure.colorbar(mesh, ax=ax, label="Non-zeros (%)", pad=0.01, fraction=0.04)
     ax.set_yticks([i + 0.5 for i in range(len(roles))], [_short(role) for role in roles])
@@ -131,6 +133,7 @@ def conformity_plot(trace: Trace) -> Plot | None:
     patterns = [pattern for pattern in PATTERNS if any(pattern in weight.conforming for weight in found)]
     shares = np.array([[100 * weight.conforming.get(pattern, np.nan) for weight in found] for pattern in patterns])
     figure, (ax,) = panels(1, 0.6 + 0.2 * len(patterns) + (0 if _layered(found) else 0.9))
+    ax.set_facecolor(_ABSENT)
     mesh = ax.pcolormesh(shares, cmap="Blues", vmin=0, vmax=100, edgecolors="none", rasterized=True)
     _grid_axes(ax, patterns, found)
     figure.colorbar(mesh, ax=ax, label="Groups that conform (%)", pad=0.01, fraction=0.04)
@@ -140,7 +143,7 @@ def conformity_plot(trace: Trace) -> Plot | None:
     finish(figure, title)
     caption = (
         "Share of the groups of M weights along the reduction with at most N non-zeros, by pattern N:M (rows). "
-        "Where M does not divide the reduction, a row's last group counts as if zeros filled it."
+        "Zeros fill a row's last group where M does not divide the reduction; grey where M exceeds it."
     )
     return Plot("nm-conformity", "N:M conformity", title, caption, figure)
 
@@ -174,6 +177,8 @@ def input_plot(trace: Trace) -> Plot | None:
     title = f"{trace.name}: {mean:.2g} % of inputs are zeros that the model computed, mean of {len(found)} operators"
     if not any(computed):
         title = f"{trace.name}: no input of {len(found)} operators holds a zero that the model computed"
+    if not any(computed) and not any(padded):
+        ax.text(0.5, 0.5, "no zeros", transform=ax.transAxes, ha="center", va="center", color=MUTED)
     finish(figure, title, [Patch(color=_COMPUTED, label="computed"), Patch(color=_PADDED, label="padding")])
     caption = "Exact zeros in the input of each operator, where it is consumed; zeros of padding apart."
     return Plot("input-zeros", "Zeros at the input", title, caption, figure)

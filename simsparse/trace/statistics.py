@@ -170,12 +170,12 @@ def expert_reuse(trace: Trace, distances: Sequence[int]) -> NDArray[np.float64]:
     """
     import numpy as np
 
-    sequences = _sequences(trace)
+    count = sequences(trace)
     layers = [op.routing.ids for op in routed(trace) if op.routing is not None and op.routing.ids]
     found = np.full((len(layers), len(distances)), np.nan)
     for i, ids in enumerate(layers):
         rows = np.asarray(ids)
-        by_sequence = rows.reshape(sequences if len(rows) % sequences == 0 else 1, -1, rows.shape[1])
+        by_sequence = rows.reshape(count if len(rows) % count == 0 else 1, -1, rows.shape[1])
         for j, distance in enumerate(distances):
             now, before = by_sequence[:, distance:], by_sequence[:, :-distance]
             if now.size:
@@ -199,6 +199,7 @@ def reuse_by_chance(trace: Trace) -> NDArray[np.float64]:
     return np.asarray(chances)
 
 
-def _sequences(trace: Trace) -> int:
+def sequences(trace: Trace) -> int:
+    """How many sequences the tokens of a trace belong to, as its meta says."""
     batch = trace.meta.get("batch", 1)
     return batch if isinstance(batch, int) and not isinstance(batch, bool) and batch > 0 else 1
