@@ -51,6 +51,9 @@ class Op:
     ``all_to_all``). ``weight`` names the parameter that the op reads, so that residency and sharing
     can be followed; ``module`` is the torch module path. ``deps`` are names of earlier ops.
     ``stats`` are measured facts about the real weights or activations (density, N:M conformity).
+    ``bias``: a vector of ``w_dtype`` is read with the weights, one element an output. ``latent_kv``:
+    the values of an ATTENTION are the first ``v_head_dim`` elements of its keys, so that one cache
+    is read for both (multi-head latent attention, absorbed).
     Ops with equal ``signature`` cost the same on the same part.
     """
 
@@ -68,6 +71,8 @@ class Op:
     routing: Routing | None = None
     src: str | None = None
     dst: str | None = None
+    bias: bool = False
+    latent_kv: bool = False
     stats: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -92,7 +97,7 @@ class Op:
         return (
             self.kind, self.label if self.kind is OpKind.COLLECTIVE else "",
             tuple(self.dims[key] for key in DIMS[self.kind]), self.dtype, self.w_dtype,
-            self.weight_sparsity, self.input_sparsity, counts, self.src, self.dst,
+            self.weight_sparsity, self.input_sparsity, counts, self.src, self.dst, self.bias, self.latent_kv,
         )  # fmt: skip
 
     def with_(self, **changes: Any) -> Op:
@@ -171,7 +176,7 @@ class Op:
         Of a MOE_FFN, the weights of the experts that are hit.
         """
         if self.kind in (OpKind.LINEAR, OpKind.CONV2D):
-            return sum(count * self._stored(n, k) for count, _, n, k in self.gemms)
+            return sum(count * (self._stored(n, k) + self._bias_bytes(n)) for count, _, n, k in self.gemms)
         if self.kind is OpKind.MOE_FFN:
             return self.expert_bytes * len(self.expert_counts)
         return 0
@@ -181,7 +186,8 @@ class Op:
         """Stored bytes of one expert of a MOE_FFN."""
         d = self.dims
         up = 2 if d["gated"] else 1
-        return up * self._stored(d["d_ff"], d["d_model"]) + self._stored(d["d_model"], d["d_ff"])
+        stored = up * self._stored(d["d_ff"], d["d_model"]) + self._stored(d["d_model"], d["d_ff"])
+        return stored + self._bias_bytes(up * d["d_ff"] + d["d_model"])
 
     @property
     def kv_bytes(self) -> int:
@@ -189,7 +195,8 @@ class Op:
         if self.kind is not OpKind.ATTENTION:
             return 0
         d = self.dims
-        return bytes_of(d["batch"] * d["kv_heads"] * d["kv_len"] * (d["head_dim"] + d["v_head_dim"]), self.dtype)
+        row = d["head_dim"] + (0 if self.latent_kv else d["v_head_dim"])
+        return bytes_of(d["batch"] * d["kv_heads"] * d["kv_len"] * row, self.dtype)
 
     @property
     def input_bytes(self) -> int:
@@ -240,6 +247,9 @@ class Op:
 
     def _stored(self, rows: int, cols: int) -> int:
         return -(-self.weight_sparsity.stored_bits(rows, cols, self.w_dtype.bits) // 8)
+
+    def _bias_bytes(self, outputs: int) -> int:
+        return bytes_of(outputs, self.w_dtype) if self.bias else 0
 
     def _activations(self, elements: int) -> int:
         return -(-self.input_sparsity.stored_bits(1, elements, self.dtype.bits) // 8)

@@ -53,12 +53,16 @@ class Trace:
     def with_weight_sparsity(self, sparsity: str | Sparsity, exclude: Iterable[str] = ("lm_head", "router")) -> Trace:
         """The trace with ``sparsity`` on every weight but those whose module or name holds a word of ``exclude``.
 
-        Raises SpecError on text that is no sparsity.
+        The gradient of a weight (``bwd_weight``) stays dense. Raises SpecError on text that is no sparsity.
         """
         pattern, words = Sparsity.parse(sparsity), tuple(exclude)
 
         def prune(op: Op) -> Op:
-            if op.kind not in _PRUNABLE or any(word in f"{op.module} {op.name} {op.label}" for word in words):
+            if (
+                op.kind not in _PRUNABLE
+                or op.label == "bwd_weight"
+                or any(word in f"{op.module} {op.name} {op.label}" for word in words)
+            ):
                 return op
             return op.with_(weight_sparsity=pattern)
 

@@ -19,7 +19,7 @@ MAX_INT64 = 2**63 - 1
 _MAY_BE_ZERO = {"causal", "gated", "read_bytes", "write_bytes", "flops"}
 _FLAGS = {"causal", "gated"}
 _BODY_KEYS = ("kind", "dims", "dtype", "weight_dtype", "weight_sparsity", "input_sparsity", "label", "src", "dst",
-              "stats")  # fmt: skip
+              "bias", "latent_kv", "stats")  # fmt: skip
 _OP_KEYS = ("op", "name", "module", "weight", "deps", "routing")
 _ROUTING_KEYS = ("counts", "ids", "origin")
 
@@ -32,7 +32,7 @@ def body_of(op: Op) -> dict[str, Any]:
     optional = {
         "weight_dtype": op.weight_dtype and str(op.weight_dtype), "weight_sparsity": _sparsity_text(op.weight_sparsity),
         "input_sparsity": _sparsity_text(op.input_sparsity), "label": op.label, "src": op.src, "dst": op.dst,
-        "stats": dict(op.stats),
+        "bias": op.bias, "latent_kv": op.latent_kv, "stats": dict(op.stats),
     }  # fmt: skip
     kept = {"src", "dst"}
     body |= {key: value for key, value in optional.items() if value or (key in kept and value is not None)}
@@ -128,6 +128,7 @@ class OpRecord:
             "weight_sparsity": _sparsity(body, "weight_sparsity"), "input_sparsity": _sparsity(body, "input_sparsity"),
             "label": _text(body.get("label", ""), "label"), "stats": _dict(body.get("stats", {}), "stats"),
             "src": _optional_text(body, "src"), "dst": _optional_text(body, "dst"),
+            "bias": _flag(body, "bias"), "latent_kv": _flag(body, "latent_kv"),
         }  # fmt: skip
         op = Op(name="body", **fields)
         _check_dims(op)
@@ -225,6 +226,12 @@ def _text(value: Any, key: str) -> str:
 
 def _optional_text(record: Mapping[str, Any], key: str) -> str | None:
     return _text(record[key], key) if key in record else None
+
+
+def _flag(body: Mapping[str, Any], key: str) -> bool:
+    if body.get(key, True) is not True:
+        _fail(f"{body[key]!r:.80} is not true; leave it out where it is not", key)
+    return key in body
 
 
 def _dict(value: Any, key: str) -> dict[str, Any]:

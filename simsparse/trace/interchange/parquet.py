@@ -19,7 +19,7 @@ from simsparse.trace.interchange.embedded import MARK, OpReader, header_of, head
 from simsparse.trace.record import body_of, checked, op_record
 
 _BODY_TEXT = ("kind", "dtype", "weight_dtype", "weight_sparsity", "input_sparsity", "label", "src", "dst")
-_BODY_JSON = ("dims", "stats")
+_BODY_JSON = ("dims", "bias", "latent_kv", "stats")
 _OP_TEXT = ("name", "module", "weight")
 _COMPUTED = ("flops", "dense_macs", "useful_macs", "weight_bytes", "input_bytes", "output_bytes", "min_bytes")
 _ROWS_AT_ONCE = 4096
