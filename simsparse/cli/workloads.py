@@ -20,10 +20,13 @@ def trace(
     source: Annotated[Path | None, typer.Argument(metavar="[TRACE]", help="A trace file, for --export.")] = None,
     show: Annotated[Path | None, typer.Option("--show", help="Print what a trace file holds.")] = None,
     model: Annotated[str | None, typer.Option("--model", help="Extract from this model; see simsparse models.")] = None,
-    phase: Annotated[str, typer.Option("--phase", help="prefill, decode or forward.")] = "decode",
+    phase: Annotated[str, typer.Option("--phase", help="prefill, decode, forward or train.")] = "decode",
     batch: Annotated[int, typer.Option("--batch")] = 1,
-    seq: Annotated[int, typer.Option("--seq", help="Tokens a sequence in prefill.")] = 2048,
+    seq: Annotated[int, typer.Option("--seq", help="Tokens a sequence in prefill and train.")] = 2048,
     kv_len: Annotated[int, typer.Option("--kv-len", help="Cached tokens in decode.")] = 2048,
+    steps: Annotated[int, typer.Option("--steps", min=1, help="Tokens decoded one after the other.")] = 1,
+    latent: Annotated[str | None, typer.Option("--latent", help="Latent attention: naive or absorbed.")] = None,
+    optimizer: Annotated[str, typer.Option("--optimizer", help="Of train: sgd, momentum or adamw.")] = "adamw",
     routing: Annotated[str | None, typer.Option("--routing", help="How tokens are routed to experts.")] = None,
     seed: Annotated[int, typer.Option("--seed", min=0)] = 0,
     import_: Annotated[Path | None, typer.Option("--import", help="Another tool's file to read.")] = None,
@@ -46,7 +49,8 @@ def trace(
     elif import_ is not None:
         found = import_file(import_, format_, dtype, ranks, dim or (), out)
     else:
-        found = _extract(str(model), phase, batch, seq, kv_len, routing, seed, out)
+        options = {"steps": steps, "latent": latent, "optimizer": optimizer}
+        found = _extract(str(model), phase, batch, seq, kv_len, routing, seed, options, out)
     if export is not None:
         export_file(found, export, format_)
     if plots is not None:
@@ -78,21 +82,24 @@ def _read(path: Path) -> Trace:
 
 
 def _extract(
-    model: str, phase: Any, batch: int, seq: int, kv_len: int, routing: str | None, seed: int, out: Path | None
-) -> Trace:
+    model: str, phase: Any, batch: int, seq: int, kv_len: int, routing: str | None, seed: int, options: dict[str, Any],
+    out: Path | None,
+) -> Trace:  # fmt: skip
     from simsparse.errors import nearest
     from simsparse.trace.file import save_trace
     from simsparse.trace.models import extract
 
-    phases = ("prefill", "decode", "forward")
+    phases = ("prefill", "decode", "forward", "train")
     if phase not in phases:
         raise SpecError(f"{phase!r} is not a phase; {nearest(phase, phases)}", key="--phase")
     if out is None:
         raise SpecError("--model needs --out, the trace file to write")
-    found = extract(model, phase, batch, seq, kv_len, routing, seed)
+    found = extract(model, phase, batch, seq, kv_len, routing, seed, **options)
     out.parent.mkdir(parents=True, exist_ok=True)
     save_trace(found, out)
     note(f"written to {out}")
+    if found.meta["other_ops"]:
+        note(f"{found.meta['other_ops']} operations are not understood, {found.meta['other_share']:.1%} of the bytes")
     return found
 
 
@@ -101,12 +108,17 @@ def models(json: Json = False) -> None:
     from simsparse.trace.models import MODELS
 
     if json:
-        data = {name: {"family": spec.family, "parameters": spec.published, "source": spec.source, "dtype": spec.dtype,
-                       "shape": dict(spec.shape)} for name, spec in MODELS.items()}  # fmt: skip
+        data = {name: {"family": spec.family, "parameters": spec.parameters, "published": spec.published,
+                       "published_in": spec.published_in, "phases": spec.task.phases, "source": spec.source,
+                       "dtype": spec.dtype, "shape": dict(spec.shape)} for name, spec in MODELS.items()}  # fmt: skip
         emit_json(data)
         return
-    rows = [(name, spec.family, si(spec.published, ""), spec.dtype, spec.source) for name, spec in MODELS.items()]
-    table("Models", ("name", "family", "parameters", "dtype", "source"), rows, right=("parameters",))
+    rows = [
+        (name, spec.family, f"{spec.parameters:,}", si(spec.published, ""), ", ".join(spec.task.phases), spec.source)
+        for name, spec in MODELS.items()
+    ]
+    columns = ("name", "family", "parameters", "published", "phases", "source")
+    table("Models", columns, rows, right=("parameters", "published"))
 
 
 COMMANDS = (trace, models)

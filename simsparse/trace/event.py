@@ -38,7 +38,7 @@ class Event:
 
     ``scope`` is the module path whose events may fuse with it: its own, or its parent's for a module
     without parameters such as an activation. ``op`` is the operator of an OWN event, without name
-    and dependencies.
+    and dependencies. ``stage`` is the part of a training step: fwd, bwd or update, "" in inference.
     """
 
     aten: str
@@ -50,11 +50,12 @@ class Event:
     writes: tuple[Access, ...]
     flops: int = 0
     op: Op | None = None
+    stage: str = ""
 
 
 @dataclass
 class Recording:
-    """The events of one forward pass.
+    """The events of one pass.
 
     ``value_bytes``: size of each value. ``parameters``: names of the values that are parameters.
     ``classes``: class name of each module path. ``returned``: values that the model gives back.

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from simsparse.core import DType, Op, OpKind, TraceBuilder
 from simsparse.core.ops import elementwise
 from simsparse.trace.event import Access, Event, Recording, Role
-from simsparse.trace.label import label_of, path_join
+from simsparse.trace.label import label_of
 
 _FUSIBLE = (Role.FUSED, Role.APPEND)
 
@@ -19,6 +20,7 @@ class Group:
 
     scope: str
     role: Role
+    stage: str = ""
     events: list[int] = field(default_factory=list)
     read_outside: bool = False
     joined: Group | None = None
@@ -57,10 +59,11 @@ def groups_in_order(groups: set[Group]) -> list[Group]:
 def _join(event: Event, near: list[Group], groups: list[Group]) -> Group:
     mine = [
         group for group in dict.fromkeys(near)
-        if event.role in _FUSIBLE and (group.scope, group.role) == (event.scope, event.role) and not group.read_outside
+        if event.role in _FUSIBLE and not group.read_outside
+        and (group.scope, group.role, group.stage) == (event.scope, event.role, event.stage)
     ]  # fmt: skip
     if not mine:
-        groups.append(Group(event.scope, event.role))
+        groups.append(Group(event.scope, event.role, event.stage))
         return groups[-1]
     first = mine[0]
     for other in mine[1:]:
@@ -69,20 +72,38 @@ def _join(event: Event, near: list[Group], groups: list[Group]) -> Group:
     return first
 
 
-def build(recording: Recording, builder: TraceBuilder) -> TraceBuilder:
-    """Add the ops of ``recording`` to ``builder``, dependencies from the tensors that flow."""
+def build(recording: Recording, builder: TraceBuilder, prefix: str = "") -> TraceBuilder:
+    """Add the ops of ``recording`` to ``builder``, dependencies from the tensors that flow.
+
+    With ``prefix``, which their names start with, they come after all that the builder holds: ops
+    without an earlier one of the recording depend on its last.
+    """
+    before = [builder.last] if prefix else []
     groups = group_events(recording)
     writer = {
         access.value: group for group in groups for i in group.events for access in recording.events[i].writes
     }  # fmt: skip
     used = _used_outside(recording, groups, writer)
     names: dict[Group, str] = {}
+    readers = _parameter_readers(recording, groups)
     for group in groups:
         op = _op(recording, group, used)
         deps = {writer[access.value] for access in _outer_reads(recording, group) if access.value in writer}
-        builder.add(op, [names[dep] for dep in groups_in_order(deps)])
+        if group.stage == "update":
+            deps |= readers[op.weight] - {group}
+        builder.add(op.with_(name=prefix + op.name), [names[dep] for dep in groups_in_order(deps)] or before)
         names[group] = builder.last
     return builder
+
+
+def _parameter_readers(recording: Recording, groups: list[Group]) -> dict[str | None, set[Group]]:
+    """The groups that read each parameter: an update waits for them."""
+    readers: dict[str | None, set[Group]] = defaultdict(set)
+    for group in groups:
+        for access in _outer_reads(recording, group):
+            if access.value in recording.parameters:
+                readers[recording.parameters[access.value]].add(group)
+    return readers
 
 
 def _outer_reads(recording: Recording, group: Group) -> Iterator[Access]:
@@ -109,7 +130,12 @@ def _op(recording: Recording, group: Group, used: set[int]) -> Op:
     weights = [recording.parameters[access.value] for access in reads if access.value in recording.parameters]
     op = elementwise(
         recording.size(reads), recording.size(kept), sum(event.flops for event in events), DType(events[-1].dtype),
-        label=label, name=group.scope if named_by_module else path_join(group.scope, label), module=group.scope,
+        label=f"{group.stage} {label}".strip(), name=_name(group, label, named_by_module), module=group.scope,
         weight=weights[0] if weights else None,
     )  # fmt: skip
     return op.with_(kind=OpKind.OTHER) if group.role is Role.UNKNOWN else op
+
+
+def _name(group: Group, label: str, named_by_module: bool) -> str:
+    words = (group.stage if group.stage == "bwd" else "", "" if named_by_module else label)
+    return ".".join(filter(None, (group.scope, *words))) or label

@@ -6,70 +6,62 @@ a result.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, nullcontext
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 
-from simsparse.core import Routing
-from simsparse.core.ops import moe_ffn
 from simsparse.errors import TraceError
-from simsparse.trace.capture import Capture
-from simsparse.trace.event import Role
-from simsparse.trace.routing import MODEL, RoutingProcess, generate
-from simsparse.trace.sdpa import record_attention
+from simsparse.trace.experts import MoeTracing, run_experts, switch_layers
+from simsparse.trace.kernel import Kernel
+from simsparse.trace.latent import Latent, absorbing, record_absorbed
+from simsparse.trace.sdpa import record_attention, record_attention_backward
 
 NAME = "simsparse"
+BARE = "simsparse-meta"
+"""Without a mask function, so that transformers builds no mask: on the meta device nothing reads one."""
 
 
-@dataclass
-class MoeTracing:
-    """The capture under way and where its routing comes from; ``layer`` counts MoE layers."""
+@dataclass(frozen=True)
+class _Current:
+    """The trace under way, and the latents that its attention modules have expanded, when absorbed."""
 
-    capture: Capture
-    routing: str
-    seed: int
-    trained: bool
-    layer: int = 0
-    origins: list[str] = field(default_factory=list)
+    tracing: MoeTracing
+    latents: dict[Any, Latent]
 
 
-_CURRENT: ContextVar[MoeTracing | None] = ContextVar("simsparse_trace", default=None)
+_CURRENT: ContextVar[_Current | None] = ContextVar("simsparse_trace", default=None)
 
 
 @contextmanager
-def own_functions(model: torch.nn.Module, tracing: MoeTracing | None) -> Iterator[None]:
-    """Within it, the transformers models in ``model`` run attention and experts through this module.
-
-    With ``tracing`` they are recorded, without they only run.
-    """
-    models = _pretrained(model)
-    before = [(part, part.config._attn_implementation, part.config._experts_implementation) for part in models]
-    token = _CURRENT.set(tracing)
-    try:
+def own_functions(model: torch.nn.Module, tracing: MoeTracing, latent: str = "naive") -> Iterator[None]:
+    """Within it, the transformers models in ``model`` run attention and experts through this module."""
+    models = pretrained_models(model)
+    with ExitStack() as stack:
+        latents = stack.enter_context(absorbing(model, tracing.capture)) if latent == "absorbed" else {}
+        token = _CURRENT.set(_Current(tracing, latents))
+        stack.callback(_CURRENT.reset, token)
+        stack.enter_context(switch_layers(model, tracing))
         if models:
             _register()
         for part in models:
-            part.set_attn_implementation(NAME)
+            stack.callback(part.set_attn_implementation, part.config._attn_implementation)
+            stack.callback(part.set_experts_implementation, part.config._experts_implementation)
+            part.set_attn_implementation(BARE if tracing.on_meta else NAME)
             part.set_experts_implementation(NAME)
         yield
-    finally:
-        _CURRENT.reset(token)
-        for part, attention, experts in before:
-            part.set_attn_implementation(attention)
-            part.set_experts_implementation(experts)
 
 
-def _pretrained(model: torch.nn.Module) -> list[Any]:
+def pretrained_models(model: torch.nn.Module) -> list[Any]:
     """Outermost transformers models in ``model``; none when transformers was never imported."""
-    import sys
-
     if "transformers.modeling_utils" not in sys.modules:
         return []
-    from transformers import PreTrainedModel
+    from transformers.modeling_utils import PreTrainedModel
 
     found: dict[str, Any] = {}
     for path, module in model.named_modules():
@@ -86,92 +78,53 @@ def _register() -> None:
     except ImportError as error:
         raise TraceError("tracing transformers models needs transformers 5 or later") from error
     AttentionInterface.register(NAME, _attention)
+    AttentionInterface.register(BARE, _attention)
     AttentionMaskInterface.register(NAME, _mask)
     ALL_EXPERTS_FUNCTIONS.register(NAME, _experts)
 
 
 def _mask(*args: Any, **kwargs: Any) -> Any:
-    """The mask that SDPA takes; none on meta, where nothing is computed."""
+    """The mask that SDPA takes, unrecorded."""
     from transformers.masking_utils import sdpa_mask
 
-    tracing = _CURRENT.get()
-    if tracing is not None and str(kwargs.get("device", "cpu")) == "meta":
-        return None
-    with tracing.capture.paused() if tracing else nullcontext():
+    current = _CURRENT.get()
+    with current.tracing.capture.paused() if current else nullcontext():
         return sdpa_mask(*args, **kwargs)
 
 
 def _attention(
     module: torch.nn.Module, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, attention_mask: Any,
-    is_causal: bool | None = None, **kwargs: Any,
+    is_causal: bool | None = None, position_bias: torch.Tensor | None = None, **kwargs: Any,
 ) -> tuple[torch.Tensor, None]:  # fmt: skip
     from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
-    tracing = _CURRENT.get()
-    with tracing.capture.paused() if tracing else nullcontext():
-        if query.device.type == "meta":
-            out = query.new_empty(query.shape[0], query.shape[2], query.shape[1], value.shape[-1])
-        else:
-            out, _ = sdpa_attention_forward(
-                module, query, key, value, attention_mask, is_causal=is_causal, **kwargs
-            )  # fmt: skip
-    if tracing:
-        causal = getattr(module, "is_causal", True) if is_causal is None else is_causal
-        record_attention(
-            tracing.capture, query, key, value, out, causal=bool(causal), window=kwargs.get("sliding_window")
-        )  # fmt: skip
-    return out, None
+    def compute(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
+        given = {**kwargs, "position_bias": bias, "is_causal": is_causal}
+        out: torch.Tensor = sdpa_attention_forward(module, q, k, v, attention_mask, **given)[0]
+        return out
+
+    current = _CURRENT.get()
+    inputs = (query, key, value) if position_bias is None else (query, key, value, position_bias)
+    if current is None:
+        return compute(*inputs), None
+    causal = bool(getattr(module, "is_causal", True) if is_causal is None else is_causal)
+    return _kernel(current, module, compute, causal, kwargs).run(*inputs), None
+
+
+def _kernel(current: _Current, module: Any, compute: Any, causal: bool, given: Mapping[str, Any]) -> Kernel:
+    capture, latent, window = current.tracing.capture, current.latents.pop(module, None), given.get("sliding_window")
+    record: Any = partial(record_attention, capture, causal=causal, window=window)
+    if latent is not None:
+        record = lambda heads, out: record_absorbed(capture, module, heads[0], latent, out, causal=causal)  # noqa: E731
+    return Kernel(
+        capture, compute, lambda q, _, v, *__: q.new_empty(q.shape[0], q.shape[2], q.shape[1], v.shape[-1]), record,
+        partial(record_attention_backward, capture, causal=causal, window=window),
+    )  # fmt: skip
 
 
 def _experts(module: Any, hidden: torch.Tensor, top_k_index: torch.Tensor, top_k_weights: torch.Tensor) -> torch.Tensor:
-    tracing = _CURRENT.get()
-    with tracing.capture.paused() if tracing else nullcontext():
-        if hidden.device.type == "meta":
-            out = torch.empty_like(hidden)
-        else:
-            out = type(module).forward.__wrapped__(module, hidden, top_k_index, top_k_weights)
-    if tracing:
-        _record_experts(tracing, module, hidden, (top_k_index, top_k_weights), out)
-    return out
-
-
-def _record_experts(
-    tracing: MoeTracing, module: Any, hidden: torch.Tensor, routed: tuple[torch.Tensor, torch.Tensor],
-    out: torch.Tensor,
-) -> None:  # fmt: skip
-    capture, path = tracing.capture, tracing.capture.module
-    experts, d_model, d_ff = _expert_shape(module)
-    tokens = hidden.numel() // d_model
-    with capture.paused():
-        routing = _routing(tracing, routed[0], tokens, experts)
-        down = module.down_proj.transpose(-1, -2) if getattr(module, "is_transposed", False) else module.down_proj
-        sparsity, stats = capture.weight_facts(down.reshape(-1, down.shape[-1]))
-    dtype, weight_dtype = capture.dtype(hidden), capture.dtype(module.down_proj)
-    op = moe_ffn(
-        tokens, d_model, d_ff, experts, bool(getattr(module, "has_gate", True)), dtype, routing=routing,
-        weight_sparsity=sparsity, weight_dtype=weight_dtype if weight_dtype is not dtype else None,
-        name=path, module=path, weight=path, stats=stats,
-    )  # fmt: skip
-    weights = [parameter for _, parameter in module.named_parameters(recurse=False)]
-    capture.add(Role.OWN, "experts", [capture.access(t) for t in (hidden, *routed, *weights)], [out], op=op)
-
-
-def _expert_shape(module: Any) -> tuple[int, int, int]:
-    """(experts, d_model, d_ff), read off the down projection."""
-    experts, rows, cols = module.down_proj.shape
-    return (experts, cols, rows) if getattr(module, "is_transposed", False) else (experts, rows, cols)
-
-
-def _routing(tracing: MoeTracing, ids: torch.Tensor, tokens: int, experts: int) -> Routing:
-    layer, tracing.layer = tracing.layer, tracing.layer + 1
-    top_k = ids.shape[-1]
-    if tracing.routing != MODEL:
-        process = RoutingProcess.parse(tracing.routing)
-        routing = generate(process, tokens, experts, top_k, layer, tracing.seed)
-    elif ids.device.type == "meta":
-        raise TraceError("a model without weights routes nothing; choose a generated routing", key="routing")
-    else:
-        origin = "recorded" if tracing.trained else "generated:untrained-router"
-        routing = Routing.from_ids(ids.reshape(tokens, top_k).tolist(), experts, origin)
-    tracing.origins.append(routing.origin)
-    return routing
+    current = _CURRENT.get()
+    if current is None:
+        out: torch.Tensor = type(module).forward.__wrapped__(module, hidden, top_k_index, top_k_weights)
+        return out
+    return run_experts(current.tracing, module, hidden, top_k_index, top_k_weights)

@@ -42,12 +42,18 @@ def label_of(recording: Recording, events: Sequence[Event]) -> tuple[str, bool]:
     for word, label in _BY_CLASS:
         if word in class_name.replace("_", ""):
             return label, True
-    names = list(dict.fromkeys(event.aten.removesuffix("_") for event in events))
+    names = list(dict.fromkeys(_forward_name(event.aten) for event in events))
     if "embedding" in names:
         return "embedding", events[0].module == scope
     if is_router(class_name, scope) and {"topk", "_softmax", "sigmoid"} & set(names):
         return "router_topk", False
     return _by_operations(names, events[-1].dtype), False
+
+
+def _forward_name(aten: str) -> str:
+    """Name of the operation that an in-place one or a gradient belongs to."""
+    name = aten.removesuffix("_").removesuffix("_data").removesuffix("_backward")
+    return {"embedding_dense": "embedding"}.get(name, name)
 
 
 def _by_operations(names: Sequence[str], dtype: str) -> str:

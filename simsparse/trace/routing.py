@@ -16,22 +16,31 @@ from simsparse.core import Routing
 from simsparse.errors import TraceError
 from simsparse.paths import data_root
 
-ALLOWED = "uniform, zipf:S such as zipf:1.0, counts:NAME-OR-CSV such as counts:mixtral-8x7b-c4, model"
+ALLOWED = (
+    "uniform, zipf:S such as zipf:1.0, reuse:P such as reuse:0.88, "
+    "counts:NAME-OR-CSV such as counts:mixtral-8x7b-c4, model"
+)
 MODEL = "model"
 Shares = NDArray[np.float64]
+Chosen = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
 class RoutingProcess:
-    """How experts are drawn: ``uniform``, ``zipf`` with ``exponent``, or ``counts`` by layer.
+    """How experts are drawn: ``uniform``, ``zipf`` with ``exponent``, ``counts`` by layer, or ``reuse``.
 
-    Tokens and layers are independent; a token's top-k experts differ. What real routing has beyond
-    an expert's mean share (correlation between layers and neighbouring tokens) is left out.
+    Layers are independent, and a token's top-k experts differ. Tokens are independent too, but with
+    ``reuse``: there a token keeps each expert of the token before it in its sequence with that
+    probability, and draws the others from the experts that that token did not use; the first token
+    of a sequence is uniform, and with it every one. Measured next-token reuse: 0.87 to 0.90 in four
+    BlockFFN models (Song et al., arXiv:2507.08771). What real routing has beyond that (correlation
+    between layers, both skew and reuse) is left out.
     """
 
     text: str
     exponent: float = 0.0
     counts: tuple[tuple[int, ...], ...] = ()
+    reuse: float | None = None
 
     @classmethod
     def parse(cls, text: str) -> RoutingProcess:
@@ -40,7 +49,9 @@ class RoutingProcess:
         if text == "uniform":
             return cls(text)
         if kind == "zipf":
-            return cls(text, exponent=_exponent(text, rest))
+            return cls(text, exponent=_number(text, rest, "the exponent", 10.0))
+        if kind == "reuse":
+            return cls(text, reuse=_number(text, rest, "the share of experts kept", 1.0))
         if kind == "counts" and rest:
             return cls(f"counts:{Path(rest).stem}", counts=measured_counts(rest))
         raise TraceError(f"{text!r} is not a routing process; expected {ALLOWED}", key="routing")
@@ -57,23 +68,71 @@ class RoutingProcess:
         return np.asarray((ranks**-self.exponent)[order])
 
 
-def generate(process: RoutingProcess, tokens: int, experts: int, top_k: int, layer: int, seed: int) -> Routing:
+def generate(
+    process: RoutingProcess, tokens: int, experts: int, top_k: int, layer: int, seed: int, *, sequences: int = 1,
+    start: int = 0,
+) -> Routing:  # fmt: skip
     """Routing of ``tokens`` tokens to ``top_k`` of ``experts``; equal arguments give equal routing.
+
+    The tokens are those of ``sequences`` sequences, one sequence after the other, from the token
+    numbered ``start`` of each. Raises TraceError when the process does not fit the experts.
+    """
+    if top_k > experts:
+        raise TraceError(f"top-{top_k} of {experts} experts", key="routing")
+    if process.reuse is None:
+        chosen = _independent(process.shares(experts, layer, seed), tokens, top_k, _key(seed, layer, start))
+    else:
+        _check_reuse(process.reuse, experts, top_k)
+        chosen = _reused(process.reuse, (sequences, start + tokens // sequences), experts, top_k, f"{seed}/{layer}")
+        chosen = chosen[:, start:].reshape(tokens, top_k)
+    return Routing.from_ids(chosen, experts, f"generated:{process.text}")
+
+
+def _key(seed: int, layer: int, start: int) -> str:
+    return f"{seed}/{layer}/tokens" + (f"/{start}" if start else "")
+
+
+def _independent(shares: Shares, tokens: int, top_k: int, key: str) -> Chosen:
+    """Expert ids (tokens, top_k), ascending.
 
     Expert e is in a token's top-k with probability top_k x share_e, at most 1: systematic sampling
     with these inclusion probabilities over a random order of the experts (Madow 1949).
     """
-    if top_k > experts:
-        raise TraceError(f"top-{top_k} of {experts} experts", key="routing")
-    inclusion = _inclusion(process.shares(experts, layer, seed), top_k)
-    draws = _uniforms(f"{seed}/{layer}/tokens", tokens * (experts + 1)).reshape(tokens, experts + 1)
+    experts, inclusion = len(shares), _inclusion(shares, top_k)
+    draws = _uniforms(key, tokens * (experts + 1)).reshape(tokens, experts + 1)
     order = np.argsort(draws[:, 1:], axis=1, kind="stable")
     upper = np.cumsum(inclusion[order], axis=1)
     upper[:, -1] = top_k
     steps = np.floor(upper - draws[:, :1])
     picked = np.diff(steps, axis=1, prepend=np.floor(-draws[:, :1])) > 0
-    chosen = np.sort(order[picked].reshape(tokens, top_k), axis=1)
-    return Routing.from_ids(chosen, experts, f"generated:{process.text}")
+    return np.asarray(np.sort(order[picked].reshape(tokens, top_k), axis=1))
+
+
+def _check_reuse(reuse: float, experts: int, top_k: int) -> None:
+    if reuse < 1.0 and experts < 2 * top_k:
+        raise TraceError(
+            f"reuse:{reuse:g} with top-{top_k} of {experts} experts; a token that keeps none needs {2 * top_k}",
+            key="routing",
+        )  # fmt: skip
+
+
+def _reused(reuse: float, shape: tuple[int, int], experts: int, top_k: int, key: str) -> Chosen:
+    """Expert ids (sequences, length, top_k) of the process ``reuse``; a longer one starts like a shorter one."""
+    sequences, length = shape
+    draws = _uniforms(f"{key}/reuse", sequences * length * (experts + top_k))
+    draws = draws.reshape(length, sequences, experts + top_k)
+    order = np.argsort(draws[:, :, top_k:], axis=2, kind="stable")
+    kept = draws[:, :, :top_k] < reuse
+    chosen = np.empty((sequences, length, top_k), np.int64)
+    for row in range(sequences):
+        chosen[row, 0] = np.sort(order[0, row, :top_k])
+        for token in range(1, length):
+            before = chosen[row, token - 1]
+            stay = before[kept[token, row]]
+            others = order[token, row]
+            others = others[~np.isin(others, before)][: top_k - len(stay)]
+            chosen[row, token] = np.sort(np.concatenate((stay, others)))
+    return chosen
 
 
 def _inclusion(shares: Shares, top_k: int) -> Shares:
@@ -95,14 +154,14 @@ def _uniforms(key: str, count: int) -> Shares:
     return np.asarray((raw >> np.uint64(11)) * 2.0**-53)
 
 
-def _exponent(text: str, rest: str) -> float:
+def _number(text: str, rest: str, what: str, most: float) -> float:
     try:
-        exponent = float(rest)
+        number = float(rest)
     except ValueError:
-        exponent = -1.0
-    if not 0.0 <= exponent <= 10.0:
-        raise TraceError(f"{text!r}: the exponent is a number from 0 to 10", key="routing")
-    return exponent
+        number = -1.0
+    if not 0.0 <= number <= most:
+        raise TraceError(f"{text!r}: {what} is a number from 0 to {most:g}", key="routing")
+    return number
 
 
 def data_folder() -> Path:

@@ -1,23 +1,29 @@
-"""Traces of torch models: one forward pass, on real weights or on the meta device."""
+"""Traces of torch models: a pass or a training step, on real weights or on the meta device."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias
 
 import torch
 
 from simsparse.core import OpKind, Trace, TraceBuilder
 from simsparse.errors import SimsparseError, TraceError, nearest
+from simsparse.trace.cache import cached_tensors, filled_cache
 from simsparse.trace.capture import Capture, tensors_in
+from simsparse.trace.experts import MoeTracing
 from simsparse.trace.fuse import build
-from simsparse.trace.huggingface import MoeTracing, own_functions
+from simsparse.trace.huggingface import own_functions, pretrained_models
+from simsparse.trace.latent import FORMS, latent_modules
 from simsparse.trace.masks import MaskStore
+from simsparse.trace.rnn import RnnCalls
 from simsparse.trace.routing import MODEL, RoutingProcess
 from simsparse.trace.sdpa import AttentionCalls
+from simsparse.trace.training import OPTIMIZERS, step, train_mode
 
-PHASES = ("forward", "prefill", "decode")
+PHASES = ("forward", "prefill", "decode", "train")
 WEIGHTS = ("meta", "random", "trained")
 Inputs: TypeAlias = Mapping[str, Any] | Sequence[Any] | torch.Tensor
 
@@ -25,20 +31,23 @@ Inputs: TypeAlias = Mapping[str, Any] | Sequence[Any] | torch.Tensor
 def trace_model(
     model: torch.nn.Module,
     inputs: Inputs,
-    phase: Literal["forward", "prefill", "decode"] = "forward",
+    phase: Literal["forward", "prefill", "decode", "train"] = "forward",
     *,
     name: str | None = None,
     weights: Literal["random", "trained"] | None = None,
     routing: str | None = None,
     kv_len: int | None = None,
+    steps: int = 1,
+    latent: Literal["naive", "absorbed"] = "naive",
+    optimizer: str = "adamw",
     seed: int = 0,
     meta: Mapping[str, Any] | None = None,
     masks: MaskStore | None = None,
 ) -> Trace:
-    """The operators of one forward pass of ``model`` on ``inputs``.
+    """The operators of one pass of ``model`` on ``inputs``, or of one training step.
 
-    The model runs in evaluation mode without gradients and is left as it was. Raises TraceError
-    when the model can't run, naming the operation.
+    The model runs in evaluation mode and without gradients (but for ``train``) and is left as it
+    was. Raises TraceError when the model can't run, naming the module and the operation.
 
     Parameters
     ----------
@@ -48,38 +57,49 @@ def trace_model(
         Keyword arguments as a mapping, positional ones as a sequence, or one tensor.
     phase
         What the pass is; ``decode`` with ``kv_len`` gives a transformers model a cache that already
-        holds ``kv_len`` tokens.
+        holds ``kv_len`` tokens; ``train`` follows the forward pass by both gradients of every
+        weighted op and the update of the weights.
     weights
         ``trained`` when the weights are trained ones; the routing of a MoE model is recorded only
         then.
     routing
-        ``uniform``, ``zipf:S``, ``counts:NAME-OR-CSV`` (generated from ``seed``) or ``model`` (the
-        router's own choice). Default: ``model`` when trained, else ``uniform``.
+        ``uniform``, ``zipf:S``, ``reuse:P``, ``counts:NAME-OR-CSV`` (generated from ``seed``) or
+        ``model`` (the router's own choice). Default: ``model`` when trained, else ``uniform``.
+    steps
+        Tokens decoded one after the other, on a cache that grows; needs ``kv_len``.
+    latent
+        How multi-head latent attention runs: ``naive`` expands the cached latent, as transformers
+        does; ``absorbed`` attends on it, as serving engines do in decode.
+    optimizer
+        Of ``train``: sgd, momentum or adamw.
     meta
         More facts to keep with the trace.
     masks
         Takes the masks of real weights and inputs; ``simsparse.trace.masks.save_with_masks`` writes
         them beside the trace.
     """
-    _check(phase, routing, kv_len)
-    tensors = list(model.parameters())
-    on_meta = bool(tensors) and all(tensor.device.type == "meta" for tensor in tensors)
+    _check(phase, routing, kv_len, steps, optimizer)
+    on_meta = _on_meta(model)
+    absorbed = _form(model, latent, phase)
     chosen = routing or (MODEL if weights == "trained" and not on_meta else "uniform")
-    args, kwargs = _arguments(inputs)
-    if phase == "decode" and kv_len:
-        kwargs["past_key_values"] = filled_cache(model, args, kwargs, kv_len)
-    capture = Capture(model, _cache_tensors(kwargs.get("past_key_values")), masks)
-    tracing = MoeTracing(capture, chosen, seed, weights == "trained")
-    output = _run(model, args, kwargs, tracing)
+    run = _Run(model, *_arguments(inputs), phase, chosen, seed, weights == "trained", absorbed, optimizer, masks)
+    title = name or type(model).__name__
     facts: dict[str, Any] = {
-        "model": name or type(model).__name__, "phase": phase, **({"kv_len": kv_len} if kv_len else {}),
-        "weights": "meta" if on_meta else (weights or "random"), "parameters": sum(p.numel() for p in tensors),
-        **(meta or {}),
+        "model": title, "phase": phase, **({"kv_len": kv_len} if kv_len else {}),
+        **({"steps": steps} if steps > 1 else {}), **({"latent_attention": absorbed} if absorbed else {}),
+        "weights": "meta" if on_meta else (weights or "random"),
+        "parameters": sum(parameter.numel() for parameter in model.parameters()), **(meta or {}),
     }  # fmt: skip
-    if tracing.origins:
-        facts |= {"routing": sorted(set(tracing.origins)), "seed": seed}
-    trace = build(capture.finish(output), TraceBuilder(name or type(model).__name__, **facts)).build()
-    return Trace(trace.name, trace.ops, {**trace.meta, "other_share": other_share(trace)})
+    builder, origins = TraceBuilder(title), set()
+    for number in range(steps):
+        tracing, more = run.record(builder, number, kv_len)
+        facts |= more
+        origins |= set(tracing.origins)
+    if origins:
+        facts |= {"routing": sorted(origins), "seed": seed}
+    trace = builder.build()
+    others = sum(op.kind is OpKind.OTHER for op in trace.ops)
+    return replace(trace, meta={**facts, "other_ops": others, "other_share": other_share(trace)})
 
 
 def other_share(trace: Trace) -> float:
@@ -89,65 +109,118 @@ def other_share(trace: Trace) -> float:
     return round(other / total, 6) if total else 0.0
 
 
-def filled_cache(model: torch.nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any], kv_len: int) -> Any:
-    """A DynamicCache that holds ``kv_len`` tokens of zero keys and values.
+@dataclass(frozen=True)
+class _Run:
+    """A model and how to run it."""
 
-    The shapes of its layers are those that one pass of the model on the same inputs caches. Raises
-    TraceError when the model keeps no cache of keys and values by layer.
-    """
-    with torch.no_grad(), _evaluation(model), own_functions(model, None):
-        try:
-            cache: Any = getattr(model(*args, **kwargs, use_cache=True), "past_key_values", None)
-        except Exception as error:
-            raise TraceError(f"kv_len needs a decoder with a cache: {error}", key="kv_len") from error
-    layers = getattr(cache, "layers", None)
-    if not layers or not all(isinstance(getattr(layer, "keys", None), torch.Tensor) for layer in layers):
-        raise TraceError("kv_len needs a decoder that caches keys and values by layer", key="kv_len")
-    shapes = [(layer.keys, layer.values) for layer in layers]
-    cache.reset()
-    for i, pair in enumerate(shapes):
-        cache.update(*(held.new_zeros(*held.shape[:-2], kv_len, held.shape[-1]) for held in pair), i)
-    return cache
+    model: torch.nn.Module
+    args: tuple[Any, ...]
+    kwargs: Mapping[str, Any]
+    phase: str
+    routing: str
+    seed: int
+    trained: bool
+    latent: str
+    optimizer: str
+    masks: MaskStore | None
+
+    def record(self, builder: TraceBuilder, number: int, kv_len: int | None) -> tuple[MoeTracing, dict[str, Any]]:
+        """Add the ops of the pass (of the decode step ``number``) to ``builder``; returns facts for the trace."""
+        kwargs = dict(self.kwargs)
+        if kv_len:
+            kwargs = self._filled(kv_len + number)
+        if self.phase == "train" and _keeps_cache(self.model):
+            kwargs.setdefault("use_cache", False)
+        capture = Capture(self.model, cached_tensors(kwargs.get("past_key_values")), self.masks)
+        tracing = self._tracing(capture, number)
+        output, facts = self._run(kwargs, tracing)
+        build(capture.finish(output), builder, f"step{number}." if number else "")
+        return tracing, facts
+
+    def _filled(self, kv_len: int) -> dict[str, Any]:
+        unseen = replace(self._tracing(Capture(self.model, []), 0), routing="uniform")
+        with torch.no_grad(), _evaluation(self.model), own_functions(self.model, unseen):
+            return filled_cache(self.model, self.args, self.kwargs, kv_len)
+
+    def _tracing(self, capture: Capture, number: int) -> MoeTracing:
+        first = next((tensor for tensor in tensors_in((self.args, dict(self.kwargs))) if tensor.dim() > 1), None)
+        sequences = first.shape[0] if first is not None else 1
+        return MoeTracing(
+            capture, self.routing, self.seed, self.trained, _on_meta(self.model), max(1, sequences), number
+        )
+
+    def _run(self, kwargs: dict[str, Any], tracing: MoeTracing) -> tuple[Any, dict[str, Any]]:
+        capture, train = tracing.capture, self.phase == "train"
+        with ExitStack() as stack:
+            stack.enter_context(train_mode(self.model) if train else _evaluation(self.model))
+            stack.enter_context(_module_paths(self.model, capture))
+            stack.enter_context(own_functions(self.model, tracing, self.latent))
+            if not train:
+                stack.enter_context(torch.no_grad())
+            stack.enter_context(AttentionCalls(capture))
+            stack.enter_context(RnnCalls(capture))
+            stack.enter_context(capture)
+            try:
+                return self._pass(lambda: self.model(*self.args, **kwargs), capture)
+            except SimsparseError:
+                raise
+            except Exception as error:
+                raise _failure(error, self.model, capture) from error
+
+    def _pass(self, forward: Callable[[], Any], capture: Capture) -> tuple[Any, dict[str, Any]]:
+        if self.phase == "train":
+            return step(self.model, forward, capture, self.optimizer)
+        return forward(), {}
 
 
-def _check(phase: str, routing: str | None, kv_len: int | None) -> None:
+def _failure(error: Exception, model: torch.nn.Module, capture: Capture) -> TraceError:
+    """What went wrong, where, and what to do."""
+    path, operation = capture.failed_at or ("", "")
+    name = path or type(model).__name__
+    place = f"{name} ({capture.recording.classes.get(path, '')})" if path else name
+    running = f"{operation} in {place}" if operation else place
+    advice = ""
+    if _on_meta(model) and (isinstance(error, NotImplementedError) or "meta" in str(error).lower()):
+        advice = "; what the model does here depends on values, which the meta device has not: trace it on the CPU"
+    text = " ".join(str(error).split())
+    return TraceError(f"the model can't run: {type(error).__name__} at {running}: {text:.300}{advice}", key=name)
+
+
+def _on_meta(model: torch.nn.Module) -> bool:
+    tensors = list(model.parameters())
+    return bool(tensors) and all(tensor.is_meta for tensor in tensors)
+
+
+def _keeps_cache(model: torch.nn.Module) -> bool:
+    return any(part is model and getattr(part.config, "use_cache", False) for part in pretrained_models(model))
+
+
+def _form(model: torch.nn.Module, latent: str, phase: str) -> str:
+    """The form of the model's latent attention, "" without any."""
+    if latent not in FORMS:
+        raise TraceError(f"{latent!r} is not a form of latent attention; {nearest(latent, FORMS)}", key="latent")
+    if latent == "absorbed" and phase == "train":
+        raise TraceError("the absorbed form of latent attention is for inference; use naive", key="latent")
+    return latent if latent_modules(model) else ""
+
+
+def _check(phase: str, routing: str | None, kv_len: int | None, steps: int, optimizer: str) -> None:
     if phase not in PHASES:
         raise TraceError(f"{phase!r} is not a phase; {nearest(phase, PHASES)}", key="phase")
+    if optimizer not in OPTIMIZERS:
+        raise TraceError(f"{optimizer!r} is not an optimizer; {nearest(optimizer, OPTIMIZERS)}", key="optimizer")
     if routing not in (None, MODEL):
         RoutingProcess.parse(routing or "")
     if kv_len is not None and (kv_len < 0 or phase != "decode"):
         raise TraceError(f"{kv_len} with phase {phase}; a cache length of 0 or more belongs to decode", key="kv_len")
+    if steps < 1 or (steps > 1 and not kv_len):
+        raise TraceError(f"{steps}; one or more, more than one with kv_len only", key="steps")
 
 
 def _arguments(inputs: Inputs) -> tuple[tuple[Any, ...], dict[str, Any]]:
     if isinstance(inputs, torch.Tensor):
         return (inputs,), {}
     return ((), dict(inputs)) if isinstance(inputs, Mapping) else (tuple(inputs), {})
-
-
-def _cache_tensors(cache: Any) -> list[torch.Tensor]:
-    layers = getattr(cache, "layers", None)
-    if layers is None:
-        return tensors_in(cache)
-    held = [getattr(layer, part, None) for layer in layers for part in ("keys", "values")]
-    return [tensor for tensor in held if isinstance(tensor, torch.Tensor)]
-
-
-def _run(model: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], tracing: MoeTracing) -> Any:
-    with ExitStack() as stack:
-        stack.enter_context(_evaluation(model))
-        stack.enter_context(_module_paths(model, tracing.capture))
-        stack.enter_context(own_functions(model, tracing))
-        stack.enter_context(torch.no_grad())
-        stack.enter_context(AttentionCalls(tracing.capture))
-        stack.enter_context(tracing.capture)
-        try:
-            return model(*args, **kwargs)
-        except SimsparseError:
-            raise
-        except Exception as error:
-            place = tracing.capture.module or type(model).__name__
-            raise TraceError(f"the model can't run: {type(error).__name__}: {error}", key=place) from error
 
 
 @contextmanager

@@ -120,7 +120,7 @@ def test_failed_points_are_shown_and_fail_a_strict_sweep(folder: Path, capsys: p
         (("trace", "--show", "{folder}/nope"), "nope: can't be read"),
         (("trace",), "give one of --show TRACE, --model NAME --out TRACE"),
         (("trace", "--model", "llama2-7b"), "--model needs --out"),
-        (("trace", "--model", "llama2-7b", "--phase", "train", "--out", "x"), "'train' is not a phase"),
+        (("trace", "--model", "llama2-7b", "--phase", "fit", "--out", "x"), "'fit' is not a phase"),
         (("hw", "show", "gpu/h100"), "'gpu/h100' is no part and no YAML file"),
         (("hw", "list", "--kind", "gpo"), "did you mean gpu?"),
         (("schema", "sweeps"), "'sweeps' has no schema; did you mean sweep?"),

@@ -56,7 +56,8 @@ def torch_flops(model: Any, *args: Any, **kwargs: Any) -> int:
 @pytest.mark.parametrize("name", [name for name in MODELS if not name.startswith("minilm")])
 def test_parameter_counts_are_the_published_ones(name: str) -> None:
     parameters = sum(parameter.numel() for parameter in build_model(name).parameters())
-    assert parameters == pytest.approx(MODELS[name].published, rel=0.015)
+    assert parameters == MODELS[name].parameters
+    assert parameters == pytest.approx(MODELS[name].published, rel=0.01)
 
 
 def test_importing_the_package_does_not_import_torch() -> None:
@@ -128,7 +129,8 @@ def test_an_encoder_layer_of_torch_is_traced_op_by_op() -> None:
     layer = nn.TransformerEncoderLayer(32, 4, 64, batch_first=True)
     trace = trace_model(layer, torch.randn(2, 5, 32))
     assert [op.kind for op in trace.ops].count(OpKind.ATTENTION) == 1
-    assert sum(op.weight_bytes for op in trace.ops) == 4 * (4 * 32 * 32 + 2 * 32 * 64)
+    biases = 4 * 32 + 64 + 32
+    assert sum(op.weight_bytes for op in trace.ops) == 4 * (4 * 32 * 32 + 2 * 32 * 64 + biases)
     assert trace.meta["other_share"] == 0
 
 
@@ -305,8 +307,8 @@ def test_the_pattern_of_real_weights_is_what_they_show(weight: Any, pattern: str
 @pytest.mark.parametrize(
     ("call", "says"),
     [
-        (lambda: extract("llama2-7", "prefill"), "did you mean llama2-7b"),
-        (lambda: extract("cnn-small", "decode"), "decode does not fit cnn-small; allowed: forward"),
+        (lambda: extract("lama2-7b", "prefill"), "did you mean llama2-7b"),
+        (lambda: extract("cnn-small", "decode"), "decode does not fit cnn-small; allowed: forward, train"),
         (lambda: extract("llama2-7b", "decode", batch=0), "batch: 0 is not"),
         (lambda: trace_model(nn.Linear(4, 4), torch.zeros(3)), "the model can't run: RuntimeError"),
         (lambda: trace_model(nn.Linear(4, 4), torch.zeros(4), "prefil"), "did you mean prefill"),

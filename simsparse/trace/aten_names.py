@@ -1,0 +1,58 @@
+"""The aten functions that fuse, by what they do: free of torch.
+
+FLOPs of fused operations are counted as one an output element for pointwise operations, one an
+input element for reductions, 5 an element for softmax (maximum, difference, exponential, sum,
+quotient) and 4 for its gradient, 7 for layer norm (mean, variance, scaling, affine) and 4 for batch
+norm, twice that for the gradient of a norm (of its input and of its parameters); copies count none.
+"""
+
+from __future__ import annotations
+
+EMPTY = {"empty", "empty_like", "empty_strided", "new_empty", "new_empty_strided", "lift_fresh", "detach",
+         "empty_permuted"}  # fmt: skip
+FACTORY = {
+    "arange", "zeros", "ones", "full", "new_zeros", "new_ones", "new_full", "zeros_like", "ones_like", "full_like",
+    "scalar_tensor", "eye", "linspace", "tril_indices", "triu_indices", "fill_", "zero_", "rand", "randn", "rand_like",
+    "randn_like", "fill", "uniform_", "normal_", "bernoulli_", "randperm", "randint", "logspace", "new_tensor",
+}  # fmt: skip
+CASTS = {"clone", "_to_copy"}
+COPY = {
+    *CASTS, "copy_", "copy", "cat", "stack", "constant_pad_nd", "repeat", "flip", "roll", "slice_scatter",
+    "select_scatter", "tril", "triu", "repeat_interleave", "reflection_pad2d", "replication_pad2d", "pixel_shuffle",
+    "pixel_unshuffle", "channel_shuffle", "im2col", "slice_backward", "select_backward", "diagonal_backward",
+    "constant_pad_nd_backward", "reflection_pad1d", "replication_pad1d", "diag_embed", "resize_", "set_",
+}  # fmt: skip
+GATHER = {"embedding", "index", "index_select", "gather", "take", "_unsafe_index"}
+SCATTER = {"index_copy_", "index_put_", "scatter_", "index_copy", "index_put", "scatter", "_index_put_impl_",
+           "_unsafe_index_put"}  # fmt: skip
+REDUCTION = {
+    "sum", "mean", "amax", "amin", "max", "min", "prod", "var", "std", "var_mean", "std_mean", "argmax", "argmin",
+    "any", "all", "cumsum", "cumprod", "norm", "linalg_vector_norm", "logsumexp", "topk", "sort", "max_pool2d",
+    "max_pool2d_with_indices", "avg_pool2d", "_adaptive_avg_pool2d", "adaptive_avg_pool2d", "glu", "index_add_",
+    "index_add", "scatter_add", "scatter_add_", "upsample_nearest2d", "upsample_bilinear2d", "bincount", "histc",
+    "one_hot", "rsub", "max_pool1d", "adaptive_max_pool2d", "scatter_reduce", "scatter_reduce_", "aminmax", "dot",
+    "vdot", "nll_loss_forward", "nll_loss2d_forward", "mse_loss", "smooth_l1_loss", "huber_loss",
+    "binary_cross_entropy", "binary_cross_entropy_with_logits", "col2im",
+    "embedding_dense_backward", "nonzero", "searchsorted", "bucketize",
+    "kthvalue", "median", "upsample_nearest1d", "upsample_bicubic2d", "cummax", "_cdist_forward", "count_nonzero",
+    "equal", "is_nonzero",
+}  # fmt: skip
+POINTWISE = {
+    "native_dropout", "_fused_dropout", "hardtanh_backward", "elu_backward", "leaky_relu_backward", "softplus_backward",
+    "hardswish_backward", "hardsigmoid_backward", "log_sigmoid_backward", "log_sigmoid_forward", "glu_backward",
+    "mse_loss_backward", "smooth_l1_loss_backward", "huber_loss_backward", "binary_cross_entropy_backward",
+    "nll_loss_backward", "nll_loss2d_backward", "_prelu_kernel", "_prelu_kernel_backward", "softshrink_backward",
+    "hardshrink_backward", "rrelu_with_noise", "complex", "polar", "_local_scalar_dense",
+}  # fmt: skip
+POOLING_GRADIENTS = {
+    "max_pool2d_with_indices_backward", "avg_pool2d_backward", "_adaptive_avg_pool2d_backward",
+    "upsample_nearest2d_backward", "upsample_bilinear2d_backward", "adaptive_max_pool2d_backward",
+}  # fmt: skip
+"""They take the forward input for its shape alone, and read the gradient (and indexes)."""
+FLOPS_PER_INPUT = {
+    "_softmax": 5, "_log_softmax": 5, "native_layer_norm": 7, "native_group_norm": 7, "native_batch_norm": 4,
+    "_native_batch_norm_legit_no_training": 4, "_native_batch_norm_legit": 7, "_fused_rms_norm": 4,
+    "_softmax_backward_data": 4, "_log_softmax_backward_data": 4, "native_layer_norm_backward": 14,
+    "native_group_norm_backward": 14, "native_batch_norm_backward": 8, "_fused_rms_norm_backward": 8,
+    "_weight_norm_interface": 4, "_batch_norm_with_update": 7,
+}  # fmt: skip
