@@ -66,7 +66,7 @@ class StoreError(SimsparseError):
 def nearest(name: str, allowed: Iterable[str], limit: int = 12) -> str:
     """``"did you mean X? allowed: A, B, C"`` for an unknown ``name``."""
     names = sorted(allowed)
-    begun = [known for known in names if name and known.startswith(name)]
+    begun = sorted((known for known in names if name and known.startswith(name)), key=len)
     close = begun or difflib.get_close_matches(name, names, n=1, cutoff=0.5)
     shown = ", ".join(names[:limit]) + (f", ... ({len(names)} in all)" if len(names) > limit else "")
     hint = f"did you mean {close[0]}? " if close else ""
