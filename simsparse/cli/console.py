@@ -94,7 +94,8 @@ def _move(part: Path, out: Path) -> None:
 class ProgressBar:
     """A progress bar on stderr with rate and time left; nothing when stderr is no terminal."""
 
-    def __init__(self) -> None:
+    def __init__(self, things: str = "points") -> None:
+        self.things = things
         self.done = self.total = 0
         self._bar: Any = None
         self._task: Any = None
@@ -102,7 +103,7 @@ class ProgressBar:
     def __call__(self, done: int, total: int, failed: int) -> None:
         self.done, self.total = done, total
         if self._bar is not None:
-            text = f"points, {failed} failed" if failed else "points"
+            text = f"{self.things}, {failed} failed" if failed else self.things
             self._bar.update(self._task, completed=done, total=total, description=text)
 
     def __enter__(self) -> Callable[[int, int, int], None]:
@@ -113,7 +114,7 @@ class ProgressBar:
             text = TextColumn("{task.description}")
             columns = (text, BarColumn(), MofNCompleteColumn(), _rate_column(), TimeRemainingColumn())
             self._bar = Progress(*columns, console=Console(file=sys.stderr), transient=True)
-            self._task = self._bar.add_task("points", total=None)
+            self._task = self._bar.add_task(self.things, total=None)
             self._bar.start()
         return self
 

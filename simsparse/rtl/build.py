@@ -1,0 +1,141 @@
+"""Verilator builds, one folder a parameter set, made once and shared between processes.
+
+Verilator's runtime is compiled once for all of them, and its header precompiled: that is most of the time.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import subprocess
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from simsparse.errors import SimulationError
+from simsparse.rtl.block import Block
+from simsparse.rtl.toolchain import build_root, check, compiler, environment, include, sources, verilator
+from simsparse.rtl.vectors import WORD_BITS, Field, words
+
+BENCH = Path(__file__).with_name("bench.cpp")
+RUNTIME = ("verilated.cpp", "verilated_threads.cpp")
+LINT = ("-Wall", "--x-assign", "unique", "--x-initial", "unique")
+
+
+def bench(block: Block) -> Path:
+    """The simulator of ``block``, built unless sources and tools are as they were.
+
+    Raises SimulationError when a tool is missing or the build fails.
+    """
+    check()
+    folder = build_root() / "bench" / block.name
+    program, wrapper = folder / "bench", folder / "bench.sv"
+    with locked(folder):
+        wrapper.write_text(_wrapper(block), encoding="utf-8")
+        with _unless_made(folder, _known(wrapper, BENCH, *sorted(sources().glob("*.sv")))) as stale:
+            if stale:
+                shared = _runtime()
+                _run(_verilate(folder, wrapper), folder)
+                _unit(folder)
+                objects = [str(shared / Path(name).with_suffix(".o")) for name in RUNTIME]
+                header = ["-include", str(shared / "runtime.h")]
+                _run([*_compile(folder), *header, "unit.cpp", *objects, "-pthread", "-o", str(program)], folder)
+    return program
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold ``folder``, made when it is not there, against other processes."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+@contextmanager
+def _unless_made(folder: Path, known: str) -> Iterator[bool]:
+    """Whether ``folder`` must be made anew; when that succeeds, it counts as made from ``known``."""
+    stamp = folder / "stamp"
+    stale = not (stamp.is_file() and stamp.read_text(encoding="utf-8") == known)
+    if stale:
+        stamp.unlink(missing_ok=True)
+    yield stale
+    if stale:
+        stamp.write_text(known, encoding="utf-8")
+
+
+def _known(*paths: Path) -> str:
+    """Digest of what a build depends on: files, tools and this module."""
+    known = hashlib.sha256(f"{verilator()} {compiler()}".encode())
+    for path in (Path(__file__), *paths):
+        known.update(path.read_bytes())
+    return known.hexdigest()
+
+
+def _runtime() -> Path:
+    """The folder of Verilator's compiled runtime and precompiled header."""
+    folder = build_root() / "runtime"
+    with locked(folder), _unless_made(folder, _known(include() / "verilated.h")) as stale:
+        if stale:
+            (folder / "runtime.h").write_text("#include <verilated.h>\n#include <vector>\n", encoding="utf-8")
+            for name in RUNTIME:
+                _run([*_compile(folder), "-c", str(include() / name)], folder)
+            if _is_gcc():
+                _run([*_compile(folder), "-x", "c++-header", "runtime.h", "-o", "runtime.h.gch"], folder)
+    return folder
+
+
+def _is_gcc() -> bool:
+    said = subprocess.run([str(compiler()), "--version"], capture_output=True, text=True, check=False)
+    return "Free Software Foundation" in said.stdout
+
+
+def _compile(folder: Path) -> list[str]:
+    where = [f"-I{folder}", f"-I{folder / 'obj'}", f"-I{include()}", f"-I{include() / 'vltstd'}"]
+    off = [f"-DVM_{feature}=0" for feature in ("COVERAGE", "SC", "TIMING", "TRACE", "TRACE_FST", "TRACE_VCD")]
+    return [str(compiler()), "-std=c++17", "-O1", "-w", "-pthread", "-DVERILATOR=1", *off, *where]
+
+
+def _verilate(folder: Path, wrapper: Path) -> list[str]:
+    places = ["--prefix", "Vbench", "--top-module", "bench", "--Mdir", str(folder / "obj"), "-y", str(sources())]
+    return [str(verilator()), "--cc", *LINT, *places, str(wrapper)]
+
+
+def _unit(folder: Path) -> None:
+    """One translation unit of what Verilator wrote and the bench, so that headers are read once."""
+    parts = [*sorted((folder / "obj").glob("*.cpp")), BENCH]
+    (folder / "unit.cpp").write_text("".join(f'#include "{path}"\n' for path in parts), encoding="utf-8")
+
+
+def _run(command: Sequence[str], folder: Path) -> None:
+    done = subprocess.run(command, cwd=folder, env=environment(), capture_output=True, text=True, check=False)
+    if done.returncode:
+        said = done.stdout + done.stderr
+        (folder / "log").write_text(" ".join(command) + os.linesep + said, encoding="utf-8")
+        lines = [line for line in said.splitlines() if "rror" in line or "arning" in line] or ["no message"]
+        raise SimulationError(f"does not build: {lines[0]} (all in {folder / 'log'})", key=folder.name)
+
+
+def _wrapper(block: Block) -> str:
+    """A module ``bench`` with the fields of ``block`` side by side in two vectors."""
+    settings = ", ".join(f".{name}({value})" for name, value in block.parameters.items())
+    wide_in, wide_out = (words(fields) * WORD_BITS for fields in (block.inputs, block.outputs))
+    ports_in, _ = _ports(block.inputs, "i", "data_i")
+    ports_out, used = _ports(block.outputs, "o", "data_o")
+    return (
+        "module bench (\n  input wire clk_i, rst_ni, valid_i, ready_i,\n  output wire ready_o, valid_o,\n"
+        f"  input wire [{wide_in - 1}:0] data_i,\n  output wire [{wide_out - 1}:0] data_o\n);\n"
+        "  wire unused = &{1'b0, data_i};\n"
+        f"  if ({wide_out} > {used}) begin : gen_spare\n    assign data_o[{wide_out - 1}:{used}] = '0;\n  end\n"
+        f"  {block.module} #({settings}) dut (\n"
+        f"    .clk_i, .rst_ni, .valid_i, .ready_o, .valid_o, .ready_i,\n{ports_in},\n{ports_out}\n  );\nendmodule\n"
+    )
+
+
+def _ports(fields: tuple[Field, ...], suffix: str, vector: str) -> tuple[str, int]:
+    lines, low = [], 0
+    for field in fields:
+        lines.append(f"    .{field.name}_{suffix}({vector}[{low}+:{field.width}])")
+        low += field.width
+    return ",\n".join(lines), low

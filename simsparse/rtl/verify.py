@@ -1,0 +1,53 @@
+"""All blocks at all their parameter sets, against model and cycle core."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from simsparse.rtl.block import BLOCKS, Block
+from simsparse.rtl.compare import Verdict, compare, predict, random_stream
+from simsparse.rtl.run import run
+
+TILES = 10_000
+
+
+@dataclass(frozen=True)
+class Verification:
+    """One parameter set's verdict."""
+
+    block: Block
+    tiles: int
+    verdict: Verdict
+
+
+def blocks(modules: Iterable[str] = ()) -> list[Block]:
+    """All parameter sets of ``modules``, or of all of them. Raises SpecError on an unknown module."""
+    return [block for module in modules or BLOCKS for block in BLOCKS.get(module)]
+
+
+def verify_block(block: Block, tiles: int = TILES, seed: int = 0) -> Verification:
+    """``tiles`` random tiles through ``block``. The stream depends on the seed and the block's name alone.
+
+    Raises SimulationError when the simulator can't be built.
+    """
+    stream = random_stream(block, tiles, zlib.crc32(f"{block.name} {seed}".encode()))
+    predicted = predict(block, stream)
+    observed = run(block, stream, predicted.given.size, predicted.longest)
+    return Verification(block, tiles, compare(block, stream, observed, predicted))
+
+
+def verify(
+    chosen: list[Block], tiles: int = TILES, seed: int = 0, jobs: int = 1,
+    progress: Callable[[int, int, int], None] | None = None,
+) -> list[Verification]:  # fmt: skip
+    """verify_block() of each of ``chosen``, ``jobs`` at a time; ``progress`` gets (done, total, failed)."""
+    results: list[Verification] = []
+    with ThreadPoolExecutor(jobs) as pool:
+        for result in pool.map(lambda block: verify_block(block, tiles, seed), chosen):
+            results.append(result)
+            if progress is not None:
+                progress(len(results), len(chosen), sum(not each.verdict.passed for each in results))
+    return results

@@ -1,0 +1,106 @@
+"""Beats picked by hand for each block, with the answers worked out by hand."""
+
+from __future__ import annotations
+
+from itertools import product
+
+import numpy as np
+from numpy.typing import NDArray
+
+from simsparse.rtl.block import Block
+from simsparse.rtl.blocks.decompress import NMDecompress
+from simsparse.rtl.blocks.dot_pe import NMDotPE
+from simsparse.rtl.blocks.encode24 import NMEncode24
+from simsparse.rtl.blocks.prune import NMPrune
+from simsparse.rtl.blocks.select import NMSelect
+from simsparse.rtl.stimulus import corners
+from simsparse.rtl.vectors import Beats
+
+Rows = dict[str, list[list[int]]]
+Directed = tuple[Beats, Rows]
+
+LOW = -128
+
+
+def directed(block: Block) -> Directed:
+    """Input beats of ``block`` and the output columns that are known by hand."""
+    match block:
+        case NMSelect():
+            return _select(block)
+        case NMDotPE():
+            return _dot(block)
+        case NMDecompress():
+            return _decompress(block)
+        case NMEncode24():
+            return _encode(block)
+        case NMPrune():
+            return _prune(block)
+        case _:
+            rows = [[value] for value in (*corners(8), 1, 2, 3, 4, 5, 6, 7)]
+            return {"data": _array(rows)}, {"data": rows}
+
+
+def _select(block: NMSelect) -> Directed:
+    """Activation i is i + 1: in sparse mode operands are indexes plus one, in dense mode 1, 2, ..."""
+    ladder = list(range(1, block.m + 1))
+    last = list(range(block.m - block.n, block.m))
+    beats = {
+        "dense": _array([[0], [1], [0]]), "activation": _array([ladder] * 3),
+        "index": _array([last, last, [block.m - 1] * block.n]), "user": _array([[1], [2], [3]]),
+    }  # fmt: skip
+    answers = [[index + 1 for index in last], ladder[: block.n], [block.m] * block.n]
+    return beats, {"operand": answers, "user": [[1], [2], [3]]}
+
+
+def _dot(block: NMDotPE) -> Directed:
+    """Sums of -128 * -128 and of 127 * -128, one beat and eight beats long, then 0."""
+    lengths, weights = (1, 8, 1, 8, 1), (LOW, LOW, 127, 127, 0)
+    count = sum(lengths)
+    last = np.zeros((count, 1), np.int64)
+    last[np.cumsum(lengths) - 1] = 1
+    beats = {
+        "dense": np.zeros((count, 1), np.int64), "last": last,
+        "activation": np.full((count, block.m), LOW),
+        "weight": np.repeat(_array([[weight] * block.n for weight in weights]), lengths, axis=0),
+        "index": _array([list(range(block.n))] * count),
+    }  # fmt: skip
+    modulo, half = 1 << block.acc_bits, 1 << (block.acc_bits - 1)
+    sums = [length * block.n * LOW * weight for length, weight in zip(lengths, weights, strict=True)]
+    return beats, {"sum": [[(total + half) % modulo - half] for total in sums]}
+
+
+def _decompress(block: NMDecompress) -> Directed:
+    """The first and the last legal pattern, then metadata of all zeros and of all ones."""
+    width = block.inputs[1]
+    low, high = list(range(block.n)), list(range(block.m - block.n, block.m))
+    ones = [(1 << width.bits) - 1] * width.lanes
+    if block.bitmap:
+        low, high = ([int(i in kept) for i in range(block.m)] for kept in (low, high))
+    values = list(range(1, block.n + 1))
+    metadata = [low, high, [0] * width.lanes, ones]
+    gap = [0] * (block.m - block.n)
+    single = block.n == 1 and not block.bitmap
+    nothing, one_of_each = [0] * block.m, [[*values, *gap], [*gap, *values]]
+    dense = [*one_of_each, *(one_of_each if single else [nothing, nothing])]
+    errors = [[0], [0], [0 if single else 1], [0 if single else 1]]
+    return {"value": _array([values] * 4), "metadata": _array(metadata)}, {"dense": dense, "error": errors}
+
+
+def _encode(block: NMEncode24) -> Directed:
+    """All sixteen patterns, in every group of the word at once."""
+    masks = np.array(list(product((0, 1), repeat=4)))[:, ::-1]
+    return {"dense": np.tile(masks * np.arange(1, 5), (1, block.groups))}, {}
+
+
+def _prune(block: NMPrune) -> Directed:
+    """Descending, ascending, all equal, and -128 (the largest magnitude) last behind 127s."""
+    n, m = block.n, block.m
+    groups = [list(range(m, 0, -1)), list(range(1, m + 1)), [-3] * m, [127] * (m - 1) + [LOW]]
+    first, last = list(range(n)), list(range(m - n, m))
+    kept = [first, last, first, [*range(n - 1), m - 1]]
+    values = [[group[i] for i in places] for group, places in zip(groups, kept, strict=True)]
+    return {"value": _array(groups).reshape(-1, 1)}, {"value": values, "index": kept}
+
+
+def _array(rows: list[list[int]]) -> NDArray[np.int64]:
+    return np.array(rows, np.int64)

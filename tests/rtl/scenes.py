@@ -1,0 +1,57 @@
+"""Streams for the simulator process and what they must give, worked out before it starts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from simsparse.rtl.block import Block
+from simsparse.rtl.compare import Prediction, predict, random_stream
+from simsparse.rtl.run import Stream
+from tests.rtl.directed import directed
+
+LEAST_CYCLES = 1500
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A stream and what it must give."""
+
+    stream: Stream
+    predicted: Prediction
+
+
+@dataclass(frozen=True)
+class Scenes:
+    """Of one block: a random stream that meets all of its bins, and the directed one."""
+
+    block: Block
+    random: Scene
+    directed: Scene
+
+
+def scenes(block: Block, seed: int = 1) -> Scenes:
+    """Raises AssertionError when the model does not give the answers that were worked out by hand."""
+    return Scenes(block, _random(block, seed), _directed(block))
+
+
+def _random(block: Block, seed: int) -> Scene:
+    """Twice as many tiles until every bin is met and there is time for every state of back-pressure."""
+    tiles = 100
+    while True:
+        stream = random_stream(block, tiles, seed)
+        predicted = predict(block, stream)
+        if predicted.longest > LEAST_CYCLES and block.bins <= block.covered(stream.beats):
+            return Scene(stream, predicted)
+        tiles *= 2
+
+
+def _directed(block: Block) -> Scene:
+    beats, answers = directed(block)
+    always = np.ones(1, np.bool_)
+    stream = Stream(beats, len(next(iter(beats.values()))), always, always)
+    predicted = predict(block, stream)
+    for name, rows in answers.items():
+        assert predicted.values.outputs[name].tolist() == rows, name
+    return Scene(stream, predicted)

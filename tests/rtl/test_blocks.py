@@ -1,0 +1,85 @@
+"""Every streaming block: bulk streams at all parameter sets, and cocotb at some of them."""
+
+from __future__ import annotations
+
+import os
+import pickle
+from pathlib import Path
+
+import pytest
+
+from simsparse.rtl.block import Block
+from simsparse.rtl.build import locked
+from simsparse.rtl.toolchain import build_root, icarus, sources
+from simsparse.rtl.verify import TILES, blocks, verify_block
+from tests.rtl.scenes import scenes
+
+ROOT = Path(__file__).resolve().parents[2]
+SEEDS = (0,)
+BENCH = "tests.rtl.stream_bench"
+QUIET = {"COCOTB_LOG_LEVEL": "WARNING", "GPI_LOG_LEVEL": "WARNING", "COCOTB_REWRITE_ASSERTION_FILES": ""}
+"""Rewriting assertions would compile every imported module anew."""
+UNDER_COCOTB = (
+    "stream_register-Width8", "skid_buffer-Width33", "stream_fifo-Width8-Depth1", "stream_fifo-Width8-Depth5",
+    "nm_select-N2-M4-DataWidth8-UserWidth16", "nm_dot_pe-N2-M4-DataWidth8-AccWidth32",
+    "nm_dot_pe-N4-M8-DataWidth8-AccWidth32", "nm_dot_pe-N2-M4-DataWidth8-AccWidth17",
+    "nm_decompress-N2-M4-DataWidth8-Bitmap0", "nm_decompress-N3-M6-DataWidth8-Bitmap0",
+    "nm_decompress-N4-M8-DataWidth8-Bitmap1", "nm_encode24-Groups1-DataWidth8", "nm_encode24-Groups8-DataWidth8",
+    "nm_prune-N2-M4-DataWidth8", "nm_prune-N4-M8-DataWidth8",
+)  # fmt: skip
+BY_NAME = {block.name: block for block in blocks()}
+
+
+@pytest.mark.usefixtures("_simulator")
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("block", BY_NAME.values(), ids=BY_NAME)
+def test_bulk_values_and_cycles_are_those_of_model_and_core(block: Block, seed: int) -> None:
+    verdict = verify_block(block, seed=seed).verdict
+    assert not verdict.differences, verdict.differences
+    assert not verdict.missed, f"not covered: {sorted(verdict.missed)}"
+    assert verdict.outputs >= TILES
+
+
+@pytest.mark.parametrize("name", UNDER_COCOTB)
+@pytest.mark.parametrize("simulator", ["verilator", "icarus"])
+def test_cocotb(simulator: str, name: str, request: pytest.FixtureRequest) -> None:
+    if simulator == "verilator":
+        request.getfixturevalue("_simulator")
+    elif icarus() is None:
+        pytest.skip("no Icarus Verilog; on Debian: iverilog")
+    under_cocotb(simulator, BY_NAME[name])
+
+
+def under_cocotb(simulator: str, block: Block) -> None:
+    """Build ``block`` and run the bench on it. Raises AssertionError with the log's end."""
+    from cocotb_tools.check_results import get_results
+    from cocotb_tools.runner import get_runner
+
+    folder = build_root() / simulator / block.name
+    with locked(folder):
+        log = folder / "log"
+        prepared = folder / "scenes.pickle"
+        prepared.write_bytes(pickle.dumps(scenes(block)))
+        runner = get_runner(simulator)
+        try:
+            runner.build(
+                sources=sorted(sources().glob("*.sv")), hdl_toplevel=block.module, parameters=dict(block.parameters),
+                build_dir=folder, timescale=("1ns", "1ps"), log_file=log,
+                build_args=["-O1", "-CFLAGS", "-O1"] if simulator == "verilator" else ["-g2012"],
+            )  # fmt: skip
+            results = runner.test(
+                hdl_toplevel=block.module, test_module=BENCH, build_dir=folder, test_dir=folder, seed=1, log_file=log,
+                extra_env={"SCENES": str(prepared), **QUIET, "PYTHONPATH": _path()},
+            )  # fmt: skip
+        except SystemExit as stop:
+            raise AssertionError(f"{block.name} under {simulator}:\n{_tail(log)}") from stop
+        tests, failures = get_results(results)
+    assert (tests, failures) == (3, 0), _tail(log)
+
+
+def _path() -> str:
+    return os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
+
+
+def _tail(log: Path) -> str:
+    return "\n".join(log.read_text(encoding="utf-8", errors="replace").splitlines()[-40:])
