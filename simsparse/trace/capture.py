@@ -94,6 +94,7 @@ class Capture(TorchDispatchMode):  # type: ignore[misc]
     ) -> None:
         super().__init__()
         self._masks = masks
+        self._last_input: tuple[Any, dict[str, Any]] = (None, {})
         self._padded: dict[int, tuple[tuple[int, ...], tuple[int, ...]]] = {}
         self.recording = Recording(classes={path: type(module).__name__ for path, module in model.named_modules()})
         self.stage = ""
@@ -217,11 +218,16 @@ class Capture(TorchDispatchMode):  # type: ignore[misc]
         """What a real input shows where it is consumed, padding apart; a convolution gives its ``window``."""
         if x.device.type == "meta" or not x.numel():
             return {}
-        shape, pads = self._padded.get(self._values.get(_storage(x), -1), ((), ()))
+        value = self.value(x)
+        key = (value, x.storage_offset(), x.shape, x.stride(), window)
+        if self._last_input[0] == key:
+            return self._last_input[1]
+        shape, pads = self._padded.get(value, ((), ()))
         pads = pads if shape == x.shape else ()
         facts = input_facts(x, pads, window)
         if self._masks is not None:
             facts["input_mask"] = self._masks.add(input_mask(interior(x, pads), window))
+        self._last_input = key, facts
         return facts
 
     def note_padding(self, tensor: torch.Tensor, pads: tuple[int, ...]) -> None:

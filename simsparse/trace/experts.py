@@ -18,6 +18,7 @@ from simsparse.trace.event import Role
 from simsparse.trace.kernel import Gradients, Kernel, Tensors
 from simsparse.trace.label import path_join
 from simsparse.trace.routing import MODEL, RoutingProcess, generate
+from simsparse.trace.sparsity_stats import WeightFacts
 
 
 @dataclass
@@ -129,14 +130,25 @@ def _run(
 def _op(tracing: MoeTracing, layer: _Layer, hidden: torch.Tensor, ids: torch.Tensor) -> Op:
     capture = tracing.capture
     routing, dropped = _routing(tracing, layer, ids, hidden.numel() // layer.d_model)
-    sparsity, stats = capture.weight_facts(layer.down.reshape(-1, layer.down.shape[-1]))
+    sparsity, stats = _weight_facts(capture, layer)
     dtype, weight_dtype = capture.dtype(hidden), capture.dtype(layer.down)
     return moe_ffn(
         hidden.numel() // layer.d_model - dropped, layer.d_model, layer.d_ff, layer.experts, layer.gated, dtype,
         routing=routing, weight_sparsity=sparsity, weight_dtype=weight_dtype if weight_dtype is not dtype else None,
         name=layer.path, module=layer.path, weight=layer.path, bias=layer.biased, label=capture.label(""),
-        stats={**stats, **({"dropped_tokens": dropped} if dropped else {})},
+        stats={**stats, **capture.input_facts(hidden), **({"dropped_tokens": dropped} if dropped else {})},
     )  # fmt: skip
+
+
+def _weight_facts(capture: Capture, layer: _Layer) -> WeightFacts:
+    """Pattern and facts of the down projections, with those of up and gate as ``up``; the denser pattern counts."""
+    sparsity, stats = capture.weight_facts(layer.down.reshape(-1, layer.down.shape[-1]))
+    up = [weight for weight in layer.parameters if weight.dim() == 3 and weight.shape[-1] == layer.d_model]
+    inward = [weight for weight in up if weight.shape[-2] in (layer.d_ff, 2 * layer.d_ff)]
+    if len(inward) != 1 or inward[0] is layer.down or layer.down.is_meta:
+        return sparsity, stats
+    other, facts = capture.weight_facts(inward[0].reshape(-1, layer.d_model))
+    return max(sparsity, other, key=lambda pattern: pattern.density), {**stats, "up": facts}
 
 
 def _gradient(op: Op, label: str) -> Op:

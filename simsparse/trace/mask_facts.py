@@ -15,7 +15,6 @@ from simsparse.core import DENSE, Sparsity
 GROUPS = (4, 8, 16)
 NM_GROUPS = (4, 8, 16, 32)
 BANKS = (16, 32, 64)
-BLOCKS = (4, 8, 16, 32)
 QUANTILES = (0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0)
 MAX_NM_RATIO = 0.75
 MIN_FILL = 0.75
@@ -37,11 +36,11 @@ def mask_facts(mask: Mask) -> dict[str, Any]:
     facts: dict[str, Any] = {"density": share(kept, mask.size)}
     if kept == mask.size:
         return facts
-    fours = _fours(mask)
-    rows, columns = fours.sum(axis=1, dtype=np.int64), mask.view(np.uint8).sum(axis=0, dtype=np.int64)
-    facts["groups"] = {str(m): _histogram(_merged(fours, m), m) for m in GROUPS}
-    facts["banks"] = {str(m): _spread(fours, m, mask.shape[1]) for m in BANKS if m <= mask.shape[1]}
-    facts["blocks"] = {str(edge): _block_density(fours, edge) for edge in BLOCKS}
+    counts, blocks = _counts(mask), _blocks(mask)
+    rows, columns = counts[4].sum(axis=1, dtype=np.int64), mask.view(np.uint8).sum(axis=0, dtype=np.int64)
+    facts["groups"] = {str(m): _histogram(counts[m], m) for m in GROUPS}
+    facts["banks"] = {str(m): _spread(counts[m], m, mask.shape[1]) for m in BANKS if m <= mask.shape[1]}
+    facts["blocks"] = {str(edge): share(int(hit.sum()), hit.size) for edge, hit in blocks.items()}
     facts["rows"], facts["columns"] = _quantiles(rows, mask.shape[1]), _quantiles(columns, mask.shape[0])
     facts["zero_rows"] = share(int((rows == 0).sum()), len(rows))
     facts["zero_columns"] = share(int((columns == 0).sum()), len(columns))
@@ -56,8 +55,8 @@ def conforming(facts: dict[str, Any], n: int, m: int) -> float:
 
 def nm_patterns(mask: Mask) -> list[Sparsity]:
     """N:M for M of 4, 8, 16 and 32 up to k: N the most non-zeros of any group, where that is fewer than M."""
-    fours = _fours(mask)
-    most = {m: max(1, int(_merged(fours, m).max())) for m in NM_GROUPS if m <= mask.shape[1]}
+    counts = _counts(mask)
+    most = {m: max(1, int(counts[m].max())) for m in NM_GROUPS if m <= mask.shape[1]}
     return [Sparsity.parse(f"{n}:{m}") for m, n in most.items() if n < m]
 
 
@@ -81,35 +80,37 @@ def _loose_patterns(mask: Mask) -> list[Sparsity]:
     density = int(np.count_nonzero(mask)) / mask.size
     if not 0.0 < density < 1.0:
         return []
-    fours = _fours(mask)
+    counts, k = _counts(mask), mask.shape[1]
+    balanced = {m: int(counts[m].min()) for m in BANKS if k % m == 0 and counts[m].min() == counts[m].max()}
     found = [Sparsity.parse(f"unstructured:{density!r}")]
-    found += [Sparsity.parse(f"bank{m}:{count / m!r}") for m in BANKS if (count := _equal_count(mask, fours, m))]
-    return found + [Sparsity.parse(f"block{edge}:{float(_blocks(fours, edge).mean())!r}") for edge in BLOCKS]
+    found += [Sparsity.parse(f"bank{m}:{count / m!r}") for m, count in balanced.items() if count]
+    return found + [Sparsity.parse(f"block{edge}:{float(hit.mean())!r}") for edge, hit in _blocks(mask).items()]
 
 
-def _equal_count(mask: Mask, fours: Counts, m: int) -> int:
-    """The one count of all banks of ``m``; 0 where they differ or ``m`` does not divide the row."""
-    if mask.shape[1] % m:
-        return 0
-    counts = _merged(fours, m)
-    return int(counts.min()) if counts.min() == counts.max() else 0
-
-
-def _fours(mask: Mask) -> Counts:
-    """Non-zeros of every four along k, shape (rows, ceil(k / 4))."""
+def _counts(mask: Mask) -> dict[int, Counts]:
+    """Non-zeros of every 4, 8, 16, 32 and 64 along k, each of shape (rows, groups)."""
     packed: Bytes = np.packbits(mask, axis=1)
     halves = np.stack([_POPULATION[packed >> 4], _POPULATION[packed & 15]], axis=-1).reshape(len(mask), -1)
-    return np.asarray(halves[:, : -(-mask.shape[1] // 4)])
+    counts = {4: np.asarray(halves[:, : -(-mask.shape[1] // 4)])}
+    for m in (8, 16, 32, 64):
+        even, odd = counts[m // 2][:, 0::2], counts[m // 2][:, 1::2]
+        counts[m] = even.copy()
+        counts[m][:, : odd.shape[1]] += odd
+    return counts
 
 
-def _merged(fours: Counts, m: int) -> Counts:
-    """Non-zeros of every ``m`` along k, a power of two, from those of every four."""
-    merged = fours
-    for _ in range((m // 4).bit_length() - 1):
-        even, odd = merged[:, 0::2], merged[:, 1::2]
-        merged = even.copy()
-        merged[:, : odd.shape[1]] += odd
-    return merged
+def _blocks(mask: Mask) -> dict[int, Mask]:
+    """Which square blocks hold a non-zero, by their edge."""
+    rows, k = mask.shape
+    packed: Bytes = np.packbits(np.pad(mask, ((0, -rows % 4), (0, 0))), axis=1)
+    joined = np.bitwise_or.reduce(packed.reshape(-1, 4, packed.shape[1]), axis=1)
+    halves = np.stack([(joined & 240) > 0, (joined & 15) > 0], axis=-1).reshape(len(joined), -1)
+    hits = {4: np.asarray(halves[:, : -(-k // 4)])}
+    for edge in (8, 16, 32):
+        half = hits[edge // 2]
+        even = np.pad(half, ((0, len(half) % 2), (0, half.shape[1] % 2)))
+        hits[edge] = even[0::2, 0::2] | even[0::2, 1::2] | even[1::2, 0::2] | even[1::2, 1::2]
+    return hits
 
 
 def _histogram(counts: Counts, m: int) -> list[float]:
@@ -117,23 +118,11 @@ def _histogram(counts: Counts, m: int) -> list[float]:
     return [share(int(n), counts.size) for n in np.bincount(counts.ravel(), minlength=m + 1)]
 
 
-def _spread(fours: Counts, m: int, k: int) -> list[int]:
+def _spread(counts: Counts, m: int, k: int) -> list[int]:
     """Least, median (the lower) and most non-zeros of the whole banks of ``m``."""
-    counts = _merged(fours, m)[:, : k // m]
-    up_to = np.cumsum(np.bincount(counts.ravel(), minlength=m + 1))
-    return [int(np.searchsorted(up_to, place, side="right")) for place in (0, (counts.size - 1) // 2, counts.size - 1)]
-
-
-def _blocks(fours: Counts, edge: int) -> Mask:
-    """Which square blocks hold a non-zero."""
-    columns = _merged(fours, edge) > 0
-    padded = np.pad(columns, ((0, -len(columns) % edge), (0, 0)))
-    return np.asarray(padded.reshape(-1, edge, columns.shape[1]).any(axis=1))
-
-
-def _block_density(fours: Counts, edge: int) -> float:
-    found = _blocks(fours, edge)
-    return share(int(found.sum()), found.size)
+    whole = counts[:, : k // m]
+    up_to = np.cumsum(np.bincount(whole.ravel(), minlength=m + 1))
+    return [int(np.searchsorted(up_to, place, side="right")) for place in (0, (whole.size - 1) // 2, whole.size - 1)]
 
 
 def _quantiles(counts: Counts, size: int) -> list[float]:

@@ -59,7 +59,7 @@ def input_facts(x: torch.Tensor, pads: Sequence[int] = (), window: Window | None
     among what the consumer reads, and ``padding_macs``, its share of a convolution's products, where
     there is any; ``input``, the structure of the mask over what is no padding, where that has zeros.
     """
-    inner = interior(x, pads)
+    inner = interior(x, pads).detach() != 0
     mask = input_mask(inner, window)
     facts: dict[str, Any] = {"input_density": share(int(np.count_nonzero(mask)), mask.size)}
     read = _read_elements(x, window)
@@ -68,7 +68,7 @@ def input_facts(x: torch.Tensor, pads: Sequence[int] = (), window: Window | None
     if window is not None and read != inner.numel():
         facts["padding_macs"] = round(1 - _real_products(x, pads, window), 4)
     if not mask.all():
-        facts["input"] = {**mask_facts(mask), **_zero_maps(inner, window)}
+        facts["input"] = {**mask_facts(mask), **_zero_maps(mask, inner.shape[0], window)}
     return facts
 
 
@@ -78,9 +78,9 @@ def input_mask(inner: torch.Tensor, window: Window | None) -> Mask:
 
 
 def mask_of(values: torch.Tensor) -> Mask:
-    """Non-zeros of a real tensor as (rows, last dimension)."""
-    flat = values.detach().reshape(-1, values.shape[-1] if values.dim() else 1)
-    return np.asarray((flat != 0).cpu().numpy())
+    """Non-zeros of a real or boolean tensor as (rows, last dimension)."""
+    kept = values if values.dtype is torch.bool else values.detach() != 0
+    return np.asarray(kept.reshape(-1, kept.shape[-1] if kept.dim() else 1).cpu().numpy())
 
 
 def weight_rows(weight: torch.Tensor) -> torch.Tensor:
@@ -108,12 +108,14 @@ def interior(x: torch.Tensor, pads: Sequence[int]) -> torch.Tensor:
     return inner
 
 
-def _zero_maps(inner: torch.Tensor, window: Window | None) -> dict[str, float]:
-    """Share of a convolution's (sample, channel) maps without a non-zero."""
+def _zero_maps(mask: Mask, samples: int, window: Window | None) -> dict[str, float]:
+    """Share of a convolution's (sample, channel) maps without a non-zero; a sample's places are rows that follow."""
     if window is None:
         return {}
-    maps = (inner.detach() != 0).flatten(2).any(dim=2)
-    return {"zero_maps": share(int((~maps).sum()), maps.numel())}
+    packed = np.packbits(mask, axis=1)
+    seen = np.bitwise_or.reduce(packed.reshape(samples, -1, packed.shape[1]), axis=1)
+    maps = np.unpackbits(seen, axis=1, count=mask.shape[1])
+    return {"zero_maps": share(int((maps == 0).sum()), maps.size)}
 
 
 def _read_elements(x: torch.Tensor, window: Window | None) -> int:

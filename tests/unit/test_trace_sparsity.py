@@ -161,3 +161,44 @@ def test_an_untouched_operand_says_only_that() -> None:
     torch.manual_seed(0)
     (op,) = trace_model(nn.Linear(32, 16), torch.randn(4, 32)).ops
     assert op.stats == {"density": 1.0, "nm": [], "input_density": 1.0}
+
+
+def test_both_projections_of_experts_and_their_input_are_measured() -> None:
+    transformers = pytest.importorskip("transformers")
+    torch.manual_seed(0)
+    config = transformers.AutoConfig.for_model(
+        "mixtral", hidden_size=32, intermediate_size=48, num_hidden_layers=1, num_attention_heads=2,
+        num_key_value_heads=2, vocab_size=64, num_local_experts=4,
+    )  # fmt: skip
+    model = transformers.AutoModelForCausalLM.from_config(config).eval()
+    experts = model.model.layers[0].mlp.experts
+    with torch.no_grad():
+        experts.down_proj.mul_(torch.tensor([1.0, 0.0, 1.0, 0.0]).repeat(12))
+    ids = torch.randint(0, 64, (1, 8), generator=torch.Generator().manual_seed(0))
+    for pattern, up in (("dense", 1.0), ("2:4", 0.5)):
+        op = next(o for o in trace_model(model, {"input_ids": ids}, "prefill").ops if o.kind is OpKind.MOE_FFN)
+        assert (op.stats["density"], op.stats["up"]["density"], op.stats["input_density"]) == (0.5, up, 1.0)
+        assert str(op.weight_sparsity) == pattern
+        with torch.no_grad():
+            experts.gate_up_proj.mul_(torch.tensor([0.0, 1.0, 1.0, 0.0]).repeat(8))
+
+
+def test_an_input_that_several_layers_read_is_measured_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    from simsparse.trace import capture
+
+    measured: list[int] = []
+    real = capture.input_facts
+    monkeypatch.setattr(capture, "input_facts", lambda *given: measured.append(1) or real(*given))
+
+    class Shared(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layers = nn.ModuleList(nn.Linear(16, 16) for _ in range(3))
+
+        def forward(self, x: Any) -> Any:
+            first, second = self.layers[0](x), self.layers[1](x)
+            return self.layers[2](x.mul_(0)) + first + second
+
+    ops = [op for op in trace_model(Shared(), torch.randn(4, 16)).ops if op.kind is OpKind.LINEAR]
+    assert len(measured) == 2
+    assert [op.stats["input_density"] for op in ops] == [1.0, 1.0, 0.0]
