@@ -17,18 +17,20 @@ if TYPE_CHECKING:
 
 DENSE = "dense"
 MODELS = ("minilm", "crepe-full", "efficientnet-lite0")
-PATTERNS = ("2:4", "4:8", "1:4", "unstructured:0.5")
+PATTERNS = ("2:4", "4:8", "1:4", "unstructured:0.5", "unstructured:0.8")
 METHODS = ("magnitude", "wanda")
 SYSTEMS = ("systems/sat-vcu1525", "systems/h100-pcie5")
 
 
 def pruning(
     out: Annotated[Path, typer.Option("--out", help="Folder of the report; nothing is written elsewhere.")],
-    model: Annotated[list[str] | None, typer.Option("--model", help="A trained model; may repeat.")] = None,
-    pattern: Annotated[list[str] | None, typer.Option("--pattern", help="A weight sparsity; may repeat.")] = None,
-    method: Annotated[list[str] | None, typer.Option("--method", help="magnitude or wanda; may repeat.")] = None,
-    system: Annotated[list[str] | None, typer.Option("--system", help="A system to simulate; may repeat.")] = None,
-    batch: Annotated[int, typer.Option("--batch", min=1)] = 16,
+    model: Annotated[
+        list[str] | None, typer.Option("--model", help=f"A trained model; may repeat: {', '.join(MODELS)}.")
+    ] = None,
+    pattern: Annotated[list[str] | None, typer.Option("--pattern", help=f"May repeat: {', '.join(PATTERNS)}.")] = None,
+    method: Annotated[list[str] | None, typer.Option("--method", help=f"May repeat: {', '.join(METHODS)}.")] = None,
+    system: Annotated[list[str] | None, typer.Option("--system", help=f"May repeat: {', '.join(SYSTEMS)}.")] = None,
+    batch: Annotated[int, typer.Option("--batch", min=1, help="Inputs of the pass that is timed.")] = 16,
     json: Json = False,
 ) -> None:
     """Compare pruning patterns on trained models: bytes, speed-up, and the accuracy that they cost."""

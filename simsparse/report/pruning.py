@@ -95,7 +95,7 @@ def write_pruning_report(points: Sequence[PruningPoint], folder: Path) -> list[P
     if not points:
         raise StoreError("no point to compare", key="pruning")
     plot = draw(points)
-    files = [_write_points(points, folder / "points.csv"), *save_plot(plot, folder, ("png", "svg"))]
+    files = [_write_points(points, folder / "points.csv"), *save_plot(plot, folder, ("png",))]
     head = _Heading("Pruning patterns on trained models", " ".join(findings(points)))
     page = write_document(
         folder / "index.html", head, _counts(points), [plot], {"patterns": _table(points), "proxies": _proxies(points)},

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal
 
 from simsparse.errors import TraceError, nearest
+from simsparse.trace.trained import TRAINED, trace_trained
 from simsparse.trace.zoo import MODELS, ModelSpec, Task
 
 if TYPE_CHECKING:
@@ -67,8 +68,14 @@ def extract(
     step: on ``batch`` images, or texts of ``seq`` tokens. ``routing`` as in ``trace_model``; by
     default the model's measured expert counts where they are known, else uniform. ``latent``: as in
     ``trace_model``; by default absorbed in decode and naive otherwise, as serving engines do.
-    Raises TraceError.
+    A model of ``simsparse.trace.trained`` runs forward on real inputs, pruned by magnitude to what
+    follows its name: ``crepe-full:2:4``. Raises TraceError.
     """
+    name, _, pattern = model.partition(":")
+    if model not in MODELS and name in TRAINED:
+        if phase != "forward":
+            raise TraceError(f"{phase} does not fit {name}; allowed: forward", key="phase")
+        return trace_trained(name, pattern or "dense", batch=batch, judge=False)
     spec = _spec(model)
     for key, value in (("batch", batch), ("seq", seq), ("kv_len", kv_len)):
         if not 1 <= value <= 2**31:
@@ -120,7 +127,7 @@ def _has_seq(spec: ModelSpec, phase: str) -> bool:
 
 def _spec(name: str) -> ModelSpec:
     if name not in MODELS:
-        raise TraceError(f"{name!r} is not a known model; {nearest(name, MODELS)}", key="model")
+        raise TraceError(f"{name!r} is not a known model; {nearest(name, {*MODELS, *TRAINED})}", key="model")
     return MODELS[name]
 
 

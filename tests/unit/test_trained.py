@@ -17,7 +17,7 @@ pytest.importorskip("transformers")
 
 from simsparse.core import DType, OpKind  # noqa: E402
 from simsparse.errors import TraceError  # noqa: E402
-from simsparse.trace import packages  # noqa: E402
+from simsparse.trace import extract, packages  # noqa: E402
 from simsparse.trace.packages import PACKAGES, package_file  # noqa: E402
 from simsparse.trace.sentences import CALIBRATION, HELD_OUT, TRACED  # noqa: E402
 from simsparse.trace.trained import TRAINED, accuracy, load_trained, stored_as, trace_trained  # noqa: E402
@@ -174,3 +174,12 @@ def test_storing_a_trace_in_fp16_halves_its_bytes(crepe: Any) -> None:
     assert {op.dtype for op in half.ops} == {DType.FP16}
     assert sum(op.min_bytes for op in crepe.ops) == 2 * sum(op.min_bytes for op in half.ops)
     assert half.flops == crepe.flops
+
+
+def test_a_trained_model_is_extracted_by_name_and_pattern() -> None:
+    trace = extract("crepe-tiny:1:4", "forward", batch=2)
+    assert {str(op.weight_sparsity) for op in trace.ops if op.kind is OpKind.CONV2D} == {"1:4"}
+    assert "accuracy" not in trace.meta
+    for name, phase, says in (("crepe-tiny", "decode", "decode does not fit"), ("crepe-tin", "forward", "crepe-tiny")):
+        with pytest.raises(TraceError, match=says):
+            extract(name, phase)  # type: ignore[arg-type]
