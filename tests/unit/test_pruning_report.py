@@ -126,4 +126,4 @@ def test_the_command_writes_the_report(tmp_path: Path, capsys: Any) -> None:
     dense, sparse = read_points(tmp_path / "out" / "points.csv")
     assert (dense.speedup, dense.ideal, sparse.ideal) == (1.0, 1.0, 2.0)
     assert 1.0 < sparse.speedup < 2.0
-    assert sparse.weight_bytes / sparse.dense_weight_bytes == pytest.approx(9 / 16)
+    assert 9 / 16 <= sparse.weight_bytes / sparse.dense_weight_bytes < 9 / 16 + 0.01
