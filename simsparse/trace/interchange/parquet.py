@@ -78,7 +78,7 @@ def read_parquet(path: Path, options: ImportOptions) -> Imported:
             reader = OpReader()
             for i, row in enumerate(_rows(file)):
                 reader.add(_record(row), f"row {i}")
-    except pa.ArrowException as error:
+    except (pa.ArrowException, TypeError, ValueError) as error:  # damaged, or columns of another type
         raise TraceError(f"is no table of a trace: {error}") from error
     return Imported(reader.trace(name, meta))
 
