@@ -60,6 +60,8 @@ def _by_operations(names: Sequence[str], dtype: str) -> str:
     present = set(names)
     if {"cat", "mul", "add"} <= present and {"neg", "sub"} & present:
         return "rope"
+    if {"slice", "mul", "add", "neg"} <= present:
+        return "rope"
     if {"pow", "tanh"} <= present:
         return "gelu"
     if present & _ACTIVATIONS:
