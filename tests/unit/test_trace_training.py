@@ -24,7 +24,7 @@ from simsparse.trace.training import OPTIMIZERS  # noqa: E402
 pytestmark = pytest.mark.torch
 
 
-def labelled(model: Any) -> dict[str, Any]:
+def labelled() -> dict[str, Any]:
     return {"input_ids": tokens(), "labels": tokens()}
 
 
@@ -43,7 +43,7 @@ def stage(op: Op) -> str:
 @pytest.mark.parametrize("family", ["llama", "opt"])
 def test_products_of_a_step_match_the_flop_counter_and_are_three_forward_passes(family: str) -> None:
     model = causal(family, **({"ffn_dim": 96, "word_embed_proj_dim": 64} if family == "opt" else {}))
-    inputs = labelled(model)
+    inputs = labelled()
     trace = trace_model(model, inputs, "train")
     forward = flops_of(trace, OpKind.LINEAR, "fwd")
     assert flops_of(trace, OpKind.LINEAR, "bwd_input") == forward
@@ -54,7 +54,7 @@ def test_products_of_a_step_match_the_flop_counter_and_are_three_forward_passes(
 
 
 def test_the_gradient_of_attention_is_five_products_of_the_pairs_that_a_causal_mask_keeps() -> None:
-    trace = trace_model(causal("llama"), labelled(None), "train")
+    trace = trace_model(causal("llama"), labelled(), "train")
     pairs = 2 * 12 * 13 // 2
     forward, backward = ops_of(trace, OpKind.ATTENTION, "fwd"), ops_of(trace, OpKind.ATTENTION, "bwd")
     assert [op.flops for op in forward] == [2 * pairs * 4 * 2 * 16] * 2
@@ -109,7 +109,7 @@ def weighted(trace: Trace, word: str) -> set[str | None]:
 @pytest.mark.parametrize("tied", [False, True])
 def test_every_weight_has_its_gradients_and_one_update_after_all_that_reads_it(tied: bool) -> None:
     model = causal("llama", tie_word_embeddings=tied)
-    trace = trace_model(model, labelled(model), "train")
+    trace = trace_model(model, labelled(), "train")
     assert weighted(trace, "fwd") - {None} == weighted(trace, "bwd_input") == weighted(trace, "bwd_weight")
     updates = {op.weight: op for op in trace.ops if stage(op) == "update"}
     assert set(updates) == {name for name, _ in model.named_parameters()}
@@ -121,7 +121,7 @@ def test_every_weight_has_its_gradients_and_one_update_after_all_that_reads_it(t
 
 
 def test_a_gradient_waits_for_what_it_is_made_of() -> None:
-    trace = trace_model(causal("llama", num_hidden_layers=1), labelled(None), "train")
+    trace = trace_model(causal("llama", num_hidden_layers=1), labelled(), "train")
     deps = {op.name: set(op.deps) for op in trace.ops}
     layer = "model.layers.0."
     assert deps["lm_head.bwd_weight"] == {"model.norm", "bwd.log_softmax"}
@@ -249,7 +249,7 @@ def test_named_models_are_trained_without_an_operation_left_over(name: str) -> N
         (lambda: trace_model(nn.Linear(4, 4), torch.zeros(4), "train", optimizer="adam"), "did you mean adamw"),
         (lambda: trace_model(nn.ReLU(), torch.zeros(4), "train"), "no output depends on a parameter"),
         (
-            lambda: trace_model(causal("deepseek_v3", **LATENT), labelled(None), "train", latent="absorbed"),
+            lambda: trace_model(causal("deepseek_v3", **LATENT), labelled(), "train", latent="absorbed"),
             "for inference",
         ),
     ],

@@ -18,8 +18,10 @@ LATENT = {
     "qk_nope_head_dim": 16, "v_head_dim": 12, "n_group": 2, "topk_group": 1, "num_experts_per_tok": 2,
     "first_k_dense_replace": 1, "num_key_value_heads": 4, "n_shared_experts": 1,
 }  # fmt: skip
-SWITCH = {"d_model": 32, "d_ff": 64, "d_kv": 8, "num_heads": 4, "num_layers": 2, "num_decoder_layers": 2,
-          "num_sparse_encoder_layers": 1, "num_sparse_decoder_layers": 1, "num_experts": 4, "vocab_size": 50}  # fmt: skip
+SWITCH = {
+    "d_model": 32, "d_ff": 64, "d_kv": 8, "num_heads": 4, "num_layers": 2, "num_decoder_layers": 2,
+    "num_sparse_encoder_layers": 1, "num_sparse_decoder_layers": 1, "num_experts": 4, "vocab_size": 50,
+}  # fmt: skip
 
 
 def causal(family: str, device: str = "cpu", **shape: Any) -> Any:
