@@ -19,6 +19,7 @@ from simsparse.trace.aten_names import (
     POOLING_GRADIENTS,
     REDUCTION,
     SCATTER,
+    VIEWS_IN_PLACE,
 )
 from simsparse.trace.call import Call
 from simsparse.trace.event import Role
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 
 def lower(capture: Capture, call: Call) -> None:
     """Record ``call`` as the event it amounts to; what is in no table is kept as UNKNOWN."""
+    if call.name in VIEWS_IN_PLACE:
+        return
     special = _attention if call.name.startswith("_scaled_dot_product") else _SPECIAL.get(call.name)
     if special is not None and special(capture, call):
         return

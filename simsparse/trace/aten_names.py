@@ -10,6 +10,8 @@ from __future__ import annotations
 
 EMPTY = {"empty", "empty_like", "empty_strided", "new_empty", "new_empty_strided", "lift_fresh", "detach",
          "empty_permuted"}  # fmt: skip
+VIEWS_IN_PLACE = {"squeeze_", "unsqueeze_", "transpose_", "t_", "swapaxes_", "swapdims_", "as_strided_", "detach_",
+                  "set_", "rename_"}  # fmt: skip
 FACTORY = {
     "arange", "zeros", "ones", "full", "new_zeros", "new_ones", "new_full", "zeros_like", "ones_like", "full_like",
     "scalar_tensor", "eye", "linspace", "tril_indices", "triu_indices", "fill_", "zero_", "rand", "randn", "rand_like",
@@ -20,7 +22,7 @@ COPY = {
     *CASTS, "copy_", "copy", "cat", "stack", "constant_pad_nd", "repeat", "flip", "roll", "slice_scatter",
     "select_scatter", "tril", "triu", "repeat_interleave", "reflection_pad2d", "replication_pad2d", "pixel_shuffle",
     "pixel_unshuffle", "channel_shuffle", "im2col", "slice_backward", "select_backward", "diagonal_backward",
-    "constant_pad_nd_backward", "reflection_pad1d", "replication_pad1d", "diag_embed", "resize_", "set_",
+    "constant_pad_nd_backward", "reflection_pad1d", "replication_pad1d", "diag_embed", "resize_",
 }  # fmt: skip
 GATHER = {"embedding", "index", "index_select", "gather", "take", "_unsafe_index"}
 SCATTER = {"index_copy_", "index_put_", "scatter_", "index_copy", "index_put", "scatter", "_index_put_impl_",

@@ -56,22 +56,24 @@ def _product(
         op = _linear(capture, first, _matrix(second).t(), batch * m, bias)
     elif capture.parameter(first) and _shared(first):
         op = _linear(capture, second, _matrix(first), batch * n, bias)
-    elif node is not None and node.weight and node.kind is OpKind.LINEAR:
-        op = matmul(
-            batch, m, n, k, capture.dtype(first), name=path_join(capture.module, "bwd_weight"), label="bwd_weight",
-            module=capture.module, weight=node.weight,
-        )  # fmt: skip
     else:
-        op = matmul(
-            batch, m, n, k, capture.dtype(first), name=_name(capture, "matmul"), module=capture.module,
-            label=capture.label(""), weight=capture.parameter(second) or capture.parameter(first),
-        )  # fmt: skip
+        op = _matmul(capture, (batch, m, n, k), first, second)
     call.add(capture, Role.OWN, call.reads(capture), op=op)
     return True
 
 
-def _name(capture: Capture, word: str) -> str:
-    return ".".join(filter(None, (capture.module, "bwd" if capture.stage == "bwd" else "", word)))
+def _matmul(capture: Capture, dims: tuple[int, int, int, int], first: torch.Tensor, second: torch.Tensor) -> Op:
+    """A product of two activations, of a parameter for each of the batch, or the gradient of a weight."""
+    weight, label, word = capture.parameter(second) or capture.parameter(first), capture.label(""), "matmul"
+    if capture.stage == "bwd":
+        word = "bwd.matmul"
+        if capture.node is not None and capture.node.weight:
+            label = word = "bwd_input" if weight else "bwd_weight"
+            weight = weight or capture.node.weight
+    return matmul(
+        *dims, capture.dtype(first), name=path_join(capture.module, word), module=capture.module, label=label,
+        weight=weight,
+    )  # fmt: skip
 
 
 def _shared(tensor: torch.Tensor) -> bool:

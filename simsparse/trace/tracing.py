@@ -239,8 +239,11 @@ def _evaluation(model: torch.nn.Module) -> Iterator[None]:
 
 @contextmanager
 def _module_paths(model: torch.nn.Module, capture: Capture) -> Iterator[None]:
-    handles = []
+    handles: list[Any] = []
     for path, module in model.named_modules():
+        if isinstance(module, torch.jit.ScriptModule):
+            raise TraceError("is compiled by torch.jit, which hides its operations; trace the module it was made from",
+                             key=path or type(model).__name__)  # fmt: skip
         handles.append(module.register_forward_pre_hook(lambda *_, path=path: capture.enter(path)))
         handles.append(module.register_forward_hook(lambda *_: capture.leave(), always_call=True))
     try:
