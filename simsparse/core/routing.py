@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from simsparse.errors import SpecError
@@ -33,11 +35,10 @@ class Routing:
     @classmethod
     def from_ids(cls, ids: NDArray[np.integer[Any]] | list[list[int]], experts: int, origin: str) -> Routing:
         """Routing of an int array (tokens, top_k). Raises SpecError on an id outside 0..experts-1."""
-        rows = tuple(tuple(int(expert) for expert in row) for row in ids)
-        counts = [0] * experts
-        for row in rows:
-            for expert in row:
-                if not 0 <= expert < experts:
-                    raise SpecError(f"expert id {expert} is outside 0..{experts - 1}", key="routing")
-                counts[expert] += 1
-        return cls(tuple(counts), rows, origin)
+        plain = ids if isinstance(ids, list) else ids.tolist()
+        rows = tuple(tuple(map(int, row)) for row in plain)
+        counts = Counter(chain.from_iterable(rows))
+        outside = [expert for expert in counts if not 0 <= expert < experts]
+        if outside:
+            raise SpecError(f"expert id {outside[0]} is outside 0..{experts - 1}", key="routing")
+        return cls(tuple(counts[expert] for expert in range(experts)), rows, origin)

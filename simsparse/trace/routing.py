@@ -100,7 +100,7 @@ def _independent(shares: Shares, tokens: int, top_k: int, key: str) -> Chosen:
     """
     experts, inclusion = len(shares), _inclusion(shares, top_k)
     draws = _uniforms(key, tokens * (experts + 1)).reshape(tokens, experts + 1)
-    order = np.argsort(draws[:, 1:], axis=1, kind="stable")
+    order = np.argsort(draws[:, 1:], axis=1)
     upper = np.cumsum(inclusion[order], axis=1)
     upper[:, -1] = top_k
     steps = np.floor(upper - draws[:, :1])
@@ -121,7 +121,7 @@ def _reused(reuse: float, shape: tuple[int, int], experts: int, top_k: int, key:
     sequences, length = shape
     draws = _uniforms(f"{key}/reuse", sequences * length * (experts + top_k))
     draws = draws.reshape(length, sequences, experts + top_k)
-    order = np.argsort(draws[:, :, top_k:], axis=2, kind="stable")
+    order = np.argsort(draws[:, :, top_k:], axis=2)
     kept = draws[:, :, :top_k] < reuse
     chosen = np.empty((sequences, length, top_k), np.int64)
     for row in range(sequences):
