@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from simsparse.core import Op, Routing
+from simsparse.core import DENSE, Op, Routing, Sparsity
 from simsparse.core.ops import moe_ffn
 from simsparse.errors import TraceError
 from simsparse.trace.capture import Capture
@@ -152,8 +152,14 @@ def _weight_facts(capture: Capture, layer: _Layer) -> WeightFacts:
 
 
 def _gradient(op: Op, label: str) -> Op:
-    """The gradient of an op's inputs or weights: the same products, the same tensors moved."""
-    return replace(op, name=path_join(op.name, label), label=label)
+    """The gradient of an op's inputs or weights: the same products, the same tensors moved.
+
+    The transposed weights keep their density, but not an arrangement along the other axis.
+    """
+    sparsity = DENSE
+    if label == "bwd_input" and op.weight_sparsity.density < 1.0:
+        sparsity = Sparsity.parse(f"unstructured:{op.weight_sparsity.density!r}")
+    return replace(op, name=path_join(op.name, label), label=label, weight_sparsity=sparsity, stats={})
 
 
 def _routing(tracing: MoeTracing, layer: _Layer, ids: torch.Tensor, tokens: int) -> tuple[Routing, int]:
