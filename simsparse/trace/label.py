@@ -53,7 +53,7 @@ def label_of(recording: Recording, events: Sequence[Event]) -> tuple[str, bool]:
 def _forward_name(aten: str) -> str:
     """Name of the operation that an in-place one or a gradient belongs to."""
     name = aten.removesuffix("_").removesuffix("_data").removesuffix("_backward")
-    return {"embedding_dense": "embedding"}.get(name, name)
+    return {"embedding_dense": "embedding", "threshold": "relu"}.get(name, name)
 
 
 def _by_operations(names: Sequence[str], dtype: str) -> str:
