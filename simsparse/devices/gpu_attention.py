@@ -22,7 +22,10 @@ OVERLAP = 4.0
 
 @dataclass(frozen=True)
 class AttentionShapes:
-    """Attention operators, one array element each; dims as in OpKind.ATTENTION, ``causal`` 0 or 1."""
+    """Attention operators, one array element each; dims as in OpKind.ATTENTION, ``causal`` 0 or 1.
+
+    ``kv_row``: elements cached of one key and its value, fewer than both head dims where they share some.
+    """
 
     batch: Floats
     heads: Floats
@@ -33,6 +36,7 @@ class AttentionShapes:
     kv_len: Floats
     causal: Floats
     value_bytes: Floats
+    kv_row: Floats
 
 
 @dataclass(frozen=True)
@@ -57,7 +61,7 @@ def decode_seconds(shapes: AttentionShapes, model: GpuDecode, sms: int, hbm_byte
     units = shapes.batch * shapes.kv_heads
     splits = key_splits(units, shapes.kv_len, sms)
     tiles = np.ceil(shapes.kv_len / splits / TILE)
-    row_bytes = (shapes.head_dim + shapes.v_head_dim) * shapes.value_bytes
+    row_bytes = shapes.kv_row * shapes.value_bytes
     block_bytes = row_bytes * shapes.kv_len / splits
     block_s = tiles * (model.tile_latency.si + TILE * row_bytes / model.tile_bandwidth.si)
     resident = sms * np.where(shapes.head_dim <= 64, 4, 2)
@@ -102,8 +106,9 @@ def prefill_seconds(
     tile_flops = 2.0 * TILE * TILE * (shapes.head_dim + shapes.v_head_dim)
     tile_s = model.tile_latency.si + tile_flops * sms / (model.tensor.si * flops_per_s)
     compute = tile_s * makespan
-    moved = shapes.batch * shapes.value_bytes * (shapes.head_dim + shapes.v_head_dim)
-    memory = moved * (shapes.heads * shapes.q_len + shapes.kv_heads * shapes.kv_len) / hbm_bytes_per_s
+    queries = shapes.heads * shapes.q_len * (shapes.head_dim + shapes.v_head_dim)
+    moved = shapes.batch * shapes.value_bytes * (queries + shapes.kv_heads * shapes.kv_len * shapes.kv_row)
+    memory = moved / hbm_bytes_per_s
     launch = np.full(compute.shape, model.launch.si)
     return AttentionTimes(launch + np.maximum(compute, memory), compute, memory, launch)
 

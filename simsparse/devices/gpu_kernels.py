@@ -194,8 +194,8 @@ def add_attention(part: GpuPart, members: Members, sums: KernelSums) -> None:
             else prefill_seconds(shapes, part.attention.prefill, sms, peaks, hbm)
         )  # fmt: skip
         sums.add(owner, np.ones(len(own)), times)
-        row = shapes.head_dim + shapes.v_head_dim
-        elements = shapes.heads * shapes.q_len * shapes.head_dim + shapes.kv_heads * shapes.kv_len * row
+        cached = shapes.kv_heads * shapes.kv_len * shapes.kv_row
+        elements = shapes.heads * shapes.q_len * shapes.head_dim + cached
         sums.count(READ, owner, shapes.batch * shapes.value_bytes * elements)
         sums.count(WRITE, owner, shapes.batch * shapes.value_bytes * shapes.heads * shapes.q_len * shapes.v_head_dim)
         _count_macs(part, own, np.array([op.dense_macs for _, op in own], np.float64), sums)
@@ -213,7 +213,8 @@ def _count_macs(part: GpuPart, members: Members, macs: Floats, sums: KernelSums)
 def _attention_shapes(ops: Sequence[Op]) -> AttentionShapes:
     names = ("batch", "heads", "kv_heads", "head_dim", "v_head_dim", "q_len", "kv_len", "causal")
     dims = {name: np.array([op.dims[name] for op in ops], np.float64) for name in names}
-    return AttentionShapes(**dims, value_bytes=np.array([op.dtype.bits / 8 for op in ops]))
+    row = dims["head_dim"] + dims["v_head_dim"] * [not op.latent_kv for op in ops]
+    return AttentionShapes(**dims, value_bytes=np.array([op.dtype.bits / 8 for op in ops]), kv_row=row)
 
 
 def _peak(part: GpuPart, op: Op) -> float:
