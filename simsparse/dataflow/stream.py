@@ -54,7 +54,7 @@ def _walk(offers: Mask, accepts: Mask, emits: Mask, depths: Ints, delays: Ints) 
     for beat in range(beats):
         for stage in range(stages):
             if stage == 0:
-                cycle = _next(offers, entered[0, beat - 1] + 1 if beat else 0)
+                cycle = next_move(offers, entered[0, beat - 1] + 1 if beat else 0)
             else:
                 cycle = entered[stage - 1, beat] + 1
             if beat:
@@ -68,13 +68,13 @@ def _walk(offers: Mask, accepts: Mask, emits: Mask, depths: Ints, delays: Ints) 
             entered[stage, beat] = cycle
         if emits[beat]:
             earliest = entered[stages - 1, beat] + 1
-            given[outs] = _next(accepts, max(earliest, given[outs - 1] + 1) if outs else earliest)
+            given[outs] = next_move(accepts, max(earliest, given[outs - 1] + 1) if outs else earliest)
             outs += 1
     return entered[0].copy(), given[:outs].copy()
 
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
-def _next(pattern: NDArray[np.bool_], cycle: int) -> int:
+def next_move(pattern: NDArray[np.bool_], cycle: int) -> int:
     """First cycle from ``cycle`` on in which the repeating ``pattern`` is set."""
     while not pattern[cycle % pattern.size]:
         cycle += 1

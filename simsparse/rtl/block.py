@@ -12,7 +12,9 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from simsparse.dataflow.stream import Stage
+from simsparse.dataflow.base import Ints, Mask
+from simsparse.dataflow.service import Service, service_cycles
+from simsparse.dataflow.stream import Stage, stream_cycles
 from simsparse.registry import Registry
 from simsparse.rtl.stimulus import corners
 from simsparse.rtl.vectors import Beats, Field
@@ -23,10 +25,14 @@ MOST_PATTERNS = 200
 
 @dataclass(frozen=True)
 class Expected:
-    """What a block gives for a stream: output beats in order, and which input beats end one (``emits``)."""
+    """What a block gives for a stream: output beats in order, and which input beats end one (``emits``).
+
+    ``service`` says more of a block that spends as many cycles on a beat, or gives as many for it, as its value asks.
+    """
 
     outputs: Beats
     emits: NDArray[np.bool_]
+    service: Service | None = None
 
 
 class Block(ABC):
@@ -74,6 +80,12 @@ class Block(ABC):
     def timing(self) -> tuple[Stage, ...]:
         """Stages from input to output."""
         return self.stages
+
+    def handshakes(self, values: Expected, offers: Mask, accepts: Mask) -> tuple[Ints, Ints]:
+        """Cycles of (every beat in, every beat out) of a stream that gives ``values``; see stream_cycles."""
+        if values.service is not None:
+            return service_cycles(offers, accepts, values.service)
+        return stream_cycles(offers, accepts, values.emits, self.timing)
 
     @property
     def name(self) -> str:

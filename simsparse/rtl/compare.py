@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from simsparse.dataflow.stream import stream_cycles
 from simsparse.rtl.block import Block, Expected
 from simsparse.rtl.run import Observed, Stream
 from simsparse.rtl.stimulus import stalls
@@ -58,7 +57,7 @@ def random_stream(block: Block, tiles: int, seed: int) -> Stream:
 def predict(block: Block, stream: Stream) -> Prediction:
     """What ``block`` must do with ``stream``."""
     values = block.expected(stream.beats)
-    return Prediction(values, *stream_cycles(stream.offers, stream.accepts, values.emits, block.timing))
+    return Prediction(values, *block.handshakes(values, stream.offers, stream.accepts))
 
 
 def compare(block: Block, stream: Stream, observed: Observed, predicted: Prediction) -> Verdict:
