@@ -70,5 +70,5 @@ def _read(block: Block, raw: bytes) -> Observed:
     at = np.frombuffer(raw, np.uint64, taken + given, 160).astype(np.int64)
     vectors = np.frombuffer(raw, np.uint32, given * words(block.outputs), 160 + 8 * (taken + given))
     states = frozenset(state for state, count in zip(_STATES, seen, strict=True) if count)
-    values = unpack(block.outputs, vectors.reshape(given, -1))
+    values = unpack(block.outputs, vectors.reshape(given, words(block.outputs)))
     return Observed(values, at[:taken], at[taken:], cycles, faults, states)

