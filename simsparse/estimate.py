@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 from simsparse.config.hardware import load_hardware
 from simsparse.config.quantity import Part
 from simsparse.core import Action, Op
+from simsparse.dataflow.pattern import Pattern
 from simsparse.devices.base import CostArrays, Device, device_for
+from simsparse.devices.sparse_engine import SparseEngine
 from simsparse.devices.systolic import MaskCycles
 from simsparse.devices.systolic import cycles as device_cycles
 from simsparse.energy import op_energy
@@ -92,13 +94,22 @@ def estimate_many(ops: Sequence[Op], parts: Sequence[Part | str], level: int = 0
 
 
 def cycles(
-    op: Op, hw: Part | str, weight_mask: NDArray[np.bool_], input_mask: NDArray[np.bool_] | None = None
+    op: Op, hw: Part | str, weight_mask: NDArray[np.bool_] | None = None, input_mask: NDArray[np.bool_] | None = None
 ) -> MaskCycles:
-    """Level 2: the cycles of ``op`` with real masks, weights (n, k) and inputs (m, k); dense inputs when None.
+    """Level 2: the cycles of ``op`` with real masks, weights (n, k) and inputs (m, k).
 
-    Raises MappingError when ``hw`` has no cycle core, SpecError when a mask's shape is not the op's.
+    Without a mask an operand is as its sparsity says: a seeded draw, or dense. Raises MappingError when ``hw`` has
+    no cycle core or a mask's shape is not the op's.
     """
-    return device_cycles(op, load_hardware(hw) if isinstance(hw, str) else hw, weight_mask, input_mask)
+    part = load_hardware(hw) if isinstance(hw, str) else hw
+    device = device_for(part)
+    if isinstance(device, SparseEngine):
+        work = device.walk(op, weight_mask, input_mask)
+        used = work.utilization(device.machine(op.dtype))
+        return MaskCycles(work.cycles, used, device.counts(op.dtype, work), work.causes)
+    if weight_mask is None:
+        weight_mask = Pattern.drawn(op.dims["n"], op.dims["k"], op.weight_sparsity).mask()
+    return device_cycles(op, part, weight_mask, input_mask)
 
 
 def _costs(device: Device, ops: Sequence[Op], level: int) -> tuple[NDArray[np.intp], CostArrays | None]:

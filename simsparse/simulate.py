@@ -17,8 +17,8 @@ from simsparse.policies.power import within_power
 from simsparse.policies.run import run_closed_form, run_events
 from simsparse.units import fs_to_seconds
 
-LEVELS = (0, 1)
-"""Fidelities of a simulation: closed forms, discrete events."""
+LEVELS = (0, 1, 2)
+"""Fidelities of a simulation: closed forms, discrete events, discrete events with cycle cores where a device has one."""
 
 
 def simulate(
@@ -32,7 +32,8 @@ def simulate(
 ) -> Result:
     """Run ``trace`` on ``system`` under ``policy``.
 
-    ``level`` 0 adds up closed forms, 1 runs the event engine. ``seed`` is for policies that draw;
+    ``level`` 0 adds up closed forms, 1 runs the event engine, 2 does so with operators timed by cycle
+    cores on the devices that have one. ``seed`` is for policies that draw;
     those here do not. ``repeats`` is how often the trace runs in a row on devices that rested
     before, None: without end; it matters where a power limit averages over time. Raises MappingError
     when an op has no device, SimulationError when a memory is full, SpecError on an unknown policy

@@ -162,6 +162,11 @@ class Part(Frozen):
     _overridden: tuple[str, ...] = PrivateAttr(())
 
     @property
+    def model(self) -> str:
+        """Name of the device model that runs the part: its kind, where a kind has one model."""
+        return self.kind
+
+    @property
     def overridden(self) -> tuple[str, ...]:
         """Paths of the values that differ from the file's; what was measured on the real part says nothing of them."""
         return self._overridden

@@ -71,7 +71,7 @@ class PowerBudget:
 class Device(ABC):
     """A part that runs operators.
 
-    A subclass names its part kind in ``kind``, registers with ``@DEVICES.register(kind)`` and
+    A subclass names its part kind in ``kind``, registers with ``@DEVICES.register(part.model)`` and
     implements ``supports`` and ``cost_arrays``; both are pure. ``lanes`` are the in-order queues
     that the engine gives the device: compute streams and copy engines.
     """
@@ -128,10 +128,11 @@ class Device(ABC):
 
 DEVICES: Registry[type[Device]] = Registry(
     "device",
-    tuple(f"simsparse.devices.{module}" for module in ("gpu", "cpu", "systolic", "pim", "memory", "storage")),
-)
+    tuple(f"simsparse.devices.{module}" for module in
+          ("gpu", "cpu", "systolic", "sparse_engine", "pim", "memory", "storage")),
+)  # fmt: skip
 
 
 def device_for(part: Part) -> Device:
     """The device model of ``part``. Raises SpecError when its kind has none."""
-    return DEVICES.get(part.kind)(part)
+    return DEVICES.get(part.model)(part)

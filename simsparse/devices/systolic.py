@@ -12,7 +12,7 @@ Left out: control overhead between tiles, bank conflicts in the buffers, fusion 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, ClassVar
 
@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simsparse.config.parts.accel import AccelPart
-from simsparse.config.quantity import Part
+from simsparse.config.quantity import Part, Quantity
 from simsparse.core import Action, ActionCounts, DType, Op, OpKind, Sparsity
 from simsparse.dataflow import DATAFLOWS, Buffers, Gemms, PeArray, dram_traffic, fastest, modes
 from simsparse.devices.base import DEVICES, CostArrays, Device, Floats, device_for
@@ -36,11 +36,12 @@ WRITE: Action = ("dram", "write_byte")
 
 @dataclass(frozen=True)
 class MaskCycles:
-    """Level-2 outcome of a product whose masks are known: array cycles and action counts."""
+    """Level-2 outcome of a product: cycles, also by cause where the core tells them apart, and action counts."""
 
     cycles: int
     utilization: float
     counts: ActionCounts
+    causes: Mapping[str, int] = field(default_factory=dict)
 
 
 @DEVICES.register("accel")
@@ -131,7 +132,7 @@ class Systolic(Device):
         array, sparsity = self.part.array, self.part.sparsity
         return PeArray(
             whole(self.part, "array.rows", array.rows), whole(self.part, "array.cols", array.cols),
-            whole(self.part, f"array.macs.{dtype}", array.macs[dtype]), array.skew.si, array.overlap.si,
+            whole(self.part, f"array.macs.{dtype}", array.macs[dtype]), _known(array.skew), _known(array.overlap),
             round(sparsity.decode.si) if sparsity else 0,
         )  # fmt: skip
 
@@ -197,6 +198,12 @@ def cycles(
     if not isinstance(device, Systolic):
         raise MappingError(f"{part.name} has no cycle core; an accel with dataflow ws has one", key=op.name)
     return device.walk(op, weight_mask, input_mask)
+
+
+def _known(quantity: Quantity | None) -> float:
+    if quantity is None:
+        raise SpecError("a systolic array needs skew and overlap", key="array")
+    return quantity.si
 
 
 def _dtypes(ops: Sequence[Op]) -> list[DType]:

@@ -13,30 +13,35 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 class TestGpu(DeviceContract):
-    kind = "gpu"
+    model = "gpu"
 
 
 class TestCpu(DeviceContract):
-    kind = "cpu"
+    model = "cpu"
 
 
 class TestSystolic(DeviceContract):
-    kind = "accel"
+    model = "accel"
+
+
+class TestSparseEngine(DeviceContract):
+    model = "engine"
+    dtype = "int8"
 
 
 class TestPim(DeviceContract):
-    kind = "pim"
+    model = "pim"
 
 
 class TestStorage(DeviceContract):
-    kind = "storage"
+    model = "storage"
 
 
 class TestMemory(DeviceContract):
-    kind = "memory"
+    model = "memory"
 
 
 def test_every_device_is_under_contract() -> None:
-    ours = {kind for kind in DEVICES if DEVICES.get(kind).__module__.startswith("simsparse.")}
-    assert {contract.kind for contract in DeviceContract.__subclasses__()} == ours
-    assert all(parts_of(kind) for kind in ours)
+    ours = {model for model in DEVICES if DEVICES.get(model).__module__.startswith("simsparse.")}
+    assert {contract.model for contract in DeviceContract.__subclasses__()} == ours
+    assert all(parts_of(model) for model in ours)

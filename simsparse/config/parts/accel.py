@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import field_validator
+from pydantic import field_validator, model_validator
 
 from simsparse.config.hardware import PARTS
 from simsparse.config.quantity import (
@@ -31,11 +31,12 @@ from simsparse.errors import SpecError
 class AccelArray(Frozen):
     """``rows`` x ``cols`` processing elements (PEs) at ``clock``.
 
-    ``dataflow`` is the name of one of simsparse.dataflow, such as ws, os or is. ``macs`` are
+    ``dataflow`` is the name of one of simsparse.dataflow, such as ws, os or is, or of a sparse engine
+    such as eyeriss_v2, which has its own numbers under ``engine``. ``macs`` are
     the multiply-accumulates of one PE in one cycle, by dtype. ``skew`` is what a fold pays for
     filling and draining the array, in cycles beyond those of the data itself, as a multiple of
     ``rows + cols``; ``overlap`` is the share of the load of the next fold's stationary operand that
-    hides behind the current fold (0: none, 1: double-buffered PEs).
+    hides behind the current fold (0: none, 1: double-buffered PEs). A sparse engine has neither.
     """
 
     rows: Count
@@ -43,8 +44,8 @@ class AccelArray(Frozen):
     clock: Hertz
     dataflow: str
     macs: dict[DTypeName, Count]
-    skew: Ratio
-    overlap: Share
+    skew: Ratio | None = None
+    overlap: Share | None = None
 
 
 class AccelSparsity(Frozen):
@@ -105,12 +106,29 @@ class AccelEnergy(Frozen):
 
 @PARTS.register("accel")
 class AccelPart(Part):
-    """A systolic accelerator; without ``sparsity`` it runs every weight as dense."""
+    """An accelerator: a systolic array, or with ``engine`` a sparse engine and its own parameters.
+
+    A systolic array without ``sparsity`` runs every weight as dense.
+    """
 
     kind: Literal["accel"]
     array: AccelArray
+    engine: dict[str, Ratio] | None = None
     sparsity: AccelSparsity | None = None
     buffers: AccelBuffers
     memory: AccelMemory
     vector: AccelVector
     energy: AccelEnergy
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> AccelPart:
+        if self.engine is None and (self.array.skew is None or self.array.overlap is None):
+            raise ValueError("a systolic array needs array.skew and array.overlap; a sparse engine needs engine")
+        if self.engine is not None and (self.array.skew or self.array.overlap or self.sparsity):
+            raise ValueError("a sparse engine has no array.skew, array.overlap or sparsity")
+        return self
+
+    @property
+    def model(self) -> str:
+        """The device model: ``accel`` for a systolic array, ``engine`` for a sparse engine."""
+        return self.kind if self.engine is None else "engine"

@@ -37,9 +37,9 @@ def zoo(dtype: str) -> list[Op]:
 
 
 class DeviceContract:
-    """Inherit and set ``kind``: every part of that kind under hw_models/ is then checked."""
+    """Inherit and set ``model``: every part under hw_models/ that it runs is then checked."""
 
-    kind: str
+    model: str
     dtype = "bf16"
     grows = ("m", "n", "k")
 
@@ -54,8 +54,8 @@ class DeviceContract:
         return found
 
     def test_its_kind_is_registered(self, device: Device) -> None:
-        assert type(device) is DEVICES.get(self.kind)
-        assert type(device).kind == self.kind
+        assert type(device) is DEVICES.get(self.model)
+        assert type(device).kind == device.part.kind
         assert device.lanes
 
     def test_refusals_give_a_reason(self, device: Device) -> None:
@@ -123,12 +123,13 @@ class DeviceContract:
         assert all(joules >= 0 for joules in device.prices.values())
 
 
-def parts_of(kind: str) -> list[str]:
-    """Names of the parts of a kind."""
-    return [name for name in part_names() if name.startswith(f"{kind}/")]
+def parts_of(model: str) -> list[str]:
+    """Names of the parts that a device model runs."""
+    kind = DEVICES.get(model).kind
+    return [name for name in part_names() if name.startswith(f"{kind}/") and load_hardware(name).model == model]
 
 
 def each_part(metafunc: pytest.Metafunc) -> None:
-    """Gives every test of a DeviceContract each part of its kind; call it from pytest_generate_tests."""
+    """Gives every test of a DeviceContract each of its parts; call it from pytest_generate_tests."""
     if "part" in metafunc.fixturenames and metafunc.cls is not None:
-        metafunc.parametrize("part", parts_of(metafunc.cls.kind))
+        metafunc.parametrize("part", parts_of(metafunc.cls.model))

@@ -1,0 +1,1 @@
+"""Cycle cores of sparse engines, one file an engine."""

@@ -1,0 +1,171 @@
+"""Accelerators that skip zeros: a sparse engine of simsparse.dataflow with its own DRAM and vector unit.
+
+Level 0 and 1 take the engine's closed form, level 2 its cycle core on patterns drawn for each operand's sparsity.
+Left out: a limit on what the host's descriptors allow, operands that stay on chip from one operator to the next.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from simsparse.config.parts.accel import AccelPart
+from simsparse.config.quantity import Part
+from simsparse.core import DENSE, Action, ActionCounts, DType, Op, OpKind, Sparsity
+from simsparse.dataflow import Buffers
+from simsparse.dataflow.engine import ENGINES, Machine, Work
+from simsparse.dataflow.pattern import Pattern
+from simsparse.devices.base import DEVICES, CostArrays, Device
+from simsparse.devices.jobs import WEIGHTED, jobs_of, vector_operations
+from simsparse.devices.roofline import DATA_ONLY, dominant, require_supported, whole
+from simsparse.errors import MappingError, SpecError
+
+FLOP: Action = ("vector", "flop")
+SRAM: Action = ("sram", "byte")
+READ: Action = ("dram", "read_byte")
+WRITE: Action = ("dram", "write_byte")
+CYCLES = 2
+"""The level at which patterns are walked."""
+
+
+@dataclass(frozen=True)
+class _Cost:
+    """One operator: seconds by contributor, counts, the reference that checks it."""
+
+    seconds: Mapping[str, float]
+    counts: Mapping[Action, int]
+
+
+@DEVICES.register("engine")
+class SparseEngine(Device):
+    """An accelerator round a sparse engine."""
+
+    kind: ClassVar[str] = "accel"
+    part: AccelPart
+
+    def __init__(self, part: Part) -> None:
+        super().__init__(part)
+        try:
+            self.engine = ENGINES.get(self.part.array.dataflow)
+        except SpecError as error:
+            raise SpecError(error.message, key=f"{part.name}.array.dataflow") from None
+        given, named = set(self.part.engine or ()), set(self.engine.settings)
+        if given != named:
+            key = min(given ^ named)
+            said = "is missing" if key in named else "is not a parameter"
+            allowed = ", ".join(sorted(named)) or "no parameter"
+            raise SpecError(f"{key} {said} of {self.engine.name}, which has {allowed}", key=f"{part.name}.engine")
+
+    def supports(self, op: Op) -> str | None:
+        if op.kind in (OpKind.TRANSFER, OpKind.COLLECTIVE):
+            return f"a {op.kind} runs on links, not on an accelerator"
+        known = self.part.array.macs.keys() & self.part.energy.mac.keys()
+        if op.kind not in DATA_ONLY and op.dtype not in known:
+            return f"its array has no {op.dtype} multipliers; it has {', '.join(sorted(known))}"
+        return None
+
+    def cost_arrays(self, ops: Sequence[Op], level: int = 0) -> CostArrays:
+        require_supported(self, ops)
+        costs = [self._cost(op, level) for op in ops]
+        names = ("launch", "compute", "vector", "memory")
+        seconds = {name: np.array([cost.seconds[name] for cost in costs]) for name in names}
+        latency = seconds["launch"] + np.maximum(seconds["compute"] + seconds["memory"], seconds["vector"])
+        actions = sorted({action for cost in costs for action in cost.counts})
+        counts = {action: np.array([cost.counts.get(action, 0) for cost in costs], np.int64) for action in actions}
+        reached = CYCLES if level >= CYCLES else 0
+        return CostArrays(latency, seconds, dominant(seconds), counts, [""] * len(ops), reached)
+
+    def walk(
+        self, op: Op, weight_mask: NDArray[np.bool_] | None = None, input_mask: NDArray[np.bool_] | None = None
+    ) -> Work:
+        """Level 2 of ``op``, a LINEAR, with its real masks, weights (n, k) and inputs (m, k); a mask that is None
+        is drawn from the op's sparsity.
+
+        Raises MappingError for another kind or a mask of another shape.
+        """
+        if (reason := self.supports(op)) or op.kind is not OpKind.LINEAR:
+            raise MappingError(reason or f"a cycle core runs linear ops, not {op.kind}", key=op.name)
+        m, n, k = op.dims["m"], op.dims["n"], op.dims["k"]
+        for mask, shape in ((weight_mask, (n, k)), (input_mask, (m, k))):
+            if mask is not None and mask.shape != shape:
+                raise MappingError(f"a mask of shape {mask.shape} does not fit; expected {shape}", key=op.name)
+        weights = Pattern.of(weight_mask) if weight_mask is not None else _drawn(n, k, op.weight_sparsity)
+        inputs = Pattern.of(input_mask) if input_mask is not None else _drawn(m, k, op.input_sparsity)
+        return self.engine.run(weights, inputs, self.machine(op.dtype))
+
+    def machine(self, dtype: DType | str) -> Machine:
+        """What the engine's core needs to know of the part, for operands of ``dtype``."""
+        array, memory, buffers = self.part.array, self.part.memory, self.part.buffers
+        rate = memory.bandwidth.si * memory.efficiency.si / array.clock.si
+        return Machine(
+            whole(self.part, "array.rows", array.rows), whole(self.part, "array.cols", array.cols),
+            whole(self.part, f"array.macs.{dtype}", array.macs[dtype]),
+            Buffers(round(buffers.input.si), round(buffers.weight.si), round(buffers.output.si)), rate,
+            DType(dtype).bits, DType(dtype).bits,
+            {name: value.si for name, value in (self.part.engine or {}).items()},
+        )  # fmt: skip
+
+    def counts(self, dtype: DType | str, work: Work) -> ActionCounts:
+        """The priced actions of ``work``."""
+        return ActionCounts({_mac(dtype): work.macs, SRAM: work.sram, READ: work.dram_read, WRITE: work.dram_write})
+
+    @property
+    def prices(self) -> Mapping[Action, float]:
+        energy = self.part.energy
+        macs = {_mac(dtype): joules.si for dtype, joules in energy.mac.items()}
+        return {**macs, FLOP: energy.flop.si, SRAM: energy.sram_byte.si,
+                READ: energy.dram_byte.si, WRITE: energy.dram_byte.si}  # fmt: skip
+
+    @property
+    def static_watts(self) -> float:
+        return self.part.energy.static.si
+
+    @property
+    def memory_bytes(self) -> int | None:
+        return round(self.part.memory.capacity.si)
+
+    def _cost(self, op: Op, level: int) -> _Cost:
+        part, rate = self.part, self.part.memory.bandwidth.si * self.part.memory.efficiency.si
+        seconds = {"launch": part.vector.launch.si, "vector": vector_operations(op) / part.vector.rate.si}
+        counts: dict[Action, int] = {FLOP: vector_operations(op)}
+        if op.kind in DATA_ONLY:
+            moved = {READ: op.input_bytes, WRITE: op.output_bytes, SRAM: 2 * (op.input_bytes + op.output_bytes)}
+            memory = (op.input_bytes + op.output_bytes) / rate
+            return _Cost({**seconds, "compute": 0.0, "memory": memory}, {**counts, **moved})
+        busy = stalled = 0
+        for count, work in self._works(op, level):
+            waiting = work.causes.get("dram", 0)
+            busy, stalled = busy + count * (work.cycles - waiting), stalled + count * waiting
+            for action, times in self.counts(op.dtype, work).items():
+                counts[action] = counts.get(action, 0) + count * times
+        clock = part.array.clock.si
+        return _Cost({**seconds, "compute": busy / clock, "memory": stalled / clock}, counts)
+
+    def _works(self, op: Op, level: int) -> list[tuple[int, Work]]:
+        """(count, work) of each of the op's products."""
+        jobs, machine = jobs_of([op], frozenset()), self.machine(op.dtype)
+        weights = op.weight_sparsity if op.kind in WEIGHTED else DENSE
+        weights = weights if self.engine.applies(weights) else DENSE
+        inputs = op.input_sparsity if op.kind in WEIGHTED else DENSE
+        works = []
+        for count, m, n, k in zip(*(array.tolist() for array in (jobs.count, jobs.m, jobs.n, jobs.k)), strict=True):
+            if level >= CYCLES:
+                work = self.engine.run(_drawn(n, k, weights), _drawn(m, k, inputs), machine)
+            else:
+                work = self.engine.expect((m, n, k), weights, inputs, machine)
+            works.append((count, work))
+        return works
+
+
+def _drawn(rows: int, cols: int, sparsity: Sparsity) -> Pattern:
+    """A pattern of ``sparsity`` that depends on nothing but the arguments."""
+    return Pattern.drawn(rows, cols, sparsity, zlib.crc32(str(sparsity).encode()))
+
+
+def _mac(dtype: str) -> Action:
+    return ("array", f"mac_{dtype}")

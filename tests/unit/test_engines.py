@@ -1,0 +1,78 @@
+"""Sparse engines that have no file of their own: the contract, and the walk of real masks through the public door."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from contracts.engine import EngineContract
+
+import simsparse as ss
+from simsparse.config.hardware import load_hardware
+from simsparse.core import Sparsity
+from simsparse.dataflow import Buffers
+from simsparse.dataflow.engine import ENGINES, Machine, double_buffered
+from simsparse.dataflow.pattern import Pattern, effectual_macs
+from simsparse.errors import MappingError, SpecError
+
+PART = "accel/eyeriss-v2-pe"
+
+
+class TestEyerissV2(EngineContract):
+    name, engine = "eyeriss_v2", ENGINES.get("eyeriss_v2")
+    machine = Machine(2, 3, 2, Buffers(4096, 4096, 4096), 16.0, 8, 8, {"run_bits": 4})
+
+    def test_one_pe_takes_the_products_of_two_non_zeros(self) -> None:
+        rng = np.random.default_rng(0)
+        w, x = rng.random((40, 64)) < 0.3, rng.random((50, 64)) < 0.5
+        one = Machine(1, 1, 1, Buffers(1, 1, 1), 1e9, 8, 8, {"run_bits": 4})
+        work = self.engine.run(Pattern.of(w), Pattern.of(x), one)
+        assert work.cycles == sum(int(x[:, c].sum()) * int(w[:, c].sum()) for c in range(64))
+
+
+@pytest.mark.parametrize("sparsity", ["dense", "2:4", "3:7", "unstructured:0.1", "block8:0.25", "bank16:0.25"])
+def test_a_drawn_pattern_is_what_it_says(sparsity: str) -> None:
+    pattern = Pattern.drawn(64, 96, Sparsity.parse(sparsity))
+    assert pattern.density == pytest.approx(Sparsity.parse(sparsity).kept(64, 96) / (64 * 96), rel=0.1)
+    np.testing.assert_array_equal(Pattern.of(pattern.mask()).columns, pattern.columns)
+    np.testing.assert_array_equal(pattern.transposed.mask(), pattern.mask().T)
+    if sparsity == "2:4":
+        assert (pattern.mask().reshape(-1, 4).sum(axis=1) == 2).all()
+    assert pattern.columns.tolist() == Pattern.drawn(64, 96, Sparsity.parse(sparsity)).columns.tolist()
+
+
+def test_effectual_macs_are_those_of_the_masks() -> None:
+    w, x = Pattern.drawn(20, 50, Sparsity.parse("2:4"), 1), Pattern.drawn(30, 50, Sparsity.parse("unstructured:0.3"), 2)
+    assert effectual_macs(w, x) == int((x.mask().astype(int) @ w.mask().T.astype(int)).sum())
+
+
+@pytest.mark.parametrize(
+    ("pointers", "columns"), [([0, 1], [0]), ([0, 1, 3], [0, 1]), ([0, 2, 1], [0]), ([0, 1, 2], [0, 9])]
+)
+def test_a_pattern_that_is_none(pointers: list[int], columns: list[int]) -> None:
+    with pytest.raises(SpecError):
+        Pattern((2, 8), np.array(pointers, np.int64), np.array(columns, np.int32))
+
+
+def test_double_buffering_hides_all_but_the_first_load() -> None:
+    total, waiting = double_buffered(np.array([5, 5, 20]), np.array([10, 10, 10]))
+    assert (total, waiting) == (5 + 10 + 20 + 10, 15)
+
+
+def test_real_masks_through_the_public_door() -> None:
+    op = ss.ops.linear(m=8, n=16, k=32, dtype="int8", weight_sparsity="unstructured:0.5")
+    drawn = ss.cycles(op, load_hardware(PART))
+    mask = np.zeros((16, 32), np.bool_)
+    mask[:, :4] = True
+    real = ss.cycles(op, load_hardware(PART), weight_mask=mask)
+    assert real.cycles < drawn.cycles
+    assert sum(real.causes.values()) == real.cycles
+    with pytest.raises(MappingError, match="does not fit"):
+        ss.cycles(op, load_hardware(PART), weight_mask=mask.T)
+
+
+def test_levels_of_an_estimate() -> None:
+    op = ss.ops.linear(m=64, n=256, k=256, dtype="int8", weight_sparsity="unstructured:0.3")
+    closed, walked = ss.estimate(op, PART), ss.estimate(op, PART, level=2)
+    assert (closed.level, walked.level) == (0, 2)
+    assert closed.latency_s == pytest.approx(walked.latency_s, rel=0.15)
+    assert walked.validated is None
