@@ -18,7 +18,7 @@ from simsparse.policies.run import run_closed_form, run_events
 from simsparse.units import fs_to_seconds
 
 LEVELS = (0, 1, 2)
-"""Fidelities of a simulation: closed forms, discrete events, discrete events with cycle cores where a device has one."""
+"""Fidelities of a simulation: closed forms, discrete events, and these with cycle cores where a device has one."""
 
 
 def simulate(
