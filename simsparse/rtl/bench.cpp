@@ -1,8 +1,11 @@
-// Drives one streaming block beat by beat and records the cycle of every handshake.
+// Drives the streams of one block beat by beat and records the cycle of every handshake.
 //
-// stdin: seven 32-bit counts (beats, words in, words out, offers, accepts, outputs, cycles at most), then the input
-// vectors, a byte for each entry of the two patterns. stdout: 64-bit counts (beats taken, outputs, cycles, faults), 16
-// counts of handshake states, cycle of every beat taken, cycle of every output, then the output vectors.
+// stdin, 32-bit counts: streams in, streams out, cycles at most; for each stream in: beats, words, entries of its
+// pattern of offers; for each stream out: beats, words, entries of its pattern of readiness. Then for each stream in its
+// vectors and, a byte an entry, its pattern; for each stream out its pattern.
+// stdout, 64-bit: beats of each stream in and out, cycles, faults, 16 counts of handshake states of the first stream in
+// with the first one out, 4 counts of each stream in and out, cycle of every beat in and out by stream. Then the
+// vectors of each stream out.
 #include <cstdint>
 #include <cstdio>
 #include <vector>
@@ -11,6 +14,8 @@
 #include "verilated.h"
 
 namespace {
+
+using Words = std::vector<uint32_t>;
 
 template <typename T>
 std::vector<T> read(size_t count) {
@@ -24,6 +29,40 @@ void write(const std::vector<T>& data) {
     if (!data.empty() && std::fwrite(data.data(), sizeof(T), data.size(), stdout) != data.size()) std::exit(2);
 }
 
+struct Channel {
+    size_t beats, words, base;    // of the whole stream, of a vector, where its vector starts
+    std::vector<uint8_t> moves;   // pattern
+    Words data;                   // what goes in, what came out
+    std::vector<uint64_t> at;     // cycles of the handshakes
+    std::vector<uint64_t> states = std::vector<uint64_t>(4);
+    Words held;                   // what is offered
+    bool active = false;          // offers (in) or waits for the sink (out)
+
+    bool done() const { return at.size() >= beats; }
+    bool moves_in(uint64_t cycle) const { return moves[cycle % moves.size()]; }
+};
+
+std::vector<Channel> headers(size_t count) {
+    std::vector<Channel> channels(count);
+    size_t base = 0;
+    for (auto& channel : channels) {
+        const auto counts = read<uint32_t>(3);
+        channel.beats = counts[0];
+        channel.words = counts[1];
+        channel.base = base;
+        channel.moves.resize(counts[2]);
+        channel.held.resize(counts[1]);
+        base += counts[1];
+    }
+    return channels;
+}
+
+bool any_left(const std::vector<Channel>& channels) {
+    for (const auto& channel : channels)
+        if (!channel.done()) return true;
+    return false;
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -32,14 +71,15 @@ int main(int argc, char** argv) {
     context.commandArgs(argc, argv);
     Vbench top{&context};
 
-    const auto counts = read<uint32_t>(7);
-    const size_t beats = counts[0], words_in = counts[1], words_out = counts[2];
-    const size_t outputs = counts[5], longest = counts[6];
-    const auto stimulus = read<uint32_t>(beats * words_in);
-    const auto offers = read<uint8_t>(counts[3]), accepts = read<uint8_t>(counts[4]);
-
-    std::vector<uint64_t> taken, given, totals(4), states(16);
-    std::vector<uint32_t> results, held(words_out);
+    const auto counts = read<uint32_t>(3);
+    auto sources = headers(counts[0]), sinks = headers(counts[1]);
+    const size_t longest = counts[2];
+    for (auto& source : sources) {
+        source.data = read<uint32_t>(source.beats * source.words);
+        source.moves = read<uint8_t>(source.moves.size());
+    }
+    for (auto& sink : sinks) sink.moves = read<uint8_t>(sink.moves.size());
+    std::vector<uint64_t> states(16);
 
     top.clk_i = 0;
     top.rst_ni = 0;
@@ -52,45 +92,63 @@ int main(int argc, char** argv) {
     top.clk_i = 0;
     top.rst_ni = 1;
 
-    bool offering = false, waits = false;
     uint64_t cycle = 0, faults = 0;
-    for (; cycle < longest && (taken.size() < beats || given.size() < outputs); ++cycle) {
-        const size_t next = taken.size();
-        offering = offering || (next < beats && offers[cycle % offers.size()]);
-        top.valid_i = offering;
-        top.ready_i = accepts[cycle % accepts.size()];
-        for (size_t word = 0; word < words_in; ++word) {
-            const uint32_t data = next < beats ? stimulus[next * words_in + word] : 0;
-            top.data_i[word] = offering ? data : ~data;  // nothing may depend on data that is not valid
+    for (; cycle < longest && (any_left(sources) || any_left(sinks)); ++cycle) {
+        unsigned valid = 0, ready = 0;
+        for (size_t i = 0; i < sources.size(); ++i) {
+            auto& source = sources[i];
+            source.active = source.active || (!source.done() && source.moves_in(cycle));
+            valid |= unsigned{source.active} << i;
+            for (size_t word = 0; word < source.words; ++word) {
+                const uint32_t data = source.done() ? 0 : source.data[source.at.size() * source.words + word];
+                top.data_i[source.base + word] = source.active ? data : ~data;  // nothing may depend on it
+            }
         }
+        for (size_t i = 0; i < sinks.size(); ++i) ready |= unsigned{sinks[i].moves_in(cycle)} << i;
+        top.valid_i = valid;
+        top.ready_i = ready;
         top.eval();
-        const bool take = top.valid_i && top.ready_o, give = top.valid_o && top.ready_i;
-        ++states[top.valid_i << 3 | top.ready_o << 2 | top.valid_o << 1 | top.ready_i];
-        if (waits && !top.valid_o) ++faults;
-        for (size_t word = 0; word < words_out; ++word) {
-            if (waits && top.valid_o && held[word] != top.data_o[word]) ++faults;
-            held[word] = top.data_o[word];
+        const unsigned ready_out = top.ready_o, valid_out = top.valid_o;
+        ++states[(valid & 1) << 3 | (ready_out & 1) << 2 | (valid_out & 1) << 1 | (ready & 1)];
+        for (size_t i = 0; i < sources.size(); ++i) {
+            auto& source = sources[i];
+            const bool take = source.active && (ready_out >> i & 1);
+            ++source.states[(valid >> i & 1) << 1 | (ready_out >> i & 1)];
+            if (!take) continue;
+            source.at.push_back(cycle);
+            source.active = false;
         }
-        waits = top.valid_o && !top.ready_i;
-        if (take) {
-            taken.push_back(cycle);
-            offering = false;
-        }
-        if (give) {
-            given.push_back(cycle);
-            results.insert(results.end(), held.begin(), held.end());
+        for (size_t i = 0; i < sinks.size(); ++i) {
+            auto& sink = sinks[i];
+            const bool offered = valid_out >> i & 1, accepts = ready >> i & 1;
+            ++sink.states[unsigned{offered} << 1 | unsigned{accepts}];
+            if (sink.active && !offered) ++faults;
+            for (size_t word = 0; word < sink.words; ++word) {
+                const uint32_t data = top.data_o[sink.base + word];
+                if (sink.active && offered && sink.held[word] != data) ++faults;
+                sink.held[word] = data;
+            }
+            sink.active = offered && !accepts;
+            if (!(offered && accepts)) continue;
+            sink.at.push_back(cycle);
+            sink.data.insert(sink.data.end(), sink.held.begin(), sink.held.end());
         }
         top.clk_i = 1;
         top.eval();
         top.clk_i = 0;
         top.eval();
     }
-    totals = {taken.size(), given.size(), cycle, faults};
+    std::vector<uint64_t> totals;
+    for (const auto& source : sources) totals.push_back(source.at.size());
+    for (const auto& sink : sinks) totals.push_back(sink.at.size());
+    totals.insert(totals.end(), {cycle, faults});
     write(totals);
     write(states);
-    write(taken);
-    write(given);
-    write(results);
+    for (const auto& source : sources) write(source.states);
+    for (const auto& sink : sinks) write(sink.states);
+    for (const auto& source : sources) write(source.at);
+    for (const auto& sink : sinks) write(sink.at);
+    for (const auto& sink : sinks) write(sink.data);
     top.final();
     return 0;
 }

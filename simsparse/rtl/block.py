@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import combinations
 from math import comb
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,9 @@ from simsparse.dataflow.stream import Stage, stream_cycles
 from simsparse.registry import Registry
 from simsparse.rtl.stimulus import corners
 from simsparse.rtl.vectors import Beats, Field
+
+if TYPE_CHECKING:
+    from simsparse.rtl.run import Stream
 
 MOST_PATTERNS = 200
 """Above this many patterns of N in M, coverage asks for every index in every place instead."""
@@ -35,14 +38,42 @@ class Expected:
     service: Service | None = None
 
 
+@dataclass(frozen=True)
+class Channel:
+    """A ready/valid stream: ports ``prefix``valid and ``prefix``ready, and those of its fields."""
+
+    prefix: str
+    fields: tuple[Field, ...]
+
+
+@dataclass(frozen=True)
+class Cycles:
+    """Cycles in which every beat of the stream in was taken and of the one out given; the same of side streams."""
+
+    taken: Ints
+    given: Ints
+    side_taken: tuple[Ints, ...] = ()
+    side_given: tuple[Ints, ...] = ()
+
+
 class Block(ABC):
-    """A module with one ready/valid stream in and one out, at one setting of its parameters.
+    """A module with one ready/valid stream in and one out, at one setting of its parameters, and maybe side streams.
 
     Subclasses are frozen dataclasses whose fields are the parameters.
     """
 
     module: ClassVar[str]
     stages: ClassVar[tuple[Stage, ...]] = (Stage(),)
+
+    @property
+    def side_inputs(self) -> tuple[Channel, ...]:
+        """More streams in; a block that has any says itself when they move (``predicted``)."""
+        return ()
+
+    @property
+    def side_outputs(self) -> tuple[Channel, ...]:
+        """More streams out."""
+        return ()
 
     @property
     @abstractmethod
@@ -86,6 +117,21 @@ class Block(ABC):
         if values.service is not None:
             return service_cycles(offers, accepts, values.service)
         return stream_cycles(offers, accepts, values.emits, self.timing)
+
+    def predicted(self, stream: Stream) -> tuple[Expected, Cycles]:
+        """What must come out for ``stream``, and in which cycles."""
+        values = self.expected(stream.beats)
+        return values, Cycles(*self.handshakes(values, stream.offers, stream.accepts))
+
+    @property
+    def channels_in(self) -> tuple[Channel, ...]:
+        """All streams in, the main one first."""
+        return (Channel("", self.inputs), *self.side_inputs)
+
+    @property
+    def channels_out(self) -> tuple[Channel, ...]:
+        """All streams out, the main one first."""
+        return (Channel("", self.outputs), *self.side_outputs)
 
     @property
     def name(self) -> str:

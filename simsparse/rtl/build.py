@@ -14,9 +14,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from simsparse.errors import SimulationError
-from simsparse.rtl.block import Block
+from simsparse.rtl.block import Block, Channel
 from simsparse.rtl.toolchain import build_root, check, compiler, environment, include, sources, verilator
-from simsparse.rtl.vectors import WORD_BITS, Field, words
+from simsparse.rtl.vectors import WORD_BITS, words
 
 BENCH = Path(__file__).with_name("bench.cpp")
 RUNTIME = ("verilated.cpp", "verilated_threads.cpp")
@@ -118,24 +118,34 @@ def _run(command: Sequence[str], folder: Path) -> None:
 
 
 def _wrapper(block: Block) -> str:
-    """A module ``bench`` with the fields of ``block`` side by side in two vectors."""
+    """A module ``bench`` with a bit of each handshake signal a stream, and the fields side by side in two vectors."""
     settings = ", ".join(f".{name}({value})" for name, value in block.parameters.items())
-    wide_in, wide_out = (words(fields) * WORD_BITS for fields in (block.inputs, block.outputs))
-    ports_in, _ = _ports(block.inputs, "i", "data_i")
-    ports_out, used = _ports(block.outputs, "o", "data_o")
+    ports_in, wide_in, _ = _ports(block.channels_in, "i", "o", "data_i")
+    ports_out, wide_out, spare = _ports(block.channels_out, "o", "i", "data_o")
+    rest = "".join(f"  assign data_o[{low}+:{count}] = '0;\n" for low, count in spare if count)
+    last_in, last_out = len(block.channels_in) - 1, len(block.channels_out) - 1
     return (
-        "module bench (\n  input wire clk_i, rst_ni, valid_i, ready_i,\n  output wire ready_o, valid_o,\n"
+        "module bench (\n  input wire clk_i, rst_ni,\n"
+        f"  input wire [{last_in}:0] valid_i,\n  output wire [{last_in}:0] ready_o,\n"
+        f"  output wire [{last_out}:0] valid_o,\n  input wire [{last_out}:0] ready_i,\n"
         f"  input wire [{wide_in - 1}:0] data_i,\n  output wire [{wide_out - 1}:0] data_o\n);\n"
-        "  wire unused = &{1'b0, data_i};\n"
-        f"  if ({wide_out} > {used}) begin : gen_spare\n    assign data_o[{wide_out - 1}:{used}] = '0;\n  end\n"
-        f"  {block.module} #({settings}) dut (\n"
-        f"    .clk_i, .rst_ni, .valid_i, .ready_o, .valid_o, .ready_i,\n{ports_in},\n{ports_out}\n  );\nendmodule\n"
+        f"  wire unused = &{{1'b0, data_i}};\n{rest}"
+        f"  {block.module} #({settings}) dut (\n    .clk_i, .rst_ni,\n{ports_in},\n{ports_out}\n  );\nendmodule\n"
     )
 
 
-def _ports(fields: tuple[Field, ...], suffix: str, vector: str) -> tuple[str, int]:
-    lines, low = [], 0
-    for field in fields:
-        lines.append(f"    .{field.name}_{suffix}({vector}[{low}+:{field.width}])")
-        low += field.width
-    return ",\n".join(lines), low
+def _ports(
+    channels: tuple[Channel, ...], way: str, back: str, vector: str
+) -> tuple[str, int, list[tuple[int, int]]]:  # fmt: skip
+    """Connections of ``channels``, bits of ``vector``, and its spare bits as (lowest, count); whole words a channel."""
+    lines: list[str] = []
+    base, spare = 0, []
+    for place, channel in enumerate(channels):
+        lines.append(f"    .{channel.prefix}valid_{way}(valid_{way}[{place}])")
+        lines.append(f"    .{channel.prefix}ready_{back}(ready_{back}[{place}])")
+        low, base = base, base + words(channel.fields) * WORD_BITS
+        for field in channel.fields:
+            lines.append(f"    .{field.name}_{way}({vector}[{low}+:{field.width}])")
+            low += field.width
+        spare.append((low, base - low))
+    return ",\n".join(lines), base, spare

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,11 +25,19 @@ class Prediction:
     values: Expected
     taken: NDArray[np.int64]
     given: NDArray[np.int64]
+    side_taken: tuple[NDArray[np.int64], ...] = ()
+    side_given: tuple[NDArray[np.int64], ...] = ()
+
+    @property
+    def side_outputs(self) -> tuple[int, ...]:
+        """Beats of the side streams out."""
+        return tuple(given.size for given in self.side_given)
 
     @property
     def longest(self) -> int:
         """Cycles that a run may take before it counts as stuck."""
-        return int(max(self.taken[-1], self.given[-1] if self.given.size else 0)) + 100
+        ends = (self.taken, self.given, *self.side_taken, *self.side_given)
+        return int(max(cycles[-1] for cycles in ends if cycles.size)) + 100
 
 
 @dataclass(frozen=True)
@@ -51,29 +61,59 @@ def random_stream(block: Block, tiles: int, seed: int) -> Stream:
     """``tiles`` random tiles with random stalls on both sides."""
     rng = np.random.default_rng(seed)
     beats = block.stimulus(rng, tiles)
-    return Stream(beats, len(next(iter(beats.values()))), stalls(rng), stalls(rng))
+    main = len(beats[block.inputs[0].name])
+    offers, accepts = stalls(rng), stalls(rng)
+    sides = [tuple(stalls(rng) for _ in channels) for channels in (block.side_inputs, block.side_outputs)]
+    return Stream(beats, main, offers, accepts, *sides)
 
 
 def predict(block: Block, stream: Stream) -> Prediction:
     """What ``block`` must do with ``stream``."""
-    values = block.expected(stream.beats)
-    return Prediction(values, *block.handshakes(values, stream.offers, stream.accepts))
+    values, at = block.predicted(stream)
+    return Prediction(values, at.taken, at.given, at.side_taken, at.side_given)
 
 
 def compare(block: Block, stream: Stream, observed: Observed, predicted: Prediction) -> Verdict:
     """Every value and every cycle of both handshakes, and coverage of the block's bins and of back-pressure."""
     pairs = [
         ("cycle in", observed.taken, predicted.taken), ("cycle out", observed.given, predicted.given),
-        *((field.name, observed.outputs[field.name], predicted.values.outputs[field.name]) for field in block.outputs),
+        *_sides(block, observed, predicted),
+        *(
+            (field.name, observed.outputs[field.name], predicted.values.outputs[field.name])
+            for channel in block.channels_out for field in channel.fields
+        ),
     ]  # fmt: skip
     found = [text for name, got, want in pairs if (text := _difference(name, got, want))]
     if observed.faults:
         found.append(f"{observed.faults} beats changed or vanished before they were taken")
-    missed = block.bins - block.covered(stream.beats) | HANDSHAKES - _handshakes(observed)
+    handshakes = HANDSHAKES | _side_handshakes(block, [_STATES] * len(_prefixes(block)))
+    seen = _handshakes(observed) | _side_handshakes(block, observed.side_states)
+    missed = block.bins - block.covered(stream.beats) | handshakes - seen
     return Verdict(
         stream.count, predicted.given.size, observed.cycles, tuple(found), frozenset(missed),
-        len(block.bins) + len(HANDSHAKES),
+        len(block.bins) + len(handshakes),
     )  # fmt: skip
+
+
+_Pair = tuple[str, NDArray[np.int64], NDArray[np.int64]]
+_STATES = frozenset(product((0, 1), (0, 1)))
+
+
+def _prefixes(block: Block) -> list[str]:
+    return [channel.prefix for channel in (*block.side_inputs, *block.side_outputs)]
+
+
+def _sides(block: Block, observed: Observed, predicted: Prediction) -> list[_Pair]:
+    """Cycles of the side streams: name, got, wanted."""
+    got, want = (*observed.side_taken, *observed.side_given), (*predicted.side_taken, *predicted.side_given)
+    return [(f"cycle {name}", had, due) for name, had, due in zip(_prefixes(block), got, want, strict=True)]
+
+
+def _side_handshakes(block: Block, states: Sequence[frozenset[tuple[int, int]]]) -> set[str]:
+    return {
+        f"{prefix} valid={valid} ready={ready}"
+        for prefix, seen in zip(_prefixes(block), states, strict=True) for valid, ready in seen
+    }  # fmt: skip
 
 
 def _difference(name: str, got: NDArray[np.int64], want: NDArray[np.int64]) -> str:

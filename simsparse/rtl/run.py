@@ -5,12 +5,13 @@ from __future__ import annotations
 import subprocess
 from dataclasses import dataclass
 from itertools import product
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from simsparse.errors import SimulationError
-from simsparse.rtl.block import Block
+from simsparse.rtl.block import Block, Channel
 from simsparse.rtl.build import bench
 from simsparse.rtl.vectors import Beats, pack, unpack, words
 
@@ -20,12 +21,21 @@ _STATES: tuple[State, ...] = tuple(product((0, 1), (0, 1), (0, 1), (0, 1)))
 
 @dataclass(frozen=True)
 class Stream:
-    """Input beats, and in which cycles each side moves (repeating); see stream_cycles."""
+    """Input beats, and in which cycles each side moves (repeating); see stream_cycles.
+
+    ``count`` is of the main stream; ``beats`` holds the side streams' too.
+    """
 
     beats: Beats
     count: int
     offers: NDArray[np.bool_]
     accepts: NDArray[np.bool_]
+    side_offers: tuple[NDArray[np.bool_], ...] = ()
+    side_accepts: tuple[NDArray[np.bool_], ...] = ()
+
+    def count_of(self, channel: Channel) -> int:
+        """Beats of a stream in."""
+        return len(self.beats[channel.fields[0].name])
 
 
 @dataclass(frozen=True)
@@ -33,7 +43,7 @@ class Observed:
     """What a block did: values, cycles of the handshakes, and how often each handshake state was seen.
 
     ``faults`` counts beats that changed or vanished while the sink was not ready. ``states`` holds
-    (valid in, ready out, valid out, ready in).
+    (valid in, ready out, valid out, ready in), ``side_states`` (valid, ready) of each side stream, in and out.
     """
 
     outputs: Beats
@@ -42,33 +52,76 @@ class Observed:
     cycles: int
     faults: int
     states: frozenset[State]
+    side_taken: tuple[NDArray[np.int64], ...] = ()
+    side_given: tuple[NDArray[np.int64], ...] = ()
+    side_states: tuple[frozenset[tuple[int, int]], ...] = ()
 
 
-def run(block: Block, stream: Stream, outputs: int, longest: int) -> Observed:
+def run(block: Block, stream: Stream, outputs: int, longest: int, side_outputs: tuple[int, ...] = ()) -> Observed:
     """``stream`` through ``block``, until ``outputs`` beats came out or ``longest`` cycles have passed.
 
-    Raises SimulationError when the simulator can't be built or fails.
+    ``side_outputs`` are the counts of the side streams out. Raises SimulationError when the simulator can't be built
+    or fails.
     """
-    head = np.array(
-        [stream.count, words(block.inputs), words(block.outputs), stream.offers.size, stream.accepts.size, outputs,
-         longest], np.uint32,
-    )  # fmt: skip
-    vectors = pack(block.inputs, stream.beats, stream.count)
-    parts = (head, vectors, stream.offers.astype(np.uint8), stream.accepts.astype(np.uint8))
     done = subprocess.run(
         [str(bench(block)), "+verilator+seed+1"],
-        input=b"".join(part.tobytes() for part in parts), capture_output=True, check=False,
+        input=_told(block, stream, (outputs, *side_outputs), longest), capture_output=True, check=False,
     )  # fmt: skip
     if done.returncode:
         raise SimulationError(f"the simulator ended with {done.returncode}: {done.stderr[-200:]!r}", key=block.name)
     return _read(block, done.stdout)
 
 
+def _told(block: Block, stream: Stream, outputs: tuple[int, ...], longest: int) -> bytes:
+    """What the bench reads."""
+    offers, accepts = (stream.offers, *stream.side_offers), (stream.accepts, *stream.side_accepts)
+    head = [len(offers), len(accepts), longest]
+    for channel, pattern in zip(block.channels_in, offers, strict=True):
+        head += [stream.count_of(channel), words(channel.fields), pattern.size]
+    for channel, pattern, count in zip(block.channels_out, accepts, outputs, strict=True):
+        head += [count, words(channel.fields), pattern.size]
+    parts = [np.array(head, np.uint32).tobytes()]
+    for channel, pattern in zip(block.channels_in, offers, strict=True):
+        parts.append(pack(channel.fields, stream.beats, stream.count_of(channel)).tobytes())
+        parts.append(pattern.astype(np.uint8).tobytes())
+    return b"".join([*parts, *(pattern.astype(np.uint8).tobytes() for pattern in accepts)])
+
+
 def _read(block: Block, raw: bytes) -> Observed:
-    taken, given, cycles, faults = (int(count) for count in np.frombuffer(raw, np.uint64, 4))
-    seen = np.frombuffer(raw, np.uint64, 16, 32)
-    at = np.frombuffer(raw, np.uint64, taken + given, 160).astype(np.int64)
-    vectors = np.frombuffer(raw, np.uint32, given * words(block.outputs), 160 + 8 * (taken + given))
-    states = frozenset(state for state, count in zip(_STATES, seen, strict=True) if count)
-    values = unpack(block.outputs, vectors.reshape(given, words(block.outputs)))
-    return Observed(values, at[:taken], at[taken:], cycles, faults, states)
+    numbers = _Numbers(raw)
+    ins, outs = len(block.channels_in), len(block.channels_out)
+    counts = numbers.next(ins + outs).tolist()
+    cycles, faults = numbers.next(2).tolist()
+    seen = numbers.next(16)
+    sides = [
+        frozenset(divmod(state, 2) for state, count in enumerate(numbers.next(4)) if count) for _ in range(ins + outs)
+    ]
+    at = [numbers.next(count) for count in counts]
+    values: dict[str, NDArray[np.int64]] = {}
+    for channel, count in zip(block.channels_out, counts[ins:], strict=True):
+        values |= unpack(channel.fields, numbers.vectors(count, words(channel.fields)))
+    return Observed(
+        values, at[0], at[ins], cycles, faults,
+        frozenset(state for state, count in zip(_STATES, seen, strict=True) if count),
+        tuple(at[1:ins]), tuple(at[ins + 1 :]), (*sides[1:ins], *sides[ins + 1 :]),
+    )  # fmt: skip
+
+
+class _Numbers:
+    """What the bench wrote, piece by piece."""
+
+    def __init__(self, raw: bytes) -> None:
+        self.raw, self.place = raw, 0
+
+    def next(self, count: int) -> NDArray[np.int64]:
+        """Numbers of 64 bits."""
+        return self._piece(np.uint64, count).astype(np.int64)
+
+    def vectors(self, count: int, width: int) -> NDArray[np.uint32]:
+        """Vectors (count, width words)."""
+        return self._piece(np.uint32, count * width).reshape(count, width)
+
+    def _piece(self, kind: type[np.uint32] | type[np.uint64], count: int) -> NDArray[Any]:
+        piece = np.frombuffer(self.raw, kind, count, self.place)
+        self.place += piece.nbytes
+        return piece

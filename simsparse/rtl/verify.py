@@ -35,7 +35,7 @@ def verify_block(block: Block, tiles: int = TILES, seed: int = 0) -> Verificatio
     """
     stream = random_stream(block, tiles, zlib.crc32(f"{block.name} {seed}".encode()))
     predicted = predict(block, stream)
-    observed = run(block, stream, predicted.given.size, predicted.longest)
+    observed = run(block, stream, predicted.given.size, predicted.longest, predicted.side_outputs)
     return Verification(block, tiles, compare(block, stream, observed, predicted))
 
 
