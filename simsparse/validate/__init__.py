@@ -1,5 +1,6 @@
-"""Validation: errors of the models against measurements, by section, with asserted tolerances."""
+"""Validation: errors of the models against measurements, and cases of published results, with asserted tolerances."""
 
+from simsparse.validate.case import CASES, CaseReport, Point, Sensitivity, Table, run_cases
 from simsparse.validate.comparison import Prediction, SectionReport, ValidationReport
 from simsparse.validate.measurement import Measurement, read_measurements
 from simsparse.validate.run import (
@@ -12,6 +13,7 @@ from simsparse.validate.run import (
 )
 
 __all__ = [
-    "REFERENCES", "TOLERANCES", "Measurement", "Prediction", "SectionReport", "ValidationReport", "read_measurements",
-    "reference_folder", "validate", "validate_file", "validate_references",
+    "CASES", "REFERENCES", "TOLERANCES", "CaseReport", "Measurement", "Point", "Prediction", "SectionReport",
+    "Sensitivity", "Table", "ValidationReport", "read_measurements", "reference_folder", "run_cases", "validate",
+    "validate_file", "validate_references",
 ]  # fmt: skip

@@ -1,0 +1,1 @@
+"""Published results that simulations are held to, one file a case."""
