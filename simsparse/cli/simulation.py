@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 
     from simsparse.core import Op, Result
 
-Level = Annotated[int, typer.Option("--level", min=0, max=2, help="Fidelity: 0 closed forms, 1 discrete events, 2 cycle cores.")]
+Level = Annotated[
+    int, typer.Option("--level", min=0, max=2, help="Fidelity: 0 closed forms, 1 discrete events, 2 cycle cores.")
+]
 
 
 def estimate(
