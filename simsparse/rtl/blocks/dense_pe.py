@@ -1,0 +1,66 @@
+"""dense_pe: as many signed products a beat as there are lanes, accumulated."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from simsparse.dataflow.stream import Stage
+from simsparse.rtl.block import BLOCKS, Block, Expected, corner_bins, covered_corners
+from simsparse.rtl.blocks.dot_pe import LONGEST
+from simsparse.rtl.stimulus import signed
+from simsparse.rtl.vectors import Beats, Field, wrapped
+
+
+@dataclass(frozen=True)
+class DensePE(Block):
+    """rtl/dense_pe.sv"""
+
+    lanes: int
+    bits: int = 8
+    acc_bits: int = 32
+    module: ClassVar[str] = "dense_pe"
+    stages: ClassVar[tuple[Stage, ...]] = (Stage(), Stage(), Stage())
+
+    @property
+    def parameters(self) -> Mapping[str, int]:
+        return {"Lanes": self.lanes, "DataWidth": self.bits, "AccWidth": self.acc_bits}
+
+    @property
+    def inputs(self) -> tuple[Field, ...]:
+        return (
+            Field("last", 1), Field("activation", self.bits, self.lanes, signed=True),
+            Field("weight", self.bits, self.lanes, signed=True),
+        )  # fmt: skip
+
+    @property
+    def outputs(self) -> tuple[Field, ...]:
+        return (Field("sum", self.acc_bits, signed=True),)
+
+    def stimulus(self, rng: np.random.Generator, tiles: int) -> dict[str, NDArray[np.int64]]:
+        lengths = rng.integers(1, LONGEST + 1, tiles)
+        shape = (int(lengths.sum()), self.lanes)
+        last = np.zeros((shape[0], 1), np.int64)
+        last[np.cumsum(lengths) - 1] = 1
+        return {"last": last, "activation": signed(rng, shape, self.bits), "weight": signed(rng, shape, self.bits)}
+
+    def expected(self, beats: Beats) -> Expected:
+        dots = (beats["activation"] * beats["weight"]).sum(axis=1)
+        emits = beats["last"][:, 0] == 1
+        sums = np.diff(np.cumsum(dots)[emits], prepend=np.int64(0))
+        return Expected({"sum": wrapped(sums, self.acc_bits)[:, None]}, emits)
+
+    @property
+    def bins(self) -> frozenset[str]:
+        return frozenset(corner_bins(self.inputs) | {f"beats={length}" for length in range(1, LONGEST + 1)})
+
+    def covered(self, beats: Beats) -> set[str]:
+        lengths = np.unique(np.diff(np.flatnonzero(beats["last"][:, 0]), prepend=-1))
+        return covered_corners(self.inputs, beats) | {f"beats={length}" for length in lengths}
+
+
+BLOCKS.register("dense_pe")(tuple(DensePE(lanes) for lanes in (1, 2, 4)))

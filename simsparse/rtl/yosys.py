@@ -1,0 +1,37 @@
+"""Yosys, from the wheel pyosys, one process a script: a fault in a script ends that process alone."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+
+from simsparse.errors import SimulationError
+
+
+def run(commands: Sequence[str], folder: Path) -> str:
+    """What Yosys says to ``commands`` in ``folder``.
+
+    Raises SimulationError when pyosys is not installed or a command fails; the message ends with what Yosys said.
+    """
+    if find_spec("pyosys") is None:
+        raise SimulationError("no Yosys; pip install simsparse[rtl]")
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "script.ys").write_text("\n".join(commands) + "\n", encoding="utf-8")
+    code = "from pyosys import libyosys as ys; ys.run_pass('script script.ys', ys.Design())"
+    done = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, check=False)
+    said = done.stdout + done.stderr
+    (folder / "yosys.log").write_text(said, encoding="utf-8")
+    if done.returncode:
+        faults = [line for line in said.splitlines() if line.startswith("ERROR")] or said.splitlines()[-1:]
+        raise SimulationError(f"Yosys: {' '.join(faults)} (all in {folder / 'yosys.log'})")
+    return said
+
+
+def read(top: str, parameters: dict[str, int], sources: Path) -> list[str]:
+    """Commands that read ``top`` and what is inside it, with ``parameters``."""
+    settings = " ".join(f"-chparam {name} {value}" for name, value in parameters.items())
+    files = " ".join(str(path.resolve()) for path in sorted(sources.glob("*.sv")))
+    return [f"read_verilog -sv -D SYNTHESIS {files}", f"hierarchy -check -top {top} {settings}"]
