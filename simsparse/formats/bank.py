@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from simsparse.errors import SpecError
 from simsparse.formats.base import FORMATS, Array, Encoded, Format, matrix
-from simsparse.formats.bits import grouped, index_bits, kept_first, pack, unpack
+from simsparse.formats.bits import grouped, index_bits, kept_first, pack
+from simsparse.formats.checks import ascending, below, stored_numbers, stored_values
 
 
 @FORMATS.register("bank")
@@ -39,12 +40,17 @@ class BankBalanced(Format):
 
     def decode(self, encoded: Encoded) -> Array:
         rows, cols = encoded.shape
-        used = self._used(cols)[None, :, :].repeat(rows, axis=0)
-        row, bank, _ = np.nonzero(used)
-        positions = unpack(encoded.metadata["indexes"], index_bits(self.bank), encoded.units)
-        array = np.zeros((rows, used.shape[1] * self.bank), encoded.values.dtype)
-        array[row, bank * self.bank + positions] = encoded.values
-        return array[:, :cols]
+        slots = self._used(cols)
+        used = np.flatnonzero(np.tile(slots.reshape(-1), rows))
+        bank = used // self.keep % max(1, len(slots))
+        values = stored_values(encoded, self.name, used.size)
+        positions = stored_numbers(encoded, self.name, "indexes", index_bits(self.bank), used.size)
+        below(positions, np.minimum(self.bank, cols - bank * self.bank), self.name, "indexes")
+        places = used // (self.keep * max(1, len(slots))) * cols + bank * self.bank + positions
+        ascending(places, self.name, "indexes")
+        array = np.zeros(rows * cols, values.dtype)
+        array[places] = values
+        return array.reshape(rows, cols)
 
     def units(self, mask: NDArray[np.bool_]) -> int:
         return len(mask) * int(self._used(mask.shape[1]).sum())

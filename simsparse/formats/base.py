@@ -41,6 +41,10 @@ class Encoded:
         """Bits in use when an element takes ``value_bits``."""
         return self.values.size * value_bits + sum(self.metadata_bits.values())
 
+    def stored_bytes(self, value_bits: int) -> int:
+        """Bytes when an element takes ``value_bits`` and each buffer begins at a byte."""
+        return -(-self.values.size * value_bits // 8) + sum(buffer.nbytes for buffer in self.metadata.values())
+
 
 class Format(ABC):
     """A way to store a matrix (rows, cols) whose rows run along the reduction dimension k."""
@@ -53,7 +57,7 @@ class Format(ABC):
 
     @abstractmethod
     def decode(self, encoded: Encoded) -> Array:
-        """The array that was encoded."""
+        """The array that was encoded. Raises SpecError when the buffers are not those of such an array."""
 
     @abstractmethod
     def units(self, mask: NDArray[np.bool_]) -> int:
@@ -67,7 +71,8 @@ class Format(ABC):
 FORMATS: Registry[type[Format]] = Registry(
     "format",
     tuple(f"simsparse.formats.{module}" for module in
-          ("dense", "nm", "bitmap", "compressed", "bsr", "bank", "fan_in")),
+          ("dense", "nm", "grouped_nm", "sparse24_cutlass", "bitmap", "compressed", "coo", "run_length", "bsr", "bank",
+           "fan_in", "ternary_codebook")),
 )  # fmt: skip
 
 

@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simsparse.formats.base import FORMATS, Array, Encoded, Format, matrix
-from simsparse.formats.bits import pack, unpack
+from simsparse.formats.bits import pack
+from simsparse.formats.checks import stored_numbers, stored_values
 
 
 @FORMATS.register("bitmap")
@@ -25,9 +26,10 @@ class Bitmap(Format):
 
     def decode(self, encoded: Encoded) -> Array:
         rows, cols = encoded.shape
-        array = np.zeros(encoded.shape, encoded.values.dtype)
-        array[unpack(encoded.metadata["mask"], 1, rows * cols).reshape(rows, cols) != 0] = encoded.values
-        return array
+        mask = stored_numbers(encoded, self.name, "mask", 1, rows * cols) != 0
+        array = np.zeros(rows * cols, encoded.values.dtype)
+        array[mask] = stored_values(encoded, self.name, int(mask.sum()))
+        return array.reshape(rows, cols)
 
     def units(self, mask: NDArray[np.bool_]) -> int:
         return int(mask.sum())

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[Any]
+_LANES = 8
+_NARROW = 24  # bits that a byte's shift leaves within 32
 
 
 def index_bits(values: int) -> int:
@@ -16,28 +19,91 @@ def index_bits(values: int) -> int:
 
 
 def pack(numbers: Array, width: int) -> NDArray[np.uint8]:
-    """Unsigned ``numbers`` of ``width`` bits each, lowest bit first, packed into bytes."""
-    bits = (numbers.astype(np.uint64).reshape(-1, 1) >> np.arange(width, dtype=np.uint64)) & np.uint64(1)
-    return np.packbits(bits.astype(np.uint8), bitorder="little")
+    """Unsigned ``numbers`` of ``width`` bits each, at most 32, lowest bit first, packed into bytes."""
+    flat = numbers.reshape(-1)
+    if width == 1:
+        return np.packbits(flat.astype(np.bool_), bitorder="little")
+    if width in (8, 16, 32):
+        return flat.astype(f"<u{width // 8}").view(np.uint8)
+    groups = -(-flat.size // _LANES)
+    padded = np.zeros(groups * _LANES, _word(width))
+    padded[: flat.size] = flat
+    lanes = (padded & padded.dtype.type((1 << width) - 1)).reshape(groups, _LANES)
+    packed = np.zeros((groups, width), np.uint8)
+    for byte, lane, shift in _overlaps(width):
+        packed[:, byte] |= _shifted(lanes[:, lane], shift).astype(np.uint8)
+    return packed.reshape(-1)[: -(-width * flat.size // 8)]
 
 
 def unpack(packed: NDArray[np.uint8], width: int, count: int) -> NDArray[np.int64]:
     """``count`` numbers of ``width`` bits from bytes that pack() made."""
-    bits = np.unpackbits(packed, count=width * count, bitorder="little").reshape(count, width)
-    numbers: NDArray[np.int64] = (bits.astype(np.int64) << np.arange(width, dtype=np.int64)).sum(axis=1)
-    return numbers
+    if width == 1:
+        return np.unpackbits(packed, count=count, bitorder="little").astype(np.int64)
+    if width in (8, 16, 32):
+        return packed.view(f"<u{width // 8}").astype(np.int64)
+    groups = -(-count // _LANES)
+    padded = np.zeros(groups * width, np.uint8)
+    padded[: packed.size] = packed
+    numbers = np.zeros((groups, _LANES), _word(width))
+    for byte, lane, shift in _overlaps(width):
+        numbers[:, lane] |= _shifted(padded[byte::width].astype(numbers.dtype), -shift)
+    return numbers.reshape(-1)[:count].astype(np.int64) & ((1 << width) - 1)
+
+
+def _overlaps(width: int) -> Iterator[tuple[int, int, int]]:
+    """(byte, lane, left shift): how eight numbers of ``width`` bits lie in ``width`` bytes."""
+    for byte in range(width):
+        for lane in range(8 * byte // width, (8 * byte + 7) // width + 1):
+            yield byte, lane, lane * width - 8 * byte
+
+
+def _word(width: int) -> np.dtype[Any]:
+    return np.dtype(np.uint32 if width <= _NARROW else np.uint64)
+
+
+def _shifted(numbers: Array, left: int) -> Array:
+    kind = numbers.dtype.type
+    moved: Array = numbers << kind(left) if left >= 0 else numbers >> kind(-left)
+    return moved
 
 
 def grouped(array: Array, size: int) -> Array:
     """(rows, cols) as (rows, groups, size), the last group filled up with zeros."""
     rows, cols = array.shape
     groups = -(-cols // size)
+    if groups * size == cols:
+        return array.reshape(rows, groups, size)
     padded = np.zeros((rows, groups * size), array.dtype)
     padded[:, :cols] = array
     return padded.reshape(rows, groups, size)
 
 
 def kept_first(mask: NDArray[np.bool_], keep: int) -> NDArray[np.int64]:
-    """Ascending positions of ``keep`` slots on the last axis: all that ``mask`` sets, then filling."""
-    order = np.argsort(~mask, axis=-1, kind="stable")
-    return np.sort(order[..., :keep], axis=-1).astype(np.int64)
+    """Ascending positions of ``keep`` slots on the last axis: all that ``mask`` sets, then the first others."""
+    size = mask.shape[-1]
+    if size > _LANES:
+        return _rows_first(mask.reshape(-1, size), min(keep, size)).reshape(*mask.shape[:-1], min(keep, size))
+    patterns = (np.arange(1 << size)[:, None] >> np.arange(size)) & 1
+    codes = np.zeros(mask.shape[:-1], np.uint8)
+    for position in range(size):
+        codes |= mask[..., position].view(np.uint8) << np.uint8(position)
+    return _sorted_first(patterns != 0, keep)[codes]
+
+
+def _rows_first(mask: NDArray[np.bool_], keep: int) -> NDArray[np.int64]:
+    """kept_first() of (rows, size), which sorts only the rows that do not set ``keep`` slots already."""
+    exact = np.count_nonzero(mask, axis=1) == keep
+    if exact.all():
+        return np.nonzero(mask)[1].reshape(len(mask), keep)
+    positions = np.empty((len(mask), keep), np.int64)
+    positions[exact] = np.nonzero(mask[exact])[1].reshape(-1, keep)
+    positions[~exact] = _sorted_first(mask[~exact], keep)
+    return positions
+
+
+def _sorted_first(mask: NDArray[np.bool_], keep: int) -> NDArray[np.int64]:
+    size = mask.shape[-1]
+    kind = np.min_scalar_type(2 * size)
+    turns = np.where(mask, np.arange(size, dtype=kind), np.arange(size, 2 * size, dtype=kind))
+    first = np.sort(turns, axis=-1)[..., : min(keep, size)]
+    return np.sort(np.where(first >= size, first - kind.type(size), first), axis=-1).astype(np.int64)

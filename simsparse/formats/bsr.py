@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from simsparse.errors import SpecError
 from simsparse.formats.base import FORMATS, POINTER_BITS, Array, Encoded, Format, matrix
-from simsparse.formats.bits import pack, unpack
+from simsparse.formats.bits import pack
+from simsparse.formats.checks import ascending, below, cropped, stored_numbers, stored_pointers, stored_values
 
 INDEX_BITS = 32
 
@@ -37,12 +38,16 @@ class Bsr(Format):
     def decode(self, encoded: Encoded) -> Array:
         rows, cols = encoded.shape
         block_rows, block_cols = self._grid(encoded.shape)
-        pointers = unpack(encoded.metadata["pointers"], POINTER_BITS, block_rows + 1)
-        col = unpack(encoded.metadata["indexes"], INDEX_BITS, encoded.units)
-        blocks = np.zeros((block_rows, block_cols, self.block, self.block), encoded.values.dtype)
-        row = np.repeat(np.arange(block_rows), np.diff(pointers))
-        blocks[row, col] = encoded.values.reshape(-1, self.block, self.block)
-        return blocks.swapaxes(1, 2).reshape(block_rows * self.block, -1)[:rows, :cols]
+        pointers = stored_pointers(encoded, self.name, block_rows)
+        col = stored_numbers(encoded, self.name, "indexes", INDEX_BITS, encoded.units)
+        below(col, block_cols, self.name, "indexes")
+        places = np.repeat(np.arange(block_rows) * block_cols, np.diff(pointers)) + col
+        ascending(places, self.name, "indexes")
+        blocks = np.zeros((block_rows * block_cols, self.block, self.block), encoded.values.dtype)
+        values = stored_values(encoded, self.name, encoded.units, self.block * self.block)
+        blocks[places] = values.reshape(-1, self.block, self.block)
+        tiles = blocks.reshape(block_rows, block_cols, self.block, self.block).swapaxes(1, 2)
+        return cropped(tiles.reshape(block_rows * self.block, block_cols * self.block), (rows, cols), self.name)
 
     def units(self, mask: NDArray[np.bool_]) -> int:
         return int(self._blocks(mask).any(axis=(2, 3)).sum())

@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simsparse.formats.base import FORMATS, POINTER_BITS, Array, Encoded, Format, matrix
-from simsparse.formats.bits import pack, unpack
+from simsparse.formats.bits import pack
+from simsparse.formats.checks import ascending, below, stored_numbers, stored_pointers, stored_values
 
 
 def compressed_index_bits(length: int) -> int:
@@ -33,11 +34,14 @@ class Csr(Format):
 
     def decode(self, encoded: Encoded) -> Array:
         rows, cols = encoded.shape
-        pointers = unpack(encoded.metadata["pointers"], POINTER_BITS, rows + 1)
-        col = unpack(encoded.metadata["indexes"], compressed_index_bits(cols), encoded.units)
-        array = np.zeros(encoded.shape, encoded.values.dtype)
-        array[np.repeat(np.arange(rows), np.diff(pointers)), col] = encoded.values
-        return array
+        pointers = stored_pointers(encoded, self.name, rows)
+        col = stored_numbers(encoded, self.name, "indexes", compressed_index_bits(cols), encoded.units)
+        below(col, cols, self.name, "indexes")
+        places = np.repeat(np.arange(rows) * cols, np.diff(pointers)) + col
+        ascending(places, self.name, "indexes")
+        array = np.zeros(rows * cols, encoded.values.dtype)
+        array[places] = stored_values(encoded, self.name, encoded.units)
+        return array.reshape(rows, cols)
 
     def units(self, mask: NDArray[np.bool_]) -> int:
         return int(mask.sum())

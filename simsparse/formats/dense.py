@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simsparse.formats.base import FORMATS, Array, Encoded, Format, matrix
+from simsparse.formats.checks import stored_values
 
 
 @FORMATS.register("dense")
@@ -21,7 +22,8 @@ class Dense(Format):
         return Encoded((rows, cols), array.reshape(-1).copy(), {}, {}, array.size)
 
     def decode(self, encoded: Encoded) -> Array:
-        return encoded.values.reshape(encoded.shape)
+        rows, cols = encoded.shape
+        return stored_values(encoded, self.name, rows * cols).reshape(rows, cols)
 
     def units(self, mask: NDArray[np.bool_]) -> int:
         return mask.size

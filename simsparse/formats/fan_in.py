@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from simsparse.errors import SpecError
 from simsparse.formats.base import FORMATS, Array, Encoded, Format, matrix
-from simsparse.formats.bits import index_bits, kept_first, pack, unpack
+from simsparse.formats.bits import index_bits, kept_first, pack
+from simsparse.formats.checks import ascending, below, stored_numbers, stored_values
 
 
 @FORMATS.register("fan_in")
@@ -39,9 +40,14 @@ class ConstantFanIn(Format):
 
     def decode(self, encoded: Encoded) -> Array:
         rows, cols = encoded.shape
-        positions = unpack(encoded.metadata["indexes"], index_bits(cols), encoded.units).reshape(rows, -1)
-        array = np.zeros(encoded.shape, encoded.values.dtype)
-        np.put_along_axis(array, positions, encoded.values.reshape(rows, -1), axis=1)
+        kept = min(self.keep, cols)
+        values = stored_values(encoded, self.name, rows * kept)
+        numbers = stored_numbers(encoded, self.name, "indexes", index_bits(cols), encoded.units)
+        below(numbers, cols, self.name, "indexes")
+        positions = numbers.reshape(rows, kept)
+        ascending(positions, self.name, "indexes")
+        array = np.zeros(encoded.shape, values.dtype)
+        np.put_along_axis(array, positions, values.reshape(rows, kept), axis=1)
         return array
 
     def units(self, mask: NDArray[np.bool_]) -> int:
