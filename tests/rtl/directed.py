@@ -13,6 +13,7 @@ from simsparse.rtl.blocks.dot_pe import NMDotPE
 from simsparse.rtl.blocks.encode24 import NMEncode24
 from simsparse.rtl.blocks.prune import NMPrune
 from simsparse.rtl.blocks.select import NMSelect
+from simsparse.rtl.blocks.systolic import NMSystolicArray
 from simsparse.rtl.stimulus import corners
 from simsparse.rtl.vectors import Beats
 
@@ -35,6 +36,8 @@ def directed(block: Block) -> Directed:
             return _encode(block)
         case NMPrune():
             return _prune(block)
+        case NMSystolicArray():
+            return _array_folds(block)
         case _:
             rows = [[value] for value in (*corners(8), 1, 2, 3, 4, 5, 6, 7)]
             return {"data": _array(rows)}, {"data": rows}
@@ -100,6 +103,26 @@ def _prune(block: NMPrune) -> Directed:
     kept = [first, last, first, [*range(n - 1), m - 1]]
     values = [[group[i] for i in places] for group, places in zip(groups, kept, strict=True)]
     return {"value": _array(groups).reshape(-1, 1)}, {"value": values, "index": kept}
+
+
+def _array_folds(block: NMSystolicArray) -> Directed:
+    """Three folds of four beats back to back, N:M, dense, N:M: all weights -128, all activations -128.
+
+    A sum then counts multipliers: N a PE, of all rows (weight-stationary) or all beats (output-stationary).
+    """
+    words = 4 if block.output_stationary else block.rows
+    last = [[0], [0], [0], [1]] * 3
+    kept = list(range(block.m - block.n, block.m)) * block.cols
+    beats = {
+        "last": _array(last), "activation": np.full((12, block.rows * block.m), LOW),
+        "dense": np.repeat(_array([[0], [1], [0]]), words, axis=0),
+        "weight": np.full((3 * words, block.cols * block.n), LOW), "index": _array([kept] * (3 * words)),
+    }  # fmt: skip
+    half = 1 << (block.acc_bits - 1)
+    total = (block.n * words * LOW * LOW + half) % (2 * half) - half
+    ends = [[int(row == block.rows - 1)] for _ in range(3) for row in range(block.rows)]
+    ends = ends if block.output_stationary else last
+    return beats, {"last": ends, "sum": [[total] * block.cols] * len(ends)}
 
 
 def _array(rows: list[list[int]]) -> NDArray[np.int64]:

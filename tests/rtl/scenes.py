@@ -50,7 +50,8 @@ def _random(block: Block, seed: int) -> Scene:
 def _directed(block: Block) -> Scene:
     beats, answers = directed(block)
     always = np.ones(1, np.bool_)
-    stream = Stream(beats, len(next(iter(beats.values()))), always, always)
+    sides = [(always,) * len(channels) for channels in (block.side_inputs, block.side_outputs)]
+    stream = Stream(beats, len(beats[block.inputs[0].name]), always, always, *sides)
     predicted = predict(block, stream)
     for name, rows in answers.items():
         assert predicted.values.outputs[name].tolist() == rows, name

@@ -16,7 +16,7 @@ from cocotb.handle import SimHandleBase
 from cocotb.triggers import FallingEdge, RisingEdge, Timer
 from numpy.typing import NDArray
 
-from simsparse.rtl.block import Block
+from simsparse.rtl.block import Block, Channel
 from simsparse.rtl.compare import Verdict, compare
 from simsparse.rtl.run import Observed, State, Stream
 from simsparse.rtl.vectors import Beats, Field, pack, unpack, words
@@ -43,18 +43,18 @@ def as_numbers(field: Field, ints: list[int]) -> NDArray[np.int64]:
 
 
 class Driver:
-    """Offers beats as the stream says, and inverted data whenever nothing is offered."""
+    """Offers the beats of one stream as its pattern says, and inverted data whenever nothing is offered."""
 
-    def __init__(self, dut: SimHandleBase, block: Block, stream: Stream) -> None:
-        self.dut, self.stream = dut, stream
-        self.ports = [(getattr(dut, f"{field.name}_i"), (1 << field.width) - 1) for field in block.inputs]
-        self.beats = list(zip(*(as_ints(field, stream.beats, stream.count) for field in block.inputs), strict=True))
+    def __init__(self, dut: SimHandleBase, channel: Channel, stream: Stream, offers: NDArray[np.bool_]) -> None:
+        self.valid, self.offers, self.count = getattr(dut, f"{channel.prefix}valid_i"), offers, stream.count_of(channel)
+        self.ports = [(getattr(dut, f"{field.name}_i"), (1 << field.width) - 1) for field in channel.fields]
+        self.beats = list(zip(*(as_ints(field, stream.beats, self.count) for field in channel.fields), strict=True))
         self.next, self.offering = 0, False
 
     def drive(self, cycle: int) -> None:
-        more = self.next < self.stream.count
-        self.offering |= more and bool(self.stream.offers[cycle % self.stream.offers.size])
-        self.dut.valid_i.value = int(self.offering)
+        more = self.next < self.count
+        self.offering |= more and bool(self.offers[cycle % self.offers.size])
+        self.valid.value = int(self.offering)
         for (port, ones), value in zip(self.ports, self.beats[self.next] if more else self.beats[0], strict=True):
             port.value = value if self.offering else value ^ ones
 
@@ -63,74 +63,109 @@ class Driver:
 
 
 class Sink:
-    """Is ready as the stream says, whatever the block does."""
+    """Is ready as its pattern says, whatever the block does."""
 
-    def __init__(self, dut: SimHandleBase, stream: Stream) -> None:
-        self.dut, self.pattern = dut, stream.accepts
+    def __init__(self, dut: SimHandleBase, channel: Channel, pattern: NDArray[np.bool_]) -> None:
+        self.ready, self.pattern = getattr(dut, f"{channel.prefix}ready_i"), pattern
 
     def drive(self, cycle: int) -> None:
-        self.dut.ready_i.value = int(self.pattern[cycle % self.pattern.size])
+        self.ready.value = int(self.pattern[cycle % self.pattern.size])
+
+
+class Watch:
+    """Notes every handshake of one stream with its cycle and state, and outputs that change while they wait."""
+
+    def __init__(self, dut: SimHandleBase, channel: Channel, way: str) -> None:
+        back = "o" if way == "i" else "i"
+        self.valid = getattr(dut, f"{channel.prefix}valid_{way}")
+        self.ready = getattr(dut, f"{channel.prefix}ready_{back}")
+        self.fields = channel.fields if way == "o" else ()
+        self.ports = [getattr(dut, f"{field.name}_o") for field in self.fields]
+        self.at: list[int] = []
+        self.beats: list[tuple[int, ...]] = []
+        self.states: set[tuple[int, int]] = set()
+        self.waiting: tuple[int, ...] | None = None
+        self.faults, self.state = 0, (0, 0)
+
+    def sample(self, cycle: int) -> bool:
+        """Note this cycle; whether a beat moved. A value that is unknown while valid raises ValueError."""
+        self.state = valid, ready = int(self.valid.value), int(self.ready.value)
+        self.states.add(self.state)
+        data = tuple(int(port.value) for port in self.ports) if valid else None
+        self.faults += self.waiting is not None and data != self.waiting
+        self.waiting = None if ready or not self.ports else data
+        if valid and ready:
+            self.at.append(cycle)
+            self.beats.append(data or ())
+        return bool(valid and ready)
+
+    def values(self) -> Beats:
+        return {
+            field.name: as_numbers(field, [beat[place] for beat in self.beats])
+            for place, field in enumerate(self.fields)
+        }
 
 
 class Monitor:
-    """Notes every handshake with its cycle, and outputs that change while they wait."""
+    """Watches all streams of a block."""
 
     def __init__(self, dut: SimHandleBase, block: Block) -> None:
-        self.dut, self.block = dut, block
-        self.ports = [getattr(dut, f"{field.name}_o") for field in block.outputs]
-        self.given_beats: list[tuple[int, ...]] = []
-        self.taken: list[int] = []
-        self.given: list[int] = []
+        self.ins = [Watch(dut, channel, "i") for channel in block.channels_in]
+        self.outs = [Watch(dut, channel, "o") for channel in block.channels_out]
         self.states: set[State] = set()
-        self.waiting: tuple[int, ...] | None = None
-        self.faults = 0
 
-    def sample(self, cycle: int) -> bool:
-        """Note this cycle; whether a beat was taken. A value that is unknown while valid raises ValueError."""
-        state = tuple(int(getattr(self.dut, name).value) for name in ("valid_i", "ready_o", "valid_o", "ready_i"))
-        valid_in, ready_out, valid_out, ready_in = state
-        self.states.add(state)
-        data = tuple(int(port.value) for port in self.ports) if valid_out else None
-        self.faults += self.waiting is not None and data != self.waiting
-        self.waiting = None if ready_in else data
-        if data is not None and ready_in:
-            self.given.append(cycle)
-            self.given_beats.append(data)
-        if valid_in and ready_out:
-            self.taken.append(cycle)
-        return bool(valid_in and ready_out)
+    def sample(self, cycle: int) -> list[bool]:
+        """Note this cycle; of which streams in a beat was taken."""
+        taken = [watch.sample(cycle) for watch in self.ins]
+        for watch in self.outs:
+            watch.sample(cycle)
+        self.states.add((*self.ins[0].state, *self.outs[0].state))
+        return taken
 
     def observed(self, cycles: int) -> Observed:
-        outputs = {
-            field.name: as_numbers(field, [beat[place] for beat in self.given_beats])
-            for place, field in enumerate(self.block.outputs)
-        }
-        at = (np.array(cycles_of, np.int64) for cycles_of in (self.taken, self.given))
-        return Observed(outputs, *at, cycles, self.faults, frozenset(self.states))
+        outputs = {name: rows for watch in self.outs for name, rows in watch.values().items()}
+        ins, outs = ([np.array(watch.at, np.int64) for watch in watches] for watches in (self.ins, self.outs))
+        sides = tuple(frozenset(watch.states) for watch in (*self.ins[1:], *self.outs[1:]))
+        faults = sum(watch.faults for watch in self.outs)
+        return Observed(
+            outputs, ins[0], outs[0], cycles, faults, frozenset(self.states), tuple(ins[1:]), tuple(outs[1:]), sides
+        )
 
 
-async def reset(dut: SimHandleBase) -> None:
+async def reset(dut: SimHandleBase, block: Block) -> None:
     """Reset in the middle of a cycle, whatever was going on; no output may be valid from then on."""
     dut.rst_ni.value = 0
-    dut.valid_i.value = 0
-    dut.ready_i.value = 0
+    for channel in block.channels_in:
+        getattr(dut, f"{channel.prefix}valid_i").value = 0
+    for channel in block.channels_out:
+        getattr(dut, f"{channel.prefix}ready_i").value = 0
     await Timer(1, "ns")
-    assert int(dut.valid_o.value) == 0
+    assert not any(int(getattr(dut, f"{channel.prefix}valid_o").value) for channel in block.channels_out)
     await RisingEdge(dut.clk_i)
     await FallingEdge(dut.clk_i)
     dut.rst_ni.value = 1
 
 
-async def play(dut: SimHandleBase, block: Block, stream: Stream, outputs: int, longest: int) -> Observed:
-    """``stream`` through the block, from just after a falling edge on."""
-    driver, sink, monitor = Driver(dut, block, stream), Sink(dut, stream), Monitor(dut, block)
-    cycle = 0
-    while cycle < longest and (driver.next < stream.count or len(monitor.given) < outputs):
-        driver.drive(cycle)
-        sink.drive(cycle)
+async def play(
+    dut: SimHandleBase, block: Block, stream: Stream, outputs: tuple[int, ...], longest: int
+) -> Observed:  # fmt: skip
+    """``stream`` through the block, from just after a falling edge on, until ``outputs`` of each stream out."""
+    offers, accepts = (stream.offers, *stream.side_offers), (stream.accepts, *stream.side_accepts)
+    drivers = [Driver(dut, channel, stream, row) for channel, row in zip(block.channels_in, offers, strict=True)]
+    sinks = [Sink(dut, channel, row) for channel, row in zip(block.channels_out, accepts, strict=True)]
+    monitor, cycle = Monitor(dut, block), 0
+
+    def unfinished() -> bool:
+        wanted = zip(monitor.outs, outputs, strict=True)
+        return any(driver.next < driver.count for driver in drivers) or any(len(w.at) < count for w, count in wanted)
+
+    while cycle < longest and unfinished():
+        for side in (*drivers, *sinks):
+            side.drive(cycle)
         await RisingEdge(dut.clk_i)
-        if monitor.sample(cycle):
-            driver.taken()
+        for driver, taken in zip(drivers, monitor.sample(cycle), strict=True):
+            if taken:
+                driver.taken()
         await FallingEdge(dut.clk_i)
         cycle += 1
     return monitor.observed(cycle)
@@ -138,21 +173,22 @@ async def play(dut: SimHandleBase, block: Block, stream: Stream, outputs: int, l
 
 async def checked(dut: SimHandleBase, block: Block, scene: Scene) -> Verdict:
     predicted = scene.predicted
-    observed = await play(dut, block, scene.stream, predicted.given.size, predicted.longest)
+    outputs = (predicted.given.size, *predicted.side_outputs)
+    observed = await play(dut, block, scene.stream, outputs, predicted.longest)
     return compare(block, scene.stream, observed, predicted)
 
 
-async def start(dut: SimHandleBase) -> None:
+async def start(dut: SimHandleBase, block: Block) -> None:
     Clock(dut.clk_i, 10, unit="ns").start()
     await FallingEdge(dut.clk_i)
-    await reset(dut)
+    await reset(dut, block)
 
 
 @cocotb.test()
 async def random_stream_with_random_stalls(dut: SimHandleBase) -> None:
     """Values, cycles and coverage of some hundred tiles."""
     scenes = loaded()
-    await start(dut)
+    await start(dut, scenes.block)
     verdict = await checked(dut, scenes.block, scenes.random)
     assert not verdict.differences, verdict.differences
     assert not verdict.missed, verdict.missed
@@ -162,7 +198,7 @@ async def random_stream_with_random_stalls(dut: SimHandleBase) -> None:
 async def directed_beats_at_full_speed(dut: SimHandleBase) -> None:
     """Hand-picked beats back to back, with the answers by hand where there are some."""
     scenes = loaded()
-    await start(dut)
+    await start(dut, scenes.block)
     verdict = await checked(dut, scenes.block, scenes.directed)
     assert not verdict.differences, verdict.differences
 
@@ -171,10 +207,11 @@ async def directed_beats_at_full_speed(dut: SimHandleBase) -> None:
 async def reset_in_the_middle_forgets_everything(dut: SimHandleBase) -> None:
     """A stream cut off by reset leaves nothing behind for the next one."""
     scenes = loaded()
-    await start(dut)
+    await start(dut, scenes.block)
     for cycles in (1, 2, 3, 5, 8, 13, 21, 34, 55):
-        await play(dut, scenes.block, scenes.random.stream, scenes.random.stream.count, cycles)
-        await reset(dut)
+        outputs = (scenes.random.stream.count,) * len(scenes.block.channels_out)
+        await play(dut, scenes.block, scenes.random.stream, outputs, cycles)
+        await reset(dut, scenes.block)
         verdict = await checked(dut, scenes.block, scenes.directed)
         assert not verdict.differences, verdict.differences
-        await reset(dut)
+        await reset(dut, scenes.block)

@@ -26,6 +26,8 @@ UNDER_COCOTB = (
     "nm_decompress-N2-M4-DataWidth8-Bitmap0", "nm_decompress-N3-M6-DataWidth8-Bitmap0",
     "nm_decompress-N4-M8-DataWidth8-Bitmap1", "nm_encode24-Groups1-DataWidth8", "nm_encode24-Groups8-DataWidth8",
     "nm_prune-N2-M4-DataWidth8", "nm_prune-N4-M8-DataWidth8",
+    "nm_systolic_array-Rows2-Cols3-N4-M8-DataWidth8-AccWidth32-OutputStationary0",
+    "nm_systolic_array-Rows3-Cols2-N1-M4-DataWidth8-AccWidth32-OutputStationary1",
 )  # fmt: skip
 BY_NAME = {block.name: block for block in blocks()}
 

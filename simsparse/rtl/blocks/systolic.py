@@ -1,0 +1,148 @@
+"""nm_systolic_array: folds of weights and activations to sums, weight- or output-stationary."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from simsparse.dataflow.array_stream import Sides, os_handshakes, ws_handshakes
+from simsparse.formats.bits import index_bits
+from simsparse.rtl.block import (
+    BLOCKS,
+    Block,
+    Channel,
+    Cycles,
+    Expected,
+    corner_bins,
+    covered_corners,
+    covered_patterns,
+    pattern_bins,
+)  # fmt: skip
+from simsparse.rtl.blocks.select import MODE_BINS, covered_modes
+from simsparse.rtl.stimulus import positions, signed
+from simsparse.rtl.vectors import Beats, Field, wrapped
+
+if TYPE_CHECKING:
+    from simsparse.rtl.run import Stream
+
+LONGEST = 24
+"""Activation beats of the longest random fold."""
+
+
+@dataclass(frozen=True)
+class NMSystolicArray(Block):
+    """rtl/nm_systolic_array.sv"""
+
+    rows: int
+    cols: int
+    n: int
+    m: int
+    output_stationary: bool = False
+    bits: int = 8
+    acc_bits: int = 32
+    module: ClassVar[str] = "nm_systolic_array"
+
+    @property
+    def parameters(self) -> Mapping[str, int]:
+        return {
+            "Rows": self.rows, "Cols": self.cols, "N": self.n, "M": self.m, "DataWidth": self.bits,
+            "AccWidth": self.acc_bits, "OutputStationary": int(self.output_stationary),
+        }  # fmt: skip
+
+    @property
+    def inputs(self) -> tuple[Field, ...]:
+        return (Field("last", 1), Field("activation", self.bits, self.rows * self.m, signed=True))
+
+    @property
+    def side_inputs(self) -> tuple[Channel, ...]:
+        lanes = self.cols * self.n
+        fields = (
+            Field("dense", 1), Field("weight", self.bits, lanes, signed=True), Field("index", index_bits(self.m), lanes)
+        )  # fmt: skip
+        return (Channel("weight_", fields),)
+
+    @property
+    def outputs(self) -> tuple[Field, ...]:
+        return (Field("last", 1), Field("sum", self.acc_bits, self.cols, signed=True))
+
+    def stimulus(self, rng: np.random.Generator, tiles: int) -> dict[str, NDArray[np.int64]]:
+        """A tile is a fold, its weights all dense or all N:M."""
+        lengths = rng.integers(1, LONGEST + 1, tiles)
+        count = int(lengths.sum())
+        last = np.zeros((count, 1), np.int64)
+        last[np.cumsum(lengths) - 1] = 1
+        words = lengths if self.output_stationary else np.full(tiles, self.rows)
+        total = int(words.sum())
+        return {
+            "last": last,
+            "activation": signed(rng, (count, self.rows * self.m), self.bits),
+            "dense": np.repeat(rng.integers(0, 2, (tiles, 1)), words, axis=0),
+            "weight": signed(rng, (total, self.cols * self.n), self.bits),
+            "index": positions(rng, total * self.cols, self.n, self.m).reshape(total, -1),
+        }
+
+    def expected(self, beats: Beats) -> Expected:
+        ends = np.flatnonzero(beats["last"][:, 0])
+        if self.output_stationary:
+            sums = self._running(beats, np.diff(ends, prepend=-1))
+            last = np.tile(np.arange(self.rows) == self.rows - 1, ends.size)
+        else:
+            sums, last = self._streamed(beats, np.diff(ends, prepend=-1)), beats["last"][:, 0]
+        outputs = {"last": last.astype(np.int64)[:, None], "sum": wrapped(sums, self.acc_bits)}
+        return Expected(outputs, np.ones(len(sums), np.bool_))
+
+    def predicted(self, stream: Stream) -> tuple[Expected, Cycles]:
+        core = os_handshakes if self.output_stationary else ws_handshakes
+        sides = Sides(stream.side_offers[0], stream.offers, stream.accepts)
+        at = core(sides, stream.beats["last"][:, 0] == 1, self.rows, self.cols)
+        return self.expected(stream.beats), Cycles(at.activations, at.results, (at.weights,))
+
+    @property
+    def bins(self) -> frozenset[str]:
+        lengths = {f"beats={length}" for length in range(1, LONGEST + 1)}
+        fields = (*self.inputs, *self.side_inputs[0].fields)
+        return frozenset(corner_bins(fields) | pattern_bins(self.n, self.m) | lengths) | MODE_BINS
+
+    def covered(self, beats: Beats) -> set[str]:
+        sparse = beats["index"][beats["dense"][:, 0] == 0].reshape(-1, self.n)
+        lengths = np.unique(np.diff(np.flatnonzero(beats["last"][:, 0]), prepend=-1))
+        corners = covered_corners((*self.inputs, *self.side_inputs[0].fields), beats)
+        modes = covered_modes(beats["dense"])
+        return corners | covered_patterns(sparse, self.m) | {f"beats={length}" for length in lengths} | modes
+
+    def weights(self, beats: Beats) -> NDArray[np.int64]:
+        """Weight words (words, cols, m) as dense groups: what multiplies each activation."""
+        shape = (-1, self.cols, self.n)
+        places = np.where(beats["dense"][:, :, None] == 1, np.arange(self.n), beats["index"].reshape(shape))
+        groups = np.zeros((len(places), self.cols, self.m), np.int64)
+        np.put_along_axis(groups, places, beats["weight"].reshape(shape), axis=2)
+        return groups
+
+    def _streamed(self, beats: Beats, lengths: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Weight-stationary: each token (tokens, rows * m) times its fold's weights."""
+        folds = self.weights(beats).reshape(-1, self.rows, self.cols, self.m).transpose(0, 1, 3, 2)
+        matrices = folds.reshape(-1, self.rows * self.m, self.cols)
+        products = [
+            tokens @ matrix
+            for tokens, matrix in zip(np.split(beats["activation"], np.cumsum(lengths)[:-1]), matrices, strict=True)
+        ]
+        return np.concatenate(products)
+
+    def _running(self, beats: Beats, lengths: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Output-stationary: rows of sums over the beats of each fold."""
+        activations = beats["activation"].reshape(-1, self.rows, self.m)
+        through = np.cumsum(activations @ self.weights(beats).transpose(0, 2, 1), axis=0)[np.cumsum(lengths) - 1]
+        return np.diff(through, axis=0, prepend=0).reshape(-1, self.cols)
+
+
+def _sets() -> tuple[NMSystolicArray, ...]:
+    sizes = ((1, 1, 1, 4), (4, 4, 2, 4), (2, 3, 4, 8), (3, 2, 1, 4), (2, 2, 3, 16))
+    both = [NMSystolicArray(*size, output_stationary=way) for way in (False, True) for size in sizes]
+    return (*both, NMSystolicArray(4, 2, 2, 4, acc_bits=17), NMSystolicArray(8, 8, 2, 4))
+
+
+BLOCKS.register("nm_systolic_array")(_sets())
