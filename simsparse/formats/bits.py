@@ -82,28 +82,19 @@ def kept_first(mask: NDArray[np.bool_], keep: int) -> NDArray[np.int64]:
     """Ascending positions of ``keep`` slots on the last axis: all that ``mask`` sets, then the first others."""
     size = mask.shape[-1]
     if size > _LANES:
-        return _rows_first(mask.reshape(-1, size), min(keep, size)).reshape(*mask.shape[:-1], min(keep, size))
+        return _ranked_first(mask, keep)
     patterns = (np.arange(1 << size)[:, None] >> np.arange(size)) & 1
     codes = np.zeros(mask.shape[:-1], np.uint8)
     for position in range(size):
         codes |= mask[..., position].view(np.uint8) << np.uint8(position)
-    return _sorted_first(patterns != 0, keep)[codes]
+    return _ranked_first(patterns != 0, keep)[codes]
 
 
-def _rows_first(mask: NDArray[np.bool_], keep: int) -> NDArray[np.int64]:
-    """kept_first() of (rows, size), which sorts only the rows that do not set ``keep`` slots already."""
-    exact = np.count_nonzero(mask, axis=1) == keep
-    if exact.all():
-        return np.nonzero(mask)[1].reshape(len(mask), keep)
-    positions = np.empty((len(mask), keep), np.int64)
-    positions[exact] = np.nonzero(mask[exact])[1].reshape(-1, keep)
-    positions[~exact] = _sorted_first(mask[~exact], keep)
-    return positions
-
-
-def _sorted_first(mask: NDArray[np.bool_], keep: int) -> NDArray[np.int64]:
-    size = mask.shape[-1]
-    kind = np.min_scalar_type(2 * size)
-    turns = np.where(mask, np.arange(size, dtype=kind), np.arange(size, 2 * size, dtype=kind))
-    first = np.sort(turns, axis=-1)[..., : min(keep, size)]
-    return np.sort(np.where(first >= size, first - kind.type(size), first), axis=-1).astype(np.int64)
+def _ranked_first(mask: NDArray[np.bool_], keep: int) -> NDArray[np.int64]:
+    """kept_first() by how many are set up to each slot; quick on a long last axis."""
+    size, keep = mask.shape[-1], min(keep, mask.shape[-1])
+    kind = np.min_scalar_type(-size - 1)
+    rank = np.cumsum(mask, axis=-1, dtype=kind)
+    filling = np.arange(1, size + 1, dtype=kind) - rank <= keep - rank[..., -1:]
+    chosen = np.where(mask, rank <= keep, filling)
+    return np.nonzero(chosen.reshape(-1, size))[1].reshape(*mask.shape[:-1], keep)

@@ -13,7 +13,7 @@ from simsparse.errors import SpecError
 from simsparse.formats.base import FORMATS, Array, Encoded, Format, matrix
 from simsparse.formats.bits import grouped, index_bits, pack
 from simsparse.formats.checks import cropped, stored_numbers, stored_values
-from simsparse.formats.matching import Assignment, assigned
+from simsparse.formats.matching import Unmatched, assigned
 
 LARGEST_CHUNK = 1 << 15
 
@@ -103,8 +103,8 @@ class GroupedNM(Format):
         sets = np.zeros((len(patterns), self.m), np.bool_)
         np.put_along_axis(sets, patterns, True, axis=1)
         found = assigned(mask, sets, self.g)
-        if isinstance(found, Assignment):
-            return np.argsort(found.pattern, axis=1, kind="stable")
+        if not isinstance(found, Unmatched):
+            return np.argsort(found, axis=1, kind="stable")
         blocks = len(mask) // max(1, -(-rows // self.chunk))
         chunk, block = divmod(found.tile, blocks)
         raise SpecError(f"rows {chunk * self.chunk} to {min(rows, (chunk + 1) * self.chunk) - 1} of columns "

@@ -119,12 +119,15 @@ class NMBitmap(_NM):
         return bitmap
 
     def _positions(self, encoded: Encoded, count: int) -> NDArray[np.int64]:
-        bitmap = stored_numbers(encoded, self.name, self.name, 1, count * self.m).reshape(count, self.m)
-        if (wrong := np.flatnonzero(bitmap.sum(axis=1) != self.n)).size:
-            group = int(wrong[0])
-            raise SpecError(f"group {group} sets {int(bitmap[group].sum())} bits; expected {self.n}",
+        bitmap = stored_numbers(encoded, self.name, self.name, 1, count * self.m)
+        places = np.flatnonzero(bitmap)
+        group, position = np.divmod(places, self.m)
+        if not np.array_equal(group, np.arange(count).repeat(self.n)):
+            held = np.bincount(group, minlength=count)
+            wrong = int(np.flatnonzero(held != self.n)[0])
+            raise SpecError(f"group {wrong} sets {int(held[wrong])} bits; expected {self.n}",
                             key=f"{self.name}.{self.name}")  # fmt: skip
-        return np.nonzero(bitmap)[1].reshape(count, self.n)
+        return position.reshape(count, self.n)
 
 
 @FORMATS.register("nm_combinatorial")

@@ -16,8 +16,8 @@ def encode24(groups: Array) -> tuple[Array, NDArray[np.int64]]:
     The indexes ascend. A group with fewer than two non-zeros keeps zeros, one with more loses some, both where
     PyTorch's ``sparse_semi_structured_from_dense_cutlass`` does (torch/sparse/_semi_structured_conversions.py).
     """
-    m0, m1, _, m3 = (set_bits.astype(np.int64) for set_bits in np.moveaxis(groups != 0, -1, 0))
+    m0, m1, _, m3 = (np.ascontiguousarray(kept).view(np.uint8) for kept in np.moveaxis(groups != 0, -1, 0))
     bit0, bit1 = (1 - m0) & m1, (1 - m0) & (1 - m1)
     bit2, bit3 = m0 & m1 | bit1 | m3, bit0 | (1 - m1)
-    positions = np.stack([bit0 | bit1 << 1, bit2 | bit3 << 1], axis=-1)
+    positions = np.stack([bit0 | bit1 << 1, bit2 | bit3 << 1], axis=-1).astype(np.int64)
     return np.take_along_axis(groups, positions, axis=-1), positions[..., 0] | positions[..., 1] << 2

@@ -155,6 +155,30 @@ def test_grouped_nm_holds_all_rows_that_share_the_patterns(nmg: tuple[int, int, 
     holds(GroupedNM(n, m, g), array * (rng.random(array.shape) < density))
 
 
+@settings(max_examples=150, deadline=None)
+@given(st.sampled_from([(1, 3, 1), (2, 3, 2), (2, 4, 1), (3, 4, 2)]), st.integers(0, 2**32 - 1))
+def test_grouped_nm_refuses_rows_only_if_no_matching_exists(nmg: tuple[int, int, int], seed: int) -> None:
+    """Against scipy's maximum bipartite matching (Hopcroft-Karp), two tiles at a time."""
+    csgraph = pytest.importorskip("scipy.sparse.csgraph")
+    sparse = pytest.importorskip("scipy.sparse")
+    n, m, g = nmg
+    rng = np.random.default_rng(seed)
+    slots = np.array(pattern_order(n, m)).repeat(g, axis=0)
+    array = np.zeros((len(slots), 2, m), np.int8)
+    for group in array.reshape(-1, m):
+        group[rng.permutation(m)[: rng.integers(n + 1)]] = 1
+    covers = np.zeros((len(slots), m), np.bool_)
+    np.put_along_axis(covers, slots, True, axis=1)
+    fits = [(array[:, None, tile] <= covers[None]).all(axis=2) for tile in range(2)]
+    matched = [csgraph.maximum_bipartite_matching(sparse.csr_array(edges)) for edges in fits]
+    array = array.reshape(len(slots), 2 * m)
+    if all((found >= 0).all() for found in matched):
+        holds(GroupedNM(n, m, g), array)
+    else:
+        with pytest.raises(SpecError, match="can't share"):
+            GroupedNM(n, m, g).encode(array)
+
+
 @settings(max_examples=60, deadline=None)
 @given(st.sampled_from([Sparse24Cutlass(16), Sparse24Cutlass(32), Sparse24Cutlass(16, pairs=True)]),
        st.integers(1, 3), st.integers(1, 3), st.integers(0, 2**32 - 1))  # fmt: skip

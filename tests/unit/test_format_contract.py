@@ -16,7 +16,7 @@ from simsparse.errors import SpecError
 from simsparse.formats import FORMATS, convert
 from simsparse.formats.bank import BankBalanced
 from simsparse.formats.bitmap import Bitmap
-from simsparse.formats.bits import unpack
+from simsparse.formats.bits import kept_first, unpack
 from simsparse.formats.bsr import Bsr
 from simsparse.formats.compressed import Csc, Csr
 from simsparse.formats.coo import Coo
@@ -174,6 +174,17 @@ def test_csr_is_scipys() -> None:
     np.testing.assert_array_equal(ours.values, theirs.data)
     np.testing.assert_array_equal(ours.metadata["indexes"].view("<u2"), theirs.indices)
     np.testing.assert_array_equal(ours.metadata["pointers"].view("<u4"), theirs.indptr)
+
+
+@pytest.mark.parametrize("size", [1, 2, 7, 8, 9, 127, 128, 129, 300])
+def test_kept_slots_are_all_that_are_set_then_the_first_others(size: int) -> None:
+    rng = np.random.default_rng(size)
+    mask = rng.random((11, size)) < rng.random((11, 1))
+    mask[:2] = [[True], [False]]
+    for keep in {1, size // 2, size, size + 3} - {0}:
+        for row, found in zip(mask, kept_first(mask, keep), strict=True):
+            order = [*np.flatnonzero(row), *np.flatnonzero(~row)]
+            assert found.tolist() == sorted(order[:keep])
 
 
 @pytest.mark.parametrize(("n", "m"), [(1, 1), (1, 4), (2, 4), (4, 8), (3, 6), (2, 32), (32, 32), (30, 32)])
