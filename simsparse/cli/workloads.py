@@ -20,7 +20,9 @@ def trace(
     source: Annotated[Path | None, typer.Argument(metavar="[TRACE]", help="A trace file, for --export.")] = None,
     show: Annotated[Path | None, typer.Option("--show", help="Print what a trace file holds.")] = None,
     model: Annotated[str | None, typer.Option("--model", help="Extract from this model; see simsparse models.")] = None,
-    phase: Annotated[str, typer.Option("--phase", help="prefill, decode, forward or train.")] = "decode",
+    phase: Annotated[
+        str | None, typer.Option("--phase", help="prefill, decode, forward or train; by default the model's usual one.")
+    ] = None,
     batch: Annotated[int, typer.Option("--batch")] = 1,
     seq: Annotated[int, typer.Option("--seq", help="Tokens a sequence in prefill and train.")] = 2048,
     kv_len: Annotated[int, typer.Option("--kv-len", help="Cached tokens in decode.")] = 2048,
@@ -82,19 +84,20 @@ def _read(path: Path) -> Trace:
 
 
 def _extract(
-    model: str, phase: Any, batch: int, seq: int, kv_len: int, routing: str | None, seed: int, options: dict[str, Any],
+    model: str, phase: str | None, batch: int, seq: int, kv_len: int, routing: str | None, seed: int, options: dict[str, Any],
     out: Path | None,
 ) -> Trace:  # fmt: skip
     from simsparse.errors import nearest
     from simsparse.trace.file import save_trace
-    from simsparse.trace.models import extract
+    from simsparse.trace.models import extract, usual_phase
 
     phases = ("prefill", "decode", "forward", "train")
-    if phase not in phases:
-        raise SpecError(f"{phase!r} is not a phase; {nearest(phase, phases)}", key="--phase")
+    chosen: Any = phase or usual_phase(model)
+    if chosen not in phases:
+        raise SpecError(f"{phase!r} is not a phase; {nearest(str(phase), phases)}", key="--phase")
     if out is None:
         raise SpecError("--model needs --out, the trace file to write")
-    found = extract(model, phase, batch, seq, kv_len, routing, seed, **options)
+    found = extract(model, chosen, batch, seq, kv_len, routing, seed, **options)
     out.parent.mkdir(parents=True, exist_ok=True)
     save_trace(found, out)
     note(f"written to {out}")
@@ -106,16 +109,24 @@ def _extract(
 def models(json: Json = False) -> None:
     """The models that trace can extract, from their published shapes."""
     from simsparse.trace.models import MODELS
+    from simsparse.trace.trained import TRAINED
 
+    trained = {name: spec for name, spec in TRAINED.items() if name not in MODELS}
     if json:
         data = {name: {"family": spec.family, "parameters": spec.parameters, "published": spec.published,
                        "published_in": spec.published_in, "phases": spec.task.phases, "source": spec.source,
                        "dtype": spec.dtype, "shape": dict(spec.shape)} for name, spec in MODELS.items()}  # fmt: skip
-        emit_json(data)
+        emit_json({**data, **{name: {"family": spec.module, "published": spec.parameters, "phases": ["forward"],
+                                     "source": spec.source, "packages": spec.packages}
+                              for name, spec in trained.items()}})  # fmt: skip
         return
     rows = [
         (name, spec.family, f"{spec.parameters:,}", si(spec.published, ""), ", ".join(spec.task.phases), spec.source)
         for name, spec in MODELS.items()
+    ]
+    rows += [
+        (name, spec.module, "", si(spec.parameters, ""), "forward", f"trained weights; {spec.source}")
+        for name, spec in trained.items()
     ]
     columns = ("name", "family", "parameters", "published", "phases", "source")
     table("Models", columns, rows, right=("parameters", "published"))

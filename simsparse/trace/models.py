@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from simsparse.core import Trace
 
-__all__ = ["MODELS", "ModelSpec", "build_model", "extract", "trace_name", "versions"]
+__all__ = ["MODELS", "ModelSpec", "build_model", "extract", "trace_name", "usual_phase", "versions"]
 
 _AUTO = {
     Task.CAUSAL: "AutoModelForCausalLM", Task.SEQ2SEQ: "AutoModelForSeq2SeqLM", Task.TEXT: "AutoModel",
@@ -93,6 +93,13 @@ def extract(
             latent=latent or ("absorbed" if phase == "decode" else "naive"),
             meta={"model": model, "batch": batch, **({"seq": seq} if _has_seq(spec, phase) else {}), **versions()},
         )  # fmt: skip
+
+
+def usual_phase(model: str) -> str:
+    """The phase that a model is traced in when none is asked for. Raises TraceError with the nearest name."""
+    if model not in MODELS and model.partition(":")[0] in TRAINED:
+        return "forward"
+    return _spec(model).task.phases[0]
 
 
 def trace_name(model: str, phase: str, batch: int, seq: int, kv_len: int) -> str:

@@ -234,10 +234,19 @@ def test_validate_reports_sections_and_fails_beyond_a_tolerance(
 def test_models_and_doctor_list_what_there_is(capsys: pytest.CaptureFixture[str]) -> None:
     code, out, _ = run(capsys, "models", "--json")
     assert code == 0 and json.loads(out)["llama2-7b"]["family"] == "llama"
+    assert json.loads(out)["crepe-full"]["phases"] == ["forward"]
+    code, out, _ = run(capsys, "models")
+    assert code == 0 and "efficientnet-lite0" in out
     code, out, _ = run(capsys, "doctor", "--json")
     marks = {finding["name"]: finding["mark"] for finding in json.loads(out)}
     assert marks["Python"] == marks["packages"] == marks["hardware"] == "ok"
     assert (code == 1) == ("MISSING" in marks.values())
+
+
+@pytest.mark.torch
+def test_a_model_is_traced_in_its_usual_phase(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    code, out, _ = run(capsys, "trace", "--model", "cnn-small", "--out", str(tmp_path / "a.trace"), "--json")
+    assert code == 0 and json.loads(out)["meta"]["phase"] == "forward"
 
 
 def test_si_prefixes() -> None:
