@@ -84,8 +84,8 @@ def _read(path: Path) -> Trace:
 
 
 def _extract(
-    model: str, phase: str | None, batch: int, seq: int, kv_len: int, routing: str | None, seed: int, options: dict[str, Any],
-    out: Path | None,
+    model: str, phase: str | None, batch: int, seq: int, kv_len: int, routing: str | None, seed: int,
+    options: dict[str, Any], out: Path | None,
 ) -> Trace:  # fmt: skip
     from simsparse.errors import nearest
     from simsparse.trace.file import save_trace
