@@ -141,7 +141,8 @@ class Block(ABC):
 
 BLOCKS: Registry[tuple[Block, ...]] = Registry(
     "rtl", tuple(f"simsparse.rtl.blocks.{module}" for module in
-                 ("cells", "select", "dot_pe", "decompress", "dense_pe", "encode24", "prune", "systolic")),
+                 ("cells", "select", "dot_pe", "decompress", "dense_pe", "encode24", "prune", "systolic",
+                  "intersect")),
 )  # fmt: skip
 """By module, the parameter sets that are verified."""
 

@@ -11,11 +11,13 @@ from simsparse.rtl.block import Block
 from simsparse.rtl.blocks.decompress import NMDecompress
 from simsparse.rtl.blocks.dot_pe import NMDotPE
 from simsparse.rtl.blocks.encode24 import NMEncode24
+from simsparse.rtl.blocks.intersect import BitmapIntersect
 from simsparse.rtl.blocks.prune import NMPrune
 from simsparse.rtl.blocks.select import NMSelect
 from simsparse.rtl.blocks.systolic import NMSystolicArray
 from simsparse.rtl.stimulus import corners
 from simsparse.rtl.vectors import Beats
+from tests.rtl import directed_joins
 
 Rows = dict[str, list[list[int]]]
 Directed = tuple[Beats, Rows]
@@ -38,6 +40,8 @@ def directed(block: Block) -> Directed:
             return _prune(block)
         case NMSystolicArray():
             return _array_folds(block)
+        case BitmapIntersect():
+            return directed_joins.intersect(block)
         case _:
             rows = [[value] for value in (*corners(8), 1, 2, 3, 4, 5, 6, 7)]
             return {"data": _array(rows)}, {"data": rows}

@@ -25,6 +25,7 @@ class Proof:
     modules: tuple[str, ...]
     parameters: tuple[tuple[str, int], ...]
     steps: int | None = None
+    macro: str = "PROVE_ORDER"
 
     def said(self, folder: Path, fault: tuple[str, str, str] | None = None) -> str:
         """Output of the solver, the sources copied to ``folder`` with ``fault`` (module, text, other text) planted."""
@@ -39,7 +40,7 @@ class Proof:
             names.append(f"{module}.sv")
         settings = " ".join(f"-chparam {name} {value}" for name, value in self.parameters)
         how = "-tempinduct -maxsteps 12" if self.steps is None else f"-tempinduct-baseonly -maxsteps {self.steps}"
-        define = "" if (HARNESSES / f"{self.top}.sv").is_file() else "-D PROVE_ORDER"
+        define = "" if (HARNESSES / f"{self.top}.sv").is_file() else f"-D {self.macro}"
         script = (
             f"read_verilog -sv -formal {define} {' '.join(names)}; hierarchy -check -top {self.top} {settings}; "
             f"{PREPARE}; sat -tempinduct {how} -verify -prove-asserts -set-assumes"

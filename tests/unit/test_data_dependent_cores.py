@@ -1,0 +1,127 @@
+"""Cores of blocks whose work depends on the data, against twins that go cycle by cycle or element by element."""
+
+from __future__ import annotations
+
+from collections import deque
+from math import ceil
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from simsparse.dataflow.intersect import LATENCY_CYCLES, intersect, intersect_cycles, intersect_service
+from simsparse.dataflow.service import Service, service_cycles
+from simsparse.errors import SpecError
+
+PATTERNS = st.lists(st.booleans(), min_size=1, max_size=9).filter(any)
+ALWAYS = np.ones(1, np.bool_)
+
+
+def served(
+    offers: list[bool], accepts: list[bool], work: list[int], gives: list[int], early: bool
+) -> tuple[list[int], list[int]]:
+    """Cycle by cycle: a register in, a server that works and then gives, a register out."""
+    waiting: deque[int] = deque()
+    taken: list[int] = []
+    given_: list[int] = []
+    left_work, left_gives, full, offering, cycle = 0, 0, False, False, 0
+    serving = False
+    while len(taken) < len(work) or waiting or serving or full:
+        offering = offering or (len(taken) < len(work) and offers[cycle % len(offers)])
+        if full and accepts[cycle % len(accepts)]:
+            given_.append(cycle)
+            full = False
+        if not serving and waiting:
+            serving = True
+            left_work, left_gives = work[waiting[0]], gives[waiting[0]]
+        if serving:
+            if left_work:
+                left_work -= 1
+                if not left_work and early:
+                    waiting.popleft()
+            elif not full:
+                full = True
+                left_gives -= 1
+            if not left_work and not left_gives:
+                serving = False
+                if not early:
+                    waiting.popleft()
+        if offering and not waiting:
+            waiting.append(len(taken))
+            taken.append(cycle)
+            offering = False
+        cycle += 1
+    return taken, given_
+
+
+@settings(max_examples=80, deadline=None)
+@given(
+    PATTERNS, PATTERNS, st.booleans(),
+    st.lists(st.tuples(st.integers(0, 3), st.integers(0, 4)), min_size=1, max_size=20),
+)  # fmt: skip
+def test_service_core_is_its_slow_twin(
+    offers: list[bool], accepts: list[bool], early: bool, asked: list[tuple[int, int]]
+) -> None:
+    work = [work + (early or not work + gives) for work, gives in asked]
+    gives = [gives for _, gives in asked]
+    service = Service(np.array(work, np.int64), np.array(gives, np.int64), early)
+    taken, given_ = service_cycles(np.array(offers), np.array(accepts), service)
+    assert (taken.tolist(), given_.tolist()) == served(offers, accepts, work, gives, early)
+
+
+def test_service_core_refuses_what_never_moves() -> None:
+    one, none = np.ones(1, np.int64), np.zeros(1, np.int64)
+    with pytest.raises(SpecError, match="move sometimes"):
+        service_cycles(ALWAYS, ~ALWAYS, Service(one, one))
+    with pytest.raises(SpecError, match="takes no cycle"):
+        Service(none, none)
+    with pytest.raises(SpecError, match="takes no cycle"):
+        Service(none, one, early=True)
+    with pytest.raises(SpecError, match="negative"):
+        Service(-one, one)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(1, 4), st.integers(1, 4), st.integers(1, 150), st.sampled_from((5, 8, 64, 128)),
+       st.integers(1, 5), st.floats(0, 1), st.integers(0, 9))  # fmt: skip
+def test_join_cycles_are_those_of_sets(
+    m: int, n: int, k: int, width: int, matches: int, density: float, seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    a, b = rng.random((m, k)) < density, rng.random((n, k)) < density
+    cycles = intersect_cycles(a, b, width, matches)
+    for i in range(m):
+        for j in range(n):
+            both = set(np.flatnonzero(a[i])) & set(np.flatnonzero(b[j]))
+            tiles = [len({place for place in both if start <= place < start + width}) for start in range(0, k, width)]
+            assert cycles[i, j] == sum(max(1, ceil(found / matches)) for found in tiles)
+
+
+@pytest.mark.parametrize("matches", [1, 3])
+def test_join_of_a_row_takes_its_cycles_and_the_latency(matches: int) -> None:
+    rng = np.random.default_rng(0)
+    a, b = rng.random((1, 40 * 16)) < 0.4, rng.random((1, 40 * 16)) < 0.6
+    service = intersect_service(a.reshape(-1, 16), b.reshape(-1, 16), matches)
+    taken, given_ = service_cycles(ALWAYS, ALWAYS, service)
+    busy = int(intersect_cycles(a, b, 16, matches)[0, 0])
+    assert (taken[0], given_[-1]) == (0, busy + LATENCY_CYCLES - 1)
+    assert service.busy_cycles == busy
+
+
+def test_offsets_find_the_values_that_meet() -> None:
+    """The compressed values of both operands at the offsets multiply to the dot product of the dense ones."""
+    rng = np.random.default_rng(1)
+    a, b = (rng.integers(1, 100, (50, 32)) * (rng.random((50, 32)) < 0.4) for _ in range(2))
+    tile, offset_a, offset_b = intersect(a != 0, b != 0)
+    for t in range(50):
+        kept_a, kept_b = a[t][a[t] != 0], b[t][b[t] != 0]
+        assert (kept_a[offset_a[tile == t]] * kept_b[offset_b[tile == t]]).sum() == a[t] @ b[t]
+
+
+def test_join_refuses_what_does_not_fit() -> None:
+    mask = np.ones((2, 8), np.bool_)
+    with pytest.raises(SpecError, match=r"expected \(m, k\)"):
+        intersect_cycles(mask, mask[:, :4], 8, 1)
+    with pytest.raises(SpecError, match="at least 1"):
+        intersect_cycles(mask, mask, 8, 0)
