@@ -15,6 +15,7 @@ from simsparse.rtl.blocks.intersect import BitmapIntersect
 from simsparse.rtl.blocks.prune import NMPrune
 from simsparse.rtl.blocks.select import NMSelect
 from simsparse.rtl.blocks.systolic import NMSystolicArray
+from simsparse.rtl.blocks.tensor_core import SparseTensorCore24
 from simsparse.rtl.stimulus import corners
 from simsparse.rtl.vectors import Beats
 from tests.rtl import directed_joins
@@ -40,6 +41,8 @@ def directed(block: Block) -> Directed:
             return _prune(block)
         case NMSystolicArray():
             return _array_folds(block)
+        case SparseTensorCore24():
+            return _tensor_core(block)
         case BitmapIntersect():
             return directed_joins.intersect(block)
         case _:
@@ -127,6 +130,19 @@ def _array_folds(block: NMSystolicArray) -> Directed:
     ends = [[int(row == block.rows - 1)] for _ in range(3) for row in range(block.rows)]
     ends = ends if block.output_stationary else last
     return beats, {"last": ends, "sum": [[total] * block.cols] * len(ends)}
+
+
+def _tensor_core(block: SparseTensorCore24) -> Directed:
+    """Row k of B is k + 1 and A's values are 1: indexes (2, 3), illegal ones twice, indexes (0, 1); C is 7."""
+    m, n, k = block.tile_m, block.tile_n, block.tile_k
+    nibbles = (0b1110, 0b0000, 0b0001, 0b0100)
+    beats = {
+        "a": np.ones((4, m * k // 2), np.int64),
+        "metadata": np.repeat(_array([[nibble] for nibble in nibbles]), m * k // 4, axis=1),
+        "b": np.tile(np.repeat(np.arange(1, k + 1), n), (4, 1)), "c": np.full((4, m * n), 7),
+    }  # fmt: skip
+    high, low = (sum(8 * group + each for group in range(k // 4)) for each in (3 + 4, 1 + 2))
+    return beats, {"d": [[total] * (m * n) for total in (high + 7, 7, 7, low + 7)], "error": [[0], [1], [1], [0]]}
 
 
 def _array(rows: list[list[int]]) -> NDArray[np.int64]:
