@@ -22,7 +22,7 @@ class RunLength(Format):
     Elements go in row-major order. With ``per_row`` the runs begin anew in each row, and 32-bit row pointers say
     where; without, one stream runs through the matrix. Zeros after the last value are not stored.
     Sources: EIE (Han et al., ISCA 2016: 4 bits, pointers) and Eyeriss v2 (Chen et al., JETCAS 2019: 4 bits,
-    pointers), both of the transpose; SCNN (Parashar et al., ISCA 2017: 4 bits, a stream a block).
+    pointers), both of the transpose; SCNN (Parashar et al., ISCA 2017: a stream a block).
     """
 
     name: ClassVar[str] = "run_length"

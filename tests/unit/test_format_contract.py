@@ -211,7 +211,7 @@ def test_metadata_of_a_group(n: int, m: int, index: int, bitmap: int, combinator
 
 
 def test_run_length_is_the_example_of_eie() -> None:
-    """The column of EIE's section on its format: 18 zeros need a zero that is stored."""
+    """The column of the EIE paper (recalled, to be checked): 18 zeros need a zero that is stored."""
     column = np.array([[0, 0, 1, 2, *[0] * 18, 3]])
     encoded = RunLength(4, per_row=False).encode(column)
     assert encoded.values.tolist() == [1, 2, 0, 3]
