@@ -98,8 +98,9 @@ def cycles(
 ) -> MaskCycles:
     """Level 2: the cycles of ``op`` with real masks, weights (n, k) and inputs (m, k).
 
-    Without a mask an operand is as its sparsity says: a seeded draw, or dense. Raises MappingError when ``hw`` has
-    no cycle core or a mask's shape is not the op's.
+    Without a mask an operand is as its sparsity says: a seeded draw, or dense. Dense operands on a systolic array
+    come over its DRAM interface, and ``causes`` tells its stalls; with masks they are on chip. Raises MappingError
+    when ``hw`` has no cycle core or a mask's shape is not the op's.
     """
     part = load_hardware(hw) if isinstance(hw, str) else hw
     device = device_for(part)
@@ -107,7 +108,8 @@ def cycles(
         work = device.walk(op, weight_mask, input_mask)
         used = work.utilization(device.machine(op.dtype))
         return MaskCycles(work.cycles, used, device.counts(op.dtype, work), work.causes)
-    if weight_mask is None:
+    dense = op.weight_sparsity.is_dense and input_mask is None
+    if weight_mask is None and not dense:
         weight_mask = Pattern.drawn(op.dims["n"], op.dims["k"], op.weight_sparsity).mask()
     return device_cycles(op, part, weight_mask, input_mask)
 

@@ -28,7 +28,8 @@ class PeArray:
 
     ``skew`` is the share of the diagonal fill and drain (rows + cols - 2 cycles) that every fold
     pays; what is left is paid once. ``overlap`` is the share of a stationary load that can hide
-    behind the fold before. ``decode`` is the delay of operand selection, in cycles a sparse fold.
+    behind the fold before. ``decode`` is the delay of operand selection, in cycles a sparse fold;
+    ``stages`` that of further registers and of control, in cycles of any fold.
     """
 
     rows: int
@@ -37,9 +38,11 @@ class PeArray:
     skew: float = 1.0
     overlap: float = 0.0
     decode: int = 0
+    stages: int = 0
 
     def __post_init__(self) -> None:
-        if min(self.rows, self.cols, self.macs) < 1 or self.skew < 0 or self.decode < 0 or not 0 <= self.overlap <= 1:
+        least = min(self.skew, self.decode, self.stages, self.overlap)
+        if min(self.rows, self.cols, self.macs) < 1 or least < 0 or self.overlap > 1:
             raise SpecError(f"{self} is no array; expected positive sizes and 0 <= overlap <= 1", key="array")
 
     @property
@@ -49,12 +52,12 @@ class PeArray:
     @property
     def fold_fill(self) -> int:
         """Cycles that every fold pays for filling and draining."""
-        return math.ceil(self.skew * (self.rows + self.cols - 2))
+        return math.ceil(self.skew * (self.rows + self.cols - 2)) + self.stages
 
     @property
     def once_fill(self) -> int:
         """Cycles of filling and draining that only the first and last fold show."""
-        return max(0, self.rows + self.cols - 2 - self.fold_fill)
+        return max(0, self.rows + self.cols - 2 - (self.fold_fill - self.stages))
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,7 @@
 
 Its read buffers are windows that slide round a stream of the whole operand, in sets of a hundredth of the buffer; a
 miss slides the window by half a buffer until the element is in it. Its results are all written out, partial sums
-included. ``counted_once=False`` is the release: a wait is added twice, and a prefetch that ended early is taken off the
-wait for the next one. With True each wait counts once. Everything else of the mechanism stays.
+included. ``Changes`` undo, one by one, what sets this apart from a double buffer as it is built.
 Source: read off the released package's memory/ and compute/ folders; equal to its runs, see tests.
 """
 
@@ -16,7 +15,7 @@ from numba import njit
 
 from simsparse.dataflow.base import Ints, ceil_div
 
-START, LAST, ACTIVE, AHEAD, SETS, REQUEST, WORDS, READS = range(8)
+START, LAST, ACTIVE, AHEAD, SETS, REQUEST, WORDS, READS, STAYS, BEHIND = range(10)
 FREE, DRAINED, HEAD, TAIL, FILLED, WRITTEN = range(6)
 
 
@@ -46,19 +45,40 @@ class ScaleSimSetup:
     words_a_cycle: tuple[int, int, int]
 
 
-def scalesim_run(setup: ScaleSimSetup, counted_once: bool = False) -> ScaleSimRun:
-    """What SCALE-Sim 3.0.0 reports in its USER bandwidth mode for a GEMM."""
+@dataclass(frozen=True)
+class Changes:
+    """What to do otherwise than the release.
+
+    ``counted_once``: a wait counts once, and none is negative (the release adds it twice, and takes off the time by
+    which an earlier prefetch was early). ``halves_stay``: the half before the active one can still be read (in the
+    release an element just behind the window costs a way round the whole operand). ``results_once``: finished
+    results are written, not the partial sums of every fold of k.
+    """
+
+    counted_once: bool = False
+    halves_stay: bool = False
+    results_once: bool = False
+
+
+RELEASE = Changes()
+
+
+def scalesim_run(setup: ScaleSimSetup, changes: Changes = RELEASE) -> ScaleSimRun:
+    """What SCALE-Sim 3.0.0 reports in its USER bandwidth mode for a GEMM; with ``changes``, what it then would."""
     still, moving = _streams(setup)
     read, write = setup.words_a_cycle[:2], setup.words_a_cycle[2]
     order = (1, 0) if setup.dataflow == "ws" else (0, 1)
-    buffers = np.zeros((2, 8), np.int64)
+    buffers = np.zeros((2, 10), np.int64)
     prefetched = [0, 0]
     for slot, (sets, padded) in enumerate((still, moving)):
         operand = order[slot]
         prefetched[slot] = _open(buffers[slot], sets, padded, setup.buffer_words[operand], read[operand])
+        buffers[slot, STAYS] = buffers[slot, AHEAD] * changes.halves_stay
     flow = {"ws": setup.m, "is": setup.n, "os": setup.k}[setup.dataflow]
-    shape = (setup.rows, setup.cols, flow, setup.dataflow == "os", counted_once)
-    total, stalls, stop, written = _walk(buffers, still[0], moving[0], shape, setup.buffer_words[2], write)
+    shape = (setup.rows, setup.cols, flow, setup.dataflow == "os", changes.counted_once)
+    total, stalls, stop, written = _walk(
+        buffers, still[0], moving[0], shape, changes.results_once, setup.buffer_words[2], write
+    )
     reads = {order[slot]: int(buffers[slot, READS]) for slot in range(2)}
     return ScaleSimRun(int(stop) + max(prefetched), int(total), int(stalls), reads[0], reads[1], int(written))
 
@@ -98,10 +118,10 @@ def _open(buffer: Ints, sets: Ints, padded: int, words: int, rate: int) -> int:
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
 def _walk(
-    buffers: Ints, still: Ints, moving: Ints, shape: tuple[int, int, int, bool, bool], words: int, rate: int
+    buffers: Ints, still: Ints, moving: Ints, shape: tuple[int, int, int, bool, bool], once: bool, words: int, rate: int
 ) -> tuple[int, int, int, int]:
     """(last cycle, stalls, last cycle of a write, words written)."""
-    rows, cols, flow, both_move, once = shape
+    rows, cols, flow, both_move, wait_once = shape
     row_tiles = -(-still.shape[1 if both_move else 0] // rows)
     col_tiles = -(-(moving if both_move else still).shape[1] // cols)
     lines = flow + rows + cols - 2 + (0 if both_move else rows)
@@ -114,9 +134,10 @@ def _walk(
         place = (fold % row_tiles * rows, fold // row_tiles * cols, i)
         cycle = line + stalls
         if both_move:
-            waits, writes = _streaming_line(buffers, still, moving, place, rows, cols, flow, cycle, once)
+            waits, writes = _streaming_line(buffers, still, moving, place, rows, cols, flow, cycle, wait_once)
         else:
-            waits, writes = _stationary_line(buffers, still, moving, place, rows, cols, flow, cycle, once)
+            waits, writes = _stationary_line(buffers, still, moving, place, rows, cols, flow, cycle, wait_once)
+            writes = 0 if once and fold % row_tiles < row_tiles - 1 else writes
         at = cycle + _write(drain, counts, writes, cycle, words, rate)
         stalls += max(waits, at - cycle)
         total = max(total, at)
@@ -172,7 +193,8 @@ def _streaming_line(
 @njit(cache=True)  # type: ignore[untyped-decorator]
 def _hit(buffer: Ints, wanted: int, cycle: int, offset: int, once: bool) -> int:
     """Slide the window until ``wanted`` is in it; returns the cycles that the request has taken so far."""
-    while (wanted - buffer[START]) % buffer[SETS] >= buffer[ACTIVE]:
+    while (wanted - buffer[START] + buffer[BEHIND]) % buffer[SETS] >= buffer[ACTIVE] + buffer[BEHIND]:
+        buffer[BEHIND] = buffer[STAYS]
         buffer[START] = (buffer[START] + buffer[AHEAD]) % buffer[SETS]
         buffer[LAST] += buffer[REQUEST] + 1
         buffer[READS] += buffer[WORDS]

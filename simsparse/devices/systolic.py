@@ -191,12 +191,19 @@ class Systolic(Device):
 
 
 def cycles(
-    op: Op, part: Part, weight_mask: NDArray[np.bool_], input_mask: NDArray[np.bool_] | None = None
+    op: Op, part: Part, weight_mask: NDArray[np.bool_] | None = None, input_mask: NDArray[np.bool_] | None = None
 ) -> MaskCycles:
-    """Level 2 of ``op`` on ``part``; see Systolic.walk. Raises MappingError when it has no cycle core."""
+    """Level 2 of ``op`` on ``part``: without masks its schedule, with the DRAM's stalls (simsparse.devices.schedules);
+    with masks, what they keep the array busy (Systolic.walk). Raises MappingError when it has no cycle core."""
     device = device_for(part)
     if not isinstance(device, Systolic):
         raise MappingError(f"{part.name} has no cycle core; an accel with dataflow ws has one", key=op.name)
+    if weight_mask is None and input_mask is None:
+        from simsparse.devices.schedules import scheduled
+
+        return scheduled(device, op)
+    if weight_mask is None:
+        weight_mask = np.ones((op.dims["n"], op.dims["k"]), np.bool_)
     return device.walk(op, weight_mask, input_mask)
 
 
