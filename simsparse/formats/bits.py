@@ -97,4 +97,4 @@ def _ranked_first(mask: NDArray[np.bool_], keep: int) -> NDArray[np.int64]:
     rank = np.cumsum(mask, axis=-1, dtype=kind)
     filling = np.arange(1, size + 1, dtype=kind) - rank <= keep - rank[..., -1:]
     chosen = np.where(mask, rank <= keep, filling)
-    return np.nonzero(chosen.reshape(-1, size))[1].reshape(*mask.shape[:-1], keep)
+    return np.nonzero(chosen)[-1].reshape(*mask.shape[:-1], keep)

@@ -54,7 +54,7 @@ class Sparse24Cutlass(Format):
     def encode(self, array: Array) -> Encoded:
         rows, cols = matrix(array).shape
         words = self._words((rows, cols))
-        groups = array.reshape(rows, -1, self._group)
+        groups = array.reshape(rows, cols // self._group, self._group)
         self._check(groups != 0)
         values, nibbles = encode24(groups.repeat(2, axis=-1) if self.pairs else groups)
         kept = np.ascontiguousarray(values[..., 0] if self.pairs else values)
@@ -105,7 +105,7 @@ class Sparse24Cutlass(Format):
 
     def _joined(self, nibbles: NDArray[np.int64], words: int) -> NDArray[np.int64]:
         """(rows, groups) metadata as (rows, words), the first group in the lowest bits."""
-        parts = nibbles.reshape(len(nibbles), words, -1)
+        parts = nibbles.reshape(len(nibbles), words, self.word_bits // NIBBLE_BITS)
         joined = np.zeros(parts.shape[:2], np.int64)
         for place in range(parts.shape[2]):
             joined |= parts[..., place] << NIBBLE_BITS * place

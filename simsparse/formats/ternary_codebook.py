@@ -99,7 +99,7 @@ class TernaryCodebook(Format):
         pointers = stored_pointers(encoded, self.name, rows)
         codes = stored_numbers(encoded, self.name, "codes", CODE_BITS, encoded.units)
         pairs = self._pairs(codes, pointers, -(-cols // 2))
-        digits = np.stack([pairs % 3, pairs // 3], axis=-1).reshape(rows, -1)
+        digits = np.stack([pairs % 3, pairs // 3], axis=-1).reshape(rows, -(-cols // 2) * 2)
         levels = np.zeros((rows, 3), encoded.values.dtype)
         levels[:, 1:] = encoded.values.reshape(rows, 2)
         return np.take_along_axis(levels, cropped(digits, (rows, cols), self.name), axis=1)
