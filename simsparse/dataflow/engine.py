@@ -122,6 +122,6 @@ def cycles_of(size_bytes: float, bytes_a_cycle: float) -> int:
 
 
 ENGINES: Registry[Engine] = Registry(
-    "engine", tuple(f"simsparse.dataflow.engines.{module}" for module in ("eyeriss_v2", "dstc")),
+    "engine", tuple(f"simsparse.dataflow.engines.{module}" for module in ("eyeriss_v2", "sat", "dstc")),
 )  # fmt: skip
 """Sparse engines by name; a module of dataflow/engines registers one or a few of a kind."""

@@ -113,7 +113,7 @@ class CaseReport:
 
 
 CASES: Registry[Callable[[], CaseReport]] = Registry(
-    "case", tuple(f"simsparse.validate.cases.{module}" for module in ("pim_attacc", "dstc")),
+    "case", tuple(f"simsparse.validate.cases.{module}" for module in ("pim_attacc", "sat", "dstc")),
 )  # fmt: skip
 """Cases by name; a module of validate/cases registers one or a few that share their data."""
 
