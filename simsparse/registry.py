@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from importlib import import_module, metadata
+from pkgutil import iter_modules
 from typing import Generic, TypeVar
 
 from simsparse.errors import SpecError, nearest
@@ -15,12 +16,14 @@ class Registry(Generic[T]):
     """Names to implementations of one role.
 
     Parameters: role, the word used in messages and in the entry-point group ``simsparse.<role>``
-    (spaces as underscores); modules, the package's own modules that register, imported on first use.
+    (spaces as underscores); modules, the package's own modules that register, imported on first use;
+    package, whose every module registers, where a folder holds nothing else.
     """
 
-    def __init__(self, role: str, modules: tuple[str, ...] = ()) -> None:
+    def __init__(self, role: str, modules: tuple[str, ...] = (), package: str = "") -> None:
         self.role = role
         self._modules = modules
+        self._package = package
         self._items: dict[str, T] = {}
         self._loaded = False
 
@@ -51,7 +54,13 @@ class Registry(Generic[T]):
         if self._loaded:
             return
         self._loaded = True
-        for module in self._modules:
+        for module in (*self._modules, *self._found()):
             import_module(module)
         for entry in metadata.entry_points(group=f"simsparse.{self.role.replace(' ', '_')}"):
             self.register(entry.name)(entry.load())
+
+    def _found(self) -> list[str]:
+        if not self._package:
+            return []
+        folder = import_module(self._package).__path__
+        return [f"{self._package}.{module.name}" for module in iter_modules(folder)]

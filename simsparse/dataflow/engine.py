@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -91,6 +91,11 @@ class Engine(ABC):
     def expect(self, shape: tuple[int, int, int], weights: Sparsity, inputs: Sparsity, machine: Machine) -> Work:
         """Closed form: what ``run`` takes on average for patterns of these sparsities; ``shape`` is (m, n, k)."""
 
+    def experts(self, counts: Sequence[int], d_model: int, d_ff: int, gated: bool, machine: Machine) -> Work | None:
+        """A whole MoE layer, ``counts`` tokens at each expert that is hit; None when it is one product after another."""
+        del counts, d_model, d_ff, gated, machine
+        return None
+
     def applies(self, sparsity: Sparsity) -> bool:
         """Whether the engine gains from weights of ``sparsity``; else they run as dense ones."""
         return not sparsity.is_dense
@@ -121,7 +126,5 @@ def cycles_of(size_bytes: float, bytes_a_cycle: float) -> int:
     return int(np.ceil(size_bytes / bytes_a_cycle))
 
 
-ENGINES: Registry[Engine] = Registry(
-    "engine", tuple(f"simsparse.dataflow.engines.{module}" for module in ("eyeriss_v2", "sat", "dstc")),
-)  # fmt: skip
+ENGINES: Registry[Engine] = Registry("engine", package="simsparse.dataflow.engines")
 """Sparse engines by name; a module of dataflow/engines registers one or a few of a kind."""

@@ -112,9 +112,7 @@ class CaseReport:
         }  # fmt: skip
 
 
-CASES: Registry[Callable[[], CaseReport]] = Registry(
-    "case", tuple(f"simsparse.validate.cases.{module}" for module in ("pim_attacc", "sat", "dstc")),
-)  # fmt: skip
+CASES: Registry[Callable[[], CaseReport]] = Registry("case", package="simsparse.validate.cases")
 """Cases by name; a module of validate/cases registers one or a few that share their data."""
 
 
