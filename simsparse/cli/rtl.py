@@ -1,7 +1,8 @@
-"""Commands on the RTL: rtl verify."""
+"""Commands on the RTL: rtl verify, synth, datapath."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -11,12 +12,12 @@ from simsparse.cli.console import Json, ProgressBar, emit_json, note, table
 if TYPE_CHECKING:
     from simsparse.rtl.verify import Verification
 
-app = typer.Typer(help="The SystemVerilog blocks: verify.", no_args_is_help=True)
+app = typer.Typer(help="The SystemVerilog blocks: verify, synth, datapath.", no_args_is_help=True)
 
 
 @app.callback()
 def rtl() -> None:
-    """The SystemVerilog blocks: verify."""
+    """The SystemVerilog blocks: verify, synth, datapath."""
 
 
 @app.command()
@@ -41,6 +42,75 @@ def verify(
         _show(results)
     if not all(result.verdict.passed for result in results):
         raise typer.Exit(1)
+
+
+@app.command()
+def synth(
+    modules: Annotated[
+        list[str] | None, typer.Argument(metavar="[MODULE]...", help="Such as nm_dot_pe; all when none is given.")
+    ] = None,
+    liberty: Annotated[
+        Path | None, typer.Option("--liberty", exists=True, help="Other cells; SkyWater 130 nm by area when not given.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Standard cells and their area of each block at each of its parameter sets, before placement."""
+    from simsparse.rtl.library import area_library
+    from simsparse.rtl.synth import synthesise
+    from simsparse.rtl.toolchain import build_root
+    from simsparse.rtl.verify import blocks
+
+    root, chosen, rows = build_root() / "synth", blocks(modules or ()), []
+    library = liberty or area_library(root)
+    with ProgressBar("parameter sets") as progress:
+        for block in chosen:
+            made = synthesise(block.module, block.parameters, library, root / block.name)
+            rows.append((block.module, dict(block.parameters), made.cells, made.area, made.register_area))
+            progress(len(rows), len(chosen), 0)
+    columns = ("block", "parameters", "cells", "area_um2", "registers_um2")
+    if json:
+        emit_json([dict(zip(columns, row, strict=True)) for row in rows])
+        return
+    shown = [
+        (name, " ".join(f"{key}={value}" for key, value in settings.items()), cells, f"{area:.0f}", f"{registers:.0f}")
+        for name, settings, cells, area, registers in rows
+    ]
+    table(f"Cells of {library.stem}", ("block", "parameters", "cells", "area um2", "registers um2"), shown,
+          right=("cells", "area um2", "registers um2"))  # fmt: skip
+
+
+@app.command()
+def datapath(
+    liberty: Annotated[Path, typer.Option("--liberty", exists=True, help="SkyWater 130 nm cells, timing and power.")],
+    sta: Annotated[Path, typer.Option("--sta", help="OpenSTA's command; on Debian: the package opensta.")] = Path(
+        "sta"
+    ),
+    out: Annotated[Path, typer.Option("--out", help="Folder of the figures, the plot and the parts.")] = Path(
+        "reports/out/datapath"
+    ),
+) -> None:
+    """Area and energy of a useful MAC over N:M beside dense PEs: datapath.json, a plot, and parts for sweeps."""
+    import json
+    import shutil
+
+    from simsparse.errors import SpecError
+    from simsparse.report.datapath import datapath_plot
+    from simsparse.report.plot import save_plot
+    from simsparse.rtl.array_parts import array_parts
+    from simsparse.rtl.datapath import Tools, study
+    from simsparse.rtl.toolchain import build_root
+
+    found = shutil.which(sta)
+    if found is None:
+        raise SpecError(f"{str(sta)!r} is no command; on Debian OpenSTA is the package opensta", key="--sta")
+    with ProgressBar("patterns") as progress:
+        figures = study(Tools(liberty, Path(found).resolve()), build_root() / "datapath", progress)
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "datapath.json").write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+    for name, text in array_parts(figures).items():
+        (out / name).write_text(text, encoding="utf-8")
+    save_plot(datapath_plot(figures), out, ("png",))
+    note(f"written to {out}")
 
 
 def _record(result: Verification) -> dict[str, object]:

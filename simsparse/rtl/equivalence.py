@@ -14,10 +14,11 @@ PREPARE = ("proc", "flatten", "memory_nordff", "memory_map", "opt_clean", "async
 PROVEN = "Equivalence successfully proven!"
 
 
-def mapped(library: Path, period_ps: int | None = None) -> list[str]:
-    """Commands from what is read to cells of ``library``; ``period_ps`` is what the mapper aims at."""
+def mapped(library: Path, period_ps: int | None = None, avoided: Sequence[str] = ()) -> list[str]:
+    """Commands from what is read to cells of ``library`` but ``avoided``; ``period_ps`` is what the mapper aims at."""
+    where = f"-liberty {library}{''.join(f' -dont_use {name}' for name in avoided)}"
     aim = f" -D {period_ps}" if period_ps else ""
-    return ["synth -flatten", f"dfflibmap -liberty {library}", f"abc -liberty {library}{aim}", "opt_clean -purge"]
+    return ["synth -flatten", f"dfflibmap {where}", f"abc {where}{aim}", "opt_clean -purge"]
 
 
 def netlist_equals_sources(top: str, parameters: dict[str, int], folder: Path, fault: Sequence[str] = ()) -> bool:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import sysconfig
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -17,6 +19,24 @@ COMPILERS = ("c++", "g++", "clang++")
 def sources() -> Path:
     """The folder of the SystemVerilog sources: SIMSPARSE_RTL_SOURCES, else rtl/ of the checkout or the wheel."""
     return Path(os.environ.get("SIMSPARSE_RTL_SOURCES") or data_root() / "rtl")
+
+
+@contextmanager
+def elsewhere(found: Path, built: Path) -> Iterator[None]:
+    """Sources in ``found`` and builds below ``built``, with the runtime that is compiled already."""
+    runtime = build_root() / "runtime"
+    runtime.mkdir(parents=True, exist_ok=True)
+    built.mkdir(parents=True, exist_ok=True)
+    if not (built / "runtime").exists():
+        (built / "runtime").symlink_to(runtime.resolve())
+    names = {"SIMSPARSE_RTL_SOURCES": str(found), "SIMSPARSE_RTL_BUILD": str(built)}
+    before = {name: os.environ.get(name) for name in names}
+    os.environ.update(names)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name, None) if value is None else os.environ.update({name: value})
 
 
 def verilator() -> Path | None:
