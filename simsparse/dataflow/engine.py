@@ -92,7 +92,7 @@ class Engine(ABC):
         """Closed form: what ``run`` takes on average for patterns of these sparsities; ``shape`` is (m, n, k)."""
 
     def experts(self, counts: Sequence[int], d_model: int, d_ff: int, gated: bool, machine: Machine) -> Work | None:
-        """A whole MoE layer, ``counts`` tokens at each expert that is hit; None when it is one product after another."""
+        """A whole MoE layer, ``counts`` tokens at each expert that is hit; None: one product after another."""
         del counts, d_model, d_ff, gated, machine
         return None
 

@@ -147,8 +147,12 @@ class SparseEngine(Device):
         return _Cost({**seconds, "compute": busy / clock, "memory": stalled / clock}, counts)
 
     def _works(self, op: Op, level: int) -> list[tuple[int, Work]]:
-        """(count, work) of each of the op's products."""
-        jobs, machine = jobs_of([op], frozenset()), self.machine(op.dtype)
+        """(count, work) of each of the op's products, or of the op where the engine runs it as a whole."""
+        jobs, machine, d = jobs_of([op], frozenset()), self.machine(op.dtype), op.dims
+        if op.kind is OpKind.MOE_FFN:
+            layer = self.engine.experts(op.expert_counts, d["d_model"], d["d_ff"], bool(d["gated"]), machine)
+            if layer is not None:
+                return [(1, layer)]
         weights = op.weight_sparsity if op.kind in WEIGHTED else DENSE
         weights = weights if self.engine.applies(weights) else DENSE
         inputs = op.input_sparsity if op.kind in WEIGHTED else DENSE

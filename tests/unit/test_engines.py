@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from contracts.engine import EngineContract
@@ -27,6 +29,35 @@ class TestEyerissV2(EngineContract):
         one = Machine(1, 1, 1, Buffers(1, 1, 1), 1e9, 8, 8, {"run_bits": 4})
         work = self.engine.run(Pattern.of(w), Pattern.of(x), one)
         assert work.cycles == sum(int(x[:, c].sum()) * int(w[:, c].sum()) for c in range(64))
+
+
+class TestEdgeMoE(EngineContract):
+    name, engine = "edge_moe", ENGINES.get("edge_moe")
+    machine = Machine(4, 8, 1, Buffers(1, 1, 1), 128.0, 16, 16,
+                      {"weight_bits": 16, "axi_bits": 64, "axi_latency": 5, "by_expert": 1})  # fmt: skip
+
+    def test_two_buffers_hide_all_but_the_first_load_when_computing_is_longer(self) -> None:
+        work = self.engine.experts([40, 50], 16, 32, False, self.machine)
+        assert work is not None and work.macs == 90 * 2 * 16 * 32
+        assert work.causes == {"compute": 90 * 2 * 16, "load": 32 * 4 + 5}
+
+    def test_a_layer_by_hand_where_loading_is_longer(self) -> None:
+        """Loads of 133, 133, 133, 133 cycles; computing takes 16 each."""
+        work = self.engine.experts([1, 1], 16, 32, False, self.machine)
+        assert work is not None and work.cycles == 133 + 3 * 133 + 16
+
+    def test_the_order_by_tokens_loads_an_expert_for_each(self) -> None:
+        by_token = replace(self.machine, settings={**self.machine.settings, "by_expert": 0})
+        queued, each = (self.engine.experts([3, 5], 16, 32, False, machine) for machine in (self.machine, by_token))
+        assert queued is not None and each is not None
+        assert (queued.events["expert_loads"], each.events["expert_loads"]) == (2, 8)
+        assert each.cycles > queued.cycles and each.macs == queued.macs
+
+
+def test_an_moe_layer_runs_as_a_whole_on_edge_moe() -> None:
+    op = ss.ops.moe_ffn(4, 192, 384, 16, gated=False, dtype="int8", routing=[[0, 1], [0, 2], [0, 1], [3, 1]])
+    cost = ss.estimate(op, "accel/edge-moe-zcu102")
+    assert cost.latency_s == pytest.approx((4 * 2 * (4608 + 64) + 288) / 300e6, rel=1e-9)
 
 
 @pytest.mark.parametrize("sparsity", ["dense", "2:4", "3:7", "unstructured:0.1", "block8:0.25", "bank16:0.25"])
