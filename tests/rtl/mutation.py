@@ -1,16 +1,19 @@
 """Plants faults in rtl/, one at a time, and says which of them the verification sees.
 
-``python -m tests.rtl.mutation`` writes reports/rtl/mutation.md; with modules as arguments it prints only.
+``python -m tests.rtl.mutation`` writes reports/rtl/mutation.json and mutation.md; modules as arguments are done anew
+and the others stay as they were.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import sys
 import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from simsparse.rtl.toolchain import build_root, environment, sources
@@ -18,7 +21,7 @@ from simsparse.rtl.verify import TILES
 from tests.rtl.mutants import Mutant, mutants, sample
 from tests.rtl.trial import FEW, Fate, Outcome, relevant, trial
 
-REPORT = Path(__file__).resolve().parents[2] / "reports" / "rtl" / "mutation.md"
+REPORTS = Path(__file__).resolve().parents[2] / "reports" / "rtl"
 LEAST_SHARE = 0.95
 PER_RULE = 2
 
@@ -50,97 +53,114 @@ def unchanged(module: str) -> Mutant:
     return Mutant(module, "none", 0, "", "", (sources() / f"{module}.sv").read_text(encoding="utf-8"))
 
 
-def share(outcomes: Sequence[Outcome]) -> float:
+@dataclass(frozen=True)
+class Entry:
+    """An outcome as the report has it."""
+
+    module: str
+    rule: str
+    name: str
+    fate: Fate
+    by: str
+
+    @classmethod
+    def of(cls, outcome: Outcome) -> Entry:
+        """What is kept of ``outcome``."""
+        by = _killer(outcome.by) if outcome.fate is Fate.KILLED else outcome.by
+        return cls(outcome.mutant.module, outcome.mutant.rule, outcome.mutant.name, outcome.fate, by)
+
+
+def _killer(by: str) -> str:
+    if by.startswith(("proof", "cocotb")):
+        return by.partition(" ")[0]
+    return f"{TILES} tiles" if by.endswith(f"({TILES} tiles)") else f"{FEW} tiles"
+
+
+def share(entries: Sequence[Entry]) -> float:
     """Killed of those that build and are not proven to be equivalent."""
-    fates = Counter(outcome.fate for outcome in outcomes)
+    fates = Counter(entry.fate for entry in entries)
     return fates[Fate.KILLED] / (fates[Fate.KILLED] + fates[Fate.SURVIVED])
 
 
-def report(outcomes: Sequence[Outcome], per_rule: int) -> str:
+def report(entries: Sequence[Entry]) -> str:
     """The result as Markdown."""
-    return "\n".join([*_head(outcomes, per_rule), *_by_rule(outcomes), *_rest(outcomes)]) + "\n"
+    return "\n".join([*_head(entries), *_by_rule(entries), *_rest(entries)]) + "\n"
 
 
-def _head(outcomes: Sequence[Outcome], per_rule: int) -> list[str]:
-    fates = Counter(outcome.fate for outcome in outcomes)
-    counted = fates[Fate.KILLED] + fates[Fate.SURVIVED]
+def _head(entries: Sequence[Entry]) -> list[str]:
+    fates = Counter(entry.fate for entry in entries)
+    killers = Counter(entry.by for entry in entries if entry.fate is Fate.KILLED)
     return [
         "# Mutation of the RTL", "",
-        f"{len(outcomes)} faults planted one at a time: {fates[Fate.KILLED]} of {counted} that count were killed "
-        f"({share(outcomes):.1%}), {fates[Fate.SURVIVED]} survived. {fates[Fate.EQUIVALENT]} are proven to change "
-        f"nothing and {fates[Fate.INVALID]} do not elaborate; neither counts.", "",
-        f"At most {per_rule} faults of each rule in each module (tests/rtl/mutants.py). A fault is killed when "
+        f"{len(entries)} faults planted one at a time: {fates[Fate.KILLED]} of "
+        f"{fates[Fate.KILLED] + fates[Fate.SURVIVED]} that count were killed ({share(entries):.1%}), "
+        f"{fates[Fate.SURVIVED]} survived. {fates[Fate.EQUIVALENT]} are proven to change nothing and "
+        f"{fates[Fate.INVALID]} do not elaborate; neither counts.", "",
+        f"At most {PER_RULE} faults of each rule in each module (tests/rtl/mutants.py). A fault is killed when "
         f"{FEW} random tiles of one parameter set differ from the model in a value or a cycle, else when {TILES} do, "
         "else when a proof fails or a cocotb test does. Lint kills nothing here: its findings are switched off for "
         "mutants. Equivalence is proven by induction over all registers, with data of three bits, at every verified "
         "parameter set.", "",
-        "Remake: `make mutation` (or `python -m tests.rtl.mutation`).", "",
+        f"Killed by: {', '.join(f'{what} {count}' for what, count in killers.most_common())}.", "",
+        "Remake: `make mutation` (or `python -m tests.rtl.mutation [MODULE]...`).", "",
     ]  # fmt: skip
 
 
-def _by_rule(outcomes: Sequence[Outcome]) -> list[str]:
-    modules = sorted({outcome.mutant.module for outcome in outcomes})
-    rules = sorted({outcome.mutant.rule for outcome in outcomes})
-    lines = ["| killed / counted | " + " | ".join(modules) + " |", "| --- |" + " --- |" * len(modules)]
-    for rule in rules:
+def _by_rule(entries: Sequence[Entry]) -> list[str]:
+    rules = sorted({entry.rule for entry in entries})
+    lines = ["| killed / counted | " + " | ".join(rules) + " |", "| --- |" + " --- |" * len(rules)]
+    for module in sorted({entry.module for entry in entries}):
         cells = []
-        for module in modules:
-            fates = Counter(o.fate for o in outcomes if (o.mutant.module, o.mutant.rule) == (module, rule))
+        for rule in rules:
+            fates = Counter(each.fate for each in entries if (each.module, each.rule) == (module, rule))
             counted = fates[Fate.KILLED] + fates[Fate.SURVIVED]
             cells.append(f"{fates[Fate.KILLED]}/{counted}" if counted else "")
-        lines.append(f"| {rule} | " + " | ".join(cells) + " |")
-    return [*lines, ""]
-
-
-def _rest(outcomes: Sequence[Outcome]) -> list[str]:
-    lines = []
-    for fate, title in ((Fate.SURVIVED, "Survived"), (Fate.EQUIVALENT, "Equivalent"), (Fate.INVALID, "Not elaborated")):
-        found = [outcome for outcome in outcomes if outcome.fate is fate]
-        if found:
-            lines += [f"## {title}", "", *(f"- `{_plain(each.mutant.name)}`{_why(each)}" for each in found), ""]
-    killers = Counter(_killer(outcome) for outcome in outcomes if outcome.fate is Fate.KILLED)
-    lines += ["## What killed", "", *(f"- {what}: {count}" for what, count in killers.most_common())]
+        lines.append(f"| `{module}` | " + " | ".join(cells) + " |")
     return lines
 
 
-def _plain(text: str) -> str:
-    return text.replace("`", "'")
+def _rest(entries: Sequence[Entry]) -> list[str]:
+    lines = []
+    for fate, title in ((Fate.SURVIVED, "Survived"), (Fate.EQUIVALENT, "Equivalent"), (Fate.INVALID, "Not elaborated")):
+        found = [f"- `{entry.name.replace('`', '')}`{_why(entry)}" for entry in entries if entry.fate is fate]
+        if found:
+            lines += ["", f"## {title}", "", *found]
+    return lines
 
 
-def _why(outcome: Outcome) -> str:
-    if outcome.fate is Fate.EQUIVALENT:
-        return f": proven equal at {outcome.by}"
-    if outcome.fate is Fate.SURVIVED:
-        return f": {SURVIVORS.get(outcome.mutant.name, 'no reason known')}"
-    return ""
-
-
-def _killer(outcome: Outcome) -> str:
-    if outcome.by.startswith(("proof", "cocotb")):
-        return outcome.by.split()[0]
-    return f"bulk, {outcome.by.partition(': ')[2].split(':')[-1].split('(')[0].strip() or 'stopped'}"
+def _why(entry: Entry) -> str:
+    if entry.fate is Fate.EQUIVALENT:
+        return f": proven equal at {entry.by}"
+    return f": {SURVIVORS.get(entry.name, 'no reason known')}" if entry.fate is Fate.SURVIVED else ""
 
 
 SURVIVORS: dict[str, str] = {}
 """By name of a survivor, why nothing sees it."""
 
 
+def kept(modules: Sequence[str]) -> list[Entry]:
+    """Entries of earlier runs on modules that still exist and are not among ``modules``."""
+    path = REPORTS / "mutation.json"
+    if not path.is_file():
+        return []
+    entries = [Entry(**{**each, "fate": Fate(each["fate"])}) for each in json.loads(path.read_text(encoding="utf-8"))]
+    return [each for each in entries if each.module not in modules and (sources() / f"{each.module}.sv").is_file()]
+
+
 def main() -> None:
     """Run it; exit code 1 when fewer than LEAST_SHARE are killed."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("modules", nargs="*", help="modules of rtl/; all of them when none is given")
-    parser.add_argument("--per-rule", type=int, default=PER_RULE, help="faults of each rule in each module")
     arguments = parser.parse_args()
     os.environ.update(environment())
     modules = arguments.modules or sorted(path.stem for path in sources().glob("*.sv"))
-    outcomes = run(chosen(modules, arguments.per_rule))
-    text = report(outcomes, arguments.per_rule)
-    if arguments.modules:
-        print(text)
-    else:
-        REPORT.parent.mkdir(parents=True, exist_ok=True)
-        REPORT.write_text(text, encoding="utf-8")
-    sys.exit(share(outcomes) < LEAST_SHARE)
+    entries = [Entry.of(outcome) for outcome in run(chosen(modules, PER_RULE))]
+    entries = sorted([*kept(modules), *entries], key=lambda entry: entry.module)
+    REPORTS.mkdir(parents=True, exist_ok=True)
+    records = ",\n".join(json.dumps(asdict(entry)) for entry in entries)
+    (REPORTS / "mutation.json").write_text(f"[\n{records}\n]\n", encoding="utf-8")
+    (REPORTS / "mutation.md").write_text(report(entries), encoding="utf-8")
+    sys.exit(share(entries) < LEAST_SHARE)
 
 
 if __name__ == "__main__":
