@@ -104,9 +104,9 @@ def plan_folds(dataflow: str, product: Product, array: PeArray, buffers: Buffers
     """The folds of ``product`` in order. Raises SpecError; see schedule.schedule."""
     if dataflow in ("ws", "is"):
         return _stationary(dataflow, product, array, buffers, outer)
-    if dataflow == "os":
+    if dataflow == "os" and outer != "fitted":
         return _output_stationary(product, array, buffers, outer)
-    raise SpecError(f"{dataflow!r} has no schedule; expected ws, os or is", key="dataflow")
+    raise SpecError(f"{dataflow!r} has no schedule; expected ws, os (not fitted) or is", key="dataflow")
 
 
 def _stationary(dataflow: str, product: Product, array: PeArray, buffers: Buffers, outer: Outer) -> FoldPlan:
@@ -114,15 +114,17 @@ def _stationary(dataflow: str, product: Product, array: PeArray, buffers: Buffer
     weights_stay = dataflow == "ws"
     span, beat, load = _per_pe(product, array, weights_stay)
     columns, flow = (product.n, product.m) if weights_stay else (product.m, product.n)
+    rooms, order = _rooms(buffers), [WEIGHT, INPUT, INPUT] if weights_stay else [INPUT, WEIGHT, WEIGHT]
     chunk = max(1, min(flow, buffers.partial_sums() // min(columns, array.cols)))
+    if outer == "fitted":
+        whole = product.input_bits if weights_stay else product.weight_bits
+        chunk = max(1, min(chunk, rooms[order[1]] * flow // whole))
     ks = _Cut.of(product.k, array.rows * span)
     cols, chunks = _Cut.of(columns, array.cols), _Cut.of(flow, -(-flow // -(-flow // chunk)))
     inputs = _Operand(chunks if weights_stay else cols, ks, product.input_bits)
     weights = _Operand(cols if weights_stay else chunks, _kept(ks, product), product.weight_bits)
     still, moving = (weights, inputs) if weights_stay else (inputs, weights)
-    order = [WEIGHT, INPUT, INPUT] if weights_stay else [INPUT, WEIGHT, WEIGHT]
-    rooms = _rooms(buffers)
-    still_first = (outer == "weights") == weights_stay
+    still_first = outer == ("weights" if weights_stay else "inputs")
     of_still = _held(still, rooms[order[0]], still_first, chunks.count)
     held = [of_still, _held(moving, rooms[order[1]], not still_first, cols.count), STREAMED]
     col, part, k, turn = _loops(cols, chunks, ks, still_first)

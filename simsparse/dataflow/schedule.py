@@ -27,7 +27,7 @@ from simsparse.dataflow.traffic import Buffers
 from simsparse.errors import SpecError
 
 Floats = NDArray[np.float64]
-Outer = Literal["weights", "inputs"]
+Outer = Literal["weights", "inputs", "fitted"]
 NAMES = ("input", "weight", "output")
 
 
@@ -113,11 +113,13 @@ def schedule(
     dataflow: str, product: Product, array: PeArray, scratchpad: Scratchpad, outer: Outer | None = None
 ) -> Schedule:
     """Walk ``product``. ``outer``: the operand of the outer loop, each part of which is used up before the next one;
-    without it both orders are walked and the one with fewer cycles is taken.
+    ``fitted``: the one that streams, in chunks that half of its buffer holds (ws and is). Without it all of these
+    orders are walked and the one with the fewest cycles is taken.
 
     Raises SpecError for another dataflow than ws, os and is, and for buffers too small for one piece of an operand.
     """
-    orders: tuple[Outer, ...] = ("weights", "inputs") if outer is None else (outer,)
+    every: tuple[Outer, ...] = ("weights", "inputs") if dataflow == "os" else ("weights", "inputs", "fitted")
+    orders = every if outer is None else (outer,)
     walks = [_walk(dataflow, product, array, scratchpad, order) for order in orders]
     return min(walks, key=lambda walk: walk.cycles)
 

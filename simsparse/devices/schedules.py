@@ -18,7 +18,7 @@ CAUSES = ("prefetch", "compute", "stall", "drain")
 def schedules(device: Systolic, op: Op) -> list[tuple[int, Schedule]]:
     """(how many times, schedule) of each of ``op``'s products, one after another, N:M weights with full groups.
 
-    Of weights and inputs in the outer loop, what takes fewer cycles. Operands and results that an op keeps on chip
+    Of the orders of its loops, the one that takes the fewest cycles. Operands and results that an op keeps on chip
     (attention's scores) count as one bit. Raises MappingError for an op without products, and where the part's
     dataflow or buffers do not allow a schedule.
     """

@@ -113,9 +113,11 @@ def folds_of(dataflow: str, product: Product, array: PeArray, pad: Scratchpad, o
         load = array.rows * -(-span // array.macs)
     columns = tiles(lines[stays], array.cols)
     fit = max(1, min(lines[moves], pad.buffers.partial_sums() // min(lines[stays], array.cols)))
+    if outer == "fitted":
+        fit = max(1, min(fit, room[moves] * lines[moves] // bits[moves]))
     chunks = tiles(lines[moves], -(-lines[moves] // -(-lines[moves] // fit)))
     ks = tiles(p.k, array.rows * span)
-    still_outer = (outer == "weights") == (stays == "weight")
+    still_outer = outer == stays + "s"
     held = {stays: hold(stays, still_outer, len(chunks), columns[0][1]),
             moves: hold(moves, not still_outer, len(columns), chunks[0][1])}  # fmt: skip
     pairs = [(c, t) for c in range(len(columns)) for t in range(len(chunks))]

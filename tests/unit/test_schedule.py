@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from schedule_twin import slow_schedule
 from test_dataflow import RUNS, WORKLOADS
@@ -76,8 +76,9 @@ def test_compute_cycles_are_the_published_formula_on_any_shape(
 
 
 @settings(max_examples=200, deadline=None)
-@given(names, products(), arrays, pads, outers)
+@given(names, products(), arrays, pads, st.sampled_from(["weights", "inputs", "fitted"]))
 def test_core_equals_its_twin(name: str, product: Product, array: PeArray, pad: Scratchpad, outer: Any) -> None:
+    assume(outer != "fitted" or name != "os")
     walk = walked(name, product, array, pad, outer)
     if walk is None:
         return

@@ -39,10 +39,11 @@ PRODUCTS = [ops.linear(512, 512, 512), ops.linear(7, 1000, 300), ops.linear(300,
 @pytest.mark.parametrize("part", PARTS)
 @pytest.mark.parametrize("op", PRODUCTS, ids=lambda op: str(op.kind))
 def test_compute_is_level_zeros_array_time(part: str, op: Op) -> None:
-    """Level 0 rounds the last chunk of a stream up; nothing here is cut into chunks of unequal length."""
+    """Chunks that save reads may cost a few loads and fills more than level 0 has."""
     found, device = level2(part, op)
     closed = device.costs([op])[0]
-    assert found.causes["compute"] == round(closed.breakdown["compute"] * device.part.array.clock.si)
+    least = round(closed.breakdown["compute"] * device.part.array.clock.si)
+    assert least <= found.causes["compute"] <= 1.3 * least
     assert found.counts.of("array", "mac_bf16") == op.useful_macs
     assert sum(found.causes.values()) == found.cycles
     assert 0 < found.utilization <= 1
