@@ -7,15 +7,18 @@ from itertools import product
 import numpy as np
 from numpy.typing import NDArray
 
+from simsparse.dataflow.gemm_stream import GemmJob
 from simsparse.rtl.block import Block
 from simsparse.rtl.blocks.decompress import NMDecompress
 from simsparse.rtl.blocks.dot_pe import NMDotPE
 from simsparse.rtl.blocks.encode24 import NMEncode24
+from simsparse.rtl.blocks.gemm_top import NMGemmTop
 from simsparse.rtl.blocks.intersect import BitmapIntersect
 from simsparse.rtl.blocks.prune import NMPrune
 from simsparse.rtl.blocks.select import NMSelect
 from simsparse.rtl.blocks.systolic import NMSystolicArray
 from simsparse.rtl.blocks.tensor_core import SparseTensorCore24
+from simsparse.rtl.gemm_requests import after, encoded, of_job
 from simsparse.rtl.stimulus import corners
 from simsparse.rtl.vectors import Beats
 from tests.rtl import directed_joins
@@ -41,6 +44,8 @@ def directed(block: Block) -> Directed:
             return _prune(block)
         case NMSystolicArray():
             return _array_folds(block)
+        case NMGemmTop():
+            return _gemm(block)
         case SparseTensorCore24():
             return _tensor_core(block)
         case BitmapIntersect():
@@ -143,6 +148,25 @@ def _tensor_core(block: SparseTensorCore24) -> Directed:
     }  # fmt: skip
     high, low = (sum(8 * group + each for group in range(k // 4)) for each in (3 + 4, 1 + 2))
     return beats, {"d": [[total] * (m * n) for total in (high + 7, 7, 7, low + 7)], "error": [[0], [1], [1], [0]]}
+
+
+def _gemm(block: NMGemmTop) -> Directed:
+    """A dense GEMM of two folds and two tiles, one token, all values -128; serial, then overlapped.
+
+    Serial folds take rows + 1 + rows + cols - 2 cycles each; overlapped ones, of fewer tokens than rows, rows cycles
+    each and 1 + rows + cols - 2 once.
+    """
+    array = block.array
+    rows, cols, lanes = array.rows, array.cols, array.cols * array.n
+    asked = [step for serial in (True, False) for step in (*of_job(GemmJob(1, 2, 2, serial), True), *after())]
+    images = block.memory_images(
+        np.full((8, rows * array.m), LOW), np.full((8 * rows, lanes), LOW), np.zeros((8 * rows, lanes), np.int64),
+        np.full(8, 1),
+    )  # fmt: skip
+    sums, last = [[2 * rows * array.n * LOW * LOW] * cols] * 4, [[0], [1]] * 2
+    answers = [[4 * (2 * rows + cols - 1)], [2], [0], [4 * rows + rows + cols - 1], [2], [0]]
+    outputs = {"m_axis_result_tdata": sums, "m_axis_result_tlast": last, "response_data": answers}
+    return {**encoded(asked), **images}, outputs
 
 
 def _array(rows: list[list[int]]) -> NDArray[np.int64]:

@@ -28,6 +28,7 @@ UNDER_COCOTB = (
     "nm_prune-N2-M4-DataWidth8", "nm_prune-N4-M8-DataWidth8",
     "nm_systolic_array-Rows2-Cols3-N4-M8-DataWidth8-AccWidth32-OutputStationary0",
     "nm_systolic_array-Rows3-Cols2-N1-M4-DataWidth8-AccWidth32-OutputStationary1",
+    "nm_gemm_top-Rows3-Cols2-N1-M4-DataWidth8-AccWidth32-MaxTokens12",
     "sparse_tensor_core_24-TileM2-TileN2-TileK8-StepK4-DataWidth8-AccWidth32",
     "bitmap_intersect-Width16-Matches1", "bitmap_intersect-Width12-Matches3",
 )  # fmt: skip

@@ -115,11 +115,13 @@ class NMSystolicArray(Block):
         return corners | covered_patterns(sparse, self.m) | {f"beats={length}" for length in lengths} | modes
 
     def weights(self, beats: Beats) -> NDArray[np.int64]:
-        """Weight words (words, cols, m) as dense groups: what multiplies each activation."""
+        """Weight words (words, cols, m) as dense groups: what multiplies each activation; equal indexes add up."""
         shape = (-1, self.cols, self.n)
         places = np.where(beats["dense"][:, :, None] == 1, np.arange(self.n), beats["index"].reshape(shape))
         groups = np.zeros((len(places), self.cols, self.m), np.int64)
-        np.put_along_axis(groups, places, beats["weight"].reshape(shape), axis=2)
+        word, col = np.ogrid[: len(places), : self.cols]
+        for lane in range(self.n):
+            groups[word, col, places[:, :, lane]] += beats["weight"].reshape(shape)[:, :, lane]
         return groups
 
     def _streamed(self, beats: Beats, lengths: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -1,0 +1,176 @@
+"""What is asked of nm_gemm_top's registers, what it makes of it, and what they answer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from enum import IntEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+from simsparse.dataflow.gemm_stream import GemmHandshakes, GemmJob, Request
+from simsparse.rtl.vectors import Beats
+
+ERRORS = ("sizes", "weights' tlast", "activations' tlast", "metadata")
+"""Flags of the register ERRORS, the first in bit 0."""
+_MOST_READS = 4
+_LONGEST = (4, 3)
+"""Folds along k and tiles of the largest random GEMM."""
+
+Ints = NDArray[np.int64]
+
+
+class Register(IntEnum):
+    """Word addresses."""
+
+    CONTROL = 0
+    STATUS = 1
+    TOKENS = 2
+    K_FOLDS = 3
+    N_TILES = 4
+    MODE = 5
+    CYCLES = 6
+    ERRORS = 7
+    SHAPE = 8
+
+
+@dataclass(frozen=True)
+class Program:
+    """What a stream of requests runs: their kinds, the jobs, whether each is dense, and the starts that are refused."""
+
+    kinds: Ints
+    jobs: tuple[GemmJob, ...]
+    dense: Ints
+    refused: Ints
+    met: frozenset[str]
+
+    @property
+    def tokens_of_folds(self) -> Ints:
+        """Tokens of every fold."""
+        return np.repeat([job.tokens for job in self.jobs], self._folds).astype(np.int64)
+
+    @property
+    def dense_of_folds(self) -> Ints:
+        """Whether every fold is dense."""
+        return np.repeat(self.dense, self._folds)
+
+    @property
+    def folds(self) -> int:
+        return sum(self._folds)
+
+    @property
+    def _folds(self) -> list[int]:
+        return [job.k_folds * job.tiles for job in self.jobs]
+
+    def covered(self, max_tokens: int) -> set[str]:
+        """Bins of registers, modes and sizes that the requests meet."""
+        modes = {f"dense={dense} serial={int(job.serial)}" for job, dense in zip(self.jobs, self.dense, strict=True)}
+        sizes = {
+            "one token": any(job.tokens == 1 for job in self.jobs),
+            "most tokens": any(job.tokens == max_tokens for job in self.jobs),
+            "one fold": any(job.k_folds == 1 for job in self.jobs), "folds": any(job.k_folds > 1 for job in self.jobs),
+            "one tile": any(job.tiles == 1 for job in self.jobs), "tiles": any(job.tiles > 1 for job in self.jobs),
+        }  # fmt: skip
+        refused = {"error sizes"} if self.refused.size else set()
+        return modes | refused | set(self.met) | {name for name, found in sizes.items() if found}
+
+
+def encoded(rows: list[tuple[int, int, int]]) -> dict[str, Ints]:
+    """Requests (write, address, data) as beats."""
+    table = np.array(rows, np.int64)
+    return {name: table[:, i : i + 1] for i, name in enumerate(("reg_write", "reg_address", "reg_data"))}
+
+
+def of_job(job: GemmJob, dense: bool = False) -> list[tuple[int, int, int]]:
+    """Writes that set up and start one job."""
+    return [
+        (1, Register.TOKENS, job.tokens), (1, Register.K_FOLDS, job.k_folds), (1, Register.N_TILES, job.tiles),
+        (1, Register.MODE, int(dense) | int(job.serial) << 1), (1, Register.CONTROL, 1),
+    ]  # fmt: skip
+
+
+def after() -> list[tuple[int, int, int]]:
+    """A write that waits for the end of a job, then its cycles, the status and the errors."""
+    return [(1, 15, 0), (0, Register.CYCLES, 0), (0, Register.STATUS, 0), (0, Register.ERRORS, 0)]
+
+
+def requested(rng: np.random.Generator, folds: int, max_tokens: int) -> dict[str, Ints]:
+    """Random GEMMs of at least ``folds`` folds together, with starts out of range and reads at any time between."""
+    rows: list[tuple[int, int, int]] = []
+    while folds > 0:
+        k_folds, tiles = (int(rng.integers(1, most + 1)) for most in _LONGEST)
+        tokens = int(rng.choice((1, max_tokens, int(rng.integers(1, max_tokens + 1)))))
+        job = GemmJob(tokens, k_folds, tiles, bool(rng.integers(0, 2)))
+        if rng.random() < 0.1:
+            wrong = GemmJob(int(rng.choice((0, max_tokens + 1, 0xFFFF))), k_folds, tiles)
+            rows += of_job(wrong) if rng.random() < 0.5 else of_job(GemmJob(tokens, *rng.permuted((0, 3)).tolist()))
+        rows += [*of_job(job, bool(rng.integers(0, 2))), *_anything(rng)]
+        rows += [*after(), *([(1, Register.ERRORS, 0)] if rng.random() < 0.5 else [])]
+        folds -= k_folds * tiles
+    return encoded(rows)
+
+
+def _anything(rng: np.random.Generator) -> Iterator[tuple[int, int, int]]:
+    """Some reads of any address."""
+    for _ in range(int(rng.integers(0, _MOST_READS + 1))):
+        yield 0, int(rng.integers(0, 16)), int(rng.integers(0, 1 << 32))
+
+
+def program(beats: Beats, max_tokens: int) -> Program:
+    """What the requests in ``beats`` run on an engine that holds sums of ``max_tokens`` tokens."""
+    state = dict.fromkeys((Register.TOKENS, Register.K_FOLDS, Register.N_TILES, Register.MODE), 0)
+    kinds, jobs, dense, refused, met = [], [], [], [], set()
+    for place, (write, address, data) in enumerate(_rows(beats)):
+        kind = Request.WRITE if write else Request.READ
+        name = Register(address).name if address <= Register.SHAPE else "nothing"
+        met |= {f"read {name}"} if not write else {"write nothing"} if name == "nothing" else set()
+        if write and address in state:
+            state[Register(address)] = data & (0b11 if address == Register.MODE else 0xFFFF)
+        if write and address == Register.CONTROL and data & 1:
+            tokens, k_folds, tiles, mode = state.values()
+            if 1 <= tokens <= max_tokens and k_folds and tiles:
+                kind = Request.START
+                jobs.append(GemmJob(tokens, k_folds, tiles, bool(mode >> 1)))
+                dense.append(mode & 1)
+            else:
+                refused.append(place)
+        kinds.append(int(kind))
+    arrays = (np.array(numbers, np.int64) for numbers in (kinds, dense, refused))
+    of_kinds, of_dense, of_refused = arrays
+    return Program(of_kinds, tuple(jobs), of_dense, of_refused, frozenset(met))
+
+
+def reads(
+    beats: Beats, plan: Program, at: GemmHandshakes, faults: Mapping[str, Ints], shape: tuple[int, ...]
+) -> list[int]:
+    """Answers to the reads; ``faults`` holds the cycles in which each error is raised, ``shape`` rows, cols, n, m."""
+    stored = {int(register): 0 for register in Register}
+    stored[Register.SHAPE] = sum(size << 8 * place for place, size in enumerate(shape))
+    cleared, job, started, answers = -1, -1, 0, []
+    for (write, address, data), kind, cycle in zip(_rows(beats), plan.kinds, at.requests.tolist(), strict=True):
+        if kind == Request.START:
+            job, started = job + 1, cycle
+        elif write and address == Register.ERRORS:
+            cleared = cycle
+        elif write and Register.TOKENS <= address <= Register.MODE:
+            stored[address] = data & (0b11 if address == Register.MODE else 0xFFFF)
+        elif not write:
+            if job >= 0:
+                end = int(at.ends[job])
+                stored[Register.STATUS] = 1 if cycle <= end else 2
+                stored[Register.CYCLES] = min(cycle, end) - started - 1
+            stored[Register.ERRORS] = _flags(faults, cleared, cycle)
+            answers.append(stored.get(address, 0))
+    return answers
+
+
+def _flags(faults: Mapping[str, Ints], cleared: int, cycle: int) -> int:
+    """Error flags in ``cycle``."""
+    spans = (np.searchsorted(faults[name], (cleared, cycle)) for name in ERRORS)
+    return sum(int(last > first) << place for place, (first, last) in enumerate(spans))
+
+
+def _rows(beats: Beats) -> Iterator[tuple[int, int, int]]:
+    columns = (beats[name][:, 0].tolist() for name in ("reg_write", "reg_address", "reg_data"))
+    return zip(*columns, strict=True)

@@ -1,0 +1,73 @@
+"""The cycle core of the GEMM engine: closed forms without stalls, registers and streams that wait for each other."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from simsparse.dataflow import DATAFLOWS, Gemms, PeArray
+from simsparse.dataflow.gemm_stream import GemmHandshakes, GemmJob, GemmSides, Request, gemm_handshakes
+from simsparse.errors import SpecError
+
+ALWAYS = np.ones(1, np.bool_)
+FLOW = GemmSides(ALWAYS, ALWAYS, ALWAYS, ALWAYS, ALWAYS)
+SIZE = st.integers(1, 5)
+PATTERN = st.lists(st.booleans(), min_size=1, max_size=7).filter(any)
+JOBS = st.lists(st.builds(GemmJob, st.integers(1, 9), SIZE, SIZE, st.booleans()), min_size=1, max_size=4)
+
+
+def started(jobs: list[GemmJob], sides: GemmSides, rows: int, cols: int) -> GemmHandshakes:
+    return gemm_handshakes(sides, np.full(len(jobs), Request.START, np.int64), jobs, rows, cols)
+
+
+@settings(max_examples=80, deadline=None)
+@given(SIZE, SIZE, JOBS)
+def test_without_stalls_every_job_takes_the_closed_form(rows: int, cols: int, jobs: list[GemmJob]) -> None:
+    """Overlapped: skew 0, overlap 1; serial: skew 1, overlap 0, as SCALE-Sim counts. A start is taken in the cycle
+    before the first weights; the last result leaves in the cycle of that number."""
+    at = started(jobs, FLOW, rows, cols)
+    for job, start, end in zip(jobs, at.requests, at.ends, strict=True):
+        array = PeArray(rows, cols, skew=1, overlap=0) if job.serial else PeArray(rows, cols, skew=0, overlap=1)
+        gemm = Gemms.of(job.tokens, job.tiles * cols, job.k_folds * rows)
+        assert end - (start + 1) == DATAFLOWS.get("ws").cycles(gemm, array)
+
+
+@settings(max_examples=80, deadline=None)
+@given(SIZE, SIZE, JOBS, st.lists(PATTERN, min_size=5, max_size=5))
+def test_everything_moves_once_and_in_order(
+    rows: int, cols: int, jobs: list[GemmJob], patterns: list[list[bool]]
+) -> None:
+    at = started(jobs, GemmSides(*(np.array(pattern) for pattern in patterns)), rows, cols)
+    folds = [job.k_folds * job.tiles for job in jobs]
+    assert at.weights.size == rows * sum(folds)
+    assert at.activations.size == sum(job.tokens * count for job, count in zip(jobs, folds, strict=True))
+    assert at.results.size == sum(job.tokens * job.tiles for job in jobs)
+    assert all((np.diff(cycles) > 0).all() for cycles in (at.requests, at.weights, at.activations, at.results))
+    assert (at.requests[1:] > at.ends[:-1]).all()
+    sinks = np.array(patterns[4])
+    assert sinks[at.results % sinks.size].all()
+
+
+@settings(max_examples=40, deadline=None)
+@given(SIZE, SIZE, JOBS, st.integers(0, 4), PATTERN)
+def test_a_stall_never_makes_it_faster(
+    rows: int, cols: int, jobs: list[GemmJob], side: int, pattern: list[bool]
+) -> None:
+    patterns = [ALWAYS] * 5
+    patterns[side] = np.array(pattern)
+    assert started(jobs, GemmSides(*patterns), rows, cols).ends[-1] >= started(jobs, FLOW, rows, cols).ends[-1]
+
+
+def test_reads_pass_while_a_job_runs_and_writes_wait() -> None:
+    kinds = np.array([Request.START, Request.READ, Request.READ, Request.WRITE, Request.READ], np.int64)
+    at = gemm_handshakes(FLOW, kinds, [GemmJob(2, 1, 1)], 2, 2)
+    assert at.ends.tolist() == [1 + 2 + 2 + 2]
+    assert at.requests.tolist() == [0, 1, 2, 8, 9]
+    assert at.responses.tolist() == [2, 3, 10]
+
+
+def test_a_side_that_never_moves_is_refused() -> None:
+    with pytest.raises(SpecError, match="move sometimes"):
+        GemmSides(ALWAYS, ALWAYS, ALWAYS, ~ALWAYS, ALWAYS)
