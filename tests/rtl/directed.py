@@ -13,6 +13,7 @@ from simsparse.rtl.blocks.decompress import NMDecompress
 from simsparse.rtl.blocks.dot_pe import NMDotPE
 from simsparse.rtl.blocks.encode24 import NMEncode24
 from simsparse.rtl.blocks.gemm_top import NMGemmTop
+from simsparse.rtl.blocks.hash_accumulate import SpadHashAccumulate
 from simsparse.rtl.blocks.intersect import BitmapIntersect
 from simsparse.rtl.blocks.prune import NMPrune
 from simsparse.rtl.blocks.select import NMSelect
@@ -50,6 +51,8 @@ def directed(block: Block) -> Directed:
             return _tensor_core(block)
         case BitmapIntersect():
             return directed_joins.intersect(block)
+        case SpadHashAccumulate():
+            return directed_joins.accumulate(block)
         case _:
             rows = [[value] for value in (*corners(8), 1, 2, 3, 4, 5, 6, 7)]
             return {"data": _array(rows)}, {"data": rows}

@@ -10,6 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from simsparse.dataflow.hash_accumulate import LATENCY_CYCLES as HASH_LATENCY
+from simsparse.dataflow.hash_accumulate import LOST, HashWalk, hash_walk
 from simsparse.dataflow.intersect import LATENCY_CYCLES, intersect, intersect_cycles, intersect_service
 from simsparse.dataflow.service import Service, service_cycles
 from simsparse.errors import SpecError
@@ -125,3 +127,63 @@ def test_join_refuses_what_does_not_fit() -> None:
         intersect_cycles(mask, mask[:, :4], 8, 1)
     with pytest.raises(SpecError, match="at least 1"):
         intersect_cycles(mask, mask, 8, 0)
+
+
+def hashed(rows: list[list[int]], depth: int) -> tuple[list[int], list[int], list[int]]:
+    """Probes and slots of every pair and entries of every row, with a dictionary for a table."""
+    probes, slots, entries = [], [], []
+    for row in rows:
+        table: dict[int, int] = {}
+        for key in row:
+            path = [(key + step) % depth for step in range(depth)]
+            found = [step for step, slot in enumerate(path) if table.get(slot, key) == key]
+            probes.append(found[0] + 1 if found else depth)
+            slots.append(path[found[0]] if found else LOST)
+            if found:
+                table[slots[-1]] = key
+        entries.append(len(table))
+    return probes, slots, entries
+
+
+ROWS = st.lists(st.lists(st.integers(0, 30), max_size=20), min_size=1, max_size=6)
+
+
+def walked(rows: list[list[int]], depth: int) -> HashWalk:
+    pointers = np.cumsum([0, *map(len, rows)])
+    return hash_walk(np.array([key for row in rows for key in row], np.int64), pointers, depth)
+
+
+@settings(max_examples=80, deadline=None)
+@given(ROWS, st.sampled_from((1, 2, 8, 16, 64)))
+def test_hash_walk_is_its_slow_twin(rows: list[list[int]], depth: int) -> None:
+    walk = walked(rows, depth)
+    assert (walk.probes.tolist(), walk.slots.tolist(), walk.entries.tolist()) == hashed(rows, depth)
+    assert walk.entries.tolist() == [min(depth, len(set(row))) for row in rows]
+    assert walk.lost == 0 or max(len(set(row)) for row in rows) > depth
+
+
+@given(ROWS)
+def test_a_table_as_large_as_its_keys_never_probes_twice(rows: list[list[int]]) -> None:
+    walk = walked(rows, 32)
+    assert (walk.probes == 1).all()
+    assert walk.row_cycles.tolist() == [len(row) + max(1, len(set(row))) for row in rows]
+
+
+def test_rows_follow_one_another_without_a_gap() -> None:
+    """The handshakes of a stream without stalls end after the rows' cycles and the latency."""
+    rng = np.random.default_rng(0)
+    rows = [rng.integers(0, 99, 12).tolist() for _ in range(30)]
+    walk = walked(rows, 32)
+    last = np.arange(12 * 30) % 12 == 11
+    gives = np.where(last, np.repeat(walk.entries, 12), 0)
+    taken, given_ = service_cycles(ALWAYS, ALWAYS, Service(walk.probes, gives, early=True))
+    assert (taken[0], given_[-1]) == (0, int(walk.row_cycles.sum()) + HASH_LATENCY - 1)
+    assert given_[0] == walk.probes[:12].sum() + HASH_LATENCY
+
+
+def test_hash_walk_refuses_what_does_not_fit() -> None:
+    keys, pointers = np.arange(4), np.array([0, 4])
+    for bad, said in (((keys, pointers, 6), "power of two"), ((-keys, pointers, 8), "below 0"),
+                      ((keys, np.array([0, 3]), 8), "do not fit")):  # fmt: skip
+        with pytest.raises(SpecError, match=said):
+            hash_walk(*bad)
