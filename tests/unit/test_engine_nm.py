@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from contracts.engine import EngineContract
@@ -13,6 +16,8 @@ from simsparse.dataflow import Buffers
 from simsparse.dataflow.engine import ENGINES, Machine, Work
 from simsparse.dataflow.nm_array import NmArray, fullest, output_stationary, weight_stationary
 from simsparse.dataflow.pattern import Pattern
+from simsparse.dataflow.tile_engine import TileEngine, run_tiles, slabs
+from simsparse.errors import SpecError
 
 SAT = {"group": 8, "add_latency": 4, "interleave": 4, "skew": 1.0, "drain": 1}
 
@@ -107,3 +112,79 @@ def test_the_closed_form_of_nm_weights_is_exact(shape: tuple[int, int, int], spa
     walked = ENGINES.get("sat").run(Pattern.drawn(n, k, Sparsity.parse(sparsity)), Pattern.dense(m, k), machine)
     closed = ENGINES.get("sat").expect(shape, Sparsity.parse(sparsity), DENSE, machine)
     assert (closed.cycles, dict(closed.causes)) == (walked.cycles, dict(walked.causes))
+
+
+def vegeta_machine(**settings: float) -> Machine:
+    given = {"lanes": 2, "registers": 8, "forwarding": 1, "load_bytes": 512.0, "sparse": 1, **settings}
+    return Machine(16, 1, 32, Buffers(1, 1, 1), 64.0, 16, 32, given)
+
+
+class TestVegeta(EngineContract):
+    name, engine = "vegeta", ENGINES.get("vegeta")
+    machine = vegeta_machine()
+    sparsities = (*EngineContract.sparsities, ("2:4", "dense"), ("1:4", "dense"))
+
+
+def instruction_by_instruction(counts: np.ndarray, tokens: int, k: int, engine: TileEngine) -> int:
+    """Cycles of a list of instructions (slab, row tile, token tile), one resource after the other."""
+    width = 4 // min((int(c) for c in counts.ravel() if c), default=4)
+    rows, cols = engine.blocking(width)
+    load = math.ceil(1024 / engine.load_bytes)
+    last = -(-((k - 1) % 128 + 1) // 32)
+    token_tiles = -(-tokens // 16)
+    loads = fed = held = end = 0
+    feeds_of_slabs = [0]
+    for top in range(0, counts.shape[0], rows):
+        for left in range(0, token_tiles, cols):
+            tiles = [(i, j) for i in range(top, min(top + rows, counts.shape[0]))
+                     for j in range(left, min(left + cols, token_tiles))]  # fmt: skip
+            ready = {tile: loads + (order + 1) * load for order, tile in enumerate(tiles)}
+            loads += load * len(tiles)
+            across, down = sorted({j for _, j in tiles}), sorted({i for i, _ in tiles})
+            for slab in range(counts.shape[1]):
+                final = slab == counts.shape[1] - 1
+                number = {i: -(-int(counts[i, slab]) * last // 4) if final else int(counts[i, slab]) for i in down}
+                if not any(number.values()):
+                    continue
+                loads = max(loads, feeds_of_slabs[-1])
+                feeds_of_slabs.append(fed)
+                loads += load * len(across) * (last if final else 4)
+                inputs = loads
+                for piece in range(max(number.values())):
+                    for i in (i for i in down if number[i] > piece):
+                        loads += load
+                        weights = max(loads, held) + engine.rows
+                        for j in across:
+                            start = max(fed, inputs, loads, ready[i, j], weights)
+                            held = start if j == across[0] else held
+                            fed, ready[i, j] = start + 16, start + engine.ready
+                            end = start + engine.first_result + 16 + engine.cols - 1
+            loads += load * len(tiles)
+    return end or loads
+
+
+@given(
+    tiles=st.integers(1, 7), slab_count=st.integers(1, 4), tokens=st.integers(1, 60), tail=st.integers(0, 127),
+    load_bytes=st.sampled_from([32.0, 128.0, 1024.0]), forwarding=st.booleans(), registers=st.integers(6, 9),
+    seed=st.integers(0, 999),
+)  # fmt: skip
+@settings(max_examples=60, deadline=None)
+def test_tile_instructions_are_walked_one_by_one(
+    tiles: int, slab_count: int, tokens: int, tail: int, load_bytes: float, forwarding: bool, registers: int, seed: int
+) -> None:
+    engine = TileEngine(16, 4, 2, registers, forwarding, load_bytes)
+    counts = np.random.default_rng(seed).choice([0, 1, 2, 4], (tiles, slab_count)).astype(np.int64)
+    k = slab_count * 128 - tail
+    run = run_tiles(counts, tokens, k, engine, indexed=False)
+    assert run.cycles == instruction_by_instruction(counts, tokens, k, engine)
+
+
+def test_tiles_of_four_columns_take_what_their_fullest_group_needs() -> None:
+    mask = np.zeros((32, 256), np.bool_)
+    mask[0, 0], mask[0, 128:130], mask[20, 0:3] = True, True, True
+    assert slabs(Pattern.of(mask)).tolist() == [[1, 2], [4, 0]]
+
+
+def test_a_matrix_engine_needs_its_multipliers() -> None:
+    with pytest.raises(SpecError, match="expected 512"):
+        ENGINES.get("vegeta").run(Pattern.dense(16, 128), Pattern.dense(16, 128), replace(vegeta_machine(), macs=1))
