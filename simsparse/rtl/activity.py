@@ -46,7 +46,7 @@ def activity(block: Block, netlist: Netlist, library: Path, stream: Stream, fold
     pins = _write(block, netlist, found, folder / "counts.txt")
     _cells(netlist, library, found, folder)
     predicted = predict(block, stream)
-    with elsewhere(found, folder):
+    with elsewhere(found, folder, "-O0"):
         observed = simulate(block, stream, predicted.given.size, predicted.longest)
     differences = compare(block, stream, observed, predicted).differences
     if differences:

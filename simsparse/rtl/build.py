@@ -40,7 +40,8 @@ def bench(block: Block) -> Path:
                 _unit(folder)
                 objects = [str(shared / Path(name).with_suffix(".o")) for name in RUNTIME]
                 header = ["-include", str(shared / "runtime.h")]
-                _run([*_compile(folder), *header, "unit.cpp", *objects, "-pthread", "-o", str(program)], folder)
+                how = _compile(folder, os.environ.get("SIMSPARSE_RTL_OPTIMISE", "-O1"))
+                _run([*how, *header, "unit.cpp", *objects, "-pthread", "-o", str(program)], folder)
     return program
 
 
@@ -91,10 +92,10 @@ def _is_gcc() -> bool:
     return "Free Software Foundation" in said.stdout
 
 
-def _compile(folder: Path) -> list[str]:
+def _compile(folder: Path, optimise: str = "-O1") -> list[str]:
     where = [f"-I{folder}", f"-I{folder / 'obj'}", f"-I{include()}", f"-I{include() / 'vltstd'}"]
     off = [f"-DVM_{feature}=0" for feature in ("COVERAGE", "SC", "TIMING", "TRACE", "TRACE_FST", "TRACE_VCD")]
-    return [str(compiler()), "-std=c++17", "-O1", "-w", "-pthread", "-DVERILATOR=1", *off, *where]
+    return [str(compiler()), "-std=c++17", optimise, "-w", "-pthread", "-DVERILATOR=1", *off, *where]
 
 
 def _verilate(folder: Path, wrapper: Path) -> list[str]:

@@ -22,14 +22,19 @@ def sources() -> Path:
 
 
 @contextmanager
-def elsewhere(found: Path, built: Path) -> Iterator[None]:
-    """Sources in ``found`` and builds below ``built``, with the runtime that is compiled already."""
+def elsewhere(found: Path, built: Path, optimise: str = "-O1") -> Iterator[None]:
+    """Sources in ``found`` and builds below ``built``, with the runtime that is compiled already.
+
+    ``optimise`` is the compiler's flag: what is large and runs for a moment only is built fastest with -O0.
+    """
     runtime = build_root() / "runtime"
     runtime.mkdir(parents=True, exist_ok=True)
     built.mkdir(parents=True, exist_ok=True)
     if not (built / "runtime").exists():
         (built / "runtime").symlink_to(runtime.resolve())
-    names = {"SIMSPARSE_RTL_SOURCES": str(found), "SIMSPARSE_RTL_BUILD": str(built)}
+    names = {
+        "SIMSPARSE_RTL_SOURCES": str(found), "SIMSPARSE_RTL_BUILD": str(built), "SIMSPARSE_RTL_OPTIMISE": optimise,
+    }  # fmt: skip
     before = {name: os.environ.get(name) for name in names}
     os.environ.update(names)
     try:
