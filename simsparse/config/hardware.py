@@ -129,7 +129,8 @@ class System:
 def override_part(part: Part, changes: Mapping[str, str]) -> Part:
     """``part`` with values replaced: dotted path to text such as ``"4.8 TB/s"``.
 
-    A value that the file leaves unknown (null) can be given too. Raises SpecError.
+    A value that the file leaves unknown (null) can be given too, a word such as a dataflow, and a list of words with
+    commas between them, such as N:M patterns. Raises SpecError.
     """
     changed = part
     for path, text in changes.items():
@@ -150,6 +151,10 @@ def _replaced(node: Any, part: Part, path: str, keys: list[str], text: str) -> A
         inside[key] = _replaced(old, part, path, deeper, text)
     elif old is None or isinstance(old, Quantity):
         inside[key] = {"value": text, "source": None, "basis": Basis.OVERRIDE}
+    elif node is not part and isinstance(old, str):
+        inside[key] = text
+    elif isinstance(old, tuple) and all(isinstance(item, str) for item in old):
+        inside[key] = tuple(word.strip() for word in text.split(","))
     else:
         raise _no_value(part, path)
     if isinstance(node, dict):

@@ -17,7 +17,7 @@ from simsparse.paths import find_file
 Scalar = str | int | float | bool
 """A value of a key of an experiment, as YAML gives it."""
 
-LEVELS = (0, 1)
+LEVELS = (0, 1, 2)
 """Fidelities that an experiment may ask for: closed forms, discrete events."""
 
 

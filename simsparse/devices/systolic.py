@@ -32,6 +32,8 @@ FLOP: Action = ("vector", "flop")
 SRAM: Action = ("sram", "byte")
 READ: Action = ("dram", "read_byte")
 WRITE: Action = ("dram", "write_byte")
+CYCLES = 2
+"""The level at which schedules and masks are walked."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,7 @@ class MaskCycles:
 
 @DEVICES.register("accel")
 class Systolic(Device):
-    """A systolic accelerator with its own DRAM. Level 0; ``walk`` is its level 2."""
+    """A systolic accelerator with its own DRAM; at level 2 by its schedules, and ``walk`` with real masks."""
 
     kind: ClassVar[str] = "accel"
     part: AccelPart
@@ -67,8 +69,9 @@ class Systolic(Device):
         return None
 
     def cost_arrays(self, ops: Sequence[Op], level: int = 0) -> CostArrays:
-        del level
         require_supported(self, ops)
+        if level >= CYCLES and self.part.array.dataflow in ("ws", "os", "is"):
+            return self._walked(ops)
         totals = self._totals(ops)
         array, memory = self.part.array, self.part.memory
         rate = memory.bandwidth.si * memory.efficiency.si
@@ -82,6 +85,24 @@ class Systolic(Device):
         busy = np.maximum(contributors["compute"], contributors["vector"]) + contributors["fill"]
         latency = contributors["launch"] + np.maximum(busy, contributors["memory"])
         return CostArrays(latency, contributors, dominant(contributors), self._counts(ops, totals), [""] * len(ops))
+
+    def _walked(self, ops: Sequence[Op]) -> CostArrays:
+        """Level 2: products by the schedule of each, with DRAM waits; the rest by closed forms."""
+        from simsparse.devices.schedules import scheduled
+
+        closed = self.cost_arrays(ops)
+        seconds = {name: closed.contributors[name].copy() for name in ("launch", "compute", "vector", "memory")}
+        counts = {action: values.copy() for action, values in closed.counts.items()}
+        for i, op in enumerate(ops):
+            if op.kind in DATA_ONLY:
+                continue
+            found = scheduled(self, op)
+            seconds["compute"][i] = found.causes["compute"] / self.part.array.clock.si
+            seconds["memory"][i] = (found.cycles - found.causes["compute"]) / self.part.array.clock.si
+            for action, count in found.counts.items():
+                counts[action][i] = count
+        latency = seconds["launch"] + np.maximum(seconds["compute"] + seconds["memory"], seconds["vector"])
+        return CostArrays(latency, seconds, dominant(seconds), counts, [""] * len(ops), CYCLES)
 
     def walk(self, op: Op, weight_mask: NDArray[np.bool_], input_mask: NDArray[np.bool_] | None = None) -> MaskCycles:
         """Level 2: ``op``, a LINEAR, with its real masks, weights (n, k) and inputs (m, k); operands on chip.

@@ -135,7 +135,7 @@ SWEEP_FAULTS = [
     ("axes:\n  system: [cpu/h100-host, cpu/nope]", ":5: axes.system[1]: 'cpu/nope' is no part"),
     ("axes:\n  policy: [resident, residnt]", ":5: axes.policy[1]: 'residnt' is not a policy; did you mean resident?"),
     ("axes:\n  workload.trace:\n  - t.trace\n  - u.trace", ":7: axes.workload.trace[1]: 'u.trace' is not a file"),
-    ("axes:\n  level: [0, 2]", ":5: axes.level[1]: 2 is not a level; allowed: 0, 1"),
+    ("axes:\n  level: [0, 3]", ":5: axes.level[1]: 3 is not a level; allowed: 0, 1, 2"),
     ("axes:\n  seed: [0, a]", ":5: axes.seed[1]: 'a': "),
     ("axes:\n  override.cpu0.memory.bandwidth: [1 GB/s, 1 GB]",
      ":5: axes.override.cpu0.memory.bandwidth[1]: '1 GB' is not a quantity in byte/second (in cpu/h100-host)"),

@@ -305,6 +305,14 @@ def test_an_override_replaces_one_value_and_says_so() -> None:
     assert {path for path in after if after[path] != before[path]} == {"memory.bandwidth", "array.macs.int8"}
 
 
+def test_words_and_lists_of_words_can_be_replaced() -> None:
+    part = load_hardware("accel/sat-vcu1525", {"array.dataflow": "os", "sparsity.patterns": "2:4, 1:4"})
+    assert isinstance(part, AccelPart) and part.sparsity is not None
+    assert (part.array.dataflow, part.sparsity.patterns) == ("os", ("2:4", "1:4"))
+    with pytest.raises(SpecError, match=r"sparsity\.patterns"):
+        load_hardware("accel/sat-vcu1525", {"sparsity.patterns": "2:4, dense"})
+
+
 def test_an_unknown_value_can_be_given() -> None:
     part = load_hardware("pim/bank-pim")
     assert part.area is None

@@ -85,3 +85,13 @@ def test_the_closed_form_bounds_the_engine_from_below_where_copies_share_a_link(
     estimate, events = (ss.simulate(trace, offload_system(), "on_demand", level=level) for level in (0, 1))
     copies_s = (1 + 20 + 2 * 7.144) * 1e-6
     assert estimate.latency_s < events.latency_s <= copies_s + 4e-6
+
+
+@pytest.mark.parametrize("name", ["systems/systolic-ws-128x128", "systems/edge-moe-zcu102"])
+def test_level_2_times_operators_by_cycle_cores(name: str) -> None:
+    op = ss.ops.linear(m=32, n=96, k=160, dtype="int8", name="fc")
+    trace = ss.TraceBuilder("one").add(op).build()
+    closed, walked = (ss.simulate(trace, ss.load_system(name), level=level) for level in (1, 2))
+    assert (closed.level, walked.level) == (1, 2)
+    assert walked.latency_s == pytest.approx(closed.latency_s, rel=0.5)
+    assert walked.summary()["level"] == 2
