@@ -188,3 +188,68 @@ def test_tiles_of_four_columns_take_what_their_fullest_group_needs() -> None:
 def test_a_matrix_engine_needs_its_multipliers() -> None:
     with pytest.raises(SpecError, match="expected 512"):
         ENGINES.get("vegeta").run(Pattern.dense(16, 128), Pattern.dense(16, 128), replace(vegeta_machine(), macs=1))
+
+
+CORE = {"keep": 2, "widest": 8, "tokens": 16, "sram_bytes": 12.0, "compress_inputs": 0}
+
+
+def core_machine(**settings: float) -> Machine:
+    return Machine(8, 4, 1, Buffers(1 << 12, 1 << 12, 1 << 12), 16.0, 8, 8, {**CORE, **settings})
+
+
+class TestSparseTensorCore(EngineContract):
+    name, engine = "sparse_tensor_core", ENGINES.get("sparse_tensor_core")
+    machine = core_machine()
+    sparsities = (*EngineContract.sparsities, ("2:4", "dense"), ("2:8", "unstructured:0.5"), ("2:6", "dense"))
+
+
+class TestSparseTensorCoreWithInputsCompressed(TestSparseTensorCore):
+    machine = core_machine(compress_inputs=1)
+
+
+def pass_by_pass(weights: np.ndarray, inputs: np.ndarray, group: int, packed: bool) -> int:
+    """Cycles of an 8 x 4 core with 2 of ``group`` weights, shared memory of 12 bytes a cycle."""
+    (n, k), m = weights.shape, inputs.shape[0]
+    keep, window = (1, 4) if group == 1 else (2, 4 // 2 * group)
+    index = (group - 1).bit_length()
+    loads, computes = [], []
+    for out in range(0, n, 8):
+        for token in range(0, m, 16):
+            for column in range(0, k, window):
+                tile = inputs[token : token + 16, column : column + window]
+                slots = -(-tile.shape[1] // group) * keep
+                bits = len(weights[out : out + 8]) * slots * (8 + index)
+                bits += 8 * int(tile.sum()) + tile.size if packed else 8 * tile.size
+                loads.append(math.ceil(math.ceil(bits / 8) / 12))
+                computes.append(len(tile))
+    ready = end = 0
+    for load, compute in zip(loads, computes, strict=True):
+        start = max(ready + load, end)
+        ready, end = start, start + compute
+    return end
+
+
+@given(
+    m=st.integers(1, 40), n=st.integers(1, 20), k=st.integers(1, 50), group=st.sampled_from([1, 4, 6, 8]),
+    packed=st.booleans(), seed=st.integers(0, 99),
+)  # fmt: skip
+@settings(max_examples=50, deadline=None)
+def test_a_tensor_core_is_walked_pass_by_pass(m: int, n: int, k: int, group: int, packed: bool, seed: int) -> None:
+    pattern = "dense" if group == 1 else f"2:{group}"
+    weights = Pattern.drawn(n, k, Sparsity.parse(pattern), seed)
+    inputs = Pattern.drawn(m, k, Sparsity.parse("unstructured:0.5"), seed)
+    work = ENGINES.get("sparse_tensor_core").run(weights, inputs, replace(
+        core_machine(compress_inputs=packed), dram_bytes=1e9))  # fmt: skip
+    fitting = [g for g in (1, 4, 6, 8) if g == 1 or _fits(weights.mask(), g)]
+    assert work.cycles == min(pass_by_pass(weights.mask(), inputs.mask(), g, packed) for g in fitting)
+
+
+def _fits(mask: np.ndarray, group: int) -> bool:
+    return all(int(row[at : at + group].sum()) <= 2 for row in mask for at in range(0, mask.shape[1], group))
+
+
+def test_inputs_limit_what_wider_groups_gain() -> None:
+    weights, inputs = Pattern.drawn(64, 128, Sparsity.parse("2:8")), Pattern.dense(64, 128)
+    engine = ENGINES.get("sparse_tensor_core")
+    narrow, wide = (engine.run(weights, inputs, core_machine(sram_bytes=rate)).causes["sram"] for rate in (8.0, 1e6))
+    assert narrow > 0 and wide <= 1
