@@ -1,0 +1,179 @@
+"""SIGMA: non-zeros of one operand fill the multipliers, the other is streamed past, sums form in any places."""
+
+from __future__ import annotations
+
+import math
+from typing import ClassVar
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from simsparse.core.sparsity import Sparsity
+from simsparse.dataflow.base import Ints
+from simsparse.dataflow.engine import ENGINES, Engine, Machine, Work, cycles_of, double_buffered, same_k
+from simsparse.dataflow.pattern import Columns, Pattern, effectual_macs
+from simsparse.errors import SpecError
+
+CONFIGURE = 1
+"""Cycles that set the routes of a fold."""
+Floats = NDArray[np.float64]
+
+
+class Sigma(Engine):
+    """The weights' non-zeros stay on ``rows`` x ``cols`` multipliers, whole rows side by side; inputs pass by.
+
+    A fold is as many rows of weights as fit, in order; a row that is longer than all multipliers is cut, and from its
+    second piece on one multiplier takes its sum so far. A fold sets its routes in one cycle, takes its non-zeros and
+    then, for each row of inputs, the values that meet them. ``ports`` distribute one value a cycle each to any of
+    their neighbouring multipliers; a value needed under several ports is sent to each. At best a row of inputs takes
+    one cycle, and its results leave, ``ports`` a cycle, behind the levels of the distribution and reduction trees.
+    With ``streamed_zeros`` 1, zeros of the inputs are sent as values; with 0 only non-zeros are. Operands are bitmaps.
+
+    A fold that is a few non-zeros short may take the row that another leaves over: then a denser operand is faster.
+    Source: Qin et al., SIGMA, HPCA 2020; the order of rows, folds and ports as in STONNE's controller. Left out: the
+    choice of the stationary operand, dropping weights that meet no input, sorting rows so that they fill folds.
+    """
+
+    name: ClassVar[str] = "sigma"
+    settings: ClassVar[dict[str, str]] = {
+        "ports": "values a cycle into the distribution network, and results a cycle out of the reduction network",
+        "streamed_zeros": "1 if zeros of the streamed operand are sent, else 0",
+    }
+    tolerance: ClassVar[float] = 0.12
+    denser_is_slower: ClassVar[bool] = False
+
+    def run(self, weights: Pattern, inputs: Pattern, machine: Machine) -> Work:
+        m, n, k = same_k(weights, inputs)
+        sent = np.full(k, m, np.int64) if _zeros_sent(machine) else inputs.col_counts
+        folds = _folds(weights.pointers, weights.columns, sent, m, machine.peak_macs, _span(machine))
+        macs = effectual_macs(weights, inputs)
+        return _work(folds, (m, n, k), weights.nnz, inputs.nnz, macs, machine)
+
+    def expect(self, shape: tuple[int, int, int], weights: Sparsity, inputs: Sparsity, machine: Machine) -> Work:
+        m, n, k = shape
+        kept_w, kept_x = weights.kept(n, k), inputs.kept(m, k)
+        values, rows = _expected_folds(weights, n, k, machine.peak_macs)
+        a_row, span = kept_w / n, _span(machine)
+        met = span if a_row >= span else k * -math.expm1(span / a_row * math.log1p(-min(a_row / k, 1 - 1e-9)))
+        a_value = m if _zeros_sent(machine) else kept_x / k
+        busiest = np.minimum(met, values) * a_value
+        done = np.full(values.size, n / values.size)
+        folds = np.stack([values, busiest, values * a_value * met / span, np.full(values.size, rows), done], axis=1)
+        return _work(folds.round().astype(np.int64), shape, kept_w, kept_x, round(kept_w * kept_x / k), machine)
+
+
+def _span(machine: Machine) -> int:
+    """Multipliers under one port."""
+    if machine.peak_macs < 2:
+        raise SpecError(f"{machine.peak_macs} multiplier; expected at least 2", key="array")
+    return -(-machine.peak_macs // machine.whole("ports"))
+
+
+def _zeros_sent(machine: Machine) -> bool:
+    value = machine.settings.get("streamed_zeros")
+    if value not in (0, 1):
+        raise SpecError(f"{value!r}; expected 0 or 1", key="engine.streamed_zeros")
+    return value == 1
+
+
+def _expected_folds(weights: Sparsity, n: int, k: int, room: int) -> tuple[Floats, float]:
+    """Non-zeros in each fold, and rows at once in any of them."""
+    a_row = weights.kept(n, k) / n
+    if a_row <= room:
+        rows = _rows_at_once(weights, k, room)
+        count = math.ceil(n / rows)
+        return np.full(count, n * a_row / count), rows
+    further = math.ceil(round((a_row - room) / (room - 1), 9))
+    pieces = np.full(1 + further, room - 1.0)
+    pieces[0] = room
+    pieces[-1] = a_row - pieces[:-1].sum()
+    return np.tile(pieces, n), 1.0
+
+
+def _rows_at_once(sparsity: Sparsity, k: int, room: int) -> float:
+    """Whole rows of ``k`` elements whose non-zeros fit into ``room`` on average: sums of normal row counts."""
+    mean = sparsity.kept(1, k)
+    variance = 0.0 if sparsity.is_dense or sparsity.n else k * sparsity.density * (1 - sparsity.density)
+    expected, rows = 0.0, 1
+    while rows * mean - 6 * math.sqrt(rows * variance) <= room:
+        excess = (rows * mean - room - 0.5) / math.sqrt(2 * rows * variance) if variance else rows * mean - room - 0.5
+        expected += 0.5 * math.erfc(excess) if variance else float(excess <= 0)
+        rows += 1
+    return max(1.0, expected)
+
+
+def _work(folds: Ints, shape: tuple[int, int, int], kept_w: int, kept_x: int, macs: int, machine: Machine) -> Work:
+    """Of ``folds`` with (values, busiest port's values sent, values sent, rows at once, rows done)."""
+    (m, n, _), span, ports = shape, _span(machine), machine.whole("ports")
+    values, busiest, sent, rows, done = folds.T
+    stream = np.maximum(np.maximum(m, busiest), -(-rows * m // ports))
+    load = CONFIGURE + np.minimum(span, values)
+    fill = math.ceil(math.log2(span)) + 1 + math.ceil(math.log2(machine.peak_macs)) + 1
+    read, write = _traffic(values, done, shape, (kept_w, kept_x), machine)
+    moved = np.ceil((read + np.concatenate([[0], write])[: read.size]) / machine.dram_bytes).astype(np.int64)
+    total, waiting = double_buffered(moved, stream + load + fill)
+    rest = m * n * machine.output_bits // 8 - int(write[:-1].sum())
+    last = cycles_of(rest, machine.dram_bytes)
+    even, steps = -(-macs // machine.peak_macs), folds.shape[0] * m
+    causes = {
+        "compute": even, "imbalance": steps - even, "bandwidth": int(stream.sum()) - steps,
+        "stationary": int(load.sum()), "fill": folds.shape[0] * fill, "dram": waiting + last,
+    }  # fmt: skip
+    dram_read, dram_write = int(read.sum()), -(-m * n * machine.output_bits // 8)
+    sram = dram_read + dram_write + int(values.sum() + sent.sum()) * machine.value_bits // 8
+    return Work(total + last, macs, causes, dram_read, dram_write, sram, {"folds": folds.shape[0]})
+
+
+def _traffic(
+    values: Ints, done: Ints, shape: tuple[int, int, int], kept: tuple[int, int], machine: Machine
+) -> tuple[Ints, Ints]:
+    """Bytes read for each fold and written after it: inputs again each fold unless half their buffer holds them."""
+    m, n, k = shape
+    share = np.diff(np.cumsum(values) * (n * k) // max(1, kept[0]), prepend=0)
+    read = -(-(values * machine.value_bits + share) // 8)
+    inputs = -(-(kept[1] * machine.value_bits + m * k) // 8)
+    if inputs <= machine.buffers.input // 2:
+        read[:1] += inputs
+    else:
+        read += inputs
+    return read, done * m * machine.output_bits // 8
+
+
+@njit(cache=True)  # type: ignore[untyped-decorator]
+def _folds(pointers: Ints, columns: Columns, sent: Ints, m: int, room: int, span: int) -> Ints:
+    """Folds (values, busiest port's values sent, values sent, rows at once, rows done) of rows of non-zeros.
+
+    ``sent`` are the values of each k that the streamed operand sends in all its ``m`` rows.
+    """
+    n = pointers.size - 1
+    folds = np.zeros((n + columns.size // max(1, room - 1) + 1, 5), np.int64)
+    seen = np.full(sent.size, -1, np.int64)
+    fold, at, port_sent = 0, 0, 0
+    for row in range(n):
+        left = pointers[row + 1] - pointers[row]
+        if at and at + left > room:
+            fold, at, port_sent = fold + 1, 0, 0
+        if left:
+            folds[fold, 3] += 1
+        for place in range(pointers[row], pointers[row + 1]):
+            if at == room:
+                fold, at, port_sent = fold + 1, 1, m
+                folds[fold, 1:4] = m, m, 1
+            if at % span == 0:
+                port_sent = 0
+            stamp = fold * room + at // span
+            if seen[columns[place]] != stamp:
+                seen[columns[place]] = stamp
+                port_sent += sent[columns[place]]
+                folds[fold, 2] += sent[columns[place]]
+                folds[fold, 1] = max(folds[fold, 1], port_sent)
+            folds[fold, 0] += 1
+            at += 1
+        folds[fold, 4] += 1
+        if left > room:
+            fold, at, port_sent = fold + 1, 0, 0
+    return folds[: fold + (at > 0)]
+
+
+ENGINES.register("sigma")(Sigma())
