@@ -108,6 +108,16 @@ class Block(ABC):
         """The bins that ``beats`` meet."""
 
     @property
+    def timed_bins(self) -> frozenset[str]:
+        """Everything about which beats meet in time that a verification must have met."""
+        return frozenset()
+
+    def timed_covered(self, beats: Beats, at: Cycles) -> set[str]:
+        """The timed bins that ``beats`` meet when they move as ``at`` says."""
+        del beats, at
+        return set()
+
+    @property
     def timing(self) -> tuple[Stage, ...]:
         """Stages from input to output."""
         return self.stages

@@ -9,7 +9,7 @@ from itertools import product
 import numpy as np
 from numpy.typing import NDArray
 
-from simsparse.rtl.block import Block, Expected
+from simsparse.rtl.block import Block, Cycles, Expected
 from simsparse.rtl.run import Observed, Stream
 from simsparse.rtl.stimulus import stalls
 
@@ -27,6 +27,11 @@ class Prediction:
     given: NDArray[np.int64]
     side_taken: tuple[NDArray[np.int64], ...] = ()
     side_given: tuple[NDArray[np.int64], ...] = ()
+
+    @property
+    def cycles(self) -> Cycles:
+        """The cycles alone."""
+        return Cycles(self.taken, self.given, self.side_taken, self.side_given)
 
     @property
     def side_outputs(self) -> tuple[int, ...]:
@@ -88,10 +93,12 @@ def compare(block: Block, stream: Stream, observed: Observed, predicted: Predict
         found.append(f"{observed.faults} beats changed or vanished before they were taken")
     handshakes = HANDSHAKES | _side_handshakes(block, [_STATES] * len(_prefixes(block)))
     seen = _handshakes(observed) | _side_handshakes(block, observed.side_states)
-    missed = block.bins - block.covered(stream.beats) | handshakes - seen
+    at = Cycles(observed.taken, observed.given, observed.side_taken, observed.side_given)
+    timed = block.timed_bins - block.timed_covered(stream.beats, at) if not found else frozenset[str]()
+    missed = block.bins - block.covered(stream.beats) | handshakes - seen | timed
     return Verdict(
         stream.count, predicted.given.size, observed.cycles, tuple(found), frozenset(missed),
-        len(block.bins) + len(handshakes),
+        len(block.bins) + len(block.timed_bins) + len(handshakes),
     )  # fmt: skip
 
 

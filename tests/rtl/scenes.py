@@ -42,7 +42,8 @@ def _random(block: Block, seed: int) -> Scene:
     while True:
         stream = random_stream(block, tiles, seed)
         predicted = predict(block, stream)
-        if predicted.longest > LEAST_CYCLES and block.bins <= block.covered(stream.beats):
+        met = block.covered(stream.beats) | block.timed_covered(stream.beats, predicted.cycles)
+        if predicted.longest > LEAST_CYCLES and block.bins | block.timed_bins <= met:
             return Scene(stream, predicted)
         tiles *= 2
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from simsparse.dataflow.gemm_stream import GemmHandshakes, GemmSides, gemm_handshakes
+from simsparse.dataflow.gemm_stream import GemmHandshakes, GemmSides, Request, gemm_handshakes
 from simsparse.rtl.block import (
     BLOCKS,
     Block,
@@ -140,6 +140,31 @@ class NMGemmTop(Block):
         sizes = {"one token", "most tokens", "one fold", "folds", "one tile", "tiles"}
         patterns = pattern_bins(self.array.n, self.array.m)
         return frozenset(corner_bins(fields) | patterns | registers | modes | errors | sizes)
+
+    @property
+    def timed_bins(self) -> frozenset[str]:
+        ways = {"a read while a GEMM runs", "a read afterwards", "a write waits", "an answer waits"}
+        return frozenset(ways | {"serial folds wait", "folds overlap"})
+
+    def timed_covered(self, beats: Beats, at: Cycles) -> set[str]:
+        plan = program(beats, self.max_tokens)
+        taken, write = at.side_taken[1], beats["reg_write"][:, 0] == 1
+        starts = plan.kinds == Request.START
+        job = np.cumsum(starts) - 1
+        sizes = [each.tiles * each.tokens for each in plan.jobs]
+        ends = at.given[np.cumsum(sizes) - 1][np.maximum(job, 0)]
+        runs = (job >= 0) & (taken <= ends) & ~starts
+        serial = np.repeat([each.serial for each in plan.jobs], [each.k_folds * each.tiles for each in plan.jobs])
+        begins = np.cumsum(plan.tokens_of_folds) - plan.tokens_of_folds
+        early = at.side_taken[0].reshape(-1, self.array.rows)[1:, 0] <= at.taken[begins[1:] - 1]
+        found = {
+            "a read while a GEMM runs": (runs & ~write).any(),
+            "a read afterwards": (~runs & ~write & (job >= 0)).any(),
+            "a write waits": (write[1:] & (taken[1:] == ends[:-1] + 1) & (job[:-1] >= 0)).any(),
+            "an answer waits": (at.side_given[0] > taken[~write] + 1).any(),
+            "serial folds wait": (serial[1:] & ~early).any(), "folds overlap": (~serial[1:] & early).any(),
+        }  # fmt: skip
+        return {name for name, met in found.items() if met}
 
     def covered(self, beats: Beats) -> set[str]:
         plan = program(beats, self.max_tokens)

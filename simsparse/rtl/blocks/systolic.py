@@ -29,7 +29,7 @@ from simsparse.rtl.vectors import Beats, Field, wrapped
 if TYPE_CHECKING:
     from simsparse.rtl.run import Stream
 
-LONGEST = 24
+LONGEST = 12
 """Activation beats of the longest random fold."""
 
 
@@ -86,12 +86,9 @@ class NMSystolicArray(Block):
         }
 
     def expected(self, beats: Beats) -> Expected:
-        ends = np.flatnonzero(beats["last"][:, 0])
+        sums, last = self._sums(beats), beats["last"][:, 0]
         if self.output_stationary:
-            sums = self._running(beats, np.diff(ends, prepend=-1))
-            last = np.tile(np.arange(self.rows) == self.rows - 1, ends.size)
-        else:
-            sums, last = self._streamed(beats, np.diff(ends, prepend=-1)), beats["last"][:, 0]
+            last = np.tile(np.arange(self.rows) == self.rows - 1, int(last.sum()))
         outputs = {"last": last.astype(np.int64)[:, None], "sum": wrapped(sums, self.acc_bits)}
         return Expected(outputs, np.ones(len(sums), np.bool_))
 
@@ -103,7 +100,7 @@ class NMSystolicArray(Block):
 
     @property
     def bins(self) -> frozenset[str]:
-        lengths = {f"beats={length}" for length in range(1, LONGEST + 1)}
+        lengths = {f"beats={length}" for length in range(1, LONGEST + 1)} | ({"wraps"} if self._may_wrap else set())
         fields = (*self.inputs, *self.side_inputs[0].fields)
         return frozenset(corner_bins(fields) | pattern_bins(self.n, self.m) | lengths) | MODE_BINS
 
@@ -111,8 +108,40 @@ class NMSystolicArray(Block):
         sparse = beats["index"][beats["dense"][:, 0] == 0].reshape(-1, self.n)
         lengths = np.unique(np.diff(np.flatnonzero(beats["last"][:, 0]), prepend=-1))
         corners = covered_corners((*self.inputs, *self.side_inputs[0].fields), beats)
-        modes = covered_modes(beats["dense"])
-        return corners | covered_patterns(sparse, self.m) | {f"beats={length}" for length in lengths} | modes
+        found = covered_modes(beats["dense"]) | {f"beats={length}" for length in lengths}
+        if self._may_wrap:
+            sums = self._sums(beats)
+            found |= {"wraps"} if (sums != wrapped(sums, self.acc_bits)).any() else set()
+        return corners | covered_patterns(sparse, self.m) | found
+
+    @property
+    def timed_bins(self) -> frozenset[str]:
+        if self.output_stationary:
+            return frozenset({"sums end as close as they may", "a result leaves while the next sum runs"})
+        return frozenset({
+            "weights taken as their place is freed", "weights taken while the fold before runs", "no weights ahead",
+            "all weights ahead",
+        })  # fmt: skip
+
+    def timed_covered(self, beats: Beats, at: Cycles) -> set[str]:
+        ends = np.flatnonzero(beats["last"][:, 0])
+        begins = np.concatenate([[0], ends[:-1] + 1])
+        words = at.side_taken[0]
+        if self.output_stationary:
+            leave = at.given.reshape(-1, self.rows)
+            found = {
+                "sums end as close as they may": (np.diff(at.taken[ends]) == self.rows).any(),
+                "a result leaves while the next sum runs": (leave[:-1, -1] >= at.taken[begins[1:]]).any(),
+            }
+        else:
+            loaded = words.reshape(-1, self.rows)
+            found = {
+                "weights taken as their place is freed": (loaded[1:, 0] == at.taken[begins[:-1]]).any(),
+                "weights taken while the fold before runs": (loaded[1:, -1] < at.taken[ends[:-1]]).any(),
+                "no weights ahead": (loaded[1:, 0] > at.taken[ends[:-1]]).any(),
+                "all weights ahead": (loaded[1:, -1] < at.taken[begins[1:]] - 1).any(),
+            }
+        return {name for name, met in found.items() if met}
 
     def weights(self, beats: Beats) -> NDArray[np.int64]:
         """Weight words (words, cols, m) as dense groups: what multiplies each activation; equal indexes add up."""
@@ -123,6 +152,17 @@ class NMSystolicArray(Block):
         for lane in range(self.n):
             groups[word, col, places[:, :, lane]] += beats["weight"].reshape(shape)[:, :, lane]
         return groups
+
+    @property
+    def _may_wrap(self) -> bool:
+        """Whether the largest sum does not fit."""
+        products = self.n * (LONGEST if self.output_stationary else self.rows)
+        return products << (2 * self.bits - 2) >= 1 << (self.acc_bits - 1)
+
+    def _sums(self, beats: Beats) -> NDArray[np.int64]:
+        """Results (beats out, cols) before they wrap."""
+        lengths = np.diff(np.flatnonzero(beats["last"][:, 0]), prepend=-1)
+        return self._running(beats, lengths) if self.output_stationary else self._streamed(beats, lengths)
 
     def _streamed(self, beats: Beats, lengths: NDArray[np.int64]) -> NDArray[np.int64]:
         """Weight-stationary: each token (tokens, rows * m) times its fold's weights."""
