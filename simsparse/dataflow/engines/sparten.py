@@ -1,0 +1,135 @@
+"""SparTen: inner joins of bitmap chunks, filters balanced over the units of a cluster."""
+
+from __future__ import annotations
+
+import math
+from statistics import NormalDist
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from simsparse.core.sparsity import Sparsity
+from simsparse.dataflow.base import Ints
+from simsparse.dataflow.engine import ENGINES, Engine, Machine, Work, cycles_of, double_buffered, same_k
+from simsparse.dataflow.intersect import LATENCY_CYCLES, intersect_cycles
+from simsparse.dataflow.pattern import Pattern, effectual_macs
+from simsparse.errors import SpecError
+
+
+class SparTen(Engine):
+    """``rows`` clusters of ``cols`` units; a unit joins a row of weights with the row of inputs that all get.
+
+    Both rows come in bitmaps of ``chunk`` elements; a join finds ``macs`` matches a cycle and spends a cycle on a
+    chunk without one. Rows of inputs are dealt round to the clusters; a cluster keeps one row of weights a unit, or
+    two with ``balance``, and takes the next row of inputs when its slowest unit is done. With ``balance`` 1 rows of
+    weights are sorted by their non-zeros and a unit gets one from either end of each set. Units of all clusters take
+    the next set of weights together. Operands and results cross the DRAM compressed and dense, respectively.
+
+    Source: Gondimalla et al., SparTen, MICRO 2019 (bitmap chunks, prefix sums, greedy balancing in software); cycles
+    of a join as verified against rtl/bitmap_intersect.sv. The wait at each row of inputs is assumed. Left out:
+    balancing chunk by chunk through the permuting network, compressing the results, a write port's conflicts.
+    """
+
+    name: ClassVar[str] = "sparten"
+    settings: ClassVar[dict[str, str]] = {
+        "chunk": "elements of a bitmap",
+        "balance": "1 if a unit gets a dense and a sparse row of weights, 0 if it gets one row",
+    }
+
+    def run(self, weights: Pattern, inputs: Pattern, machine: Machine) -> Work:
+        m, n, k = same_k(weights, inputs)
+        order = np.argsort(-weights.row_counts, kind="stable") if _balanced(machine) else np.arange(n)
+        joined = intersect_cycles(inputs.mask(), weights.mask()[order], machine.whole("chunk"), machine.macs)
+        slowest = _slowest(joined, machine)
+        clusters = [slowest[cluster :: machine.rows].sum(axis=0) for cluster in range(min(m, machine.rows))]
+        sets = max(clusters, key=lambda busy: int(busy.sum()))
+        units = machine.rows * machine.cols
+        macs = effectual_macs(weights, inputs)
+        return _work(sets, -(-int(joined.sum()) // units), (m, n, k), (weights.nnz, inputs.nnz), macs, machine)
+
+    def expect(self, shape: tuple[int, int, int], weights: Sparsity, inputs: Sparsity, machine: Machine) -> Work:
+        m, n, k = shape
+        kept_w, kept_x = weights.kept(n, k), inputs.kept(m, k)
+        share_w, share_x = kept_w / (n * k), kept_x / (m * k)
+        join = _expected_join(k, share_w * share_x, machine)
+        rows_a_unit = 2 if _balanced(machine) else 1
+        variance = rows_a_unit * k * share_x * share_w * (1 - share_w) * (1 - share_x if rows_a_unit == 2 else 1)
+        if weights.n:
+            variance *= 1 - share_x
+        set_size = rows_a_unit * machine.cols
+        sets = []
+        for first in range(0, n, set_size):
+            left = min(set_size, n - first)
+            unit, busy = join * min(rows_a_unit, -(-left // machine.cols)), min(left, machine.cols)
+            sets.append(-(-m // machine.rows) * (unit + _above_mean(busy) * math.sqrt(variance) / machine.macs))
+        spread = -(-int(join * m * n) // (machine.rows * machine.cols))
+        macs = round(kept_w * kept_x / k)
+        return _work(np.array(sets).round().astype(np.int64), spread, shape, (kept_w, kept_x), macs, machine)
+
+
+def _balanced(machine: Machine) -> bool:
+    value = machine.settings.get("balance")
+    if value not in (0, 1):
+        raise SpecError(f"{value!r}; expected 0 or 1", key="engine.balance")
+    return value == 1
+
+
+def _slowest(joined: Ints, machine: Machine) -> Ints:
+    """Cycles (m, sets) of the slowest unit for each row of inputs and set of weights, from those of pairs (m, n)."""
+    a_set = (2 if _balanced(machine) else 1) * machine.cols
+    padded = np.zeros((joined.shape[0], -(-joined.shape[1] // a_set) * a_set), np.int64)
+    padded[:, : joined.shape[1]] = joined
+    sets = padded.reshape(joined.shape[0], -1, a_set)
+    units = sets[..., : machine.cols] + sets[..., : machine.cols - 1 : -1] if _balanced(machine) else sets
+    return np.asarray(units.max(axis=2), np.int64)
+
+
+def _expected_join(k: int, share: float, machine: Machine) -> float:
+    """Cycles of a pair of rows: matches at ``macs`` a cycle, chunks without one."""
+    chunk = machine.whole("chunk")
+    cycles = 0.0
+    for size in (min(chunk, k - first) for first in range(0, k, chunk)):
+        counts = np.arange(size + 1)
+        cycles += float(_binomial(size, share) @ np.maximum(1, -(-counts // machine.macs)))
+    return cycles
+
+
+def _binomial(draws: int, share: float) -> NDArray[np.float64]:
+    """Probability of 0 to ``draws`` hits when each has ``share``."""
+    return np.array([math.comb(draws, hits) * share**hits * (1 - share) ** (draws - hits) for hits in range(draws + 1)])
+
+
+def _above_mean(draws: int) -> float:
+    """How many deviations the largest of ``draws`` normal values lies above their mean (Blom's approximation)."""
+    return NormalDist().inv_cdf((draws - 0.375) / (draws + 0.25)) if draws > 1 else 0.0
+
+
+def _work(
+    sets: Ints, spread: int, shape: tuple[int, int, int], kept: tuple[int, int], macs: int, machine: Machine
+) -> Work:
+    """Of ``sets`` of weights with the cycles of the busiest cluster; ``spread``, cycles of all joins if even."""
+    m, n, k = shape
+    weights, inputs = (
+        -(-(values * machine.value_bits + rows * k) // 8) for values, rows in zip(kept, (n, m), strict=True)
+    )
+    read = np.diff(weights * np.arange(sets.size + 1) // sets.size)
+    if inputs <= machine.buffers.input // 2:
+        read[0] += inputs
+    else:
+        read += inputs
+    write = -(-m * n * machine.output_bits // 8)
+    written = np.diff(write * np.arange(sets.size + 1) // sets.size)
+    load = np.ceil((read + np.concatenate([[0], written[:-1]])) / machine.dram_bytes).astype(np.int64)
+    total, waiting = double_buffered(load, sets + LATENCY_CYCLES)
+    last = cycles_of(int(written[-1]), machine.dram_bytes)
+    even = -(-macs // machine.peak_macs)
+    causes = {
+        "compute": even, "join": max(0, spread - even), "imbalance": int(sets.sum()) - max(spread, even),
+        "fill": sets.size * LATENCY_CYCLES, "dram": waiting + last,
+    }  # fmt: skip
+    sram = int(read.sum()) + write + -(-(macs * 2 * machine.value_bits + 2 * m * n * k) // 8)
+    return Work(total + last, macs, causes, int(read.sum()), write, sram, {"sets": sets.size})
+
+
+ENGINES.register("sparten")(SparTen())
