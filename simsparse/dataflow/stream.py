@@ -79,3 +79,14 @@ def next_move(pattern: NDArray[np.bool_], cycle: int) -> int:
     while not pattern[cycle % pattern.size]:
         cycle += 1
     return cycle
+
+
+@njit(cache=True)  # type: ignore[untyped-decorator]
+def through_cycles(offers: Mask, accepts: Mask, beats: int) -> Ints:
+    """Cycles in which ``beats`` go through a wire: both sides move, as in stream_cycles, and nothing holds them."""
+    at = np.empty(beats, np.int64)
+    cycle = -1
+    for beat in range(beats):
+        cycle = next_move(accepts, next_move(offers, cycle + 1))
+        at[beat] = cycle
+    return at

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from simsparse.dataflow.base import Ints, Mask
 from simsparse.dataflow.service import Service, service_cycles
-from simsparse.dataflow.stream import Stage, stream_cycles
+from simsparse.dataflow.stream import Stage, stream_cycles, through_cycles
 from simsparse.registry import Registry
 from simsparse.rtl.stimulus import corners
 from simsparse.rtl.vectors import Beats, Field
@@ -64,6 +64,8 @@ class Block(ABC):
 
     module: ClassVar[str]
     stages: ClassVar[tuple[Stage, ...]] = (Stage(),)
+    combinational: ClassVar[bool] = False
+    """Whether it has no clock and no handshake: beats go through the bench in the cycle in which they come."""
 
     @property
     def side_inputs(self) -> tuple[Channel, ...]:
@@ -126,6 +128,9 @@ class Block(ABC):
         """Cycles of (every beat in, every beat out) of a stream that gives ``values``; see stream_cycles."""
         if values.service is not None:
             return service_cycles(offers, accepts, values.service)
+        if self.combinational:
+            at = through_cycles(offers, accepts, values.emits.size)
+            return at, at
         return stream_cycles(offers, accepts, values.emits, self.timing)
 
     def predicted(self, stream: Stream) -> tuple[Expected, Cycles]:
@@ -153,7 +158,7 @@ BLOCKS: Registry[tuple[Block, ...]] = Registry(
     "rtl", tuple(f"simsparse.rtl.blocks.{module}" for module in
                  ("cells", "select", "dot_pe", "decompress", "dense_pe", "encode24", "prune", "systolic",
                   "tensor_core", "intersect", "gemm_top",
-                  "hash_accumulate")),
+                  "hash_accumulate", "floating")),
 )  # fmt: skip
 """By module, the parameter sets that are verified."""
 

@@ -124,6 +124,12 @@ def _wrapper(block: Block) -> str:
     ports_in, wide_in, _ = _ports(block.channels_in, "i", "o", "data_i")
     ports_out, wide_out, spare = _ports(block.channels_out, "o", "i", "data_o")
     rest = "".join(f"  assign data_o[{low}+:{count}] = '0;\n" for low, count in spare if count)
+    clock = "    .clk_i, .rst_ni,\n"
+    if block.combinational:
+        ports_in, ports_out, clock = _no_handshake(ports_in), _no_handshake(ports_out), ""
+        rest += (
+            "  assign ready_o = ready_i;\n  assign valid_o = valid_i;\n  wire unused_clock = &{1'b0, clk_i, rst_ni};\n"
+        )
     last_in, last_out = len(block.channels_in) - 1, len(block.channels_out) - 1
     return (
         "module bench (\n  input wire clk_i, rst_ni,\n"
@@ -131,8 +137,12 @@ def _wrapper(block: Block) -> str:
         f"  output wire [{last_out}:0] valid_o,\n  input wire [{last_out}:0] ready_i,\n"
         f"  input wire [{wide_in - 1}:0] data_i,\n  output wire [{wide_out - 1}:0] data_o\n);\n"
         f"  wire unused = &{{1'b0, data_i}};\n{rest}"
-        f"  {block.module} #({settings}) dut (\n    .clk_i, .rst_ni,\n{ports_in},\n{ports_out}\n  );\nendmodule\n"
+        f"  {block.module} #({settings}) dut (\n{clock}{ports_in},\n{ports_out}\n  );\nendmodule\n"
     )
+
+
+def _no_handshake(ports: str) -> str:
+    return ",\n".join(line for line in ports.split(",\n") if "valid_" not in line and "ready_" not in line)
 
 
 def _ports(

@@ -12,6 +12,7 @@ from simsparse.rtl.block import Block
 from simsparse.rtl.blocks.decompress import NMDecompress
 from simsparse.rtl.blocks.dot_pe import NMDotPE
 from simsparse.rtl.blocks.encode24 import NMEncode24
+from simsparse.rtl.blocks.floating import NMDotPEFp16
 from simsparse.rtl.blocks.gemm_top import NMGemmTop
 from simsparse.rtl.blocks.hash_accumulate import SpadHashAccumulate
 from simsparse.rtl.blocks.intersect import BitmapIntersect
@@ -22,7 +23,7 @@ from simsparse.rtl.blocks.tensor_core import SparseTensorCore24
 from simsparse.rtl.gemm_requests import after, encoded, of_job
 from simsparse.rtl.stimulus import corners
 from simsparse.rtl.vectors import Beats
-from tests.rtl import directed_joins
+from tests.rtl import directed_floating, directed_joins
 
 Rows = dict[str, list[list[int]]]
 Directed = tuple[Beats, Rows]
@@ -53,6 +54,8 @@ def directed(block: Block) -> Directed:
             return directed_joins.intersect(block)
         case SpadHashAccumulate():
             return directed_joins.accumulate(block)
+        case NMDotPEFp16():
+            return directed_floating.floating(block)
         case _:
             rows = [[value] for value in (*corners(8), 1, 2, 3, 4, 5, 6, 7)]
             return {"data": _array(rows)}, {"data": rows}
