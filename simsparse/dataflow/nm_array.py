@@ -91,7 +91,7 @@ def expected_fullest(shape: tuple[int, int], sparsity: Sparsity, cols: int, grou
         full, rest = np.divmod(sizes, sparsity.m)
         return np.asarray(full * sparsity.n + np.minimum(sparsity.n, rest), np.int64)[None]
     paces = [(int(sizes[at]), min(rows, groups - at)) for at in range(0, groups, rows)]
-    known = {pace: _expected_maximum(pace[0], sparsity.density, min(n, cols) * pace[1]) for pace in set(paces)}
+    known = {pace: expected_maximum(pace[0], sparsity.density, min(n, cols) * pace[1]) for pace in set(paces)}
     whole = np.diff(np.round(np.cumsum([0.0] + [known[pace] for pace in paces])))
     return np.repeat(whole.astype(np.int64), rows)[None, :groups]
 
@@ -140,10 +140,14 @@ def output_stationary(beats: Ints, tokens: int, array: NmArray) -> Parts:
     return Parts(busy, latency, fill, np.zeros(len(beats), np.int64), drain)
 
 
-def _expected_maximum(size: int, density: float, samples: int) -> float:
-    """Mean of the largest of ``samples`` binomial counts."""
-    mass = np.array([math.comb(size, j) * density**j * (1 - density) ** (size - j) for j in range(size + 1)])
-    return float((1 - np.cumsum(mass)[:-1] ** samples).sum())
+def expected_maximum(size: int, density: float, samples: int) -> float:
+    """Mean of the largest of ``samples`` binomial counts, each of ``size`` elements of ``density``."""
+    if not 0 < density < 1:
+        return size * density
+    ways = [math.lgamma(size + 1) - math.lgamma(j + 1) - math.lgamma(size - j + 1) for j in range(size + 1)]
+    counts = np.arange(size + 1)
+    mass = np.exp(np.array(ways) + counts * math.log(density) + (size - counts) * math.log1p(-density))
+    return float((1 - np.minimum(1, np.cumsum(mass)[:-1]) ** samples).sum())
 
 
 @njit(cache=True)  # type: ignore[untyped-decorator]

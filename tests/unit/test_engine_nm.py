@@ -253,3 +253,41 @@ def test_inputs_limit_what_wider_groups_gain() -> None:
     engine = ENGINES.get("sparse_tensor_core")
     narrow, wide = (engine.run(weights, inputs, core_machine(sram_bytes=rate)).causes["sram"] for rate in (8.0, 1e6))
     assert narrow > 0 and wide <= 1
+
+
+def s4_machine(**changes: float) -> Machine:
+    return replace(Machine(8, 16, 1, Buffers(1, 1, 1), 32.0, 8, 8, {"bank": 32}), **changes)  # type: ignore[arg-type]
+
+
+class TestS4(EngineContract):
+    name, engine = "s4", ENGINES.get("s4")
+    machine = s4_machine()
+    sparsities = (*EngineContract.sparsities, ("bank32:0.0625", "dense"), ("1:4", "unstructured:0.5"))
+
+
+def bank_by_bank(mask: np.ndarray, tokens: int, bank: int) -> int:
+    """Cycles of 8 outputs x 16 tokens at a time: each row one weight a cycle, each bank its share of 8 reads."""
+    total = 0
+    for first in range(0, len(mask), 8):
+        block = mask[first : first + 8]
+        banks = [block[:, at : at + bank].sum() for at in range(0, mask.shape[1], bank)]
+        rows = max(int(row.sum()) for row in block)
+        total += max(rows, math.ceil(int(max(banks)) * len(banks) / 8))
+    return total * math.ceil(tokens / 16)
+
+
+@given(st.integers(1, 20), st.integers(1, 80), st.integers(1, 40), st.sampled_from([4, 16, 32]), st.integers(0, 99))
+@settings(max_examples=50, deadline=None)
+def test_rows_and_banks_are_waited_for(n: int, k: int, tokens: int, bank: int, seed: int) -> None:
+    mask = np.random.default_rng(seed).random((n, k)) < 0.3
+    machine = s4_machine(dram_bytes=1e9, settings={"bank": bank})  # type: ignore[arg-type]
+    work = ENGINES.get("s4").run(Pattern.of(mask), Pattern.dense(tokens, k), machine)
+    assert work.cycles - work.causes["dram"] == bank_by_bank(mask, tokens, bank)
+
+
+def test_balanced_banks_never_conflict() -> None:
+    engine, inputs = ENGINES.get("s4"), Pattern.dense(16, 256)
+    even = engine.run(Pattern.drawn(64, 256, Sparsity.parse("bank32:0.125")), inputs, s4_machine())
+    uneven = engine.run(Pattern.drawn(64, 256, Sparsity.parse("unstructured:0.125")), inputs, s4_machine())
+    assert even.causes["conflict"] == even.causes["idle"] == 0
+    assert uneven.causes["conflict"] + uneven.causes["idle"] > 0.15 * even.causes["compute"]
