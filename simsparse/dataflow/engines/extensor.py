@@ -1,0 +1,169 @@
+"""ExTensor: intersection of sorted coordinates that skips ahead, tile by tile and then element by element."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import numpy as np
+from numba import njit
+
+from simsparse.core.sparsity import Sparsity
+from simsparse.dataflow.base import Ints
+from simsparse.dataflow.engine import ENGINES, Engine, Machine, Work, cycles_of, same_k
+from simsparse.dataflow.pattern import Columns, Pattern, effectual_macs
+
+
+class ExTensor(Engine):
+    """``rows`` x ``cols`` PEs, each of which intersects a row of inputs with a row of weights, an output at a time.
+
+    Both rows are sorted coordinates, in tiles of ``tile``. The tiles that both rows have are found ahead of the PE;
+    a tile that one row lacks costs nothing. Within a tile the unit compares the two heads each cycle: equal ones
+    leave as a pair, which takes a multiplier for a cycle; else the smaller side jumps over up to ``skip`` coordinates
+    that lie below the other's head. Outputs go in order to the PE that is free first. Operands are read again for
+    every ``group`` rows of the other unless half their buffer holds all of them; results leave as they are made.
+
+    A denser operand may be faster, when a coordinate more ends a jump where two heads meet sooner.
+    Source: Hegde et al., ExTensor, MICRO 2019 (hierarchical intersection, skipping by the other side's head); the
+    width of a jump is assumed. Left out: the network between PEs and buffers, partial outputs of tiled k.
+    """
+
+    name: ClassVar[str] = "extensor"
+    settings: ClassVar[dict[str, str]] = {
+        "tile": "elements of k in a tile of the upper level",
+        "skip": "coordinates that a side passes over in a cycle",
+        "group": "rows of an operand that the PEs' buffers share before the other operand is read again",
+        "coordinate_bits": "bits of a coordinate beside each value",
+    }
+    tolerance: ClassVar[float] = 0.15
+    denser_is_slower: ClassVar[bool] = False
+
+    def run(self, weights: Pattern, inputs: Pattern, machine: Machine) -> Work:
+        shape = same_k(weights, inputs)
+        pes = machine.rows * machine.cols
+        slowest, steps, met = _outputs(
+            inputs.pointers, inputs.columns, weights.pointers, weights.columns,
+            machine.whole("tile"), machine.whole("skip"), machine.macs, pes,
+        )  # fmt: skip
+        macs = effectual_macs(weights, inputs)
+        return _work(slowest, steps, met, shape, (weights.nnz, inputs.nnz), macs, machine)
+
+    def expect(self, shape: tuple[int, int, int], weights: Sparsity, inputs: Sparsity, machine: Machine) -> Work:
+        m, n, k = shape
+        kept_w, kept_x = weights.kept(n, k), inputs.kept(m, k)
+        share_w, share_x = kept_w / (n * k), kept_x / (m * k)
+        tile = min(machine.whole("tile"), k)
+        met, skip = k * share_w * share_x, machine.whole("skip")
+        jumps = k / tile * (_jumps(share_x, share_w, tile, skip) + _jumps(share_w, share_x, tile, skip))
+        cycles = max(1.0, met / machine.macs + jumps)
+        pes = machine.rows * machine.cols
+        total = round(cycles * m * n)
+        slowest = max(-(-total // pes), round(cycles * -(-m * n // pes)))
+        macs = round(kept_w * kept_x / k)
+        return _work(slowest, total, macs, shape, (kept_w, kept_x), macs, machine)
+
+
+def _jumps(own: float, other: float, tile: int, skip: int) -> float:
+    """Jumps in a tile: before each coordinate of the other side, over one's own since its last one or the tile's begin.
+
+    A gap of g elements without the other's holds as many of one's own as g draws give; each ``skip`` of them, or what
+    is left of that, takes a jump.
+    """
+    places = np.zeros(skip)
+    places[0] = 1.0
+    over = np.zeros(tile)
+    for gap in range(1, tile):
+        over[gap] = over[gap - 1] + own * places[0]
+        places = (1 - own) * places + own * np.roll(places, 1)
+    free = (1 - other) ** np.arange(tile)
+    ended = np.concatenate([[0.0], np.cumsum(free * other * over)[:-1]])
+    return float(other * (ended + free * over).sum())
+
+
+def _work(
+    slowest: int, steps: int, met: int, shape: tuple[int, int, int], kept: tuple[int, int], macs: int, machine: Machine
+) -> Work:
+    m, n, _ = shape
+    bits = machine.value_bits + machine.whole("coordinate_bits")
+    group = machine.whole("group")
+    weights, inputs = (-(-values * bits // 8) for values in kept)
+    weights_again = weights if weights <= machine.buffers.weight // 2 else weights * -(-m // group)
+    inputs_again = inputs if inputs <= machine.buffers.input // 2 else inputs * -(-n // group)
+    read = min(weights_again + inputs, inputs_again + weights)
+    write = -(-m * n * machine.output_bits // 8)
+    pes = machine.rows * machine.cols
+    even = -(-macs // machine.peak_macs)
+    spread = max(even, -(-steps // pes))
+    first = cycles_of((inputs + weights) / max(1, m * n), machine.dram_bytes)
+    dram = max(first, cycles_of(read + write, machine.dram_bytes) - slowest)
+    causes = {"compute": even, "intersection": spread - even, "imbalance": slowest - spread, "dram": dram}
+    sram = read + write + -(-(m * kept[0] + n * kept[1]) * bits // 8)
+    return Work(slowest + dram, macs, causes, read, write, sram, {"comparisons": steps, "matches": met})
+
+
+@njit(cache=True)  # type: ignore[untyped-decorator]
+def _outputs(
+    x_pointers: Ints,
+    x_columns: Columns,
+    w_pointers: Ints,
+    w_columns: Columns,
+    tile: int,
+    skip: int,
+    macs: int,
+    pes: int,
+) -> tuple[int, int, int]:
+    """(cycles of the PE that ends last, cycles of all outputs, matches)."""
+    free = np.zeros(pes, np.int64)
+    steps, met = 0, 0
+    for i in range(x_pointers.size - 1):
+        for j in range(w_pointers.size - 1):
+            took, found = _intersection(
+                x_columns,
+                x_pointers[i],
+                x_pointers[i + 1],
+                w_columns,
+                w_pointers[j],
+                w_pointers[j + 1],
+                tile,
+                skip,
+                macs,
+            )
+            free[free.argmin()] += took
+            steps, met = steps + took, met + found
+    return free.max(), steps, met
+
+
+@njit(cache=True)  # type: ignore[untyped-decorator]
+def _intersection(
+    a: Columns, at_a: int, end_a: int, b: Columns, at_b: int, end_b: int, tile: int, skip: int, macs: int
+) -> tuple[int, int]:
+    """(cycles, at least one; matches) of two runs of ascending coordinates."""
+    cycles, found, held = 0, 0, 0
+    while at_a < end_a and at_b < end_b:
+        head_a, head_b = a[at_a], b[at_b]
+        if head_a == head_b:
+            at_a, at_b, found, held = at_a + 1, at_b + 1, found + 1, held + 1
+            if held == macs:
+                cycles, held = cycles + 1, 0
+            continue
+        if held:
+            cycles, held = cycles + 1, 0
+        if head_a // tile < head_b // tile:
+            while at_a < end_a and a[at_a] // tile < head_b // tile:
+                at_a += 1
+        elif head_b // tile < head_a // tile:
+            while at_b < end_b and b[at_b] // tile < head_a // tile:
+                at_b += 1
+        elif head_a < head_b:
+            last = min(end_a, at_a + skip)
+            while at_a < last and a[at_a] < head_b:
+                at_a += 1
+            cycles += 1
+        else:
+            last = min(end_b, at_b + skip)
+            while at_b < last and b[at_b] < head_a:
+                at_b += 1
+            cycles += 1
+    return max(1, cycles + (held > 0)), found
+
+
+ENGINES.register("extensor")(ExTensor())
