@@ -17,7 +17,8 @@ class OutputStationary(Dataflow):
         folds = ceil(m / rows) ceil(n / cols),  cycles = folds (k + rows + cols - 2)
 
     which is SCALE-Sim's count; results leave while the next fold starts. Source: derived; dense
-    counts equal SCALE-Sim 3.0.0 runs.
+    counts equal SCALE-Sim 3.0.0 runs. With skew 0, equal to rtl/nm_systolic_array.sv without stalls when a sum takes at
+    least ``rows`` beats; shorter ones wait there for the results before them.
     """
 
     name: ClassVar[str] = "os"

@@ -20,7 +20,8 @@ class WeightStationary(Dataflow):
         folds = ceil(k / rows) ceil(n / cols),  cycles = folds (rows + m + rows + cols - 2)
 
     which is SCALE-Sim's count. N:M weights with one multiplier have span M and beat N.
-    Source: derived; dense counts equal SCALE-Sim 3.0.0 runs.
+    Source: derived; dense counts equal SCALE-Sim 3.0.0 runs. With skew 0 and overlap 1, and with skew 1 and
+    overlap 0, N multipliers a PE and no decode, equal to rtl/nm_gemm_top.sv without stalls.
     """
 
     name: ClassVar[str] = "ws"
