@@ -24,6 +24,7 @@ _WHERE = {
     "estimate": "simsparse.estimate",
     "estimate_many": "simsparse.estimate",
     "cycles": "simsparse.estimate",
+    "trace_cycles": "simsparse.estimate",
     "simulate": "simsparse.simulate",
     "run_sweep": "simsparse.sweep",
 }

@@ -10,14 +10,16 @@ from numpy.typing import NDArray
 
 from simsparse.config.hardware import load_hardware
 from simsparse.config.quantity import Part
-from simsparse.core import Action, Op
+from simsparse.core import Action, Op, OpKind, Trace
 from simsparse.dataflow.pattern import Pattern
 from simsparse.devices.base import CostArrays, Device, device_for
+from simsparse.devices.jobs import single_product
 from simsparse.devices.sparse_engine import SparseEngine
 from simsparse.devices.systolic import MaskCycles
 from simsparse.devices.systolic import cycles as device_cycles
 from simsparse.energy import op_energy
 from simsparse.errors import MappingError, SpecError, nearest
+from simsparse.trace.masks import Masks
 
 Floats = NDArray[np.float64]
 
@@ -110,8 +112,33 @@ def cycles(
         return MaskCycles(work.cycles, used, device.counts(op.dtype, work), work.causes)
     dense = op.weight_sparsity.is_dense and input_mask is None
     if weight_mask is None and not dense:
-        weight_mask = Pattern.drawn(op.dims["n"], op.dims["k"], op.weight_sparsity).mask()
+        _, n, k = single_product(op)
+        weight_mask = Pattern.drawn(n, k, op.weight_sparsity).mask()
     return device_cycles(op, part, weight_mask, input_mask)
+
+
+def trace_cycles(trace: Trace, hw: Part | str, masks: Masks | None = None) -> dict[str, MaskCycles | str]:
+    """Level 2 of the ops with weights of ``trace``, by name, each alone; in place of one that can't be walked, why not.
+
+    With ``masks`` of the trace (simsparse.trace.masks) those of every weight, and of the inputs of linear ops, are
+    the real ones; else operands are as their sparsity says. Ops of equal signature without masks are walked once.
+    """
+    part = load_hardware(hw) if isinstance(hw, str) else hw
+    known: dict[object, MaskCycles | str] = {}
+    found: dict[str, MaskCycles | str] = {}
+    for op in trace.ops:
+        if op.kind not in (OpKind.LINEAR, OpKind.CONV2D):
+            continue
+        weight = masks.weight(op) if masks else None
+        inputs = masks.input(op) if masks and op.kind is OpKind.LINEAR else None
+        key: object = op.signature if weight is None and inputs is None else op.name
+        if key not in known:
+            try:
+                known[key] = cycles(op, part, weight, inputs)
+            except MappingError as error:
+                known[key] = error.message
+        found[op.name] = known[key]
+    return found
 
 
 def _costs(device: Device, ops: Sequence[Op], level: int) -> tuple[NDArray[np.intp], CostArrays | None]:

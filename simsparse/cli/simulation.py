@@ -1,7 +1,8 @@
-"""Commands that compute: estimate, run, sweep, report."""
+"""Commands that compute: estimate, cycles, run, sweep, report."""
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,7 +14,7 @@ from simsparse.errors import SpecError
 if TYPE_CHECKING:
     import pandas as pd
 
-    from simsparse.core import Op, Result
+    from simsparse.core import Op, Result, Trace
 
 Level = Annotated[
     int, typer.Option("--level", min=0, max=2, help="Fidelity: 0 closed forms, 1 discrete events, 2 cycle cores.")
@@ -42,6 +43,51 @@ def estimate(
     rows += [(f"  {name}", si(seconds, "s")) for name, seconds in found.breakdown.items()]
     rows.append(("checked against", found.validated or "nothing: unvalidated"))
     table(" ".join(op), ("", hw), rows, right=(hw,))
+
+
+def cycles(
+    trace: Annotated[Path, typer.Argument(help="A trace file; its masks are used where they lie beside it.")],
+    hw: Annotated[str, typer.Option("--hw", help="An accelerator, such as accel/sat-vcu1525.")],
+    dtype: Annotated[str | None, typer.Option("--dtype", help="Run all products in this element type.")] = None,
+    json: Json = False,
+) -> None:
+    """Cycles of every product with weights of a trace on an accelerator's cycle core, each alone (level 2)."""
+    from simsparse.estimate import trace_cycles
+    from simsparse.trace.file import load_trace
+    from simsparse.trace.masks import load_masks
+
+    loaded = load_trace(trace)
+    masks = load_masks(loaded, trace.parent) if "masks" in loaded.meta else None
+    found = trace_cycles(loaded if dtype is None else _cast(loaded, dtype), hw, masks)
+    walked = {name: each for name, each in found.items() if not isinstance(each, str)}
+    if json:
+        emit_json({name: each if isinstance(each, str) else
+                   {"cycles": each.cycles, "utilization": each.utilization, "causes": dict(each.causes)}
+                   for name, each in found.items()})  # fmt: skip
+        return
+    rows = [(name, f"{each.cycles:,}", f"{each.utilization:.1%}", _causes(each.causes))
+            for name, each in walked.items()]  # fmt: skip
+    rows.append(("all", f"{sum(each.cycles for each in walked.values()):,}", "", ""))
+    masked = "real masks" if masks else "patterns as the trace says"
+    table(f"{loaded.name} on {hw}, {masked}", ("product", "cycles", "used", "by cause"), rows, right=("cycles", "used"))
+    for reason, count in Counter(each for each in found.values() if isinstance(each, str)).items():
+        note(f"{count} of {len(found)} products not walked: {reason}")
+
+
+def _cast(loaded: Trace, dtype: str) -> Trace:
+    from dataclasses import replace
+
+    from simsparse.core import DType
+    from simsparse.errors import nearest
+
+    if dtype not in list(DType):
+        raise SpecError(f"{dtype!r} is not a dtype; {nearest(dtype, DType)}", key="--dtype")
+    return replace(loaded, ops=tuple(op.with_(dtype=DType(dtype), weight_dtype=None) for op in loaded.ops))
+
+
+def _causes(causes: Any) -> str:
+    total = sum(causes.values())
+    return ", ".join(f"{name} {count / total:.0%}" for name, count in causes.items() if count) if total else ""
 
 
 def _op(words: list[str]) -> Op:
@@ -212,4 +258,4 @@ def report(
         typer.echo(page)
 
 
-COMMANDS = (estimate, run, sweep, report)
+COMMANDS = (estimate, cycles, run, sweep, report)

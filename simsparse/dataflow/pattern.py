@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import combinations
+from math import comb
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +17,8 @@ from simsparse.errors import SpecError
 Columns = NDArray[np.int32]
 CHUNK = 1 << 22
 """Elements that a draw looks at in one go."""
+MOST_CHOICES = 10_000
+"""Up to so many ways to keep some of a group, a draw picks one from a table."""
 
 
 @dataclass(frozen=True)
@@ -128,7 +132,21 @@ def _draw(rng: np.random.Generator, rows: int, cols: int, sparsity: Sparsity) ->
         return np.repeat(np.repeat(blocks, edge, axis=0), edge, axis=1)[:rows, :cols]
     group = sparsity.m or sparsity.block
     keep = sparsity.n or max(1, round(sparsity.density * sparsity.block))
-    padded = rng.random((rows, -(-cols // group) * group), np.float32)
-    padded[:, cols:] = 2.0
-    ranks = padded.reshape(rows, -1, group).argsort(axis=-1).argsort(axis=-1)
-    return (ranks < keep).reshape(rows, -1)[:, :cols]
+    whole, rest = divmod(cols, group)
+    parts = [_groups(rng, rows * whole, group, keep).reshape(rows, -1)]
+    if rest:
+        parts.append(_groups(rng, rows, rest, min(keep, rest)))
+    return np.concatenate(parts, axis=1)
+
+
+def _groups(rng: np.random.Generator, count: int, size: int, keep: int) -> Mask:
+    """``keep`` random places of ``size`` in each of ``count`` groups."""
+    if comb(size, keep) <= MOST_CHOICES:
+        choices = list(combinations(range(size), keep))
+        table = np.zeros((len(choices), size), np.bool_)
+        np.put_along_axis(table, np.array(choices, np.int64).reshape(-1, keep), True, axis=1)
+        return table[rng.integers(len(choices), size=count)]
+    places = np.argpartition(rng.random((count, size), np.float32), keep - 1, axis=1)[:, :keep]
+    mask = np.zeros((count, size), np.bool_)
+    np.put_along_axis(mask, places, True, axis=1)
+    return mask

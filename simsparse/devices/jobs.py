@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from simsparse.core import DENSE, Op, OpKind, Sparsity
 from simsparse.dataflow import Gemms
 from simsparse.devices.roofline import DATA_ONLY
+from simsparse.errors import MappingError
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -107,6 +108,21 @@ def _attention(op: Op, size: float) -> Iterator[Product]:
     key_size, value_size = d["head_dim"], d["v_head_dim"]
     yield count, queries, keys, key_size, keys * key_size * size, queries * key_size * size, 0.0, 1, 1
     yield count, queries, value_size, keys, keys * value_size * size, 0.0, queries * value_size * size, 1, 1
+
+
+def single_product(op: Op) -> tuple[int, int, int]:
+    """(m, n, k) of an op that is one product with a weight: a LINEAR, or a CONV2D without groups as its im2col.
+
+    Raises MappingError for others.
+    """
+    if op.kind not in (OpKind.LINEAR, OpKind.CONV2D):
+        raise MappingError(
+            f"a cycle core walks the masks of linear ops and convolutions, not of {op.kind}", key=op.name
+        )
+    ((count, m, n, k),) = op.gemms
+    if count != 1:
+        raise MappingError("a convolution with groups is no single product", key=op.name)
+    return m, n, k
 
 
 def vector_operations(op: Op) -> int:

@@ -21,7 +21,7 @@ from simsparse.dataflow import Buffers
 from simsparse.dataflow.engine import ENGINES, Machine, Work
 from simsparse.dataflow.pattern import Pattern
 from simsparse.devices.base import DEVICES, CostArrays, Device
-from simsparse.devices.jobs import WEIGHTED, jobs_of, vector_operations
+from simsparse.devices.jobs import WEIGHTED, jobs_of, single_product, vector_operations
 from simsparse.devices.roofline import DATA_ONLY, dominant, require_supported, whole
 from simsparse.errors import MappingError, SpecError
 
@@ -83,14 +83,14 @@ class SparseEngine(Device):
     def walk(
         self, op: Op, weight_mask: NDArray[np.bool_] | None = None, input_mask: NDArray[np.bool_] | None = None
     ) -> Work:
-        """Level 2 of ``op``, a LINEAR, with its real masks, weights (n, k) and inputs (m, k); a mask that is None
+        """Level 2 of ``op``, one product, with its real masks, weights (n, k) and inputs (m, k); a mask that is None
         is drawn from the op's sparsity.
 
-        Raises MappingError for another kind or a mask of another shape.
+        Raises MappingError for several products or a mask of another shape.
         """
-        if (reason := self.supports(op)) or op.kind is not OpKind.LINEAR:
-            raise MappingError(reason or f"a cycle core runs linear ops, not {op.kind}", key=op.name)
-        m, n, k = op.dims["m"], op.dims["n"], op.dims["k"]
+        if reason := self.supports(op):
+            raise MappingError(reason, key=op.name)
+        m, n, k = single_product(op)
         for mask, shape in ((weight_mask, (n, k)), (input_mask, (m, k))):
             if mask is not None and mask.shape != shape:
                 raise MappingError(f"a mask of shape {mask.shape} does not fit; expected {shape}", key=op.name)

@@ -24,7 +24,7 @@ from simsparse.config.quantity import Part, Quantity
 from simsparse.core import Action, ActionCounts, DType, Op, OpKind, Sparsity
 from simsparse.dataflow import DATAFLOWS, Buffers, Gemms, PeArray, dram_traffic, fastest, modes
 from simsparse.devices.base import DEVICES, CostArrays, Device, Floats, device_for
-from simsparse.devices.jobs import Jobs, jobs_of, vector_operations
+from simsparse.devices.jobs import Jobs, jobs_of, single_product, vector_operations
 from simsparse.devices.roofline import DATA_ONLY, dominant, require_supported, whole
 from simsparse.errors import MappingError, SpecError
 
@@ -105,13 +105,13 @@ class Systolic(Device):
         return CostArrays(latency, seconds, dominant(seconds), counts, [""] * len(ops), CYCLES)
 
     def walk(self, op: Op, weight_mask: NDArray[np.bool_], input_mask: NDArray[np.bool_] | None = None) -> MaskCycles:
-        """Level 2: ``op``, a LINEAR, with its real masks, weights (n, k) and inputs (m, k); operands on chip.
+        """Level 2: ``op``, one product, with its real masks, weights (n, k) and inputs (m, k); operands on chip.
 
-        Raises MappingError for another kind, a mask of another shape or a dataflow without a core.
+        Raises MappingError for several products, a mask of another shape or a dataflow without a core.
         """
-        if (reason := self.supports(op)) or op.kind is not OpKind.LINEAR:
-            raise MappingError(reason or f"a cycle core runs linear ops, not {op.kind}", key=op.name)
-        m, n, k = op.dims["m"], op.dims["n"], op.dims["k"]
+        if reason := self.supports(op):
+            raise MappingError(reason, key=op.name)
+        m, n, k = single_product(op)
         if weight_mask.shape != (n, k) or (input_mask is not None and input_mask.shape != (m, k)):
             raise MappingError(f"masks do not fit; expected weights ({n}, {k}) and inputs ({m}, {k})", key=op.name)
         gemms = jobs_of([op], self._patterns).gemms
@@ -206,7 +206,7 @@ class Systolic(Device):
         walk = self.dataflow.walk(weight_mask, inputs, array, span)
         index = (int(mode.group[0]) - 1).bit_length() if mode.sparse[0] else 0
         loaded = walk.weights_loaded * (op.w_dtype.bits + index)
-        streamed = walk.inputs_streamed * min(array.rows * span, op.dims["k"]) * op.dtype.bits
+        streamed = walk.inputs_streamed * min(array.rows * span, weight_mask.shape[1]) * op.dtype.bits
         counts = ActionCounts({_mac(op.dtype): walk.macs, SRAM: -(-(loaded + streamed) // 8)})
         return MaskCycles(walk.cycles, walk.utilization, counts)
 
@@ -224,7 +224,7 @@ def cycles(
 
         return scheduled(device, op)
     if weight_mask is None:
-        weight_mask = np.ones((op.dims["n"], op.dims["k"]), np.bool_)
+        weight_mask = np.ones(single_product(op)[1:], np.bool_)
     return device.walk(op, weight_mask, input_mask)
 
 
