@@ -95,16 +95,16 @@ def run_tiles(counts: Ints, tokens: int, k: int, engine: TileEngine, indexed: bo
     short[:, -1] = ceil_div(counts[:, -1] * last, SLAB * TILE // VALUES)
     smallest = int(counts[counts > 0].min(initial=4))
     width = 4 // smallest
-    rows, cols = engine.blocking(width)
     weight_load = math.ceil((REGISTER_BYTES + (INDEX_BYTES if indexed else 0)) / engine.load_bytes)
     input_load = math.ceil(REGISTER_BYTES / engine.load_bytes)
-    found = _walk(
-        short, ceil_div(tokens, TILE), last, rows, cols, engine.rows, TILE, engine.ready,
-        engine.first_result + TILE + engine.cols - 1, weight_load, input_load,
+    state = _walk(
+        short, ceil_div(tokens, TILE), last, engine.blocking(width), engine.rows, engine.ready,
+        engine.first_result + TILE + engine.cols - 1, (weight_load, input_load),
     )  # fmt: skip
-    cycles, instructions, loads, for_loads, for_results, for_weights = (int(value) for value in found)
-    waited = {"load": for_loads, "latency": for_results, "fill": for_weights}
-    return TileRun(cycles, instructions, loads * REGISTER_BYTES + instructions * INDEX_BYTES * indexed, waited)
+    instructions, loads = int(state[INSTRUCTIONS]), int(state[LOADS])
+    waited = {"load": state[FOR_LOADS], "latency": state[FOR_RESULTS], "fill": state[FOR_WEIGHTS]}
+    moved = loads * REGISTER_BYTES + instructions * INDEX_BYTES * indexed
+    return TileRun(int(state[FED]), instructions, moved, {cause: int(cycles) for cause, cycles in waited.items()})
 
 
 def _as_instructions(fullest: Ints) -> Ints:
@@ -126,64 +126,75 @@ def _fullest_groups(pointers: Ints, columns: Columns, rows: int, span: int, bloc
     return found
 
 
+LOADED, FED, SLAB_FED, SWAPPED, INSTRUCTIONS, LOADS, FOR_LOADS, FOR_RESULTS, FOR_WEIGHTS = range(9)
+"""State of a walk: cycles until the loads and the engine are busy, until which it was when the slab before began and
+when its weights were last swapped; counts; cycles that each cause held the engine up."""
+
+
 @njit(cache=True)  # type: ignore[untyped-decorator]
 def _walk(
-    counts: Ints, token_tiles: int, last: int, block_rows: int, block_cols: int, pe_rows: int, feed: int, ready: int,
-    drained: int, weight_load: int, input_load: int,
-) -> tuple[int, int, int, int, int, int]:  # fmt: skip
-    """Instruction by instruction, in order; loads run ahead of the engine by at most one slab.
-
-    An instruction feeds ``feed`` cycles once its operands are there, its outputs' last instruction is ``ready``, its
-    weights are in (``pe_rows`` cycles beside the feed before, none where they are in already) and the one before has
-    fed. Results are stored ``drained`` cycles after the first token.
+    counts: Ints, token_tiles: int, last: int, block: tuple[int, int], pe_rows: int, ready: int, drained: int,
+    loads: tuple[int, int],
+) -> Ints:  # fmt: skip
+    """Instruction by instruction, in order; ``loads`` (cycles of a tile of weights, of inputs) run ahead of the engine
+    by at most one slab. Results are stored ``drained`` cycles after their first token.
     """
     row_tiles, slab_count = counts.shape
-    load_free = fed = 0
-    instructions = loads = for_loads = for_results = for_weights = 0
-    weights_in = weights_free = fed_before = 0
-    for top in range(0, row_tiles, block_rows):
-        for left in range(0, token_tiles, block_cols):
-            rows, cols = min(block_rows, row_tiles - top), min(block_cols, token_tiles - left)
-            usable = np.zeros((rows, cols), np.int64)
-            for i in range(rows):
-                for j in range(cols):
-                    load_free += input_load
-                    loads += 1
-                    usable[i, j] = load_free
+    state = np.zeros(9, np.int64)
+    for top in range(0, row_tiles, block[0]):
+        for left in range(0, token_tiles, block[1]):
+            rows, cols = min(block[0], row_tiles - top), min(block[1], token_tiles - left)
+            usable = state[LOADED] + loads[1] * (1 + np.arange(rows * cols)).reshape(rows, cols)
+            _load(state, rows * cols, loads[1])
             for slab in range(slab_count):
-                most = 0
-                for i in range(rows):
-                    most = max(most, counts[top + i, slab])
-                if most == 0:
-                    continue
-                load_free = max(load_free, fed_before)
-                fed_before = fed
-                pieces = last if slab == slab_count - 1 else 4
-                load_free += pieces * cols * input_load
-                loads += pieces * cols
-                inputs_in = load_free
-                for piece in range(most):
-                    for i in range(rows):
-                        if piece >= counts[top + i, slab]:
-                            continue
-                        load_free += weight_load
-                        loads += 1
-                        weights_in = max(load_free, weights_free) + pe_rows
-                        for j in range(cols):
-                            arrived = max(inputs_in, load_free)
-                            start = max(fed, arrived, usable[i, j], weights_in)
-                            late = start - fed
-                            by_load = min(late, max(0, arrived - fed))
-                            by_result = min(late - by_load, max(0, usable[i, j] - max(fed, arrived)))
-                            for_loads, for_results = for_loads + by_load, for_results + by_result
-                            for_weights += late - by_load - by_result
-                            if j == 0:
-                                weights_free = start
-                            fed = start + feed
-                            usable[i, j] = start + ready
-                            instructions += 1
-            load_free += rows * cols * input_load
-            loads += rows * cols
-    end = fed - feed + drained if instructions else load_free
-    for_weights += end - fed if instructions else end
-    return end, instructions, loads, for_loads, for_results, for_weights
+                pieces = last if slab == slab_count - 1 else SLAB * TILE // VALUES
+                _run_slab(state, usable, counts[top : top + rows, slab], pieces, pe_rows, ready, loads)
+            _load(state, rows * cols, loads[1])
+    end = state[FED] - TILE + drained if state[INSTRUCTIONS] else state[LOADED]
+    state[FOR_WEIGHTS] += end - state[FED]
+    state[FED] = end
+    return state
+
+
+@njit(cache=True)  # type: ignore[untyped-decorator]
+def _load(state: Ints, tiles: int, cycles: int) -> None:
+    state[LOADED] += tiles * cycles
+    state[LOADS] += tiles
+
+
+@njit(cache=True)  # type: ignore[untyped-decorator]
+def _run_slab(
+    state: Ints, usable: Ints, counts: Ints, pieces: int, pe_rows: int, ready: int, loads: tuple[int, int]
+) -> None:
+    """The instructions of one slab on the tiles (rows, cols) whose outputs may be used again from ``usable`` on."""
+    rows, cols = usable.shape
+    if counts.max() == 0:
+        return
+    state[LOADED] = max(state[LOADED], state[SLAB_FED])
+    state[SLAB_FED] = state[FED]
+    _load(state, pieces * cols, loads[1])
+    for piece in range(counts.max()):
+        for i in range(rows):
+            if piece < counts[i]:
+                _load(state, 1, loads[0])
+                weights_in = max(state[LOADED], state[SWAPPED]) + pe_rows
+                for j in range(cols):
+                    start = _issue(state, usable[i, j], weights_in)
+                    usable[i, j] = start + ready
+                    if j == 0:
+                        state[SWAPPED] = start
+
+
+@njit(cache=True)  # type: ignore[untyped-decorator]
+def _issue(state: Ints, usable: int, weights_in: int) -> int:
+    """Cycle in which an instruction starts to feed: once its operands are there, its outputs are usable, its weights
+    are in and the one before has fed."""
+    start: int = max(state[FED], state[LOADED], usable, weights_in)
+    by_load = max(0, state[LOADED] - state[FED])
+    by_result = max(0, usable - max(state[FED], state[LOADED]))
+    state[FOR_LOADS] += by_load
+    state[FOR_RESULTS] += by_result
+    state[FOR_WEIGHTS] += start - state[FED] - by_load - by_result
+    state[FED] = start + TILE
+    state[INSTRUCTIONS] += 1
+    return start

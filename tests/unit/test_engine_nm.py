@@ -11,6 +11,8 @@ from contracts.engine import EngineContract
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import simsparse as ss
+from simsparse.config.hardware import load_hardware
 from simsparse.core import DENSE, Sparsity
 from simsparse.dataflow import Buffers
 from simsparse.dataflow.engine import ENGINES, Machine, Work
@@ -291,3 +293,13 @@ def test_balanced_banks_never_conflict() -> None:
     uneven = engine.run(Pattern.drawn(64, 256, Sparsity.parse("unstructured:0.125")), inputs, s4_machine())
     assert even.causes["conflict"] == even.causes["idle"] == 0
     assert uneven.causes["conflict"] + uneven.causes["idle"] > 0.15 * even.causes["compute"]
+
+
+@pytest.mark.parametrize(
+    ("part", "dtype"), [("sat", "fp16"), ("vegeta", "bf16"), ("sparse-tensor-core", "int8"), ("s4", "int8")]
+)
+def test_parts_run_at_both_levels(part: str, dtype: str) -> None:
+    op = ss.ops.linear(m=64, n=128, k=512, dtype=dtype, weight_sparsity="2:4")
+    closed, walked = (ss.estimate(op, f"accel/{part}", level=level) for level in (0, 2))
+    assert closed.latency_s == pytest.approx(walked.latency_s, rel=0.02)
+    assert ss.cycles(op, load_hardware(f"accel/{part}")).utilization <= 1

@@ -36,9 +36,9 @@ def sparse_tensor_core() -> CaseReport:
         points,
         tolerance=0.11,
         deviation="Where k is no multiple of the window of 48 columns (2:6), Sparseloop pads the last window and we "
-        "don't, which is most of the 10.7 % at k = 128. Elsewhere the two differ by how an index is stored: 3 bits here, as the artifact's "
-        "inputs have it, while its cycles at 2:6 and 2:8 are those of 4 bits (76 bytes a token at 2:8 over 42 a cycle "
-        "is its 1.81 times the compute), and of 2 with run lengths at 2:6.",
+        "don't, which is most of the 10.7 % at k = 128. Elsewhere the two differ by how an index is stored: 3 bits "
+        "here, as the artifact's inputs have it, while its cycles at 2:6 and 2:8 are those of 4 bits (76 bytes a token "
+        "at 2:8 over 42 a cycle is its 1.81 times the compute), and of 2 with run lengths at 2:6.",
         sensitivity=[
             Sensitivity(_label(row), "shared memory", f"{rate} bytes a cycle", simulate(row, sram_bytes=rate).cycles)
             for row in rows if _label(row) in ("flexible 512x1024x256 2:8", "flexible 512x1024x256 2:6")
