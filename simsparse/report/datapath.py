@@ -18,7 +18,7 @@ BAR = 0.27
 def datapath_plot(study: Mapping[str, Any]) -> Plot:
     """Two panels: area of a useful MAC a cycle in um2, and energy of a useful MAC in pJ."""
     rows = study["rows"]
-    labels = [f"{row['n']}:{row['m']}" + ("" if row["bits"] == 8 else f"\n{row['bits']} bit") for row in rows]
+    labels = [f"{row['n']}:{row['m']}" for row in rows]
     with figure_style():
         figure, (area, energy) = panels(2, 2.9)
         for place, (key, name, colour) in enumerate(SERIES):
@@ -33,7 +33,7 @@ def datapath_plot(study: Mapping[str, Any]) -> Plot:
 
 
 CAPTION = (
-    "int8 (16 bit where said) with 32-bit (40-bit) sums, SkyWater 130 nm typical, before placement. A dense PE has as "
+    "int8 with 32-bit sums, SkyWater 130 nm typical, before placement. A dense PE has as "
     "many multipliers as the N:M PE beside it and spends M / N beats on a pruned group."
 )
 

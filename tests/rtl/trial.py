@@ -15,7 +15,7 @@ from simsparse.rtl.block import BLOCKS, Block
 from simsparse.rtl.equivalence import sources_equal
 from simsparse.rtl.toolchain import build_root, elsewhere, sources
 from simsparse.rtl.unlinted import LINT_OFF
-from simsparse.rtl.verify import TILES, blocks, verify_block
+from simsparse.rtl.verify import TILES, verify_block
 from tests.rtl.mutants import Mutant
 from tests.rtl.test_blocks import UNDER_COCOTB, under_cocotb
 from tests.rtl.test_formal import PROOFS
@@ -81,10 +81,9 @@ def trial(mutant: Mutant, folder: Path, holders: list[Block], deep: bool = True)
 
 
 def relevant(module: str) -> list[Block]:
-    """Parameter sets of ``module`` and of every module that has it inside; its own first."""
-    return sorted(
-        (block for block in blocks() if module in closure(block.module)), key=lambda block: block.module != module
-    )
+    """All parameter sets of ``module``, then the first one of every module that has it inside."""
+    around = [each for each in BLOCKS if each != module and module in closure(each)]
+    return [*BLOCKS.get(module), *(BLOCKS.get(each)[0] for each in around)]
 
 
 def closure(module: str) -> set[str]:
