@@ -134,7 +134,10 @@ def _why(entry: Entry) -> str:
     return f": {SURVIVORS.get(entry.name, 'no reason known')}" if entry.fate is Fate.SURVIVED else ""
 
 
-SURVIVORS: dict[str, str] = {}
+SURVIVORS = {
+    "stream_register:32 dropped term: valid_i && -> nothing": "the register then takes data that is not valid, which "
+    "no one may look at: nothing changes at the ports while valid_o is high (argued, not proven)",
+}
 """By name of a survivor, why nothing sees it."""
 
 
