@@ -41,8 +41,8 @@ class ExTensor(Engine):
         shape = same_k(weights, inputs)
         pes = machine.rows * machine.cols
         slowest, steps, met = _outputs(
-            inputs.pointers, inputs.columns, weights.pointers, weights.columns,
-            machine.whole("tile"), machine.whole("skip"), machine.macs, pes,
+            inputs.pointers, inputs.columns, inputs.columns // machine.whole("tile"), weights.pointers,
+            weights.columns, weights.columns // machine.whole("tile"), machine.whole("skip"), machine.macs, pes,
         )  # fmt: skip
         macs = effectual_macs(weights, inputs)
         return _work(slowest, steps, met, shape, (weights.nnz, inputs.nnz), macs, machine)
@@ -102,30 +102,16 @@ def _work(
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
 def _outputs(
-    x_pointers: Ints,
-    x_columns: Columns,
-    w_pointers: Ints,
-    w_columns: Columns,
-    tile: int,
-    skip: int,
-    macs: int,
-    pes: int,
-) -> tuple[int, int, int]:
+    x_pointers: Ints, x: Columns, x_tiles: Columns, w_pointers: Ints, w: Columns, w_tiles: Columns,
+    skip: int, macs: int, pes: int,
+) -> tuple[int, int, int]:  # fmt: skip
     """(cycles of the PE that ends last, cycles of all outputs, matches)."""
     free = np.zeros(pes, np.int64)
     steps, met = 0, 0
     for i in range(x_pointers.size - 1):
         for j in range(w_pointers.size - 1):
             took, found = _intersection(
-                x_columns,
-                x_pointers[i],
-                x_pointers[i + 1],
-                w_columns,
-                w_pointers[j],
-                w_pointers[j + 1],
-                tile,
-                skip,
-                macs,
+                x, x_tiles, x_pointers[i], x_pointers[i + 1], w, w_tiles, w_pointers[j], w_pointers[j + 1], skip, macs
             )
             free[free.argmin()] += took
             steps, met = steps + took, met + found
@@ -134,9 +120,10 @@ def _outputs(
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
 def _intersection(
-    a: Columns, at_a: int, end_a: int, b: Columns, at_b: int, end_b: int, tile: int, skip: int, macs: int
-) -> tuple[int, int]:
-    """(cycles, at least one; matches) of two runs of ascending coordinates."""
+    a: Columns, a_tiles: Columns, at_a: int, end_a: int, b: Columns, b_tiles: Columns, at_b: int, end_b: int,
+    skip: int, macs: int,
+) -> tuple[int, int]:  # fmt: skip
+    """(cycles, at least one; matches) of two runs of ascending coordinates and the tiles that these lie in."""
     cycles, found, held = 0, 0, 0
     while at_a < end_a and at_b < end_b:
         head_a, head_b = a[at_a], b[at_b]
@@ -147,11 +134,12 @@ def _intersection(
             continue
         if held:
             cycles, held = cycles + 1, 0
-        if head_a // tile < head_b // tile:
-            while at_a < end_a and a[at_a] // tile < head_b // tile:
+        tile_a, tile_b = a_tiles[at_a], b_tiles[at_b]
+        if tile_a < tile_b:
+            while at_a < end_a and a_tiles[at_a] < tile_b:
                 at_a += 1
-        elif head_b // tile < head_a // tile:
-            while at_b < end_b and b[at_b] // tile < head_a // tile:
+        elif tile_b < tile_a:
+            while at_b < end_b and b_tiles[at_b] < tile_a:
                 at_b += 1
         elif head_a < head_b:
             last = min(end_a, at_a + skip)

@@ -10,11 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simsparse.core.sparsity import Sparsity
-from simsparse.dataflow.base import Ints
+from simsparse.dataflow.base import Ints, Mask
 from simsparse.dataflow.engine import ENGINES, Engine, Machine, Work, cycles_of, double_buffered, same_k
 from simsparse.dataflow.intersect import LATENCY_CYCLES, intersect_cycles
 from simsparse.dataflow.pattern import Pattern, effectual_macs
 from simsparse.errors import SpecError
+
+BLOCK = 256
+"""Rows of either operand that are joined in one go."""
 
 
 class SparTen(Engine):
@@ -40,13 +43,12 @@ class SparTen(Engine):
     def run(self, weights: Pattern, inputs: Pattern, machine: Machine) -> Work:
         m, n, k = same_k(weights, inputs)
         order = np.argsort(-weights.row_counts, kind="stable") if _balanced(machine) else np.arange(n)
-        joined = intersect_cycles(inputs.mask(), weights.mask()[order], machine.whole("chunk"), machine.macs)
-        slowest = _slowest(joined, machine)
+        slowest, joined = _walk(inputs, _rows(weights, order), machine)
         clusters = [slowest[cluster :: machine.rows].sum(axis=0) for cluster in range(min(m, machine.rows))]
         sets = max(clusters, key=lambda busy: int(busy.sum()))
         units = machine.rows * machine.cols
         macs = effectual_macs(weights, inputs)
-        return _work(sets, -(-int(joined.sum()) // units), (m, n, k), (weights.nnz, inputs.nnz), macs, machine)
+        return _work(sets, -(-joined // units), (m, n, k), (weights.nnz, inputs.nnz), macs, machine)
 
     def expect(self, shape: tuple[int, int, int], weights: Sparsity, inputs: Sparsity, machine: Machine) -> Work:
         m, n, k = shape
@@ -73,6 +75,37 @@ def _balanced(machine: Machine) -> bool:
     if value not in (0, 1):
         raise SpecError(f"{value!r}; expected 0 or 1", key="engine.balance")
     return value == 1
+
+
+def _walk(inputs: Pattern, weights: Pattern, machine: Machine) -> tuple[Ints, int]:
+    """Cycles (m, sets) of the slowest unit, and of all joins; some rows at a time, so that few masks are in memory."""
+    a_set = (2 if _balanced(machine) else 1) * machine.cols
+    step = -(-BLOCK // a_set) * a_set
+    chunk, joined, rows = machine.whole("chunk"), 0, []
+    for top in range(0, inputs.shape[0], BLOCK):
+        x, sets = _mask_of(inputs, top, top + BLOCK), []
+        for left in range(0, weights.shape[0], step):
+            pairs = intersect_cycles(x, _mask_of(weights, left, left + step), chunk, machine.macs)
+            joined += int(pairs.sum())
+            sets.append(_slowest(pairs, machine))
+        rows.append(np.concatenate(sets, axis=1))
+    return np.concatenate(rows), joined
+
+
+def _rows(pattern: Pattern, order: Ints) -> Pattern:
+    """The rows of ``pattern`` in another order."""
+    parts = [pattern.columns[pattern.pointers[row] : pattern.pointers[row + 1]] for row in order.tolist()]
+    pointers = np.concatenate([[0], np.cumsum(pattern.row_counts[order])]).astype(np.int64)
+    return Pattern((order.size, pattern.shape[1]), pointers, np.concatenate(parts))
+
+
+def _mask_of(pattern: Pattern, first: int, last: int) -> Mask:
+    """The mask of the rows from ``first`` to before ``last``."""
+    counts = pattern.row_counts[first:last]
+    mask = np.zeros((counts.size, pattern.shape[1]), np.bool_)
+    columns = pattern.columns[pattern.pointers[first] : pattern.pointers[first + counts.size]]
+    mask[np.repeat(np.arange(counts.size), counts), columns] = True
+    return mask
 
 
 def _slowest(joined: Ints, machine: Machine) -> Ints:
