@@ -65,7 +65,7 @@ def walk_plan(
         folds[fold, START], folds[fold, END], folds[fold, STALL] = begin, at, waited
         now, stalls = at, stalls + waited
         if row[WRITE_BITS]:
-            bits_last, end_last = row[WRITE_BITS], now
+            bits_last, end_last = bits_last + row[WRITE_BITS], now
     written = transfer(state, OUTPUT, bits_before, end_before * ticks) if bits_before else 0
     return now, stalls, max(written, transfer(state, OUTPUT, bits_last, end_last * ticks))
 

@@ -103,10 +103,11 @@ class _Operand:
 def plan_folds(dataflow: str, product: Product, array: PeArray, buffers: Buffers, outer: Outer) -> FoldPlan:
     """The folds of ``product`` in order. Raises SpecError; see schedule.schedule."""
     if dataflow in ("ws", "is"):
-        return _stationary(dataflow, product, array, buffers, outer)
-    if dataflow == "os" and outer != "fitted":
+        plan = _blocked if outer == "blocked" else _stationary
+        return plan(dataflow, product, array, buffers, outer)
+    if dataflow == "os" and outer not in ("fitted", "blocked"):
         return _output_stationary(product, array, buffers, outer)
-    raise SpecError(f"{dataflow!r} has no schedule; expected ws, os (not fitted) or is", key="dataflow")
+    raise SpecError(f"{dataflow!r} has no schedule; expected ws, is, or os with an outer operand", key="dataflow")
 
 
 def _stationary(dataflow: str, product: Product, array: PeArray, buffers: Buffers, outer: Outer) -> FoldPlan:
@@ -141,6 +142,54 @@ def _stationary(dataflow: str, product: Product, array: PeArray, buffers: Buffer
     sram = {"input_read": crossing[weights_stay], "weight_read": crossing[not weights_stay],
             "output_write": sums, "output_read": sums - product.m * product.n}  # fmt: skip
     return FoldPlan(rows, np.array(order), np.array(held), piece, beat, _fill(product, array), sram)
+
+
+def _blocked(dataflow: str, product: Product, array: PeArray, buffers: Buffers, outer: Outer) -> FoldPlan:
+    """As _stationary, with the partial sums of several columns' tiles on chip: each piece of k streams past all of
+    them before the next piece is read."""
+    del outer
+    weights_stay = dataflow == "ws"
+    span, beat, load = _per_pe(product, array, weights_stay)
+    columns, flow = (product.n, product.m) if weights_stay else (product.m, product.n)
+    rooms, order = _rooms(buffers), [WEIGHT, INPUT, INPUT] if weights_stay else [INPUT, WEIGHT, WEIGHT]
+    ks, cols = _Cut.of(product.k, array.rows * span), _Cut.of(columns, array.cols)
+    width, moving_bits = min(columns, array.cols), product.input_bits if weights_stay else product.weight_bits
+    step_bits = -(-moving_bits * int(ks.size[0]) // (flow * product.k))
+    chunk = max(1, min(flow, buffers.partial_sums() // width, rooms[order[1]] // step_bits))
+    chunks = _Cut.of(flow, -(-flow // -(-flow // chunk)))
+    inputs = _Operand(chunks if weights_stay else cols, ks, product.input_bits)
+    weights = _Operand(cols if weights_stay else chunks, _kept(ks, product), product.weight_bits)
+    still, moving = (weights, inputs) if weights_stay else (inputs, weights)
+    together = max(1, buffers.partial_sums() // (int(chunks.size[0]) * width))
+    part, block, k, col = _block_loops(chunks.count, cols.count, ks.count, together)
+    held = [WHOLE if still.bits <= rooms[order[0]] else STREAMED, WHOLE if moving.bits <= rooms[order[1]] else TURNS]
+    lead = col == block * together
+    rows = np.zeros((len(k), 8), np.int64)
+    rows[:, LOAD], rows[:, STREAM], rows[:, OPENS] = load, chunks.size[part], (k == 0) & lead
+    rows[:, TURN] = lead & (np.arange(len(k)) > 0)
+    rows[:, STILL_BITS] = still.tile_bits(col, k) * ((part == 0) | (held[0] == STREAMED))
+    rows[:, FIRST_BITS] = moving.tile_bits(part, k) * (lead & ((block == 0) | (held[1] == TURNS)))
+    rows[:, WRITE_BITS] = _results(product, cols, chunks, col, part, False) * (k == ks.count - 1)
+    if held[0] == STREAMED:
+        _require(int(rows[:, STILL_BITS].max()), rooms[order[0]], "tile of the stationary operand")
+    if held[1] == TURNS:
+        _require(int(rows[:, FIRST_BITS].max()), rooms[order[1]], "piece of the stream")
+    sums = int((cols.size[col] * chunks.size[part]).sum())
+    crossing = [int(still.elements(col, k).sum()), int(moving.elements(part, k).sum())]
+    sram = {"input_read": crossing[weights_stay], "weight_read": crossing[not weights_stay],
+            "output_write": sums, "output_read": sums - product.m * product.n}  # fmt: skip
+    held = [*held, STREAMED]
+    return FoldPlan(rows, np.array(order), np.array(held), array.rows, beat, _fill(product, array), sram)
+
+
+def _block_loops(parts: int, cols: int, ks: int, together: int) -> tuple[Ints, Ints, Ints, Ints]:
+    """(part, block, k, col) of each fold: parts, blocks of ``together`` columns' tiles, pieces of k, columns."""
+    found = []
+    for block, first in enumerate(range(0, cols, together)):
+        k, col = np.divmod(np.arange(ks * min(together, cols - first)), min(together, cols - first))
+        found.append(np.stack([np.full(len(k), block), k, first + col]))
+    block, k, col = np.tile(np.concatenate(found, axis=1).astype(np.int64), parts)
+    return np.repeat(np.arange(parts), len(k) // parts), block, k, col
 
 
 def _output_stationary(product: Product, array: PeArray, buffers: Buffers, outer: Outer) -> FoldPlan:

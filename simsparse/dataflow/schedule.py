@@ -27,7 +27,7 @@ from simsparse.dataflow.traffic import Buffers
 from simsparse.errors import SpecError
 
 Floats = NDArray[np.float64]
-Outer = Literal["weights", "inputs", "fitted"]
+Outer = Literal["weights", "inputs", "fitted", "blocked"]
 NAMES = ("input", "weight", "output")
 
 
@@ -113,14 +113,25 @@ def schedule(
     dataflow: str, product: Product, array: PeArray, scratchpad: Scratchpad, outer: Outer | None = None
 ) -> Schedule:
     """Walk ``product``. ``outer``: the operand of the outer loop, each part of which is used up before the next one;
-    ``fitted``: the one that streams, in chunks that half of its buffer holds (ws and is). Without it all of these
-    orders are walked and the one with the fewest cycles is taken.
+    ``fitted``: the one that streams, in chunks that half of its buffer holds (ws and is); ``blocked``: pieces of k
+    stream past as many columns' tiles as the output buffer has room for (ws and is). Without it all of these orders
+    that the buffers allow are walked and the one with the fewest cycles is taken.
 
     Raises SpecError for another dataflow than ws, os and is, and for buffers too small for one piece of an operand.
     """
-    every: tuple[Outer, ...] = ("weights", "inputs") if dataflow == "os" else ("weights", "inputs", "fitted")
-    orders = every if outer is None else (outer,)
-    walks = [_walk(dataflow, product, array, scratchpad, order) for order in orders]
+    if outer is not None:
+        return _walk(dataflow, product, array, scratchpad, outer)
+    orders: tuple[Outer, ...] = (
+        ("weights", "inputs") if dataflow == "os" else ("weights", "inputs", "fitted", "blocked")
+    )
+    walks, faults = [], []
+    for order in orders:
+        try:
+            walks.append(_walk(dataflow, product, array, scratchpad, order))
+        except SpecError as error:
+            faults.append(error)
+    if not walks:
+        raise faults[0]
     return min(walks, key=lambda walk: walk.cycles)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
 
@@ -69,7 +69,9 @@ class Fold:
     outer: int
 
 
-def folds_of(dataflow: str, product: Product, array: PeArray, pad: Scratchpad, outer: str) -> Iterator[Fold]:
+def folds_of(  # noqa: PLR0915
+    dataflow: str, product: Product, array: PeArray, pad: Scratchpad, outer: str
+) -> Iterator[Fold]:
     p, room = product, {"input": 4 * pad.buffers.input, "weight": 4 * pad.buffers.weight}
     whole_k = {"input": p.k, "weight": kept(p.k, p)}
     lines = {"input": p.m, "weight": p.n}
@@ -112,6 +114,9 @@ def folds_of(dataflow: str, product: Product, array: PeArray, pad: Scratchpad, o
         span = max(1, array.macs // p.group) * p.group
         load = array.rows * -(-span // array.macs)
     columns = tiles(lines[stays], array.cols)
+    if outer == "blocked":
+        yield from blocked_folds(product, array, pad, stays, moves, span, load, bits_of)
+        return
     fit = max(1, min(lines[moves], pad.buffers.partial_sums() // min(lines[stays], array.cols)))
     if outer == "fitted":
         fit = max(1, min(fit, room[moves] * lines[moves] // bits[moves]))
@@ -134,6 +139,38 @@ def folds_of(dataflow: str, product: Product, array: PeArray, pad: Scratchpad, o
                 done += columns[c][1] * chunks[t][1]
             yield Fold(load, chunks[t][1], (stays, still, held[stays]), [(moves, moving_bits, held[moves])],
                        k == ks[0], result, c if still_outer else t)  # fmt: skip
+
+
+def blocked_folds(
+    p: Product, array: PeArray, pad: Scratchpad, stays: str, moves: str, span: int, load: int,
+    bits_of: Callable[[str, tuple[int, int], tuple[int, int]], int],
+) -> Iterator[Fold]:  # fmt: skip
+    room = {"input": 4 * pad.buffers.input, "weight": 4 * pad.buffers.weight}
+    lines, bits = {"input": p.m, "weight": p.n}, {"input": p.input_bits, "weight": p.weight_bits}
+    ks, columns = tiles(p.k, array.rows * span), tiles(lines[stays], array.cols)
+    width, sums = min(lines[stays], array.cols), pad.buffers.partial_sums()
+    step = -(-bits[moves] * ks[0][1] // (lines[moves] * p.k))
+    fit = max(1, min(lines[moves], sums // width, room[moves] // step))
+    chunks = tiles(lines[moves], -(-lines[moves] // -(-lines[moves] // fit)))
+    together = max(1, sums // (chunks[0][1] * width))
+    held = {name: "whole" if bits[name] <= room[name] else "turn" if name == moves else "block" for name in bits}
+    turn = done = 0
+    for t, chunk in enumerate(chunks):
+        for first in range(0, len(columns), together):
+            block = columns[first : first + together]
+            for k in ks:
+                for c, column in enumerate(block):
+                    still = bits_of(stays, column, k) * (t == 0 or held[stays] == "block")
+                    need = c == 0 and (first == 0 or held[moves] == "turn")
+                    result = 0
+                    if k == ks[-1] and c == len(block) - 1:
+                        count = sum(each[1] for each in block) * chunk[1]
+                        result = part(p.output_bits, p.m * p.n, done, count)
+                        done += count
+                    yield Fold(load, chunk[1], (stays, still, held[stays]),
+                               [(moves, bits_of(moves, chunk, k) * need, held[moves])],
+                               k == ks[0] and c == 0, result, turn)  # fmt: skip
+                turn += 1
 
 
 def slow_schedule(  # noqa: PLR0915
