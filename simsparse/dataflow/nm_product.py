@@ -52,7 +52,7 @@ class Product:
         """DRAM bytes of each block of weights."""
         if schedule.sparse and not self.sort_rate:
             return np.asarray(self.kept * (machine.value_bits + self.index_bits) / 8, np.float64)
-        return self.outputs(machine.cols) * (self.k * machine.value_bits / 8)
+        return np.asarray(self.outputs(machine.cols) * (self.k * machine.value_bits / 8), np.float64)
 
     def outputs(self, cols: int) -> Floats:
         """Outputs of each block of up to ``cols``."""
@@ -84,7 +84,7 @@ def fastest_schedule(
 
 
 def run_product(product: Product, array: NmArray, machine: Machine, schedule: Schedule) -> Work:
-    """Walk the tiles of a product, each computing while the next one's operands come and the last one's results leave.
+    """Walk the tiles of a product: one computes while the next one's operands come and earlier results leave.
 
     Tokens come in stretches that fill half of the input buffer (and whose partial sums fit, weight-stationary), outputs
     in tiles of blocks whose weights fill half of the weight buffer. Either loop may be outer; that with fewer bytes is.
@@ -93,17 +93,17 @@ def run_product(product: Product, array: NmArray, machine: Machine, schedule: Sc
     rest = product.m - (ceil_div(product.m, tokens) - 1) * tokens
     parts = tuple(_parts(product, array, schedule, count) for count in (tokens, rest))
     grid = _grid(product, array, machine, schedule, parts)
-    compute = np.concatenate([grid.flat(grid.compute).astype(np.int64), [0]])
-    moved = np.concatenate([grid.flat(grid.read), [0]]) + np.concatenate([[0], grid.flat(grid.write)])
+    compute = np.concatenate([grid.flat(grid.compute).astype(np.int64), [0, 0]])
+    moved = np.concatenate([grid.flat(grid.read), [0, 0]]) + np.concatenate([[0, 0], grid.flat(grid.write)])
     load = np.ceil(moved / machine.dram_bytes).astype(np.int64)
     _, dram = double_buffered(load, compute)
-    sorting = np.concatenate([grid.flat(grid.sorted), [0]]) / product.sort_rate if product.sort_rate else 0 * moved
+    sorting = np.concatenate([grid.flat(grid.sorted), [0, 0]]) / product.sort_rate if product.sort_rate else 0 * moved
     total, waiting = double_buffered(np.maximum(load, np.ceil(sorting).astype(np.int64)), compute)
     causes = _causes(product, machine, parts, len(grid.compute[0]))
     causes |= {"dram": dram, "generation": waiting - dram}
     read, write = int(np.ceil(grid.read.sum())), int(np.ceil(grid.write.sum()))
     sums = product.m * product.n * machine.output_bits // 8
-    return Work(total, product.macs, causes, read, write, read + write + sums, {"steps": compute.size - 1})
+    return Work(total, product.macs, causes, read, write, read + write + sums, {"steps": compute.size - 2})
 
 
 def _tokens(product: Product, array: NmArray, machine: Machine, schedule: Schedule) -> int:

@@ -17,6 +17,7 @@ from simsparse.core import DENSE, Sparsity
 from simsparse.dataflow import Buffers
 from simsparse.dataflow.engine import ENGINES, Machine, Work
 from simsparse.dataflow.nm_array import NmArray, fullest, output_stationary, weight_stationary
+from simsparse.dataflow.nm_product import SCHEDULES, Schedule
 from simsparse.dataflow.pattern import Pattern
 from simsparse.dataflow.tile_engine import TileEngine, run_tiles, slabs
 from simsparse.errors import SpecError
@@ -303,3 +304,71 @@ def test_parts_run_at_both_levels(part: str, dtype: str) -> None:
     closed, walked = (ss.estimate(op, f"accel/{part}", level=level) for level in (0, 2))
     assert closed.latency_s == pytest.approx(walked.latency_s, rel=0.02)
     assert ss.cycles(op, load_hardware(f"accel/{part}")).utilization <= 1
+
+
+def product_step_by_step(mask: np.ndarray, tokens: int, machine: Machine, schedule: Schedule) -> int:
+    """Cycles of one product on a 4 x 4 array with adders of 2 cycles, folds filled each time, tile after tile."""
+    (n, k), room = mask.shape, machine.buffers
+    blocks = [mask[at : at + 4] for at in range(0, n, 4)]
+    stored = [int(b.sum()) * 19 / 8 if schedule.sparse else b.shape[0] * k * 2 for b in blocks]
+    fits = int(room.input // 2 * tokens / (tokens * k * 2))
+    stretch = min(fits, room.output // 8 // min(n, 4)) if schedule.weights else max(8, fits // 8 * 8)
+    stretch = max(1, min(stretch, tokens))
+    counts = [min(stretch, tokens - at) for at in range(0, tokens, stretch)]
+    tiles: list[list[int]] = []
+    for index, size in enumerate(stored):
+        if not tiles or sum(stored[i] for i in tiles[-1]) + size > room.weight // 2:
+            tiles.append([])
+        tiles[-1].append(index)
+    weights = [sum(stored[i] for i in tile) for tile in tiles]
+    steps = [(t, s) for t in range(len(tiles)) for s in range(len(counts))]
+    choices = []
+    for outer in (True, False):
+        resident = max(weights) <= room.weight // 2 and (outer or len(weights) == 1)
+        kept = tokens * k * 2 <= room.input // 2 if outer else max(counts) * k * 2 <= room.input // 2
+        order = steps if outer else sorted(steps, key=lambda step: (step[1], step[0]))
+        loads = [weights[t] * (s == 0 or not resident) + counts[s] * k * 2 * (t == 0 or not kept) for t, s in order]
+        choices.append((sum(loads), order, loads))
+    _, order, loads = choices[0] if choices[0][0] <= choices[1][0] else choices[1]
+    compute = [sum(block_cycles(blocks[i], counts[s], schedule) for i in tiles[t]) for t, s in order]
+    writes = [sum(len(blocks[i]) for i in tiles[t]) * counts[s] * 2 for t, s in order]
+    arrivals = [*loads, 0, 0]
+    leaves = [0, 0, *writes]
+    cycle = math.ceil(arrivals[0] / machine.dram_bytes)
+    for step in range(1, len(arrivals)):
+        channel = math.ceil((arrivals[step] + leaves[step]) / machine.dram_bytes)
+        cycle += max(channel, compute[step - 1] if step <= len(compute) else 0)
+    return cycle
+
+
+def block_cycles(block: np.ndarray, tokens: int, schedule: Schedule) -> int:
+    """Cycles of up to 4 outputs, group by group, 2 sums in flight."""
+    k, group = block.shape[1], 8 if schedule.sparse else 1
+    beats = [
+        max(int(row[at : at + group].sum()) for row in block) if schedule.sparse else 1 for at in range(0, k, group)
+    ]
+    if not schedule.weights:
+        total = 0
+        for first in range(0, tokens, 8):
+            sums = math.ceil(min(8, tokens - first) / 4)
+            total += max(sum(beats) * 2, 4 * sums) + (4 + 4 - 2 + 2) if sum(beats) else 0
+        return total
+    folds = [max(beats[at : at + 4]) for at in range(0, len(beats), 4)]
+    streams = [beat * sum(max(2, min(2, tokens - at)) for at in range(0, tokens, 2)) if beat > 1 else beat * tokens
+               for beat in folds]  # fmt: skip
+    loads = [max(0, 4 * beat - before) for beat, before in zip(folds, [streams[-1], *streams[:-1]], strict=True)]
+    return sum(streams) + sum(loads) + sum(1 for beat in folds if beat) * (3 * 2 + 3)
+
+
+@given(
+    n=st.integers(1, 14), k=st.integers(1, 90), tokens=st.integers(1, 70), density=st.sampled_from([0.1, 0.4, 1.0]),
+    buffers=st.sampled_from([256, 700, 4096]), dram_bytes=st.sampled_from([2.0, 16.0, 1e6]), seed=st.integers(0, 99),
+)  # fmt: skip
+@settings(max_examples=60, deadline=None)
+def test_tiles_are_loaded_computed_and_written_step_by_step(
+    n: int, k: int, tokens: int, density: float, buffers: int, dram_bytes: float, seed: int
+) -> None:
+    mask = np.random.default_rng(seed).random((n, k)) < density
+    machine = replace(sat_machine(dram_bytes, add_latency=2, interleave=2), buffers=Buffers(buffers, buffers, buffers))
+    work = ENGINES.get("sat").run(Pattern.of(mask), Pattern.dense(tokens, k), machine)
+    assert work.cycles == min(product_step_by_step(mask, tokens, machine, schedule) for schedule in SCHEDULES)

@@ -75,9 +75,9 @@ def _work(
     weights = np.ceil(np.minimum(kept * (machine.value_bits + index), outputs * k * machine.value_bits) / 8)
     inputs = -(-m * k * machine.value_bits // 8)
     results = outputs * m * machine.output_bits / 8
-    moved = np.append(weights, 0) + np.append(0, results)
+    moved = np.append(weights, [0, 0]) + np.append([0, 0], results)
     moved[0] += inputs
-    total, waiting = double_buffered(np.ceil(moved / machine.dram_bytes).astype(np.int64), np.append(compute, 0))
+    total, waiting = double_buffered(np.ceil(moved / machine.dram_bytes).astype(np.int64), np.append(compute, [0, 0]))
     even = ceil_div(macs, machine.peak_macs)
     busy = passes * int(paced.sum())
     causes = {"compute": even, "idle": busy - even, "conflict": passes * int(conflicts.sum()), "dram": waiting}
