@@ -52,12 +52,12 @@ class Product:
         """DRAM bytes of each block of weights."""
         if schedule.sparse and not self.sort_rate:
             return np.asarray(self.kept * (machine.value_bits + self.index_bits) / 8, np.float64)
-        return np.asarray(self.outputs(machine.cols) * (self.k * machine.value_bits / 8), np.float64)
+        return self.outputs(machine.cols) * (self.k * machine.value_bits / 8)
 
     def outputs(self, cols: int) -> Floats:
         """Outputs of each block of up to ``cols``."""
         edges = np.minimum(np.arange(ceil_div(self.n, cols) + 1) * cols, self.n)
-        return np.diff(edges).astype(np.float64)
+        return np.asarray(np.diff(edges), np.float64)
 
 
 @dataclass(frozen=True)
