@@ -41,7 +41,7 @@ def seconds(call: Callable[[], Any]) -> float:
         end.record()
         torch.cuda.synchronize()
         taken.append(begin.elapsed_time(end) / 1e3 / LAUNCHES)
-    return median(taken)
+    return float(median(taken))
 
 
 def chosen(kind: str, density: float, side: int) -> torch.Tensor:

@@ -1,0 +1,117 @@
+"""Delta engine: only what changed since the frame before is multiplied, on top of the frame before's outputs."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import numpy as np
+from numba import njit
+
+from simsparse.core.sparsity import Sparsity
+from simsparse.dataflow.base import Ints
+from simsparse.dataflow.engine import ENGINES, Engine, Machine, Work, cycles_of, double_buffered, same_k
+from simsparse.dataflow.expected import binomial, largest_normal
+from simsparse.dataflow.pattern import Columns, Pattern, effectual_macs
+from simsparse.dataflow.traffic import Floats
+
+
+class Delta(Engine):
+    """Zero-skipping PEs on a stream of changes: ``y_t = y_(t-1) + W (x_t - x_(t-1))``.
+
+    The inputs are the changes (see simsparse.dataflow.deltas), a row a vector. ``rows`` lanes take the elements of a
+    vector in turn; the detector of a lane looks at ``scan`` elements a cycle, one window ahead of its multipliers.
+    Each change found meets the weights of ``cols`` outputs a cycle, ``macs`` changes of a window at a time, and the
+    lanes' products are added up; a vector ends with its slowest lane. Zeros among the weights are not skipped.
+
+    What temporal sparsity costs: the last activations and outputs of each of ``positions`` vectors of a frame,
+    ``state_bits`` an output, are read and written for every vector, in the output buffer where they fit, else in DRAM.
+    Weights stay in their buffer where they fit; else the columns of the changes are fetched for every vector.
+
+    Source: Yousefzadeh and Sifalakis, Delta Activation Layer, arXiv 2107.07305, for the stream; the engine is our
+    own, no accelerator of a publication.
+    """
+
+    name: ClassVar[str] = "delta"
+    settings: ClassVar[dict[str, str]] = {
+        "scan": "elements of a lane that its detector looks at in a cycle",
+        "positions": "vectors of a frame, whose last activations and outputs are kept",
+        "state_bits": "bits of a kept output",
+    }
+    tolerance: ClassVar[float] = 0.15
+
+    def run(self, weights: Pattern, inputs: Pattern, machine: Machine) -> Work:
+        m, n, k = same_k(weights, inputs)
+        passes = -(-n // machine.cols)
+        busy = _vectors(inputs.pointers, inputs.columns, k, machine.rows, machine.macs, machine.whole("scan"), passes)
+        macs, changes = effectual_macs(weights, inputs), inputs.row_counts.astype(np.float64)
+        return _work(busy, changes, macs, (m, n, k), machine)
+
+    def expect(self, shape: tuple[int, int, int], weights: Sparsity, inputs: Sparsity, machine: Machine) -> Work:
+        m, n, k = shape
+        density, scan = inputs.kept(m, k) / (m * k), machine.whole("scan")
+        lane = -(-k // machine.rows)
+        windows, rest = divmod(lane, scan)
+        mean = spread = 0.0
+        for size, count in ((scan, windows), (rest, 1 if rest else 0)):
+            costs = np.maximum(1, -(-np.arange(size + 1) // machine.macs) * -(-n // machine.cols))
+            chances = binomial(size, density)
+            first = float(chances @ costs)
+            mean, spread = mean + count * first, spread + count * float(chances @ (costs - first) ** 2)
+        vector = 1 + mean + spread**0.5 * largest_normal(machine.rows)
+        busy = np.full(m, vector)
+        macs = round(inputs.kept(m, k) * weights.kept(n, k) / k)
+        return _work(busy, np.full(m, density * k), macs, shape, machine)
+
+
+def _work(
+    busy: Floats | Ints, changes: Floats, macs: int, shape: tuple[int, int, int], machine: Machine
+) -> Work:  # fmt: skip
+    """From the cycles and changes of each vector."""
+    m, n, k = shape
+    value, busy = machine.value_bits / 8, np.rint(busy).astype(np.int64)
+    kept = k * value + n * machine.settings["state_bits"] / 8
+    inside = kept * machine.whole("positions") <= machine.buffers.output
+    fits = n * k * value <= machine.buffers.weight // 2
+    read = k / 8 + changes * value + (0 if fits else changes * n * value) + (0 if inside else kept)
+    read = np.ceil(read)
+    read[0] += np.ceil(n * k * value) if fits else 0
+    write = np.full(m, np.ceil(n * machine.output_bits / 8 + (0 if inside else kept)))
+    load = np.ceil((read + np.concatenate([[0.0], write[:-1]])) / machine.dram_bytes).astype(np.int64)
+    total, waiting = double_buffered(load, busy)
+    last = cycles_of(float(write[-1]), machine.dram_bytes)
+    even = -(-macs // machine.peak_macs)
+    slots = int(changes.sum()) * -(-n // machine.cols) * machine.cols
+    filled = max(even, min(int(busy.sum()), -(-slots // machine.peak_macs)))
+    causes = {
+        "compute": even, "zero_weights": filled - even, "imbalance": int(busy.sum()) - filled, "dram": waiting + last,
+    }  # fmt: skip
+    dram_read, dram_write = int(read.sum()), int(write.sum())
+    state = round(2 * m * kept) if inside else 0
+    sram = dram_read + dram_write + state + round(float(changes.sum()) * n * value)
+    return Work(total + last, macs, causes, dram_read, dram_write, sram, {"state_bytes": round(2 * m * kept)})
+
+
+@njit(cache=True)  # type: ignore[untyped-decorator]
+def _vectors(pointers: Ints, columns: Columns, k: int, lanes: int, macs: int, scan: int, passes: int) -> Ints:
+    """Cycles of each vector, those of its slowest lane."""
+    busy = np.empty(pointers.size - 1, np.int64)
+    longest = -(-k // lanes)
+    windows = -(-longest // scan)
+    found = np.zeros((lanes, windows), np.int64)
+    for vector in range(busy.size):
+        found[:] = 0
+        for at in range(pointers[vector], pointers[vector + 1]):
+            found[columns[at] % lanes, columns[at] // lanes // scan] += 1
+        slowest = np.int64(0)
+        for lane in range(lanes):
+            scanned, begun, done = np.int64(0), np.int64(0), np.int64(0)
+            for window in range(windows):
+                scanned = max(scanned, begun) + 1
+                begun = max(done, scanned)
+                done = begun + -(-found[lane, window] // macs) * passes
+            slowest = max(slowest, done)
+        busy[vector] = slowest
+    return busy
+
+
+ENGINES.register("delta")(Delta())
