@@ -1,0 +1,66 @@
+"""SRigL: a layer of constant fan-in beside the dense one and one of equal density with uneven rows."""
+
+from __future__ import annotations
+
+from simsparse.config.hardware import load_hardware
+from simsparse.core import Sparsity
+from simsparse.dataflow.engine import Work
+from simsparse.dataflow.pattern import Pattern
+from simsparse.devices.sparse_engine import SparseEngine
+from simsparse.validate.case import CASES, CaseReport, Point, Sensitivity, Table
+
+PART, OUTPUTS, INPUTS = "accel/fan-in-gather", 768, 3072
+"""The second layer of an MLP of ViT-B/16."""
+PATTERNS = {"dense": "dense", "uneven rows": "unstructured:0.1", "constant fan-in": "bank3072:0.1"}
+ON_CHIP = {"memory.bandwidth": "1 PB/s"}
+"""The layer's weights in a cache, as in repeated calls on a CPU."""
+MOVED = (("engine.banks", "8"), ("engine.banks", "128"), ("array.rows", "8"), ("memory.bandwidth", "25.6 GB/s"))
+
+
+@CASES.register("srigl")
+def srigl() -> CaseReport:
+    """Two ratios, reported."""
+    points = [
+        Point("over dense, 90 % sparse", 3.6, _gain("dense"), "x"),
+        Point("over CSR, 90 % sparse", 2.0, _gain("uneven rows"), "x"),
+    ]
+    return CaseReport(
+        "srigl",
+        "Constant fan-in at 90 % sparsity",
+        "Lasby et al., SRigL, ICLR 2024, abstract: on a CPU, online inference, 3.6x over dense and 2x over CSR.",
+        "Cycle core of accel/fan-in-gather, an engine of our own, on one vector and random places of the weights: "
+        "10 % of each row, the same share anywhere, and all of them. A CPU is not simulated.",
+        points,
+        tolerance=None,
+        deviation="Another machine: on this engine a dense row costs no gather, since all lanes want the same input, "
+        "and at 90 % sparsity the lanes' indexes meet in banks, so that less than half of the ideal 10x is left. Over "
+        "rows of uneven length constant fan-in gains what the longest row of 32 would have made the others wait; a "
+        "CPU's CSR kernel loses more, to row pointers, loop ends and short vectors, which this engine does not have. "
+        "The paper's ablation of whole neurons is left out.",
+        assumed=("32 lanes and 32 banks", "the weights are on the chip", "random places"),
+        sensitivity=[
+            Sensitivity(point.label, name, value, _gain(rival, name, value))
+            for point, rival in zip(points, ("dense", "uneven rows"), strict=True) for name, value in MOVED
+        ],
+        tables=[_composition()],
+    )  # fmt: skip
+
+
+def _work(pattern: str, name: str = "", value: str = "") -> Work:
+    device = SparseEngine(load_hardware(PART, {**ON_CHIP, **({name: value} if name else {})}))
+    weights = Pattern.drawn(OUTPUTS, INPUTS, Sparsity.parse(PATTERNS[pattern]), 1)
+    return device.engine.run(weights, Pattern.dense(1, INPUTS), device.machine("int8"))
+
+
+def _gain(rival: str, name: str = "", value: str = "") -> float:
+    return _work(rival, name, value).cycles / _work("constant fan-in", name, value).cycles
+
+
+def _composition() -> Table:
+    names = ("uneven", "conflict", "dram")
+    rows = []
+    for pattern in PATTERNS:
+        causes = _work(pattern).causes
+        body = sum(causes.values()) - sum(causes[name] for name in names)
+        rows.append([pattern, str(body), *(str(causes[name]) for name in names)])
+    return Table("Where the cycles go", ["weights", "compute", "uneven rows", "bank conflicts", "DRAM"], rows)
