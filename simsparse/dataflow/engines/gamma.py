@@ -133,6 +133,8 @@ def _walk(
     for row in range(x_pointers.size - 1):
         first, fibers = x_pointers[row], x_pointers[row + 1] - x_pointers[row]
         groups, group, before = lowest_groups(fibers, radix), 0, counts[1:5].copy()
+        if fibers == 0:
+            continue
         traffic += fibers * entry
         for at in range(fibers):
             k = x_columns[first + at]
