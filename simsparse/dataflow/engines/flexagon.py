@@ -174,9 +174,20 @@ def _walk(
     tile += held > 0
     if which == 0:
         streamed = all_of if held else 0
-        fetched = all_of * entry * (min(tile, 1) if all_of * entry <= capacity else tile)
+        fetched = _all_fetched(pointers, entry, capacity, tile)
     busy += -(-held // feed) + max(-(-streamed // feed), -(-left // leave), -(-products // size))
     return busy, fetched, merged, results
+
+
+@njit(cache=True)  # type: ignore[untyped-decorator]
+def _all_fetched(pointers: Ints, entry: int, capacity: int, rounds: int) -> int:
+    """Bytes fetched when all fibers are used in order in each of ``rounds``: once each where those that may be kept
+    fit the cache together, else in every round; a fiber that is larger than the cache is never kept."""
+    kept = passing = 0
+    for row in range(pointers.size - 1):
+        size = (pointers[row + 1] - pointers[row]) * entry
+        kept, passing = (kept + size, passing) if size <= capacity else (kept, passing + size)
+    return passing * rounds + kept * (min(rounds, 1) if kept <= capacity else rounds)
 
 
 ENGINES.register("flexagon")(Flexagon())
