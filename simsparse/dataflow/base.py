@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
@@ -15,6 +16,8 @@ from simsparse.registry import Registry
 
 Ints = NDArray[np.int64]
 Mask = NDArray[np.bool_]
+CUTS = (2, 4, 8, 16)
+"""Shares of the longest stream that are tried."""
 
 
 def ceil_div(a: Ints | int, b: Ints | int) -> Any:
@@ -149,13 +152,31 @@ class Dataflow(ABC):
     def chunked_cycles(self, gemms: Gemms, array: PeArray, partial_sums: int) -> Ints:
         """Cycles when the output buffer holds ``partial_sums`` of them: streams are cut into chunks,
         and each chunk loads the stationary operand again."""
+        return self.cut_cycles(gemms, array, self.tiles(gemms, array, partial_sums))
+
+    def cut_cycles(self, gemms: Gemms, array: PeArray, tile: tuple[Ints, Ints]) -> Ints:
+        """Cycles when streams are cut into chunks of ``tile``, (tokens, outputs)."""
         if self.streams is None:
             return self.cycles(gemms, array)
-        tokens, outputs = self.tiles(gemms, array, partial_sums)
-        size, tile = (gemms.m, tokens) if self.streams == "m" else (gemms.n, outputs)
-        chunks = ceil_div(size, tile)
+        size, length = (gemms.m, tile[0]) if self.streams == "m" else (gemms.n, tile[1])
+        chunks = ceil_div(size, length)
         total: Ints = chunks * self.cycles(replace(gemms, **{self.streams: ceil_div(size, chunks)}), array)
         return total
+
+    def cuts(self, gemms: Gemms, array: PeArray, partial_sums: int) -> Iterator[tuple[Ints, Ints]]:
+        """Tiles to choose from: streams as long as ``tiles`` has them, a half, a quarter, ... as long, with more of
+        the stationary operand's tiles beside each other."""
+        tokens, outputs = self.tiles(gemms, array, partial_sums)
+        yield tokens, outputs
+        for cut in CUTS if self.streams else ():
+            if self.streams == "m":
+                shorter = np.maximum(1, tokens // cut)
+                beside = np.maximum(1, partial_sums // shorter // array.cols) * array.cols
+                yield shorter, np.minimum(gemms.n, beside)
+            else:
+                shorter = np.maximum(1, outputs // cut)
+                beside = np.maximum(1, partial_sums // shorter // array.cols) * array.cols
+                yield np.minimum(gemms.m, beside), shorter
 
     @abstractmethod
     def passes(self, gemms: Gemms, array: PeArray, tile: tuple[Ints, Ints]) -> tuple[Ints, Ints, Ints]:

@@ -100,11 +100,17 @@ class _Operand:
         return -(-self.bits * int(self.lines.size[0]) // int(self.lines.size.sum()))
 
 
-def plan_folds(dataflow: str, product: Product, array: PeArray, buffers: Buffers, outer: Outer) -> FoldPlan:
-    """The folds of ``product`` in order. Raises SpecError; see schedule.schedule."""
+def plan_folds(
+    dataflow: str, product: Product, array: PeArray, buffers: Buffers, outer: Outer, cut: int = 1
+) -> FoldPlan:
+    """The folds of ``product`` in order, a blocked order's streams ``cut`` times shorter than need be.
+
+    Raises SpecError; see schedule.schedule.
+    """
+    if dataflow in ("ws", "is") and outer == "blocked":
+        return _blocked(dataflow, product, array, buffers, cut)
     if dataflow in ("ws", "is"):
-        plan = _blocked if outer == "blocked" else _stationary
-        return plan(dataflow, product, array, buffers, outer)
+        return _stationary(dataflow, product, array, buffers, outer)
     if dataflow == "os" and outer not in ("fitted", "blocked"):
         return _output_stationary(product, array, buffers, outer)
     raise SpecError(f"{dataflow!r} has no schedule; expected ws, is, or os with an outer operand", key="dataflow")
@@ -144,10 +150,9 @@ def _stationary(dataflow: str, product: Product, array: PeArray, buffers: Buffer
     return FoldPlan(rows, np.array(order), np.array(held), piece, beat, _fill(product, array), sram)
 
 
-def _blocked(dataflow: str, product: Product, array: PeArray, buffers: Buffers, outer: Outer) -> FoldPlan:
+def _blocked(dataflow: str, product: Product, array: PeArray, buffers: Buffers, cut: int) -> FoldPlan:
     """As _stationary, with the partial sums of several columns' tiles on chip: each piece of k streams past all of
     them before the next piece is read."""
-    del outer
     weights_stay = dataflow == "ws"
     span, beat, load = _per_pe(product, array, weights_stay)
     columns, flow = (product.n, product.m) if weights_stay else (product.m, product.n)
@@ -155,7 +160,7 @@ def _blocked(dataflow: str, product: Product, array: PeArray, buffers: Buffers, 
     ks, cols = _Cut.of(product.k, array.rows * span), _Cut.of(columns, array.cols)
     width, moving_bits = min(columns, array.cols), product.input_bits if weights_stay else product.weight_bits
     step_bits = -(-moving_bits * int(ks.size[0]) // (flow * product.k))
-    chunk = max(1, min(flow, buffers.partial_sums() // width, rooms[order[1]] // step_bits))
+    chunk = max(1, min(flow, buffers.partial_sums() // width, rooms[order[1]] // step_bits) // cut)
     chunks = _Cut.of(flow, -(-flow // -(-flow // chunk)))
     inputs = _Operand(chunks if weights_stay else cols, ks, product.input_bits)
     weights = _Operand(cols if weights_stay else chunks, _kept(ks, product), product.weight_bits)

@@ -21,7 +21,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from simsparse.dataflow.base import Gemms, Ints, PeArray
+from simsparse.dataflow.base import CUTS, Gemms, Ints, PeArray
 from simsparse.dataflow.dma import INPUT, WEIGHT, Interface
 from simsparse.dataflow.traffic import Buffers
 from simsparse.errors import SpecError
@@ -110,24 +110,25 @@ class Schedule:
 
 
 def schedule(
-    dataflow: str, product: Product, array: PeArray, scratchpad: Scratchpad, outer: Outer | None = None
+    dataflow: str, product: Product, array: PeArray, scratchpad: Scratchpad, outer: Outer | None = None, cut: int = 1
 ) -> Schedule:
     """Walk ``product``. ``outer``: the operand of the outer loop, each part of which is used up before the next one;
     ``fitted``: the one that streams, in chunks that half of its buffer holds (ws and is); ``blocked``: pieces of k
-    stream past as many columns' tiles as the output buffer has room for (ws and is). Without it all of these orders
-    that the buffers allow are walked and the one with the fewest cycles is taken.
+    stream past as many columns' tiles as the output buffer has room for, in streams ``cut`` times shorter than they
+    could be (ws and is). Without it all of these orders that the buffers allow, blocked ones with the CUTS of
+    Dataflow.cuts, are walked and the one with the fewest cycles is taken.
 
     Raises SpecError for another dataflow than ws, os and is, and for buffers too small for one piece of an operand.
     """
     if outer is not None:
-        return _walk(dataflow, product, array, scratchpad, outer)
-    orders: tuple[Outer, ...] = (
-        ("weights", "inputs") if dataflow == "os" else ("weights", "inputs", "fitted", "blocked")
-    )
+        return _walk(dataflow, product, array, scratchpad, outer, cut)
+    orders: list[tuple[Outer, int]] = [("weights", 1), ("inputs", 1)]
+    if dataflow != "os":
+        orders += [("fitted", 1), *(("blocked", each) for each in (1, *CUTS))]
     walks, faults = [], []
     for order in orders:
         try:
-            walks.append(_walk(dataflow, product, array, scratchpad, order))
+            walks.append(_walk(dataflow, product, array, scratchpad, *order))
         except SpecError as error:
             faults.append(error)
     if not walks:
@@ -135,12 +136,12 @@ def schedule(
     return min(walks, key=lambda walk: walk.cycles)
 
 
-def _walk(dataflow: str, product: Product, array: PeArray, scratchpad: Scratchpad, outer: Outer) -> Schedule:
+def _walk(dataflow: str, product: Product, array: PeArray, scratchpad: Scratchpad, outer: Outer, cut: int) -> Schedule:
     from simsparse.dataflow.dma import BINS, BIT_TICKS, MOVED, dma_state
     from simsparse.dataflow.fold_core import END, STALL, START, walk_plan
     from simsparse.dataflow.fold_plan import plan_folds
 
-    plan = plan_folds(dataflow, product, array, scratchpad.buffers, outer)
+    plan = plan_folds(dataflow, product, array, scratchpad.buffers, outer, cut)
     sizes = scratchpad.buffers
     ticks, state = dma_state(scratchpad.interface, (8 * sizes.input, 8 * sizes.weight, 8 * sizes.output))
     table = np.zeros((len(plan.rows), 3), np.int64)

@@ -36,6 +36,11 @@ class Traffic:
     first: Floats
     last: Floats
 
+    def where(self, chosen: NDArray[np.bool_], other: Traffic) -> Traffic:
+        """``other`` for the GEMMs that are ``chosen``, this for the rest."""
+        pairs = ((getattr(other, name), getattr(self, name)) for name in ("read", "write", "first", "last"))
+        return Traffic(*(np.where(chosen, one, two) for one, two in pairs))
+
 
 def dram_traffic(
     gemms: Gemms, array: PeArray, tile: tuple[Ints, Ints], buffers: Buffers,
@@ -50,7 +55,8 @@ def dram_traffic(
       and else once a tile of outputs;
     * tokens outer: the mirror image.
 
-    Partial sums never leave the chip. Source: derived, standard reuse counting of a two-loop nest.
+    ``first`` is what the columns of one fold keep and the rows
+    take first. Partial sums never leave the chip. Source: derived, standard reuse counting of a two-loop nest.
     """
     tokens, outputs = tile
     row_tiles, col_tiles = ceil_div(gemms.m, tokens), ceil_div(gemms.n, outputs)
@@ -62,7 +68,9 @@ def dram_traffic(
         weight_bytes, weight_bytes, weight_room, row_tiles
     )
     k_folds = ceil_div(gemms.k, array.rows * gemms.per_pe(array.macs)[0])
-    first = (weight_bytes / col_tiles + input_bytes / row_tiles) / k_folds
+    one_fold = weight_bytes * np.minimum(outputs, array.cols) / gemms.n
+    one_piece = input_bytes * np.minimum(tokens, array.rows) / gemms.m
+    first = (one_fold + one_piece) / k_folds
     return Traffic(np.minimum(outputs_outer, tokens_outer), output_bytes, first, output_bytes / row_tiles / col_tiles)
 
 

@@ -22,9 +22,9 @@ from numpy.typing import NDArray
 from simsparse.config.parts.accel import AccelPart
 from simsparse.config.quantity import Part, Quantity
 from simsparse.core import Action, ActionCounts, DType, Op, OpKind, Sparsity
-from simsparse.dataflow import DATAFLOWS, Buffers, Gemms, PeArray, dram_traffic, fastest, modes
+from simsparse.dataflow import DATAFLOWS, Buffers, Gemms, PeArray, Traffic, dram_traffic, fastest, modes
 from simsparse.devices.base import DEVICES, CostArrays, Device, Floats, device_for
-from simsparse.devices.jobs import Jobs, jobs_of, single_product, vector_operations
+from simsparse.devices.jobs import Ints, Jobs, jobs_of, single_product, vector_operations
 from simsparse.devices.roofline import DATA_ONLY, dominant, require_supported, whole
 from simsparse.errors import MappingError, SpecError
 
@@ -174,11 +174,8 @@ class Systolic(Device):
     def _products(self, ops: Sequence[Op], dtype: DType) -> dict[str, Floats]:
         jobs, array, buffers = jobs_of(ops, self._patterns), self._array(dtype), self._buffers
         dataflow = self.dataflow
-        sums = buffers.partial_sums()
-        gemms, cycles = fastest(dataflow, jobs.gemms, array, sums, *self._pe)
-        tile = dataflow.tiles(gemms, array, sums)
-        moved = (jobs.weight_bytes, jobs.input_bytes, jobs.output_bytes)
-        traffic = dram_traffic(gemms, array, tile, buffers, *moved)
+        gemms, _ = fastest(dataflow, jobs.gemms, array, buffers.partial_sums(), *self._pe)
+        tile, cycles, traffic = self._tiled(gemms, array, jobs)
         passes = dataflow.passes(gemms, array, tile)
         crossing = [size * times for size, times in zip(self._edge_bytes(jobs, dtype), passes, strict=True)]
         per_product: dict[str, Any] = {
@@ -187,6 +184,28 @@ class Systolic(Device):
         }  # fmt: skip
         totals = {name: jobs.per_op(values, len(ops)) for name, values in per_product.items()}
         return {**totals, "fill": jobs.longest_per_op(traffic.first + traffic.last, len(ops))}
+
+    def _tiled(self, gemms: Gemms, array: PeArray, jobs: Jobs) -> tuple[tuple[Ints, Ints], Ints, Traffic]:
+        """Tiles, array cycles and traffic: of the dataflow's cuts the fastest, product by product."""
+        memory = self.part.memory
+        a_cycle = memory.bandwidth.si * memory.efficiency.si / self.part.array.clock.si
+        moved = (jobs.weight_bytes, jobs.input_bytes, jobs.output_bytes)
+        best = None
+        for tile in self.dataflow.cuts(gemms, array, self._buffers.partial_sums()):
+            cycles = self.dataflow.cut_cycles(gemms, array, tile)
+            traffic = dram_traffic(gemms, array, tile, self._buffers, *moved)
+            needed = np.maximum(cycles, (traffic.read + traffic.write) / a_cycle)
+            if best is None:
+                best = (tile, cycles, traffic, needed)
+                continue
+            sooner = needed < best[3]
+            (tokens, outputs), before, carried, least = best
+            best = (
+                (np.where(sooner, tile[0], tokens), np.where(sooner, tile[1], outputs)),
+                np.where(sooner, cycles, before), carried.where(sooner, traffic), np.minimum(needed, least),
+            )  # fmt: skip
+        assert best is not None
+        return best[0], best[1], best[2]
 
     def _edge_bytes(self, jobs: Jobs, dtype: DType) -> tuple[Floats, ...]:
         """Bytes of one pass of weights, inputs and partial sums over the array's edge."""

@@ -70,7 +70,7 @@ class Fold:
 
 
 def folds_of(  # noqa: PLR0915
-    dataflow: str, product: Product, array: PeArray, pad: Scratchpad, outer: str
+    dataflow: str, product: Product, array: PeArray, pad: Scratchpad, outer: str, cut: int = 1
 ) -> Iterator[Fold]:
     p, room = product, {"input": 4 * pad.buffers.input, "weight": 4 * pad.buffers.weight}
     whole_k = {"input": p.k, "weight": kept(p.k, p)}
@@ -115,7 +115,7 @@ def folds_of(  # noqa: PLR0915
         load = array.rows * -(-span // array.macs)
     columns = tiles(lines[stays], array.cols)
     if outer == "blocked":
-        yield from blocked_folds(product, array, pad, stays, moves, span, load, bits_of)
+        yield from blocked_folds(product, array, pad, stays, moves, span, load, bits_of, cut)
         return
     fit = max(1, min(lines[moves], pad.buffers.partial_sums() // min(lines[stays], array.cols)))
     if outer == "fitted":
@@ -143,14 +143,14 @@ def folds_of(  # noqa: PLR0915
 
 def blocked_folds(
     p: Product, array: PeArray, pad: Scratchpad, stays: str, moves: str, span: int, load: int,
-    bits_of: Callable[[str, tuple[int, int], tuple[int, int]], int],
+    bits_of: Callable[[str, tuple[int, int], tuple[int, int]], int], cut: int,
 ) -> Iterator[Fold]:  # fmt: skip
     room = {"input": 4 * pad.buffers.input, "weight": 4 * pad.buffers.weight}
     lines, bits = {"input": p.m, "weight": p.n}, {"input": p.input_bits, "weight": p.weight_bits}
     ks, columns = tiles(p.k, array.rows * span), tiles(lines[stays], array.cols)
     width, sums = min(lines[stays], array.cols), pad.buffers.partial_sums()
     step = -(-bits[moves] * ks[0][1] // (lines[moves] * p.k))
-    fit = max(1, min(lines[moves], sums // width, room[moves] // step))
+    fit = max(1, min(lines[moves], sums // width, room[moves] // step) // cut)
     chunks = tiles(lines[moves], -(-lines[moves] // -(-lines[moves] // fit)))
     together = max(1, sums // (chunks[0][1] * width))
     held = {name: "whole" if bits[name] <= room[name] else "turn" if name == moves else "block" for name in bits}
@@ -174,7 +174,7 @@ def blocked_folds(
 
 
 def slow_schedule(  # noqa: PLR0915
-    dataflow: str, product: Product, array: PeArray, pad: Scratchpad, outer: str, piece: int, beat: int
+    dataflow: str, product: Product, array: PeArray, pad: Scratchpad, outer: str, piece: int, beat: int, cut: int = 1
 ) -> dict[str, int | dict[str, int] | list[int]]:
     """Cycles by kind, bits by operand, ends of folds. ``piece`` and ``beat`` are as the plan says."""
     link = pad.interface
@@ -200,7 +200,7 @@ def slow_schedule(  # noqa: PLR0915
         free = turn_ends[-2] if how == "turn" and len(turn_ends) > 1 else 0
         return dma.move(name, bits, Time(free))
 
-    for fold in folds_of(dataflow, product, array, pad, outer):
+    for fold in folds_of(dataflow, product, array, pad, outer, cut):
         if fold.outer != last_outer:
             turn_ends.append(now)
             last_outer = fold.outer

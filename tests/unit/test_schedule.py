@@ -43,10 +43,12 @@ def products(draw: Any) -> Product:
     return Product(m, n, k, m * k * bits, n * kept * (bits + (group - 1).bit_length()), m * n * bits, keep, group)
 
 
-def walked(dataflow: str, product: Product, array: PeArray, pad: Scratchpad, outer: Any = None) -> Schedule | None:
+def walked(
+    dataflow: str, product: Product, array: PeArray, pad: Scratchpad, outer: Any = None, cut: int = 1
+) -> Schedule | None:
     """The schedule; None where the drawn buffers are too small for a piece."""
     try:
-        return schedule(dataflow, product, array, pad, outer)
+        return schedule(dataflow, product, array, pad, outer, cut)
     except SpecError as error:
         assert "half a buffer holds" in str(error)
         return None
@@ -76,14 +78,23 @@ def test_compute_cycles_are_the_published_formula_on_any_shape(
 
 
 @settings(max_examples=200, deadline=None)
-@given(names, products(), arrays, pads, st.sampled_from(["weights", "inputs", "fitted", "blocked"]))
-def test_core_equals_its_twin(name: str, product: Product, array: PeArray, pad: Scratchpad, outer: Any) -> None:
+@given(
+    names,
+    products(),
+    arrays,
+    pads,
+    st.sampled_from(["weights", "inputs", "fitted", "blocked"]),
+    st.sampled_from([1, 2, 5]),
+)
+def test_core_equals_its_twin(
+    name: str, product: Product, array: PeArray, pad: Scratchpad, outer: Any, cut: int
+) -> None:
     assume(outer not in ("fitted", "blocked") or name != "os")
-    walk = walked(name, product, array, pad, outer)
+    walk = walked(name, product, array, pad, outer, cut)
     if walk is None:
         return
-    plan = plan_folds(name, product, array, pad.buffers, outer)
-    slow = slow_schedule(name, product, array, pad, outer, plan.piece, plan.beat)
+    plan = plan_folds(name, product, array, pad.buffers, outer, cut)
+    slow = slow_schedule(name, product, array, pad, outer, plan.piece, plan.beat, cut)
     assert slow == {"prefetch": walk.prefetch, "stall": walk.stall, "compute": walk.compute, "drain": walk.drain,
                     "dram": walk.dram, "ends": walk.folds["end"].tolist()}  # fmt: skip
 
@@ -151,7 +162,9 @@ def test_larger_read_buffers_never_cost(
 def test_a_starved_interface_sets_the_time() -> None:
     """One bit a cycle: every bit that crosses is a cycle, but for the last results' computation."""
     product = Product.dense(16, 16, 16, 8)
-    walk = schedule("ws", product, PeArray(16, 16), Scratchpad(Buffers(4096, 4096, 4096), Interface(shared=1.0)))
+    walk = schedule(
+        "ws", product, PeArray(16, 16), Scratchpad(Buffers(4096, 4096, 4096), Interface(shared=1.0)), "weights"
+    )
     bits = sum(walk.dram.values())
     assert bits == 3 * 256 * 8
     assert walk.cycles == bits + 16 + 30
