@@ -34,12 +34,17 @@ def netlist_equals_sources(top: str, parameters: dict[str, int], folder: Path, f
     return _equal(read(top, parameters, sources()), gate, folder)
 
 
-def sources_equal(top: str, parameters: dict[str, int], other: Path, folder: Path) -> bool:
-    """Whether ``top`` does the same from the sources in ``other``, from every common state of their registers."""
-    return _equal(read(top, parameters, sources()), read(top, parameters, other), folder)
+def sources_equal(
+    top: str, parameters: dict[str, int], other: Path, folder: Path, limit_s: float | None = None
+) -> bool:
+    """Whether ``top`` does the same from the sources in ``other``, from every common state of their registers.
+
+    Raises SimulationError when Yosys can't run or takes longer than ``limit_s``.
+    """
+    return _equal(read(top, parameters, sources()), read(top, parameters, other), folder, limit_s)
 
 
-def _equal(gold: Sequence[str], gate: Sequence[str], folder: Path) -> bool:
+def _equal(gold: Sequence[str], gate: Sequence[str], folder: Path, limit_s: float | None = None) -> bool:
     commands = [
         *gold, *PREPARE, "rename -top gold", "design -stash gold",
         *gate, *PREPARE, "rename -top gate", "design -stash gate",
@@ -47,7 +52,7 @@ def _equal(gold: Sequence[str], gate: Sequence[str], folder: Path) -> bool:
         "hierarchy -top equal", "opt_clean", "equiv_simple -undef", "equiv_induct -undef", "equiv_status -assert",
     ]  # fmt: skip
     try:
-        return PROVEN in run(commands, folder)
+        return PROVEN in run(commands, folder, limit_s)
     except SimulationError as error:
         if "unproven $equiv" in str(error):
             return False

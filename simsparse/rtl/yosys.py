@@ -11,17 +11,22 @@ from pathlib import Path
 from simsparse.errors import SimulationError
 
 
-def run(commands: Sequence[str], folder: Path) -> str:
+def run(commands: Sequence[str], folder: Path, limit_s: float | None = None) -> str:
     """What Yosys says to ``commands`` in ``folder``.
 
-    Raises SimulationError when pyosys is not installed or a command fails; the message ends with what Yosys said.
+    Raises SimulationError when pyosys is not installed, a command fails (the message ends with what Yosys said) or all
+    of them take longer than ``limit_s``.
     """
     if find_spec("pyosys") is None:
         raise SimulationError("no Yosys; pip install simsparse[rtl]")
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "script.ys").write_text("\n".join(commands) + "\n", encoding="utf-8")
     code = "from pyosys import libyosys as ys; ys.run_pass('script script.ys', ys.Design())"
-    done = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, check=False)
+    command = [sys.executable, "-c", code]
+    try:
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=limit_s)
+    except subprocess.TimeoutExpired as expired:
+        raise SimulationError(f"Yosys took longer than {limit_s} s (script in {folder / 'script.ys'})") from expired
     said = done.stdout + done.stderr
     (folder / "yosys.log").write_text(said, encoding="utf-8")
     if done.returncode:

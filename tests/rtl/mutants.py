@@ -11,6 +11,7 @@ import zlib
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 
 Edit = tuple[int, int, str]
@@ -56,13 +57,18 @@ def mutants(path: Path) -> list[Mutant]:
     return list(made.values())
 
 
-def sample(found: list[Mutant], per_rule: int) -> list[Mutant]:
-    """At most ``per_rule`` mutants of each rule in each module, chosen by their text alone."""
-    groups: dict[tuple[str, str], list[Mutant]] = defaultdict(list)
-    for mutant in found:
-        groups[mutant.module, mutant.rule].append(mutant)
-    chosen = (sorted(group, key=lambda each: zlib.crc32(each.name.encode()))[:per_rule] for group in groups.values())
-    return sorted((each for group in chosen for each in group), key=lambda each: (each.module, each.line, each.name))
+def sample(found: list[Mutant], count: int) -> list[Mutant]:
+    """At most ``count`` mutants of one module, from its rules in turn, in an order that names alone decide."""
+    groups: dict[str, list[Mutant]] = defaultdict(list)
+    for mutant in sorted(found, key=lambda each: _order(each.name)):
+        groups[mutant.rule].append(mutant)
+    by_turn = zip_longest(*(groups[rule] for rule in sorted(groups, key=lambda rule: _order(found[0].module + rule))))
+    turns = [each for turn in by_turn for each in turn if each is not None]
+    return sorted(turns[:count], key=lambda each: (each.line, each.name))
+
+
+def _order(name: str) -> int:
+    return zlib.crc32(name.encode())
 
 
 def _shown(text: str) -> str:

@@ -1,7 +1,7 @@
 """Plants faults in rtl/, one at a time, and says which of them the verification sees.
 
-``python -m tests.rtl.mutation`` writes reports/rtl/mutation.json and mutation.md; modules as arguments are done anew
-and the others stay as they were.
+``python -m tests.rtl.mutation`` writes reports/rtl/mutation.json and mutation.md. With modules as arguments it only
+says what it found. ``--again`` writes mutation.md anew from mutation.json.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from pathlib import Path
 from simsparse.rtl.toolchain import build_root, environment, sources
 from simsparse.rtl.verify import TILES
 from tests.rtl.mutants import Mutant, mutants, sample
-from tests.rtl.trial import FEW, Fate, Outcome, relevant, trial
+from tests.rtl.trial import EQUAL_S, FEW, Fate, Outcome, relevant, trial
 
 REPORTS = Path(__file__).resolve().parents[2] / "reports" / "rtl"
 LEAST_SHARE = 0.95
-PER_RULE = 2
+PER_MODULE = 8
 
 
-def chosen(modules: Iterable[str], per_rule: int) -> list[Mutant]:
-    """At most ``per_rule`` mutants of each rule in each of ``modules``."""
-    return sample([each for module in modules for each in mutants(sources() / f"{module}.sv")], per_rule)
+def chosen(modules: Iterable[str], per_module: int) -> list[Mutant]:
+    """At most ``per_module`` mutants of each of ``modules``."""
+    return [each for module in modules for each in sample(mutants(sources() / f"{module}.sv"), per_module)]
 
 
 def run(planted: Sequence[Mutant]) -> list[Outcome]:
@@ -82,12 +82,12 @@ def share(entries: Sequence[Entry]) -> float:
     return fates[Fate.KILLED] / (fates[Fate.KILLED] + fates[Fate.SURVIVED])
 
 
-def report(entries: Sequence[Entry]) -> str:
-    """The result as Markdown."""
-    return "\n".join([*_head(entries), *_by_rule(entries), *_rest(entries)]) + "\n"
+def report(entries: Sequence[Entry], per_module: int) -> str:
+    """The result of a run with ``per_module`` as Markdown."""
+    return "\n".join([*_head(entries, per_module), *_by_rule(entries), *_rest(entries)]) + "\n"
 
 
-def _head(entries: Sequence[Entry]) -> list[str]:
+def _head(entries: Sequence[Entry], per_module: int) -> list[str]:
     fates = Counter(entry.fate for entry in entries)
     killers = Counter(entry.by for entry in entries if entry.fate is Fate.KILLED)
     return [
@@ -96,13 +96,14 @@ def _head(entries: Sequence[Entry]) -> list[str]:
         f"{fates[Fate.KILLED] + fates[Fate.SURVIVED]} that count were killed ({share(entries):.1%}), "
         f"{fates[Fate.SURVIVED]} survived. {fates[Fate.EQUIVALENT]} are proven to change nothing and "
         f"{fates[Fate.INVALID]} do not elaborate; neither counts.", "",
-        f"At most {PER_RULE} faults of each rule in each module (tests/rtl/mutants.py). A fault is killed when "
-        f"{FEW} random tiles of one parameter set differ from the model in a value or a cycle, else when {TILES} do, "
-        "else when a proof fails or a cocotb test does. Lint kills nothing here: its findings are switched off for "
-        "mutants. Equivalence is proven by induction over all registers, with data of three bits, at every verified "
-        "parameter set.", "",
+        f"{per_module} faults a module (fewer when the rules of tests/rtl/mutants.py find no more), taken from the "
+        f"rules in turn, in an order that only the names decide. A fault is killed when {FEW} random tiles of one "
+        f"parameter set differ from the model in a value or a cycle, else when {TILES} do, else when a proof fails "
+        "or a cocotb test does. Lint kills nothing here: its findings are switched off for mutants. Equivalence is "
+        f"proven by induction over all registers, with data of three bits, at every verified parameter set, in at most "
+        f"{EQUAL_S} s each.", "",
         f"Killed by: {', '.join(f'{what} {count}' for what, count in killers.most_common())}.", "",
-        "Remake: `make mutation` (or `python -m tests.rtl.mutation [MODULE]...`).", "",
+        f"Remake: `make mutation`, which is `python -m tests.rtl.mutation --per-module {per_module}`.", "",
     ]  # fmt: skip
 
 
@@ -141,28 +142,38 @@ SURVIVORS = {
 """By name of a survivor, why nothing sees it."""
 
 
-def kept(modules: Sequence[str]) -> list[Entry]:
-    """Entries of earlier runs on modules that still exist and are not among ``modules``."""
-    path = REPORTS / "mutation.json"
-    if not path.is_file():
-        return []
-    entries = [Entry(**{**each, "fate": Fate(each["fate"])}) for each in json.loads(path.read_text(encoding="utf-8"))]
-    return [each for each in entries if each.module not in modules and (sources() / f"{each.module}.sv").is_file()]
+def save(entries: Sequence[Entry], per_module: int) -> None:
+    """mutation.json and mutation.md."""
+    REPORTS.mkdir(parents=True, exist_ok=True)
+    records = ",\n".join(json.dumps(asdict(entry)) for entry in entries)
+    text = f'{{"per_module": {per_module}, "entries": [\n{records}\n]}}\n'
+    (REPORTS / "mutation.json").write_text(text, encoding="utf-8")
+    (REPORTS / "mutation.md").write_text(report(entries, per_module), encoding="utf-8")
+
+
+def saved() -> tuple[list[Entry], int]:
+    """Entries of mutation.json, and what they were made with."""
+    found = json.loads((REPORTS / "mutation.json").read_text(encoding="utf-8"))
+    return [Entry(**{**each, "fate": Fate(each["fate"])}) for each in found["entries"]], found["per_module"]
 
 
 def main() -> None:
     """Run it; exit code 1 when fewer than LEAST_SHARE are killed."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("modules", nargs="*", help="modules of rtl/; all of them when none is given")
+    parser.add_argument("--per-module", type=int, default=PER_MODULE, help="faults a module")
+    parser.add_argument("--again", action="store_true", help="write mutation.md from mutation.json")
     arguments = parser.parse_args()
+    if arguments.again:
+        save(*saved())
+        return
     os.environ.update(environment())
     modules = arguments.modules or sorted(path.stem for path in sources().glob("*.sv"))
-    entries = [Entry.of(outcome) for outcome in run(chosen(modules, PER_RULE))]
-    entries = sorted([*kept(modules), *entries], key=lambda entry: entry.module)
-    REPORTS.mkdir(parents=True, exist_ok=True)
-    records = ",\n".join(json.dumps(asdict(entry)) for entry in entries)
-    (REPORTS / "mutation.json").write_text(f"[\n{records}\n]\n", encoding="utf-8")
-    (REPORTS / "mutation.md").write_text(report(entries), encoding="utf-8")
+    entries = [Entry.of(outcome) for outcome in run(chosen(modules, arguments.per_module))]
+    if arguments.modules:
+        print(report(entries, arguments.per_module))
+    else:
+        save(entries, arguments.per_module)
     sys.exit(share(entries) < LEAST_SHARE)
 
 

@@ -16,12 +16,16 @@ from simsparse.rtl.equivalence import sources_equal
 from simsparse.rtl.toolchain import build_root, elsewhere, sources
 from simsparse.rtl.unlinted import LINT_OFF
 from simsparse.rtl.verify import TILES, verify_block
+from tests.rtl import test_formal, test_formal_hash, test_formal_intersect
 from tests.rtl.mutants import Mutant
 from tests.rtl.test_blocks import UNDER_COCOTB, under_cocotb
-from tests.rtl.test_formal import PROOFS
 
 FEW = 300
 """Random tiles of the first look; what survives gets as many as the suite runs."""
+
+EQUAL_S = 60
+"""Seconds that a proof of equivalence may take at one parameter set."""
+PROOFS = {**test_formal.PROOFS, **test_formal_hash.PROOFS, **test_formal_intersect.PROOFS}
 
 
 class Fate(StrEnum):
@@ -125,7 +129,7 @@ def _equivalent(mutant: Mutant, folder: Path) -> str:
         other = sources()
     for shape in shapes:
         try:
-            if not sources_equal(mutant.module, shape, other, folder / "equal"):
+            if not sources_equal(mutant.module, shape, other, folder / "equal", EQUAL_S):
                 return ""
         except SimulationError:
             return ""
