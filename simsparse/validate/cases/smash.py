@@ -52,12 +52,13 @@ def smash_ladder() -> CaseReport:
         f"non-zeros, walked on the part {PART}: {works[3].macs:,} products hashed one by one.",
         points,
         tolerance=None,
-        deviation="The thesis' own instruction counts, latencies and memory are not public: the part's are assumed. The published matrices are one draw of R-MAT with unknown parameters. What the steps gain "
-        "depends above all on how long a load of the DRAM takes against the instructions of a product, which the "
-        "sensitivities show, and on the first version's heavy rows, of one thread each. How each version hashes is a "
-        "guess, too, and was changed after first runs: with a hash that keeps the columns' order the first version met "
-        "hundreds of taken slots a product in R-MAT's dense corner, so it got a multiplicative one in half-full "
-        "windows, and the later ones the perfect hash that the thesis names. Read the ladder as a study of the mechanism.",
+        deviation="The thesis' own instruction counts, latencies and memory are not public: the part's are assumed. "
+        "The published matrices are one draw of R-MAT with unknown parameters. What the steps gain depends above all "
+        "on how long a load of the DRAM takes against the instructions of a product, which the sensitivities show, and "
+        "on the first version's heavy rows, of one thread each. How each version hashes is a guess, too, and was "
+        "changed after first runs: with a hash that keeps the columns' order the first version met hundreds of taken "
+        "slots a product in R-MAT's dense corner, so it got a multiplicative one in half-full windows, and the later "
+        "ones the perfect hash that the thesis names. Read the ladder as a study of the mechanism.",
         assumed=[f"{PART}: {name}" for name in ASSUMED] + ["R-MAT: 16 draws a row, quadrants 0.57, 0.19, 0.19, 0.05"],
         sensitivity=[item for name, values in ASSUMED.items() for value in values
                      for item in _moved(matrices, name, value)],
