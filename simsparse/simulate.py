@@ -58,7 +58,7 @@ def simulate(
         rows(program, times, machine), energy, merged(counts), times.timeline,
         assumed=system.assumed, overrides=dict(system.overrides),
         unvalidated=unvalidated(program, machine, chosen), area_mm2=system.area_mm2,
-        meta=dict(trace.meta),
+        meta=dict(trace.meta), power_w=system.power_w,
     )  # fmt: skip
     return replace(result, bound=next(iter(result.seconds_by_bound), ""))
 

@@ -6,7 +6,7 @@ import hashlib
 import json
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
@@ -57,6 +57,13 @@ class _SystemSpec(Frozen):
     links: tuple[_LinkEntry, ...] = ()
 
 
+def _total(numbers: Iterable[Quantity | None]) -> float | None:
+    """The sum in SI; None of nothing, or when one is unknown."""
+    listed = list(numbers)
+    known = [number.si for number in listed if number is not None]
+    return sum(known) if known and len(known) == len(listed) else None
+
+
 @dataclass(frozen=True)
 class Link:
     """A link of a system between two of its devices."""
@@ -86,9 +93,16 @@ class System:
     @property
     def area_mm2(self) -> float | None:
         """Total area of the devices whose area is known to all; None when one is unknown."""
-        areas = [part.area for part in self.devices.values() if part.kind not in ("cpu", "storage")]
-        known = [area.si for area in areas if area is not None]
-        return sum(known) if known and len(known) == len(areas) else None
+        return _total(part.area for part in self._computing)
+
+    @property
+    def power_w(self) -> float | None:
+        """Total stated power of the same devices; None when one is unknown."""
+        return _total(part.stated_power for part in self._computing)
+
+    @property
+    def _computing(self) -> list[Part]:
+        return [part for part in self.devices.values() if part.kind not in ("cpu", "storage")]
 
     @cached_property
     def assumed(self) -> tuple[str, ...]:

@@ -167,6 +167,14 @@ class Part(Frozen):
         return self.kind
 
     @property
+    def stated_power(self) -> Quantity | None:
+        """What makers or authors state of the whole part at work, None where the kind has no such number.
+
+        It stands beside a result for comparison and is never priced.
+        """
+        return None
+
+    @property
     def overridden(self) -> tuple[str, ...]:
         """Paths of the values that differ from the file's; what was measured on the real part says nothing of them."""
         return self._overridden

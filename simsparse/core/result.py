@@ -43,7 +43,8 @@ class Result:
     ``energy_by_component`` maps (component, action) text such as ``gpu0.hbm.read_byte`` or
     ``gpu0.static`` to joules; it sums to ``energy_j``. ``assumed`` lists every value of basis
     ``assumed`` that the answer used; ``overrides`` what the user changed; ``unvalidated`` the
-    models that nothing checks.
+    models that nothing checks. ``power_w`` is what makers or authors state of the devices at work, for
+    comparison with ``energy_j / latency_s``.
     """
 
     trace: str
@@ -63,6 +64,7 @@ class Result:
     area_mm2: float | None = None
     bound: str = ""
     meta: Mapping[str, Any] = field(default_factory=dict)
+    power_w: float | None = None
 
     @property
     def seconds_by_bound(self) -> dict[str, float]:
@@ -83,9 +85,9 @@ class Result:
         return {
             "schema": RESULT_SCHEMA, "trace": self.trace, "system": self.system, "policy": self.policy,
             "seed": self.seed, "level": self.level, "latency_s": self.latency_s, "energy_j": self.energy_j,
-            "area_mm2": self.area_mm2, "bound": self.bound, "seconds_by_bound": self.seconds_by_bound,
-            "energy_by_component": dict(self.energy_by_component), "assumed": list(self.assumed),
-            "overrides": dict(self.overrides), "unvalidated": list(self.unvalidated),
+            "area_mm2": self.area_mm2, "power_w": self.power_w, "bound": self.bound,
+            "seconds_by_bound": self.seconds_by_bound, "energy_by_component": dict(self.energy_by_component),
+            "assumed": list(self.assumed), "overrides": dict(self.overrides), "unvalidated": list(self.unvalidated),
         }  # fmt: skip
 
     def save(self, path: str | Path) -> Path:

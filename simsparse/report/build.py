@@ -77,7 +77,7 @@ def _figures(results: Results) -> Iterator[Plot | None]:
     from simsparse.report.condense import condense
     from simsparse.report.front import front
     from simsparse.report.gantt import gantt
-    from simsparse.report.metrics import AREA, ENERGY, LATENCY, speed_up_over_dense
+    from simsparse.report.metrics import AREA, ENERGY, LATENCY, PER_AREA, PER_JOULE, speed_up_over_dense
     from simsparse.report.roofline import roofline
     from simsparse.report.sensitivity import sensitivities
 
@@ -91,6 +91,7 @@ def _figures(results: Results) -> Iterator[Plot | None]:
     yield from front(results, shown, LATENCY, ENERGY, "pareto_energy")
     if len(set(AREA.values(results.done))) > 1:
         yield from front(results, shown, LATENCY, AREA, "pareto_area")
+        yield from front(results, shown, PER_JOULE, PER_AREA, "pareto_efficiency")
     yield from sensitivities(shown, LATENCY)
     yield roofline(shown)
     yield gantt(shown)

@@ -54,7 +54,7 @@ def _figure(
     for ax, (workload, own) in zip(axes, groups.items(), strict=True):
         _scatter(ax, shown, own, metrics, scales)
         ax.set_title(workload)
-    fronts = [[own[i] for i in pareto_front([(x.of(p), y.of(p)) for p in own])] for own in groups.values()]
+    fronts = [[own[i] for i in pareto_front([(x.cost(p), y.cost(p)) for p in own])] for own in groups.values()]
     title = _title(results, list(groups), fronts, metrics)
     finish(figure, title, _legend(results, shown))
     freeze_layout(figure)
@@ -65,7 +65,7 @@ def _figure(
 
 
 def _scale(points: Sequence[Point], metric: Metric) -> Scale:
-    return Scale(1.0, metric.unit) if metric.unit == "mm²" else scale_for(metric.values(points), metric.unit)
+    return Scale(1.0, metric.unit) if metric.is_plain else scale_for(metric.values(points), metric.unit)
 
 
 def _scatter(
@@ -168,9 +168,14 @@ def _title(
     return f"Not beaten in both {metrics[0].name.lower()} and {metrics[1].name.lower()}: {said}"
 
 
+def _better(x: Metric, y: Metric) -> str:
+    """The corner where the best points lie."""
+    return f"{'lower' if y.smaller_is_better else 'upper'} {'left' if x.smaller_is_better else 'right'}"
+
+
 def _caption(x: Metric, y: Metric) -> str:
     return (
-        f"{y.name} against {x.name.lower()} of every point; lower left is better. The black staircase joins the points "
-        "that no other point beats in both; colours are weight sparsity, shapes are setups, hollow markers come from "
-        "models that no reference checks."
+        f"{y.name} against {x.name.lower()} of every point; {_better(x, y)} is better. The black staircase joins the "
+        "points that no other point beats in both; colours are weight sparsity, shapes are setups, hollow markers come "
+        "from models that no reference checks."
     )

@@ -22,17 +22,27 @@ class Metric:
     of: Callable[[Point], float]
     smaller_is_better: bool = True
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether its unit takes no prefix: areas, and numbers per something."""
+        return self.unit == "mm²" or self.unit.startswith("1/")
+
     def text(self, value: float) -> str:
         """``value`` for people; ratios as ``1.23×``."""
         if self.unit == "×":
             return f"{value:.2f}×" if value < 100 else f"{value:.0f}×"
-        return f"{digits(value)} mm²" if self.unit == "mm²" else si(value, self.unit)
+        return f"{digits(value)} {self.unit}" if self.is_plain else si(value, self.unit)
 
     def rank(self, point: Point) -> tuple[float, float, float]:
         """Sort key, best first; what agrees in three digits is ranked by energy, then by latency."""
         value = float(f"{self.of(point):.3g}")
         energy = point.energy_j if math.isfinite(point.energy_j) else math.inf
         return (value if self.smaller_is_better else -value), energy, point.latency_s
+
+    def cost(self, point: Point) -> float:
+        """The number of a point with its sign such that smaller is better."""
+        value = self.of(point)
+        return value if self.smaller_is_better else -value
 
     def values(self, points: Iterable[Point]) -> list[float]:
         """The positive numbers of ``points``."""
@@ -42,6 +52,15 @@ class Metric:
 LATENCY = Metric("Latency", "s", lambda point: point.latency_s)
 ENERGY = Metric("Energy", "J", lambda point: point.energy_j)
 AREA = Metric("Area", "mm²", lambda point: math.nan if point.area_mm2 is None else point.area_mm2)
+PER_AREA = Metric(
+    "Passes a second and mm²", "1/s/mm²",
+    lambda point: 1 / (point.latency_s * point.area_mm2) if point.latency_s > 0 and point.area_mm2 else math.nan,
+    smaller_is_better=False,
+)  # fmt: skip
+PER_JOULE = Metric(
+    "Passes a joule", "1/J", lambda point: 1 / point.energy_j if point.energy_j > 0 else math.nan,
+    smaller_is_better=False,
+)  # fmt: skip
 
 
 def speed_up_over_dense(results: Results) -> Metric:

@@ -79,7 +79,7 @@ def read_timelines(path: Path) -> Kept[Timeline]:
 
 def _measures(summary: Mapping[str, Any]) -> dict[str, Any]:
     """A summary's fields as the columns of the sweep's own table: nested ones as JSON text."""
-    wanted = ("latency_s", "energy_j", "area_mm2", "bound")
+    wanted = ("latency_s", "energy_j", "area_mm2", "power_w", "bound")
     nested = ("seconds_by_bound", "energy_by_component", "assumed", "unvalidated", "overrides")
     si = {f"si.{path}": value for path, value in summary.get("override_si", {}).items()}
     texts = {name: json.dumps(summary[name]) if name in summary else "" for name in nested}

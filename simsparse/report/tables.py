@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from simsparse.core import OpResult
+from simsparse.report.metrics import PER_AREA, PER_JOULE, Metric
 from simsparse.report.results import Point, Results, unique
 from simsparse.report.si import digits, si
 
@@ -15,7 +17,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 MAX_ROWS = 400
-_MEASURES = ("Latency", "Energy", "Area", "Bound by", "Checked")
+_MEASURES = ("Latency", "Energy", "Area", PER_AREA.name, PER_JOULE.name, "Bound by", "Checked")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +67,14 @@ def _point_row(point: Point, axes: Sequence[str]) -> tuple[TableCell, ...]:
         *(TableCell(word) for word in words),
         TableCell(si(point.latency_s, "s"), point.latency_s), TableCell(si(point.energy_j, "J"), point.energy_j),
         TableCell("–" if point.area_mm2 is None else f"{digits(point.area_mm2)} mm²", point.area_mm2 or -1.0),
+        _number(point, PER_AREA), _number(point, PER_JOULE),
         TableCell(point.bound or "–"), _checked(point),
     )  # fmt: skip
+
+
+def _number(point: Point, metric: Metric) -> TableCell:
+    value = metric.of(point)
+    return TableCell("–", -1.0) if math.isnan(value) else TableCell(digits(value), value)
 
 
 def _checked(point: Point) -> TableCell:

@@ -46,6 +46,7 @@ def queue_summary(trace: Trace, system: System, seed: int, assumed: tuple[str, .
         trace.name, system.name, POLICY, seed, 0, fs_to_seconds(end_fs), sum(energy.values()), (), energy,
         merged(counts), Timeline((), end_fs), assumed, dict(system.overrides),
         unvalidated(program, machine, policy_of(POLICY)), system.area_mm2, next(iter(seconds), ""),
+        power_w=system.power_w,
     )  # fmt: skip
     return result.summary() | {"seconds_by_bound": seconds}
 

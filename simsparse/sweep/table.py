@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
 Record = tuple[str, dict[str, Any], dict[str, Any] | None, str | None]
 
-MEASURES = ("latency_s", "energy_j", "area_mm2", "bound")
+NUMBERS = ("latency_s", "energy_j", "area_mm2", "power_w")
+MEASURES = (*NUMBERS, "bound")
 DETAILS = ("seconds_by_bound", "energy_by_component", "assumed", "unvalidated", "overrides")
 
 
@@ -25,7 +26,8 @@ def to_frame(records: Iterable[Record], once: bool = False) -> pd.DataFrame:
 
     Columns: the axes (a named one shows its labels), then all other keys (``workload.trace``,
     ``system``, ``policy``, ..., ``override.PATH`` as text and ``si.PATH`` in SI units); ``trace``, the trace's name;
-    ``latency_s``, ``energy_j``, ``area_mm2``, ``bound``; as JSON text ``seconds_by_bound``,
+    ``latency_s``, ``energy_j``, ``area_mm2``, ``power_w`` (as stated of the devices; the simulated mean is
+    ``energy_j / latency_s``), ``bound``; as JSON text ``seconds_by_bound``,
     ``energy_by_component``, ``assumed``, ``unvalidated``, ``overrides``; ``error``, empty when the
     point has a result; ``key``, under which the store keeps it.
     """
@@ -36,7 +38,7 @@ def to_frame(records: Iterable[Record], once: bool = False) -> pd.DataFrame:
         frame = frame.drop_duplicates("key", ignore_index=True)
     last = [name for name in (*MEASURES, *DETAILS, "error", "key") if name in frame]
     frame = frame[[name for name in frame.columns if name not in last] + last]
-    numbers = [name for name in ("latency_s", "energy_j", "area_mm2") if name in frame]
+    numbers = [name for name in NUMBERS if name in frame]
     frame[numbers] = frame[numbers].astype("float64")
     return frame
 

@@ -189,8 +189,8 @@ def test_points_equal_the_table_of_a_real_sweep(tmp_path: Path) -> None:
 
 
 def test_every_axis_says_what_and_in_which_unit(plots: list[Plot]) -> None:
-    assert len(plots) == 10
-    unit = re.compile(r"\((s|ms|µs|J|mJ|mm²|×|%|TB/s|FLOP/byte|[GT]FLOP/s)\)")
+    assert len(plots) == 11
+    unit = re.compile(r"\((s|ms|µs|J|mJ|mm²|1/J|1/s/mm²|×|%|TB/s|FLOP/byte|[GT]FLOP/s)\)")
     for plot in plots:
         for ax in plot.figure.axes:
             assert unit.search(ax.get_xlabel()), (plot.name, ax.get_xlabel())

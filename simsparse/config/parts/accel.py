@@ -19,6 +19,7 @@ from simsparse.config.quantity import (
     Joules,
     JoulesPerByte,
     Part,
+    Quantity,
     Ratio,
     Seconds,
     Share,
@@ -108,10 +109,12 @@ class AccelEnergy(Frozen):
 class AccelPart(Part):
     """An accelerator: a systolic array, or with ``engine`` a sparse engine and its own parameters.
 
-    A systolic array without ``sparsity`` runs every weight as dense.
+    A systolic array without ``sparsity`` runs every weight as dense. ``power`` is what makers or authors state
+    of the whole part at work; energy does not come from it.
     """
 
     kind: Literal["accel"]
+    power: Watts | None = None
     array: AccelArray
     engine: dict[str, Ratio] | None = None
     sparsity: AccelSparsity | None = None
@@ -132,3 +135,7 @@ class AccelPart(Part):
     def model(self) -> str:
         """The device model: ``accel`` for a systolic array, ``engine`` for a sparse engine."""
         return self.kind if self.engine is None else "engine"
+
+    @property
+    def stated_power(self) -> Quantity | None:
+        return self.power

@@ -18,6 +18,7 @@ from simsparse.config.quantity import (
     Joules,
     JoulesPerByte,
     Part,
+    Quantity,
     Ratio,
     Seconds,
     Share,
@@ -205,6 +206,10 @@ class GpuPart(Part):
         if burst is not None and burst.rate.si < sustained.si:
             raise ValueError(f"power.burst.rate {burst.rate.text} is under gemm.half.sustained {sustained.text}")
         return self
+
+    @property
+    def stated_power(self) -> Quantity | None:
+        return self.power.limit
 
 
 def _names(keys: set[str]) -> str:
