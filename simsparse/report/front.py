@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,7 @@ PANEL_IN = 2.6
 PANELS = 3
 MAX_LABELS = 14
 RASTER_FROM = 2000
+STEP_PX = 8
 
 
 def front(results: Results, shown: Results, x: Metric, y: Metric, name: str) -> list[Plot]:
@@ -113,12 +115,23 @@ def _join(
     ax.set_xlim(*ax.get_xlim())
     ax.set_ylim(*ax.get_ylim())
     ax.plot(xs, ys, color=INK, linewidth=1.0, drawstyle="steps-post", zorder=1.5)
-    obstacles = list(zip(*_coordinates(points, metrics, scales), strict=True))
+    obstacles = [*zip(*_coordinates(points, metrics, scales), strict=True), *_along(ax, xs, ys)]
     groups: dict[tuple[float, float], list[Point]] = {}
     for x, y, point in zip(xs, ys, best, strict=True):
         groups.setdefault((x, y), []).append(point)
     places = list(groups) if len(groups) <= MAX_LABELS else [list(groups)[round(i)] for i in _spread(len(groups))]
     place_labels(ax, places, [_label(groups[place]) for place in places], obstacles)
+
+
+def _along(ax: Axes, xs: Sequence[float], ys: Sequence[float]) -> list[tuple[float, float]]:
+    """Points of the staircase through (``xs``, ``ys``), close enough on the screen that no text fits between two."""
+    corners = [(x, y) for i, y in enumerate(ys) for x in xs[i : i + 2]]
+    screen = ax.transData.transform(corners)
+    dense: list[tuple[float, float]] = []
+    for (x, y), (to_x, to_y) in itertools.pairwise(screen):
+        steps = 1 + int(max(abs(to_x - x), abs(to_y - y)) / STEP_PX)
+        dense += [(x + (to_x - x) * i / steps, y + (to_y - y) * i / steps) for i in range(steps)]
+    return [(float(x), float(y)) for x, y in ax.transData.inverted().transform(dense)] if dense else []
 
 
 def _spread(count: int) -> list[float]:

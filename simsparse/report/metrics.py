@@ -53,7 +53,7 @@ LATENCY = Metric("Latency", "s", lambda point: point.latency_s)
 ENERGY = Metric("Energy", "J", lambda point: point.energy_j)
 AREA = Metric("Area", "mm²", lambda point: math.nan if point.area_mm2 is None else point.area_mm2)
 PER_AREA = Metric(
-    "Passes a second and mm²", "1/s/mm²",
+    "Rate per area", "1/s/mm²",
     lambda point: 1 / (point.latency_s * point.area_mm2) if point.latency_s > 0 and point.area_mm2 else math.nan,
     smaller_is_better=False,
 )  # fmt: skip

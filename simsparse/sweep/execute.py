@@ -11,6 +11,7 @@ from operator import attrgetter
 from typing import Any
 
 from simsparse.config.hardware import System, load_system
+from simsparse.config.quantity import Quantity
 from simsparse.core import Result, Trace
 from simsparse.core.result import OpResult
 from simsparse.core.timeline import Span
@@ -108,7 +109,7 @@ def _json(summary: dict[str, Any], job: Job) -> str:
 
 
 def _override_si(job: Job) -> dict[str, float]:
-    """The numbers behind the overridden texts, in SI units, by path."""
+    """The numbers behind the overridden texts, in SI units, by path; words and lists of words have none."""
     parts = _system(job.system, job.override).parts() if job.override else {}
     found = {}
     for path, _ in job.override:
@@ -116,7 +117,8 @@ def _override_si(job: Job) -> dict[str, float]:
         node: Any = parts[owner]
         for key in keys:
             node = node[key] if isinstance(node, Mapping) else getattr(node, key)
-        found[path] = float(node.si)
+        if isinstance(node, Quantity):
+            found[path] = node.si
     return found
 
 

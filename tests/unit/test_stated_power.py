@@ -27,6 +27,16 @@ level: 0
 objectives: [latency_s, energy_j, area_mm2]
 """
 
+WORDS = """
+name: words
+workload: {trace: one.trace}
+system: systems/systolic-ws-32x32
+axes:
+  override.accel0.array.dataflow: [ws, os]
+  override.accel0.sparsity.patterns: ["1:8", "2:4, 2:8"]
+level: 0
+"""
+
 
 def test_stated_power_is_that_of_the_paper_and_not_priced() -> None:
     """SIGMA's abstract: 65.1 mm2, 22.33 W."""
@@ -60,6 +70,22 @@ def test_a_sweep_has_the_columns(tmp_path: Path) -> None:
     frame = run_sweep(str(tmp_path / "two.yaml"), tmp_path / "out")
     assert frame["area_mm2"].tolist()[0] == 65.1 and math.isnan(frame["area_mm2"].tolist()[1])
     assert frame["power_w"].tolist()[0] == 22.33 and math.isnan(frame["power_w"].tolist()[1])
+
+
+def test_a_sweep_varies_dataflow_and_patterns(tmp_path: Path) -> None:
+    """Words and lists of words can be axes; each point is the run of the system with them."""
+    op = ss.ops.linear(m=64, n=64, k=64, dtype="int8", weight_sparsity="2:4")
+    trace = ss.TraceBuilder("one").add(op).build()
+    trace.save(str(tmp_path / "one.trace"))
+    (tmp_path / "words.yaml").write_text(WORDS)
+    frame = run_sweep(str(tmp_path / "words.yaml"), tmp_path / "out")
+    system = load_system("accel/systolic-ws-32x32")
+    device = next(iter(system.devices))
+    for row in frame.to_dict("records"):
+        changed = {path: row[f"override.accel0.{path}"] for path in ("array.dataflow", "sparsity.patterns")}
+        alone = simulate(trace, system.with_overrides({f"{device}.{path}": text for path, text in changed.items()}))
+        assert row["latency_s"] == pytest.approx(alone.latency_s, rel=1e-12)
+    assert frame["latency_s"].nunique() == 4
 
 
 def _point(latency_s: float, energy_j: float, area_mm2: float | None) -> Point:
