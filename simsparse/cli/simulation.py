@@ -130,6 +130,9 @@ def _plain(text: str) -> Any:
 def run(
     experiment: Annotated[str, typer.Argument(help="An experiment's YAML file.")],
     out: Out = None,
+    level: Annotated[
+        int | None, typer.Option("--level", min=0, max=2, help="Fidelity, in place of the experiment's.")
+    ] = None,
     json: Json = False,
 ) -> None:
     """Simulate one experiment; with --out also write its tables, timeline and resolved numbers."""
@@ -137,7 +140,9 @@ def run(
     from simsparse.sweep.check import check_experiment
     from simsparse.sweep.execute import simulate_job
 
-    result = simulate_job(check_experiment(*load_experiment(experiment)))
+    spec, document = load_experiment(experiment)
+    chosen = spec if level is None else spec.model_copy(update={"level": level})
+    result = simulate_job(check_experiment(chosen, document))
     if out is not None:
         with whole_folder(out) as folder:
             _write_result(result, folder)
@@ -155,9 +160,11 @@ def _write_result(result: Result, folder: Path) -> None:
 
 
 def _show_result(result: Result) -> None:
+    mean_w = result.energy_j / result.latency_s if result.latency_s else None
     rows: list[tuple[str, str]] = [
         ("latency", si(result.latency_s, "s")), ("energy", si(result.energy_j, "J")), ("bound", result.bound),
-        ("area", f"{result.area_mm2:g} mm2" if result.area_mm2 else "unknown"), ("policy", result.policy),
+        ("area", f"{result.area_mm2:g} mm2" if result.area_mm2 else "unknown"), ("mean power", si(mean_w, "W")),
+        ("stated power", f"{result.power_w:g} W" if result.power_w else "unknown"), ("policy", result.policy),
         ("level", str(result.level)),
     ]  # fmt: skip
     table(f"{result.trace} on {result.system}", ("", "value"), rows, right=("value",))

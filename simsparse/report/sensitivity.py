@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 MAX_PANELS = 12
 MAX_AXES = 4
 PANEL_IN = 2.0
+LONG_NAME = 20
+"""Characters of an axis' name that leave no room for its unit beside it under one of three panels."""
 STILL = 0.002
 """A panel whose lines move by less than this share is left out and named in the caption."""
 
@@ -61,7 +63,8 @@ def _sensitivity(results: Results, metric: Metric, axis: str, index: int) -> Plo
     for i, (ax, cell) in enumerate(zip(axes, cells, strict=True)):
         _panel(ax, results, moving[cell], x_scale, y_scale, log)
         ax.set_title("\n".join((cell[0], wrapped(cell[1], 32))), fontsize=8.5)
-        ax.set_xlabel(f"{short_axis(axis)} ({x_scale.unit})" if x_scale.unit else short_axis(axis))
+        between = "\n" if columns > 2 and len(short_axis(axis)) > LONG_NAME else " "
+        ax.set_xlabel(f"{short_axis(axis)}{between}({x_scale.unit})" if x_scale.unit else short_axis(axis))
         if i % columns == 0:
             ax.set_ylabel(f"{metric.name} ({y_scale.unit}){', log' if log else ''}")
     title = _title(axis, {cell: moving[cell] for cell in cells}, metric)

@@ -31,7 +31,9 @@ from doc_tables import GENERATED
 
 from simsparse.cli import main as simsparse
 from simsparse.dataflow import DATAFLOWS
+from simsparse.dataflow.engine import ENGINES
 from simsparse.policies import POLICIES
+from simsparse.registry import Registry
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -73,7 +75,8 @@ def current(text: str, folder: Path) -> str:
 def _forgotten() -> Iterator[None]:
     """What an example imports or registers within it is gone afterwards."""
     path, modules = list(sys.path), set(sys.modules)
-    registered = [(registry, {name: registry.get(name) for name in registry}) for registry in (DATAFLOWS, POLICIES)]
+    registries: tuple[Registry[Any], ...] = (DATAFLOWS, ENGINES, POLICIES)
+    registered = [(registry, {name: registry.get(name) for name in registry}) for registry in registries]
     try:
         yield
     finally:
