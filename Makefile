@@ -61,7 +61,7 @@ rtl: $(DEV_VENV)/.installed
 	$(DEV_VENV)/bin/simsparse rtl verify --jobs $(JOBS)
 
 mutation: $(DEV_VENV)/.installed
-	$(DEV_VENV)/bin/python -m tests.rtl.mutation
+	$(DEV_VENV)/bin/python -m tests.rtl.mutation --jobs $(JOBS)
 
 bench: $(DEV_VENV)/.installed
 	$(DEV_VENV)/bin/python -m pytest -m bench -s tests/bench

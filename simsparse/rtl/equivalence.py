@@ -10,7 +10,10 @@ from simsparse.rtl.library import area_library
 from simsparse.rtl.toolchain import sources
 from simsparse.rtl.yosys import read, run
 
-PREPARE = ("proc", "flatten", "memory_nordff", "memory_map", "opt_clean", "async2sync", "dffunmap", "opt_clean")
+PREPARE = (
+    "proc", "flatten", "memory_nordff", "memory_map", "opt_clean", "async2sync", "dffunmap", "opt_clean", "splitnets",
+)  # fmt: skip
+"""Bits of registers become wires of their own: the two forms are matched by name, and mapping drops unused bits."""
 PROVEN = "Equivalence successfully proven!"
 
 

@@ -39,4 +39,4 @@ def read(top: str, parameters: dict[str, int], sources: Path) -> list[str]:
     """Commands that read ``top`` and what is inside it, with ``parameters``."""
     settings = " ".join(f"-chparam {name} {value}" for name, value in parameters.items())
     files = " ".join(str(path.resolve()) for path in sorted(sources.glob("*.sv")))
-    return [f"read_verilog -sv -D SYNTHESIS {files}", f"hierarchy -check -top {top} {settings}"]
+    return [f"read_verilog -sv -defer -D SYNTHESIS {files}", f"hierarchy -check -top {top} {settings}"]

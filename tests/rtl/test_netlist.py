@@ -16,6 +16,10 @@ SMALL: Mapping[str, Mapping[str, int]] = {
     "nm_encode24": {"Groups": 1, "DataWidth": 4}, "nm_prune": {"N": 2, "M": 4, "DataWidth": 4},
     "nm_dot_pe": {"N": 2, "M": 4, "DataWidth": 3, "AccWidth": 8},
     "dense_pe": {"Lanes": 2, "DataWidth": 3, "AccWidth": 8},
+    "bitmap_intersect": {"Width": 4, "Matches": 2},
+    "spad_hash_accumulate": {"Depth": 2, "KeyWidth": 2, "ValueWidth": 2, "AccWidth": 3},
+    "nm_systolic_array": {"Rows": 2, "Cols": 1, "N": 1, "M": 4, "DataWidth": 2, "AccWidth": 6},
+    "sparse_tensor_core_24": {"TileM": 1, "TileN": 1, "TileK": 8, "StepK": 4, "DataWidth": 2, "AccWidth": 6},
 }  # fmt: skip
 """Every pattern of control at these sizes; multipliers grow past what the solver takes."""
 NAND, NOR = "sky130_fd_sc_hd__nand2_1", "sky130_fd_sc_hd__nor2_1"
