@@ -147,6 +147,15 @@ def _why(entry: Entry) -> str:
 SURVIVORS = {
     "stream_register:32 dropped term: valid_i && -> nothing": "the register then takes data that is not valid, which "
     "no one may look at: nothing changes at the ports while valid_o is high (argued, not proven)",
+    "bitmap_intersect:81 dropped term: busy_q & -> nothing": "a step without a tile changes pending_q only, which every "
+    "tile sets when it is taken; busy_q masks all else that a step moves (argued, not proven)",
+    "fp32_add:40 off by one: int i = 0; i < 27; -> int i = 1; i < 27;": "bit 0 is set only when one "
+    "operand was shifted by three places or more; then the difference is at least 2^25, and a higher bit decides "
+    "(argued, not proven)",
+    "nm_encode24:28 flipped operator: < -> <=": "proven "
+    "equal at one, four and eight groups when given a minute in place of the limit",
+    "nm_gemm_top:189 wrong reset: '0 -> '1": "folds_q counts only while busy_q, which reset clears, and the command "
+    "that sets busy_q sets it (argued, not proven)",
 }
 """By name of a survivor, why nothing sees it."""
 
