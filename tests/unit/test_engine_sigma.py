@@ -7,7 +7,7 @@ from collections import Counter
 import numpy as np
 import pytest
 from contracts.engine import EngineContract
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from simsparse.core import Sparsity
@@ -72,6 +72,7 @@ def twin(w: Mask, x: Mask, machine: Machine) -> int:
     return total
 
 
+@example(1, 1, 20, 0, 1.0, 0.3, (4, 4, 4), 0.0)
 @settings(max_examples=60, deadline=None)
 @given(
     st.integers(1, 9), st.integers(1, 9), st.integers(1, 20), st.integers(0, 999),

@@ -59,7 +59,8 @@ class Sigma(Engine):
         a_value = m if _zeros_sent(machine) else kept_x / k
         busiest = np.minimum(met, values) * a_value
         done = np.full(values.size, n / values.size)
-        folds = np.stack([values, busiest, values * a_value * met / span, np.full(values.size, rows), done], axis=1)
+        sent, whole = values * a_value * met / span, np.zeros(values.size)
+        folds = np.stack([values, busiest, sent, np.full(values.size, rows), done, whole], axis=1)
         return _work(folds.round().astype(np.int64), shape, kept_w, kept_x, round(kept_w * kept_x / k), machine)
 
 
@@ -104,11 +105,12 @@ def _rows_at_once(sparsity: Sparsity, k: int, room: int) -> float:
 
 
 def _work(folds: Ints, shape: tuple[int, int, int], kept_w: int, kept_x: int, macs: int, machine: Machine) -> Work:
-    """Of ``folds`` with (values, busiest port's values sent, values sent, rows at once, rows done)."""
+    """Of ``folds`` as ``_folds`` gives them."""
     (m, n, _), span, ports = shape, _span(machine), machine.whole("ports")
-    values, busiest, sent, rows, done = folds.T
+    values, busiest, sent, rows, done, further = folds.T
     stream = np.maximum(np.maximum(m, busiest), -(-rows * m // ports))
-    load = CONFIGURE + np.minimum(span, values)
+    first = np.minimum(span - further, values)
+    load = CONFIGURE + np.maximum(first, np.minimum(span, values - first))
     fill = math.ceil(math.log2(span)) + 1 + math.ceil(math.log2(machine.peak_macs)) + 1
     read, write = _traffic(values, done, shape, (kept_w, kept_x), machine)
     moved = np.ceil((read + np.concatenate([[0], write])[: read.size]) / machine.dram_bytes).astype(np.int64)
@@ -142,12 +144,13 @@ def _traffic(
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
 def _folds(pointers: Ints, columns: Columns, sent: Ints, m: int, room: int, span: int) -> Ints:
-    """Folds (values, busiest port's values sent, values sent, rows at once, rows done) of rows of non-zeros.
+    """Folds (values, busiest port's values sent, values sent, rows at once, rows done, whether the first multiplier
+    takes a sum so far) of rows of non-zeros.
 
     ``sent`` are the values of each k that the streamed operand sends in all its ``m`` rows.
     """
     n = pointers.size - 1
-    folds = np.zeros((n + columns.size // max(1, room - 1) + 1, 5), np.int64)
+    folds = np.zeros((n + columns.size // max(1, room - 1) + 1, 6), np.int64)
     seen = np.full(sent.size, -1, np.int64)
     fold, at, port_sent = 0, 0, 0
     for row in range(n):
@@ -159,7 +162,7 @@ def _folds(pointers: Ints, columns: Columns, sent: Ints, m: int, room: int, span
         for place in range(pointers[row], pointers[row + 1]):
             if at == room:
                 fold, at, port_sent = fold + 1, 1, m
-                folds[fold, 1:4] = m, m, 1
+                folds[fold, 1:4], folds[fold, 5] = (m, m, 1), 1
             if at % span == 0:
                 port_sent = 0
             stamp = fold * room + at // span
