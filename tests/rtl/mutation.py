@@ -147,8 +147,8 @@ def _why(entry: Entry) -> str:
 SURVIVORS = {
     "stream_register:32 dropped term: valid_i && -> nothing": "the register then takes data that is not valid, which "
     "no one may look at: nothing changes at the ports while valid_o is high (argued, not proven)",
-    "bitmap_intersect:81 dropped term: busy_q & -> nothing": "a step without a tile changes pending_q only, which every "
-    "tile sets when it is taken; busy_q masks all else that a step moves (argued, not proven)",
+    "bitmap_intersect:81 dropped term: busy_q & -> nothing": "a step without a tile changes pending_q only, which "
+    "every tile sets when it is taken; busy_q masks all else that a step moves (argued, not proven)",
     "fp32_add:40 off by one: int i = 0; i < 27; -> int i = 1; i < 27;": "bit 0 is set only when one "
     "operand was shifted by three places or more; then the difference is at least 2^25, and a higher bit decides "
     "(argued, not proven)",
