@@ -47,20 +47,21 @@ def verify(
 @app.command()
 def synth(
     modules: Annotated[
-        list[str] | None, typer.Argument(metavar="[MODULE]...", help="Such as nm_dot_pe; all when none is given.")
+        list[str] | None, typer.Argument(metavar="[MODULE]...", help="Such as nm_dot_pe, at all its parameter sets.")
     ] = None,
     liberty: Annotated[
         Path | None, typer.Option("--liberty", exists=True, help="Other cells; SkyWater 130 nm by area when not given.")
     ] = None,
     json: Json = False,
 ) -> None:
-    """Standard cells and their area of each block at each of its parameter sets, before placement."""
+    """Standard cells and their area, before placement: of named blocks at all their parameter sets, else of every
+    block at its narrowest."""
     from simsparse.rtl.library import area_library
     from simsparse.rtl.synth import synthesise
     from simsparse.rtl.toolchain import build_root
-    from simsparse.rtl.verify import blocks
+    from simsparse.rtl.verify import blocks, narrowest
 
-    root, chosen, rows = build_root() / "synth", blocks(modules or ()), []
+    root, chosen, rows = build_root() / "synth", blocks(modules) if modules else narrowest(), []
     library = liberty or area_library(root)
     with ProgressBar("parameter sets") as progress:
         for block in chosen:

