@@ -1,4 +1,4 @@
-"""Commands on the RTL: rtl verify, synth, datapath."""
+"""Commands on the RTL: rtl verify, synth, area, datapath."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from simsparse.cli.console import Json, ProgressBar, emit_json, note, table
 if TYPE_CHECKING:
     from simsparse.rtl.verify import Verification
 
-app = typer.Typer(help="The SystemVerilog blocks: verify, synth, datapath.", no_args_is_help=True)
+app = typer.Typer(help="The SystemVerilog blocks: verify, synth, area, datapath.", no_args_is_help=True)
 
 
 @app.callback()
 def rtl() -> None:
-    """The SystemVerilog blocks: verify, synth, datapath."""
+    """The SystemVerilog blocks: verify, synth, area, datapath."""
 
 
 @app.command()
@@ -78,6 +78,34 @@ def synth(
     ]
     table(f"Cells of {library.stem}", ("block", "parameters", "cells", "area um2", "registers um2"), shown,
           right=("cells", "area um2", "registers um2"))  # fmt: skip
+
+
+@app.command()
+def area(
+    out: Annotated[Path, typer.Option("--out", help="Folder of the table and the plot.")] = Path("reports/out/rtl"),
+    json: Json = False,
+) -> None:
+    """Cells and area of the PE over N:M and width, beside dense PEs: area.md and area.png."""
+    from simsparse.report.pe_area import area_page, area_plot
+    from simsparse.report.plot import save_plot
+    from simsparse.rtl.area import COMMAND, pe_areas
+    from simsparse.rtl.toolchain import build_root
+
+    with ProgressBar("PEs") as progress:
+        found = pe_areas(build_root() / "area", progress)
+    dense = {(pe.n, pe.bits): pe for pe in found if not pe.m}
+    rows = [{"pattern": f"{pe.n}:{pe.m}", "bits": pe.bits, "nm": pe.useful(pe.n / pe.m),
+             "dense": dense[pe.n, pe.bits].useful(pe.n / pe.m)} for pe in found if pe.m]  # fmt: skip
+    cells = [pe.row() for pe in found]
+    out.mkdir(parents=True, exist_ok=True)
+    save_plot(area_plot(rows), out, ("png",))
+    (out / "area.md").write_text(area_page(rows, cells, COMMAND), encoding="utf-8")
+    if json:
+        emit_json({"cells": cells, "useful": rows})
+        return
+    table("Cells of SkyWater 130 nm", ("PE", "bits", "cells", "area um2", "registers um2"),
+          [tuple(str(value) for value in row.values()) for row in cells], right=("cells", "area um2"))  # fmt: skip
+    note(f"written to {out}")
 
 
 @app.command()
