@@ -6,7 +6,7 @@ score computed, masked or not. A convolution is its im2col product, lowered on t
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,9 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simsparse.core import DENSE, Op, OpKind, Sparsity
+from simsparse.core.sparsity import SparsityKind
 from simsparse.dataflow import Gemms
 from simsparse.devices.roofline import DATA_ONLY
 from simsparse.errors import MappingError
+from simsparse.formats.nm import NMBitmap, NMCombinatorial, NMIndex
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -67,9 +69,16 @@ class Jobs:
         return longest
 
 
-def jobs_of(ops: Sequence[Op], patterns: frozenset[str]) -> Jobs:
-    """The products of ``ops``. Weights of a sparsity in ``patterns`` are sparse, others dense."""
-    rows = [(i, *row) for i, op in enumerate(ops) for row in _products(op, applied_sparsity(op, patterns))]
+METADATA: Mapping[str, type[NMIndex] | type[NMBitmap] | type[NMCombinatorial]] = {
+    "index": NMIndex, "bitmap": NMBitmap, "combinatorial": NMCombinatorial,
+}  # fmt: skip
+"""Ways to say which of M are kept; ``least`` is the smaller of the first two."""
+
+
+def jobs_of(ops: Sequence[Op], patterns: frozenset[str], metadata: str = "least") -> Jobs:
+    """The products of ``ops``. Weights of a sparsity in ``patterns`` are sparse, N:M ones with that ``metadata``;
+    others are dense."""
+    rows = [(i, *row) for i, op in enumerate(ops) for row in _products(op, applied_sparsity(op, patterns), metadata)]
     owner, count, m, n, k, weight, read, write, keep, group = zip(*rows, strict=True) if rows else ((),) * 10
     return Jobs(
         _ints(owner), _ints(count), _ints(m), _ints(n), _ints(k),
@@ -91,13 +100,21 @@ def applied_sparsity(op: Op, patterns: frozenset[str]) -> Sparsity:
 Product = tuple[int, int, int, int, float, float, float, int, int]
 
 
-def _products(op: Op, sparsity: Sparsity) -> Iterator[Product]:
+def _stored_bits(sparsity: Sparsity, rows: int, cols: int, value_bits: int, metadata: str) -> int:
+    if metadata == "least" or sparsity.kind is not SparsityKind.NM:
+        return sparsity.stored_bits(rows, cols, value_bits)
+    units = rows * -(-cols // sparsity.m) * sparsity.n
+    return METADATA[metadata](sparsity.n, sparsity.m).stored_bits((rows, cols), units, value_bits)
+
+
+def _products(op: Op, sparsity: Sparsity, metadata: str) -> Iterator[Product]:
     size, keep, group = op.dtype.bits / 8, sparsity.n or 1, sparsity.m or 1
     if op.kind is OpKind.ATTENTION:
         yield from _attention(op, size)
         return
     for count, m, n, k in op.gemms:
-        bits = sparsity.stored_bits(n, k, op.w_dtype.bits) if op.kind in WEIGHTED else n * k * op.dtype.bits
+        weights = _stored_bits(sparsity, n, k, op.w_dtype.bits, metadata)
+        bits = weights if op.kind in WEIGHTED else n * k * op.dtype.bits
         read = op.input_bytes / count if op.kind is OpKind.CONV2D else m * k * size
         yield count, m, n, k, bits / 8, read, m * n * size, keep, group
 

@@ -24,7 +24,7 @@ def schedules(device: Systolic, op: Op) -> list[tuple[int, Schedule]]:
     """
     if (reason := device.supports(op)) or op.kind in DATA_ONLY:
         raise MappingError(reason or f"a {op.kind} is no matrix product", key=op.name)
-    jobs = jobs_of([op], device._patterns)
+    jobs = jobs_of([op], device._patterns, device._metadata)
     try:
         return [(int(jobs.count[i]), _walk(device, op.dtype, jobs, i)) for i in range(len(jobs.count))]
     except SpecError as error:

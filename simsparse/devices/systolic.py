@@ -139,6 +139,10 @@ class Systolic(Device):
         return frozenset(self.part.sparsity.patterns if self.part.sparsity else ())
 
     @cached_property
+    def _metadata(self) -> str:
+        return self.part.sparsity.metadata if self.part.sparsity else "least"
+
+    @cached_property
     def _pe(self) -> tuple[int, int]:
         """Kept weights that a PE holds and inputs that it sees: the largest N and M of the patterns."""
         patterns = [Sparsity.parse(text) for text in self._patterns]
@@ -172,7 +176,8 @@ class Systolic(Device):
         return totals
 
     def _products(self, ops: Sequence[Op], dtype: DType) -> dict[str, Floats]:
-        jobs, array, buffers = jobs_of(ops, self._patterns), self._array(dtype), self._buffers
+        jobs = jobs_of(ops, self._patterns, self._metadata)
+        array, buffers = self._array(dtype), self._buffers
         dataflow = self.dataflow
         gemms, _ = fastest(dataflow, jobs.gemms, array, buffers.partial_sums(), *self._pe)
         tile, cycles, traffic = self._tiled(gemms, array, jobs)

@@ -152,3 +152,15 @@ def test_an_unknown_dataflow_is_refused_by_name(tmp_path: Path) -> None:
     (tmp_path / "odd.yaml").write_text(text)
     with pytest.raises(SpecError, match=r"array\.dataflow: 'wss' is not a dataflow; did you mean ws"):
         device_for(load_hardware(str(tmp_path / "odd.yaml")))
+
+
+def test_metadata_is_what_the_part_says() -> None:
+    """2:4 takes 4 bits a group by indexes or as a bitmap, 3 by the number of the combination."""
+    op = ops.linear(1, 4096, 4096, weight_sparsity="2:4")
+    read = {}
+    for metadata in ("least", "index", "bitmap", "combinatorial"):
+        device = accel(**{"sparsity.metadata": metadata, "sparsity.patterns": "2:4"})
+        read[metadata] = device.costs([op])[0].counts.of("dram", "read_byte")
+    groups = 4096 * 1024
+    assert read["index"] == read["bitmap"] == read["least"]
+    assert read["index"] - read["combinatorial"] == groups // 8

@@ -53,11 +53,13 @@ class AccelSparsity(Frozen):
     """Weight sparsity that saves time: the N:M ``patterns``, and what decoding them costs.
 
     ``decode`` is the pipeline delay of index decoding and operand selection, in cycles a fold.
-    A weight of any other pattern runs as dense.
+    A weight of any other pattern runs as dense. ``metadata`` says which of M are kept: an ``index`` a value, a
+    ``bitmap``, the number of the combination (``combinatorial``), or the smaller of the first two (``least``).
     """
 
     patterns: tuple[str, ...]
     decode: Ratio
+    metadata: Literal["least", "index", "bitmap", "combinatorial"] = "least"
 
     @field_validator("patterns")
     @classmethod
