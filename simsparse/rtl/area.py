@@ -15,6 +15,8 @@ from simsparse.rtl.synth import synthesise
 COMMAND = "simsparse rtl area --out reports/rtl"
 PATTERNS = ((1, 4), (2, 4), (1, 8), (2, 8), (4, 8), (1, 16), (2, 16), (4, 16))
 WIDTHS = (4, 8, 16)
+MOST_PARTIAL = 512
+"""Partial products of a PE, n times bits squared, up to which the mapper ends in minutes: no four multipliers of 16."""
 GUARD_BITS = 16
 """Bits of a sum beyond those of a product: room for 65,536 products."""
 
@@ -42,10 +44,14 @@ class PeArea:
 
 
 def pe_areas(folder: Path, progress: Callable[[int, int, int], None] | None = None) -> list[PeArea]:
-    """Every N:M PE of PATTERNS and the dense PEs beside them, at WIDTHS. Raises SimulationError without Yosys."""
+    """Every N:M PE of PATTERNS and the dense PEs beside them, at WIDTHS, up to MOST_PARTIAL.
+
+    Raises SimulationError without Yosys.
+    """
     library, found = area_library(folder), []
     dense = sorted({n for n, _ in PATTERNS})
-    wanted = [(n, m, bits) for bits in WIDTHS for n, m in (*((n, 0) for n in dense), *PATTERNS)]
+    every = [(n, m, bits) for bits in WIDTHS for n, m in (*((n, 0) for n in dense), *PATTERNS)]
+    wanted = [(n, m, bits) for n, m, bits in every if n * bits**2 <= MOST_PARTIAL]
     for n, m, bits in wanted:
         sums = 2 * bits + GUARD_BITS
         block: Block = NMDotPE(n, m, bits, sums) if m else DensePE(n, bits, sums)

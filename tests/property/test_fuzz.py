@@ -89,7 +89,7 @@ WORDS = st.sampled_from(
 )  # fmt: skip
 
 
-@settings(FUZZ, max_examples=1200)
+@settings(FUZZ, max_examples=400)
 @given(command=st.sampled_from(ARGUMENTS), extra=st.lists(WORDS, max_size=4), edits=EDITS)
 def test_command_lines(
     command: list[str], extra: list[str], edits: list[Mutation], tmp_path_factory: pytest.TempPathFactory

@@ -66,13 +66,14 @@ def twin(w: Mask, x: Mask, machine: Machine) -> int:
             sends.update(port for port, k in wanted if zeros or row[k])
             sends.update(place // span for place, held in enumerate(fold) if held is None)
         rows = len({held[0] for held in fold if held is not None})
-        stream = max(len(x), *sends.values(), -(-rows * len(x) // ports)) if sends else len(x)
+        stream = max(len(x), -(-rows * len(x) // ports), *sends.values())
         levels = sum(int(np.ceil(np.log2(size))) + 1 for size in (span, room))
         total += 1 + max(load.values()) + stream + levels
     return total
 
 
 @example(1, 1, 20, 0, 1.0, 0.3, (4, 4, 4), 0.0)
+@example(1, 4, 1, 0, 0.1, 0.3, (2, 2, 1), 0.0)
 @settings(max_examples=60, deadline=None)
 @given(
     st.integers(1, 9), st.integers(1, 9), st.integers(1, 20), st.integers(0, 999),
