@@ -7,9 +7,10 @@ from simsparse.dataflow.base import Gemms
 from simsparse.dataflow.dma import Interface
 from simsparse.dataflow.modes import fastest
 from simsparse.dataflow.schedule import Product, Schedule, Scratchpad, schedule
+from simsparse.devices.accelerator import READ, SRAM, WRITE, mac_action
 from simsparse.devices.jobs import Jobs, jobs_of
 from simsparse.devices.roofline import DATA_ONLY
-from simsparse.devices.systolic import READ, SRAM, WRITE, MaskCycles, Systolic, _mac
+from simsparse.devices.systolic import MaskCycles, Systolic
 from simsparse.errors import MappingError, SpecError
 
 CAUSES = ("prefetch", "compute", "stall", "drain")
@@ -40,25 +41,25 @@ def scheduled(device: Systolic, op: Op) -> MaskCycles:
     read = sum(times * (run.dram["input"] + run.dram["weight"]) for times, run in runs)
     write = sum(times * run.dram["output"] for times, run in runs)
     edge = sum(times * _edge_bits(device, op, run) for times, run in runs)
-    counts = {_mac(op.dtype): macs, SRAM: edge + read + write, READ: read, WRITE: write}
-    bytes_of = {action: count if action == _mac(op.dtype) else -(-count // 8) for action, count in counts.items()}
+    counts = {mac_action(op.dtype): macs, SRAM: edge + read + write, READ: read, WRITE: write}
+    bytes_of = {action: count if action == mac_action(op.dtype) else -(-count // 8) for action, count in counts.items()}
     return MaskCycles(total, macs / (total * runs[0][1].peak_macs), ActionCounts(bytes_of), causes)
 
 
 def _walk(device: Systolic, dtype: DType, jobs: Jobs, index: int) -> Schedule:
     """The product with as many groups of weights a PE as level 0 takes."""
-    part, array, buffers = device.part, device._array(dtype), device._buffers
+    part, array, buffers = device.part, device._array(dtype), device.buffers
     gemm = Gemms.of(*(sizes[index : index + 1] for sizes in (jobs.m, jobs.n, jobs.k, jobs.keep, jobs.group)))
     mode, _ = fastest(device.dataflow, gemm, array, buffers.partial_sums(), *device._pe)
     moved = (jobs.input_bytes, jobs.weight_bytes, jobs.output_bytes)
     read, weights, written = (max(1, round(8 * float(size[index]))) for size in moved)
     m, n, k, keep, group = (int(size[0]) for size in (mode.m, mode.n, mode.k, mode.keep, mode.group))
-    bits = 8 * part.memory.bandwidth.si * part.memory.efficiency.si / part.array.clock.si
+    bits = 8 * device.bytes_per_cycle
     pad = Scratchpad(buffers, Interface(shared=bits))
     return schedule(part.array.dataflow, Product(m, n, k, read, weights, written, keep, group), array, pad)
 
 
 def _edge_bits(device: Systolic, op: Op, run: Schedule) -> int:
     """Bits over the array's edge: operands in, partial sums in and out."""
-    sums = (run.sram["output_write"] + run.sram["output_read"]) * 8 * device._buffers.partial_sum
+    sums = (run.sram["output_write"] + run.sram["output_read"]) * 8 * device.buffers.partial_sum
     return run.sram["input_read"] * op.dtype.bits + run.sram["weight_read"] * op.w_dtype.bits + sums

@@ -9,28 +9,19 @@ from __future__ import annotations
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from simsparse.config.parts.accel import AccelPart
 from simsparse.config.quantity import Part
 from simsparse.core import DENSE, Action, ActionCounts, DType, Op, OpKind, Sparsity
-from simsparse.dataflow import Buffers
 from simsparse.dataflow.engine import ENGINES, Machine, Work
 from simsparse.dataflow.pattern import Pattern
-from simsparse.devices.base import DEVICES, CostArrays, Device
+from simsparse.devices.accelerator import CYCLES, FLOP, READ, SRAM, WRITE, Accelerator, mac_action
+from simsparse.devices.base import DEVICES, CostArrays
 from simsparse.devices.jobs import WEIGHTED, jobs_of, single_product, vector_operations
 from simsparse.devices.roofline import DATA_ONLY, dominant, require_supported, whole
 from simsparse.errors import MappingError, SpecError
-
-FLOP: Action = ("vector", "flop")
-SRAM: Action = ("sram", "byte")
-READ: Action = ("dram", "read_byte")
-WRITE: Action = ("dram", "write_byte")
-CYCLES = 2
-"""The level at which patterns are walked."""
 
 
 @dataclass(frozen=True)
@@ -42,11 +33,8 @@ class _Cost:
 
 
 @DEVICES.register("engine")
-class SparseEngine(Device):
+class SparseEngine(Accelerator):
     """An accelerator round a sparse engine."""
-
-    kind: ClassVar[str] = "accel"
-    part: AccelPart
 
     def __init__(self, part: Part) -> None:
         super().__init__(part)
@@ -60,14 +48,6 @@ class SparseEngine(Device):
             said = "is missing" if key in named else "is not a parameter"
             allowed = ", ".join(sorted(named)) or "no parameter"
             raise SpecError(f"{key} {said} of {self.engine.name}, which has {allowed}", key=f"{part.name}.engine")
-
-    def supports(self, op: Op) -> str | None:
-        if op.kind in (OpKind.TRANSFER, OpKind.COLLECTIVE):
-            return f"a {op.kind} runs on links, not on an accelerator"
-        known = self.part.array.macs.keys() & self.part.energy.mac.keys()
-        if op.kind not in DATA_ONLY and op.dtype not in known:
-            return f"its array has no {op.dtype} multipliers; it has {', '.join(sorted(known))}"
-        return None
 
     def cost_arrays(self, ops: Sequence[Op], level: int = 0) -> CostArrays:
         require_supported(self, ops)
@@ -100,42 +80,27 @@ class SparseEngine(Device):
 
     def machine(self, dtype: DType | str) -> Machine:
         """What the engine's core needs to know of the part, for operands of ``dtype``."""
-        array, memory, buffers = self.part.array, self.part.memory, self.part.buffers
-        rate = memory.bandwidth.si * memory.efficiency.si / array.clock.si
+        array = self.part.array
         return Machine(
             whole(self.part, "array.rows", array.rows), whole(self.part, "array.cols", array.cols),
             whole(self.part, f"array.macs.{dtype}", array.macs[dtype]),
-            Buffers(round(buffers.input.si), round(buffers.weight.si), round(buffers.output.si)), rate,
-            DType(dtype).bits, DType(dtype).bits,
+            self.buffers, self.bytes_per_cycle, DType(dtype).bits, DType(dtype).bits,
             {name: value.si for name, value in (self.part.engine or {}).items()},
         )  # fmt: skip
 
     def counts(self, dtype: DType | str, work: Work) -> ActionCounts:
         """The priced actions of ``work``."""
-        return ActionCounts({_mac(dtype): work.macs, SRAM: work.sram, READ: work.dram_read, WRITE: work.dram_write})
-
-    @property
-    def prices(self) -> Mapping[Action, float]:
-        energy = self.part.energy
-        macs = {_mac(dtype): joules.si for dtype, joules in energy.mac.items()}
-        return {**macs, FLOP: energy.flop.si, SRAM: energy.sram_byte.si,
-                READ: energy.dram_byte.si, WRITE: energy.dram_byte.si}  # fmt: skip
-
-    @property
-    def static_watts(self) -> float:
-        return self.part.energy.static.si
-
-    @property
-    def memory_bytes(self) -> int | None:
-        return round(self.part.memory.capacity.si)
+        return ActionCounts(
+            {mac_action(dtype): work.macs, SRAM: work.sram, READ: work.dram_read, WRITE: work.dram_write}
+        )
 
     def _cost(self, op: Op, level: int) -> _Cost:
-        part, rate = self.part, self.part.memory.bandwidth.si * self.part.memory.efficiency.si
+        part, clock = self.part, self.part.array.clock.si
         seconds = {"launch": part.vector.launch.si, "vector": vector_operations(op) / part.vector.rate.si}
         counts: dict[Action, int] = {FLOP: vector_operations(op)}
         if op.kind in DATA_ONLY:
             moved = {READ: op.input_bytes, WRITE: op.output_bytes, SRAM: 2 * (op.input_bytes + op.output_bytes)}
-            memory = (op.input_bytes + op.output_bytes) / rate
+            memory = (op.input_bytes + op.output_bytes) / (self.bytes_per_cycle * clock)
             return _Cost({**seconds, "compute": 0.0, "memory": memory}, {**counts, **moved})
         busy = stalled = 0
         for count, work in self._works(op, level):
@@ -143,7 +108,6 @@ class SparseEngine(Device):
             busy, stalled = busy + count * (work.cycles - waiting), stalled + count * waiting
             for action, times in self.counts(op.dtype, work).items():
                 counts[action] = counts.get(action, 0) + count * times
-        clock = part.array.clock.si
         return _Cost({**seconds, "compute": busy / clock, "memory": stalled / clock}, counts)
 
     def _works(self, op: Op, level: int) -> list[tuple[int, Work]]:
@@ -169,7 +133,3 @@ class SparseEngine(Device):
 def _drawn(rows: int, cols: int, sparsity: Sparsity) -> Pattern:
     """A pattern of ``sparsity`` that depends on nothing but the arguments."""
     return Pattern.drawn(rows, cols, sparsity, zlib.crc32(str(sparsity).encode()))
-
-
-def _mac(dtype: str) -> Action:
-    return ("array", f"mac_{dtype}")

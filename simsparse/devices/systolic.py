@@ -14,26 +14,19 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from simsparse.config.parts.accel import AccelPart
 from simsparse.config.quantity import Part, Quantity
-from simsparse.core import Action, ActionCounts, DType, Op, OpKind, Sparsity
-from simsparse.dataflow import DATAFLOWS, Buffers, Gemms, PeArray, Traffic, dram_traffic, fastest, modes
-from simsparse.devices.base import DEVICES, CostArrays, Device, Floats, device_for
+from simsparse.core import Action, ActionCounts, DType, Op, Sparsity
+from simsparse.dataflow import DATAFLOWS, Gemms, PeArray, Traffic, dram_traffic, fastest, modes
+from simsparse.devices.accelerator import CYCLES, FLOP, READ, SRAM, WRITE, Accelerator, mac_action
+from simsparse.devices.base import DEVICES, CostArrays, Floats, device_for
 from simsparse.devices.jobs import Ints, Jobs, jobs_of, single_product, vector_operations
 from simsparse.devices.roofline import DATA_ONLY, dominant, require_supported, whole
 from simsparse.errors import MappingError, SpecError
-
-FLOP: Action = ("vector", "flop")
-SRAM: Action = ("sram", "byte")
-READ: Action = ("dram", "read_byte")
-WRITE: Action = ("dram", "write_byte")
-CYCLES = 2
-"""The level at which schedules and masks are walked."""
 
 
 @dataclass(frozen=True)
@@ -47,11 +40,8 @@ class MaskCycles:
 
 
 @DEVICES.register("accel")
-class Systolic(Device):
+class Systolic(Accelerator):
     """A systolic accelerator with its own DRAM; at level 2 by its schedules, and ``walk`` with real masks."""
-
-    kind: ClassVar[str] = "accel"
-    part: AccelPart
 
     def __init__(self, part: Part) -> None:
         super().__init__(part)
@@ -59,14 +49,6 @@ class Systolic(Device):
             self.dataflow = DATAFLOWS.get(self.part.array.dataflow)
         except SpecError as error:
             raise SpecError(error.message, key=f"{part.name}.array.dataflow") from None
-
-    def supports(self, op: Op) -> str | None:
-        if op.kind in (OpKind.TRANSFER, OpKind.COLLECTIVE):
-            return f"a {op.kind} runs on links, not on an accelerator"
-        known = self.part.array.macs.keys() & self.part.energy.mac.keys()
-        if op.kind not in DATA_ONLY and op.dtype not in known:
-            return f"its array has no {op.dtype} multipliers; it has {', '.join(sorted(known))}"
-        return None
 
     def cost_arrays(self, ops: Sequence[Op], level: int = 0) -> CostArrays:
         require_supported(self, ops)
@@ -119,21 +101,6 @@ class Systolic(Device):
         walks = [self._walk(op, weight_mask, inputs, mode) for mode in modes(gemms, *self._pe)]
         return min(walks, key=lambda walk: walk.cycles)
 
-    @property
-    def prices(self) -> Mapping[Action, float]:
-        energy = self.part.energy
-        macs = {_mac(dtype): joules.si for dtype, joules in energy.mac.items()}
-        return {**macs, FLOP: energy.flop.si, SRAM: energy.sram_byte.si,
-                READ: energy.dram_byte.si, WRITE: energy.dram_byte.si}  # fmt: skip
-
-    @property
-    def static_watts(self) -> float:
-        return self.part.energy.static.si
-
-    @property
-    def memory_bytes(self) -> int | None:
-        return round(self.part.memory.capacity.si)
-
     @cached_property
     def _patterns(self) -> frozenset[str]:
         return frozenset(self.part.sparsity.patterns if self.part.sparsity else ())
@@ -147,11 +114,6 @@ class Systolic(Device):
         """Kept weights that a PE holds and inputs that it sees: the largest N and M of the patterns."""
         patterns = [Sparsity.parse(text) for text in self._patterns]
         return max((p.n for p in patterns), default=1), max((p.m for p in patterns), default=1)
-
-    @cached_property
-    def _buffers(self) -> Buffers:
-        sizes = self.part.buffers
-        return Buffers(round(sizes.input.si), round(sizes.weight.si), round(sizes.output.si))
 
     def _array(self, dtype: str) -> PeArray:
         array, sparsity = self.part.array, self.part.sparsity
@@ -177,7 +139,7 @@ class Systolic(Device):
 
     def _products(self, ops: Sequence[Op], dtype: DType) -> dict[str, Floats]:
         jobs = jobs_of(ops, self._patterns, self._metadata)
-        array, buffers = self._array(dtype), self._buffers
+        array, buffers = self._array(dtype), self.buffers
         dataflow = self.dataflow
         gemms, _ = fastest(dataflow, jobs.gemms, array, buffers.partial_sums(), *self._pe)
         tile, cycles, traffic = self._tiled(gemms, array, jobs)
@@ -192,14 +154,12 @@ class Systolic(Device):
 
     def _tiled(self, gemms: Gemms, array: PeArray, jobs: Jobs) -> tuple[tuple[Ints, Ints], Ints, Traffic]:
         """Tiles, array cycles and traffic: of the dataflow's cuts the fastest, product by product."""
-        memory = self.part.memory
-        a_cycle = memory.bandwidth.si * memory.efficiency.si / self.part.array.clock.si
         moved = (jobs.weight_bytes, jobs.input_bytes, jobs.output_bytes)
         best = None
-        for tile in self.dataflow.cuts(gemms, array, self._buffers.partial_sums()):
+        for tile in self.dataflow.cuts(gemms, array, self.buffers.partial_sums()):
             cycles = self.dataflow.cut_cycles(gemms, array, tile)
-            traffic = dram_traffic(gemms, array, tile, self._buffers, *moved)
-            needed = np.maximum(cycles, (traffic.read + traffic.write) / a_cycle)
+            traffic = dram_traffic(gemms, array, tile, self.buffers, *moved)
+            needed = np.maximum(cycles, (traffic.read + traffic.write) / self.bytes_per_cycle)
             if best is None:
                 best = (tile, cycles, traffic, needed)
                 continue
@@ -215,10 +175,12 @@ class Systolic(Device):
     def _edge_bytes(self, jobs: Jobs, dtype: DType) -> tuple[Floats, ...]:
         """Bytes of one pass of weights, inputs and partial sums over the array's edge."""
         inputs = np.asarray(jobs.m * jobs.k * (dtype.bits / 8), np.float64)
-        return jobs.weight_bytes, inputs, np.asarray(jobs.m * jobs.n * self._buffers.partial_sum, np.float64)
+        return jobs.weight_bytes, inputs, np.asarray(jobs.m * jobs.n * self.buffers.partial_sum, np.float64)
 
     def _counts(self, ops: Sequence[Op], totals: Mapping[str, Floats]) -> dict[Action, NDArray[np.int64]]:
-        counts = {_mac(dtype): np.where([op.dtype == dtype for op in ops], totals["mac"], 0) for dtype in _dtypes(ops)}
+        counts = {
+            mac_action(dtype): np.where([op.dtype == dtype for op in ops], totals["mac"], 0) for dtype in _dtypes(ops)
+        }
         rest = {FLOP: "flop", SRAM: "sram", READ: "read", WRITE: "write"}
         counts.update({action: totals[name] for action, name in rest.items()})
         return {action: np.ceil(values).astype(np.int64) for action, values in counts.items()}
@@ -231,7 +193,7 @@ class Systolic(Device):
         index = (int(mode.group[0]) - 1).bit_length() if mode.sparse[0] else 0
         loaded = walk.weights_loaded * (op.w_dtype.bits + index)
         streamed = walk.inputs_streamed * min(array.rows * span, weight_mask.shape[1]) * op.dtype.bits
-        counts = ActionCounts({_mac(op.dtype): walk.macs, SRAM: -(-(loaded + streamed) // 8)})
+        counts = ActionCounts({mac_action(op.dtype): walk.macs, SRAM: -(-(loaded + streamed) // 8)})
         return MaskCycles(walk.cycles, walk.utilization, counts)
 
 
@@ -261,7 +223,3 @@ def _known(quantity: Quantity | None) -> float:
 def _dtypes(ops: Sequence[Op]) -> list[DType]:
     """Element types that the array works in."""
     return sorted({op.dtype for op in ops if op.kind not in DATA_ONLY})
-
-
-def _mac(dtype: str) -> Action:
-    return ("array", f"mac_{dtype}")

@@ -1,0 +1,66 @@
+"""What accelerators with their own DRAM share: what they run, what they count and what it costs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+from simsparse.config.parts.accel import AccelPart
+from simsparse.core import Action, Op, OpKind
+from simsparse.dataflow import Buffers
+from simsparse.devices.base import Device
+from simsparse.devices.roofline import DATA_ONLY
+
+FLOP: Action = ("vector", "flop")
+SRAM: Action = ("sram", "byte")
+READ: Action = ("dram", "read_byte")
+WRITE: Action = ("dram", "write_byte")
+CYCLES = 2
+"""The level at which schedules and masks are walked."""
+
+
+def mac_action(dtype: str) -> Action:
+    """A multiply-accumulate of the array in ``dtype``."""
+    return ("array", f"mac_{dtype}")
+
+
+class Accelerator(Device):
+    """An accelerator of kind ``accel``: an array, buffers, a vector unit and DRAM, as its part says."""
+
+    kind: ClassVar[str] = "accel"
+    part: AccelPart
+
+    def supports(self, op: Op) -> str | None:
+        if op.kind in (OpKind.TRANSFER, OpKind.COLLECTIVE):
+            return f"a {op.kind} runs on links, not on an accelerator"
+        known = self.part.array.macs.keys() & self.part.energy.mac.keys()
+        if op.kind not in DATA_ONLY and op.dtype not in known:
+            return f"its array has no {op.dtype} multipliers; it has {', '.join(sorted(known))}"
+        return None
+
+    @property
+    def prices(self) -> Mapping[Action, float]:
+        energy = self.part.energy
+        macs = {mac_action(dtype): joules.si for dtype, joules in energy.mac.items()}
+        return {**macs, FLOP: energy.flop.si, SRAM: energy.sram_byte.si,
+                READ: energy.dram_byte.si, WRITE: energy.dram_byte.si}  # fmt: skip
+
+    @property
+    def static_watts(self) -> float:
+        return self.part.energy.static.si
+
+    @property
+    def memory_bytes(self) -> int | None:
+        return round(self.part.memory.capacity.si)
+
+    @property
+    def buffers(self) -> Buffers:
+        """On-chip bytes of each operand."""
+        sizes = self.part.buffers
+        return Buffers(round(sizes.input.si), round(sizes.weight.si), round(sizes.output.si))
+
+    @property
+    def bytes_per_cycle(self) -> float:
+        """Bytes that the DRAM moves in a cycle of the array."""
+        memory = self.part.memory
+        return memory.bandwidth.si * memory.efficiency.si / self.part.array.clock.si
