@@ -11,6 +11,7 @@ Left out: control overhead between tiles, bank conflicts in the buffers, fusion 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -185,13 +186,19 @@ class Systolic(Accelerator):
         counts.update({action: totals[name] for action, name in rest.items()})
         return {action: np.ceil(values).astype(np.int64) for action, values in counts.items()}
 
+    def _weight_bits(self, op: Op, mode: Gemms) -> float:
+        """Bits of a kept weight, with its share of the metadata where ``mode`` skips weights."""
+        if not mode.sparse[0]:
+            return float(op.w_dtype.bits)
+        jobs = jobs_of([op], self._patterns, self._metadata)
+        return 8 * float(jobs.weight_bytes[0]) / int(jobs.n[0] * jobs.gemms.kept_k[0])
+
     def _walk(self, op: Op, weight_mask: NDArray[np.bool_], inputs: NDArray[np.bool_] | int, mode: Gemms) -> MaskCycles:
         array = self._array(op.dtype)
         span = int(mode.per_pe(array.macs)[0][0])
         array = array if mode.sparse[0] else replace(array, decode=0)
         walk = self.dataflow.walk(weight_mask, inputs, array, span)
-        index = (int(mode.group[0]) - 1).bit_length() if mode.sparse[0] else 0
-        loaded = walk.weights_loaded * (op.w_dtype.bits + index)
+        loaded = math.ceil(walk.weights_loaded * self._weight_bits(op, mode))
         streamed = walk.inputs_streamed * min(array.rows * span, weight_mask.shape[1]) * op.dtype.bits
         counts = ActionCounts({mac_action(op.dtype): walk.macs, SRAM: -(-(loaded + streamed) // 8)})
         return MaskCycles(walk.cycles, walk.utilization, counts)

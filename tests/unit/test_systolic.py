@@ -164,3 +164,13 @@ def test_metadata_is_what_the_part_says() -> None:
     groups = 4096 * 1024
     assert read["index"] == read["bitmap"] == read["least"]
     assert read["index"] - read["combinatorial"] == groups // 8
+
+
+def test_metadata_counts_on_the_way_of_real_masks_too() -> None:
+    op = ops.linear(4, 64, 256, weight_sparsity="2:4")
+    mask = np.tile(np.array([True, True, False, False]), (64, 64))
+    loaded = {}
+    for metadata in ("index", "combinatorial"):
+        device = accel(**{"sparsity.metadata": metadata, "sparsity.patterns": "2:4"})
+        loaded[metadata] = device.walk(op, mask).counts.of("sram", "byte")
+    assert loaded["index"] - loaded["combinatorial"] == 64 * 64 // 8
