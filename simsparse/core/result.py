@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from simsparse.core.counts import ActionCounts
 from simsparse.core.timeline import Timeline
@@ -17,8 +17,7 @@ if TYPE_CHECKING:
 RESULT_SCHEMA = 1
 
 
-@dataclass(frozen=True, slots=True)
-class OpResult:
+class OpResult(NamedTuple):
     """What one op of the trace took: where it ran, when, what bound it, what it cost."""
 
     name: str
@@ -78,7 +77,7 @@ class Result:
         """One row an op (a pandas DataFrame)."""
         import pandas as pd
 
-        return pd.DataFrame([asdict(op) for op in self.ops])
+        return pd.DataFrame([op._asdict() for op in self.ops])
 
     def summary(self) -> dict[str, Any]:
         """What a sweep stores of a result: JSON-able, without the per-op rows and the timeline."""
@@ -93,5 +92,5 @@ class Result:
     def save(self, path: str | Path) -> Path:
         """Write the summary and the per-op rows as JSON."""
         target = Path(path)
-        target.write_text(json.dumps({**self.summary(), "ops": [asdict(op) for op in self.ops]}, indent=1), "utf-8")
+        target.write_text(json.dumps({**self.summary(), "ops": [op._asdict() for op in self.ops]}, indent=1), "utf-8")
         return target

@@ -6,12 +6,12 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from simsparse.units import fs_to_seconds
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Span:
+class Span(NamedTuple):
     """One stretch of work on one lane of one device, in engine femtoseconds.
 
     ``lane`` is a stream, copy engine or link; ``kind`` an op kind, ``copy`` or ``wait``.

@@ -11,7 +11,6 @@ import sqlite3
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
-from dataclasses import fields
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -57,10 +56,9 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
 
 def read_ops(path: Path) -> Kept[tuple[OpResult, ...]]:
     """The per-op rows of the points that have them."""
-    names = {field.name for field in fields(OpResult)}
 
     def load(key: str) -> tuple[OpResult, ...]:
-        columns = {name: values for name, values in _columns(path, "ops", key).items() if name in names}
+        columns = {name: values for name, values in _columns(path, "ops", key).items() if name in OpResult._fields}
         return tuple(OpResult(**dict(zip(columns, row, strict=True))) for row in zip(*columns.values(), strict=True))
 
     return Kept(_keys(path, "ops"), load)

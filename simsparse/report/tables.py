@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from simsparse.core import OpResult
 from simsparse.report.metrics import PER_AREA, PER_JOULE, Metric
 from simsparse.report.results import Point, Results, unique
 from simsparse.report.si import digits, si
@@ -140,11 +139,7 @@ def ops_frame(results: Results) -> pd.DataFrame:
     """One row an op of every point whose ops were kept, with the point's key."""
     import pandas as pd
 
-    fields = OpResult.__dataclass_fields__
-    rows = [
-        {"key": key, **{name: getattr(op, name) for name in fields}} for key, ops in results.ops.items() for op in ops
-    ]
-    return pd.DataFrame(rows)
+    return pd.DataFrame([{"key": key, **op._asdict()} for key, ops in results.ops.items() for op in ops])
 
 
 def _write(table: pd.DataFrame, stem: Path) -> list[Path]:

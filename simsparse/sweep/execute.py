@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 import zlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import lru_cache
-from operator import attrgetter
 from typing import Any
 
 from simsparse.config.hardware import System, load_system
@@ -123,6 +122,5 @@ def _override_si(job: Job) -> dict[str, float]:
 
 
 def _columns(kind: type[OpResult] | type[Span], rows: Iterable[OpResult | Span]) -> bytes:
-    names = [field.name for field in fields(kind)]
-    columns = list(zip(*map(attrgetter(*names), rows), strict=True)) or [()] * len(names)
-    return zlib.compress(json.dumps(dict(zip(names, columns, strict=True))).encode(), level=1)
+    columns = list(zip(*rows, strict=True)) or [()] * len(kind._fields)
+    return zlib.compress(json.dumps(dict(zip(kind._fields, columns, strict=True))).encode(), level=1)

@@ -67,7 +67,7 @@ SPANS = [
 
 def columns(rows: list[Any]) -> bytes:
     """Rows as the sweep's store keeps them."""
-    names = rows[0].__dataclass_fields__
+    names = rows[0]._fields
     return zlib.compress(json.dumps({name: [getattr(row, name) for row in rows] for name in names}).encode())
 
 
