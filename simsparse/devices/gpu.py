@@ -14,24 +14,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
+import numpy as np
+
 from simsparse.config.parts.gpu import GpuPart
 from simsparse.config.quantity import Basis, Frozen, Part, Quantity
 from simsparse.core import Action, DType, Op, OpKind
 from simsparse.devices.base import DEVICES, CostArrays, Device, Floats, PowerBudget
-from simsparse.devices.gpu_kernels import (
-    ACTIVATED,
-    GEMM_KINDS,
-    READ,
-    UNITS,
-    VECTOR,
-    WRITE,
-    KernelSums,
-    add_activations,
-    add_attention,
-    add_gemms,
-    add_replays,
-    add_streams,
-)  # fmt: skip
+from simsparse.devices.gpu_kernels import READ, UNITS, VECTOR, WRITE, gemm_times, kernel_seconds, kernels_of
 from simsparse.devices.roofline import DATA_ONLY, dominant, require_supported
 
 
@@ -68,14 +57,14 @@ class Gpu(Device):
 
     def cost_arrays(self, ops: Sequence[Op], level: int = 0) -> CostArrays:
         require_supported(self, ops)
-        sums = KernelSums(len(ops))
-        add_gemms(self.part, _of_kinds(ops, GEMM_KINDS), sums)
-        add_activations(self.part, _of_kinds(ops, ACTIVATED), sums)
-        add_replays(self.part, _of_kinds(ops, ACTIVATED), sums)
-        add_attention(self.part, _of_kinds(ops, (OpKind.ATTENTION,)), sums)
-        add_streams(self.part, _of_kinds(ops, DATA_ONLY), sums)
+        kernels = kernels_of(ops, self.part.compute.sparse24 is not None)
+        times = kernel_seconds(self.part, kernels)
+        contributors = {
+            "launch": kernels.per_op(times.launch_s), "compute": kernels.per_op(times.compute_s),
+            "memory": kernels.per_op(times.memory_s),
+        }  # fmt: skip
         return CostArrays(
-            sums.latency, sums.contributors, dominant(sums.contributors), sums.counts(),
+            kernels.per_op(times.latency_s), contributors, dominant(contributors), kernels.counts,
             [self._checked.get((op.kind, op.dtype), "") for op in ops], level,
         )  # fmt: skip
 
@@ -89,12 +78,11 @@ class Gpu(Device):
 
     def burst_gain(self, ops: Sequence[Op]) -> Floats:
         """What GEMMs gain on a card that has power to spare; nothing else does."""
-        budget, gemms = self.power_budget, _of_kinds(ops, GEMM_KINDS)
-        steady, burst = KernelSums(len(ops)), KernelSums(len(ops))
-        if budget is not None and gemms:
-            add_gemms(self.part, gemms, steady)
-            add_gemms(self.part, gemms, burst, budget.speed)
-        return steady.latency - burst.latency
+        budget, kernels = self.power_budget, kernels_of(ops, self.part.compute.sparse24 is not None)
+        if budget is None:
+            return np.zeros(len(ops))
+        steady, burst = (gemm_times(self.part, kernels.gemms, speed) for speed in (1.0, budget.speed))
+        return kernels.gemms_per_op(steady.latency_s) - kernels.gemms_per_op(burst.latency_s)
 
     @property
     def prices(self) -> Mapping[Action, float]:
@@ -138,7 +126,3 @@ def _measured(section: Frozen) -> bool:
 def _has_kernel(kind: OpKind, dtype: DType) -> bool:
     """PyTorch's attention takes 16-bit and fp32 operands only."""
     return kind is not OpKind.ATTENTION or dtype in (DType.BF16, DType.FP16)
-
-
-def _of_kinds(ops: Sequence[Op], kinds: Sequence[OpKind]) -> list[tuple[int, Op]]:
-    return [(i, op) for i, op in enumerate(ops) if op.kind in kinds]

@@ -13,10 +13,13 @@ from __future__ import annotations
 
 import numpy as np
 
+from simsparse.core.memo import by_identity
 from simsparse.devices.gpu_gemm_sparse24 import sparse24_seconds
 from simsparse.devices.gpu_gemm_tiles import dense_seconds
 from simsparse.devices.gpu_gemm_types import (
     Derating,
+    Floats,
+    GemmGroup,
     GemmMachine,
     GemmParameters,
     GemmShapes,
@@ -33,36 +36,36 @@ def gemm_seconds(shapes: GemmShapes, machine: GemmMachine) -> GemmTimes:
 
     ``sparse24`` counts for 16-bit GEMMs on a machine that has the path; others run dense.
     """
-    gemm, flops = machine.gemm, machine.flops
-    sparse = shapes.sparse24 & (shapes.unit == GemmUnit.HALF) & (gemm.sparse24 is not None)
     result = GemmTimes(*(np.empty(len(shapes.m)) for _ in range(4)))
-    for unit in GemmUnit:
-        chosen = (shapes.unit == unit) & ~sparse
-        if not chosen.any():
-            continue
-        own = shapes.take(chosen)
-        if unit is GemmUnit.FP32:
-            _store(result, chosen, vector_seconds(own, machine, gemm.vector, flops[unit]))
-            continue
-        tensor = {GemmUnit.HALF: gemm.half, GemmUnit.BYTE: gemm.fp8, GemmUnit.INT8: gemm.int8}[unit]
-        times = dense_seconds(own, machine, tensor, flops[unit])
-        _store(result, chosen, _derated(times, own, gemm.half_derating if unit is GemmUnit.HALF else None))
-    if gemm.sparse24 is not None and sparse.any():
-        own = shapes.take(sparse)
-        times = sparse24_seconds(own, machine, gemm.sparse24, 2.0 * flops[GemmUnit.HALF])
-        _store(result, sparse, _derated(times, own, gemm.sparse24_derating))
+    for group in shapes.groups:
+        times = _group_seconds(group, machine)
+        result.latency_s[group.place] = times.latency_s
+        result.compute_s[group.place] = times.compute_s
+        result.memory_s[group.place] = times.memory_s
+        result.launch_s[group.place] = times.launch_s
     return result
 
 
+def _group_seconds(group: GemmGroup, machine: GemmMachine) -> GemmTimes:
+    unit, shapes, gemm, peak = group.unit, group.shapes, machine.gemm, machine.flops[group.unit]
+    if unit is GemmUnit.FP32:
+        return vector_seconds(shapes, machine, gemm.vector, peak)
+    if group.sparse24 and gemm.sparse24 is not None:
+        return _derated(sparse24_seconds(shapes, machine, gemm.sparse24, 2.0 * peak), shapes, gemm.sparse24_derating)
+    tensor = {GemmUnit.HALF: gemm.half, GemmUnit.BYTE: gemm.fp8, GemmUnit.INT8: gemm.int8}[unit]
+    return _derated(
+        dense_seconds(shapes, machine, tensor, peak), shapes, gemm.half_derating if unit is GemmUnit.HALF else None
+    )
+
+
 def _derated(times: GemmTimes, shapes: GemmShapes, derating: Derating | None) -> GemmTimes:
-    return times if derating is None else times.scaled(derating.at(shapes.m, shapes.n, shapes.k))
+    return times if derating is None else times.scaled(_factors(derating, shapes))
 
 
-def _store(result: GemmTimes, chosen: np.ndarray[tuple[int], np.dtype[np.bool_]], times: GemmTimes) -> None:
-    result.latency_s[chosen] = times.latency_s
-    result.compute_s[chosen] = times.compute_s
-    result.memory_s[chosen] = times.memory_s
-    result.launch_s[chosen] = times.launch_s
+@by_identity(maxsize=64)
+def _factors(derating: Derating, shapes: GemmShapes) -> Floats:
+    """Factors of a grid at shapes; machines that differ in rates alone share both."""
+    return derating.at(shapes.m, shapes.n, shapes.k)
 
 
 def vector_seconds(shapes: GemmShapes, machine: GemmMachine, vector: VectorParameters, peak: float) -> GemmTimes:

@@ -40,7 +40,7 @@ def sparse24_seconds(shapes: GemmShapes, machine: GemmMachine, sparse24: Sparse2
     blocks = np.clip(last * splits, 1.0, machine.sms)
     last_s = _loop_seconds(blocks, tiles_n, tiles_m, padded_m, shapes, machine, sparse24, peak)
     loops = k * (np.floor(tiles / machine.sms) * full_s + np.where(last > 0, last_s / splits, 0.0))
-    compute = np.maximum(loops, 2.0 * TILE_N * TILE_M * tiles * k / (sparse24.sustained * peak))
+    compute = np.maximum(loops, 2.0 * TILE_N * TILE_M * tiles * k / (machine.speed * sparse24.sustained * peak))
     weight = WEIGHT_BYTES * shapes.value_bytes * n * k
     moved = np.where(shapes.in_l2, 0.0, weight + shapes.value_bytes * padded_m * k) + 2.0 * padded_m * n
     memory = moved / (sparse24.memory * machine.hbm_bytes_per_s)

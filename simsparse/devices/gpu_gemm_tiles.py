@@ -109,7 +109,7 @@ def _loop_seconds(
     arithmetic = flops * machine.sms / (tensor.tensor * peak) + tensor.overhead / machine.clock_hz
     read = grid.elements * (value_bytes / (tensor.port * machine.clock_hz))
     waves = np.ceil(grid.blocks * (1.0 / machine.sms))
-    sustained = grid.tiles * (flops / (tensor.sustained * peak))
+    sustained = grid.tiles * (flops / (machine.speed * tensor.sustained * peak))
     return np.asarray(k * np.maximum(waves * (np.maximum(arithmetic, read) / SPLITS), sustained))
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +30,15 @@ class GemmUnit(IntEnum):
     """int8 on tensor cores."""
 
 
+class GemmGroup(NamedTuple):
+    """The GEMMs of a list that run on the same kind of kernel, and where in the list they are."""
+
+    unit: GemmUnit
+    sparse24: bool
+    place: NDArray[np.intp]
+    shapes: GemmShapes
+
+
 @dataclass(frozen=True)
 class GemmShapes:
     """GEMMs ``y[m, n] = x[m, k] @ w[n, k].T``, one array element each.
@@ -44,8 +55,19 @@ class GemmShapes:
     sparse24: Flags
     in_l2: Flags
 
-    def take(self, chosen: Flags | slice) -> GemmShapes:
-        """The GEMMs of a mask or slice."""
+    @cached_property
+    def groups(self) -> tuple[GemmGroup, ...]:
+        """The GEMMs by kind of kernel; only 16-bit ones have a 2:4 kernel."""
+        sparse, found = self.sparse24 & (self.unit == GemmUnit.HALF), []
+        for unit in GemmUnit:
+            for kind in (False, True):
+                place = np.flatnonzero((self.unit == unit) & (sparse == kind))
+                if len(place):
+                    found.append(GemmGroup(unit, kind, place, self.take(place)))
+        return tuple(found)
+
+    def take(self, chosen: NDArray[np.intp] | slice) -> GemmShapes:
+        """The GEMMs at some places."""
         return GemmShapes(
             self.m[chosen], self.n[chosen], self.k[chosen], self.unit[chosen], self.value_bytes[chosen],
             self.sparse24[chosen], self.in_l2[chosen],
@@ -182,7 +204,8 @@ class GemmParameters:
 class GemmMachine:
     """The datasheet side of the model, SI units.
 
-    ``flops``: dense peak at ``clock_hz`` by GemmUnit (HALF, BYTE, FP32, INT8), flop/s.
+    ``flops``: dense peak at ``clock_hz`` by GemmUnit (HALF, BYTE, FP32, INT8), flop/s. ``speed``: arithmetic rate of
+    the tensor cores over the one that the power limit lets them hold.
     """
 
     sms: int
@@ -191,6 +214,7 @@ class GemmMachine:
     hbm_bytes_per_s: float
     l2_bytes: float
     gemm: GemmParameters
+    speed: float = 1.0
 
 
 @dataclass(frozen=True)

@@ -1,23 +1,25 @@
-"""The kernels that an operator runs on a GPU: their seconds and what they do, added up by operator."""
+"""The kernels that operators run on a GPU: what they do, once for a list of operators, and their seconds on a card."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from simsparse.config.parts.gpu import GpuPart
+from simsparse.config.parts.gpu import GpuCompute, GpuPart
+from simsparse.config.parts.gpu_gemm import GpuGemm
 from simsparse.core import Action, DType, Op, OpKind, Sparsity, SparsityKind
+from simsparse.core.memo import by_identity
 from simsparse.devices.base import Floats
 from simsparse.devices.gpu_attention import AttentionShapes, AttentionTimes, decode_seconds, prefill_seconds
 from simsparse.devices.gpu_gemm import GemmMachine, GemmParameters, GemmShapes, GemmTimes, GemmUnit, gemm_seconds
 from simsparse.devices.gpu_gemm_narrow import with_narrow
+from simsparse.devices.roofline import DATA_ONLY
 from simsparse.errors import MappingError
 
 Indexes = NDArray[np.int64]
-Members = Sequence[tuple[int, Op]]
 
 READ: Action = ("hbm", "read_byte")
 WRITE: Action = ("hbm", "write_byte")
@@ -36,26 +38,102 @@ TILE_ROWS = 64
 COUNT_LIMIT = float(2**63)
 
 
-class KernelSums:
-    """Seconds and counts of a list of operators, added up kernel by kernel."""
+@dataclass(frozen=True)
+class Streams:
+    """Kernels that only move data, one array element each: bytes read and written, and flops."""
+
+    read: Floats
+    write: Floats
+    flops: Floats
+
+
+@dataclass(frozen=True)
+class Attention:
+    """Attention kernels of one kind, ``decode`` with one query token a sequence; ``dtypes`` of each."""
+
+    decode: bool
+    shapes: AttentionShapes
+    dtypes: tuple[DType, ...]
+
+
+@dataclass(frozen=True)
+class Kernels:
+    """What a list of operators runs on a GPU, whatever its rates.
+
+    Kernel i runs ``times[i]`` times in op ``owner[i]``: first the GEMMs, then activations and data movement, boundaries
+    of CUDA graphs, attention. ``counts``: how often each action happens, by op.
+    """
+
+    ops: int
+    owner: Indexes
+    times: Floats
+    gemms: GemmShapes
+    streams: Streams
+    replays: int
+    attention: tuple[Attention, ...]
+    counts: Mapping[Action, NDArray[np.int64]]
+
+    @classmethod
+    def of(cls, ops: Sequence[Op], sparse24: bool) -> Kernels:
+        """The kernels of ``ops`` on a card that has 2:4 units or not. Raises MappingError on counts over 2**63."""
+        counts = _Counts(len(ops))
+        gemm_owner, gemm_times, gemms = _gemms(ops, sparse24, counts)
+        stream_owner, stream_times, streams = _streams(ops, counts)
+        routed = [i for i, op in enumerate(ops) if op.kind in ACTIVATED]
+        attention = [found for decode in (True, False) if (found := _attention(ops, decode, counts))]
+        owners = [gemm_owner, stream_owner, np.array(routed, np.int64), *(owner for owner, _ in attention)]
+        times = [gemm_times, stream_times, np.full(len(routed), 2.0), *(np.ones(len(owner)) for owner, _ in attention)]
+        return cls(
+            len(ops), np.concatenate(owners), np.concatenate(times), gemms, streams, len(routed),
+            tuple(kernels for _, kernels in attention), counts.whole(),
+        )  # fmt: skip
+
+    def per_op(self, seconds: Floats) -> Floats:
+        """Seconds of each kernel added up by op."""
+        return _added(self.owner, self.times * seconds, self.ops)
+
+    def gemms_per_op(self, seconds: Floats) -> Floats:
+        """Seconds of each GEMM added up by op."""
+        gemms = len(self.gemms.m)
+        return _added(self.owner[:gemms], self.times[:gemms] * seconds, self.ops)
+
+
+def _added(owner: Indexes, seconds: Floats, ops: int) -> Floats:
+    return np.asarray(np.bincount(owner, seconds, ops), np.float64)
+
+
+def kernels_of(ops: Sequence[Op], sparse24: bool) -> Kernels:
+    """The kernels of ``ops``; the last of tuples of ops are kept, for the next machine."""
+    return _kernels_of(ops, sparse24) if isinstance(ops, tuple) else Kernels.of(ops, sparse24)
+
+
+@by_identity(maxsize=64)
+def _kernels_of(ops: tuple[Op, ...], sparse24: bool) -> Kernels:
+    return Kernels.of(ops, sparse24)
+
+
+def kernel_seconds(part: GpuPart, kernels: Kernels) -> GemmTimes:
+    """Seconds of each kernel."""
+    parts: list[GemmTimes | AttentionTimes] = [
+        gemm_times(part, kernels.gemms), _stream_seconds(part, kernels.streams), _replay_seconds(part, kernels.replays),
+        *(_attention_seconds(part, found) for found in kernels.attention),
+    ]  # fmt: skip
+    columns = zip(*((times.latency_s, times.compute_s, times.memory_s, times.launch_s) for times in parts), strict=True)
+    return GemmTimes(*map(np.concatenate, columns))
+
+
+class _Counts:
+    """Counts of a list of operators, added up kernel by kernel."""
 
     def __init__(self, ops: int) -> None:
-        self.latency: Floats = np.zeros(ops)
-        self.contributors: dict[str, Floats] = {name: np.zeros(ops) for name in ("launch", "compute", "memory")}
+        self._ops = ops
         self._counts: dict[Action, Floats] = {}
 
-    def add(self, owner: Indexes, times: Floats, kernel: GemmTimes | AttentionTimes) -> None:
-        """Add kernels: element i runs ``times[i]`` times in op ``owner[i]``."""
-        np.add.at(self.latency, owner, times * kernel.latency_s)
-        parts = {"launch": kernel.launch_s, "compute": kernel.compute_s, "memory": kernel.memory_s}
-        for name, seconds in parts.items():
-            np.add.at(self.contributors[name], owner, times * seconds)
-
-    def count(self, action: Action, owner: Indexes, amount: Floats) -> None:
+    def add(self, action: Action, owner: Indexes, amount: Floats) -> None:
         """Add to the count of ``action`` of the ops ``owner``."""
-        np.add.at(self._counts.setdefault(action, np.zeros(len(self.latency))), owner, amount)
+        np.add.at(self._counts.setdefault(action, np.zeros(self._ops)), owner, amount)
 
-    def counts(self) -> dict[Action, NDArray[np.int64]]:
+    def whole(self) -> dict[Action, NDArray[np.int64]]:
         """Whole counts by action. Raises MappingError when one is too large for 64 bits."""
         for (component, action), amount in self._counts.items():
             if amount.max(initial=0.0) >= COUNT_LIMIT:
@@ -68,80 +146,90 @@ def conforms_24(sparsity: Sparsity) -> bool:
     return sparsity.kind is SparsityKind.NM and sparsity.n <= 2 and sparsity.m % 4 == 0
 
 
-def runs_24(part: GpuPart, op: Op) -> bool:
+def _runs_24(op: Op, sparse24: bool) -> bool:
     """Whether the op's GEMMs take the 2:4 path: 16-bit, conforming weights, a card that has it."""
-    return part.compute.sparse24 is not None and op.dtype.bits == 16 and conforms_24(op.weight_sparsity)
+    return sparse24 and op.dtype.bits == 16 and conforms_24(op.weight_sparsity)
 
 
-def add_gemms(part: GpuPart, members: Members, sums: KernelSums, speed: float = 1.0) -> None:
-    """Add each op's GEMMs, one kernel after another; of a MOE_FFN those of the experts that are hit.
-
-    ``speed`` is the arithmetic rate of the card over the one that its power limit lets it hold.
-    """
-    kernels = [(i, op, gemm) for i, op in members for gemm in op.gemms]
-    if not kernels:
-        return
-    rows = [(i, *gemm, UNITS[op.dtype], op.dtype.bits // 8, runs_24(part, op)) for i, op, gemm in kernels]
-    owner, count, m, n, k, unit, value_bytes, sparse = np.array(rows, np.int64).T
+def _gemms(ops: Sequence[Op], sparse24: bool, counts: _Counts) -> tuple[Indexes, Floats, GemmShapes]:
+    """Each op's GEMMs, one kernel after another; of a MOE_FFN those of the experts that are hit."""
+    kernels = [(i, op, gemm) for i, op in enumerate(ops) if op.kind in GEMM_KINDS for gemm in op.gemms]
+    rows = [(i, *gemm, UNITS[op.dtype], op.dtype.bits // 8, _runs_24(op, sparse24)) for i, op, gemm in kernels]
+    owner, count, m, n, k, unit, value_bytes, sparse = np.array(rows, np.int64).reshape(-1, 8).T
     in_l2 = np.zeros(len(rows), np.bool_)
     shapes = GemmShapes(m, n, k, unit, value_bytes.astype(np.float64), sparse.astype(np.bool_), in_l2)
-    machine = gemm_machine(part, speed)
-    seconds = with_narrow(gemm_seconds(shapes, machine), shapes, machine, part.narrow)
-    sums.add(owner, count.astype(np.float64), seconds)
     times, tokens, outputs, inputs, size = (column.astype(np.float64) for column in (count, m, n, k, value_bytes))
-    stored = np.where(sparse, STORED_24, 1.0) * outputs * inputs
-    sums.count(READ, owner, times * size * (stored + tokens * inputs))
-    sums.count(WRITE, owner, times * tokens * outputs * np.maximum(size, 2))
-    rows_done = np.where(unit == GemmUnit.FP32, tokens, np.ceil(tokens / TILE_ROWS) * TILE_ROWS)
-    macs = times * rows_done * outputs * np.where(sparse, inputs / 2, inputs)
-    _count_macs(part, [(i, op) for i, op, _ in kernels], macs, sums)
+    if rows:
+        stored = np.where(sparse, STORED_24, 1.0) * outputs * inputs
+        counts.add(READ, owner, times * size * (stored + tokens * inputs))
+        counts.add(WRITE, owner, times * tokens * outputs * np.maximum(size, 2))
+        rows_done = np.where(unit == GemmUnit.FP32, tokens, np.ceil(tokens / TILE_ROWS) * TILE_ROWS)
+        macs = times * rows_done * outputs * np.where(sparse, inputs / 2, inputs)
+        _count_macs([(i, op) for i, op, _ in kernels], sparse24, macs, counts)
+    return owner, times, shapes
 
 
-def _component(part: GpuPart, op: Op) -> Action:
+def _component(op: Op, sparse24: bool) -> Action:
     if op.dtype is DType.FP32:
         return VECTOR
-    return ("tensor24" if runs_24(part, op) else "tensor", f"mac_{op.dtype}")
+    return ("tensor24" if _runs_24(op, sparse24) else "tensor", f"mac_{op.dtype}")
+
+
+def _count_macs(members: Sequence[tuple[int, Op]], sparse24: bool, macs: Floats, counts: _Counts) -> None:
+    """Count each member's products on its unit; the CUDA cores count two flops each."""
+    actions = [_component(op, sparse24) for _, op in members]
+    owner = np.array([i for i, _ in members], np.int64)
+    for action in dict.fromkeys(actions):
+        own = np.array([name == action for name in actions])
+        counts.add(action, owner[own], macs[own] * (2 if action == VECTOR else 1))
+
+
+def gemm_times(part: GpuPart, gemms: GemmShapes, speed: float = 1.0) -> GemmTimes:
+    """Seconds of each GEMM; ``speed`` as of ``gemm_machine``."""
+    machine = gemm_machine(part, speed)
+    return with_narrow(gemm_seconds(gemms, machine), gemms, machine, part.narrow)
 
 
 def gemm_machine(part: GpuPart, speed: float = 1.0) -> GemmMachine:
-    """What the GEMM model needs to know of the part; rates under the power limit times ``speed``."""
+    """What the GEMM model needs to know of the part; ``speed`` is its arithmetic rate over the one that its power
+    limit lets it hold."""
     compute = part.compute
-    half = max(rate.si for dtype, rate in compute.tensor.items() if DType.parse(dtype).bits == 16)
-    byte = max((rate.si for dtype, rate in compute.tensor.items() if DType.parse(dtype).bits == 8), default=half)
     return GemmMachine(
-        compute.sms.whole, compute.clock.si, (half, byte, compute.vector.si, byte), part.memory.bandwidth.si,
-        part.l2.capacity.si, _sped_up(GemmParameters.of(part.gemm), speed),
+        compute.sms.whole, compute.clock.si, _peaks(compute), part.memory.bandwidth.si, part.l2.capacity.si,
+        _parameters(part.gemm), speed,
     )  # fmt: skip
 
 
-def _sped_up(gemm: GemmParameters, speed: float) -> GemmParameters:
-    half, fp8, int8 = (replace(unit, sustained=speed * unit.sustained) for unit in (gemm.half, gemm.fp8, gemm.int8))
-    sparse24 = gemm.sparse24 and replace(gemm.sparse24, sustained=speed * gemm.sparse24.sustained)
-    return replace(gemm, half=half, fp8=fp8, int8=int8, sparse24=sparse24)
+@by_identity(maxsize=64)
+def _peaks(compute: GpuCompute) -> tuple[float, float, float, float]:
+    """Dense peak of each GemmUnit, flop/s."""
+    half = max(rate.si for dtype, rate in compute.tensor.items() if DType.parse(dtype).bits == 16)
+    byte = max((rate.si for dtype, rate in compute.tensor.items() if DType.parse(dtype).bits == 8), default=half)
+    return half, byte, compute.vector.si, byte
 
 
-def add_activations(part: GpuPart, members: Members, sums: KernelSums) -> None:
-    """Add the activation kernels of each expert: one of a plain FFN, SiLU and product of a gated one."""
-    rows = [
-        (i, experts, tokens * op.dims["d_ff"] * op.dtype.bits / 8, kernel)
-        for i, op in members
-        for tokens, experts in _experts_by_tokens(op).items()
-        for kernel in range(2 if op.dims["gated"] else 1)
-    ]
+@by_identity(maxsize=64)
+def _parameters(gemm: GpuGemm) -> GemmParameters:
+    return GemmParameters.of(gemm)
+
+
+def _streams(ops: Sequence[Op], counts: _Counts) -> tuple[Indexes, Floats, Streams]:
+    """Activation kernels of each expert (one of a plain FFN, SiLU and product of a gated one), and data movement."""
+    rows: list[tuple[int, int, float, float, float]] = []
+    for i, op in enumerate(ops):
+        if op.kind in ACTIVATED:
+            for tokens, experts in _experts_by_tokens(op).items():
+                out = tokens * op.dims["d_ff"] * op.dtype.bits / 8
+                rows += [(i, experts, reads * out, out, 0.0) for reads in ((1, 2) if op.dims["gated"] else (1,))]
+        elif op.kind in DATA_ONLY:
+            rows.append((i, 1, op.dims["read_bytes"], op.dims["write_bytes"], op.dims["flops"]))
+    owners, times, read, write, flops = np.array(rows, np.float64).reshape(-1, 5).T
+    owner = owners.astype(np.int64)
     if rows:
-        owner, experts, out, second = (np.array(column) for column in zip(*rows, strict=True))
-        _add_stream_kernels(part, owner, experts.astype(np.float64), (1 + second) * out, out, np.zeros(len(rows)), sums)
-
-
-def add_replays(part: GpuPart, members: Members, sums: KernelSums) -> None:
-    """Add two boundaries of CUDA graphs to each op whose kernels depend on the routing.
-
-    Which experts run is not known when a step is captured, so that they are a graph of their own.
-    """
-    if members:
-        owner = np.array([i for i, _ in members], np.int64)
-        gap, none = np.full(len(members), part.launch.replay.si), np.zeros(len(members))
-        sums.add(owner, np.full(len(members), 2.0), GemmTimes(gap, none, none, gap))
+        counts.add(READ, owner, times * read)
+        counts.add(WRITE, owner, times * write)
+        counts.add(VECTOR, owner, times * flops)
+    return owner, times, Streams(read, write, flops)
 
 
 def _experts_by_tokens(op: Op) -> dict[int, int]:
@@ -149,65 +237,44 @@ def _experts_by_tokens(op: Op) -> dict[int, int]:
     return {tokens: counts.count(tokens) for tokens in set(counts)}
 
 
-def add_streams(part: GpuPart, members: Members, sums: KernelSums) -> None:
-    """Add kernels that only move data."""
-    if members:
-        owner = np.array([i for i, _ in members], np.int64)
-        read, write, flops = (
-            np.array([op.dims[dim] for _, op in members], np.float64) for dim in ("read_bytes", "write_bytes", "flops")
-        )
-        _add_stream_kernels(part, owner, np.ones(len(members)), read, write, flops, sums)
-
-
-def _add_stream_kernels(
-    part: GpuPart, owner: Indexes, times: Floats, read: Floats, write: Floats, flops: Floats, sums: KernelSums
-) -> None:
+def _stream_seconds(part: GpuPart, streams: Streams) -> GemmTimes:
     """One kernel an element: a fixed time, then its bytes from L2 or HBM.
 
     A reduction (reads at least 64 times what it writes) first runs in few thread blocks.
     """
-    stream, moved, reduction = part.stream, read + write, read >= 64 * write
+    stream, read, moved = part.stream, streams.read, streams.read + streams.write
+    reduction = read >= 64 * streams.write
     cached = moved <= stream.resident.si * part.l2.capacity.si
     hbm = part.memory.bandwidth.si * np.where(reduction, part.memory.efficiency.si, stream.mixed.si)
     memory = moved / np.where(cached, part.l2.bandwidth.si, hbm)
     narrow = stream.reduction_launch.si + np.minimum(read / stream.reduction_bandwidth.si, stream.reduction_limit.si)
     launch = np.where(reduction, narrow, stream.launch.si) + np.where(cached, 0.0, stream.latency.si)
-    compute = flops / part.compute.vector.si
-    sums.add(owner, times, GemmTimes(launch + np.maximum(compute, memory), compute, memory, launch))
-    sums.count(READ, owner, times * read)
-    sums.count(WRITE, owner, times * write)
-    sums.count(VECTOR, owner, times * flops)
+    compute = streams.flops / part.compute.vector.si
+    return GemmTimes(launch + np.maximum(compute, memory), compute, memory, launch)
 
 
-def add_attention(part: GpuPart, members: Members, sums: KernelSums) -> None:
-    """Add attention kernels: decode with one query token a sequence, prefill with more."""
-    for decode in (True, False):
-        own = [(i, op) for i, op in members if (op.dims["q_len"] == 1) is decode]
-        if not own:
-            continue
-        owner = np.array([i for i, _ in own], np.int64)
-        shapes = _attention_shapes([op for _, op in own])
-        peaks = np.array([_peak(part, op) for _, op in own])
-        hbm, sms = part.memory.bandwidth.si, part.compute.sms.whole
-        times = (
-            decode_seconds(shapes, part.attention.decode, sms, hbm) if decode
-            else prefill_seconds(shapes, part.attention.prefill, sms, peaks, hbm)
-        )  # fmt: skip
-        sums.add(owner, np.ones(len(own)), times)
-        cached = shapes.kv_heads * shapes.kv_len * shapes.kv_row
-        elements = shapes.heads * shapes.q_len * shapes.head_dim + cached
-        sums.count(READ, owner, shapes.batch * shapes.value_bytes * elements)
-        sums.count(WRITE, owner, shapes.batch * shapes.value_bytes * shapes.heads * shapes.q_len * shapes.v_head_dim)
-        _count_macs(part, own, np.array([op.dense_macs for _, op in own], np.float64), sums)
+def _replay_seconds(part: GpuPart, replays: int) -> GemmTimes:
+    """Boundaries of CUDA graphs, two around each op whose kernels depend on the routing.
+
+    Which experts run is not known when a step is captured, so that they are a graph of their own.
+    """
+    gap, none = np.full(replays, part.launch.replay.si), np.zeros(replays)
+    return GemmTimes(gap, none, none, gap)
 
 
-def _count_macs(part: GpuPart, members: Members, macs: Floats, sums: KernelSums) -> None:
-    """Count each member's products on its unit; the CUDA cores count two flops each."""
-    actions = [_component(part, op) for _, op in members]
-    owner = np.array([i for i, _ in members], np.int64)
-    for action in set(actions):
-        own = np.array([name == action for name in actions])
-        sums.count(action, owner[own], macs[own] * (2 if action == VECTOR else 1))
+def _attention(ops: Sequence[Op], decode: bool, counts: _Counts) -> tuple[Indexes, Attention] | None:
+    """Attention kernels: decode with one query token a sequence, prefill with more."""
+    own = [(i, op) for i, op in enumerate(ops) if op.kind is OpKind.ATTENTION and (op.dims["q_len"] == 1) is decode]
+    if not own:
+        return None
+    owner = np.array([i for i, _ in own], np.int64)
+    shapes = _attention_shapes([op for _, op in own])
+    cached = shapes.kv_heads * shapes.kv_len * shapes.kv_row
+    elements = shapes.heads * shapes.q_len * shapes.head_dim + cached
+    counts.add(READ, owner, shapes.batch * shapes.value_bytes * elements)
+    counts.add(WRITE, owner, shapes.batch * shapes.value_bytes * shapes.heads * shapes.q_len * shapes.v_head_dim)
+    _count_macs(own, False, np.array([op.dense_macs for _, op in own], np.float64), counts)
+    return owner, Attention(decode, shapes, tuple(op.dtype for _, op in own))
 
 
 def _attention_shapes(ops: Sequence[Op]) -> AttentionShapes:
@@ -217,5 +284,13 @@ def _attention_shapes(ops: Sequence[Op]) -> AttentionShapes:
     return AttentionShapes(**dims, value_bytes=np.array([op.dtype.bits / 8 for op in ops]), kv_row=row)
 
 
-def _peak(part: GpuPart, op: Op) -> float:
-    return part.compute.vector.si if op.dtype is DType.FP32 else part.compute.tensor[op.dtype].si
+def _attention_seconds(part: GpuPart, attention: Attention) -> AttentionTimes:
+    hbm, sms = part.memory.bandwidth.si, part.compute.sms.whole
+    if attention.decode:
+        return decode_seconds(attention.shapes, part.attention.decode, sms, hbm)
+    peaks = np.array([_peak(part, dtype) for dtype in attention.dtypes])
+    return prefill_seconds(attention.shapes, part.attention.prefill, sms, peaks, hbm)
+
+
+def _peak(part: GpuPart, dtype: DType) -> float:
+    return part.compute.vector.si if dtype is DType.FP32 else part.compute.tensor[dtype].si

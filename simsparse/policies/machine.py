@@ -9,13 +9,13 @@ from simsparse.config.hardware import System
 from simsparse.config.parts.link import LinkPart
 from simsparse.config.quantity import Part
 from simsparse.core import Action, Op, OpCost
+from simsparse.core.memo import by_identity
 from simsparse.core.op import Signature
 from simsparse.devices.base import DEVICES, Device, device_for
 from simsparse.devices.link import link_prices, link_rate
 from simsparse.engine import Link, alone_fs, route
 from simsparse.engine.network import Hop
 from simsparse.errors import MappingError, SpecError
-from simsparse.policies.memo import by_identity
 from simsparse.units import fs_to_seconds, seconds_to_fs
 
 MAX_COSTS = 65536
@@ -41,11 +41,11 @@ class CostedDevice:
     def costs(self, ops: Sequence[Op], level: int) -> list[OpCost]:
         """One OpCost an op. Raises MappingError for an op that the device does not support."""
         keys = [(level, op.signature) for op in ops]
-        missing = [op for op, key in zip(ops, keys, strict=True) if key not in self._costs]
+        missing = {key: op for op, key in zip(ops, keys, strict=True) if key not in self._costs}
         if missing:
             _make_room(self._costs)
-            for op, cost in zip(missing, self.model.costs(missing, level), strict=True):
-                self._costs[level, op.signature] = cost
+            distinct = ops if len(missing) == len(ops) else tuple(missing.values())
+            self._costs.update(zip(missing, self.model.cost_arrays(distinct, level).op_costs(), strict=True))
         return [self._costs[key] for key in keys]
 
     def memory_action(self, direction: str) -> Action | None:

@@ -62,13 +62,12 @@ def within_power(program: Program, machine: Machine, repeats: int | None = None)
 
 
 def _load(program: Program, machine: Machine, device: str, budget: PowerBudget) -> _Load | None:
-    ran = {key: times for key, times in program.layout.ran.items() if key[0] == device}
-    bound = [key for key in ran if program.costs[key].bound == LIMITED]
-    if not bound:
+    slots, ops = program.layout.ran_on.get(device, ((), ()))
+    ran = {(device, slot): program.layout.ran[device, slot] for slot in slots}
+    if not any(program.costs[key].bound == LIMITED for key in ran):
         return None
-    unique = program.layout.workload.unique
-    gained = machine.devices[device].model.burst_gain([unique[slot] for _, slot in bound]).tolist()
-    gains = dict(zip(bound, gained, strict=True))
+    gained = zip(ran, machine.devices[device].model.burst_gain(ops).tolist(), strict=True)
+    gains = {key: gain for key, gain in gained if program.costs[key].bound == LIMITED}
     limited_s = sum(ran[key] * gain for key, gain in gains.items()) / (1 - 1 / budget.speed)
     if limited_s <= LEAST_SHARE * sum(times * program.costs[key].latency_s for key, times in ran.items()):
         return None

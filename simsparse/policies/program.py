@@ -77,6 +77,13 @@ class Layout:
         return times
 
     @cached_property
+    def ran_on(self) -> dict[str, tuple[tuple[int, ...], tuple[Op, ...]]]:
+        """The distinct ops that each device runs: slots of the workload, and an op of each."""
+        owners = dict.fromkeys(device for device, _ in self.ran)
+        slots = {device: tuple(slot for owner, slot in self.ran if owner == device) for device in owners}
+        return {device: (own, tuple(self.workload.unique[slot] for slot in own)) for device, own in slots.items()}
+
+    @cached_property
     def copied(self) -> dict[tuple[str, str], int]:
         """Bytes that go from one device to another."""
         total: dict[tuple[str, str], int] = {}
@@ -136,11 +143,9 @@ class Program:
     @classmethod
     def of(cls, layout: Layout, machine: Machine, level: int) -> Program:
         """Price a layout on a machine. Raises MappingError for an op that its device does not support."""
-        unique = layout.workload.unique
         costs: dict[tuple[str, int], OpCost] = {}
-        for device in dict.fromkeys(owner for owner, _ in layout.ran):
-            slots = [slot for owner, slot in layout.ran if owner == device]
-            found = machine.devices[device].costs([unique[slot] for slot in slots], level)
+        for device, (slots, ops) in layout.ran_on.items():
+            found = machine.devices[device].costs(ops, level)
             costs.update({(device, slot): cost for slot, cost in zip(slots, found, strict=True)})
         return cls.priced(layout, costs, machine)
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from simsparse.core import Op, OpKind, Trace
-from simsparse.policies.memo import by_identity
+from simsparse.core.memo import by_identity
 
 if TYPE_CHECKING:
     from simsparse.policies.program import Layout

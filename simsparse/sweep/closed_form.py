@@ -10,10 +10,10 @@ from typing import Any
 
 from simsparse.config.hardware import System
 from simsparse.core import Result, Timeline, Trace
+from simsparse.core.memo import by_identity
 from simsparse.energy import price
 from simsparse.policies.account import action_counts, merged, unvalidated
 from simsparse.policies.machine import machine_of
-from simsparse.policies.memo import by_identity
 from simsparse.policies.power import within_power
 from simsparse.policies.program import Layout, Program
 from simsparse.simulate import policy_of

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache, wraps
-from typing import Generic, TypeVar
+from typing import ParamSpec, TypeVar
 
-K = TypeVar("K")
+P = ParamSpec("P")
 V = TypeVar("V")
 
 
-class _Same(Generic[K]):
+class _Same:
     """A value that is equal to itself alone; the cache keeps it alive, so its id stays its own."""
 
     __slots__ = ("value",)
 
-    def __init__(self, value: K) -> None:
+    def __init__(self, value: object) -> None:
         self.value = value
 
     def __hash__(self) -> int:
@@ -25,17 +25,17 @@ class _Same(Generic[K]):
         return isinstance(other, _Same) and other.value is self.value
 
 
-def by_identity(maxsize: int) -> Callable[[Callable[[K], V]], Callable[[K], V]]:
-    """Decorator: remember a pure function's last ``maxsize`` answers by the identity of its argument."""
+def by_identity(maxsize: int) -> Callable[[Callable[P, V]], Callable[P, V]]:
+    """Decorator: remember a pure function's last ``maxsize`` answers by the identity of its arguments."""
 
-    def decorate(function: Callable[[K], V]) -> Callable[[K], V]:
+    def decorate(function: Callable[P, V]) -> Callable[P, V]:
         @lru_cache(maxsize)
-        def remembered(key: _Same[K]) -> V:
-            return function(key.value)
+        def remembered(*keys: _Same) -> V:
+            return function(*(key.value for key in keys))  # type: ignore[call-arg, arg-type]
 
         @wraps(function)
-        def call(value: K) -> V:
-            return remembered(_Same(value))
+        def call(*values: P.args, **named: P.kwargs) -> V:
+            return remembered(*map(_Same, values), *map(_Same, named.values()))
 
         return call
 
