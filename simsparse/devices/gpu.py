@@ -20,7 +20,16 @@ from simsparse.config.parts.gpu import GpuPart
 from simsparse.config.quantity import Basis, Frozen, Part, Quantity
 from simsparse.core import Action, DType, Op, OpKind
 from simsparse.devices.base import DEVICES, CostArrays, Device, Floats, PowerBudget
-from simsparse.devices.gpu_kernels import READ, UNITS, VECTOR, WRITE, gemm_times, kernel_seconds, kernels_of
+from simsparse.devices.gpu_kernels import (
+    READ,
+    UNITS,
+    VECTOR,
+    WRITE,
+    gemm_times,
+    kernel_seconds,
+    kernels_of,
+    steady_times,
+)
 from simsparse.devices.roofline import DATA_ONLY, dominant, require_supported
 
 
@@ -81,7 +90,7 @@ class Gpu(Device):
         budget, kernels = self.power_budget, kernels_of(ops, self.part.compute.sparse24 is not None)
         if budget is None:
             return np.zeros(len(ops))
-        steady, burst = (gemm_times(self.part, kernels.gemms, speed) for speed in (1.0, budget.speed))
+        steady, burst = steady_times(self.part, kernels.gemms), gemm_times(self.part, kernels.gemms, budget.speed)
         return kernels.gemms_per_op(steady.latency_s) - kernels.gemms_per_op(burst.latency_s)
 
     @property

@@ -115,7 +115,8 @@ def _kernels_of(ops: tuple[Op, ...], sparse24: bool) -> Kernels:
 def kernel_seconds(part: GpuPart, kernels: Kernels) -> GemmTimes:
     """Seconds of each kernel."""
     parts: list[GemmTimes | AttentionTimes] = [
-        gemm_times(part, kernels.gemms), _stream_seconds(part, kernels.streams), _replay_seconds(part, kernels.replays),
+        steady_times(part, kernels.gemms), _stream_seconds(part, kernels.streams),
+        _replay_seconds(part, kernels.replays),
         *(_attention_seconds(part, found) for found in kernels.attention),
     ]  # fmt: skip
     columns = zip(*((times.latency_s, times.compute_s, times.memory_s, times.launch_s) for times in parts), strict=True)
@@ -182,6 +183,12 @@ def _count_macs(members: Sequence[tuple[int, Op]], sparse24: bool, macs: Floats,
     for action in dict.fromkeys(actions):
         own = np.array([name == action for name in actions])
         counts.add(action, owner[own], macs[own] * (2 if action == VECTOR else 1))
+
+
+@by_identity(maxsize=16)
+def steady_times(part: GpuPart, gemms: GemmShapes) -> GemmTimes:
+    """Seconds of each GEMM at the rate that the power limit lets the card hold."""
+    return gemm_times(part, gemms)
 
 
 def gemm_times(part: GpuPart, gemms: GemmShapes, speed: float = 1.0) -> GemmTimes:

@@ -94,7 +94,7 @@ def _paced(program: Program, machine: Machine, load: _Load, budget: PowerBudget,
 def _at_speed(program: Program, machine: Machine, load: _Load, speed: float, budget: PowerBudget) -> Program:
     share = budget.gained(speed)
     faster = {key: _less(program.costs[key], share * gain) for key, gain in load.gains.items()}
-    return Program.priced(program.layout, {**program.costs, **faster}, machine)
+    return Program(program.layout, {**program.costs, **faster}, machine)
 
 
 def _less(cost: OpCost, seconds: float) -> OpCost:

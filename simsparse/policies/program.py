@@ -126,14 +126,11 @@ class Layout:
 
 @dataclass(frozen=True)
 class Program:
-    """A layout with times: the cost of each distinct op where it runs, and femtoseconds of each command.
-
-    ``fs[i]`` is the time of an op, or what a copy takes beyond one latency and its bytes.
-    """
+    """A layout with times: the cost of each distinct op where it runs, on a machine."""
 
     layout: Layout
     costs: Mapping[tuple[str, int], OpCost]
-    fs: Sequence[int]
+    machine: Machine
 
     @property
     def commands(self) -> tuple[Command, ...]:
@@ -147,19 +144,18 @@ class Program:
         for device, (slots, ops) in layout.ran_on.items():
             found = machine.devices[device].costs(ops, level)
             costs.update({(device, slot): cost for slot, cost in zip(slots, found, strict=True)})
-        return cls.priced(layout, costs, machine)
+        return cls(layout, costs, machine)
 
-    @classmethod
-    def priced(cls, layout: Layout, costs: Mapping[tuple[str, int], OpCost], machine: Machine) -> Program:
-        """A layout with ``costs`` of each distinct op where it runs."""
-        times = {key: seconds_to_fs(cost.latency_s) for key, cost in costs.items()}
-        slot_of = layout.workload.slot
-        fs = [
+    @cached_property
+    def fs(self) -> Sequence[int]:
+        """Femtoseconds of each command: the time of an op, or what a copy takes beyond one latency and its bytes."""
+        times = {key: seconds_to_fs(cost.latency_s) for key, cost in self.costs.items()}
+        slot_of = self.layout.workload.slot
+        return [
             times[command.device, slot_of[command.op]] if not command.src
-            else command.steps and command.steps * machine.latency_fs(command.src, command.dst)
-            for command in layout.commands
+            else command.steps and command.steps * self.machine.latency_fs(command.src, command.dst)
+            for command in self.layout.commands
         ]  # fmt: skip
-        return cls(layout, costs, fs)
 
     def check_memory(self, machine: Machine) -> None:
         """Raises SimulationError when a device's memory can't hold what the program keeps there."""

@@ -8,6 +8,9 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from simsparse.config.hardware import System
 from simsparse.core import Result, Timeline, Trace
 from simsparse.core.memo import by_identity
@@ -38,7 +41,7 @@ def queue_summary(trace: Trace, system: System, seed: int, assumed: tuple[str, .
     program = Program.of(layout, machine, level=0)
     program.check_memory(machine)
     program = within_power(program, machine)
-    end_fs = sum(program.fs)
+    end_fs = sum(times * seconds_to_fs(program.costs[key].latency_s) for key, times in layout.ran.items())
     counts = action_counts(program, machine)
     energy = price(counts, fs_to_seconds(end_fs), machine.prices, machine.static_watts)
     seconds = _seconds_by_bound(program)
@@ -67,17 +70,17 @@ def _layouts(trace: Trace) -> dict[tuple[tuple[str, str], ...], Layout]:
 
 
 @by_identity(maxsize=256)
-def _ran(layout: Layout) -> list[tuple[str, int]]:
-    """Device and distinct op of each command."""
-    slot = layout.workload.slot
-    return [(command.device, slot[command.op]) for command in layout.commands]
+def _order(layout: Layout) -> NDArray[np.intp]:
+    """Which of the distinct ops each command runs, as a place in ``layout.ran``."""
+    slot, place = layout.workload.slot, {key: i for i, key in enumerate(layout.ran)}
+    return np.array([place[command.device, slot[command.op]] for command in layout.commands], np.intp)
 
 
 def _seconds_by_bound(program: Program) -> dict[str, float]:
     """Op seconds by what bounds them, added up in program order, largest first."""
-    bounds = {key: cost.bound for key, cost in program.costs.items()}
-    seconds = {key: seconds_to_fs(cost.latency_s) / FS_PER_SECOND for key, cost in program.costs.items()}
-    sums: dict[str, float] = dict.fromkeys((bounds[key] for key in program.layout.ran), 0.0)
-    for key in _ran(program.layout):
-        sums[bounds[key]] += seconds[key]
-    return dict(sorted(sums.items(), key=lambda item: -item[1]))
+    costs, order = [program.costs[key] for key in program.layout.ran], _order(program.layout)
+    names = list(dict.fromkeys(cost.bound for cost in costs))
+    bound = np.array([names.index(cost.bound) for cost in costs], np.intp)
+    seconds = np.array([seconds_to_fs(cost.latency_s) / FS_PER_SECOND for cost in costs])
+    sums = zip(names, np.bincount(bound[order], seconds[order]).tolist(), strict=True)
+    return dict(sorted(sums, key=lambda item: -item[1]))
