@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 import reprlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from enum import StrEnum
 from functools import cached_property
 from typing import Annotated, Any, Self
@@ -34,6 +34,11 @@ class Frozen(BaseModel):
     """Immutable, and an error on any key that the schema does not have."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+
+    @cached_property
+    def _numbers(self) -> tuple[tuple[str, Quantity], ...]:
+        """Every number below with its dotted path; copies of a part share what they do not change."""
+        return tuple(_walk({key: getattr(self, key) for key in type(self).model_fields}))
 
 
 class Quantity(Frozen):
@@ -192,15 +197,13 @@ class Part(Frozen):
 
     def quantities(self) -> Iterator[tuple[str, Quantity]]:
         """Every number of the part with its dotted path."""
-        yield from _walk(self, "")
+        yield from self._numbers
 
 
-def _walk(node: Any, path: str) -> Iterator[tuple[str, Quantity]]:
-    if isinstance(node, Quantity):
-        yield path, node
-    elif isinstance(node, BaseModel):
-        for key in type(node).model_fields:
-            yield from _walk(getattr(node, key), f"{path}.{key}" if path else key)
-    elif isinstance(node, dict):
-        for key, value in node.items():
-            yield from _walk(value, f"{path}.{key}" if path else str(key))
+def _walk(nodes: Mapping[Any, Any]) -> Iterator[tuple[str, Quantity]]:
+    for key, node in nodes.items():
+        if isinstance(node, Quantity):
+            yield str(key), node
+        elif isinstance(node, Frozen | dict):
+            below = _walk(node) if isinstance(node, dict) else node._numbers
+            yield from ((f"{key}.{path}", quantity) for path, quantity in below)

@@ -9,7 +9,7 @@ from simsparse.devices.link import BYTE
 from simsparse.energy import op_energy
 from simsparse.policies.base import Policy
 from simsparse.policies.machine import Machine
-from simsparse.policies.program import Program
+from simsparse.policies.program import Command, Program
 from simsparse.policies.run import Times
 from simsparse.units import FS_PER_SECOND, fs_to_seconds
 
@@ -88,12 +88,14 @@ def rows(program: Program, times: Times, machine: Machine) -> tuple[OpResult, ..
     timeline has the copies in full. Joules are those of actions, without static power.
     """
     layout, starts, ends = program.layout, times.start_fs, times.end_fs
-    result = [
-        OpResult(name, kind, label, module, device, sparsity, starts[i] / FS_PER_SECOND,
-                 (ends[i] - starts[i]) / FS_PER_SECOND, joules, bound, flops, moved, validated)
-        for i, (name, kind, label, module, device, sparsity, flops, moved), (joules, bound, validated)
-        in zip(layout.op_commands, layout.op_rows, _priced(program, machine), strict=True)
-    ]  # fmt: skip
+    known, own, priced = layout.op_rows, layout.op_commands, _priced(program, machine)
+    columns = (
+        known.name, known.kind, known.label, known.module, known.device, known.weight_sparsity,
+        [starts[i] / FS_PER_SECOND for i in own], [(ends[i] - starts[i]) / FS_PER_SECOND for i in own],
+        [joules for joules, _, _ in priced], [bound for _, bound, _ in priced], known.flops, known.bytes,
+        [reference for _, _, reference in priced],
+    )  # fmt: skip
+    result = list(map(OpResult._make, zip(*columns, strict=True)))
     if layout.moves:
         stalled = stalls(program, times, machine)
         result += [_move_row(program, times, machine, own, stalled) for own in layout.moves.values()]
@@ -103,17 +105,16 @@ def rows(program: Program, times: Times, machine: Machine) -> tuple[OpResult, ..
 
 def _priced(program: Program, machine: Machine) -> list[tuple[float, str, str | None]]:
     """Joules, bound and reference of each command that runs an op of the trace."""
-    layout, slot = program.layout, program.layout.workload.slot
+    layout = program.layout
     known: dict[tuple[str, int], tuple[float, str, str | None]] = {
         (device, slot): (op_energy(cost.counts, machine.prices[device]), cost.bound, cost.validated)
         for (device, slot), cost in program.costs.items()
     }
-    commands = [layout.commands[i] for i in layout.op_commands]
-    return [
-        (copy_joules(command.src, command.dst, command.bytes, machine), TRANSFER, None)
-        if command.src else known[command.device, slot[command.op]]
-        for command in commands
-    ]  # fmt: skip
+
+    def copied(command: Command) -> tuple[float, str, str | None]:
+        return copy_joules(command.src, command.dst, command.bytes, machine), TRANSFER, None
+
+    return [known[key] if (key := layout.keys[i]) else copied(layout.commands[i]) for i in layout.op_commands]
 
 
 def _move_row(program: Program, times: Times, machine: Machine, own: Sequence[int], stalled: Sequence[int]) -> OpResult:

@@ -113,7 +113,8 @@ def _place_on_one(
     for op in workload.unique:
         if op.kind not in LINK_KINDS and (reason := machine.devices[only].supports(op)):
             raise MappingError(f"no device of {machine.system.name} runs it: {only}: {reason}", key=op.name)
-    return _placements(workload, [only] * len(workload.slot), streamed, home)
+    here, elsewhere = Placement(only, only), Placement(only, home or only)
+    return {op.name: elsewhere if away else here for op, away in zip(workload.trace.ops, streamed, strict=True)}
 
 
 def _placements(

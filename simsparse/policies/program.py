@@ -6,10 +6,12 @@ that differ in numbers alone share layouts.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import NamedTuple
+from operator import attrgetter
+from typing import Any, NamedTuple
 
 from simsparse.core import Op, OpCost, OpKind
 from simsparse.errors import MappingError, SimulationError
@@ -41,17 +43,17 @@ class Command(NamedTuple):
     steps: int = 0
 
 
-class OpRow(NamedTuple):
-    """What a report says of an op before it has times: fields of OpResult."""
+class OpRows(NamedTuple):
+    """What a report says of ops before they have times: fields of OpResult, a column each."""
 
-    name: str
-    kind: str
-    label: str
-    module: str
-    device: str
-    weight_sparsity: str
-    flops: int
-    bytes: int
+    name: Sequence[str] = ()
+    kind: Sequence[str] = ()
+    label: Sequence[str] = ()
+    module: Sequence[str] = ()
+    device: Sequence[str] = ()
+    weight_sparsity: Sequence[str] = ()
+    flops: Sequence[int] = ()
+    bytes: Sequence[int] = ()
 
 
 @dataclass(frozen=True)
@@ -67,14 +69,26 @@ class Layout:
     footprint: Memory
 
     @cached_property
+    def keys(self) -> tuple[tuple[str, int] | None, ...]:
+        """Device and distinct op (a slot of the workload) of each command, None of a copy."""
+        slot = self.workload.slot
+        return tuple(None if command.src else (command.device, slot[command.op]) for command in self.commands)
+
+    @cached_property
+    def lanes(self) -> tuple[tuple[str, str], ...]:
+        """Device and lane of each command."""
+        return tuple((command.device, command.lane) for command in self.commands)
+
+    @cached_property
+    def span_columns(self) -> tuple[tuple[Any, ...], ...]:
+        """What a timeline says of the commands besides their times: fields of Span, a column each."""
+        fields = attrgetter("device", "lane", "name", "kind", "bytes")
+        return tuple(zip(*map(fields, self.commands), strict=True))
+
+    @cached_property
     def ran(self) -> dict[tuple[str, int], int]:
-        """How often each distinct op (a slot of the workload) runs on a device."""
-        times: dict[tuple[str, int], int] = {}
-        for command in self.commands:
-            if not command.src:
-                key = (command.device, self.workload.slot[command.op])
-                times[key] = times.get(key, 0) + 1
-        return times
+        """How often each distinct op runs on a device."""
+        return Counter(key for key in self.keys if key)
 
     @cached_property
     def ran_on(self) -> dict[str, tuple[tuple[int, ...], tuple[Op, ...]]]:
@@ -98,16 +112,16 @@ class Layout:
         return tuple(i for i, command in enumerate(self.commands) if not command.moves)
 
     @cached_property
-    def op_rows(self) -> tuple[OpRow, ...]:
+    def op_rows(self) -> OpRows:
         """The ops of ``op_commands`` for a report."""
         texts = [str(op.weight_sparsity) for op in self.workload.unique]
         rows = []
         for command in map(self.commands.__getitem__, self.op_commands):
             op, slot = self.workload.trace.ops[command.op], self.workload.slot[command.op]
             facts = self.workload.facts(command.op)
-            rows.append(OpRow(op.name, command.kind, op.label, op.module, command.device, texts[slot],
-                              facts.flops, facts.min_bytes))  # fmt: skip
-        return tuple(rows)
+            rows.append((op.name, command.kind, op.label, op.module, command.device, texts[slot],
+                         facts.flops, facts.min_bytes))  # fmt: skip
+        return OpRows(*zip(*rows, strict=True))
 
     @cached_property
     def moves(self) -> dict[int, list[int]]:
@@ -150,12 +164,10 @@ class Program:
     def fs(self) -> Sequence[int]:
         """Femtoseconds of each command: the time of an op, or what a copy takes beyond one latency and its bytes."""
         times = {key: seconds_to_fs(cost.latency_s) for key, cost in self.costs.items()}
-        slot_of = self.layout.workload.slot
         return [
-            times[command.device, slot_of[command.op]] if not command.src
-            else command.steps and command.steps * self.machine.latency_fs(command.src, command.dst)
-            for command in self.layout.commands
-        ]  # fmt: skip
+            times[key] if key else command.steps and command.steps * self.machine.latency_fs(command.src, command.dst)
+            for key, command in zip(self.layout.keys, self.layout.commands, strict=True)
+        ]
 
     def check_memory(self, machine: Machine) -> None:
         """Raises SimulationError when a device's memory can't hold what the program keeps there."""

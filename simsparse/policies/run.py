@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from operator import attrgetter
 
 from simsparse.core import Span, Timeline
 from simsparse.engine import Observer, Simulator, Task, TimelineRecorder
 from simsparse.policies.base import Policy
 from simsparse.policies.machine import Machine
 from simsparse.policies.program import Program
-
-_span_order = attrgetter("start_fs", "end_fs", "device", "lane", "name")
 
 
 @dataclass(frozen=True)
@@ -35,23 +32,19 @@ def run_closed_form(program: Program, machine: Machine) -> Times:
     issued: dict[tuple[str, str], int] = {}
     starts: list[int] = []
     ends: list[int] = []
-    spans: list[Span] = []
-    for command, fs in zip(program.commands, program.fs, strict=True):
-        name, kind, device, on, _, after, src, dst, size, *_ = command
-        lane = (device, on)
+    for command, lane, fs in zip(program.commands, program.layout.lanes, program.fs, strict=True):
         start = free.get(lane, 0)
-        for index in after:
+        for index in command.after:
             start = max(start, ends[index])
         end = start + fs
-        if src:
+        if command.src:
             start = max(start, issued.get(lane, 0))
-            issued[lane] = start + machine.issue_fs(src, dst)
-            end = start + fs + machine.copy_fs(src, dst, size)
+            issued[lane] = start + machine.issue_fs(command.src, command.dst)
+            end = start + fs + machine.copy_fs(command.src, command.dst, command.bytes)
         free[lane] = end
         starts.append(start)
         ends.append(end)
-        spans.append(Span(start, end, device, on, name, kind, size))
-    spans.sort(key=_span_order)
+    spans = sorted(map(Span._make, zip(starts, ends, *program.layout.span_columns, strict=True)))
     return Times(starts, ends, Timeline(tuple(spans), max(ends, default=0)))
 
 

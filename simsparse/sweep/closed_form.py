@@ -72,8 +72,8 @@ def _layouts(trace: Trace) -> dict[tuple[tuple[str, str], ...], Layout]:
 @by_identity(maxsize=256)
 def _order(layout: Layout) -> NDArray[np.intp]:
     """Which of the distinct ops each command runs, as a place in ``layout.ran``."""
-    slot, place = layout.workload.slot, {key: i for i, key in enumerate(layout.ran)}
-    return np.array([place[command.device, slot[command.op]] for command in layout.commands], np.intp)
+    place = {key: i for i, key in enumerate(layout.ran)}
+    return np.array([place[key] for key in layout.keys if key], np.intp)
 
 
 def _seconds_by_bound(program: Program) -> dict[str, float]:
