@@ -1,4 +1,4 @@
-"""Bounded caches keyed by identity, for frozen values that are slow or impossible to hash."""
+"""Bounded caches keyed by identity, for frozen values that are slow or impossible to hash; numbers by value."""
 
 from __future__ import annotations
 
@@ -30,12 +30,13 @@ def by_identity(maxsize: int) -> Callable[[Callable[P, V]], Callable[P, V]]:
 
     def decorate(function: Callable[P, V]) -> Callable[P, V]:
         @lru_cache(maxsize)
-        def remembered(*keys: _Same) -> V:
-            return function(*(key.value for key in keys))  # type: ignore[call-arg, arg-type]
+        def remembered(*keys: _Same | int | float) -> V:
+            return function(*(key.value if isinstance(key, _Same) else key for key in keys))  # type: ignore[call-arg, arg-type]
 
         @wraps(function)
         def call(*values: P.args, **named: P.kwargs) -> V:
-            return remembered(*map(_Same, values), *map(_Same, named.values()))
+            given = (*values, *named.values())
+            return remembered(*(value if type(value) in (int, float) else _Same(value) for value in given))
 
         return call
 

@@ -14,9 +14,9 @@ from simsparse.devices.gpu_gemm import GemmMachine, GemmShapes, GemmTimes, GemmU
 
 def with_narrow(times: GemmTimes, shapes: GemmShapes, machine: GemmMachine, narrow: GpuNarrowGemm) -> GemmTimes:
     """``times`` with those of the fp32 GEMMs of two to ``narrow.tokens`` tokens replaced."""
-    chosen = (shapes.unit == GemmUnit.FP32) & (shapes.m > 1) & (shapes.m <= narrow.tokens.si)
-    if not chosen.any():
+    if all(group.unit is not GemmUnit.FP32 for group in shapes.groups):
         return times
+    chosen = (shapes.unit == GemmUnit.FP32) & (shapes.m > 1) & (shapes.m <= narrow.tokens.si)
     m, n, k = (size.astype(np.float64) for size in (shapes.m, shapes.n, shapes.k))
     compute = narrow.step.si * k
     memory = shapes.value_bytes * (n * k + m * (n + k)) / (narrow.memory.si * machine.hbm_bytes_per_s)

@@ -14,8 +14,11 @@ emptiest tile, because their reads meet in few lines of the L2 cache.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
+from simsparse.core.memo import by_identity
 from simsparse.devices.gpu_gemm_types import Floats, GemmMachine, GemmShapes, GemmTimes, Sparse24Parameters
 
 TILE_N, TILE_M = 128, 256
@@ -28,17 +31,15 @@ WEIGHT_BYTES = 0.5625
 
 def sparse24_seconds(shapes: GemmShapes, machine: GemmMachine, sparse24: Sparse24Parameters, peak: float) -> GemmTimes:
     """Seconds of 2:4 GEMMs; ``peak`` is the card's 2:4 peak, counted in dense flop/s."""
-    m, n, k = (size.astype(np.float64) for size in (shapes.m, shapes.n, shapes.k))
-    padded_m = 8.0 * np.ceil(m / 8.0)
-    tiles_n, tiles_m = np.ceil(n / TILE_N), np.ceil(padded_m / TILE_M)
-    tiles = tiles_n * tiles_m
-    last = np.mod(tiles, machine.sms)
-    splits = k_splits(tiles, k, machine.sms)
-    full_s = _loop_seconds(
-        np.full_like(tiles, machine.sms), tiles_n, tiles_m, padded_m, shapes, machine, sparse24, peak
+    m, n, k, padded_m, tiles_n, tiles_m, tiles, last, splits, blocks = _grid(shapes, machine.sms)
+    lost = (sparse24.padding_0, sparse24.padding_64, sparse24.padding_128, sparse24.padding_192, 0.0)
+    valid = padded_m - TILE_M * (tiles_m - 1.0)
+    stall = np.interp(valid, PADDING_TOKENS, lost) * tiles_m**-sparse24.padding_share
+    reads = shapes.value_bytes * (TILE_M * (1.0 + sparse24.sharing / tiles_n) + WEIGHT_BYTES * TILE_N)
+    full_s, last_s = (
+        _loop_seconds(running, stall, reads, machine, sparse24, peak)
+        for running in (np.full_like(tiles, machine.sms), blocks)
     )
-    blocks = np.clip(last * splits, 1.0, machine.sms)
-    last_s = _loop_seconds(blocks, tiles_n, tiles_m, padded_m, shapes, machine, sparse24, peak)
     loops = k * (np.floor(tiles / machine.sms) * full_s + np.where(last > 0, last_s / splits, 0.0))
     compute = np.maximum(loops, 2.0 * TILE_N * TILE_M * tiles * k / (machine.speed * sparse24.sustained * peak))
     weight = WEIGHT_BYTES * shapes.value_bytes * n * k
@@ -55,6 +56,34 @@ def sparse24_seconds(shapes: GemmShapes, machine: GemmMachine, sparse24: Sparse2
     return GemmTimes(launch + body, compute, memory, launch)
 
 
+class Grid(NamedTuple):
+    """What the kernel launches for each GEMM, whatever its rates.
+
+    ``last``: tiles of the last wave if it is not full; ``splits`` of their k; ``blocks`` of that wave.
+    """
+
+    m: Floats
+    n: Floats
+    k: Floats
+    padded_m: Floats
+    tiles_n: Floats
+    tiles_m: Floats
+    tiles: Floats
+    last: Floats
+    splits: Floats
+    blocks: Floats
+
+
+@by_identity(maxsize=16)
+def _grid(shapes: GemmShapes, sms: int) -> Grid:
+    m, n, k = (size.astype(np.float64) for size in (shapes.m, shapes.n, shapes.k))
+    padded_m = 8.0 * np.ceil(m / 8.0)
+    tiles_n, tiles_m = np.ceil(n / TILE_N), np.ceil(padded_m / TILE_M)
+    tiles = tiles_n * tiles_m
+    last, splits = np.mod(tiles, sms), k_splits(tiles, k, sms)
+    return Grid(m, n, k, padded_m, tiles_n, tiles_m, tiles, last, splits, np.clip(last * splits, 1.0, sms))
+
+
 def k_splits(tiles: Floats, k: Floats, sms: int) -> Floats:
     """Parts that the last or only wave's k is split into."""
     last = np.mod(tiles, sms)
@@ -68,15 +97,13 @@ def k_splits(tiles: Floats, k: Floats, sms: int) -> Floats:
 
 
 def _loop_seconds(
-    blocks: Floats, tiles_n: Floats, tiles_m: Floats, padded_m: Floats, shapes: GemmShapes, machine: GemmMachine,
-    sparse24: Sparse24Parameters, peak: float,
-) -> Floats:  # fmt: skip
-    """Seconds per k of ``blocks`` tiles that run at once: arithmetic, or L2 reads if longer."""
+    blocks: Floats, stall: Floats, reads: Floats, machine: GemmMachine, sparse24: Sparse24Parameters, peak: float
+) -> Floats:
+    """Seconds per k of ``blocks`` tiles that run at once: arithmetic, or L2 reads if longer.
+
+    ``stall``: cycles that partly empty tiles cost when all SMs are busy; ``reads``: bytes of a tile.
+    """
     busy = blocks / machine.sms
-    valid = padded_m - TILE_M * (tiles_m - 1.0)
-    lost = (sparse24.padding_0, sparse24.padding_64, sparse24.padding_128, sparse24.padding_192, 0.0)
-    stall = np.interp(valid, PADDING_TOKENS, lost) * tiles_m**-sparse24.padding_share
-    reads = shapes.value_bytes * (TILE_M * (1.0 + sparse24.sharing / tiles_n) + WEIGHT_BYTES * TILE_N)
     cycles = busy**sparse24.concurrency * reads / sparse24.cache + busy**sparse24.padding_concurrency * stall
     arithmetic = 2.0 * TILE_N * TILE_M * machine.sms / (sparse24.tensor * peak)
     return np.maximum(arithmetic, cycles / machine.clock_hz)

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from simsparse.core.memo import by_identity
 from simsparse.devices.gpu_gemm_types import Floats, GemmMachine, GemmShapes, GemmTimes, TensorParameters
 
 TILES = (
@@ -50,6 +51,8 @@ class Grid:
 
 def dense_seconds(shapes: GemmShapes, machine: GemmMachine, tensor: TensorParameters, peak: float) -> GemmTimes:
     """Seconds of dense GEMMs on tensor cores whose peak is ``peak`` flop/s."""
+    if len(shapes.m) <= CHUNK:
+        return GemmTimes(*_chunk_seconds(shapes, machine, tensor, peak))
     chunks = [
         _chunk_seconds(shapes.take(slice(start, start + CHUNK)), machine, tensor, peak)
         for start in range(0, len(shapes.m), CHUNK)
@@ -77,6 +80,12 @@ def launch_grid(m: Floats, n: Floats, block_limit: float) -> Grid:
     return Grid(tiles_n * tiles_m, blocks * SPLITS, elements)
 
 
+@by_identity(maxsize=16)
+def _grid(shapes: GemmShapes, block_limit: float) -> Grid:
+    m, n, _, _ = shapes.columns
+    return launch_grid(m, n, block_limit)
+
+
 def _multiple(tiles: Floats, size: float) -> Floats:
     return np.ceil(tiles * (1.0 / size)) * size
 
@@ -84,10 +93,9 @@ def _multiple(tiles: Floats, size: float) -> Floats:
 def _chunk_seconds(
     shapes: GemmShapes, machine: GemmMachine, tensor: TensorParameters, peak: float
 ) -> tuple[Floats, Floats, Floats, Floats]:
-    m, n, k, value_bytes = (np.asarray(column, np.float64)[:, None] for column in
-                            (shapes.m, shapes.n, shapes.k, shapes.value_bytes))  # fmt: skip
+    m, n, k, value_bytes = shapes.columns
     away = np.where(shapes.in_l2, 0.0, 1.0)[:, None]
-    grid = launch_grid(m, n, tensor.clustered * machine.sms)
+    grid = _grid(shapes, tensor.clustered * machine.sms)
     compute = _loop_seconds(grid, k, value_bytes, machine, tensor, peak)
     memory = (away * value_bytes * k * (n + m) + 2.0 * m * n) * _seconds_per_byte(grid, away, machine, tensor)
     launch = tensor.launch + tensor.split_launch * (SPLITS > 1.0)

@@ -56,6 +56,13 @@ class GemmShapes:
     in_l2: Flags
 
     @cached_property
+    def columns(self) -> tuple[Floats, Floats, Floats, Floats]:
+        """m, n, k and bytes of a value as columns (GEMMs, 1)."""
+        m, n, k, value_bytes = (np.asarray(column, np.float64)[:, None] for column in
+                                (self.m, self.n, self.k, self.value_bytes))  # fmt: skip
+        return m, n, k, value_bytes
+
+    @cached_property
     def groups(self) -> tuple[GemmGroup, ...]:
         """The GEMMs by kind of kernel; only 16-bit ones have a 2:4 kernel."""
         sparse, found = self.sparse24 & (self.unit == GemmUnit.HALF), []
