@@ -259,3 +259,19 @@ def test_a_part_with_other_values_is_not_the_one_that_was_measured() -> None:
     faster = load_hardware("gpu/h100-sxm5-80gb", {"memory.bandwidth": "4.8 TB/s"})
     assert faster.overridden == ("memory.bandwidth",)
     assert estimate(op, faster).validated is None
+
+
+def test_cards_share_the_kernels_of_a_tuple_of_operators_and_nothing_else():
+    """A list is looked at afresh, a tuple once: same costs and gains on cards that differ in one number."""
+    mixed = (
+        ops.linear(16, 4096, 11008), ops.linear(8192, 8192, 8192, weight_sparsity="2:4"),
+        ops.linear(4, 512, 512, "fp32"), ops.moe_ffn(4, 512, 1024, 4, routing=[[0, 1], [0, 2], [3, 1], [0, 3]]),
+        ops.attention(8, 32, 8, 128, 1, 2048), ops.elementwise(4096, 4096),
+    )  # fmt: skip
+    changes = ({"memory.bandwidth": "1 TB/s"}, {"compute.sms": "80"}, {"gemm.half.spread": "0.05"})
+    cards = [H100, *(Gpu(override_part(H100.part, change)) for change in changes)]
+    for card in cards:
+        shared, afresh = card.cost_arrays(mixed), card.cost_arrays(list(mixed))
+        assert shared.op_costs() == afresh.op_costs()
+        assert card.burst_gain(mixed).tolist() == card.burst_gain(list(mixed)).tolist()
+    assert len({cost(mixed[0], card).latency_s for card in cards}) == len(cards)
