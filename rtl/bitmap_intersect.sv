@@ -78,13 +78,13 @@ module bitmap_intersect #(
   wire out_ready;
   wire last = rest == '0;
   wire take = valid_i & ready_o;
-  wire step = busy_q & out_ready;
+  wire done = out_ready & last;
 
-  assign ready_o = ~busy_q | (step & last);
+  assign ready_o = ~busy_q | done;
 
   always_ff @(posedge clk_i or negedge rst_ni) begin
     if (!rst_ni) busy_q <= 1'b0;
-    else busy_q <= take | (busy_q & ~(step & last));
+    else busy_q <= take | (busy_q & ~done);
   end
 
   always_ff @(posedge clk_i) begin
@@ -92,7 +92,7 @@ module bitmap_intersect #(
       bitmap_a_q <= bitmap_a_i;
       bitmap_b_q <= bitmap_b_i;
       pending_q  <= bitmap_a_i & bitmap_b_i;
-    end else if (step) begin
+    end else if (out_ready) begin
       pending_q <= rest;
     end
   end

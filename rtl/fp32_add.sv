@@ -31,13 +31,14 @@ module fp32_add (
   wire [26:0] aligned = {shifted[26:1], shifted[0] | sticky};
   wire [27:0] raw = subtract ? {1'b0, top} - {1'b0, aligned} : {1'b0, top} + {1'b0, aligned};
 
+  // The highest bit is never bit 0 or 1: numbers whose exponents differ by two or more cancel one place at most.
   logic [4:0] leading_zeros;
   logic [7:0] back;
   logic [26:0] normal;
   logic [8:0] exponent;
   always_comb begin
     leading_zeros = 5'd27;
-    for (int i = 0; i < 27; i++) if (raw[i]) leading_zeros = 5'(26 - i);
+    for (int i = 2; i < 27; i++) if (raw[i]) leading_zeros = 5'(26 - i);
     back = {3'd0, leading_zeros} < exponent_big ? {3'd0, leading_zeros} : exponent_big - 8'd1;
     if (raw[27]) begin
       normal   = {raw[27:2], raw[1] | raw[0]};
@@ -56,6 +57,10 @@ module fp32_add (
 
   assign sum_o = nan ? 32'h7fc00000 : infinite ? {big[31], 8'hff, 23'd0} :
       raw == '0 ? {zero_sign, 31'd0} : {big[31], rounded};
+
+`ifdef PROVE_CANCELLATION
+  always_comb assert (raw[27:2] != '0 || raw == '0);
+`endif
 endmodule
 
 `default_nettype wire

@@ -26,16 +26,6 @@ module nm_dot_pe #(
     input  wire                    ready_i,
     output wire [    AccWidth-1:0] sum_o
 );
-  localparam int ProductWidth = 2 * DataWidth;
-  localparam int DotWidth = ProductWidth + $clog2(N);
-
-`ifndef __ICARUS__
-  if (AccWidth < DotWidth) begin : gen_illegal_acc_width
-    $fatal(1, "nm_dot_pe: AccWidth must hold the sum of N products");
-  end
-`endif
-
-  // Stage 1: operands.
   wire operand_valid, operand_ready, operand_last;
   wire [N*DataWidth-1:0] operand, weight;
 
@@ -59,56 +49,22 @@ module nm_dot_pe #(
       .user_o({operand_last, weight})
   );
 
-  // Stage 2: sum of products.
-  logic signed [DotWidth-1:0] dot;
-
-  always_comb begin
-    dot = '0;
-    for (int j = 0; j < N; j++) begin
-      dot = dot +
-          DotWidth'($signed(operand[j*DataWidth+:DataWidth])) * DotWidth'($signed(weight[j*DataWidth+:DataWidth]));
-    end
-  end
-
-  wire dot_valid, dot_ready, dot_last;
-  wire [DotWidth-1:0] dot_sum;
-
-  stream_register #(
-      .Width(DotWidth + 1)
-  ) u_dot (
+  dot_accumulate #(
+      .Lanes(N),
+      .DataWidth(DataWidth),
+      .AccWidth(AccWidth)
+  ) u_sum (
       .clk_i,
       .rst_ni,
       .valid_i(operand_valid),
       .ready_o(operand_ready),
-      .data_i ({operand_last, dot}),
-      .valid_o(dot_valid),
-      .ready_i(dot_ready),
-      .data_o ({dot_last, dot_sum})
+      .last_i(operand_last),
+      .activation_i(operand),
+      .weight_i(weight),
+      .valid_o,
+      .ready_i,
+      .sum_o
   );
-
-  // Stage 3: accumulation; a finished sum moves to a register of its own.
-  logic valid_q;
-  logic signed [AccWidth-1:0] partial_q, sum_q;
-  wire signed [AccWidth-1:0] total = partial_q + AccWidth'($signed(dot_sum));
-  wire take = dot_valid & dot_ready;
-
-  assign dot_ready = ~dot_last | ~valid_q | ready_i;
-  assign valid_o = valid_q;
-  assign sum_o = sum_q;
-
-  always_ff @(posedge clk_i or negedge rst_ni) begin
-    if (!rst_ni) begin
-      valid_q   <= 1'b0;
-      partial_q <= '0;
-    end else begin
-      valid_q <= (take & dot_last) | (valid_q & ~ready_i);
-      if (take) partial_q <= dot_last ? '0 : total;
-    end
-  end
-
-  always_ff @(posedge clk_i) begin
-    if (take && dot_last) sum_q <= total;
-  end
 endmodule
 
 `default_nettype wire

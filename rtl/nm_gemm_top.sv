@@ -161,16 +161,15 @@ module nm_gemm_top #(
     end
   end
 
-  always_ff @(posedge clk_i or negedge rst_ni) begin
-    if (!rst_ni) begin
-      weight_folds_q <= '0;
+  always_ff @(posedge clk_i) begin
+    if (go) begin
+      weight_folds_q <= 32'(k_folds_q) * 32'(n_tiles_q);
       row_q <= '0;
       pending_q <= 1'b0;
     end else begin
       pending_q <= (take_weight & row_last) | (pending_q & ~fold_done);
-      if (go) weight_folds_q <= 32'(k_folds_q) * 32'(n_tiles_q);
-      else if (take_weight && row_last) weight_folds_q <= weight_folds_q - 1'b1;
       if (take_weight) row_q <= row_last ? '0 : row_q + 1'b1;
+      if (take_weight && row_last) weight_folds_q <= weight_folds_q - 1'b1;
     end
   end
 
@@ -184,14 +183,13 @@ module nm_gemm_top #(
 
   assign s_axis_activation_tready_o = open & ready;
 
-  always_ff @(posedge clk_i or negedge rst_ni) begin
-    if (!rst_ni) begin
-      folds_q <= '0;
+  always_ff @(posedge clk_i) begin
+    if (go) begin
+      folds_q <= 32'(k_folds_q) * 32'(n_tiles_q);
       token_q <= '0;
-    end else begin
-      if (go) folds_q <= 32'(k_folds_q) * 32'(n_tiles_q);
-      else if (take && token_last) folds_q <= folds_q - 1'b1;
-      if (take) token_q <= token_last ? '0 : token_q + 1'b1;
+    end else if (take) begin
+      token_q <= token_last ? '0 : token_q + 1'b1;
+      if (token_last) folds_q <= folds_q - 1'b1;
     end
   end
 

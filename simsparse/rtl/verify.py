@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import zlib
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -38,14 +39,21 @@ def _port_bits(block: Block) -> int:
 
 
 def verify_block(block: Block, tiles: int = TILES, seed: int = 0) -> Verification:
-    """``tiles`` random tiles through ``block``. The stream depends on the seed and the block's name alone.
+    """Random tiles through ``block`` until ``tiles`` results have come out, each held to the model.
 
-    Raises SimulationError when the simulator can't be built.
+    The stream depends on ``tiles``, the seed and the block's name alone. Raises SimulationError when the simulator
+    can't be built.
     """
-    stream = random_stream(block, tiles, zlib.crc32(f"{block.name} {seed}".encode()))
+    key = zlib.crc32(f"{block.name} {seed}".encode())
+    stream = random_stream(block, tiles, key)
     predicted = predict(block, stream)
+    drawn = tiles
+    while predicted.given.size < tiles:
+        drawn = math.ceil(1.03 * drawn * tiles / predicted.given.size)
+        stream = random_stream(block, drawn, key)
+        predicted = predict(block, stream)
     observed = run(block, stream, predicted.given.size, predicted.longest, predicted.side_outputs)
-    return Verification(block, tiles, compare(block, stream, observed, predicted))
+    return Verification(block, drawn, compare(block, stream, observed, predicted))
 
 
 def verify(

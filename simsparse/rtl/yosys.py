@@ -35,6 +35,24 @@ def run(commands: Sequence[str], folder: Path, limit_s: float | None = None) -> 
     return said
 
 
+def abc(command: str, folder: Path, limit_s: float | None = None) -> str:
+    """What the ABC that pyosys brings says to ``command`` in ``folder``.
+
+    Raises SimulationError when pyosys is not installed or ABC takes longer than ``limit_s``.
+    """
+    spec = find_spec("pyosys")
+    if spec is None or spec.origin is None:
+        raise SimulationError("no Yosys; pip install simsparse[rtl]")
+    program = Path(spec.origin).with_name("yosys-abc")
+    try:
+        done = subprocess.run(
+            [str(program), "-c", command], cwd=folder, capture_output=True, text=True, check=False, timeout=limit_s
+        )
+    except subprocess.TimeoutExpired as expired:
+        raise SimulationError(f"ABC took longer than {limit_s} s: {command}", key=str(folder)) from expired
+    return done.stdout + done.stderr
+
+
 def read(top: str, parameters: dict[str, int], sources: Path) -> list[str]:
     """Commands that read ``top`` and what is inside it, with ``parameters``."""
     settings = " ".join(f"-chparam {name} {value}" for name, value in parameters.items())

@@ -16,10 +16,6 @@ from tests.rtl.scenes import scenes
 
 ROOT = Path(__file__).resolve().parents[2]
 SEEDS = (0,)
-FEWER = {"bitmap_intersect-Width128-Matches1": 1_000}
-"""Tiles of parameter sets that cost most; `simsparse rtl verify` runs all of them there too."""
-MORE = {"nm_gemm_top-Rows2-Cols2-N4-M8-DataWidth8-AccWidth32-MaxTokens1": 27_000}
-"""Tiles where results are sums over several of them, so that as many results come out as elsewhere."""
 BENCH = "tests.rtl.stream_bench"
 QUIET = {"COCOTB_LOG_LEVEL": "WARNING", "GPI_LOG_LEVEL": "WARNING", "COCOTB_REWRITE_ASSERTION_FILES": ""}
 """Rewriting assertions would compile every imported module anew."""
@@ -45,11 +41,10 @@ BY_NAME = {block.name: block for block in blocks()}
 @pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize("block", BY_NAME.values(), ids=BY_NAME)
 def test_bulk_values_and_cycles_are_those_of_model_and_core(block: Block, seed: int) -> None:
-    tiles = FEWER.get(block.name, TILES)
-    verdict = verify_block(block, MORE.get(block.name, tiles), seed).verdict
+    verdict = verify_block(block, TILES, seed).verdict
     assert not verdict.differences, verdict.differences
     assert not verdict.missed, f"not covered: {sorted(verdict.missed)}"
-    assert verdict.outputs >= tiles
+    assert verdict.outputs >= TILES
 
 
 @pytest.mark.parametrize("name", UNDER_COCOTB)

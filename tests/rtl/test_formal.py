@@ -70,12 +70,13 @@ ENCODE = Proof(
     "decompress_encode24", ("decompress_encode24", "nm_encode24", "nm_decompress", "stream_register"),
     (("DataWidth", 8),),
 )  # fmt: skip
+CANCELS = Proof("fp32_add", ("fp32_add",), (), macro="PROVE_CANCELLATION")
 ARRAY_WS = Proof("array_order_ws", ("array_order_ws", "nm_systolic_array"), (), steps=11)
 ARRAY_OS = Proof("array_order_os", ("array_order_os", "nm_systolic_array"), (), steps=11)
 PROOFS = {
     "stream_register": REGISTER, "skid_buffer": SKID, **{f"stream_fifo-{depth}": fifo(depth) for depth in range(1, 6)},
     "encode24": ENCODE, "prune-2-4": prune(2, 4), "prune-4-8": prune(4, 8), "prune-2-8": prune(2, 8),
-    "array-ws": ARRAY_WS, "array-os": ARRAY_OS,
+    "fp32-add": CANCELS, "array-ws": ARRAY_WS, "array-os": ARRAY_OS,
 }  # fmt: skip
 FAULTS = {
     "register takes when full": (REGISTER, ("stream_register", "~valid_q | ready_i;", "1'b1;")),
@@ -92,6 +93,7 @@ FAULTS = {
     "decompressor's order": (ENCODE, ("nm_decompress", "index <= previous", "index < previous + 2'd2")),
     "pruner forgets an index": (prune(4, 8), ("nm_prune", "CountWidth'(j) >= victim", "CountWidth'(j) > victim")),
     "pruner keeps zeros": (prune(4, 8), ("nm_prune", "magnitude(value_i) > least", "magnitude(value_i) < least")),
+    "adder's guard bits are not zero": (CANCELS, ("fp32_add", "big[22:0], 3'd0", "big[22:0], 3'd1")),
     "array takes tokens without weights": (ARRAY_WS, ("nm_systolic_array", "(~first_q | full)", "1'b1")),
     "array moves on over a result": (ARRAY_WS, ("nm_systolic_array", "step = ~valid_o | ready_i", "step = 1'b1")),
     "array loads over weights in use": (ARRAY_WS, ("nm_systolic_array", "(first_q & valid_i));", "valid_i);")),

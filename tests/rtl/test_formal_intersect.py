@@ -28,11 +28,11 @@ PROOFS = {
 }  # fmt: skip
 FAULTS = {
     "a match twice": (counts(4, 1), ("rest[i] = 1'b0;", "rest[i] = pending_q[0];")),
-    "a tile over another": (counts(4, 1), ("~busy_q | (step & last)", "~busy_q | step")),
-    "a tile that never ends": (counts(4, 1), ("(busy_q & ~(step & last))", "busy_q")),
+    "a tile over another": (counts(4, 1), ("ready_o = ~busy_q | done;", "ready_o = ~busy_q | out_ready;")),
+    "a tile that never ends": (counts(4, 1), ("(busy_q & ~done)", "busy_q")),
     "one beat too many": (counts(8, 1), ("wire last = rest == '0;", "wire last = pending_q == '0;")),
     "matches of A alone": (counts(8, 1), ("<= bitmap_a_i & bitmap_b_i;", "<= bitmap_a_i;")),
-    "a match lost in a stall": (counts(8, 3), ("else if (step) begin", "else if (busy_q) begin")),
+    "a match lost in a stall": (counts(8, 3), ("else if (out_ready) begin", "else if (busy_q) begin")),
     "two lanes, one match": (counts(8, 3), ("== OffsetWidth'(lane)", "== OffsetWidth'(lane / 2)")),
     "bits in place of their sum": (offsets(8), ("] + ranks[(i", "] | ranks[(i")),
     "sum that skips a bit": (offsets(8), ("i > distance", "i > distance + 1")),

@@ -16,7 +16,7 @@ BY_NAME = {block.name: block for block in blocks()}
 FORMATTED = sorted([*sources().glob("*.sv"), *(Path(__file__).parent / "formal").glob("*.sv")])
 ILLEGAL = {
     "stream_fifo": {"Depth": 0}, "nm_select": {"M": 6}, "nm_prune": {"N": 5}, "nm_decompress": {"N": 5},
-    "nm_dot_pe": {"AccWidth": 16}, "nm_systolic_array": {"Rows": 0},
+    "nm_dot_pe": {"AccWidth": 16}, "dot_accumulate": {"AccWidth": 16}, "nm_systolic_array": {"Rows": 0},
     "sparse_tensor_core_24": {"StepK": 6}, "nm_gemm_top": {"MaxTokens": 0},
     "bitmap_intersect": {"Matches": 0}, "spad_hash_accumulate": {"Depth": 6},
 }  # fmt: skip

@@ -13,7 +13,7 @@ from tests.rtl.trial import Fate, planted, relevant, trial
 
 SAMPLE = {
     "stream_register": "dropped term", "skid_buffer": "swapped branches", "nm_select": "swapped lanes",
-    "dense_pe": "wrong sign", "nm_encode24": "dropped negation",
+    "dot_accumulate": "wrong sign", "nm_encode24": "dropped negation",
 }  # fmt: skip
 LEAST = 50
 SOURCE = """module two (

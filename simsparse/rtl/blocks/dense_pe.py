@@ -1,4 +1,4 @@
-"""dense_pe: as many signed products a beat as there are lanes, accumulated."""
+"""dot_accumulate and dense_pe: as many signed products a beat as there are lanes, accumulated."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from simsparse.rtl.vectors import Beats, Field, wrapped
 
 
 @dataclass(frozen=True)
-class DensePE(Block):
-    """rtl/dense_pe.sv"""
+class DotAccumulate(Block):
+    """rtl/dot_accumulate.sv"""
 
     lanes: int
     bits: int = 8
     acc_bits: int = 32
-    module: ClassVar[str] = "dense_pe"
-    stages: ClassVar[tuple[Stage, ...]] = (Stage(), Stage(), Stage())
+    module: ClassVar[str] = "dot_accumulate"
+    stages: ClassVar[tuple[Stage, ...]] = (Stage(), Stage())
 
     @property
     def parameters(self) -> Mapping[str, int]:
@@ -63,4 +63,13 @@ class DensePE(Block):
         return covered_corners(self.inputs, beats) | {f"beats={length}" for length in lengths}
 
 
+@dataclass(frozen=True)
+class DensePE(DotAccumulate):
+    """rtl/dense_pe.sv: a register of operands before dot_accumulate."""
+
+    module: ClassVar[str] = "dense_pe"
+    stages: ClassVar[tuple[Stage, ...]] = (Stage(), Stage(), Stage())
+
+
+BLOCKS.register("dot_accumulate")(tuple(DotAccumulate(lanes) for lanes in (2, 3)))
 BLOCKS.register("dense_pe")(tuple(DensePE(lanes) for lanes in (1, 2, 4)))

@@ -52,7 +52,8 @@ class SpadHashAccumulate(Block):
         )  # fmt: skip
 
     def stimulus(self, rng: np.random.Generator, tiles: int) -> dict[str, NDArray[np.int64]]:
-        """Rows, mostly short, some up to twice the table; their keys are any, close together, or of one first slot."""
+        """Rows, mostly short, some up to twice the table; their keys are any, close together, of one first slot, or
+        one behind the other, which fills small tables."""
         long = rng.random(tiles) < LONG_SHARE
         lengths = np.where(
             long, rng.integers(1, 2 * self.depth + 1, tiles), rng.integers(1, self.depth // 2 + 2, tiles)
@@ -65,10 +66,11 @@ class SpadHashAccumulate(Block):
         insert = (rng.random((count, 1)) < INSERT_SHARE) & (rng.random(tiles) < INSERT_SHARE)[row][:, None]
         last = np.zeros((count, 1), np.int64)
         last[np.cumsum(lengths) - 1] = 1
-        kind = rng.integers(0, 3, tiles)[row]
+        running = home + np.arange(count) - (np.cumsum(lengths) - lengths)[row]
+        kind = rng.integers(0, 4, tiles)[row]
         return {
             "insert": insert.astype(np.int64), "last": last,
-            "key": (np.choose(kind, (anywhere, close, same_slot)) % reach)[:, None],
+            "key": (np.choose(kind, (anywhere, close, same_slot, running)) % reach)[:, None],
             "value": signed(rng, (count, 1), self.value_bits),
         }  # fmt: skip
 

@@ -84,7 +84,9 @@ class BitmapIntersect(Block):
         )
 
     def _bitmaps(self, rng: np.random.Generator, tiles: int) -> NDArray[np.int64]:
-        return (rng.random((tiles, self.width)) < rng.choice(DENSITIES, (tiles, 1))).astype(np.int64)
+        chances = 1 / (1 + np.array(DENSITIES) * self.width / 16)
+        densities = rng.choice(DENSITIES, (tiles, 1), p=chances / chances.sum())
+        return (rng.random((tiles, self.width)) < densities).astype(np.int64)
 
     def _masks(self, beats: Beats) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
         return beats["bitmap_a"] == 1, beats["bitmap_b"] == 1
