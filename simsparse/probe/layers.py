@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .timing import Row, host_timed
+
+if TYPE_CHECKING:
+    import torch
 
 OFFLOAD = [  # model, d, ff, mats, layers, dtype, experts, active, tokens an expert
     ("switch_base", 768, 3072, 2, 12, "float32", 32, 1, 1),
@@ -40,25 +43,9 @@ def _offload_case(
 
     def expert_part(layer: int) -> None:
         for e in range(active):
-            w = buffers[layer % 2][e]
-            hidden = torch.nn.functional.linear(xe, w[0])
-            if mats == 2:
-                hidden = torch.relu(hidden)
-            else:
-                hidden = torch.nn.functional.silu(hidden) * torch.nn.functional.linear(xe, w[2])
-            torch.nn.functional.linear(hidden, w[1].t())
+            _ffn(xe, buffers[layer % 2][e])
 
-    graphs = []
-    for layer in range(layers):
-        pair = []
-        for part in (attention, expert_part):
-            part(layer)
-            torch.cuda.synchronize()
-            graph = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(graph):
-                part(layer)
-            pair.append(graph)
-        graphs.append(pair)
+    graphs = [[_captured(partial(part, layer)) for part in (attention, expert_part)] for layer in range(layers)]
 
     def copy(layer: int, count: int) -> None:
         for e in range(count):
@@ -87,6 +74,30 @@ def _offload_case(
                "layers": layers, "dtype": f"torch.{dtype}", "experts": experts, "batch": tokens, "n_act": active,
                "tok_per_expert": tokens, "expert_bytes": expert_elements * size, "mode": mode,
                **host_timed(partial(run, mode), 5)}  # fmt: skip
+
+
+def _ffn(x: torch.Tensor, w: torch.Tensor) -> None:
+    """One expert with weights (2 or 3, d_ff, d_model): up and down, or up, down and gate."""
+    import torch
+
+    hidden = torch.nn.functional.linear(x, w[0])
+    if len(w) == 2:
+        hidden = torch.relu(hidden)
+    else:
+        hidden = torch.nn.functional.silu(hidden) * torch.nn.functional.linear(x, w[2])
+    torch.nn.functional.linear(hidden, w[1].t())
+
+
+def _captured(call: Callable[[], None]) -> torch.cuda.CUDAGraph:
+    """A graph of ``call``, which has run once before."""
+    import torch
+
+    call()
+    torch.cuda.synchronize()
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        call()
+    return graph
 
 
 def offload() -> Iterator[Row]:
@@ -131,14 +142,7 @@ def _stream_case(model: str, d: int, ff: int, mats: int, experts: int, top_k: in
                     hidden = torch.nn.functional.silu(hidden) * torch.nn.functional.linear(xe, mlp[e, 2])
                 torch.nn.functional.linear(hidden, mlp[e, 1].t())
 
-        graphs = []
-        for layer in range(2):
-            compute(layer)
-            torch.cuda.synchronize()
-            graph = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(graph):
-                compute(layer)
-            graphs.append(graph)
+        graphs = [_captured(partial(compute, layer)) for layer in range(2)]
 
         def run(mode: str, graphs: Any = graphs) -> None:
             if mode == "prefetch":

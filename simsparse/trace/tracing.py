@@ -84,19 +84,28 @@ def trace_model(
     chosen = routing or (MODEL if weights == "trained" and not on_meta else "uniform")
     run = _Run(model, *_arguments(inputs), phase, chosen, seed, weights == "trained", absorbed, optimizer, masks)
     title = name or type(model).__name__
-    facts: dict[str, Any] = {
-        "model": title, "phase": phase, **({"kv_len": kv_len} if kv_len else {}),
-        **({"steps": steps} if steps > 1 else {}), **({"latent_attention": absorbed} if absorbed else {}),
-        "weights": "meta" if on_meta else (weights or "random"),
-        "parameters": sum(parameter.numel() for parameter in model.parameters()), **(meta or {}),
+    facts = _facts(run, title, "meta" if on_meta else (weights or "random"), steps, kv_len)
+    return _recorded(run, TraceBuilder(title), {**facts, **(meta or {})}, steps, kv_len)
+
+
+def _facts(run: _Run, title: str, weights: str, steps: int, kv_len: int | None) -> dict[str, Any]:
+    """What a trace says of where it comes from, known before the model runs."""
+    return {
+        "model": title, "phase": run.phase, **({"kv_len": kv_len} if kv_len else {}),
+        **({"steps": steps} if steps > 1 else {}), **({"latent_attention": run.latent} if run.latent else {}),
+        "weights": weights, "parameters": sum(parameter.numel() for parameter in run.model.parameters()),
     }  # fmt: skip
-    builder, origins = TraceBuilder(title), set()
+
+
+def _recorded(run: _Run, builder: TraceBuilder, facts: dict[str, Any], steps: int, kv_len: int | None) -> Trace:
+    """The trace of ``steps`` passes, ``facts`` and what the passes add to them as its meta."""
+    origins: set[str] = set()
     for number in range(steps):
         tracing, more = run.record(builder, number, kv_len)
         facts |= more
         origins |= set(tracing.origins)
     if origins:
-        facts |= {"routing": sorted(origins), "seed": seed}
+        facts |= {"routing": sorted(origins), "seed": run.seed}
     trace = builder.build()
     others = sum(op.kind is OpKind.OTHER for op in trace.ops)
     return replace(trace, meta={**facts, "other_ops": others, "other_share": other_share(trace)})
