@@ -162,9 +162,8 @@ module nm_systolic_array #(
       if (c > 0) begin : gen_selects
         logic [c*Rows-1:0] selects_q;
         assign selects[Rows+:c*Rows] = selects_q;
-        always_ff @(posedge clk_i or negedge rst_ni) begin
-          if (!rst_ni) selects_q <= '0;
-          else if (step) selects_q <= selects[0+:c*Rows];
+        always_ff @(posedge clk_i) begin
+          if (step) selects_q <= selects[0+:c*Rows];
         end
       end
     end

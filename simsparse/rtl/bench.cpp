@@ -63,6 +63,37 @@ bool any_left(const std::vector<Channel>& channels) {
     return false;
 }
 
+// Without a clock edge, so that nothing drains into what is reset.
+void reset(Vbench& top) {
+    top.clk_i = 0;
+    top.valid_i = 0;
+    top.ready_i = 0;
+    top.rst_ni = 1;
+    top.eval();
+    top.rst_ni = 0;
+    top.eval();
+    top.rst_ni = 1;
+}
+
+// Some cycles of beats that a reset cuts off: nothing of them may be left.
+void forget(Vbench& top, const std::vector<Channel>& sources) {
+    uint64_t state = 1;
+    for (int cycle = 0; cycle < 50; ++cycle) {
+        state = state * 6364136223846793005u + 1442695040888963407u;
+        top.valid_i = (state >> 40) & ((1u << sources.size()) - 1);
+        top.ready_i = 0;
+        if (state >> 63) top.ready_i = ~top.ready_i;
+        for (const auto& source : sources)
+            for (size_t word = 0; word < source.words; ++word)
+                top.data_i[source.base + word] = source.beats ? source.data[(state >> 33) % source.data.size()] : 0;
+        for (int level = 1; level >= 0; --level) {
+            top.clk_i = level;
+            top.eval();
+        }
+    }
+    reset(top);
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -81,16 +112,8 @@ int main(int argc, char** argv) {
     for (auto& sink : sinks) sink.moves = read<uint8_t>(sink.moves.size());
     std::vector<uint64_t> states(16);
 
-    top.clk_i = 0;
-    top.rst_ni = 0;
-    top.valid_i = 0;
-    top.ready_i = 0;
-    for (int edge = 0; edge < 4; ++edge) {
-        top.clk_i = edge & 1;
-        top.eval();
-    }
-    top.clk_i = 0;
-    top.rst_ni = 1;
+    reset(top);
+    forget(top, sources);
 
     uint64_t cycle = 0, faults = 0;
     for (; cycle < longest && (any_left(sources) || any_left(sinks)); ++cycle) {

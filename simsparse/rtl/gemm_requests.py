@@ -96,8 +96,10 @@ def after() -> list[tuple[int, int, int]]:
 
 
 def requested(rng: np.random.Generator, folds: int, max_tokens: int) -> dict[str, Ints]:
-    """Random GEMMs of at least ``folds`` folds together, with starts out of range and reads at any time between."""
-    rows: list[tuple[int, int, int]] = []
+    """A look at every register after reset, then random GEMMs of at least ``folds`` folds together, with starts out of
+    range and reads at any time between.
+    """
+    rows: list[tuple[int, int, int]] = [(0, register, 0) for register in Register]
     while folds > 0:
         k_folds, tiles = (int(rng.integers(1, most + 1)) for most in _LONGEST)
         tokens = int(rng.choice((1, max_tokens, int(rng.integers(1, max_tokens + 1)))))
