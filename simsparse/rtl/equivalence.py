@@ -31,17 +31,24 @@ def mapped(library: Path, period_ps: int | None = None, avoided: Sequence[str] =
 
 
 def netlist_equals_sources(
-    top: str, parameters: dict[str, int], folder: Path, fault: Sequence[str] = (), lowered: bool = False
-) -> bool:
+    top: str, parameters: dict[str, int], folder: Path, faults: Sequence[Sequence[str]] = (), lowered: bool = False
+) -> list[bool]:
     """Whether ``top`` mapped to standard cells does what its sources say, at every time from registers of zero on.
 
-    ``lowered`` compares with the sources after synthesis' passes on words, which the proof then takes as right: what
-    multiplies at full width needs it. ``fault`` are commands that change the netlist before the proof. Raises
-    SimulationError when Yosys can't run or neither is decided.
+    The same follows for the netlist after each of ``faults``, commands that change it. ``lowered`` compares with the
+    sources after synthesis' passes on words, which the proof then takes as right: what multiplies at full width needs
+    it. Raises SimulationError when Yosys can't run or a netlist is neither proven equal nor different.
     """
     library = area_library(folder).resolve()
-    gate = [*read(top, parameters, sources()), *mapped(library), *fault, f"read_liberty -overwrite {library}", *PLAIN]
-    return _equal([*read(top, parameters, sources()), *(LOWERED if lowered else PLAIN)], gate, folder)
+    commands = [
+        *read(top, parameters, sources()), *(LOWERED if lowered else PLAIN), *_gates("gold"),
+        *read(top, parameters, sources()), *mapped(library), "design -save netlist",
+    ]  # fmt: skip
+    names = [f"netlist{place}" for place in range(1 + len(faults))]
+    for name, fault in zip(names, ((), *faults), strict=True):
+        commands += ["design -load netlist", *fault, f"read_liberty -overwrite {library}", *PLAIN, *_gates(name)]
+    run(commands, folder)
+    return [_equal("gold", name, folder) for name in names]
 
 
 def sources_equal(
@@ -51,16 +58,20 @@ def sources_equal(
 
     Raises SimulationError when Yosys can't run, takes longer than ``limit_s`` or decides neither.
     """
-    first, second = (read(top, parameters, folder) for folder in (sources(), other))
-    return _equal([*first, *PLAIN], [*second, *PLAIN], folder, limit_s)
+    forms = (("first", sources()), ("second", other))
+    run([each for name, found in forms for each in (*read(top, parameters, found), *PLAIN, *_gates(name))], folder)
+    return _equal("first", "second", folder, limit_s)
 
 
-def _equal(gold: Sequence[str], gate: Sequence[str], folder: Path, limit_s: float | None = None) -> bool:
-    commands = [*gold, *TO_GATES, "write_aiger gold.aig", "design -reset", *gate, *TO_GATES, "write_aiger gate.aig"]
-    run(commands, folder)
-    said = abc("dsec gold.aig gate.aig", folder, limit_s)
+def _gates(name: str) -> list[str]:
+    """Commands that write what is there as a network of gates and forget it."""
+    return [*TO_GATES, f"write_aiger {name}.aig", "design -reset"]
+
+
+def _equal(gold: str, gate: str, folder: Path, limit_s: float | None = None) -> bool:
+    said = abc(f"dsec {gold}.aig {gate}.aig", folder, limit_s)
     if "has no latches" in said:
-        said = abc("cec gold.aig gate.aig", folder, limit_s)
+        said = abc(f"cec {gold}.aig {gate}.aig", folder, limit_s)
     if "Networks are equivalent" in said:
         return True
     if "Networks are NOT EQUIVALENT" in said:

@@ -23,12 +23,12 @@ SMALL: Mapping[str, tuple[Mapping[str, int], ...]] = {
         {"Rows": 2, "Cols": 2, "N": 1, "M": 4, "DataWidth": 2, "AccWidth": 6},
         {"Rows": 2, "Cols": 2, "N": 1, "M": 4, "DataWidth": 2, "AccWidth": 6, "OutputStationary": 1},
     ),
-    "sparse_tensor_core_24": ({"TileM": 1, "TileN": 1, "TileK": 8, "StepK": 4, "DataWidth": 2, "AccWidth": 6},),
+    "sparse_tensor_core_24": ({"TileM": 1, "TileN": 1, "TileK": 8, "StepK": 4, "DataWidth": 3, "AccWidth": 8},),
     "fp32_add": ({},), "fp16_mul": ({},),
 }  # fmt: skip
 """Control and lanes as verified; numbers that are multiplied are narrow, which the solver takes in a second or two."""
-LOWERED = {"fp16_mul"}
-"""Compared with its sources after synthesis' passes on words: an eleven-bit multiplier has one network of adders."""
+LOWERED = {"fp16_mul", "sparse_tensor_core_24"}
+"""Compared with their sources after synthesis' passes on words: products and sums are then one network of adders."""
 NAND, NOR = "sky130_fd_sc_hd__nand2_1", "sky130_fd_sc_hd__nor2_1"
 ONE_WRONG_GATE = (
     f"select -set gates t:{NAND} t:{NOR}", "select -set one @gates %R1", "select -assert-count 1 @one",
@@ -40,13 +40,9 @@ NAMES = [f"{module}-{place}" for module, shapes in SMALL.items() for place in ra
 
 
 @pytest.mark.parametrize(("module", "shape"), CASES, ids=NAMES)
-def test_netlist_equals_sources(module: str, shape: Mapping[str, int], tmp_path: Path) -> None:
-    assert netlist_equals_sources(module, dict(shape), tmp_path, lowered=module in LOWERED)
-
-
-@pytest.mark.parametrize(("module", "shape"), CASES, ids=NAMES)
-def test_one_wrong_gate_is_seen(module: str, shape: Mapping[str, int], tmp_path: Path) -> None:
-    assert not netlist_equals_sources(module, dict(shape), tmp_path, ONE_WRONG_GATE, module in LOWERED)
+def test_netlist_equals_sources_but_for_one_wrong_gate(module: str, shape: Mapping[str, int], tmp_path: Path) -> None:
+    found = netlist_equals_sources(module, dict(shape), tmp_path, [ONE_WRONG_GATE], module in LOWERED)
+    assert found == [True, False]
 
 
 def test_every_module_has_a_proof_or_holds_what_has() -> None:
