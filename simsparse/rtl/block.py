@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import combinations
 from math import comb
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,10 +17,8 @@ from simsparse.dataflow.service import Service, service_cycles
 from simsparse.dataflow.stream import Stage, stream_cycles, through_cycles
 from simsparse.registry import Registry
 from simsparse.rtl.stimulus import corners
-from simsparse.rtl.vectors import Beats, Field
-
-if TYPE_CHECKING:
-    from simsparse.rtl.run import Stream
+from simsparse.rtl.stream import Stream
+from simsparse.rtl.vectors import Beats, Channel, Field
 
 MOST_PATTERNS = 200
 """Above this many patterns of N in M, coverage asks for every index in every place instead."""
@@ -36,14 +34,6 @@ class Expected:
     outputs: Beats
     emits: NDArray[np.bool_]
     service: Service | None = None
-
-
-@dataclass(frozen=True)
-class Channel:
-    """A ready/valid stream: ports ``prefix``valid and ``prefix``ready, and those of its fields."""
-
-    prefix: str
-    fields: tuple[Field, ...]
 
 
 @dataclass(frozen=True)

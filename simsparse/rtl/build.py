@@ -14,9 +14,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from simsparse.errors import SimulationError
-from simsparse.rtl.block import Block, Channel
+from simsparse.rtl.block import Block
 from simsparse.rtl.toolchain import build_root, check, compiler, environment, include, sources, verilator
-from simsparse.rtl.vectors import WORD_BITS, words
+from simsparse.rtl.vectors import WORD_BITS, Channel, words
 
 BENCH = Path(__file__).with_name("bench.cpp")
 RUNTIME = ("verilated.cpp", "verilated_threads.cpp")

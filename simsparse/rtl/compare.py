@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simsparse.rtl.block import Block, Cycles, Expected
-from simsparse.rtl.run import Observed, Stream
 from simsparse.rtl.stimulus import stalls
+from simsparse.rtl.stream import Observed, Stream
 
 HANDSHAKES = frozenset(
     f"{side} valid={valid} ready={ready}" for side in ("in", "out") for valid in (0, 1) for ready in (0, 1)

@@ -11,7 +11,7 @@ from simsparse.formats.bits import index_bits, unpack
 from simsparse.formats.nm import NMIndex
 from simsparse.rtl.blocks.gemm_top import NMGemmTop
 from simsparse.rtl.gemm_requests import after, encoded, of_job
-from simsparse.rtl.run import Stream
+from simsparse.rtl.stream import Stream
 
 Ints = NDArray[np.int64]
 _ALWAYS = np.ones(1, np.bool_)

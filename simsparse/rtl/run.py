@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import subprocess
-from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
@@ -11,50 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simsparse.errors import SimulationError
-from simsparse.rtl.block import Block, Channel
+from simsparse.rtl.block import Block
 from simsparse.rtl.build import bench
-from simsparse.rtl.vectors import Beats, pack, unpack, words
+from simsparse.rtl.stream import Observed, State, Stream
+from simsparse.rtl.vectors import pack, unpack, words
 
-State = tuple[int, int, int, int]
 _STATES: tuple[State, ...] = tuple(product((0, 1), (0, 1), (0, 1), (0, 1)))
-
-
-@dataclass(frozen=True)
-class Stream:
-    """Input beats, and in which cycles each side moves (repeating); see stream_cycles.
-
-    ``count`` is of the main stream; ``beats`` holds the side streams' too.
-    """
-
-    beats: Beats
-    count: int
-    offers: NDArray[np.bool_]
-    accepts: NDArray[np.bool_]
-    side_offers: tuple[NDArray[np.bool_], ...] = ()
-    side_accepts: tuple[NDArray[np.bool_], ...] = ()
-
-    def count_of(self, channel: Channel) -> int:
-        """Beats of a stream in."""
-        return len(self.beats[channel.fields[0].name])
-
-
-@dataclass(frozen=True)
-class Observed:
-    """What a block did: values, cycles of the handshakes, and how often each handshake state was seen.
-
-    ``faults`` counts beats that changed or vanished while the sink was not ready. ``states`` holds
-    (valid in, ready out, valid out, ready in), ``side_states`` (valid, ready) of each side stream, in and out.
-    """
-
-    outputs: Beats
-    taken: NDArray[np.int64]
-    given: NDArray[np.int64]
-    cycles: int
-    faults: int
-    states: frozenset[State]
-    side_taken: tuple[NDArray[np.int64], ...] = ()
-    side_given: tuple[NDArray[np.int64], ...] = ()
-    side_states: tuple[frozenset[tuple[int, int]], ...] = ()
 
 
 def run(block: Block, stream: Stream, outputs: int, longest: int, side_outputs: tuple[int, ...] = ()) -> Observed:

@@ -29,6 +29,14 @@ class Field:
         return self.bits * self.lanes
 
 
+@dataclass(frozen=True)
+class Channel:
+    """A ready/valid stream: ports ``prefix``valid and ``prefix``ready, and those of its fields."""
+
+    prefix: str
+    fields: tuple[Field, ...]
+
+
 def width(fields: tuple[Field, ...]) -> int:
     """Bits of all ``fields``."""
     return sum(field.width for field in fields)

@@ -1,4 +1,4 @@
-"""Streams for the simulator process and what they must give, worked out before it starts."""
+"""Streams for the simulator process and what they must give, worked out before it starts and checked after it."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from simsparse.rtl.block import Block
-from simsparse.rtl.compare import Prediction, predict, random_stream
-from simsparse.rtl.run import Stream
+from simsparse.rtl.compare import Prediction, Verdict, compare, predict, random_stream
+from simsparse.rtl.stream import Observed, Stream
 from tests.rtl.directed import directed
+from tests.rtl.plays import Answer, Asked, Play
 
 LEAST_CYCLES = 1500
 
@@ -21,6 +22,16 @@ class Scene:
     stream: Stream
     predicted: Prediction
 
+    @property
+    def play(self) -> Play:
+        """What the simulator needs of it."""
+        outputs = (self.predicted.given.size, *self.predicted.side_outputs)
+        return Play(self.stream, outputs, self.predicted.longest)
+
+    def verdict(self, block: Block, observed: Observed) -> Verdict:
+        """What was seen against what it must give."""
+        return compare(block, self.stream, observed, self.predicted)
+
 
 @dataclass(frozen=True)
 class Scenes:
@@ -29,6 +40,20 @@ class Scenes:
     block: Block
     random: Scene
     directed: Scene
+
+    @property
+    def asked(self) -> Asked:
+        """What the simulator process is told."""
+        return Asked(self.block.channels_in, self.block.channels_out, self.random.play, self.directed.play)
+
+    def check(self, answer: Answer) -> None:
+        """Raises AssertionError where values, cycles or coverage are not those of model and core."""
+        verdict = self.random.verdict(self.block, answer.random)
+        assert not verdict.differences, verdict.differences
+        assert not verdict.missed, verdict.missed
+        for place, observed in enumerate(answer.directed):
+            differences = self.directed.verdict(self.block, observed).differences
+            assert not differences, f"directed, after {place} resets: {differences}"
 
 
 def scenes(block: Block, seed: int = 1) -> Scenes:

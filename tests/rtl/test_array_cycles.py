@@ -8,8 +8,9 @@ import pytest
 from simsparse.dataflow import DATAFLOWS, Gemms, PeArray
 from simsparse.rtl.block import Block
 from simsparse.rtl.blocks.systolic import NMSystolicArray
-from simsparse.rtl.run import Observed, Stream, run
+from simsparse.rtl.run import run
 from simsparse.rtl.stimulus import positions
+from simsparse.rtl.stream import Observed, Stream
 from simsparse.rtl.verify import blocks
 
 ALWAYS = np.ones(1, np.bool_)

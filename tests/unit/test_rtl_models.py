@@ -19,8 +19,8 @@ from simsparse.formats.sparse24 import encode24
 from simsparse.rtl import toolchain
 from simsparse.rtl.block import BLOCKS
 from simsparse.rtl.compare import compare, predict, random_stream
-from simsparse.rtl.run import Observed
 from simsparse.rtl.stimulus import positions
+from simsparse.rtl.stream import Observed
 from simsparse.rtl.vectors import Field, pack, unpack
 from simsparse.rtl.verify import blocks, narrowest
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +13,6 @@ from simsparse.dataflow.gemm_stream import GemmHandshakes, GemmSides, Request, g
 from simsparse.rtl.block import (
     BLOCKS,
     Block,
-    Channel,
     Cycles,
     Expected,
     corner_bins,
@@ -24,10 +23,8 @@ from simsparse.rtl.block import (
 from simsparse.rtl.blocks.systolic import NMSystolicArray
 from simsparse.rtl.gemm_requests import ERRORS, Program, Register, program, reads, requested
 from simsparse.rtl.stimulus import positions, signed
-from simsparse.rtl.vectors import WORD_BITS, Beats, Field, pack, unpack, words, wrapped
-
-if TYPE_CHECKING:
-    from simsparse.rtl.run import Stream
+from simsparse.rtl.stream import Stream
+from simsparse.rtl.vectors import WORD_BITS, Beats, Channel, Field, pack, unpack, words, wrapped
 
 ODD_SHARE = 0.01
 """Fold ends whose tlast is wrong, and weight words whose indexes are in any order."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +14,6 @@ from simsparse.formats.bits import index_bits
 from simsparse.rtl.block import (
     BLOCKS,
     Block,
-    Channel,
     Cycles,
     Expected,
     corner_bins,
@@ -24,10 +23,8 @@ from simsparse.rtl.block import (
 )  # fmt: skip
 from simsparse.rtl.blocks.select import MODE_BINS, covered_modes
 from simsparse.rtl.stimulus import positions, signed
-from simsparse.rtl.vectors import Beats, Field, wrapped
-
-if TYPE_CHECKING:
-    from simsparse.rtl.run import Stream
+from simsparse.rtl.stream import Stream
+from simsparse.rtl.vectors import Beats, Channel, Field, wrapped
 
 LONGEST = 12
 """Activation beats of the longest random fold."""

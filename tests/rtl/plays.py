@@ -1,0 +1,35 @@
+"""What the simulator process is told, and what it answers: nothing here needs the models."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from simsparse.rtl.stream import Observed, Stream
+from simsparse.rtl.vectors import Channel
+
+
+@dataclass(frozen=True)
+class Play:
+    """A stream, the beats of every stream out that end it, and the cycles at which it counts as stuck."""
+
+    stream: Stream
+    outputs: tuple[int, ...]
+    longest: int
+
+
+@dataclass(frozen=True)
+class Asked:
+    """The streams of one block, and a random and a directed play."""
+
+    channels_in: tuple[Channel, ...]
+    channels_out: tuple[Channel, ...]
+    random: Play
+    directed: Play
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What was seen of the random play, and of the directed one: first alone, then after every reset in the middle."""
+
+    random: Observed
+    directed: tuple[Observed, ...]
