@@ -13,8 +13,8 @@ import numpy as np
 from simsparse.errors import SimulationError
 from simsparse.rtl.block import Block
 from simsparse.rtl.compare import compare, predict
-from simsparse.rtl.run import Stream
 from simsparse.rtl.run import run as simulate
+from simsparse.rtl.stream import Stream
 from simsparse.rtl.synth import Netlist
 from simsparse.rtl.toolchain import elsewhere
 from simsparse.rtl.unlinted import LINT_OFF
@@ -63,7 +63,7 @@ def activity(block: Block, netlist: Netlist, library: Path, stream: Stream, fold
 def _write(block: Block, netlist: Netlist, folder: Path, counts: Path) -> list[str]:
     """The netlist with a counter behind every driver, in a shell with the block's ports; returns the drivers."""
     text = netlist.verilog.read_text(encoding="utf-8")
-    drivers = {f"{cell}/{pin}": net for cell, pin, net in _driven(text)}
+    drivers = {f"{cell}/{pin}": net for cell, pin, net in connections(text) if pin in OUTPUTS}
     drivers |= {
         port: name for field in _inputs(block) for port, name in zip(_bits(field), _bits(field), strict=True)
     }  # fmt: skip
@@ -76,14 +76,13 @@ def _write(block: Block, netlist: Netlist, folder: Path, counts: Path) -> list[s
     return list(drivers)
 
 
-def _driven(text: str) -> list[tuple[str, str, str]]:
-    """(cell, output pin, net) of every cell of a Yosys netlist."""
-    found = []
-    for cell in re.finditer(r"^  sky130_fd_sc_hd__\w+ (\\?\S+) \((.*?)\);$", text, re.MULTILINE | re.DOTALL):
-        for pin, net in re.findall(r"\.(\w+)\(([^()]*)\)", cell[2]):
-            if pin in OUTPUTS:
-                found.append((cell[1], pin, net))
-    return found
+def connections(text: str) -> list[tuple[str, str, str]]:
+    """(cell, pin, net) of every pin of the cells of a Yosys netlist."""
+    return [
+        (cell[1], pin, net)
+        for cell in re.finditer(r"^  sky130_fd_sc_hd__\w+ (\\?\S+) \((.*?)\);$", text, re.MULTILINE | re.DOTALL)
+        for pin, net in re.findall(r"\.(\w+)\(([^()]*)\)", cell[2])
+    ]
 
 
 def _inputs(block: Block) -> list[Field]:
@@ -101,8 +100,9 @@ def _counters(nets: list[str], path: Path) -> str:
     return (
         f"wire [{last}:0] seen = {{{vector}}};\nreg [{last}:0] seen_q;\nreg counting_q;\n"
         f"int unsigned cycles, toggles[{last + 1}], ones[{last + 1}];\n"
-        "always_ff @(posedge clk_i or negedge rst_ni) begin\n  if (!rst_ni) counting_q <= 1'b0;\n"
-        "  else begin\n    counting_q <= 1'b1;\n    seen_q <= seen;\n    if (counting_q) begin\n"
+        "always_ff @(posedge clk_i or negedge rst_ni) begin\n  if (!rst_ni) begin\n    counting_q <= 1'b0;\n"
+        f"    cycles <= 0;\n    for (int i = 0; i <= {last}; i++) begin\n      toggles[i] <= 0;\n      ones[i] <= 0;\n"
+        "    end\n  end else begin\n    counting_q <= 1'b1;\n    seen_q <= seen;\n    if (counting_q) begin\n"
         f"      cycles <= cycles + 1;\n      for (int i = 0; i <= {last}; i++) begin\n"
         "        toggles[i] <= toggles[i] + 32'(seen[i] ^ seen_q[i]);\n        ones[i] <= ones[i] + 32'(seen[i]);\n"
         "      end\n    end\n  end\nend\n"

@@ -10,7 +10,7 @@ import hashlib
 import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -20,22 +20,22 @@ from numpy.typing import NDArray
 
 from simsparse.formats.magnitude import largest
 from simsparse.rtl.activity import activity
+from simsparse.rtl.area import GUARD_BITS, MOST_PARTIAL, PATTERNS, WIDTHS
 from simsparse.rtl.block import Block
 from simsparse.rtl.blocks.dense_pe import DensePE
 from simsparse.rtl.blocks.dot_pe import NMDotPE
-from simsparse.rtl.run import Stream
 from simsparse.rtl.sta import analyse
-from simsparse.rtl.synth import synthesise
+from simsparse.rtl.stream import Stream
+from simsparse.rtl.synth import Netlist, synthesise
 
 COMMAND = "simsparse rtl datapath --liberty sky130hd_tt.lib --sta sta"
-PATTERNS = ((1, 4), (2, 4), (1, 8), (2, 8))
 GROUPS = 512
 """Groups of M weights that a stream holds."""
 SUM_GROUPS = 32
 """Groups that one sum adds up."""
 SIGMA = 0.25
 """Standard deviation of weights and activations, of the largest number."""
-CLOCK_NS = 20.0
+CLOCK_NS = 40.0
 """Clock of the analysis; every PE here meets it, and energies without leakage do not depend on it."""
 AIM_PS = 10_000
 """Delay that the mapper aims at."""
@@ -103,23 +103,17 @@ def _last(beats: int, every: int) -> NDArray[np.int64]:
 
 
 def study(tools: Tools, folder: Path, progress: Callable[[int, int, int], None] | None = None) -> Record:
-    """Every pattern at 8 bits, and the dense PEs beside them.
+    """Every pattern at every width, up to the multipliers that the mapper takes, and the dense PEs beside them.
 
     Areas in um2, periods in ns, energies in pJ for each useful MAC without leakage. Raises
     SimulationError when a tool fails or a netlist does not compute what its model does.
     """
-    bits, acc_bits = 8, 32
-    rows = []
-    for done, (n, m) in enumerate(PATTERNS):
-        sparse = NMDotPE(n, m, bits, acc_bits)
-        row: Record = {"n": n, "m": m, "bits": bits, "acc_bits": acc_bits}
-        row["nm"] = measure(sparse, nm_stream(sparse), n * GROUPS, tools, folder)
-        dense = DensePE(n, bits, acc_bits)
-        row["dense_on_nm"] = measure(dense, dense_stream(dense, n, m), n * GROUPS, tools, folder)
-        row["dense"] = measure(dense, dense_stream(dense, m, m), m * GROUPS, tools, folder)
-        rows.append(row)
+    wanted = [(n, m, bits) for bits in WIDTHS for n, m in PATTERNS if n * bits**2 <= MOST_PARTIAL]
+    rows: list[Record] = []
+    for n, m, bits in wanted:
+        rows.append(_row(n, m, bits, tools, folder))
         if progress is not None:
-            progress(done + 1, len(PATTERNS), 0)
+            progress(len(rows), len(wanted), 0)
     return {
         "command": COMMAND,
         "clock_ns": CLOCK_NS,
@@ -130,10 +124,22 @@ def study(tools: Tools, folder: Path, progress: Callable[[int, int, int], None] 
     }
 
 
+def _row(n: int, m: int, bits: int, tools: Tools, folder: Path) -> Record:
+    """One pattern at one width: the N:M PE, and the dense one on the same pruned weights and on unpruned ones."""
+    acc_bits = 2 * bits + GUARD_BITS
+    sparse, dense = NMDotPE(n, m, bits, acc_bits), DensePE(n, bits, acc_bits)
+    runs = {
+        "nm": (sparse, nm_stream(sparse), n * GROUPS), "dense_on_nm": (dense, dense_stream(dense, n, m), n * GROUPS),
+        "dense": (dense, dense_stream(dense, m, m), m * GROUPS),
+    }  # fmt: skip
+    row: Record = {"n": n, "m": m, "bits": bits, "acc_bits": acc_bits}
+    return row | {name: measure(block, stream, useful, tools, folder) for name, (block, stream, useful) in runs.items()}
+
+
 def measure(block: Block, stream: Stream, useful: int, tools: Tools, folder: Path) -> Record:
     """Area, timing and energy of ``block`` while it runs ``stream``, which holds ``useful`` MACs."""
     place = folder / block.name
-    netlist = synthesise(block.module, block.parameters, tools.liberty, place, AIM_PS)
+    netlist = mapped_once(block, tools.liberty, place)
     seen = activity(block, netlist, tools.liberty, stream, place / "activity")
     report = analyse(netlist, seen, tools.liberty, tools.sta, CLOCK_NS, place)
     per_useful = partial(_picojoules, cycles=stream.count, useful=useful)
@@ -144,6 +150,12 @@ def measure(block: Block, stream: Stream, useful: int, tools: Tools, folder: Pat
         "energy_pj": per_useful(report.energy), "internal_pj": per_useful(report.internal),
         "switching_pj": per_useful(report.switching), "leakage_nw": round(report.leakage * 1e9, 4),
     }  # fmt: skip
+
+
+@cache
+def mapped_once(block: Block, library: Path, folder: Path) -> Netlist:
+    """The netlist of ``block``; dense PEs stand beside several patterns."""
+    return synthesise(block.module, block.parameters, library, folder, AIM_PS)
 
 
 def _picojoules(joules_a_cycle: float, cycles: int, useful: int) -> float:

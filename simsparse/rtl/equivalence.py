@@ -31,13 +31,15 @@ def mapped(library: Path, period_ps: int | None = None, avoided: Sequence[str] =
 
 
 def netlist_equals_sources(
-    top: str, parameters: dict[str, int], folder: Path, faults: Sequence[Sequence[str]] = (), lowered: bool = False
-) -> list[bool]:
+    top: str, parameters: dict[str, int], folder: Path, faults: Sequence[Sequence[str]] = (), *,
+    lowered: bool = False, limit_s: float | None = None,
+) -> list[bool]:  # fmt: skip
     """Whether ``top`` mapped to standard cells does what its sources say, at every time from registers of zero on.
 
     The same follows for the netlist after each of ``faults``, commands that change it. ``lowered`` compares with the
     sources after synthesis' passes on words, which the proof then takes as right: what multiplies at full width needs
-    it. Raises SimulationError when Yosys can't run or a netlist is neither proven equal nor different.
+    it. Raises SimulationError when Yosys can't run, or a netlist is neither proven equal nor different, or not in
+    ``limit_s`` seconds.
     """
     library = area_library(folder).resolve()
     commands = [
@@ -48,7 +50,7 @@ def netlist_equals_sources(
     for name, fault in zip(names, ((), *faults), strict=True):
         commands += ["design -load netlist", *fault, f"read_liberty -overwrite {library}", *PLAIN, *_gates(name)]
     run(commands, folder)
-    return [_equal("gold", name, folder) for name in names]
+    return [_equal("gold", name, folder, limit_s) for name in names]
 
 
 def sources_equal(

@@ -1,15 +1,25 @@
-"""Timing and power of a netlist by OpenSTA: before placement, an ideal clock and no wires."""
+"""Timing and power of a netlist by OpenSTA: before placement, an ideal clock and no wires.
+
+OpenSTA 2.0.17 carries default activities from input ports and through resets over those that are set. So every input
+but the clock comes from a flip-flop here, which nothing is carried through, every pin behind is set, and what the
+flip-flops take is left out.
+"""
 
 from __future__ import annotations
 
+import math
 import re
 import subprocess
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from simsparse.errors import SimulationError
-from simsparse.rtl.activity import Activity
+from simsparse.rtl.activity import OUTPUTS, Activity, connections
 from simsparse.rtl.synth import Netlist
+
+CLOCK = "clk_i"
+DRIVER = "sky130_fd_sc_hd__dfxtp_4"
 
 
 @dataclass(frozen=True)
@@ -28,32 +38,98 @@ class Report:
 
 
 def analyse(netlist: Netlist, seen: Activity, library: Path, sta: Path, clock_ns: float, folder: Path) -> Report:
-    """Timing and power at a clock of ``clock_ns``. Raises SimulationError when OpenSTA fails."""
+    """Timing and power at a clock of ``clock_ns``.
+
+    Raises SimulationError when OpenSTA fails, or when twice the activity does not switch twice as much: then it did
+    not take what was counted.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "sta.tcl").write_text(_script(netlist, seen, library, clock_ns), encoding="utf-8")
+    (folder / "driven.v").write_text(driven(netlist), encoding="utf-8")
+    (folder / "sta.tcl").write_text("\n".join(_script(netlist, seen, library, clock_ns)) + "\n", encoding="utf-8")
     done = subprocess.run([str(sta), "sta.tcl"], cwd=folder, capture_output=True, text=True, check=False)
     said = done.stdout + done.stderr
     (folder / "sta.log").write_text(said, encoding="utf-8")
     slack = re.search(r"^\s*(-?[\d.]+)\s+slack", said, re.MULTILINE)
-    totals = re.findall(r"^Total\s+(\S+)\s+(\S+)\s+(\S+)", said, re.MULTILINE)
-    if slack is None or len(totals) != 2 or "Error" in said:
+    powers = [_without_drivers(part) for part in re.split(r"^POWER$", said, flags=re.MULTILINE)[1:]]
+    if slack is None or len(powers) != 2 or "Error" in said:
         raise SimulationError(f"OpenSTA failed (all in {folder / 'sta.log'})", key=netlist.top)
-    internal, switching, leakage = (float(number) for number in totals[-1])
+    (internal, switching, leakage), (_, doubled, _) = powers
+    if not math.isclose(doubled, 2 * switching, rel_tol=1e-3):
+        raise SimulationError(f"OpenSTA did not take the activity that was counted (see {folder})", key=netlist.top)
     seconds = clock_ns * 1e-9
     return Report(clock_ns - float(slack[1]), internal * seconds, switching * seconds, leakage)
 
 
-def _script(netlist: Netlist, seen: Activity, library: Path, clock_ns: float) -> str:
-    """Its first power report makes OpenSTA 2.0.17 spread default activities, which else would undo those set here."""
-    lines = [
-        f"read_liberty {library.resolve()}", f"read_verilog {netlist.verilog.resolve()}",
-        f"link_design {netlist.top}", f"create_clock -name clk -period {clock_ns} [get_ports clk_i]",
+def _without_drivers(said: str) -> tuple[float, float, float]:
+    """Internal, switching and leakage power of all cells but the flip-flops before the inputs, in watts."""
+    row = r"^{}\s+([-\d.e+]+)\s+([-\d.e+]+)\s+([-\d.e+]+)\s+[-\d.e+]+{}"
+    totals = re.findall(row.format("Total", ""), said, re.MULTILINE)
+    drivers = re.findall(row.format("", r"\s+drive_\d+$"), said, re.MULTILINE)
+    if len(totals) != 1 or not drivers:
+        raise SimulationError("OpenSTA reported no power")
+    internal, switching, leakage = (
+        float(total) - sum(float(driver[i]) for driver in drivers) for i, total in enumerate(totals[0])
+    )
+    return internal, switching, leakage
+
+
+def _ports(text: str, way: str) -> dict[str, int]:
+    """Ports of a Yosys netlist and their widths."""
+    return {
+        name: int(high) + 1 if high else 1
+        for high, name in re.findall(rf"^  {way} (?:\[(\d+):0\] )?(\w+);$", text, re.MULTILINE)
+    }
+
+
+def driven(netlist: Netlist) -> str:
+    """The netlist as ``cells`` in a module with a clock alone: a flip-flop before every other input."""
+    text = netlist.verilog.read_text(encoding="utf-8")
+    inputs, outputs = _ports(text, "input"), _ports(text, "output")
+    lines, count = [f"module driven({CLOCK}, data);\n  input {CLOCK};\n  input data;"], 0
+    for name, width in (inputs | outputs).items():
+        if name != CLOCK:
+            lines.append(f"  wire {f'[{width - 1}:0] ' if width > 1 else ''}{name};")
+    for name, width in inputs.items():
+        for bit in range(width) if name != CLOCK else ():
+            net = f"{name}[{bit}]" if width > 1 else name
+            lines.append(f"  {DRIVER} drive_{count} (.CLK({CLOCK}), .D(data), .Q({net}));")
+            count += 1
+    ports = ", ".join(f".{name}({name})" for name in inputs | outputs)
+    return "\n".join([text, *lines, f"  {netlist.top} cells ({ports});", "endmodule", ""])
+
+
+def _script(netlist: Netlist, seen: Activity, library: Path, clock_ns: float) -> Iterator[str]:
+    """Its first power report makes OpenSTA spread default activities once, before those are set that were counted."""
+    yield from (
+        f"read_liberty {library.resolve()}", "read_verilog driven.v", "link_design driven",
+        f"create_clock -name clk -period {clock_ns} [get_ports {CLOCK}]", "set_false_path -from [get_cells drive_*]",
         "report_checks -digits 6", "report_power",
+    )  # fmt: skip
+    for times in (1, 2):
+        yield from _set(netlist, seen, times)
+        yield from ("puts POWER", "report_power -digits 6", "report_power -instances [get_cells drive_*] -digits 6")
+    yield "exit"
+
+
+def _set(netlist: Netlist, seen: Activity, times: int) -> Iterator[str]:
+    """Activity of every pin but clocks: that of what drives its net, ``times`` as often."""
+    text = netlist.verilog.read_text(encoding="utf-8")
+    pins = [(f"{cell}/{pin}", pin, net.strip()) for cell, pin, net in connections(text)]
+    source = {net: name for name, pin, net in pins if pin in OUTPUTS} | {
+        name: name for name in seen.toggles if "/" not in name
+    }
+    for name, _, net in pins:
+        if net != CLOCK:
+            yield _activity(f"cells/{name}", seen, source.get(net), times)
+    bits = [
+        f"{name}[{bit}]" if width > 1 else name
+        for name, width in _ports(text, "input").items() if name != CLOCK for bit in range(width)
     ]  # fmt: skip
-    for name, toggles in seen.toggles.items():
-        duty = seen.duty[name]
-        if "/" in name:
-            lines.append(f"sta::set_power_pin_activity [get_pins {{{name}}}] {toggles:.6g} {duty:.6g}")
-        else:
-            lines.append(f"sta::set_power_input_port_activity [get_ports {{{name}}}] {toggles:.6g} {duty:.6g}")
-    return "\n".join([*lines, "report_power -digits 6", "exit"]) + "\n"
+    for place, bit in enumerate(bits):
+        yield _activity(f"drive_{place}/Q", seen, bit, times)
+
+
+def _activity(pin: str, seen: Activity, source: str | None, times: int) -> str:
+    """A pin whose net nothing counted drives (reset, constants) does not move."""
+    toggles, duty = seen.toggles.get(source or "", 0.0), seen.duty.get(source or "", 1.0)
+    return f"sta::set_power_pin_activity [get_pins {{{pin}}}] {times * toggles:.6g} {duty:.6g}"

@@ -50,8 +50,10 @@ def test_energy_is_that_of_its_parts_and_a_sparse_pe_beats_zeros(study: dict[str
 
 
 def test_plot_is_labelled_with_units(study: dict[str, Any]) -> None:
-    area, energy = datapath_plot(study).figure.axes[:2]
+    axes = datapath_plot(study).figure.axes
+    area, energy = axes[0], axes[len(axes) // 2]
     assert "um²" in area.get_ylabel() and "pJ" in energy.get_ylabel()
+    assert [axis.get_title(loc="left") for axis in axes[: len(axes) // 2]] == ["4 bits", "8 bits", "16 bits"]
     assert [label.get_text() for label in area.get_xticklabels()][:2] == ["1:4", "2:4"]
 
 

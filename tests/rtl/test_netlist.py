@@ -41,7 +41,7 @@ NAMES = [f"{module}-{place}" for module, shapes in SMALL.items() for place in ra
 
 @pytest.mark.parametrize(("module", "shape"), CASES, ids=NAMES)
 def test_netlist_equals_sources_but_for_one_wrong_gate(module: str, shape: Mapping[str, int], tmp_path: Path) -> None:
-    found = netlist_equals_sources(module, dict(shape), tmp_path, [ONE_WRONG_GATE], module in LOWERED)
+    found = netlist_equals_sources(module, dict(shape), tmp_path, [ONE_WRONG_GATE], lowered=module in LOWERED)
     assert found == [True, False]
 
 

@@ -14,8 +14,10 @@ from simsparse.rtl.blocks.dense_pe import DensePE
 from simsparse.rtl.blocks.dot_pe import NMDotPE
 from simsparse.rtl.datapath import GROUPS, dense_stream, nm_stream, weights
 from simsparse.rtl.library import area_library, sky130_cells
-from simsparse.rtl.run import Stream
+from simsparse.rtl.sta import driven
+from simsparse.rtl.stream import Stream
 from simsparse.rtl.synth import Netlist, synthesise
+from simsparse.rtl.yosys import run
 
 AREAS = {"nand2_1": 3.7536, "dfrtp_1": 25.024, "mux2_1": 11.2608}
 """um2, as the Liberty file sky130_fd_sc_hd__tt_025C_1v80 has them."""
@@ -63,6 +65,18 @@ def test_a_register_switches_as_its_data_does(tmp_path: Path) -> None:
     assert sorted(switching)[1:] == pytest.approx([1.0] * 8, abs=0.02)
     assert sorted(switching)[0] == pytest.approx(0.0, abs=0.02)
     assert seen.toggles["ready_i"] == 0
+
+
+def test_power_is_analysed_with_a_flip_flop_before_every_input_but_the_clock(tmp_path: Path) -> None:
+    netlist = made("stream_fifo", {"Width": 4, "Depth": 3}, tmp_path)
+    text = driven(netlist)
+    driven_nets = re.findall(r"drive_\d+ \(\.CLK\(clk_i\), \.D\(data\), \.Q\((.*)\)\);", text)
+    assert driven_nets == ["rst_ni", "valid_i", *(f"data_i[{bit}]" for bit in range(4)), "ready_i"]
+    (tmp_path / "driven.v").write_text(text, encoding="utf-8")
+    library = area_library(tmp_path)
+    library.write_text(library.read_text(encoding="utf-8").replace("dfxtp_1", "dfxtp_4"), encoding="utf-8")
+    cells = [f"read_liberty -overwrite {each}" for each in (area_library(tmp_path / "one"), library)]
+    run([*cells, "read_verilog driven.v", "hierarchy -check -top driven"], tmp_path)
 
 
 def test_streams_hold_the_same_useful_products() -> None:
