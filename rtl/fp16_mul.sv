@@ -27,7 +27,7 @@ module fp16_mul (
   logic [23:0] aligned;
   always_comb begin
     leading = 5'd0;
-    for (int i = 0; i < 22; i++) if (raw[i]) leading = 5'(i);
+    for (int i = 1; i < 22; i++) if (raw[i]) leading = 5'(i);
     aligned = {2'd0, raw} << (5'd23 - leading);
   end
   wire [7:0] exponent = {3'd0, exponent_a} + {3'd0, exponent_b} + {3'd0, leading} + 8'd77;

@@ -212,7 +212,7 @@ module nm_systolic_array #(
         assign pe_sum[Pe*AccWidth+:AccWidth] = sum_q;
         always_ff @(posedge clk_i) begin
           if (step && pe_select[c*Rows+r]) next_q <= word_in;
-          if (step && marked) word_q <= next_q;
+          if (marked) word_q <= next_q;
           if (step && valid) sum_q <= above + AccWidth'(dot);
         end
       end
