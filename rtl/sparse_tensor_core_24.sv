@@ -73,23 +73,22 @@ module sparse_tensor_core_24 #(
     if (!rst_ni) begin
       busy_q  <= 1'b0;
       valid_q <= 1'b0;
-      pass_q  <= '0;
     end else begin
       busy_q  <= take | (busy_q & ~finish);
       valid_q <= finish | (valid_q & ~ready_i);
-      if (take) pass_q <= '0;
-      else if (busy_q && !last) pass_q <= pass_q + 1'b1;
     end
   end
 
   always_ff @(posedge clk_i) begin
     if (take) begin
+      pass_q <= '0;
       a_q <= a_i;
       metadata_q <= metadata_i;
       b_q <= b_i;
       partial_q <= c_i;
       bad_q <= 1'b0;
     end else if (busy_q && !last) begin
+      pass_q <= pass_q + 1'b1;
       partial_q <= total;
       bad_q <= any_bad;
     end

@@ -35,8 +35,8 @@ class Register(IntEnum):
     SHAPE = 8
 
 
-_SET_UP = (Register.TOKENS, Register.K_FOLDS, Register.N_TILES, Register.MODE, 15)
-"""What random writes go to while a job runs: they must wait for its end."""
+_WAITING = (Register.CONTROL, Register.TOKENS, Register.K_FOLDS, Register.N_TILES, Register.MODE, 15)
+"""What random writes of even numbers go to while a job runs: they must wait for its end and start nothing."""
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ def requested(rng: np.random.Generator, folds: int, max_tokens: int) -> dict[str
             wrong = GemmJob(int(rng.choice((0, max_tokens + 1, 0xFFFF))), k_folds, tiles)
             rows += of_job(wrong) if rng.random() < 0.5 else of_job(GemmJob(tokens, *rng.permuted((0, 3)).tolist()))
         rows += [*of_job(job, bool(rng.integers(0, 2))), *_anything(rng)]
-        rows += [(1, int(rng.choice(_SET_UP)), int(rng.integers(0, 1 << 16))), *after()[1:]]
+        rows += [(1, int(rng.choice(_WAITING)), 2 * int(rng.integers(0, 1 << 15))), *after()[1:]]
         rows += [(1, Register.ERRORS, 0)] if rng.random() < 0.5 else []
         folds -= k_folds * tiles
     return encoded(rows)
