@@ -12,8 +12,7 @@ from tests.rtl.mutation import unchanged
 from tests.rtl.trial import Fate, planted, relevant, trial
 
 SAMPLE = {
-    "stream_register": "dropped term", "skid_buffer": "swapped branches", "nm_select": "swapped lanes",
-    "dot_accumulate": "wrong sign", "nm_encode24": "dropped negation",
+    "skid_buffer": "swapped branches", "dot_accumulate": "wrong sign", "nm_encode24": "dropped negation",
 }  # fmt: skip
 LEAST = 50
 SOURCE = """module two (
