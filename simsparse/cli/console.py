@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
 import sys
 import tempfile
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -92,21 +94,35 @@ def _move(part: Path, out: Path) -> None:
 
 
 class ProgressBar:
-    """A progress bar on stderr with rate and time left; nothing when stderr is no terminal."""
+    """A progress bar on stderr with rate and time left; nothing when stderr is no terminal.
+
+    While it stands, an interrupt that was lost (Python drops one that comes within a callback of its own, as imports
+    have them) is raised again at the next step.
+    """
 
     def __init__(self, things: str = "points") -> None:
         self.things = things
         self.done = self.total = 0
         self._bar: Any = None
         self._task: Any = None
+        self._interrupted = False
+        self._before: Any = None
 
     def __call__(self, done: int, total: int, failed: int) -> None:
         self.done, self.total = done, total
+        if self._interrupted:
+            raise KeyboardInterrupt
         if self._bar is not None:
             text = f"{self.things}, {failed} failed" if failed else self.things
             self._bar.update(self._task, completed=done, total=total, description=text)
 
+    def _interrupt(self, *_: object) -> None:
+        self._interrupted = True
+        raise KeyboardInterrupt
+
     def __enter__(self) -> Callable[[int, int, int], None]:
+        if threading.current_thread() is threading.main_thread():
+            self._before = signal.signal(signal.SIGINT, self._interrupt)
         if sys.stderr.isatty():
             from rich.console import Console
             from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -119,6 +135,8 @@ class ProgressBar:
         return self
 
     def __exit__(self, *_: object) -> None:
+        if self._before is not None:
+            signal.signal(signal.SIGINT, self._before)
         if self._bar is not None:
             self._bar.stop()
 

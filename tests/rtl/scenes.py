@@ -62,7 +62,7 @@ def scenes(block: Block, seed: int = 1) -> Scenes:
 
 
 def _random(block: Block, seed: int) -> Scene:
-    """Half as many tiles again until every bin is met and there is time for every state of back-pressure."""
+    """Twice as many tiles until every bin is met and there is time for every state of back-pressure."""
     tiles = 100
     while True:
         stream = random_stream(block, tiles, seed)
@@ -70,7 +70,7 @@ def _random(block: Block, seed: int) -> Scene:
         met = block.covered(stream.beats) | block.timed_covered(stream.beats, predicted.cycles)
         if predicted.longest > LEAST_CYCLES and block.bins | block.timed_bins <= met:
             return Scene(stream, predicted)
-        tiles += tiles // 2
+        tiles *= 2
 
 
 def _directed(block: Block) -> Scene:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -13,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from simsparse.cli import main
-from simsparse.cli.console import si, whole_folder
+from simsparse.cli.console import ProgressBar, si, whole_folder
 from simsparse.core import TraceBuilder, ops
 from simsparse.errors import StoreError
 
@@ -182,6 +183,15 @@ def test_an_interrupted_sweep_says_how_to_go_on(folder: Path) -> None:
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "points are stored in" in err and "the same command goes on" in err and "Traceback" not in err
+
+
+def test_an_interrupt_that_was_lost_comes_at_the_next_step() -> None:
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt), ProgressBar() as progress:
+        with contextlib.suppress(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+        progress(1, 2, 0)
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 @pytest.mark.parametrize("kind", ["experiment", "sweep", "hardware"])
