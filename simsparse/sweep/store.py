@@ -105,7 +105,7 @@ class Store:
             busy = "locked" in str(error)
             message = "is in use by another run" if busy else f"can't be read or written: {error}"
             raise StoreError(message, file=str(self.path)) from error
-        except sqlite3.Error as error:
+        except (sqlite3.Error, UnicodeDecodeError) as error:
             raise StoreError(f"is damaged: {error}; move it away to start afresh", file=str(self.path)) from error
 
     def put(self, outcome: Outcome) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from simsparse.config.axes import Choices, Range
@@ -124,22 +124,24 @@ def test_the_store_keeps_the_last_outcome_of_every_key(
 
 
 @pytest.fixture(scope="module")
-def stored(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+def stored(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("whole")
     with Store.open(out, "p") as store:
         for i in range(200):
             store.put(Outcome(f"key{i}", '{"level": 0}', ops=b"x" * 50))
-    return (out / STORE_NAME).read_bytes()
+    return out / STORE_NAME
 
 
 @settings(QUICK, max_examples=150)
 @given(place=st.integers(0, 2**20), cut=st.booleans(), junk=st.binary(min_size=1, max_size=600))
+@example(place=3822, cut=False, junk=b"\x80")
 def test_a_damaged_store_opens_whole_or_not_at_all(
-    place: int, cut: bool, junk: bytes, stored: bytes, tmp_path_factory: pytest.TempPathFactory
+    place: int, cut: bool, junk: bytes, stored: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     out = tmp_path_factory.mktemp("damaged")
-    where = place % len(stored)
-    raw = stored[:where] if cut else stored[:where] + junk + stored[where + len(junk) :]
+    whole = stored.read_bytes()
+    where = place % len(whole)
+    raw = whole[:where] if cut else whole[:where] + junk + whole[where + len(junk) :]
     (out / STORE_NAME).write_bytes(raw)
     try:
         with Store.open(out, "p") as store:
