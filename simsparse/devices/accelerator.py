@@ -9,12 +9,11 @@ from simsparse.config.parts.accel import AccelPart
 from simsparse.core import Action, Op, OpKind
 from simsparse.dataflow import Buffers
 from simsparse.devices.base import Device
+from simsparse.devices.memory import READ, WRITE
 from simsparse.devices.roofline import DATA_ONLY
 
 FLOP: Action = ("vector", "flop")
 SRAM: Action = ("sram", "byte")
-READ: Action = ("dram", "read_byte")
-WRITE: Action = ("dram", "write_byte")
 CYCLES = 2
 """The level at which schedules and masks are walked."""
 

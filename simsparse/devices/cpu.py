@@ -14,11 +14,10 @@ import numpy as np
 from simsparse.config.parts.cpu import CpuPart
 from simsparse.core import DENSE, Action, Op, OpKind
 from simsparse.devices.base import DEVICES, CostArrays, Device, Floats
+from simsparse.devices.memory import READ, WRITE
 from simsparse.devices.roofline import DATA_ONLY, dominant, require_supported
 
 FLOP: Action = ("core", "flop")
-READ: Action = ("dram", "read_byte")
-WRITE: Action = ("dram", "write_byte")
 SCALAR = "fp32"
 
 

@@ -7,8 +7,9 @@ from simsparse.dataflow.base import Gemms
 from simsparse.dataflow.dma import Interface
 from simsparse.dataflow.modes import fastest
 from simsparse.dataflow.schedule import Product, Schedule, Scratchpad, schedule
-from simsparse.devices.accelerator import READ, SRAM, WRITE, mac_action
+from simsparse.devices.accelerator import SRAM, mac_action
 from simsparse.devices.jobs import Jobs, jobs_of
+from simsparse.devices.memory import READ, WRITE
 from simsparse.devices.roofline import DATA_ONLY
 from simsparse.devices.systolic import MaskCycles, Systolic
 from simsparse.errors import MappingError, SpecError

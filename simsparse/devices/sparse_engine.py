@@ -17,9 +17,10 @@ from simsparse.config.quantity import Part
 from simsparse.core import DENSE, Action, ActionCounts, DType, Op, OpKind, Sparsity
 from simsparse.dataflow.engine import ENGINES, Machine, Work
 from simsparse.dataflow.pattern import Pattern
-from simsparse.devices.accelerator import CYCLES, FLOP, READ, SRAM, WRITE, Accelerator, mac_action
+from simsparse.devices.accelerator import CYCLES, FLOP, SRAM, Accelerator, mac_action
 from simsparse.devices.base import DEVICES, CostArrays
 from simsparse.devices.jobs import WEIGHTED, jobs_of, single_product, vector_operations
+from simsparse.devices.memory import READ, WRITE
 from simsparse.devices.roofline import DATA_ONLY, dominant, require_supported, whole
 from simsparse.errors import MappingError, SpecError
 

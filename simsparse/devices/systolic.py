@@ -23,9 +23,10 @@ from numpy.typing import NDArray
 from simsparse.config.quantity import Part, Quantity
 from simsparse.core import Action, ActionCounts, DType, Op, Sparsity
 from simsparse.dataflow import DATAFLOWS, Gemms, PeArray, Traffic, dram_traffic, fastest, modes
-from simsparse.devices.accelerator import CYCLES, FLOP, READ, SRAM, WRITE, Accelerator, mac_action
+from simsparse.devices.accelerator import CYCLES, FLOP, SRAM, Accelerator, mac_action
 from simsparse.devices.base import DEVICES, CostArrays, Floats, device_for
 from simsparse.devices.jobs import Ints, Jobs, jobs_of, single_product, vector_operations
+from simsparse.devices.memory import READ, WRITE
 from simsparse.devices.roofline import DATA_ONLY, dominant, require_supported, whole
 from simsparse.errors import MappingError, SpecError
 
