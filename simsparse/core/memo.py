@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache, wraps
-from typing import ParamSpec, TypeVar
+from typing import TypeVar, TypeVarTuple
 
-P = ParamSpec("P")
+Args = TypeVarTuple("Args")
 V = TypeVar("V")
 
 
@@ -25,18 +25,17 @@ class _Same:
         return isinstance(other, _Same) and other.value is self.value
 
 
-def by_identity(maxsize: int) -> Callable[[Callable[P, V]], Callable[P, V]]:
+def by_identity(maxsize: int) -> Callable[[Callable[[*Args], V]], Callable[[*Args], V]]:
     """Decorator: remember a pure function's last ``maxsize`` answers by the identity of its arguments."""
 
-    def decorate(function: Callable[P, V]) -> Callable[P, V]:
+    def decorate(function: Callable[[*Args], V]) -> Callable[[*Args], V]:
         @lru_cache(maxsize)
         def remembered(*keys: _Same | int | float) -> V:
-            return function(*(key.value if isinstance(key, _Same) else key for key in keys))  # type: ignore[call-arg, arg-type]
+            return function(*(key.value if isinstance(key, _Same) else key for key in keys))  # type: ignore[arg-type]
 
         @wraps(function)
-        def call(*values: P.args, **named: P.kwargs) -> V:
-            given = (*values, *named.values())
-            return remembered(*(value if type(value) in (int, float) else _Same(value) for value in given))
+        def call(*values: *Args) -> V:
+            return remembered(*(value if isinstance(value, int | float) else _Same(value) for value in values))
 
         return call
 
