@@ -21,6 +21,16 @@ GUARD_BITS = 16
 """Bits of a sum beyond those of a product: room for 65,536 products."""
 
 
+def patterns(bits: int) -> list[tuple[int, int]]:
+    """Those of PATTERNS whose multipliers of ``bits`` the mapper takes."""
+    return [(n, m) for n, m in PATTERNS if n * bits**2 <= MOST_PARTIAL]
+
+
+def sum_bits(bits: int) -> int:
+    """Bits of a sum of products of ``bits``."""
+    return 2 * bits + GUARD_BITS
+
+
 @dataclass(frozen=True)
 class PeArea:
     """One PE with ``n`` multipliers of ``bits`` bits; ``m`` 0 is the dense one. Areas in um2, before placement."""
@@ -49,11 +59,13 @@ def pe_areas(folder: Path, progress: Callable[[int, int, int], None] | None = No
     Raises SimulationError without Yosys.
     """
     library, found = area_library(folder), []
-    dense = sorted({n for n, _ in PATTERNS})
-    every = [(n, m, bits) for bits in WIDTHS for n, m in (*((n, 0) for n in dense), *PATTERNS)]
-    wanted = [(n, m, bits) for n, m, bits in every if n * bits**2 <= MOST_PARTIAL]
+    wanted = [
+        (n, m, bits)
+        for bits in WIDTHS
+        for n, m in (*sorted({(n, 0) for n, _ in patterns(bits)}), *patterns(bits))
+    ]  # fmt: skip
     for n, m, bits in wanted:
-        sums = 2 * bits + GUARD_BITS
+        sums = sum_bits(bits)
         block: Block = NMDotPE(n, m, bits, sums) if m else DensePE(n, bits, sums)
         made = synthesise(block.module, block.parameters, library, folder / block.name)
         found.append(PeArea(n, m, bits, made.cells, made.area, made.register_area))

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from simsparse.formats.magnitude import largest
 from simsparse.rtl.activity import activity
-from simsparse.rtl.area import GUARD_BITS, MOST_PARTIAL, PATTERNS, WIDTHS
+from simsparse.rtl.area import WIDTHS, patterns, sum_bits
 from simsparse.rtl.block import Block
 from simsparse.rtl.blocks.dense_pe import DensePE
 from simsparse.rtl.blocks.dot_pe import NMDotPE
@@ -108,7 +108,7 @@ def study(tools: Tools, folder: Path, progress: Callable[[int, int, int], None] 
     Areas in um2, periods in ns, energies in pJ for each useful MAC without leakage. Raises
     SimulationError when a tool fails or a netlist does not compute what its model does.
     """
-    wanted = [(n, m, bits) for bits in WIDTHS for n, m in PATTERNS if n * bits**2 <= MOST_PARTIAL]
+    wanted = [(n, m, bits) for bits in WIDTHS for n, m in patterns(bits)]
     rows: list[Record] = []
     for n, m, bits in wanted:
         rows.append(_row(n, m, bits, tools, folder))
@@ -126,7 +126,7 @@ def study(tools: Tools, folder: Path, progress: Callable[[int, int, int], None] 
 
 def _row(n: int, m: int, bits: int, tools: Tools, folder: Path) -> Record:
     """One pattern at one width: the N:M PE, and the dense one on the same pruned weights and on unpruned ones."""
-    acc_bits = 2 * bits + GUARD_BITS
+    acc_bits = sum_bits(bits)
     sparse, dense = NMDotPE(n, m, bits, acc_bits), DensePE(n, bits, acc_bits)
     runs = {
         "nm": (sparse, nm_stream(sparse), n * GROUPS), "dense_on_nm": (dense, dense_stream(dense, n, m), n * GROUPS),

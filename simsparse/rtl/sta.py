@@ -18,7 +18,7 @@ from simsparse.errors import SimulationError
 from simsparse.rtl.activity import OUTPUTS, Activity, connections
 from simsparse.rtl.synth import Netlist
 
-CLOCK = "clk_i"
+CLOCK, RESET = "clk_i", "rst_ni"
 DRIVER = "sky130_fd_sc_hd__dfxtp_4"
 
 
@@ -84,18 +84,24 @@ def _ports(text: str, way: str) -> dict[str, int]:
 def driven(netlist: Netlist) -> str:
     """The netlist as ``cells`` in a module with a clock alone: a flip-flop before every other input."""
     text = netlist.verilog.read_text(encoding="utf-8")
-    inputs, outputs = _ports(text, "input"), _ports(text, "output")
-    lines, count = [f"module driven({CLOCK}, data);\n  input {CLOCK};\n  input data;"], 0
-    for name, width in (inputs | outputs).items():
-        if name != CLOCK:
-            lines.append(f"  wire {f'[{width - 1}:0] ' if width > 1 else ''}{name};")
-    for name, width in inputs.items():
-        for bit in range(width) if name != CLOCK else ():
-            net = f"{name}[{bit}]" if width > 1 else name
-            lines.append(f"  {DRIVER} drive_{count} (.CLK({CLOCK}), .D(data), .Q({net}));")
-            count += 1
-    ports = ", ".join(f".{name}({name})" for name in inputs | outputs)
-    return "\n".join([text, *lines, f"  {netlist.top} cells ({ports});", "endmodule", ""])
+    ports = _ports(text, "input") | _ports(text, "output")
+    wires = [
+        f"  wire {f'[{width - 1}:0] ' if width > 1 else ''}{name};" for name, width in ports.items() if name != CLOCK
+    ]
+    drivers = [
+        f"  {DRIVER} drive_{place} (.CLK({CLOCK}), .D(data), .Q({bit}));" for place, bit in enumerate(_input_bits(text))
+    ]
+    connected = ", ".join(f".{name}({name})" for name in ports)
+    head = f"module driven({CLOCK}, data);\n  input {CLOCK};\n  input data;"
+    return "\n".join([text, head, *wires, *drivers, f"  {netlist.top} cells ({connected});", "endmodule", ""])
+
+
+def _input_bits(text: str) -> list[str]:
+    """Nets of all inputs of a Yosys netlist but the clock."""
+    return [
+        f"{name}[{bit}]" if width > 1 else name
+        for name, width in _ports(text, "input").items() if name != CLOCK for bit in range(width)
+    ]  # fmt: skip
 
 
 def _script(netlist: Netlist, seen: Activity, library: Path, clock_ns: float) -> Iterator[str]:
@@ -112,24 +118,18 @@ def _script(netlist: Netlist, seen: Activity, library: Path, clock_ns: float) ->
 
 
 def _set(netlist: Netlist, seen: Activity, times: int) -> Iterator[str]:
-    """Activity of every pin but clocks: that of what drives its net, ``times`` as often."""
+    """Activity of every pin but clocks: that of what drives its net, ``times`` as often; reset stays high.
+
+    Raises SimulationError on a net of which nothing was counted.
+    """
     text = netlist.verilog.read_text(encoding="utf-8")
-    pins = [(f"{cell}/{pin}", pin, net.strip()) for cell, pin, net in connections(text)]
-    source = {net: name for name, pin, net in pins if pin in OUTPUTS} | {
-        name: name for name in seen.toggles if "/" not in name
-    }
-    for name, _, net in pins:
-        if net != CLOCK:
-            yield _activity(f"cells/{name}", seen, source.get(net), times)
-    bits = [
-        f"{name}[{bit}]" if width > 1 else name
-        for name, width in _ports(text, "input").items() if name != CLOCK for bit in range(width)
-    ]  # fmt: skip
-    for place, bit in enumerate(bits):
-        yield _activity(f"drive_{place}/Q", seen, bit, times)
-
-
-def _activity(pin: str, seen: Activity, source: str | None, times: int) -> str:
-    """A pin whose net nothing counted drives (reset, constants) does not move."""
-    toggles, duty = seen.toggles.get(source or "", 0.0), seen.duty.get(source or "", 1.0)
-    return f"sta::set_power_pin_activity [get_pins {{{pin}}}] {times * toggles:.6g} {duty:.6g}"
+    pins = [(f"cells/{cell}/{pin}", pin, net.strip()) for cell, pin, net in connections(text)]
+    source = {net: name.removeprefix("cells/") for name, pin, net in pins if pin in OUTPUTS}
+    nets = [(name, net) for name, _, net in pins if net != CLOCK]
+    nets += [(f"drive_{place}/Q", bit) for place, bit in enumerate(_input_bits(text))]
+    for name, net in nets:
+        counted = source.get(net, net)
+        if net != RESET and counted not in seen.toggles:
+            raise SimulationError(f"nothing was counted of the net {net!r} at {name}", key=netlist.top)
+        toggles, duty = (0.0, 1.0) if net == RESET else (seen.toggles[counted], seen.duty[counted])
+        yield f"sta::set_power_pin_activity [get_pins {{{name}}}] {times * toggles:.6g} {duty:.6g}"
