@@ -33,7 +33,7 @@ def bench(block: Block) -> Path:
     program, wrapper = folder / "bench", folder / "bench.sv"
     with locked(folder):
         wrapper.write_text(_wrapper(block), encoding="utf-8")
-        with _unless_made(folder, _known(wrapper, BENCH, *sorted(sources().glob("*.sv")))) as stale:
+        with unless_made(folder, known(wrapper, BENCH, *sorted(sources().glob("*.sv")))) as stale:
             if stale:
                 shared = _runtime()
                 _run(_verilate(folder, wrapper), folder)
@@ -55,7 +55,7 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _unless_made(folder: Path, known: str) -> Iterator[bool]:
+def unless_made(folder: Path, known: str) -> Iterator[bool]:
     """Whether ``folder`` must be made anew; when that succeeds, it counts as made from ``known``."""
     stamp = folder / "stamp"
     stale = not (stamp.is_file() and stamp.read_text(encoding="utf-8") == known)
@@ -66,7 +66,7 @@ def _unless_made(folder: Path, known: str) -> Iterator[bool]:
         stamp.write_text(known, encoding="utf-8")
 
 
-def _known(*paths: Path) -> str:
+def known(*paths: Path) -> str:
     """Digest of what a build depends on: files, tools and this module."""
     known = hashlib.sha256(f"{verilator()} {compiler()}".encode())
     for path in (Path(__file__), *paths):
@@ -77,7 +77,7 @@ def _known(*paths: Path) -> str:
 def _runtime() -> Path:
     """The folder of Verilator's compiled runtime and precompiled header."""
     folder = build_root() / "runtime"
-    with locked(folder), _unless_made(folder, _known(include() / "verilated.h")) as stale:
+    with locked(folder), unless_made(folder, known(include() / "verilated.h")) as stale:
         if stale:
             (folder / "runtime.h").write_text("#include <verilated.h>\n#include <vector>\n", encoding="utf-8")
             for name in RUNTIME:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 import numpy as np
-from numpy.typing import NDArray
 
+from simsparse.dataflow.base import Ints, Mask
 from simsparse.dataflow.gemm_stream import GemmHandshakes, GemmJob, Request
 from simsparse.rtl.vectors import Beats
 
@@ -17,8 +17,6 @@ ERRORS = ("sizes", "weights' tlast", "activations' tlast", "metadata")
 _MOST_READS = 4
 _LONGEST = (4, 3)
 """Folds along k and tiles of the largest random GEMM."""
-
-Ints = NDArray[np.int64]
 
 
 class Register(IntEnum):
@@ -35,6 +33,11 @@ class Register(IntEnum):
     SHAPE = 8
 
 
+_CONTROL = int(Register.CONTROL)
+_KEPT = dict.fromkeys((int(Register.TOKENS), int(Register.K_FOLDS), int(Register.N_TILES)), 0xFFFF) | {
+    int(Register.MODE): 0b11
+}
+"""Bits that a write leaves in each register of a job's sizes."""
 _WAITING = (Register.CONTROL, Register.TOKENS, Register.K_FOLDS, Register.N_TILES, Register.MODE, 15)
 """What random writes of even numbers go to while a job runs: they must wait for its end and start nothing."""
 
@@ -126,58 +129,63 @@ def _anything(rng: np.random.Generator) -> Iterator[tuple[int, int, int]]:
 
 def program(beats: Beats, max_tokens: int) -> Program:
     """What the requests in ``beats`` run on an engine that holds sums of ``max_tokens`` tokens."""
-    state = dict.fromkeys((Register.TOKENS, Register.K_FOLDS, Register.N_TILES, Register.MODE), 0)
-    kinds, jobs, dense, refused, met = [], [], [], [], set()
-    for place, (write, address, data) in enumerate(_rows(beats)):
-        kind = Request.WRITE if write else Request.READ
-        name = Register(address).name if address <= Register.SHAPE else "nothing"
-        met |= {f"read {name}"} if not write else {"write nothing"} if name == "nothing" else set()
-        if write and address in state:
-            state[Register(address)] = data & (0b11 if address == Register.MODE else 0xFFFF)
-        if write and address == Register.CONTROL and data & 1:
-            tokens, k_folds, tiles, mode = state.values()
+    write, address, data = _columns(beats)
+    sizes = dict.fromkeys(_KEPT, 0)
+    kinds = np.where(write, int(Request.WRITE), int(Request.READ))
+    jobs, dense, refused = [], [], []
+    rows = (at.tolist() for at in (np.flatnonzero(write), address[write], data[write]))
+    for place, register, value in zip(*rows, strict=True):
+        if register in sizes:
+            sizes[register] = value & _KEPT[register]
+        elif register == _CONTROL and value & 1:
+            tokens, k_folds, tiles, mode = sizes.values()
             if 1 <= tokens <= max_tokens and k_folds and tiles:
-                kind = Request.START
+                kinds[place] = Request.START
                 jobs.append(GemmJob(tokens, k_folds, tiles, bool(mode >> 1)))
                 dense.append(mode & 1)
             else:
                 refused.append(place)
-        kinds.append(int(kind))
-    arrays = (np.array(numbers, np.int64) for numbers in (kinds, dense, refused))
-    of_kinds, of_dense, of_refused = arrays
-    return Program(of_kinds, tuple(jobs), of_dense, of_refused, frozenset(met))
+    of_dense, of_refused = (np.array(numbers, np.int64) for numbers in (dense, refused))
+    return Program(kinds, tuple(jobs), of_dense, of_refused, _met(write, address))
 
 
-def reads(
-    beats: Beats, plan: Program, at: GemmHandshakes, faults: Mapping[str, Ints], shape: tuple[int, ...]
-) -> list[int]:
+def _met(write: Mask, address: Ints) -> frozenset[str]:
+    """Which registers are read, and whether what is none is written."""
+    known = {int(register): register.name for register in Register}
+    met = {f"read {known.get(place, 'nothing')}" for place in np.unique(address[~write]).tolist()}
+    return frozenset(met | ({"write nothing"} if (address[write] > max(known)).any() else set()))
+
+
+def reads(beats: Beats, plan: Program, at: GemmHandshakes, faults: Mapping[str, Ints], shape: tuple[int, ...]) -> Ints:
     """Answers to the reads; ``faults`` holds the cycles in which each error is raised, ``shape`` rows, cols, n, m."""
-    stored = {int(register): 0 for register in Register}
-    stored[Register.SHAPE] = sum(size << 8 * place for place, size in enumerate(shape))
-    cleared, job, started, answers = -1, -1, 0, []
-    for (write, address, data), kind, cycle in zip(_rows(beats), plan.kinds, at.requests.tolist(), strict=True):
-        if kind == Request.START:
-            job, started = job + 1, cycle
-        elif write and address == Register.ERRORS:
-            cleared = cycle
-        elif write and Register.TOKENS <= address <= Register.MODE:
-            stored[address] = data & (0b11 if address == Register.MODE else 0xFFFF)
-        elif not write:
-            if job >= 0:
-                end = int(at.ends[job])
-                stored[Register.STATUS] = 1 if cycle <= end else 2
-                stored[Register.CYCLES] = min(cycle, end) - started - 1
-            stored[Register.ERRORS] = _flags(faults, cleared, cycle)
-            answers.append(stored.get(address, 0))
-    return answers
+    write, address, data = _columns(beats)
+    starts, place = plan.kinds == Request.START, np.arange(len(write))
+    answers = np.full(len(write), 0)
+    job = np.cumsum(starts) - 1
+    if plan.jobs:
+        ends, started = at.ends[job], at.requests[starts][job]
+        status, cycles = np.where(at.requests <= ends, 1, 2), np.minimum(at.requests, ends) - started - 1
+        answers = np.select([job < 0, address == Register.STATUS, address == Register.CYCLES], [0, status, cycles], 0)
+    for register, bits in _KEPT.items():
+        answers = np.where(address == register, _latest(write & (address == register), place, data & bits, 0), answers)
+    cleared = _latest(write & (address == Register.ERRORS), place, at.requests, -1)
+    answers = np.where(address == Register.ERRORS, _flags(faults, cleared, at.requests), answers)
+    size = sum(length << 8 * which for which, length in enumerate(shape))
+    return np.where(address == Register.SHAPE, size, answers)[~write]
 
 
-def _flags(faults: Mapping[str, Ints], cleared: int, cycle: int) -> int:
-    """Error flags in ``cycle``."""
-    spans = (np.searchsorted(faults[name], (cleared, cycle)) for name in ERRORS)
-    return sum(int(last > first) << place for place, (first, last) in enumerate(spans))
+def _latest(marked: Mask, place: Ints, values: Ints, first: int) -> Ints:
+    """At every place the value of the last one ``marked`` up to it, or ``first`` before there is any."""
+    last = np.maximum.accumulate(np.where(marked, place, -1))
+    return np.where(last < 0, first, values[last])
 
 
-def _rows(beats: Beats) -> Iterator[tuple[int, int, int]]:
-    columns = (beats[name][:, 0].tolist() for name in ("reg_write", "reg_address", "reg_data"))
-    return zip(*columns, strict=True)
+def _flags(faults: Mapping[str, Ints], cleared: Ints, cycle: Ints) -> Ints:
+    """Error flags in every ``cycle``, when they were ``cleared``."""
+    raised = [np.searchsorted(faults[name], cycle) > np.searchsorted(faults[name], cleared) for name in ERRORS]
+    return sum((each.astype(np.int64) << place for place, each in enumerate(raised)), np.zeros(cycle.size, np.int64))
+
+
+def _columns(beats: Beats) -> tuple[Mask, Ints, Ints]:
+    """Whether each request is a write, its address and its data."""
+    return beats["reg_write"][:, 0] == 1, beats["reg_address"][:, 0], beats["reg_data"][:, 0]

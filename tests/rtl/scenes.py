@@ -12,7 +12,7 @@ from simsparse.rtl.stream import Observed, Stream
 from tests.rtl.directed import directed
 from tests.rtl.plays import Answer, Asked, Play
 
-LEAST_CYCLES = 1500
+LEAST_CYCLES = 2500
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ def scenes(block: Block, seed: int = 1) -> Scenes:
 
 
 def _random(block: Block, seed: int) -> Scene:
-    """Twice as many tiles until every bin is met and there is time for every state of back-pressure."""
+    """A quarter more tiles until every bin is met and there is time for every state of back-pressure."""
     tiles = 100
     while True:
         stream = random_stream(block, tiles, seed)
@@ -70,7 +70,7 @@ def _random(block: Block, seed: int) -> Scene:
         met = block.covered(stream.beats) | block.timed_covered(stream.beats, predicted.cycles)
         if predicted.longest > LEAST_CYCLES and block.bins | block.timed_bins <= met:
             return Scene(stream, predicted)
-        tiles *= 2
+        tiles += tiles // 4
 
 
 def _directed(block: Block) -> Scene:

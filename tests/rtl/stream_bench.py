@@ -44,21 +44,34 @@ def as_numbers(field: Field, ints: list[int]) -> NDArray[np.int64]:
     return unpack((field,), np.frombuffer(raw, np.uint32).reshape(-1, count))[field.name]
 
 
+class Port:
+    """An input of the block; what it has already is not written again."""
+
+    def __init__(self, handle: SimHandleBase) -> None:
+        self.handle = handle
+        self.held: int | None = None
+
+    def put(self, value: int) -> None:
+        if value != self.held:
+            self.handle.value = self.held = value
+
+
 class Driver:
     """Offers the beats of one stream as its pattern says, and inverted data whenever nothing is offered."""
 
     def __init__(self, dut: SimHandleBase, channel: Channel, stream: Stream, offers: NDArray[np.bool_]) -> None:
-        self.valid, self.offers, self.count = getattr(dut, f"{channel.prefix}valid_i"), offers, stream.count_of(channel)
-        self.ports = [(getattr(dut, f"{field.name}_i"), (1 << field.width) - 1) for field in channel.fields]
+        self.valid, self.count = Port(getattr(dut, f"{channel.prefix}valid_i")), stream.count_of(channel)
+        self.offers = offers.tolist()
+        self.ports = [(Port(getattr(dut, f"{field.name}_i")), (1 << field.width) - 1) for field in channel.fields]
         self.beats = list(zip(*(as_ints(field, stream.beats, self.count) for field in channel.fields), strict=True))
         self.next, self.offering = 0, False
 
     def drive(self, cycle: int) -> None:
         more = self.next < self.count
-        self.offering |= more and bool(self.offers[cycle % self.offers.size])
-        self.valid.value = int(self.offering)
+        self.offering |= more and self.offers[cycle % len(self.offers)]
+        self.valid.put(int(self.offering))
         for (port, ones), value in zip(self.ports, self.beats[self.next] if more else self.beats[0], strict=True):
-            port.value = value if self.offering else value ^ ones
+            port.put(value if self.offering else value ^ ones)
 
     def taken(self) -> None:
         self.next, self.offering = self.next + 1, False
@@ -68,10 +81,10 @@ class Sink:
     """Is ready as its pattern says, whatever the block does."""
 
     def __init__(self, dut: SimHandleBase, channel: Channel, pattern: NDArray[np.bool_]) -> None:
-        self.ready, self.pattern = getattr(dut, f"{channel.prefix}ready_i"), pattern
+        self.ready, self.pattern = Port(getattr(dut, f"{channel.prefix}ready_i")), pattern.astype(int).tolist()
 
     def drive(self, cycle: int) -> None:
-        self.ready.value = int(self.pattern[cycle % self.pattern.size])
+        self.ready.put(self.pattern[cycle % len(self.pattern)])
 
 
 class Watch:

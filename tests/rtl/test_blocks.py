@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from simsparse.rtl.block import Block
-from simsparse.rtl.build import locked
+from simsparse.rtl.build import known, locked, unless_made
 from simsparse.rtl.toolchain import build_root, icarus, sources
 from simsparse.rtl.verify import TILES, blocks, verify_block
 from tests.rtl.scenes import scenes
@@ -17,8 +17,11 @@ from tests.rtl.scenes import scenes
 ROOT = Path(__file__).resolve().parents[2]
 SEEDS = (0,)
 BENCH = "tests.rtl.stream_bench"
-QUIET = {"COCOTB_LOG_LEVEL": "WARNING", "GPI_LOG_LEVEL": "WARNING", "COCOTB_REWRITE_ASSERTION_FILES": ""}
-"""Rewriting assertions would compile every imported module anew."""
+QUIET = {
+    "COCOTB_LOG_LEVEL": "WARNING", "GPI_LOG_LEVEL": "WARNING", "COCOTB_REWRITE_ASSERTION_FILES": "",
+    "OPENBLAS_NUM_THREADS": "1",
+}  # fmt: skip
+"""Rewriting assertions would compile every imported module anew, and threads for matrices have nothing to do."""
 UNDER_COCOTB = (
     "stream_register-Width8", "skid_buffer-Width33", "stream_fifo-Width8-Depth1", "stream_fifo-Width8-Depth5",
     "nm_select-N2-M4-DataWidth8-UserWidth16", "nm_dot_pe-N2-M4-DataWidth8-AccWidth32",
@@ -63,23 +66,26 @@ def test_cocotb_on_icarus(name: str) -> None:
 
 def under_cocotb(simulator: str, block: Block) -> None:
     """Build ``block`` and run the bench on it. Raises AssertionError with the log's end."""
+    from cocotb_tools import runner as runners
     from cocotb_tools.check_results import get_results
-    from cocotb_tools.runner import get_runner
 
     folder = build_root() / simulator / block.name
     with locked(folder):
         log = folder / "log"
         told, heard, prepared = folder / "asked.pickle", folder / "answer.pickle", scenes(block)
         told.write_bytes(pickle.dumps(prepared.asked))
-        runner = get_runner(simulator)
+        runner, files = runners.get_runner(simulator), sorted(sources().glob("*.sv"))
         try:
-            runner.build(
-                sources=sorted(sources().glob("*.sv")), hdl_toplevel=block.module, parameters=dict(block.parameters),
-                build_dir=folder, timescale=("1ns", "1ps"), log_file=log,
-                build_args=["-O1", "-CFLAGS", "-O1"] if simulator == "verilator" else ["-g2012"],
-            )  # fmt: skip
+            with unless_made(folder, known(Path(__file__), Path(runners.__file__), *files)) as stale:
+                if stale:
+                    runner.build(
+                        sources=files, hdl_toplevel=block.module, parameters=dict(block.parameters), build_dir=folder,
+                        timescale=("1ns", "1ps"), log_file=log,
+                        build_args=["-O1", "-CFLAGS", "-O1"] if simulator == "verilator" else ["-g2012"],
+                    )  # fmt: skip
             results = runner.test(
-                hdl_toplevel=block.module, test_module=BENCH, build_dir=folder, test_dir=folder, seed=1, log_file=log,
+                hdl_toplevel=block.module, hdl_toplevel_lang="verilog", test_module=BENCH, build_dir=folder,
+                test_dir=folder, seed=1, log_file=log,
                 extra_env={"ASKED": str(told), "ANSWER": str(heard), **QUIET, "PYTHONPATH": _path()},
             )  # fmt: skip
         except SystemExit as stop:

@@ -123,7 +123,7 @@ class NMGemmTop(Block):
         values = self.expected(stream.beats)
         shape = (self.array.rows, self.array.cols, self.array.n, self.array.m)
         faults = self._faults(stream.beats, plan, at)
-        answers = np.array(reads(stream.beats, plan, at, faults, shape), np.int64).reshape(-1, 1)
+        answers = reads(stream.beats, plan, at, faults, shape).reshape(-1, 1)
         outputs = {**values.outputs, "response_data": answers}
         cycles = Cycles(at.activations, at.results, (at.weights, at.requests), (at.responses,))
         return Expected(outputs, values.emits), cycles
