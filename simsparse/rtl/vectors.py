@@ -52,8 +52,8 @@ def pack(fields: tuple[Field, ...], beats: Beats, count: int) -> NDArray[np.uint
     bits = np.zeros((count, words(fields) * WORD_BITS), np.uint8)
     low = 0
     for field in fields:
-        numbers = beats[field.name].astype(np.int64)[:, :, None]
-        split = (numbers >> np.arange(field.bits, dtype=np.int64)) & 1
+        octets = np.ascontiguousarray(beats[field.name], "<i8").view(np.uint8).reshape(count, field.lanes, 8)
+        split = np.unpackbits(octets[:, :, : -(-field.bits // 8)], axis=2, count=field.bits, bitorder="little")
         bits[:, low : low + field.width] = split.reshape(count, field.width)
         low += field.width
     return np.packbits(bits, axis=1, bitorder="little").view(np.uint32)
@@ -65,8 +65,10 @@ def unpack(fields: tuple[Field, ...], vectors: NDArray[np.uint32]) -> dict[str, 
     bits = np.unpackbits(np.ascontiguousarray(vectors).view(np.uint8), axis=1, bitorder="little")
     numbers, low = {}, 0
     for field in fields:
-        split = bits[:, low : low + field.width].reshape(count, field.lanes, field.bits).astype(np.int64)
-        numbers[field.name] = _sign(field, (split << np.arange(field.bits, dtype=np.int64)).sum(axis=2))
+        split = bits[:, low : low + field.width].reshape(count, field.lanes, field.bits)
+        octets = np.zeros((count, field.lanes, 8), np.uint8)
+        octets[:, :, : -(-field.bits // 8)] = np.packbits(split, axis=2, bitorder="little")
+        numbers[field.name] = _sign(field, octets.view("<i8")[:, :, 0].astype(np.int64))
         low += field.width
     return numbers
 

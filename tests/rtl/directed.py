@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import product
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +12,7 @@ from numpy.typing import NDArray
 from simsparse.dataflow.gemm_stream import GemmJob
 from simsparse.rtl.block import Block
 from simsparse.rtl.blocks.decompress import NMDecompress
+from simsparse.rtl.blocks.dense_pe import DotAccumulate
 from simsparse.rtl.blocks.dot_pe import NMDotPE
 from simsparse.rtl.blocks.encode24 import NMEncode24
 from simsparse.rtl.blocks.floating import NMDotPEFp16
@@ -33,32 +36,13 @@ LOW = -128
 
 def directed(block: Block) -> Directed:
     """Input beats of ``block`` and the output columns that are known by hand."""
-    match block:
-        case NMSelect():
-            return _select(block)
-        case NMDotPE():
-            return _dot(block)
-        case NMDecompress():
-            return _decompress(block)
-        case NMEncode24():
-            return _encode(block)
-        case NMPrune():
-            return _prune(block)
-        case NMSystolicArray():
-            return _array_folds(block)
-        case NMGemmTop():
-            return _gemm(block)
-        case SparseTensorCore24():
-            return _tensor_core(block)
-        case BitmapIntersect():
-            return directed_joins.intersect(block)
-        case SpadHashAccumulate():
-            return directed_joins.accumulate(block)
-        case NMDotPEFp16():
-            return directed_floating.floating(block)
-        case _:
-            rows = [[value] for value in (*corners(8), 1, 2, 3, 4, 5, 6, 7)]
-            return {"data": _array(rows)}, {"data": rows}
+    return next((made(block) for kind, made in _BY_KIND.items() if isinstance(block, kind)), _cell())
+
+
+def _cell() -> Directed:
+    """What a cell passes on as it is."""
+    rows = [[value] for value in (*corners(8), 1, 2, 3, 4, 5, 6, 7)]
+    return {"data": _array(rows)}, {"data": rows}
 
 
 def _select(block: NMSelect) -> Directed:
@@ -74,19 +58,25 @@ def _select(block: NMSelect) -> Directed:
 
 
 def _dot(block: NMDotPE) -> Directed:
+    """The first N activations are chosen."""
+    beats, sums = _products(block.n, block.m, block.acc_bits)
+    count = len(beats["last"])
+    index = _array([list(range(block.n))] * count)
+    return {**beats, "dense": np.zeros((count, 1), np.int64), "index": index}, sums
+
+
+def _products(weights: int, activations: int, acc_bits: int) -> Directed:
     """Sums of -128 * -128 and of 127 * -128, one beat and eight beats long, then 0."""
-    lengths, weights = (1, 8, 1, 8, 1), (LOW, LOW, 127, 127, 0)
+    lengths, values = (1, 8, 1, 8, 1), (LOW, LOW, 127, 127, 0)
     count = sum(lengths)
     last = np.zeros((count, 1), np.int64)
     last[np.cumsum(lengths) - 1] = 1
     beats = {
-        "dense": np.zeros((count, 1), np.int64), "last": last,
-        "activation": np.full((count, block.m), LOW),
-        "weight": np.repeat(_array([[weight] * block.n for weight in weights]), lengths, axis=0),
-        "index": _array([list(range(block.n))] * count),
+        "last": last, "activation": np.full((count, activations), LOW),
+        "weight": np.repeat(_array([[value] * weights for value in values]), lengths, axis=0),
     }  # fmt: skip
-    modulo, half = 1 << block.acc_bits, 1 << (block.acc_bits - 1)
-    sums = [length * block.n * LOW * weight for length, weight in zip(lengths, weights, strict=True)]
+    modulo, half = 1 << acc_bits, 1 << (acc_bits - 1)
+    sums = [length * weights * LOW * value for length, value in zip(lengths, values, strict=True)]
     return beats, {"sum": [[(total + half) % modulo - half] for total in sums]}
 
 
@@ -177,3 +167,12 @@ def _gemm(block: NMGemmTop) -> Directed:
 
 def _array(rows: list[list[int]]) -> NDArray[np.int64]:
     return np.array(rows, np.int64)
+
+
+_BY_KIND: dict[type[Block], Callable[[Any], Directed]] = {
+    NMSelect: _select, NMDotPE: _dot, NMDecompress: _decompress, NMEncode24: _encode, NMPrune: _prune,
+    DotAccumulate: lambda block: _products(block.lanes, block.lanes, block.acc_bits),
+    NMSystolicArray: _array_folds, NMGemmTop: _gemm, SparseTensorCore24: _tensor_core,
+    BitmapIntersect: directed_joins.intersect, SpadHashAccumulate: directed_joins.accumulate,
+    NMDotPEFp16: directed_floating.floating,
+}  # fmt: skip

@@ -48,7 +48,7 @@ def test_choice_of_operands_costs_area(tmp_path: Path) -> None:
     areas = [
         made(module, {**sizes, **small}, tmp_path / str(place)).area
         for place, (module, sizes) in enumerate(
-            [("dense_pe", {"Lanes": 2}), ("nm_dot_pe", {"N": 2, "M": 4}), ("nm_dot_pe", {"N": 2, "M": 8})]
+            [("dense_pe", {"Lanes": 1}), ("nm_dot_pe", {"N": 1, "M": 4}), ("nm_dot_pe", {"N": 1, "M": 8})]
         )
     ]
     assert areas[0] < areas[1] < areas[2]

@@ -84,7 +84,7 @@ class BitmapIntersect(Block):
         )
 
     def _bitmaps(self, rng: np.random.Generator, tiles: int) -> NDArray[np.int64]:
-        chances = 1 / (1 + np.array(DENSITIES) * self.width / 16)
+        chances = 1 / (1 + np.array(DENSITIES) * self.width / 4)
         densities = rng.choice(DENSITIES, (tiles, 1), p=chances / chances.sum())
         return (rng.random((tiles, self.width)) < densities).astype(np.int64)
 
