@@ -25,7 +25,7 @@ QUIET = {
 UNDER_COCOTB = (
     "stream_register-Width8", "skid_buffer-Width33", "stream_fifo-Width8-Depth1", "stream_fifo-Width8-Depth5",
     "nm_select-N2-M4-DataWidth8-UserWidth16", "nm_dot_pe-N2-M4-DataWidth8-AccWidth32",
-    "dense_pe-Lanes2-DataWidth8-AccWidth32",
+    "dense_pe-Lanes2-DataWidth8-AccWidth32", "dot_accumulate-Lanes3-DataWidth8-AccWidth32",
     "nm_decompress-N2-M4-DataWidth8-Bitmap0", "nm_decompress-N4-M8-DataWidth8-Bitmap1",
     "nm_encode24-Groups8-DataWidth8", "nm_prune-N2-M4-DataWidth8",
     "nm_systolic_array-Rows2-Cols3-N4-M8-DataWidth8-AccWidth32-OutputStationary0",
