@@ -16,7 +16,7 @@ from simsparse.rtl.toolchain import build_root
 from tests.rtl.test_netlist import ONE_WRONG_GATE
 
 REPORT = Path(__file__).resolve().parents[2] / "reports" / "rtl" / "netlists.md"
-LIMIT_S = 300
+LIMIT_S = 600
 ARRAY = {"Rows": 2, "Cols": 2, "N": 1, "M": 4, "DataWidth": 8, "AccWidth": 32}
 WIDE: tuple[tuple[str, Mapping[str, int]], ...] = (
     ("stream_register", {"Width": 8}), ("skid_buffer", {"Width": 33}), ("stream_fifo", {"Width": 8, "Depth": 5}),
@@ -29,6 +29,7 @@ WIDE: tuple[tuple[str, Mapping[str, int]], ...] = (
     ("nm_dot_pe", {"N": 2, "M": 4, "DataWidth": 8, "AccWidth": 32}), ("nm_dot_pe_fp16", {"N": 2, "M": 4}),
     ("nm_systolic_array", ARRAY), ("nm_systolic_array", {**ARRAY, "OutputStationary": 1}),
     ("sparse_tensor_core_24", {"TileM": 1, "TileN": 1, "TileK": 8, "StepK": 4, "DataWidth": 8, "AccWidth": 32}),
+    ("nm_gemm_top", {**ARRAY, "MaxTokens": 2}),
 )  # fmt: skip
 HEAD = """# Netlists at full width
 
