@@ -145,10 +145,13 @@ class Block(ABC):
 
 
 BLOCKS: Registry[tuple[Block, ...]] = Registry(
-    "rtl", tuple(f"simsparse.rtl.blocks.{module}" for module in
-                 ("cells", "select", "dot_pe", "decompress", "dense_pe", "encode24", "prune", "systolic",
-                  "tensor_core", "intersect", "gemm_top",
-                  "hash_accumulate", "floating")),
+    "hardware block",
+    tuple(
+        f"simsparse.rtl.blocks.{module}" for module in (
+            "cells", "select", "dot_pe", "decompress", "dense_pe", "encode24", "prune", "systolic", "tensor_core",
+            "intersect", "gemm_top", "hash_accumulate", "floating",
+        )
+    ),
 )  # fmt: skip
 """By module, the parameter sets that are verified."""
 
