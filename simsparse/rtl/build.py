@@ -33,7 +33,7 @@ def bench(block: Block) -> Path:
     program, wrapper = folder / "bench", folder / "bench.sv"
     with locked(folder):
         wrapper.write_text(_wrapper(block), encoding="utf-8")
-        with unless_made(folder, known(wrapper, BENCH, *sorted(sources().glob("*.sv")))) as stale:
+        with unless_made(folder, digest(wrapper, BENCH, *sorted(sources().glob("*.sv")))) as stale:
             if stale:
                 shared = _runtime()
                 _run(_verilate(folder, wrapper), folder)
@@ -66,7 +66,7 @@ def unless_made(folder: Path, known: str) -> Iterator[bool]:
         stamp.write_text(known, encoding="utf-8")
 
 
-def known(*paths: Path) -> str:
+def digest(*paths: Path) -> str:
     """Digest of what a build depends on: files, tools and this module."""
     known = hashlib.sha256(f"{verilator()} {compiler()}".encode())
     for path in (Path(__file__), *paths):
@@ -77,7 +77,7 @@ def known(*paths: Path) -> str:
 def _runtime() -> Path:
     """The folder of Verilator's compiled runtime and precompiled header."""
     folder = build_root() / "runtime"
-    with locked(folder), unless_made(folder, known(include() / "verilated.h")) as stale:
+    with locked(folder), unless_made(folder, digest(include() / "verilated.h")) as stale:
         if stale:
             (folder / "runtime.h").write_text("#include <verilated.h>\n#include <vector>\n", encoding="utf-8")
             for name in RUNTIME:

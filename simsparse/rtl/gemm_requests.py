@@ -160,7 +160,7 @@ def reads(beats: Beats, plan: Program, at: GemmHandshakes, faults: Mapping[str, 
     """Answers to the reads; ``faults`` holds the cycles in which each error is raised, ``shape`` rows, cols, n, m."""
     write, address, data = _columns(beats)
     starts, place = plan.kinds == Request.START, np.arange(len(write))
-    answers = np.full(len(write), 0)
+    answers = np.zeros(len(write), np.int64)
     job = np.cumsum(starts) - 1
     if plan.jobs:
         ends, started = at.ends[job], at.requests[starts][job]

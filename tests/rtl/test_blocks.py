@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from simsparse.rtl.block import Block
-from simsparse.rtl.build import known, locked, unless_made
+from simsparse.rtl.build import digest, locked, unless_made
 from simsparse.rtl.toolchain import build_root, icarus, sources
 from simsparse.rtl.verify import TILES, blocks, verify_block
 from tests.rtl.scenes import scenes
@@ -75,7 +75,7 @@ def under_cocotb(simulator: str, block: Block) -> None:
         told.write_bytes(pickle.dumps(prepared.asked))
         runner, files = runners.get_runner(simulator), sorted(sources().glob("*.sv"))
         try:
-            with unless_made(folder, known(Path(__file__), Path(runners.__file__), *files)) as stale:
+            with unless_made(folder, digest(Path(__file__), Path(runners.__file__), *files)) as stale:
                 if stale:
                     runner.build(
                         sources=files, hdl_toplevel=block.module, parameters=dict(block.parameters), build_dir=folder,
