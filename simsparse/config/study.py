@@ -77,6 +77,13 @@ class Value(StrEnum):
         return self in (Value.BASELINE_OVER_SYSTEM, Value.SYSTEM_OVER_BASELINE)
 
 
+class About(StrEnum):
+    """Whether a figure is of the system, or of the baseline that it is compared with."""
+
+    SYSTEM = "system"
+    BASELINE = "baseline"
+
+
 class Metric(StrEnum):
     """The number of a simulation's result that is compared."""
 
@@ -148,7 +155,7 @@ class Run(Frozen):
         if self.case is not None and self.baseline is not None:
             raise ValueError("a case has its own baseline")
         if self.system is not None and self.value.needs_baseline != (self.baseline is not None):
-            need = "needs" if self.value.needs_baseline else "has no"
+            need = "needs a" if self.value.needs_baseline else "has no"
             raise ValueError(f"value {self.value} {need} baseline")
         return self
 
@@ -164,11 +171,13 @@ class Claim(Frozen):
     ``published`` is None where the document gives no figure; ``to`` is the end of a published range. ``tolerance`` is
     a relative deviation, stated before the run; None where none could be stated. ``why`` says from what source and
     assumptions it follows. ``lacks`` lists what the figure includes and the run leaves out; such a run is a
-    comparison in part.
+    comparison in part. A claim about the baseline says how well the machine is modelled and does not count for the
+    state of the system.
     """
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
     what: Text
+    about: About = About.SYSTEM
     published: Positive | None
     to: Positive | None = None
     unit: str
