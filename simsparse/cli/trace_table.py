@@ -17,7 +17,7 @@ def show(trace: Trace) -> None:
 
     Columns of what was measured on real inputs appear where something was.
     """
-    from simsparse.trace.statistics import summary
+    from simsparse.trace.statistics.totals import summary
 
     data = summary(trace)
     measured = [key for key in _MEASURED if any(row[key] is not None for row in data["kinds"])]

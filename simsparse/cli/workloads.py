@@ -64,7 +64,7 @@ def trace(
 
 
 def _summary(found: Trace) -> Any:
-    from simsparse.trace.statistics import summary
+    from simsparse.trace.statistics.totals import summary
 
     return summary(found)
 
@@ -88,8 +88,8 @@ def _extract(
     options: dict[str, Any], out: Path | None,
 ) -> Trace:  # fmt: skip
     from simsparse.errors import nearest
+    from simsparse.models.by_name import extract, usual_phase
     from simsparse.trace.file import save_trace
-    from simsparse.trace.models import extract, usual_phase
 
     phases = ("prefill", "decode", "forward", "train")
     chosen: Any = phase or usual_phase(model)
@@ -108,8 +108,8 @@ def _extract(
 
 def models(json: Json = False) -> None:
     """The models that trace can extract, from their published shapes."""
-    from simsparse.trace.models import MODELS
-    from simsparse.trace.trained import TRAINED
+    from simsparse.models.by_name import MODELS
+    from simsparse.models.trained import TRAINED
 
     trained = {name: spec for name, spec in TRAINED.items() if name not in MODELS}
     if json:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from simsparse.config.hardware import validate_document
-from simsparse.config.setting import Setting, Text, Workload, load_document
+from simsparse.config.setting import Setting, Text, WorkloadSpec, load_document
 from simsparse.config.sweep import Sweep, SweepSpec, load_sweep
 from simsparse.config.yaml import Document
 
@@ -13,7 +13,7 @@ __all__ = ["Experiment", "Sweep", "SweepSpec", "load_experiment", "load_sweep"]
 class Experiment(Setting):
     """One simulation: a workload on a system under a policy."""
 
-    workload: Workload
+    workload: WorkloadSpec
     system: Text
 
 

@@ -10,9 +10,9 @@ from pydantic import AfterValidator, BeforeValidator, Field
 
 from simsparse.config.quantity import Frozen
 from simsparse.config.yaml import Document, read_yaml
-from simsparse.core.sparsity import ALLOWED, Sparsity
 from simsparse.errors import SpecError
 from simsparse.paths import find_file
+from simsparse.sparsity.statement import ALLOWED, Sparsity
 
 Scalar = str | int | float | bool
 """A value of a key of an experiment, as YAML gives it."""
@@ -49,7 +49,7 @@ Level = Annotated[int, Field(strict=True), AfterValidator(_level)]
 Value = Annotated[Scalar, BeforeValidator(_scalar)]
 
 
-class Workload(Frozen):
+class WorkloadSpec(Frozen):
     """What is run: a trace file, looked up as given, beside the spec, then among the shipped traces."""
 
     trace: Text

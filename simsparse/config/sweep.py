@@ -14,7 +14,7 @@ from pydantic import Field, WithJsonSchema
 from simsparse.config.axes import AXES_SCHEMA, Axis, Choices, Range, read_axis
 from simsparse.config.hardware import load_system, validate_document
 from simsparse.config.quantity import Frozen, Part
-from simsparse.config.setting import Scalar, Seed, Setting, Text, Workload, load_document, settings
+from simsparse.config.setting import Scalar, Seed, Setting, Text, WorkloadSpec, load_document, settings
 from simsparse.config.yaml import Document
 from simsparse.errors import nearest
 
@@ -55,7 +55,7 @@ class Sweep(Setting):
     ``keep_timelines`` store the per-op tables and the level-1 timelines whatever the number of points.
     """
 
-    workload: Workload | None = None
+    workload: WorkloadSpec | None = None
     system: Text | None = None
     axes: Annotated[dict[str, Any], WithJsonSchema(AXES_SCHEMA)]
     skip: tuple[dict[str, Any], ...] = ()

@@ -3,16 +3,16 @@
 from simsparse.core.cost import OpCost
 from simsparse.core.counts import Action, ActionCounts
 from simsparse.core.op import DIMS, Op, OpKind
+from simsparse.core.placements import Placement, Placements
 from simsparse.core.result import OpResult, Result
 from simsparse.core.routing import Routing
-from simsparse.core.schedule import Placement, Schedule
-from simsparse.core.sparsity import DENSE, Sparsity, SparsityKind
 from simsparse.core.tensor import DType, TensorSpec, bytes_of
 from simsparse.core.timeline import Span, Timeline
 from simsparse.core.trace import Trace, TraceBuilder
+from simsparse.sparsity.statement import DENSE, Sparsity, SparsityKind
 
 __all__ = [
     "DENSE", "DIMS", "Action", "ActionCounts", "DType", "Op", "OpCost", "OpKind", "OpResult", "Placement", "Result",
-    "Routing", "Schedule", "Span", "Sparsity", "SparsityKind", "TensorSpec", "Timeline", "Trace",
+    "Routing", "Placements", "Span", "Sparsity", "SparsityKind", "TensorSpec", "Timeline", "Trace",
     "TraceBuilder", "bytes_of",
 ]  # fmt: skip

@@ -10,7 +10,7 @@ Action = tuple[str, str]
 class ActionCounts(Mapping[Action, int]):
     """Immutable integer counts of (component, action), e.g. ``("hbm", "read_byte")``.
 
-    Counts add up with ``+`` and scale with ``*``; energy is a price on them (simsparse.energy), so
+    Counts add up with ``+`` and scale with ``*``; energy is a price on them (simsparse.lowering.energy), so
     energy can be checked by conservation laws.
     """
 

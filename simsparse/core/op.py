@@ -8,9 +8,9 @@ from enum import StrEnum
 from typing import Any
 
 from simsparse.core.routing import Routing
-from simsparse.core.sparsity import DENSE, Sparsity
 from simsparse.core.tensor import DType, bytes_of
 from simsparse.errors import SpecError
+from simsparse.sparsity.statement import DENSE, Sparsity
 
 
 class OpKind(StrEnum):

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 from simsparse.core.op import Op, OpKind
 from simsparse.core.routing import Routing
-from simsparse.core.sparsity import Sparsity
 from simsparse.core.tensor import DType
 from simsparse.errors import SpecError
+from simsparse.sparsity.statement import Sparsity
 
 if TYPE_CHECKING:
     import numpy as np

@@ -9,8 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from simsparse.core.op import Op, OpKind
-from simsparse.core.sparsity import Sparsity
 from simsparse.errors import TraceError
+from simsparse.registry import Registry
+from simsparse.sparsity.statement import Sparsity
+
+WRITERS: Registry[Callable[[Trace, str | Path], Path]] = Registry("trace writer", ("simsparse.trace.file",))
+"""How a trace becomes a file; the module that knows the format registers itself."""
 
 _PRUNABLE = (OpKind.LINEAR, OpKind.CONV2D, OpKind.MOE_FFN)
 
@@ -70,9 +74,7 @@ class Trace:
 
     def save(self, path: str | Path) -> Path:
         """Write the trace to ``path``; see simsparse.trace.file for the format."""
-        from simsparse.trace.file import save_trace
-
-        return save_trace(self, path)
+        return WRITERS.get("file")(self, path)
 
 
 class TraceBuilder:

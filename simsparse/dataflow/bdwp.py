@@ -12,11 +12,11 @@ from enum import StrEnum
 
 import numpy as np
 
-from simsparse.core.sparsity import DENSE, Sparsity
 from simsparse.dataflow.base import ceil_div
-from simsparse.dataflow.engine import Machine, Work, cycles_of
 from simsparse.dataflow.engines.sat import expected_product, nm_array
-from simsparse.dataflow.nm_product import SCHEDULES, Schedule, run_product
+from simsparse.dataflow.nm_product import SCHEDULES, LoopOrder, run_product
+from simsparse.dataflow.sparse_engine import PeConfig, Work, cycles_of
+from simsparse.sparsity.statement import DENSE, Sparsity
 
 VALUE_BYTES, GRADIENT_BITS = 2, 32
 
@@ -29,7 +29,7 @@ class Generation(StrEnum):
     ONLINE = "online"
 
 
-class Stage(StrEnum):
+class TrainingStage(StrEnum):
     """Part of a training step."""
 
     FORWARD = "FF"
@@ -47,7 +47,7 @@ class Layer:
     """
 
     name: str
-    stage: Stage
+    stage: TrainingStage
     kind: str
     dims: Mapping[str, int]
     pruned: bool
@@ -71,10 +71,10 @@ class Shape:
 class ProductTimes:
     """Work of products on ``machine``, each walked once."""
 
-    machine: Machine
+    machine: PeConfig
     known: dict[tuple[object, ...], Work] = field(default_factory=dict, compare=False)
 
-    def work(self, shape: Shape, sparsity: Sparsity, gradient: bool, sort_rate: float, schedule: Schedule) -> Work:
+    def work(self, shape: Shape, sparsity: Sparsity, gradient: bool, sort_rate: float, schedule: LoopOrder) -> Work:
         """Work of one slice of ``shape``; a ``gradient`` of weights leaves in fp32."""
         key = (shape.m, shape.n, shape.k, shape.input_bytes, sparsity, gradient, sort_rate, schedule)
         if key not in self.known:
@@ -97,7 +97,7 @@ class Trainer:
     vector_flops: float
     sort_rate: float
     vector_overlaps: bool = True
-    schedules: tuple[Schedule, ...] = SCHEDULES
+    schedules: tuple[LoopOrder, ...] = SCHEDULES
 
 
 @dataclass(frozen=True)
@@ -119,33 +119,33 @@ def train_step(
 ) -> list[LayerTime]:
     """Time of each layer of one step on ``batch`` samples, with weights of ``sparsity`` where a layer is pruned."""
     return [
-        _update(layer, sparsity, generation, trainer) if layer.stage is Stage.UPDATE
+        _update(layer, sparsity, generation, trainer) if layer.stage is TrainingStage.UPDATE
         else _layer(layer, batch, sparsity, generation, trainer)
         for layer in layers
     ]  # fmt: skip
 
 
-def shapes(layer: Layer, batch: int, machine: Machine) -> Iterator[Shape]:
+def shapes(layer: Layer, batch: int, machine: PeConfig) -> Iterator[Shape]:
     """The products of a layer on ``batch`` samples."""
     d = layer.dims
     if layer.kind == "conv2d":
         yield from _convolution(layer, batch, machine)
     elif layer.kind == "attention":
         yield from _attention(layer, batch)
-    elif layer.stage is Stage.GRADIENT:
+    elif layer.stage is TrainingStage.GRADIENT:
         yield _sliced(d["n"], d["m"], d["k"] * batch, VALUE_BYTES * d["n"] * d["k"] * batch, machine)
     elif layer.kind != "vector":
         yield Shape(1, d["m"] * batch, d["n"], d["k"], VALUE_BYTES * d["m"] * d["k"] * batch)
 
 
-def _convolution(layer: Layer, batch: int, machine: Machine) -> Iterator[Shape]:
+def _convolution(layer: Layer, batch: int, machine: PeConfig) -> Iterator[Shape]:
     """im2col forward; backward one product a phase of the stride, each with the taps that hit it."""
     d = layer.dims
     pixels = batch * d["h_out"] * d["w_out"]
     before, after = batch * d["c_in"] * d["h_in"] * d["w_in"], pixels * d["c_out"]
-    if layer.stage is Stage.FORWARD:
+    if layer.stage is TrainingStage.FORWARD:
         yield Shape(1, pixels, d["c_out"], d["c_in"] * d["kh"] * d["kw"], VALUE_BYTES * before)
-    elif layer.stage is Stage.GRADIENT:
+    elif layer.stage is TrainingStage.GRADIENT:
         yield _sliced(d["c_in"] * d["kh"] * d["kw"], d["c_out"], pixels, VALUE_BYTES * before, machine)
     else:
         stride = max(1, round(d["h_in"] / d["h_out"]))
@@ -162,12 +162,12 @@ def _attention(layer: Layer, batch: int) -> Iterator[Shape]:
     """Scores and context of each head; backward the two gradients of each."""
     d = layer.dims
     heads, queries, keys, size = batch * d["heads"], d["q_len"], d["kv_len"], d["head_dim"]
-    times = 1 if layer.stage is Stage.FORWARD else 2
+    times = 1 if layer.stage is TrainingStage.FORWARD else 2
     yield Shape(heads * times, queries, keys, size, VALUE_BYTES * queries * size)
     yield Shape(heads * times, queries, size, keys, VALUE_BYTES * queries * keys)
 
 
-def _sliced(m: int, n: int, k: int, input_bytes: float, machine: Machine) -> Shape:
+def _sliced(m: int, n: int, k: int, input_bytes: float, machine: PeConfig) -> Shape:
     """A gradient of weights: if its sums fit on chip, k is cut so that both operands cross the DRAM once."""
     room = machine.buffers
     fits = m * n * room.partial_sum <= room.output // 2
@@ -177,10 +177,10 @@ def _sliced(m: int, n: int, k: int, input_bytes: float, machine: Machine) -> Sha
 
 
 def _layer(layer: Layer, batch: int, sparsity: Sparsity, generation: Generation, trainer: Trainer) -> LayerTime:
-    pruned = layer.pruned and layer.stage is not Stage.GRADIENT and generation is not Generation.NONE
+    pruned = layer.pruned and layer.stage is not TrainingStage.GRADIENT and generation is not Generation.NONE
     pattern = sparsity if pruned else DENSE
     sort = trainer.sort_rate if pruned and generation is Generation.ONLINE else 0.0
-    machine, gradient = trainer.products.machine, layer.stage is Stage.GRADIENT
+    machine, gradient = trainer.products.machine, layer.stage is TrainingStage.GRADIENT
     cycles = moved = macs = 0
     causes: dict[str, int] = {}
     names: list[str] = []

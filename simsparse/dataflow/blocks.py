@@ -9,11 +9,11 @@ from numba import njit
 from numpy.typing import NDArray
 
 from simsparse.dataflow.base import Ints
-from simsparse.dataflow.pattern import Columns, Pattern
 from simsparse.errors import SpecError
+from simsparse.sparsity.nonzeros import Columns, NonZeros
 
 
-def blocked(pattern: Pattern, rows: int, cols: int) -> Pattern:
+def blocked(pattern: NonZeros, rows: int, cols: int) -> NonZeros:
     """Which blocks of ``rows`` x ``cols`` have a non-zero: a pattern of the grid of blocks, edge blocks included.
 
     Raises SpecError for an edge below 1.
@@ -31,17 +31,17 @@ def blocked(pattern: Pattern, rows: int, cols: int) -> Pattern:
     return _placed(grid, np.flatnonzero(there))
 
 
-def expanded(blocks: Pattern, rows: int, cols: int) -> Pattern:
+def expanded(blocks: NonZeros, rows: int, cols: int) -> NonZeros:
     """The elements of ``blocks``, each ``rows`` x ``cols`` and full: the inverse of blocked()."""
     columns = (blocks.columns.astype(np.int64)[:, None] * cols + np.arange(cols)).reshape(-1)
     pieces = np.split(columns, blocks.pointers[1:-1] * cols)
     counts = np.repeat(blocks.row_counts * cols, rows)
     taken = np.concatenate([piece for piece in pieces for _ in range(rows)]) if pieces else columns
     pointers = np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)])
-    return Pattern((blocks.shape[0] * rows, blocks.shape[1] * cols), pointers, taken.astype(np.int32))
+    return NonZeros((blocks.shape[0] * rows, blocks.shape[1] * cols), pointers, taken.astype(np.int32))
 
 
-def reordered(pattern: Pattern, order: Ints) -> Pattern:
+def reordered(pattern: NonZeros, order: Ints) -> NonZeros:
     """Row i of the answer is row ``order[i]``. Raises SpecError when ``order`` is no permutation of the rows."""
     rows = pattern.shape[0]
     if order.shape != (rows,) or not np.array_equal(np.sort(order), np.arange(rows)):
@@ -49,10 +49,10 @@ def reordered(pattern: Pattern, order: Ints) -> Pattern:
     counts = pattern.row_counts[order]
     pointers = np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)])
     within = np.arange(pattern.nnz, dtype=np.int64) - np.repeat(pointers[:-1], counts)
-    return Pattern(pattern.shape, pointers, pattern.columns[np.repeat(pattern.pointers[order], counts) + within])
+    return NonZeros(pattern.shape, pointers, pattern.columns[np.repeat(pattern.pointers[order], counts) + within])
 
 
-def clustered(pattern: Pattern, rows: int, cols: int) -> Ints:
+def clustered(pattern: NonZeros, rows: int, cols: int) -> Ints:
     """An order of rows that puts similar ones together, for fewer blocks of ``rows`` x ``cols``.
 
     Greedy: a cluster begins with the fullest row that is left and takes, until it has ``rows`` rows, the one whose
@@ -65,7 +65,7 @@ def clustered(pattern: Pattern, rows: int, cols: int) -> Ints:
     return order
 
 
-def expert_topology(counts: Sequence[int], d_ff: int, block: int) -> Pattern:
+def expert_topology(counts: Sequence[int], d_ff: int, block: int) -> NonZeros:
     """The hidden layer of an MoE, as blocks: tokens sorted by expert, each expert's padded to whole ``block`` rows,
     and each in the columns of its expert only. Source: Gale et al., MegaBlocks, MLSys 2023."""
     wide = -(-d_ff // block)
@@ -73,10 +73,10 @@ def expert_topology(counts: Sequence[int], d_ff: int, block: int) -> Pattern:
     owners = np.repeat(np.arange(len(counts), dtype=np.int64), tall)
     columns = owners[:, None] * wide + np.arange(wide)
     pointers = np.arange(owners.size + 1, dtype=np.int64) * wide
-    return Pattern((owners.size, len(counts) * wide), pointers, columns.reshape(-1).astype(np.int32))
+    return NonZeros((owners.size, len(counts) * wide), pointers, columns.reshape(-1).astype(np.int32))
 
 
-def flat_butterfly(rows: int, cols: int, strides: int) -> Pattern:
+def flat_butterfly(rows: int, cols: int, strides: int) -> NonZeros:
     """Blocks of a flat block butterfly: block (i, j) where j is i or i with one of its lowest ``strides`` bits flipped.
 
     A grid that is not square repeats the square one of its shorter side. Source: Dao et al., Pixelated Butterfly,
@@ -92,16 +92,16 @@ def flat_butterfly(rows: int, cols: int, strides: int) -> Pattern:
     return _placed((rows, cols), np.flatnonzero(kept))
 
 
-def block_diagonal(blocks: int, rows: int, cols: int) -> Pattern:
+def block_diagonal(blocks: int, rows: int, cols: int) -> NonZeros:
     """Elements of ``blocks`` full blocks of ``rows`` x ``cols`` down the diagonal: a factor of a Monarch matrix.
 
     A Monarch matrix is two of them with a fixed permutation (a transposition of indexes) between; Dao et al., ICML
     2022.
     """
-    return expanded(Pattern.of(np.eye(blocks, dtype=np.bool_)), rows, cols)
+    return expanded(NonZeros.of(np.eye(blocks, dtype=np.bool_)), rows, cols)
 
 
-def strongest_blocks(weights: NDArray[np.floating], block: int, density: float) -> Pattern:
+def strongest_blocks(weights: NDArray[np.floating], block: int, density: float) -> NonZeros:
     """The blocks of ``weights`` with the largest Frobenius norms, that share of them rounded up; ties by place.
 
     Source: Okanovic et al., BLaST, 2025, prunes the weights of MLPs by the norms of blocks.
@@ -114,12 +114,12 @@ def strongest_blocks(weights: NDArray[np.floating], block: int, density: float) 
     return _placed((height, width), np.sort(np.argsort(-norms, kind="stable")[:keep]))
 
 
-def _placed(shape: tuple[int, int], places: Ints) -> Pattern:
+def _placed(shape: tuple[int, int], places: Ints) -> NonZeros:
     """Non-zeros at ascending flat ``places``."""
     row, col = np.divmod(places, shape[1])
     counts = np.bincount(row, minlength=shape[0])
     pointers = np.concatenate([np.zeros(1, np.int64), np.cumsum(counts, dtype=np.int64)])
-    return Pattern(shape, pointers, col.astype(np.int32))
+    return NonZeros(shape, pointers, col.astype(np.int32))
 
 
 @njit(cache=True)  # type: ignore[untyped-decorator]

@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simsparse.dataflow.base import Ints
-from simsparse.dataflow.pattern import Pattern
 from simsparse.errors import SpecError
+from simsparse.sparsity.nonzeros import NonZeros
 
 
 def deltas(activations: NDArray[np.floating], step: float) -> Ints:
@@ -25,11 +25,11 @@ def deltas(activations: NDArray[np.floating], step: float) -> Ints:
     return changes
 
 
-def delta_pattern(activations: NDArray[np.floating], step: float) -> Pattern:
+def delta_pattern(activations: NDArray[np.floating], step: float) -> NonZeros:
     """Where ``deltas`` are no zeros: a row for each vector, frame after frame; the input of a delta engine."""
-    return Pattern.of(deltas(activations, step).reshape(-1, activations.shape[-1]) != 0)
+    return NonZeros.of(deltas(activations, step).reshape(-1, activations.shape[-1]) != 0)
 
 
-def spatial_pattern(activations: NDArray[np.floating], step: float) -> Pattern:
+def spatial_pattern(activations: NDArray[np.floating], step: float) -> NonZeros:
     """Where the quantised activations themselves are no zeros: what a zero-skipping engine gets without deltas."""
-    return Pattern.of(np.rint(activations / step).reshape(-1, activations.shape[-1]) != 0)
+    return NonZeros.of(np.rint(activations / step).reshape(-1, activations.shape[-1]) != 0)

@@ -9,8 +9,8 @@ from numba import njit
 from numpy.typing import NDArray
 
 from simsparse.dataflow.base import Ints
-from simsparse.dataflow.engine import Machine
-from simsparse.dataflow.pattern import Columns, Pattern
+from simsparse.dataflow.sparse_engine import PeConfig
+from simsparse.sparsity.nonzeros import Columns, NonZeros
 
 WORD = 64
 """Columns that one word of a bitmap holds."""
@@ -33,7 +33,7 @@ class Fibers:
     bitmaps: Words
 
     @classmethod
-    def of(cls, pattern: Pattern) -> Fibers:
+    def of(cls, pattern: NonZeros) -> Fibers:
         """Of a pattern; memory proportional to its non-zeros."""
         words = max(1, -(-pattern.shape[1] // WORD))
         full = pattern.row_counts >= 2 * words
@@ -143,7 +143,7 @@ def outputs_of(
     return products, outputs
 
 
-def entry_bytes(machine: Machine) -> int:
+def entry_bytes(machine: PeConfig) -> int:
     """Bytes of a value and its coordinate of ``index_bits``, together a whole number."""
     return -(-(machine.value_bits + machine.whole("index_bits")) // 8)
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from numba import njit
 
-from simsparse.core.sparsity import Sparsity, SparsityKind
 from simsparse.dataflow.base import Ints, ceil_div
-from simsparse.dataflow.pattern import Columns, Pattern
+from simsparse.sparsity.nonzeros import Columns, NonZeros
+from simsparse.sparsity.statement import Sparsity, SparsityKind
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class Parts:
         return total
 
 
-def fullest(weights: Pattern, cols: int, group: int) -> Ints:
+def fullest(weights: NonZeros, cols: int, group: int) -> Ints:
     """Kept weights of the fullest of ``cols`` neighbouring rows of ``weights`` (n, k) in each ``group`` of k.
 
     Shape (ceil(n / cols), ceil(k / group)); O(non-zeros).

@@ -8,14 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simsparse.dataflow.base import Ints, ceil_div
-from simsparse.dataflow.engine import Machine, Work, double_buffered
 from simsparse.dataflow.nm_array import NmArray, Parts, folded_beats, output_stationary, weight_stationary
+from simsparse.dataflow.sparse_engine import PeConfig, Work, double_buffered
 
 Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Schedule:
+class LoopOrder:
     """One way to run a product: what stays in the PEs, ``weights`` or outputs, and whether zeros are skipped."""
 
     weights: bool
@@ -25,11 +25,11 @@ class Schedule:
         return ("ws" if self.weights else "os") + ("" if self.sparse else " dense")
 
 
-SCHEDULES = tuple(Schedule(weights, sparse) for sparse in (True, False) for weights in (False, True))
+SCHEDULES = tuple(LoopOrder(weights, sparse) for sparse in (True, False) for weights in (False, True))
 
 
 @dataclass(frozen=True)
-class Product:
+class NMGemm:
     """``y[m, n] = x[m, k] @ w[n, k].T`` as the array sees it.
 
     ``beats`` (blocks, groups) of weights in the fullest PE, one row when all blocks are alike; ``kept`` weights of
@@ -48,7 +48,7 @@ class Product:
     index_bits: int
     sort_rate: float = 0.0
 
-    def stored_bytes(self, machine: Machine, schedule: Schedule) -> Floats:
+    def stored_bytes(self, machine: PeConfig, schedule: LoopOrder) -> Floats:
         """DRAM bytes of each block of weights."""
         if schedule.sparse and not self.sort_rate:
             return np.asarray(self.kept * (machine.value_bits + self.index_bits) / 8, np.float64)
@@ -61,7 +61,7 @@ class Product:
 
 
 @dataclass(frozen=True)
-class Grid:
+class FoldGrid:
     """Steps (tiles of outputs, stretches of tokens): cycles of the array, bytes in and out, weights to sort."""
 
     compute: Ints
@@ -76,14 +76,14 @@ class Grid:
 
 
 def fastest_schedule(
-    product: Product, array: NmArray, machine: Machine, schedules: tuple[Schedule, ...] = SCHEDULES
-) -> tuple[Work, Schedule]:
+    product: NMGemm, array: NmArray, machine: PeConfig, schedules: tuple[LoopOrder, ...] = SCHEDULES
+) -> tuple[Work, LoopOrder]:
     """Work by the fastest of ``schedules``, the first of equals: a scheduler that knows all shapes ahead."""
     works = [(run_product(product, array, machine, each), each) for each in schedules]
     return min(works, key=lambda found: found[0].cycles)
 
 
-def run_product(product: Product, array: NmArray, machine: Machine, schedule: Schedule) -> Work:
+def run_product(product: NMGemm, array: NmArray, machine: PeConfig, schedule: LoopOrder) -> Work:
     """Walk the tiles of a product: one computes while the next one's operands come and earlier results leave.
 
     Tokens come in stretches that fill half of the input buffer (and whose partial sums fit, weight-stationary), outputs
@@ -106,7 +106,7 @@ def run_product(product: Product, array: NmArray, machine: Machine, schedule: Sc
     return Work(total, product.macs, causes, read, write, read + write + sums, {"steps": compute.size - 2})
 
 
-def _tokens(product: Product, array: NmArray, machine: Machine, schedule: Schedule) -> int:
+def _tokens(product: NMGemm, array: NmArray, machine: PeConfig, schedule: LoopOrder) -> int:
     """Tokens of one stretch."""
     fits = int(machine.buffers.input // 2 * product.m / max(1.0, product.input_bytes))
     if schedule.weights:
@@ -116,7 +116,7 @@ def _tokens(product: Product, array: NmArray, machine: Machine, schedule: Schedu
     return min(product.m, max(depth, fits // depth * depth))
 
 
-def _parts(product: Product, array: NmArray, schedule: Schedule, tokens: int) -> Parts:
+def _parts(product: NMGemm, array: NmArray, schedule: LoopOrder, tokens: int) -> Parts:
     beats = product.beats if schedule.sparse else np.ones((1, product.k), np.int64)
     if schedule.weights:
         return weight_stationary(folded_beats(beats, array.rows, array.macs), tokens, array)
@@ -124,8 +124,8 @@ def _parts(product: Product, array: NmArray, schedule: Schedule, tokens: int) ->
 
 
 def _grid(
-    product: Product, array: NmArray, machine: Machine, schedule: Schedule, parts: tuple[Parts, ...]
-) -> Grid:  # fmt: skip
+    product: NMGemm, array: NmArray, machine: PeConfig, schedule: LoopOrder, parts: tuple[Parts, ...]
+) -> FoldGrid:  # fmt: skip
     blocks = ceil_div(product.n, array.cols)
     stored = product.stored_bytes(machine, schedule)
     starts = _tile_starts(stored, machine.buffers.weight // 2)
@@ -141,7 +141,7 @@ def _grid(
     tiles_in, stretches_in, tiles_outer = _loads(product, machine, weights, counts)
     read = weights[:, None] * tiles_in + (counts * product.input_bytes / product.m) * stretches_in
     pruned = outputs[:, None] * (product.k * float(schedule.sparse)) * tiles_in
-    return Grid(compute, read, write, pruned, tiles_outer)
+    return FoldGrid(compute, read, write, pruned, tiles_outer)
 
 
 def _tile_starts(stored: Floats, room: int) -> Ints:
@@ -156,7 +156,7 @@ def _tile_starts(stored: Floats, room: int) -> Ints:
 
 
 def _loads(
-    product: Product, machine: Machine, weights: Floats, counts: Floats
+    product: NMGemm, machine: PeConfig, weights: Floats, counts: Floats
 ) -> tuple[Floats, Floats, bool]:  # fmt: skip
     """How often each step (tile, stretch) loads its weights and its inputs, and whether tiles are the outer loop."""
     shape = (weights.size, counts.size)
@@ -177,7 +177,7 @@ def _loads(
     return (*outer, True) if moved[0] <= moved[1] else (*inner, False)
 
 
-def _causes(product: Product, machine: Machine, parts: tuple[Parts, ...], stretches: int) -> dict[str, int]:
+def _causes(product: NMGemm, machine: PeConfig, parts: tuple[Parts, ...], stretches: int) -> dict[str, int]:
     """Cycles of all steps by cause; what is busy is split into effectual work and idle slots."""
     blocks = ceil_div(product.n, machine.cols)
     sums: dict[str, int] = {}

@@ -13,7 +13,7 @@ import numpy as np
 from numba import njit
 
 from simsparse.dataflow.base import Ints, ceil_div
-from simsparse.dataflow.pattern import Columns, Pattern
+from simsparse.sparsity.nonzeros import Columns, NonZeros
 
 TILE, GROUP, SLAB, VALUES = 16, 4, 128, 512
 """Rows and tokens of a tile; M; columns of k of four dense registers; weights a register holds."""
@@ -68,7 +68,7 @@ class TileRun:
     waited: dict[str, int]
 
 
-def slabs(weights: Pattern) -> Ints:
+def slabs(weights: NonZeros) -> Ints:
     """Instructions (1, 2 or 4; 0 where all are zeros) of each tile of 16 rows and 128 columns: (row tiles, slabs).
 
     The fullest group of 4 of the tile decides.
@@ -78,7 +78,7 @@ def slabs(weights: Pattern) -> Ints:
     return _as_instructions(fullest)
 
 
-def row_windows(weights: Pattern, window: int) -> Ints:
+def row_windows(weights: NonZeros, window: int) -> Ints:
     """N of 4 (1, 2 or 4; 0 where all are zeros) that covers each row in each ``window`` of k: (rows, windows)."""
     n, k = weights.shape
     fullest = _fullest_groups(weights.pointers, weights.columns, 1, window, n, ceil_div(k, window))

@@ -37,7 +37,7 @@ CHUNK = 512
 
 
 @dataclass(frozen=True)
-class Grid:
+class TileGrid:
     """What every candidate launches for every GEMM: arrays (GEMMs, candidates).
 
     ``tiles`` of the output, thread ``blocks`` (tiles times splits, rounded up to whole clusters) and
@@ -60,7 +60,7 @@ def dense_seconds(shapes: GemmShapes, machine: GemmMachine, tensor: TensorParame
     return GemmTimes(*(np.concatenate(column) for column in zip(*chunks, strict=True)))
 
 
-def launch_grid(m: Floats, n: Floats, block_limit: float) -> Grid:
+def launch_grid(m: Floats, n: Floats, block_limit: float) -> TileGrid:
     """Grids of all candidates for GEMMs given as columns (GEMMs, 1).
 
     Clusters of 8, or of 4 where m is one tile, as long as ``block_limit`` blocks hold the whole
@@ -77,11 +77,11 @@ def launch_grid(m: Floats, n: Floats, block_limit: float) -> Grid:
         fits = count <= limit if cluster_m == 1.0 else many & (count <= limit)
         np.copyto(blocks, count, where=fits)
         np.copyto(elements, TILE_N / cluster_m + TILE_M / cluster_n, where=fits)
-    return Grid(tiles_n * tiles_m, blocks * SPLITS, elements)
+    return TileGrid(tiles_n * tiles_m, blocks * SPLITS, elements)
 
 
 @by_identity(maxsize=16)
-def _grid(shapes: GemmShapes, block_limit: float) -> Grid:
+def _grid(shapes: GemmShapes, block_limit: float) -> TileGrid:
     m, n, _, _ = shapes.columns
     return launch_grid(m, n, block_limit)
 
@@ -110,7 +110,7 @@ def _chunk_seconds(
 
 
 def _loop_seconds(
-    grid: Grid, k: Floats, value_bytes: Floats, machine: GemmMachine, tensor: TensorParameters, peak: float
+    grid: TileGrid, k: Floats, value_bytes: Floats, machine: GemmMachine, tensor: TensorParameters, peak: float
 ) -> Floats:
     """Seconds of the k loops of all waves, or of the arithmetic at the sustained rate if longer."""
     flops = 2.0 * TILE_N * TILE_M
@@ -121,7 +121,7 @@ def _loop_seconds(
     return np.asarray(k * np.maximum(waves * (np.maximum(arithmetic, read) / SPLITS), sustained))
 
 
-def _seconds_per_byte(grid: Grid, away: Floats, machine: GemmMachine, tensor: TensorParameters) -> Floats:
+def _seconds_per_byte(grid: TileGrid, away: Floats, machine: GemmMachine, tensor: TensorParameters) -> Floats:
     """Seconds of a byte of device memory, from the card's rate and what the running SMs can draw."""
     card = 1.0 / (tensor.memory * machine.hbm_bytes_per_s)
     running = np.minimum(grid.blocks, machine.sms)

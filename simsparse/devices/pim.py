@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from simsparse.config.parts.pim import PimCommands, PimPart
 from simsparse.core import Action, Op, OpKind
 from simsparse.devices.base import DEVICES, CostArrays, Device, Floats
-from simsparse.devices.jobs import Ints, Jobs, jobs_of, vector_operations
+from simsparse.devices.gemm_list import GemmList, Ints, gemm_list_of, vector_operations
 from simsparse.devices.roofline import DATA_ONLY, dominant, require_supported
 
 ACTIVATE: Action = ("bank", "activate")
@@ -104,7 +104,7 @@ class Pim(Device):
     def cost_arrays(self, ops: Sequence[Op], level: int = 0) -> CostArrays:
         del level
         require_supported(self, ops)
-        jobs = jobs_of(ops, frozenset(self.part.compute.patterns))
+        jobs = gemm_list_of(ops, frozenset(self.part.compute.patterns))
         layout = self._layout(ops, jobs)
         external = self._external_bytes(ops, jobs)
         vector = np.array([vector_operations(op) for op in ops], np.int64)
@@ -143,7 +143,7 @@ class Pim(Device):
     def _channels(self) -> int:
         return round(self.part.memory.stacks.si * self.part.commands.channels.si)
 
-    def _layout(self, ops: Sequence[Op], jobs: Jobs) -> _Layout:
+    def _layout(self, ops: Sequence[Op], jobs: GemmList) -> _Layout:
         beside = np.array([ops[i].kind in (OpKind.ATTENTION, OpKind.MATMUL) for i in jobs.owner], np.bool_)
         sharing = np.where(beside, np.maximum(1, self._channels // jobs.count), self._channels)
         waves = np.where(beside, -(-jobs.count // self._channels), jobs.count)
@@ -151,7 +151,7 @@ class Pim(Device):
         columns = np.ceil(jobs.weight_bytes / sharing / command_bytes).astype(np.int64)
         return _Layout(waves, columns, sharing, -(-jobs.m // self._tokens_a_read(ops, jobs)))
 
-    def _tokens_a_read(self, ops: Sequence[Op], jobs: Jobs) -> Ints:
+    def _tokens_a_read(self, ops: Sequence[Op], jobs: GemmList) -> Ints:
         """Tokens that the multipliers of a channel serve with one column command."""
         commands = self.part.commands
         bits = np.array([ops[i].dtype.bits for i in jobs.owner], np.int64)
@@ -159,19 +159,19 @@ class Pim(Device):
         served = self._macs_per_second(ops, jobs) * commands.interval.si / commands.clock.si / elements
         return np.maximum(1, np.round(served)).astype(np.int64)
 
-    def _macs_per_second(self, ops: Sequence[Op], jobs: Jobs) -> Floats:
+    def _macs_per_second(self, ops: Sequence[Op], jobs: GemmList) -> Floats:
         """Peak rate of the units of one channel for each job."""
         compute = self.part.compute
         lanes = np.array([compute.macs[ops[i].dtype].si for i in jobs.owner], np.float64)
         rate: Floats = compute.units.si / self.part.commands.channels.si * lanes * compute.clock.si
         return rate
 
-    def _command_seconds(self, jobs: Jobs, layout: _Layout, ops: int) -> Floats:
+    def _command_seconds(self, jobs: GemmList, layout: _Layout, ops: int) -> Floats:
         cycles = np.zeros(ops)
         np.add.at(cycles, jobs.owner, layout.waves * stream_cycles(self.part.commands, layout.columns, layout.repeats))
         return with_refresh(self.part.commands, cycles) / self.part.commands.clock.si
 
-    def _compute_seconds(self, ops: Sequence[Op], jobs: Jobs, layout: _Layout) -> Floats:
+    def _compute_seconds(self, ops: Sequence[Op], jobs: GemmList, layout: _Layout) -> Floats:
         """Multipliers at peak, or the commands when they are repeated to feed them."""
         peak = np.zeros(len(ops))
         np.add.at(peak, jobs.owner, layout.waves * jobs.macs / layout.channels / self._macs_per_second(ops, jobs))
@@ -179,12 +179,12 @@ class Pim(Device):
         np.logical_or.at(repeated, jobs.owner, layout.repeats > 1)
         return np.where(repeated, np.maximum(peak, self._command_seconds(jobs, layout, len(ops))), peak)
 
-    def _external_bytes(self, ops: Sequence[Op], jobs: Jobs) -> Floats:
+    def _external_bytes(self, ops: Sequence[Op], jobs: GemmList) -> Floats:
         """Bytes over the stacks' own data path: vectors in and out, all of an element-wise op."""
         moved = jobs.per_op(jobs.input_bytes + jobs.output_bytes, len(ops))
         return moved + np.array([op.min_bytes if op.kind in DATA_ONLY else 0 for op in ops], np.float64)
 
-    def _bank_counts(self, jobs: Jobs, layout: _Layout, ops: int) -> dict[Action, NDArray[np.int64]]:
+    def _bank_counts(self, jobs: GemmList, layout: _Layout, ops: int) -> dict[Action, NDArray[np.int64]]:
         commands = self.part.commands
         banks = layout.channels * round(commands.banks.si)
         rows = -(-layout.columns // round(commands.row.si / commands.column.si))

@@ -15,14 +15,14 @@ from numpy.typing import NDArray
 
 from simsparse.config.quantity import Part
 from simsparse.core import DENSE, Action, ActionCounts, DType, Op, OpKind, Sparsity
-from simsparse.dataflow.engine import ENGINES, Machine, Work
-from simsparse.dataflow.pattern import Pattern
+from simsparse.dataflow.sparse_engine import ENGINES, PeConfig, Work
 from simsparse.devices.accelerator import CYCLES, FLOP, SRAM, Accelerator, mac_action
 from simsparse.devices.base import DEVICES, CostArrays
-from simsparse.devices.jobs import WEIGHTED, jobs_of, single_product, vector_operations
+from simsparse.devices.gemm_list import WEIGHTED, gemm_list_of, single_product, vector_operations
 from simsparse.devices.memory import READ, WRITE
 from simsparse.devices.roofline import DATA_ONLY, dominant, require_supported, whole
 from simsparse.errors import MappingError, SpecError
+from simsparse.sparsity.nonzeros import NonZeros
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class _Cost:
 
 
 @DEVICES.register("engine")
-class SparseEngine(Accelerator):
+class SparseEngineDevice(Accelerator):
     """An accelerator round a sparse engine."""
 
     def __init__(self, part: Part) -> None:
@@ -75,14 +75,14 @@ class SparseEngine(Accelerator):
         for mask, shape in ((weight_mask, (n, k)), (input_mask, (m, k))):
             if mask is not None and mask.shape != shape:
                 raise MappingError(f"a mask of shape {mask.shape} does not fit; expected {shape}", key=op.name)
-        weights = Pattern.of(weight_mask) if weight_mask is not None else _drawn(n, k, op.weight_sparsity)
-        inputs = Pattern.of(input_mask) if input_mask is not None else _drawn(m, k, op.input_sparsity)
+        weights = NonZeros.of(weight_mask) if weight_mask is not None else _drawn(n, k, op.weight_sparsity)
+        inputs = NonZeros.of(input_mask) if input_mask is not None else _drawn(m, k, op.input_sparsity)
         return self.engine.run(weights, inputs, self.machine(op.dtype))
 
-    def machine(self, dtype: DType | str) -> Machine:
+    def machine(self, dtype: DType | str) -> PeConfig:
         """What the engine's core needs to know of the part, for operands of ``dtype``."""
         array = self.part.array
-        return Machine(
+        return PeConfig(
             whole(self.part, "array.rows", array.rows), whole(self.part, "array.cols", array.cols),
             whole(self.part, f"array.macs.{dtype}", array.macs[dtype]),
             self.buffers, self.bytes_per_cycle, DType(dtype).bits, DType(dtype).bits,
@@ -113,7 +113,7 @@ class SparseEngine(Accelerator):
 
     def _works(self, op: Op, level: int) -> list[tuple[int, Work]]:
         """(count, work) of each of the op's products, or of the op where the engine runs it as a whole."""
-        jobs, machine, d = jobs_of([op], frozenset()), self.machine(op.dtype), op.dims
+        jobs, machine, d = gemm_list_of([op], frozenset()), self.machine(op.dtype), op.dims
         if op.kind is OpKind.MOE_FFN:
             layer = self.engine.experts(op.expert_counts, d["d_model"], d["d_ff"], bool(d["gated"]), machine)
             if layer is not None:
@@ -131,6 +131,6 @@ class SparseEngine(Accelerator):
         return works
 
 
-def _drawn(rows: int, cols: int, sparsity: Sparsity) -> Pattern:
+def _drawn(rows: int, cols: int, sparsity: Sparsity) -> NonZeros:
     """A pattern of ``sparsity`` that depends on nothing but the arguments."""
-    return Pattern.drawn(rows, cols, sparsity, zlib.crc32(str(sparsity).encode()))
+    return NonZeros.drawn(rows, cols, sparsity, zlib.crc32(str(sparsity).encode()))

@@ -25,7 +25,7 @@ from simsparse.core import Action, ActionCounts, DType, Op, Sparsity
 from simsparse.dataflow import DATAFLOWS, Gemms, PeArray, Traffic, dram_traffic, fastest, modes
 from simsparse.devices.accelerator import CYCLES, FLOP, SRAM, Accelerator, mac_action
 from simsparse.devices.base import DEVICES, CostArrays, Floats, device_for
-from simsparse.devices.jobs import Ints, Jobs, jobs_of, single_product, vector_operations
+from simsparse.devices.gemm_list import GemmList, Ints, gemm_list_of, single_product, vector_operations
 from simsparse.devices.memory import READ, WRITE
 from simsparse.devices.roofline import DATA_ONLY, dominant, require_supported, whole
 from simsparse.errors import MappingError, SpecError
@@ -72,7 +72,7 @@ class Systolic(Accelerator):
 
     def _walked(self, ops: Sequence[Op]) -> CostArrays:
         """Level 2: products by the schedule of each, with DRAM waits; the rest by closed forms."""
-        from simsparse.devices.schedules import scheduled
+        from simsparse.devices.fold_schedules import scheduled
 
         closed = self.cost_arrays(ops)
         seconds = {name: closed.contributors[name].copy() for name in ("launch", "compute", "vector", "memory")}
@@ -98,7 +98,7 @@ class Systolic(Accelerator):
         m, n, k = single_product(op)
         if weight_mask.shape != (n, k) or (input_mask is not None and input_mask.shape != (m, k)):
             raise MappingError(f"masks do not fit; expected weights ({n}, {k}) and inputs ({m}, {k})", key=op.name)
-        gemms = jobs_of([op], self._patterns).gemms
+        gemms = gemm_list_of([op], self._patterns).gemms
         inputs = m if input_mask is None else input_mask
         walks = [self._walk(op, weight_mask, inputs, mode) for mode in modes(gemms, *self._pe)]
         return min(walks, key=lambda walk: walk.cycles)
@@ -140,7 +140,7 @@ class Systolic(Accelerator):
         return totals
 
     def _products(self, ops: Sequence[Op], dtype: DType) -> dict[str, Floats]:
-        jobs = jobs_of(ops, self._patterns, self._metadata)
+        jobs = gemm_list_of(ops, self._patterns, self._metadata)
         array, buffers = self._array(dtype), self.buffers
         dataflow = self.dataflow
         gemms, _ = fastest(dataflow, jobs.gemms, array, buffers.partial_sums(), *self._pe)
@@ -154,7 +154,7 @@ class Systolic(Accelerator):
         totals = {name: jobs.per_op(values, len(ops)) for name, values in per_product.items()}
         return {**totals, "fill": jobs.longest_per_op(traffic.first + traffic.last, len(ops))}
 
-    def _tiled(self, gemms: Gemms, array: PeArray, jobs: Jobs) -> tuple[tuple[Ints, Ints], Ints, Traffic]:
+    def _tiled(self, gemms: Gemms, array: PeArray, jobs: GemmList) -> tuple[tuple[Ints, Ints], Ints, Traffic]:
         """Tiles, array cycles and traffic: of the dataflow's cuts the fastest, product by product."""
         moved = (jobs.weight_bytes, jobs.input_bytes, jobs.output_bytes)
         best = None
@@ -174,7 +174,7 @@ class Systolic(Accelerator):
         assert best is not None
         return best[0], best[1], best[2]
 
-    def _edge_bytes(self, jobs: Jobs, dtype: DType) -> tuple[Floats, ...]:
+    def _edge_bytes(self, jobs: GemmList, dtype: DType) -> tuple[Floats, ...]:
         """Bytes of one pass of weights, inputs and partial sums over the array's edge."""
         inputs = np.asarray(jobs.m * jobs.k * (dtype.bits / 8), np.float64)
         return jobs.weight_bytes, inputs, np.asarray(jobs.m * jobs.n * self.buffers.partial_sum, np.float64)
@@ -191,7 +191,7 @@ class Systolic(Accelerator):
         """Bits of a kept weight, with its share of the metadata where ``mode`` skips weights."""
         if not mode.sparse[0]:
             return float(op.w_dtype.bits)
-        jobs = jobs_of([op], self._patterns, self._metadata)
+        jobs = gemm_list_of([op], self._patterns, self._metadata)
         return 8 * float(jobs.weight_bytes[0]) / int(jobs.n[0] * jobs.gemms.kept_k[0])
 
     def _walk(self, op: Op, weight_mask: NDArray[np.bool_], inputs: NDArray[np.bool_] | int, mode: Gemms) -> MaskCycles:
@@ -208,13 +208,16 @@ class Systolic(Accelerator):
 def cycles(
     op: Op, part: Part, weight_mask: NDArray[np.bool_] | None = None, input_mask: NDArray[np.bool_] | None = None
 ) -> MaskCycles:
-    """Level 2 of ``op`` on ``part``: without masks its schedule, with the DRAM's stalls (simsparse.devices.schedules);
-    with masks, what they keep the array busy (Systolic.walk). Raises MappingError when it has no cycle core."""
+    """Level 2 of ``op`` on ``part``.
+
+    Without masks its schedule, with the DRAM's stalls (simsparse.devices.fold_schedules); with masks, what they keep
+    the array busy (Systolic.walk). Raises MappingError when it has no cycle core.
+    """
     device = device_for(part)
     if not isinstance(device, Systolic):
         raise MappingError(f"{part.name} has no cycle core; an accel with dataflow ws has one", key=op.name)
     if weight_mask is None and input_mask is None:
-        from simsparse.devices.schedules import scheduled
+        from simsparse.devices.fold_schedules import scheduled
 
         return scheduled(device, op)
     if weight_mask is None:

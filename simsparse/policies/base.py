@@ -7,13 +7,13 @@ from collections.abc import Hashable, Sequence
 from typing import ClassVar
 
 from simsparse.config.hardware import System
-from simsparse.core import Placement, Schedule, Trace
-from simsparse.engine import Simulator
-from simsparse.engine.simulator import Process
+from simsparse.core import Placement, Placements, Trace
 from simsparse.errors import MappingError, SimulationError
-from simsparse.policies.machine import Machine, machine_of
-from simsparse.policies.program import Layout, Program
-from simsparse.policies.workload import LINK_KINDS, Workload, workload_of
+from simsparse.events import Simulator
+from simsparse.events.simulator import Process
+from simsparse.lowering.command_graph import CommandGraph, CostedGraph
+from simsparse.lowering.machine import Machine, machine_of
+from simsparse.lowering.trace_index import LINK_KINDS, TraceIndex, trace_index_of
 from simsparse.registry import Registry
 from simsparse.units import bytes_text
 
@@ -34,11 +34,11 @@ class Policy(ABC):
     validated: ClassVar[str | None] = None
 
     @abstractmethod
-    def plan(self, trace: Trace, system: System) -> Schedule:
+    def plan(self, trace: Trace, system: System) -> Placements:
         """A placement for every op. Raises MappingError or SimulationError when there is none."""
 
     @abstractmethod
-    def layout(self, schedule: Schedule, machine: Machine) -> Layout:
+    def layout(self, schedule: Placements, machine: Machine) -> CommandGraph:
         """The commands of a schedule; they may depend on the machine's topology, not on its numbers."""
 
     @property
@@ -46,16 +46,16 @@ class Policy(ABC):
         """What the constructor was given, as far as layouts depend on it."""
         return None
 
-    def lower(self, schedule: Schedule, system: System, level: int) -> Program:
+    def lower(self, schedule: Placements, system: System, level: int) -> CostedGraph:
         """The commands of a schedule, with op costs of fidelity ``level``. Layouts are remembered."""
-        machine, workload = machine_of(system), workload_of(schedule.trace)
+        machine, workload = machine_of(system), trace_index_of(schedule.trace)
         devices = devices_of(schedule)
         key = (type(self), self.options, devices, machine.topology)
         if key not in workload.layouts:
             if len(workload.layouts) >= MAX_LAYOUTS:
                 workload.layouts.clear()
             workload.layouts[key] = self.layout(schedule, machine)
-        return Program.of(workload.layouts[key], machine, level)
+        return CostedGraph.of(workload.layouts[key], machine, level)
 
     def control(self, sim: Simulator) -> Process | None:
         """A process that issues further commands at run time; None when the program is all."""
@@ -63,7 +63,7 @@ class Policy(ABC):
         return None
 
 
-def devices_of(schedule: Schedule) -> tuple[str, ...]:
+def devices_of(schedule: Placements) -> tuple[str, ...]:
     """The device of each op, in program order."""
     placements = schedule.placements
     return tuple([placements[op.name].device for op in schedule.trace.ops])
@@ -84,7 +84,7 @@ def place(trace: Trace, system: System, streamed: Sequence[bool], home: str | No
     means for later ops, and overlap between devices. Raises MappingError when no device supports an
     op, SimulationError when none that does has room.
     """
-    machine, workload = machine_of(system), workload_of(trace)
+    machine, workload = machine_of(system), trace_index_of(trace)
     if len(machine.processors) == 1:
         return _place_on_one(workload, machine, streamed, home)
     free = {name: machine.devices[name].model.memory_bytes for name in machine.processors}
@@ -107,7 +107,7 @@ def place(trace: Trace, system: System, streamed: Sequence[bool], home: str | No
 
 
 def _place_on_one(
-    workload: Workload, machine: Machine, streamed: Sequence[bool], home: str | None
+    workload: TraceIndex, machine: Machine, streamed: Sequence[bool], home: str | None
 ) -> dict[str, Placement]:
     only = machine.processors[0]
     for op in workload.unique:
@@ -118,7 +118,7 @@ def _place_on_one(
 
 
 def _placements(
-    workload: Workload, devices: Sequence[str], streamed: Sequence[bool], home: str | None
+    workload: TraceIndex, devices: Sequence[str], streamed: Sequence[bool], home: str | None
 ) -> dict[str, Placement]:
     known: dict[tuple[str, bool], Placement] = {}
     result = {}
@@ -129,7 +129,7 @@ def _placements(
     return result
 
 
-def _able(workload: Workload, index: int, machine: Machine) -> list[str]:
+def _able(workload: TraceIndex, index: int, machine: Machine) -> list[str]:
     op = workload.unique[workload.slot[index]]
     reasons = {name: machine.devices[name].supports(op) for name in machine.processors}
     able = [name for name, reason in reasons.items() if reason is None]
@@ -139,7 +139,7 @@ def _able(workload: Workload, index: int, machine: Machine) -> list[str]:
     return able
 
 
-def _arrival_s(workload: Workload, index: int, device: str, chosen: Sequence[str], machine: Machine) -> float:
+def _arrival_s(workload: TraceIndex, index: int, device: str, chosen: Sequence[str], machine: Machine) -> float:
     """Seconds of op ``index`` on ``device`` with the copies of its inputs."""
     op = workload.unique[workload.slot[index]]
     seconds = machine.devices[device].costs([op], 0)[0].latency_s
@@ -150,7 +150,7 @@ def _arrival_s(workload: Workload, index: int, device: str, chosen: Sequence[str
 
 
 def resident_footprint(
-    workload: Workload, devices: Sequence[str], streamed: Sequence[bool]
+    workload: TraceIndex, devices: Sequence[str], streamed: Sequence[bool]
 ) -> dict[str, dict[str, int]]:
     """Bytes of weights, KV cache and activations by device.
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from simsparse.config.hardware import System
-from simsparse.core import Schedule, Trace
+from simsparse.core import Placements, Trace
+from simsparse.lowering.command_graph import CommandGraph, GraphBuilder
+from simsparse.lowering.machine import Machine
+from simsparse.lowering.trace_index import trace_index_of
 from simsparse.policies.base import POLICIES, Policy, devices_of, place, resident_footprint
-from simsparse.policies.machine import Machine
-from simsparse.policies.program import Layout, LayoutBuilder
-from simsparse.policies.workload import workload_of
 
 
 @POLICIES.register("resident")
@@ -21,12 +21,12 @@ class Resident(Policy):
     name = "resident"
     validated = "sections offload and weight_stream of the GPU measurements"
 
-    def plan(self, trace: Trace, system: System) -> Schedule:
-        return Schedule(trace, self.name, place(trace, system, [False] * len(trace.ops)))
+    def plan(self, trace: Trace, system: System) -> Placements:
+        return Placements(trace, self.name, place(trace, system, [False] * len(trace.ops)))
 
-    def layout(self, schedule: Schedule, machine: Machine) -> Layout:
-        workload, devices = workload_of(schedule.trace), devices_of(schedule)
-        builder = LayoutBuilder(workload, devices, machine)
+    def layout(self, schedule: Placements, machine: Machine) -> CommandGraph:
+        workload, devices = trace_index_of(schedule.trace), devices_of(schedule)
+        builder = GraphBuilder(workload, devices, machine)
         for index in range(len(devices)):
             builder.op(index)
         return builder.build(resident_footprint(workload, devices, [False] * len(devices)))

@@ -1,4 +1,4 @@
-"""What the policies share that keep weights in host memory and copy them over a link as they are needed.
+"""WeightScope the policies share that keep weights in host memory and copy them over a link as they are needed.
 
 The trace is cut into windows, one a layer: the window's ops run when its weights are there. Copies
 ahead use a copy engine of the device and two buffers: those of window l+1 start when window l-1 is
@@ -17,15 +17,15 @@ from enum import StrEnum
 from typing import ClassVar
 
 from simsparse.config.hardware import System
-from simsparse.core import OpKind, Schedule, Trace
+from simsparse.core import OpKind, Placements, Trace
 from simsparse.errors import SpecError
+from simsparse.lowering.command_graph import CommandGraph, GraphBuilder
+from simsparse.lowering.machine import Machine, machine_of
+from simsparse.lowering.trace_index import LINK_KINDS, TraceIndex, trace_index_of
 from simsparse.policies.base import Policy, devices_of, place, resident_footprint
-from simsparse.policies.machine import Machine, machine_of
-from simsparse.policies.program import Layout, LayoutBuilder
-from simsparse.policies.workload import LINK_KINDS, Workload, workload_of
 
 
-class What(StrEnum):
+class WeightScope(StrEnum):
     """Which weights rest in host memory: those of experts, or every op's."""
 
     EXPERTS = "experts"
@@ -33,32 +33,32 @@ class What(StrEnum):
 
 
 @dataclass(frozen=True)
-class Window:
+class PrefetchWindow:
     """Consecutive ops that run when the weights of ``streamed`` (indexes among them) have come."""
 
     ops: range
     streamed: tuple[int, ...]
 
 
-def streamed_ops(workload: Workload, what: What) -> list[bool]:
+def streamed_ops(workload: TraceIndex, what: WeightScope) -> list[bool]:
     """Per op whether its weights rest in host memory."""
     return [
         op.kind not in LINK_KINDS
-        and (op.kind is OpKind.MOE_FFN or (what is What.ALL and workload.facts(i).weight_bytes > 0))
+        and (op.kind is OpKind.MOE_FFN or (what is WeightScope.ALL and workload.facts(i).weight_bytes > 0))
         for i, op in enumerate(workload.trace.ops)
     ]
 
 
-def windows(workload: Workload, what: What, streamed: list[bool]) -> tuple[Window, ...]:
+def windows(workload: TraceIndex, what: WeightScope, streamed: list[bool]) -> tuple[PrefetchWindow, ...]:
     """The trace cut into windows.
 
     ``experts``: a window ends with each MoE op. ``all``: a window is a run of ops of one layer; an op
     with weights outside of layers is a window of its own.
     """
-    ends = _after_each_moe(streamed) if what is What.EXPERTS else _between_layers(workload, streamed)
+    ends = _after_each_moe(streamed) if what is WeightScope.EXPERTS else _between_layers(workload, streamed)
     starts = [0, *ends]
     return tuple(
-        Window(range(start, end), tuple(i for i in range(start, end) if streamed[i]))
+        PrefetchWindow(range(start, end), tuple(i for i in range(start, end) if streamed[i]))
         for start, end in zip(starts, [*ends, len(streamed)], strict=True)
         if start < end
     )
@@ -68,7 +68,7 @@ def _after_each_moe(streamed: list[bool]) -> list[int]:
     return [i + 1 for i, is_streamed in enumerate(streamed) if is_streamed and i + 1 < len(streamed)]
 
 
-def _between_layers(workload: Workload, streamed: list[bool]) -> list[int]:
+def _between_layers(workload: TraceIndex, streamed: list[bool]) -> list[int]:
     """Indexes at which a new window begins."""
     owners: list[int] = []
     for i, layer in enumerate(workload.layer):
@@ -82,7 +82,7 @@ def _between_layers(workload: Workload, streamed: list[bool]) -> list[int]:
 
 
 @dataclass(frozen=True)
-class Load:
+class WeightCopy:
     """One copy of weights: of op ``op``, named ``name``."""
 
     op: int
@@ -103,41 +103,41 @@ class Streaming(Policy):
     """Whether experts without a token are copied ahead too."""
     validated = "sections offload and weight_stream of the GPU measurements"
 
-    def __init__(self, what: str = What.EXPERTS, chunk_bytes: int | None = None) -> None:
-        if what not in list(What):
-            raise SpecError(f"{what!r}: expected {' or '.join(What)}", key="what")
+    def __init__(self, what: str = WeightScope.EXPERTS, chunk_bytes: int | None = None) -> None:
+        if what not in list(WeightScope):
+            raise SpecError(f"{what!r}: expected {' or '.join(WeightScope)}", key="what")
         if chunk_bytes is not None and (isinstance(chunk_bytes, bool) or not isinstance(chunk_bytes, int)
                                         or chunk_bytes < 1):  # fmt: skip
             raise SpecError(f"{chunk_bytes!r} is not a positive whole number", key="chunk_bytes")
-        self.what, self.chunk_bytes = What(what), chunk_bytes
+        self.what, self.chunk_bytes = WeightScope(what), chunk_bytes
 
-    def plan(self, trace: Trace, system: System) -> Schedule:
+    def plan(self, trace: Trace, system: System) -> Placements:
         home = machine_of(system).require_host(self.name)
-        placements = place(trace, system, streamed_ops(workload_of(trace), self.what), home)
-        return Schedule(trace, self.name, placements, {"streamed": str(self.what)})
+        placements = place(trace, system, streamed_ops(trace_index_of(trace), self.what), home)
+        return Placements(trace, self.name, placements, {"streamed": str(self.what)})
 
     @property
     def options(self) -> Hashable:
         return self.what, self.chunk_bytes
 
-    def layout(self, schedule: Schedule, machine: Machine) -> Layout:
-        workload, devices = workload_of(schedule.trace), devices_of(schedule)
+    def layout(self, schedule: Placements, machine: Machine) -> CommandGraph:
+        workload, devices = trace_index_of(schedule.trace), devices_of(schedule)
         streamed = streamed_ops(workload, self.what)
         cut = windows(workload, self.what, streamed)
-        builder = LayoutBuilder(workload, devices, machine)
+        builder = GraphBuilder(workload, devices, machine)
         if self.ahead:
             self._copy_ahead(builder, cut, machine)
         else:
             self._copy_on_demand(builder, streamed, machine)
         return builder.build(self._footprint(workload, devices, streamed, cut, machine))
 
-    def _copy_on_demand(self, builder: LayoutBuilder, streamed: list[bool], machine: Machine) -> None:
+    def _copy_on_demand(self, builder: GraphBuilder, streamed: list[bool], machine: Machine) -> None:
         for index in range(len(streamed)):
             if streamed[index]:
                 self._issue(builder, self._loads(builder.workload, (index,), False), machine, on_compute_lane=True)
             builder.op(index)
 
-    def _copy_ahead(self, builder: LayoutBuilder, cut: tuple[Window, ...], machine: Machine) -> None:
+    def _copy_ahead(self, builder: GraphBuilder, cut: tuple[PrefetchWindow, ...], machine: Machine) -> None:
         first = self._loads(builder.workload, cut[0].streamed, False) if cut else ()
         arrived = self._issue(builder, first, machine, on_compute_lane=True)
         for i, window in enumerate(cut):
@@ -149,7 +149,7 @@ class Streaming(Policy):
             arrived = coming
 
     @staticmethod
-    def _awaited(builder: LayoutBuilder, arrived: dict[str, int], index: int, first: bool) -> Iterable[int]:
+    def _awaited(builder: GraphBuilder, arrived: dict[str, int], index: int, first: bool) -> Iterable[int]:
         """Copies that op ``index`` waits for: the window's first op for all, others for their device's."""
         if first:
             return arrived.values()
@@ -157,7 +157,7 @@ class Streaming(Policy):
         return () if last is None else (last,)
 
     def _issue(
-        self, builder: LayoutBuilder, loads: Iterable[Load], machine: Machine, *, on_compute_lane: bool
+        self, builder: GraphBuilder, loads: Iterable[WeightCopy], machine: Machine, *, on_compute_lane: bool
     ) -> dict[str, int]:
         """Issue copies; returns the last one to each device, after which its weights are there."""
         src, last = machine.require_host(self.name), dict[str, int]()
@@ -169,26 +169,26 @@ class Streaming(Policy):
             )
         return last
 
-    def _loads(self, workload: Workload, indexes: Iterable[int], every_expert: bool) -> Iterator[Load]:
+    def _loads(self, workload: TraceIndex, indexes: Iterable[int], every_expert: bool) -> Iterator[WeightCopy]:
         for index in indexes:
             facts, name = workload.facts(index), workload.trace.ops[index].name
             if not facts.experts:
-                yield from self._chunks(Load(index, f"{name}.weight", facts.weight_bytes))
+                yield from self._chunks(WeightCopy(index, f"{name}.weight", facts.weight_bytes))
                 continue
             for expert in range(facts.experts) if every_expert else facts.experts_hit:
-                yield from self._chunks(Load(index, f"{name}.expert{expert}", facts.expert_bytes))
+                yield from self._chunks(WeightCopy(index, f"{name}.expert{expert}", facts.expert_bytes))
 
-    def _chunks(self, load: Load) -> Iterator[Load]:
+    def _chunks(self, load: WeightCopy) -> Iterator[WeightCopy]:
         size = self.chunk_bytes or load.bytes
         for start in range(0, load.bytes, size):
-            yield Load(load.op, load.name, min(size, load.bytes - start))
+            yield WeightCopy(load.op, load.name, min(size, load.bytes - start))
 
     def _footprint(
         self,
-        workload: Workload,
+        workload: TraceIndex,
         devices: Sequence[str],
         streamed: list[bool],
-        cut: tuple[Window, ...],
+        cut: tuple[PrefetchWindow, ...],
         machine: Machine,
     ) -> dict[str, dict[str, int]]:
         """Bytes that stay on each device, its buffers, and the streamed weights in the host's memory.

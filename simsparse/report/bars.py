@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from simsparse.report.metrics import Metric, spans_decades
 from simsparse.report.plot import Plot, finish, plain_log
-from simsparse.report.results import Point, Results
+from simsparse.report.results import Results, StoredPoint
 from simsparse.report.rows import Place, asked_for, bar_panels, mark_absent, numbered, pages, write_absent
 from simsparse.report.si import Scale, scale_for
 from simsparse.report.style import (
@@ -103,7 +103,9 @@ def _group(ax: Axes, results: Results, owner: tuple[str, str], metric: Metric, s
             mark_absent(ax, results, cell, y)
 
 
-def _bar(ax: Axes, group: Sequence[Point], metric: Metric, scale: Scale, y: float, height: float, colour: str) -> None:
+def _bar(
+    ax: Axes, group: Sequence[StoredPoint], metric: Metric, scale: Scale, y: float, height: float, colour: str
+) -> None:
     values = sorted(value / scale.factor for value in metric.values(group))
     middle = values[(len(values) - 1) // 2]
     hatch = UNVALIDATED_HATCH if any(point.is_unvalidated for point in group) else None
@@ -154,7 +156,7 @@ def _title(results: Results, metric: Metric, workloads: set[str]) -> str:
     return f"{word} {metric.name.lower()}: {said}"
 
 
-def counted(results: Results, chosen: Sequence[Sequence[Point]]) -> str:
+def counted(results: Results, chosen: Sequence[Sequence[StoredPoint]]) -> str:
     """``H100 in 3 of 4 workloads, PIM in 1 of 4``: setups of the points chosen in each workload.
 
     Where there is one setup only, sparsities.

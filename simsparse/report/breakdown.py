@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from simsparse.report.bars import unvalidated_legend
 from simsparse.report.plot import Plot, finish
-from simsparse.report.results import Cell, Point, Results
+from simsparse.report.results import Cell, Results, StoredPoint
 from simsparse.report.rows import Place, asked_for, bar_panels, mark_absent, numbered, pages, write_absent
 from simsparse.report.si import si
 from simsparse.report.style import (
@@ -49,7 +49,7 @@ def energy_breakdown(results: Results) -> list[Plot]:
     )  # fmt: skip
 
 
-def _by_unit(point: Point) -> dict[str, float]:
+def _by_unit(point: StoredPoint) -> dict[str, float]:
     """Energy by device kind and component: ``gpu0.hbm.read_byte`` counts for ``gpu hbm``."""
     sums: dict[str, float] = {}
     for path, joules in point.energy_by_component.items():
@@ -60,7 +60,7 @@ def _by_unit(point: Point) -> dict[str, float]:
 
 
 def _breakdown(
-    results: Results, parts: Callable[[Point], Shares], total: Callable[[Point], str],
+    results: Results, parts: Callable[[StoredPoint], Shares], total: Callable[[StoredPoint], str],
     palette: Callable[[list[str]], dict[str, str]], name: str, label: str, axis: str, whole: str, caption: str,
 ) -> list[Plot]:  # fmt: skip
     shares = {
@@ -95,8 +95,8 @@ def _breakdown(
 
 
 def _panel(
-    place: Place, results: Results, shares: Mapping[Cell, tuple[Point, Shares]], names: list[str],
-    colours: Mapping[str, str], total: Callable[[Point], str],
+    place: Place, results: Results, shares: Mapping[Cell, tuple[StoredPoint, Shares]], names: list[str],
+    colours: Mapping[str, str], total: Callable[[StoredPoint], str],
 ) -> None:  # fmt: skip
     rows = []
     for setup in place.setups:

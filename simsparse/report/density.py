@@ -12,11 +12,10 @@ from simsparse.config.hardware import load_hardware
 from simsparse.config.parts.accel import AccelPart
 from simsparse.config.paths import part_names
 from simsparse.core import DENSE, Sparsity, ops
-from simsparse.dataflow.engine import Machine
-from simsparse.dataflow.pattern import Pattern
+from simsparse.dataflow.sparse_engine import PeConfig
 from simsparse.devices.base import device_for
 from simsparse.devices.roofline import whole
-from simsparse.devices.sparse_engine import SparseEngine
+from simsparse.devices.sparse_engine import SparseEngineDevice
 from simsparse.errors import SimsparseError
 from simsparse.report.density_weights import (
     ARRANGED,
@@ -27,6 +26,7 @@ from simsparse.report.density_weights import (
     arranged,
     random_zeros,
 )
+from simsparse.sparsity.nonzeros import NonZeros
 
 DENSITIES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 0.7, 1.0)
 WEIGHTS, BOTH = "random zeros in the weights", "random zeros in weights and inputs"
@@ -119,7 +119,7 @@ def density_curves(
             if name in NM_ARRAYS:
                 curves.append(_array(name, size))
                 continue
-            device = SparseEngine(load_hardware(name))
+            device = SparseEngineDevice(load_hardware(name))
             if reason := NO_ZEROS.get(device.engine.name):
                 absent[name] = reason
                 continue
@@ -164,7 +164,7 @@ def crossovers(curves: Sequence[Curve], family: str) -> list[tuple[float, str, f
     return [(density, curve.part, curve.at(density)) for density, curve in best]
 
 
-def _engine(device: SparseEngine, name: str, size: int | None, densities: Sequence[float]) -> Iterator[Curve]:
+def _engine(device: SparseEngineDevice, name: str, size: int | None, densities: Sequence[float]) -> Iterator[Curve]:
     engine = device.engine.name
     dtype = _dtype(device.part)
     machine = device.machine(dtype)
@@ -183,7 +183,7 @@ def _engine(device: SparseEngine, name: str, size: int | None, densities: Sequen
     yield replace(walk(BOTH, drawn), labels=())
 
 
-def _most(engine: str, machine: Machine) -> int:
+def _most(engine: str, machine: PeConfig) -> int:
     """Largest size for the core of ``engine``, whose run time is what limits."""
     if engine == "block_mma":
         return min(SIZES[-1], STEPS_A_SIDE * machine.whole("block_n"))
@@ -191,12 +191,12 @@ def _most(engine: str, machine: Machine) -> int:
 
 
 def _walked(
-    device: SparseEngine, machine: Machine, blank: Curve, family: str, weights: Sequence[Weights]
+    device: SparseEngineDevice, machine: PeConfig, blank: Curve, family: str, weights: Sequence[Weights]
 ) -> Curve:  # fmt: skip
     """``blank`` with the slots of the core on ``weights``, and of BOTH on inputs like them."""
     side, slots = blank.size, []
     for each in weights:
-        inputs = Pattern.drawn(side, side, each.sparsity, INPUT_SEED) if family == BOTH else Pattern.dense(side, side)
+        inputs = NonZeros.drawn(side, side, each.sparsity, INPUT_SEED) if family == BOTH else NonZeros.dense(side, side)
         own = replace(machine, settings={**machine.settings, **each.settings})
         slots.append(device.engine.run(each.draw(side, side), inputs, own).cycles * machine.peak_macs / side**3)
     kept, labels = tuple(each.density for each in weights), tuple(each.label for each in weights)
@@ -226,7 +226,7 @@ def _array(name: str, size: int | None, patterns: bool = True) -> Curve:
     return Curve(name, dtype, multipliers, ARRANGEMENT, side, unfilled, densities, least, labels)
 
 
-def _expected(device: SparseEngine, size: int, machine: Machine) -> float:
+def _expected(device: SparseEngineDevice, size: int, machine: PeConfig) -> float:
     return device.engine.expect((size, size, size), DENSE, DENSE, machine).cycles * machine.peak_macs / size**3
 
 

@@ -9,8 +9,8 @@ from itertools import combinations
 import numpy as np
 
 from simsparse.core import DENSE, Sparsity
-from simsparse.dataflow.engine import Machine
-from simsparse.dataflow.pattern import Pattern
+from simsparse.dataflow.sparse_engine import PeConfig
+from simsparse.sparsity.nonzeros import NonZeros
 
 SEED = 1
 
@@ -22,7 +22,7 @@ class Weights:
 
     label: str
     density: float
-    draw: Callable[[int, int], Pattern]
+    draw: Callable[[int, int], NonZeros]
     settings: Mapping[str, float] = field(default_factory=dict)
     sparsity: Sparsity = DENSE
     """As which inputs like these are drawn."""
@@ -31,7 +31,7 @@ class Weights:
     def of(cls, sparsity: Sparsity) -> Weights:
         """Drawn as ``sparsity`` says."""
         return cls(
-            str(sparsity), sparsity.density, lambda rows, cols: Pattern.drawn(rows, cols, sparsity, SEED), {}, sparsity
+            str(sparsity), sparsity.density, lambda rows, cols: NonZeros.drawn(rows, cols, sparsity, SEED), {}, sparsity
         )
 
 
@@ -51,7 +51,7 @@ def grouped_rows(n: int, m: int, g: int) -> Weights:
     return Weights(label, n / m, lambda rows, cols: grouped_pattern(rows, cols, n, m, g), {"n": n, "m": m})
 
 
-def grouped_pattern(rows: int, cols: int, n: int, m: int, g: int) -> Pattern:
+def grouped_pattern(rows: int, cols: int, n: int, m: int, g: int) -> NonZeros:
     """n:m:g in random places: of a chunk of C(m, n) g rows, every choice of n of m columns has g, group by group.
 
     A last chunk is cut at ``rows``, a last group at ``cols``.
@@ -62,10 +62,10 @@ def grouped_pattern(rows: int, cols: int, n: int, m: int, g: int) -> Pattern:
     np.put_along_axis(choices, kept, True, axis=1)
     places = np.tile(np.repeat(np.arange(len(choices)), g), (-(-cols // m), 1))
     chunks = [choices[rng.permuted(places, axis=1).T] for _ in range(-(-rows // places.shape[1]))]
-    return Pattern.of(np.concatenate(chunks).reshape(-1, places.shape[0] * m)[:rows, :cols])
+    return NonZeros.of(np.concatenate(chunks).reshape(-1, places.shape[0] * m)[:rows, :cols])
 
 
-def arranged(engine: str, machine: Machine, densities: Sequence[float], k: int) -> list[Weights]:
+def arranged(engine: str, machine: PeConfig, densities: Sequence[float], k: int) -> list[Weights]:
     """Weights that an engine of ARRANGED is for, sparsest first: of ``densities`` where any density goes (BY_DENSITY),
     else of all its arrangements."""
     match engine:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from simsparse.report.metrics import ENERGY, LATENCY
-from simsparse.report.results import Point, Results
+from simsparse.report.results import Results, StoredPoint
 from simsparse.report.si import short_value, si
 
 NOTICEABLE = 0.02
@@ -36,7 +36,7 @@ def findings(results: Results) -> list[Finding]:
     return found
 
 
-def _lead(points: list[Point]) -> str:
+def _lead(points: list[StoredPoint]) -> str:
     fastest = min(points, key=LATENCY.rank)
     text = f"fastest on {_place(fastest)}: {si(fastest.latency_s, 's')}"
     frugal = min((point for point in points if point.energy_j > 0), key=ENERGY.rank, default=None)
@@ -47,7 +47,7 @@ def _lead(points: list[Point]) -> str:
     return f"{text} and {si(fastest.energy_j, 'J')}; least energy on {_place(frugal)}: {si(frugal.energy_j, 'J')}."
 
 
-def _place(point: Point) -> str:
+def _place(point: StoredPoint) -> str:
     extra = "".join(f", {short_value(value)}" for value in point.axes.values() if value)
     mark = " (unvalidated)" if point.is_unvalidated else ""
     return f"{point.setup} with {point.sparsity} weights{extra}{mark}"
@@ -61,7 +61,7 @@ def _setup_text(results: Results, workload: str, setup: str) -> str:
     return " ".join(text for text in said if text)
 
 
-def _gains(points: Mapping[str, Point]) -> list[str]:
+def _gains(points: Mapping[str, StoredPoint]) -> list[str]:
     """What dense takes, and what each sparsity buys; without dense, what each takes."""
     dense = points.get("dense")
     groups: dict[str, list[str]] = {}
@@ -85,7 +85,7 @@ def _capital(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
-def _gain(dense: Point, point: Point) -> str:
+def _gain(dense: StoredPoint, point: StoredPoint) -> str:
     text = _ratio(dense.latency_s / point.latency_s, "faster", "slower", "as fast") if point.latency_s else "free"
     if dense.energy_j > 0 and point.energy_j > 0:
         text += ", with " + _ratio(dense.energy_j / point.energy_j, "less energy", "more energy", "the same energy")
@@ -98,7 +98,7 @@ def _ratio(ratio: float, better: str, worse: str, equal: str) -> str:
     return f"{ratio:.2f}× {better}" if ratio > 1 else f"{1 / ratio:.2f}× {worse}"
 
 
-def _bounds(points: Mapping[str, Point]) -> str:
+def _bounds(points: Mapping[str, StoredPoint]) -> str:
     """What binds the densest point, and the sparsest where that differs."""
     ends = [next(iter(points.items())), list(points.items())[-1]]
     said = [(sparsity, *_bound(point)) for sparsity, point in ends]
@@ -114,7 +114,7 @@ def _percent(share: float | None) -> str:
     return "" if share is None else f" ({100 * share:.0f} % of operator time)"
 
 
-def _bound(point: Point) -> tuple[str, float | None]:
+def _bound(point: StoredPoint) -> tuple[str, float | None]:
     parts = point.seconds_by_bound
     if not parts:
         return point.bound, None

@@ -11,7 +11,7 @@ from simsparse.report.labels import place_labels
 from simsparse.report.metrics import Metric, spans_decades
 from simsparse.report.pareto import pareto_front
 from simsparse.report.plot import Plot, finish, freeze_layout, panels, plain_log
-from simsparse.report.results import Point, Results
+from simsparse.report.results import Results, StoredPoint
 from simsparse.report.rows import numbered
 from simsparse.report.si import Scale, scale_for, short_value
 from simsparse.report.style import INK, MUTED, OTHER, setup_markers, sparsity_colours
@@ -44,11 +44,11 @@ def front(results: Results, shown: Results, x: Metric, y: Metric, name: str) -> 
 
 
 def _figure(
-    results: Results, shown: Results, points: Sequence[Point], metrics: tuple[Metric, Metric],
+    results: Results, shown: Results, points: Sequence[StoredPoint], metrics: tuple[Metric, Metric],
     name: tuple[str, int, int],
 ) -> Plot:  # fmt: skip
     x, y = metrics
-    groups: dict[str, list[Point]] = {}
+    groups: dict[str, list[StoredPoint]] = {}
     for point in points:
         groups.setdefault(point.workload, []).append(point)
     figure, axes = panels(len(groups), PANEL_IN, columns=1)
@@ -66,15 +66,15 @@ def _figure(
     return Plot(numbered(*name, "_"), numbered(label, *name[1:], ", part "), title, _caption(x, y), figure)
 
 
-def _scale(points: Sequence[Point], metric: Metric) -> Scale:
+def _scale(points: Sequence[StoredPoint], metric: Metric) -> Scale:
     return Scale(1.0, metric.unit) if metric.is_plain else scale_for(metric.values(points), metric.unit)
 
 
 def _scatter(
-    ax: Axes, shown: Results, points: Sequence[Point], metrics: tuple[Metric, Metric], scales: tuple[Scale, Scale]
+    ax: Axes, shown: Results, points: Sequence[StoredPoint], metrics: tuple[Metric, Metric], scales: tuple[Scale, Scale]
 ) -> None:
     colours, markers = sparsity_colours(shown.sparsities), setup_markers(shown.setups)
-    groups: dict[tuple[str, str, bool], list[Point]] = {}
+    groups: dict[tuple[str, str, bool], list[StoredPoint]] = {}
     for point in points:
         groups.setdefault((point.setup, point.sparsity, point.is_unvalidated), []).append(point)
     for (setup, sparsity, hollow), group in groups.items():
@@ -99,7 +99,7 @@ def _scatter(
 
 
 def _coordinates(
-    points: Sequence[Point], metrics: tuple[Metric, Metric], scales: tuple[Scale, Scale]
+    points: Sequence[StoredPoint], metrics: tuple[Metric, Metric], scales: tuple[Scale, Scale]
 ) -> tuple[list[float], list[float]]:
     xs = [metrics[0].of(point) / scales[0].factor for point in points]
     ys = [metrics[1].of(point) / scales[1].factor for point in points]
@@ -107,7 +107,7 @@ def _coordinates(
 
 
 def _join(
-    ax: Axes, points: Sequence[Point], best: Sequence[Point], metrics: tuple[Metric, Metric],
+    ax: Axes, points: Sequence[StoredPoint], best: Sequence[StoredPoint], metrics: tuple[Metric, Metric],
     scales: tuple[Scale, Scale],
 ) -> None:  # fmt: skip
     """A staircase through the front, then the labels round it."""
@@ -116,7 +116,7 @@ def _join(
     ax.set_ylim(*ax.get_ylim())
     ax.plot(xs, ys, color=INK, linewidth=1.0, drawstyle="steps-post", zorder=1.5)
     obstacles = [*zip(*_coordinates(points, metrics, scales), strict=True), *_along(ax, xs, ys)]
-    groups: dict[tuple[float, float], list[Point]] = {}
+    groups: dict[tuple[float, float], list[StoredPoint]] = {}
     for x, y, point in zip(xs, ys, best, strict=True):
         groups.setdefault((x, y), []).append(point)
     places = list(groups) if len(groups) <= MAX_LABELS else [list(groups)[round(i)] for i in _spread(len(groups))]
@@ -138,9 +138,9 @@ def _spread(count: int) -> list[float]:
     return [i * (count - 1) / (MAX_LABELS - 1) for i in range(MAX_LABELS)]
 
 
-def _label(points: Sequence[Point]) -> str:
+def _label(points: Sequence[StoredPoint]) -> str:
     """The points of one place by setup, ``H100, 2:4 = 1:4``, with the axis values that they share."""
-    groups: dict[str, list[Point]] = {}
+    groups: dict[str, list[StoredPoint]] = {}
     for point in points:
         groups.setdefault(point.setup, []).append(point)
     said = []
@@ -171,7 +171,7 @@ def _legend(results: Results, shown: Results) -> list[object]:
 
 
 def _title(
-    results: Results, workloads: Sequence[str], fronts: Sequence[Sequence[Point]], metrics: tuple[Metric, Metric]
+    results: Results, workloads: Sequence[str], fronts: Sequence[Sequence[StoredPoint]], metrics: tuple[Metric, Metric]
 ) -> str:
     """The setups on each workload's front; of many workloads, how often each setup is on it."""
     setups = [list(dict.fromkeys(point.setup for point in best)) for best in fronts]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from simsparse.core import Span, Timeline
 from simsparse.report.plot import Plot, finish, panels
-from simsparse.report.results import Point, Results, unique
+from simsparse.report.results import Results, StoredPoint, unique
 from simsparse.report.si import Scale, scale_for
 from simsparse.report.style import kind_colours, wrapped
 
@@ -28,10 +28,10 @@ Lane = tuple[str, str]
 
 
 @dataclass(frozen=True)
-class Row:
+class GanttLane:
     """One point's timeline: drawn whole on the left, a window on the right."""
 
-    point: Point
+    point: StoredPoint
     timeline: Timeline
     lanes: tuple[Lane, ...]
 
@@ -55,16 +55,16 @@ def gantt(results: Results) -> Plot | None:
     return Plot("timeline", "Timeline", title, _caption(results, rows), figure)
 
 
-def _rows(results: Results) -> list[Row]:
+def _rows(results: Results) -> list[GanttLane]:
     """Rows of the points in which most kinds of work meet on most lanes, each different timeline once."""
-    rows: dict[tuple[str, tuple[Span, ...]], Row] = {}
+    rows: dict[tuple[str, tuple[Span, ...]], GanttLane] = {}
     for workload in results.workloads:
         for setup in results.setups:
             points = (p for s in results.sparsities if (p := results.typical(workload, setup, s)))
             point = next((point for point in points if point.key in results.timelines), None)
             if point and (timeline := results.timelines[point.key]).spans:
                 lanes = sorted({(span.device, span.lane) for span in timeline.spans})
-                rows.setdefault((workload, timeline.spans), Row(point, timeline, tuple(lanes)))
+                rows.setdefault((workload, timeline.spans), GanttLane(point, timeline, tuple(lanes)))
     ranked = sorted(rows.values(), key=lambda row: (-len(row.lanes), -len({span.kind for span in row.timeline.spans})))
     return ranked[:MAX_ROWS]
 
@@ -77,7 +77,7 @@ def _window(timeline: Timeline) -> tuple[int, int]:
     return min(s.start_fs for s in chosen), max(s.end_fs for s in chosen)
 
 
-def _draw(ax: Axes, row: Row, start: int, end: int, kinds: Sequence[str], labelled: bool) -> None:
+def _draw(ax: Axes, row: GanttLane, start: int, end: int, kinds: Sequence[str], labelled: bool) -> None:
     colours, scale = kind_colours(kinds), _scale(start, end)
     for y, lane in enumerate(row.lanes):
         for kind in kinds:
@@ -123,7 +123,7 @@ def _legend(kinds: Sequence[str]) -> list[object]:
     return [Patch(color=colours[kind], label=kind) for kind in kinds]
 
 
-def _title(rows: Sequence[Row]) -> str:
+def _title(rows: Sequence[GanttLane]) -> str:
     """The busiest lane of the first row, and how busy it is."""
     row = rows[0]
     total = row.timeline.seconds or 1.0
@@ -133,7 +133,7 @@ def _title(rows: Sequence[Row]) -> str:
     return f"Lanes at work over the run of {row.point.workload} on {row.point.setup}: {said}"
 
 
-def _caption(results: Results, rows: Sequence[Row]) -> str:
+def _caption(results: Results, rows: Sequence[GanttLane]) -> str:
     text = "What each lane does over the whole run (left) and in a window of it (right); colours are kinds of work."
     kept = len(results.timelines)
     if kept > len(rows):

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from simsparse.report.results import Point, Results
+from simsparse.report.results import Results, StoredPoint
 from simsparse.report.si import digits, si
 
 LOG_FROM_RATIO = 25.0
@@ -19,7 +19,7 @@ class Metric:
 
     name: str
     unit: str
-    of: Callable[[Point], float]
+    of: Callable[[StoredPoint], float]
     smaller_is_better: bool = True
 
     @property
@@ -33,18 +33,18 @@ class Metric:
             return f"{value:.2f}×" if value < 100 else f"{value:.0f}×"
         return f"{digits(value)} {self.unit}" if self.is_plain else si(value, self.unit)
 
-    def rank(self, point: Point) -> tuple[float, float, float]:
+    def rank(self, point: StoredPoint) -> tuple[float, float, float]:
         """Sort key, best first; what agrees in three digits is ranked by energy, then by latency."""
         value = float(f"{self.of(point):.3g}")
         energy = point.energy_j if math.isfinite(point.energy_j) else math.inf
         return (value if self.smaller_is_better else -value), energy, point.latency_s
 
-    def cost(self, point: Point) -> float:
+    def cost(self, point: StoredPoint) -> float:
         """The number of a point with its sign such that smaller is better."""
         value = self.of(point)
         return value if self.smaller_is_better else -value
 
-    def values(self, points: Iterable[Point]) -> list[float]:
+    def values(self, points: Iterable[StoredPoint]) -> list[float]:
         """The positive numbers of ``points``."""
         return [value for point in points if math.isfinite(value := self.of(point)) and value > 0]
 
@@ -66,12 +66,12 @@ PER_JOULE = Metric(
 def speed_up_over_dense(results: Results) -> Metric:
     """How many times shorter a pass takes than with dense weights, all else equal."""
 
-    def others(point: Point) -> tuple[object, ...]:
+    def others(point: StoredPoint) -> tuple[object, ...]:
         return point.workload, point.setup, tuple(sorted(point.axes.items()))
 
     dense = {others(point): point.latency_s for point in results.done if point.sparsity == "dense"}
 
-    def gain(point: Point) -> float:
+    def gain(point: StoredPoint) -> float:
         reference = dense.get(others(point), math.nan)
         return reference / point.latency_s if point.latency_s > 0 else math.nan
 

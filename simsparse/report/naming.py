@@ -40,7 +40,7 @@ class Naming:
         rest = tuple(name for name in (axes or varying) if name not in taken and name in columns)
         return cls((*workload, *plain), tuple(setup), rest)
 
-    def workload_of(self, row: Mapping[str, str]) -> str:
+    def trace_index_of(self, row: Mapping[str, str]) -> str:
         """The display name of a row's workload."""
         return " ".join(short_name(row[name]) for name in self.workload if row.get(name)) or "workload"
 

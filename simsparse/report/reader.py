@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from simsparse.core import OpResult
 from simsparse.errors import SpecError, StoreError
 from simsparse.report.naming import Naming
-from simsparse.report.results import Point, Results, unique, unvalidated_share
+from simsparse.report.results import Results, StoredPoint, unique, unvalidated_share
 from simsparse.report.store import STORE_NAME, read_ops, read_rows, read_timelines
 
 if TYPE_CHECKING:
@@ -79,12 +79,12 @@ def _inputs(table: pd.DataFrame) -> list[str]:
     return [name for name in names if name in _INPUTS or name.startswith(_PREFIXES)]
 
 
-def _point(index: int, row: Mapping[Any, Any], naming: Naming, ops: Mapping[str, tuple[OpResult, ...]]) -> Point:
+def _point(index: int, row: Mapping[Any, Any], naming: Naming, ops: Mapping[str, tuple[OpResult, ...]]) -> StoredPoint:
     texts = {str(name): text for name, value in row.items() if (text := _text(value))}
     latency, energy = _number(row.get("latency_s")), _number(row.get("energy_j"))
     key = texts.get("key", str(index))
-    return Point(
-        key=key, workload=naming.workload_of(texts), setup=naming.setup_of(texts),
+    return StoredPoint(
+        key=key, workload=naming.trace_index_of(texts), setup=naming.setup_of(texts),
         sparsity=texts.get("weight_sparsity", "dense"), system=texts.get("system", ""), policy=texts.get("policy", ""),
         axes={name: texts.get(name, "") for name in naming.rest}, overrides=_overrides(texts),
         latency_s=math.nan if latency is None else latency, energy_j=math.nan if energy is None else energy,

@@ -18,7 +18,7 @@ MARKED_SHARE = 0.05
 
 
 @dataclass(frozen=True)
-class Point:
+class StoredPoint:
     """One simulated point: where it stands on the axes, and its answer.
 
     ``unvalidated_share`` is the share of operator time from models that no reference checks, None
@@ -69,7 +69,7 @@ class Results:
     """
 
     name: str
-    points: tuple[Point, ...]
+    points: tuple[StoredPoint, ...]
     axes: tuple[str, ...]
     table: pd.DataFrame
     resolved: str = ""
@@ -79,11 +79,11 @@ class Results:
     timelines: Mapping[str, Timeline] = field(default_factory=dict)
 
     @cached_property
-    def done(self) -> tuple[Point, ...]:
+    def done(self) -> tuple[StoredPoint, ...]:
         return tuple(point for point in self.points if not point.error)
 
     @cached_property
-    def failed(self) -> tuple[Point, ...]:
+    def failed(self) -> tuple[StoredPoint, ...]:
         return tuple(point for point in self.points if point.error)
 
     @cached_property
@@ -100,14 +100,14 @@ class Results:
         return sorted(unique(point.sparsity for point in self.points), key=lambda text: -density(text))
 
     @cached_property
-    def cells(self) -> dict[Cell, list[Point]]:
+    def cells(self) -> dict[Cell, list[StoredPoint]]:
         """Points that ended well by workload, setup and sparsity, fastest first."""
-        groups: dict[Cell, list[Point]] = {}
+        groups: dict[Cell, list[StoredPoint]] = {}
         for point in sorted(self.done, key=lambda point: point.latency_s):
             groups.setdefault(point.cell, []).append(point)
         return groups
 
-    def typical(self, workload: str, setup: str, sparsity: str) -> Point | None:
+    def typical(self, workload: str, setup: str, sparsity: str) -> StoredPoint | None:
         """The point of median latency (the lower one of two) of a cell; None when it has none."""
         group = self.cells.get((workload, setup, sparsity))
         return group[(len(group) - 1) // 2] if group else None
@@ -152,7 +152,7 @@ def results_of(result: Result) -> Results:
 
     sparsities = unique(op.weight_sparsity for op in result.ops)
     sparsest = min(sparsities, key=density, default="dense")
-    point = Point(
+    point = StoredPoint(
         "run", short_name(result.trace), short_name(result.system), sparsest, result.system, result.policy,
         {}, result.overrides, result.latency_s, result.energy_j, result.area_mm2, result.bound,
         result.seconds_by_bound, result.energy_by_component, result.assumed, result.unvalidated,

@@ -12,7 +12,7 @@ from simsparse.errors import SimsparseError
 from simsparse.report.labels import place_labels
 from simsparse.report.peaks import Peaks, peaks_of
 from simsparse.report.plot import Plot, finish, freeze_layout, panels, plain_log
-from simsparse.report.results import Point, Results, unique
+from simsparse.report.results import Results, StoredPoint, unique
 from simsparse.report.si import Scale, scale_for, si
 from simsparse.report.style import INK, MARKERS, MUTED, SMALL_PT, kind_colours, wrapped
 
@@ -102,7 +102,7 @@ def _panels(results: Results) -> Iterable[Panel]:
                 yield from _devices(results, workload, setup, points)
 
 
-def _devices(results: Results, workload: str, setup: str, points: Sequence[Point]) -> Iterable[Panel]:
+def _devices(results: Results, workload: str, setup: str, points: Sequence[StoredPoint]) -> Iterable[Panel]:
     ops = {point.sparsity: results.ops[point.key] for point in points}
     peaks = _peaks(points[0])
     for device in unique(op.device for rows in ops.values() for op in rows):
@@ -111,7 +111,7 @@ def _devices(results: Results, workload: str, setup: str, points: Sequence[Point
             yield Panel(workload, setup, device, peaks[device], markers)
 
 
-def _peaks(point: Point) -> dict[str, Peaks]:
+def _peaks(point: StoredPoint) -> dict[str, Peaks]:
     """Peaks of the point's devices; empty when its system can't be loaded here."""
     from simsparse.config.hardware import load_system
 

@@ -19,7 +19,7 @@ PAGE_IN = 8.6
 
 
 @dataclass(frozen=True)
-class Row:
+class TableRow:
     """Panels side by side: their workloads, and the setups that are their groups of bars from the top."""
 
     workloads: tuple[str, ...]
@@ -36,7 +36,7 @@ class Place:
     labelled: bool
 
 
-def pages(results: Results, height_in: Callable[[int], float]) -> list[list[Row]]:
+def pages(results: Results, height_in: Callable[[int], float]) -> list[list[TableRow]]:
     """Rows for all workloads and setups, packed into figures that fit a page.
 
     ``height_in`` gives the inches of a row of so many setups. A row leaves out setups that none of
@@ -44,12 +44,12 @@ def pages(results: Results, height_in: Callable[[int], float]) -> list[list[Row]
     """
     most = max((n for n in range(1, len(results.setups) + 1) if height_in(n) <= PAGE_IN), default=1)
     columns = min(COLUMNS, len(results.workloads))
-    packed: list[list[Row]] = []
+    packed: list[list[TableRow]] = []
     room = 0.0
     for i in range(0, len(results.workloads), columns):
         workloads = tuple(results.workloads[i : i + columns])
         setups = _asked(results, workloads)
-        for row in (Row(workloads, setups[j : j + most]) for j in range(0, len(setups), most)):
+        for row in (TableRow(workloads, setups[j : j + most]) for j in range(0, len(setups), most)):
             room -= height_in(len(row.setups))
             if not packed or room < 0:
                 packed.append([])
@@ -58,7 +58,7 @@ def pages(results: Results, height_in: Callable[[int], float]) -> list[list[Row]
     return packed
 
 
-def bar_panels(rows: Sequence[Row], height_in: Callable[[int], float]) -> tuple[Figure, list[Place]]:
+def bar_panels(rows: Sequence[TableRow], height_in: Callable[[int], float]) -> tuple[Figure, list[Place]]:
     """A figure of ``rows``, each as high as its setups need."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure

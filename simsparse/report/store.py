@@ -21,7 +21,7 @@ STORE_NAME = "sweep.sqlite"
 T = TypeVar("T")
 
 
-class Kept(Mapping[str, T], Generic[T]):
+class LazyTable(Mapping[str, T], Generic[T]):
     """What a store kept of some points, by point key; read once, when it is asked for."""
 
     def __init__(self, keys: frozenset[str], load: Callable[[str], T]) -> None:
@@ -54,17 +54,17 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
     ]
 
 
-def read_ops(path: Path) -> Kept[tuple[OpResult, ...]]:
+def read_ops(path: Path) -> LazyTable[tuple[OpResult, ...]]:
     """The per-op rows of the points that have them."""
 
     def load(key: str) -> tuple[OpResult, ...]:
         columns = {name: values for name, values in _columns(path, "ops", key).items() if name in OpResult._fields}
         return tuple(OpResult(**dict(zip(columns, row, strict=True))) for row in zip(*columns.values(), strict=True))
 
-    return Kept(_keys(path, "ops"), load)
+    return LazyTable(_keys(path, "ops"), load)
 
 
-def read_timelines(path: Path) -> Kept[Timeline]:
+def read_timelines(path: Path) -> LazyTable[Timeline]:
     """The timelines of the points that have them."""
 
     def load(key: str) -> Timeline:
@@ -72,7 +72,7 @@ def read_timelines(path: Path) -> Kept[Timeline]:
         rows = zip(*columns.values(), strict=True)
         return Timeline.of(Span(**dict(zip(columns, row, strict=True))) for row in rows)
 
-    return Kept(_keys(path, "timeline"), load)
+    return LazyTable(_keys(path, "timeline"), load)
 
 
 def _measures(summary: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from simsparse.report.metrics import PER_AREA, PER_JOULE, Metric
-from simsparse.report.results import Point, Results, unique
+from simsparse.report.results import Results, StoredPoint, unique
 from simsparse.report.si import digits, si
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def points_table(results: Results) -> HtmlTable:
     return HtmlTable("Points", columns, rows, note, intro)
 
 
-def _point_row(point: Point, axes: Sequence[str]) -> tuple[TableCell, ...]:
+def _point_row(point: StoredPoint, axes: Sequence[str]) -> tuple[TableCell, ...]:
     words = (point.workload, point.setup, point.sparsity, *(point.axes.get(name, "") for name in axes))
     return (
         *(TableCell(word) for word in words),
@@ -71,12 +71,12 @@ def _point_row(point: Point, axes: Sequence[str]) -> tuple[TableCell, ...]:
     )  # fmt: skip
 
 
-def _number(point: Point, metric: Metric) -> TableCell:
+def _number(point: StoredPoint, metric: Metric) -> TableCell:
     value = metric.of(point)
     return TableCell("–", -1.0) if math.isnan(value) else TableCell(digits(value), value)
 
 
-def _checked(point: Point) -> TableCell:
+def _checked(point: StoredPoint) -> TableCell:
     if not point.unvalidated:
         return TableCell("validated")
     share = point.unvalidated_share

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from simsparse.core import Trace
 from simsparse.report.plot import Plot, finish, panels
-from simsparse.trace.statistics import expert_load, expert_reuse, reuse_by_chance, routed, sequences
+from simsparse.trace.statistics.totals import expert_load, expert_reuse, reuse_by_chance, routed, sequences
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 from simsparse.core import Trace
 from simsparse.report.plot import Plot, finish, panels
 from simsparse.report.style import INK, MUTED, SMALL_PT
-from simsparse.trace.statistics import PATTERNS, Weight, inputs, weights
+from simsparse.trace.statistics.totals import PATTERNS, Weight, inputs, weights
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simsparse.dataflow.base import Ints, Mask
-from simsparse.dataflow.service import Service, service_cycles
-from simsparse.dataflow.stream import Stage, stream_cycles, through_cycles
+from simsparse.dataflow.handshake.service import Service, service_cycles
+from simsparse.dataflow.handshake.stream import Stage, stream_cycles, through_cycles
 from simsparse.registry import Registry
 from simsparse.rtl.stimulus import corners
 from simsparse.rtl.stream import Stream

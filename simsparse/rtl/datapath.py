@@ -18,7 +18,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from simsparse.formats.magnitude import largest
 from simsparse.rtl.activity import activity
 from simsparse.rtl.area import WIDTHS, patterns, sum_bits
 from simsparse.rtl.block import Block
@@ -27,6 +26,7 @@ from simsparse.rtl.blocks.dot_pe import NMDotPE
 from simsparse.rtl.sta import analyse
 from simsparse.rtl.stream import Stream
 from simsparse.rtl.synth import Netlist, synthesise
+from simsparse.sparsity.formats.magnitude import largest
 
 COMMAND = "simsparse rtl datapath --liberty sky130hd_tt.lib --sta sta"
 GROUPS = 512

@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from simsparse.dataflow.gemm_stream import GemmJob
+from simsparse.dataflow.handshake.gemm_stream import GemmRequest
 from simsparse.errors import SpecError
-from simsparse.formats.bits import index_bits, unpack
-from simsparse.formats.nm import NMIndex
 from simsparse.rtl.blocks.gemm_top import NMGemmTop
 from simsparse.rtl.gemm_requests import after, encoded, of_job
 from simsparse.rtl.stream import Stream
+from simsparse.sparsity.formats.bits import index_bits, unpack
+from simsparse.sparsity.formats.nm import NMIndex
 
 Ints = NDArray[np.int64]
 _ALWAYS = np.ones(1, np.bool_)
@@ -28,7 +28,7 @@ def gemm_stream(block: NMGemmTop, inputs: Ints, weights: Ints, serial: bool = Fa
         raise SpecError(f"{len(inputs)} tokens; expected at most {block.max_tokens}", key="inputs")
     x = _padded(inputs, 1, array.rows * array.m)
     w = _padded(weights, array.cols, array.rows * array.m)
-    job = GemmJob(len(x), x.shape[1] // (array.rows * array.m), len(w) // array.cols, serial)
+    job = GemmRequest(len(x), x.shape[1] // (array.rows * array.m), len(w) // array.cols, serial)
     folds = x.reshape(job.tokens, job.k_folds, -1).transpose(1, 0, 2).reshape(job.k_folds * job.tokens, -1)
     values, index = (_words(block, each, job) for each in _kept(block, w))
     lengths = np.full(job.k_folds * job.tiles, job.tokens)
@@ -58,7 +58,7 @@ def _kept(block: NMGemmTop, weights: Ints) -> tuple[Ints, Ints]:
     return stored.values.astype(np.int64).reshape(shape), index.reshape(shape)
 
 
-def _words(block: NMGemmTop, kept: Ints, job: GemmJob) -> Ints:
+def _words(block: NMGemmTop, kept: Ints, job: GemmRequest) -> Ints:
     """(n, groups, N) as weight words (tiles * folds * rows, cols * N)."""
     array = block.array
     split = kept.reshape(job.tiles, array.cols, job.k_folds, array.rows, array.n)

@@ -9,7 +9,7 @@ from enum import IntEnum
 import numpy as np
 
 from simsparse.dataflow.base import Ints, Mask
-from simsparse.dataflow.gemm_stream import GemmHandshakes, GemmJob, Request
+from simsparse.dataflow.handshake.gemm_stream import GemmHandshakes, GemmRequest, Request
 from simsparse.rtl.vectors import Beats
 
 ERRORS = ("sizes", "weights' tlast", "activations' tlast", "metadata")
@@ -43,11 +43,11 @@ _WAITING = (Register.CONTROL, Register.TOKENS, Register.K_FOLDS, Register.N_TILE
 
 
 @dataclass(frozen=True)
-class Program:
+class RequestProgram:
     """What a stream of requests runs: their kinds, the jobs, whether each is dense, and the starts that are refused."""
 
     kinds: Ints
-    jobs: tuple[GemmJob, ...]
+    jobs: tuple[GemmRequest, ...]
     dense: Ints
     refused: Ints
     met: frozenset[str]
@@ -89,7 +89,7 @@ def encoded(rows: list[tuple[int, int, int]]) -> dict[str, Ints]:
     return {name: table[:, i : i + 1] for i, name in enumerate(("reg_write", "reg_address", "reg_data"))}
 
 
-def of_job(job: GemmJob, dense: bool = False) -> list[tuple[int, int, int]]:
+def of_job(job: GemmRequest, dense: bool = False) -> list[tuple[int, int, int]]:
     """Writes that set up and start one job."""
     return [
         (1, Register.TOKENS, job.tokens), (1, Register.K_FOLDS, job.k_folds), (1, Register.N_TILES, job.tiles),
@@ -110,10 +110,10 @@ def requested(rng: np.random.Generator, folds: int, max_tokens: int) -> dict[str
     while folds > 0:
         k_folds, tiles = (int(rng.integers(1, most + 1)) for most in _LONGEST)
         tokens = int(rng.choice((1, max_tokens, int(rng.integers(1, max_tokens + 1)))))
-        job = GemmJob(tokens, k_folds, tiles, bool(rng.integers(0, 2)))
+        job = GemmRequest(tokens, k_folds, tiles, bool(rng.integers(0, 2)))
         if rng.random() < 0.1:
-            wrong = GemmJob(int(rng.choice((0, max_tokens + 1, 0xFFFF))), k_folds, tiles)
-            rows += of_job(wrong) if rng.random() < 0.5 else of_job(GemmJob(tokens, *rng.permuted((0, 3)).tolist()))
+            wrong = GemmRequest(int(rng.choice((0, max_tokens + 1, 0xFFFF))), k_folds, tiles)
+            rows += of_job(wrong) if rng.random() < 0.5 else of_job(GemmRequest(tokens, *rng.permuted((0, 3)).tolist()))
         rows += [*of_job(job, bool(rng.integers(0, 2))), *_anything(rng)]
         rows += [(1, int(rng.choice(_WAITING)), 2 * int(rng.integers(0, 1 << 15))), *after()[1:]]
         rows += [(1, Register.ERRORS, 0)] if rng.random() < 0.5 else []
@@ -127,7 +127,7 @@ def _anything(rng: np.random.Generator) -> Iterator[tuple[int, int, int]]:
         yield 0, int(rng.integers(0, 16)), int(rng.integers(0, 1 << 32))
 
 
-def program(beats: Beats, max_tokens: int) -> Program:
+def program(beats: Beats, max_tokens: int) -> RequestProgram:
     """What the requests in ``beats`` run on an engine that holds sums of ``max_tokens`` tokens."""
     write, address, data = _columns(beats)
     sizes = dict.fromkeys(_KEPT, 0)
@@ -141,12 +141,12 @@ def program(beats: Beats, max_tokens: int) -> Program:
             tokens, k_folds, tiles, mode = sizes.values()
             if 1 <= tokens <= max_tokens and k_folds and tiles:
                 kinds[place] = Request.START
-                jobs.append(GemmJob(tokens, k_folds, tiles, bool(mode >> 1)))
+                jobs.append(GemmRequest(tokens, k_folds, tiles, bool(mode >> 1)))
                 dense.append(mode & 1)
             else:
                 refused.append(place)
     of_dense, of_refused = (np.array(numbers, np.int64) for numbers in (dense, refused))
-    return Program(kinds, tuple(jobs), of_dense, of_refused, _met(write, address))
+    return RequestProgram(kinds, tuple(jobs), of_dense, of_refused, _met(write, address))
 
 
 def _met(write: Mask, address: Ints) -> frozenset[str]:
@@ -156,7 +156,9 @@ def _met(write: Mask, address: Ints) -> frozenset[str]:
     return frozenset(met | ({"write nothing"} if (address[write] > max(known)).any() else set()))
 
 
-def reads(beats: Beats, plan: Program, at: GemmHandshakes, faults: Mapping[str, Ints], shape: tuple[int, ...]) -> Ints:
+def reads(
+    beats: Beats, plan: RequestProgram, at: GemmHandshakes, faults: Mapping[str, Ints], shape: tuple[int, ...]
+) -> Ints:
     """Answers to the reads; ``faults`` holds the cycles in which each error is raised, ``shape`` rows, cols, n, m."""
     write, address, data = _columns(beats)
     starts, place = plan.kinds == Request.START, np.arange(len(write))

@@ -15,7 +15,7 @@ from simsparse.config.sweep import SweepSpec
 from simsparse.config.yaml import Document, KeyPath
 from simsparse.errors import SpecError, nearest
 from simsparse.paths import find_file
-from simsparse.sweep.point import Job, Resolver
+from simsparse.sweep.point import PointRun, Resolver
 
 
 @dataclass
@@ -65,7 +65,7 @@ class _Setter:
     axis: Axis | None = None
 
 
-def check_experiment(experiment: Experiment, document: Document) -> Job:
+def check_experiment(experiment: Experiment, document: Document) -> PointRun:
     """The job of an experiment, every name, option and override checked. Raises SpecError."""
     values, names = settings(experiment), Names(document)
     _check(names, values, (), [_Setter(values, _top)])

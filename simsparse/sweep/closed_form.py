@@ -11,15 +11,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from simsparse._simulate import policy_of
 from simsparse.config.hardware import System
 from simsparse.core import Result, Timeline, Trace
 from simsparse.core.memo import by_identity
-from simsparse.energy import price
-from simsparse.policies.account import action_counts, merged, unvalidated
-from simsparse.policies.machine import machine_of
-from simsparse.policies.power import within_power
-from simsparse.policies.program import Layout, Program
-from simsparse.simulate import policy_of
+from simsparse.lowering.account import action_counts, merged, unvalidated
+from simsparse.lowering.command_graph import CommandGraph, CostedGraph
+from simsparse.lowering.energy import price
+from simsparse.lowering.machine import machine_of
+from simsparse.lowering.power import within_power
 from simsparse.units import FS_PER_SECOND, fs_to_seconds, seconds_to_fs
 
 POLICY = "resident"
@@ -38,7 +38,7 @@ def queue_summary(trace: Trace, system: System, seed: int, assumed: tuple[str, .
     layout = _layout(trace, system)
     if layout.copied:
         return None
-    program = Program.of(layout, machine, level=0)
+    program = CostedGraph.of(layout, machine, level=0)
     program.check_memory(machine)
     program = within_power(program, machine)
     end_fs = sum(times * seconds_to_fs(program.costs[key].latency_s) for key, times in layout.ran.items())
@@ -48,13 +48,13 @@ def queue_summary(trace: Trace, system: System, seed: int, assumed: tuple[str, .
     result = Result(
         trace.name, system.name, POLICY, seed, 0, fs_to_seconds(end_fs), sum(energy.values()), (), energy,
         merged(counts), Timeline((), end_fs), assumed, dict(system.overrides),
-        unvalidated(program, machine, policy_of(POLICY)), system.area_mm2, next(iter(seconds), ""),
+        unvalidated(program, machine, POLICY, policy_of(POLICY).validated), system.area_mm2, next(iter(seconds), ""),
         power_w=system.power_w,
     )  # fmt: skip
     return result.summary() | {"seconds_by_bound": seconds}
 
 
-def _layout(trace: Trace, system: System) -> Layout:
+def _layout(trace: Trace, system: System) -> CommandGraph:
     """The layout of a trace on a system, made once for systems of the same parts, whatever their numbers."""
     known, parts = _layouts(trace), tuple((name, part.name) for name, part in system.devices.items())
     if parts not in known:
@@ -64,19 +64,19 @@ def _layout(trace: Trace, system: System) -> Layout:
 
 
 @by_identity(maxsize=64)
-def _layouts(trace: Trace) -> dict[tuple[tuple[str, str], ...], Layout]:
+def _layouts(trace: Trace) -> dict[tuple[tuple[str, str], ...], CommandGraph]:
     del trace
     return {}
 
 
 @by_identity(maxsize=256)
-def _order(layout: Layout) -> NDArray[np.intp]:
+def _order(layout: CommandGraph) -> NDArray[np.intp]:
     """Which of the distinct ops each command runs, as a place in ``layout.ran``."""
     place = {key: i for i, key in enumerate(layout.ran)}
     return np.array([place[key] for key in layout.keys if key], np.intp)
 
 
-def _seconds_by_bound(program: Program) -> dict[str, float]:
+def _seconds_by_bound(program: CostedGraph) -> dict[str, float]:
     """Op seconds by what bounds them, added up in program order, largest first."""
     costs, order = [program.costs[key] for key in program.layout.ran], _order(program.layout)
     names = list(dict.fromkeys(cost.bound for cost in costs))

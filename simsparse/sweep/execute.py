@@ -15,7 +15,7 @@ from simsparse.core import Result, Trace
 from simsparse.core.result import OpResult
 from simsparse.core.timeline import Span
 from simsparse.errors import SimsparseError
-from simsparse.sweep.point import Job
+from simsparse.sweep.point import PointRun
 from simsparse.trace.file import load_trace
 
 
@@ -61,9 +61,9 @@ def _assumed(name: str, overridden: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(line for line in _base_system(name).assumed if not line.startswith(starts))
 
 
-def simulate_job(job: Job) -> Result:
+def simulate_job(job: PointRun) -> Result:
     """The Result of a job. Raises SimsparseError."""
-    from simsparse.simulate import simulate
+    from simsparse._simulate import simulate
 
     trace = _pruned(job.trace, job.weight_sparsity, job.exclude)
     policy: Any = job.policy
@@ -74,7 +74,7 @@ def simulate_job(job: Job) -> Result:
     return simulate(trace, _system(job.system, job.override), policy=policy, seed=job.seed, level=job.level)
 
 
-def run_job(job: Job) -> Outcome:
+def run_job(job: PointRun) -> Outcome:
     """The outcome of a job; an error is part of it, so that one bad point does not end a sweep."""
     try:
         summary = _queue_summary(job)
@@ -92,7 +92,7 @@ def run_job(job: Job) -> Outcome:
         return Outcome(job.key, None, f"internal error: {type(error).__name__}: {error}")
 
 
-def _queue_summary(job: Job) -> dict[str, Any] | None:
+def _queue_summary(job: PointRun) -> dict[str, Any] | None:
     """The summary by the short way, None where a job needs the whole simulation."""
     from simsparse.sweep.closed_form import POLICY, queue_summary
 
@@ -103,11 +103,11 @@ def _queue_summary(job: Job) -> dict[str, Any] | None:
     return queue_summary(trace, _system(job.system, job.override), job.seed, assumed)
 
 
-def _json(summary: dict[str, Any], job: Job) -> str:
+def _json(summary: dict[str, Any], job: PointRun) -> str:
     return json.dumps(summary | {"override_si": _override_si(job)}, allow_nan=False)
 
 
-def _override_si(job: Job) -> dict[str, float]:
+def _override_si(job: PointRun) -> dict[str, float]:
     """The numbers behind the overridden texts, in SI units, by path; words and lists of words have none."""
     parts = _system(job.system, job.override).parts() if job.override else {}
     found = {}

@@ -19,7 +19,7 @@ _NOT_COMPUTING = ("cli/", "report/", "validate/", "probe/")
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
+class PointRun:
     """What one simulation needs, in plain values that travel to another process.
 
     ``trace`` is a file, ``system`` a name or file. ``keep_ops`` and ``keep_timeline`` say what is
@@ -41,12 +41,12 @@ class Job:
 
 
 @dataclass(frozen=True, slots=True)
-class Point:
+class SweepPoint:
     """A row of a sweep: its place, its columns (the axes first, then every other key), and its job."""
 
     index: int
     columns: Mapping[str, Scalar]
-    job: Job
+    job: PointRun
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class Resolver:
     keep_timeline: bool = False
     _fingerprints: dict[str, str] = field(default_factory=dict)
 
-    def job(self, values: Mapping[str, Scalar]) -> Job:
+    def job(self, values: Mapping[str, Scalar]) -> PointRun:
         """The job of a point. Raises TraceError or SpecError when a file is gone."""
         trace, system = self.files[str(values["workload.trace"])], self.systems[str(values["system"])]
         options = _under("policy_options.", values)
@@ -75,7 +75,7 @@ class Resolver:
             seed, level, sparsity, self.exclude, override,
         )  # fmt: skip
         key = hashlib.sha256(json.dumps(identity).encode()).hexdigest()
-        return Job(key, trace, system, policy, options, seed, level, sparsity, self.exclude, override,
+        return PointRun(key, trace, system, policy, options, seed, level, sparsity, self.exclude, override,
                    self.keep_ops, self.keep_timeline and level > 0)  # fmt: skip
 
     def _hash(self, kind: str, name: str) -> str:

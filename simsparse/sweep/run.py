@@ -12,7 +12,7 @@ from simsparse.config.setting import Scalar
 from simsparse.config.sweep import SweepSpec, load_sweep, resolved_text
 from simsparse.errors import SpecError
 from simsparse.sweep.check import Names, check_sweep
-from simsparse.sweep.point import Point, Resolver
+from simsparse.sweep.point import Resolver, SweepPoint
 from simsparse.sweep.sample import Draw, Objectives, sampler_for
 from simsparse.sweep.store import Store
 from simsparse.sweep.table import to_frame, write_tables, write_text
@@ -50,7 +50,7 @@ class Planned:
         resolver = Resolver(spec.sweep.exclude, names.files, names.systems, ops, timelines)
         return cls(spec, names, resolver, total)
 
-    def point(self, index: int, draw: Draw) -> Point:
+    def point(self, index: int, draw: Draw) -> SweepPoint:
         """The point at place ``index`` that a sampler drew."""
         values: dict[str, Scalar] = dict(self.spec.base)
         columns: dict[str, Scalar] = {}
@@ -60,7 +60,7 @@ class Planned:
                 columns[axis.name] = axis.labels[int(entry)]
             else:
                 columns[axis.name] = values[axis.name] = axis.text(entry)
-        return Point(index, {**columns, **values}, self.resolver.job(values))
+        return SweepPoint(index, {**columns, **values}, self.resolver.job(values))
 
 
 def run_sweep(path: str | Path, out: str | Path, jobs: int = 1, progress: Progress | None = None) -> pd.DataFrame:
@@ -103,7 +103,7 @@ class _Run:
             index += len(points)
             sampler.tell(self._answers(points))
 
-    def _execute(self, points: Sequence[Point]) -> None:
+    def _execute(self, points: Sequence[SweepPoint]) -> None:
         missing = {p.job.key: p.job for p in points if p.job.key not in self.finished}
         self._advance(len(points) - len(missing))
         for outcome in self.workers.run(list(missing.values())):
@@ -116,7 +116,7 @@ class _Run:
         if self.progress:
             self.progress(self.done, self.planned.total, self.failed)
 
-    def _answers(self, points: Sequence[Point]) -> list[Objectives]:
+    def _answers(self, points: Sequence[SweepPoint]) -> list[Objectives]:
         if not self.planned.spec.evolves:
             return []
         return [self._objectives(self.store.summary(point.job.key)) for point in points]

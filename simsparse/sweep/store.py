@@ -21,7 +21,7 @@ from typing import Any
 from simsparse.core.timeline import Span, Timeline
 from simsparse.errors import StoreError
 from simsparse.sweep.execute import Outcome
-from simsparse.sweep.point import POINT_SCHEMA, Point
+from simsparse.sweep.point import POINT_SCHEMA, SweepPoint
 
 STORE_NAME = "sweep.sqlite"
 APPLICATION_ID = 0x53535053
@@ -114,7 +114,7 @@ class Store:
         with self._guard():
             self._db.execute("INSERT OR REPLACE INTO points VALUES (?, ?, ?, ?, ?)", row)
 
-    def set_rows(self, points: Iterable[Point], start: int = 0) -> None:
+    def set_rows(self, points: Iterable[SweepPoint], start: int = 0) -> None:
         """Write the sweep's rows from place ``start`` on, dropping the ones that stood there."""
         rows = [(p.index, p.job.key, json.dumps(p.columns)) for p in points]
         with self._guard():

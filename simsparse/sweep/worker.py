@@ -9,7 +9,7 @@ import time
 from multiprocessing.connection import Connection
 
 from simsparse.sweep.execute import Outcome, run_job
-from simsparse.sweep.point import Job
+from simsparse.sweep.point import PointRun
 
 FLUSH_S = 0.05
 """Outcomes are sent at least this often, so that little is lost when the run is killed."""
@@ -18,7 +18,7 @@ FLUSH_S = 0.05
 def serve(pipe: Connection) -> None:
     """Run chunks until the pipe closes."""
     while True:
-        jobs: list[Job] = pipe.recv()
+        jobs: list[PointRun] = pipe.recv()
         outcomes: list[Outcome] = []
         sent = time.monotonic()
         for job in jobs:

@@ -14,7 +14,7 @@ from types import TracebackType
 
 from simsparse.errors import SimulationError
 from simsparse.sweep.execute import Outcome, run_job
-from simsparse.sweep.point import Job
+from simsparse.sweep.point import PointRun
 
 MAX_CHUNK = 64
 
@@ -37,7 +37,7 @@ class Workers:
     jobs: int
     _workers: list[_Worker] = field(default_factory=list)
 
-    def run(self, jobs: Sequence[Job]) -> Iterator[Outcome]:
+    def run(self, jobs: Sequence[PointRun]) -> Iterator[Outcome]:
         """Outcomes of ``jobs`` in the order in which they end. Raises SimulationError when a process dies."""
         if self.jobs <= 1 or len(jobs) <= 1:
             yield from map(run_job, jobs)
@@ -79,7 +79,7 @@ def _start() -> _Worker:
     return _Worker(process, ours)
 
 
-def _feed(worker: _Worker, chunks: list[list[Job]]) -> None:
+def _feed(worker: _Worker, chunks: list[list[PointRun]]) -> None:
     """Send the next chunk to an idle worker."""
     if worker.outstanding or not chunks:
         return

@@ -1,7 +1,7 @@
-"""Traces: extraction from torch models, the trace file, generated routing.
+"""Traces: extraction from torch models, the trace file, statistics, generated routing.
 
-Importing this package does not import torch; ``trace_model``, ``extract`` and ``prune_nm`` do when
-they are first used.
+Importing this package does not import torch; ``trace_model`` does when it is
+first used.
 """
 
 from __future__ import annotations
@@ -10,15 +10,12 @@ from importlib import import_module
 from typing import Any
 
 _WHERE = {
-    "trace_model": "simsparse.trace.tracing",
-    "extract": "simsparse.trace.models",
-    "MODELS": "simsparse.trace.models",
-    "prune_nm": "simsparse.trace.prune",
+    "trace_model": "simsparse.trace.capture.tracing",
     "save_trace": "simsparse.trace.file",
     "load_trace": "simsparse.trace.file",
 }
 
-__all__ = ["MODELS", "extract", "load_trace", "prune_nm", "save_trace", "trace_model"]
+__all__ = ["load_trace", "save_trace", "trace_model"]
 
 
 def __getattr__(name: str) -> Any:

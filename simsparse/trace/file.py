@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, NoReturn
 
 from simsparse.core import Op, Trace
+from simsparse.core.trace import WRITERS
 from simsparse.errors import SimsparseError, TraceError
 from simsparse.paths import data_root, is_file
 from simsparse.trace.record import MAX_DEPS, MAX_IDS, OpRecord, body_of, checked, ids_in, op_from, op_record
@@ -34,6 +35,7 @@ _GZIP_MAGIC = b"\x1f\x8b"
 _HEADER_KEYS = {"format", "version", "name", "meta", "bodies", "ops"}
 
 
+@WRITERS.register("file")
 def save_trace(trace: Trace, path: str | Path) -> Path:
     """Write ``trace`` to ``path`` and return the path.
 

@@ -9,8 +9,8 @@ from itertools import chain
 from typing import Any, NoReturn
 
 from simsparse.core import DENSE, DIMS, DType, Op, OpKind, Routing, Sparsity
-from simsparse.core.sparsity import SparsityKind
 from simsparse.errors import TraceError, nearest
+from simsparse.sparsity.statement import SparsityKind
 from simsparse.trace.expert_ids import packed_ids, unpacked_ids
 
 MAX_DEPS = 20_000_000

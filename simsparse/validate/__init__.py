@@ -1,6 +1,6 @@
 """Validation: errors of the models against measurements, and cases of published results, with asserted tolerances."""
 
-from simsparse.validate.case import CASES, CaseReport, Point, Sensitivity, Table, run_cases
+from simsparse.validate.case import CASES, CasePoint, CaseReport, Sensitivity, Table, run_cases
 from simsparse.validate.comparison import Prediction, SectionReport, ValidationReport
 from simsparse.validate.measurement import Measurement, read_measurements
 from simsparse.validate.run import (
@@ -13,7 +13,7 @@ from simsparse.validate.run import (
 )
 
 __all__ = [
-    "CASES", "REFERENCES", "TOLERANCES", "CaseReport", "Measurement", "Point", "Prediction", "SectionReport",
+    "CASES", "REFERENCES", "TOLERANCES", "CaseReport", "Measurement", "CasePoint", "Prediction", "SectionReport",
     "Sensitivity", "Table", "ValidationReport", "read_measurements", "reference_folder", "run_cases", "validate",
     "validate_file", "validate_references",
 ]  # fmt: skip

@@ -15,7 +15,7 @@ from simsparse.registry import Registry
 
 
 @dataclass(frozen=True)
-class Point:
+class CasePoint:
     """One figure: ``published`` and ``simulated``, both in ``unit`` ("x" for a ratio)."""
 
     label: str
@@ -61,7 +61,7 @@ class CaseReport:
     title: str
     source: str
     method: str
-    points: Sequence[Point]
+    points: Sequence[CasePoint]
     tolerance: float | None
     deviation: str = ""
     assumed: Sequence[str] = ()
@@ -75,7 +75,7 @@ class CaseReport:
             raise SpecError("a case without a tolerance must say why it deviates", key=self.name)
 
     @property
-    def worst(self) -> Point:
+    def worst(self) -> CasePoint:
         """The point that is furthest off."""
         return max(self.points, key=lambda point: abs(point.error))
 

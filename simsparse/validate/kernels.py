@@ -9,8 +9,8 @@ from simsparse.config.parts.link import LinkPart
 from simsparse.core import DENSE, ActionCounts, DType, Op, OpCost, Sparsity, ops
 from simsparse.devices.gpu import Gpu
 from simsparse.devices.link import copy_counts, copy_seconds, duplex_rate, link_prices
-from simsparse.energy import op_energy
 from simsparse.errors import MappingError
+from simsparse.lowering.energy import op_energy
 from simsparse.validate.comparison import Prediction
 from simsparse.validate.measurement import Measurement
 
@@ -115,7 +115,7 @@ def predict_power(gpu: Gpu, rows: Sequence[Measurement]) -> list[Prediction | st
     """Seconds of a large GEMM after a rest, and in turns with rests.
 
     In turns, average power stays at the limit: GEMMs of ``duty`` of the time run faster by its
-    inverse cube root (simsparse.policies.power).
+    inverse cube root (simsparse.lowering.power).
     """
     return [_power(gpu, row) for row in rows]
 

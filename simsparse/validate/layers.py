@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 
+from simsparse._simulate import simulate
 from simsparse.config.hardware import System, load_system
 from simsparse.config.parts.gpu import GpuPart
 from simsparse.config.paths import part_names
 from simsparse.core import DType, Op, Routing, Trace, TraceBuilder, ops
 from simsparse.errors import MappingError, SimulationError
 from simsparse.policies import POLICIES, Policy
-from simsparse.simulate import simulate
 from simsparse.validate.comparison import Prediction
 from simsparse.validate.measurement import Measurement
 

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.bench
 def test_resnet_50_with_2_to_4_weights_takes_2_s(part: str) -> None:
     """54 products, 25 million weights: drawing the masks is part of it."""
     pytest.importorskip("transformers")
-    from simsparse.trace import extract
+    from simsparse.models import extract
 
     trace = extract("resnet-50", "forward", batch=1)
     pattern = Sparsity.parse("2:4")

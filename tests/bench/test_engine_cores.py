@@ -9,9 +9,9 @@ import pytest
 
 from simsparse.config.hardware import load_hardware
 from simsparse.core import Sparsity
-from simsparse.dataflow.engine import Work
-from simsparse.dataflow.pattern import Pattern
-from simsparse.devices.sparse_engine import SparseEngine
+from simsparse.dataflow.sparse_engine import Work
+from simsparse.devices.sparse_engine import SparseEngineDevice
+from simsparse.sparsity.nonzeros import NonZeros
 
 pytestmark = pytest.mark.bench
 
@@ -19,17 +19,17 @@ ROW_WISE = ("accel/gamma", "accel/matraptor")
 TENTH = Sparsity.parse("unstructured:0.1")
 
 
-def operands(size: int, sparsity: Sparsity) -> tuple[Pattern, Pattern]:
+def operands(size: int, sparsity: Sparsity) -> tuple[NonZeros, NonZeros]:
     """Weights and inputs of a square product."""
-    return Pattern.drawn(size, size, sparsity, 1), Pattern.drawn(size, size, sparsity, 2)
+    return NonZeros.drawn(size, size, sparsity, 1), NonZeros.drawn(size, size, sparsity, 2)
 
 
-def walk(part: str, weights: Pattern, inputs: Pattern) -> tuple[float, Work]:
+def walk(part: str, weights: NonZeros, inputs: NonZeros) -> tuple[float, Work]:
     """(CPU seconds, work); the second of two runs, the first compiles."""
-    device = SparseEngine(load_hardware(part))
+    device = SparseEngineDevice(load_hardware(part))
     machine = device.machine("fp16")
     device.engine.run(*operands(64, TENTH), machine)
-    fresh = Pattern(weights.shape, weights.pointers, weights.columns)
+    fresh = NonZeros(weights.shape, weights.pointers, weights.columns)
     start = time.process_time()
     work = device.engine.run(fresh, inputs, machine)
     return time.process_time() - start, work
@@ -50,7 +50,7 @@ def test_memory_grows_with_the_non_zeros(part: str) -> None:
     used = []
     for size in (1024, 2048, 4096):
         weights, inputs = operands(size, TENTH)
-        device = SparseEngine(load_hardware(part))
+        device = SparseEngineDevice(load_hardware(part))
         tracemalloc.start()
         device.engine.run(weights, inputs, device.machine("fp16"))
         used.append(tracemalloc.get_traced_memory()[1] / (weights.nnz + inputs.nnz))

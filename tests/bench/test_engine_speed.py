@@ -13,7 +13,7 @@ import simpy
 import simsparse as ss
 from simsparse.config.hardware import load_hardware, load_system
 from simsparse.core import Trace, TraceBuilder, ops
-from simsparse.engine import Observer, Simulator, Task
+from simsparse.events import Observer, Simulator, Task
 
 pytestmark = pytest.mark.bench
 

@@ -9,18 +9,18 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from simsparse.formats import Format
-from simsparse.formats.bank import BankBalanced
-from simsparse.formats.bitmap import Bitmap
-from simsparse.formats.bsr import Bsr
-from simsparse.formats.compressed import Csc, Csr
-from simsparse.formats.coo import Coo
-from simsparse.formats.dense import Dense
-from simsparse.formats.fan_in import ConstantFanIn
-from simsparse.formats.grouped_nm import GroupedNM, pattern_order
-from simsparse.formats.nm import NMBitmap, NMCombinatorial, NMIndex
-from simsparse.formats.run_length import RunLength
-from simsparse.formats.sparse24_cutlass import Sparse24Cutlass
+from simsparse.sparsity.formats import Format
+from simsparse.sparsity.formats.bank import BankBalanced
+from simsparse.sparsity.formats.bitmap import Bitmap
+from simsparse.sparsity.formats.bsr import Bsr
+from simsparse.sparsity.formats.compressed import Csc, Csr
+from simsparse.sparsity.formats.coo import Coo
+from simsparse.sparsity.formats.dense import Dense
+from simsparse.sparsity.formats.fan_in import ConstantFanIn
+from simsparse.sparsity.formats.grouped_nm import GroupedNM, pattern_order
+from simsparse.sparsity.formats.nm import NMBitmap, NMCombinatorial, NMIndex
+from simsparse.sparsity.formats.run_length import RunLength
+from simsparse.sparsity.formats.sparse24_cutlass import Sparse24Cutlass
 
 pytestmark = pytest.mark.bench
 EDGE = 4096

@@ -8,8 +8,8 @@ import pytest
 
 import simsparse as ss
 from simsparse.core import Sparsity
-from simsparse.dataflow.pattern import Pattern
-from simsparse.devices.sparse_engine import SparseEngine
+from simsparse.devices.sparse_engine import SparseEngineDevice
+from simsparse.sparsity.nonzeros import NonZeros
 from simsparse.validate.cases.s4 import products
 
 pytestmark = pytest.mark.bench
@@ -18,14 +18,14 @@ LIMIT_CPU_S, LIMIT_GROWTH = 2.0, 3.0
 
 
 @pytest.fixture(scope="module")
-def operands() -> list[tuple[Pattern, Pattern]]:
+def operands() -> list[tuple[NonZeros, NonZeros]]:
     pattern = Sparsity.parse("2:4")
-    return [(Pattern.drawn(n, k, pattern), Pattern.dense(m, k)) for _, m, n, k, _ in products("ResNet-50")]
+    return [(NonZeros.drawn(n, k, pattern), NonZeros.dense(m, k)) for _, m, n, k, _ in products("ResNet-50")]
 
 
 @pytest.mark.parametrize("part", PARTS)
-def test_resnet50_is_walked_within_two_seconds(part: str, operands: list[tuple[Pattern, Pattern]]) -> None:
-    device = SparseEngine(ss.load_hardware(f"accel/{part}"))
+def test_resnet50_is_walked_within_two_seconds(part: str, operands: list[tuple[NonZeros, NonZeros]]) -> None:
+    device = SparseEngineDevice(ss.load_hardware(f"accel/{part}"))
     machine = device.machine(PARTS[part])
     device.engine.run(*operands[5], machine)
     start = time.process_time()
@@ -35,10 +35,10 @@ def test_resnet50_is_walked_within_two_seconds(part: str, operands: list[tuple[P
 
 @pytest.mark.parametrize("part", PARTS)
 def test_a_non_zero_costs_the_same_in_a_large_matrix(part: str) -> None:
-    device = SparseEngine(ss.load_hardware(f"accel/{part}"))
+    device = SparseEngineDevice(ss.load_hardware(f"accel/{part}"))
     machine, cost = device.machine(PARTS[part]), []
     for edge in (1024, 1024, 4096):
-        weights, inputs = Pattern.drawn(edge, edge, Sparsity.parse("2:4")), Pattern.dense(256, edge)
+        weights, inputs = NonZeros.drawn(edge, edge, Sparsity.parse("2:4")), NonZeros.dense(256, edge)
         start = time.process_time()
         device.engine.run(weights, inputs, machine)
         cost.append((time.process_time() - start) / weights.nnz)

@@ -19,9 +19,9 @@ import numpy as np
 import pytest
 
 from simsparse.dataflow import DATAFLOWS, Buffers, Gemms, PeArray
-from simsparse.dataflow.dma import Interface
-from simsparse.dataflow.scalesim_scratchpad import ScaleSimSetup, scalesim_run
-from simsparse.dataflow.schedule import Product, Scratchpad, schedule
+from simsparse.dataflow.folds.dma import Interface
+from simsparse.dataflow.folds.schedule import FoldGemm, Scratchpad, schedule
+from simsparse.validate.reference.scalesim_scratchpad import ScaleSimSetup, scalesim_run
 
 pytestmark = pytest.mark.bench
 ROOT = Path(__file__).parents[2]
@@ -32,13 +32,13 @@ SIDE, KIB, WORDS = 32, 32, 16
 RESNET18 = """
 import pathlib, re, time
 from simsparse.dataflow import Buffers, PeArray
-from simsparse.dataflow.dma import Interface
-from simsparse.dataflow.schedule import Product, Scratchpad, schedule
+from simsparse.dataflow.folds.dma import Interface
+from simsparse.dataflow.folds.schedule import FoldGemm, Scratchpad, schedule
 from simsparse.validate.cases.scalesim import RESNET18
 pad = Scratchpad(Buffers(512 << 10, 512 << 10, 512 << 10), Interface(shared=256.0))
-schedule("ws", Product.dense(8, 8, 8, 8), PeArray(32, 32), pad)
+schedule("ws", FoldGemm.dense(8, 8, 8, 8), PeArray(32, 32), pad)
 start = time.process_time()
-walks = [schedule("ws", Product.dense(*layer, 8), PeArray(32, 32), pad, "weights") for layer in RESNET18]
+walks = [schedule("ws", FoldGemm.dense(*layer, 8), PeArray(32, 32), pad, "weights") for layer in RESNET18]
 spent = time.process_time() - start
 print(spent, re.search(r"VmHWM:\\s+(\\d+)", pathlib.Path("/proc/self/status").read_text())[1])
 """
@@ -95,7 +95,7 @@ def test_against_scale_sim(tmp_path: Path) -> None:
     setups = [ScaleSimSetup("ws", SIDE, SIDE, *layer, (size,) * 3, (WORDS,) * 3) for layer in LAYERS]
     assert [scalesim_run(setup).stalls for setup in setups] == [int(row["stalls"]) for row in rows]
     formula = seconds(lambda: ws.cycles(gemms, array), 200)
-    core = seconds(lambda: [schedule("ws", Product.dense(*layer, 8), array, pad, "weights") for layer in LAYERS], 5)
+    core = seconds(lambda: [schedule("ws", FoldGemm.dense(*layer, 8), array, pad, "weights") for layer in LAYERS], 5)
     same = seconds(lambda: [scalesim_run(setup) for setup in setups], 2)
     print(f"\nSCALE-Sim {spent:.2f} s for {sum(int(row['cycles']) for row in rows)} cycles; closed form "
           f"{1e6 * formula:.0f} us ({spent / formula:,.0f}x); schedule {1e3 * core:.2f} ms ({spent / core:,.0f}x); "

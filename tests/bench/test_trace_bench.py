@@ -18,7 +18,7 @@ pytestmark = pytest.mark.bench
 TRACES = Path(__file__).resolve().parents[2] / "traces"
 _EXTRACT = """
 import json, pathlib, re, resource, sys
-from simsparse.trace import extract
+from simsparse.models import extract
 trace = extract(sys.argv[1], "prefill", batch=1, seq=4096)
 used = resource.getrusage(resource.RUSAGE_SELF)
 peak = 1024 * int(re.search(r"VmHWM:\\s+(\\d+)", pathlib.Path("/proc/self/status").read_text())[1])

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 import simsparse as ss
 from simsparse.core import Span, Timeline
-from simsparse.engine import Link, Observer, Simulator, Task, TimelineRecorder
+from simsparse.events import Link, Observer, Simulator, Task, TimelineRecorder
 from simsparse.policies import POLICIES
 from simsparse.units import FS_PER_SECOND
 

@@ -13,20 +13,20 @@ from numpy.typing import NDArray
 
 from simsparse.core import Sparsity, SparsityKind
 from simsparse.errors import SpecError
-from simsparse.formats import Encoded, Format, convert, usual_format
-from simsparse.formats.bank import BankBalanced
-from simsparse.formats.bitmap import Bitmap
-from simsparse.formats.bits import pack, unpack
-from simsparse.formats.bsr import Bsr
-from simsparse.formats.compressed import Csc, Csr
-from simsparse.formats.coo import Coo
-from simsparse.formats.dense import Dense
-from simsparse.formats.fan_in import ConstantFanIn
-from simsparse.formats.grouped_nm import GroupedNM, pattern_order
-from simsparse.formats.nm import NMBitmap, NMCombinatorial, NMIndex
-from simsparse.formats.run_length import RunLength
-from simsparse.formats.sparse24_cutlass import Sparse24Cutlass
-from simsparse.formats.ternary_codebook import TernaryCodebook
+from simsparse.sparsity.formats import Encoded, Format, convert, usual_format
+from simsparse.sparsity.formats.bank import BankBalanced
+from simsparse.sparsity.formats.bitmap import Bitmap
+from simsparse.sparsity.formats.bits import pack, unpack
+from simsparse.sparsity.formats.bsr import Bsr
+from simsparse.sparsity.formats.compressed import Csc, Csr
+from simsparse.sparsity.formats.coo import Coo
+from simsparse.sparsity.formats.dense import Dense
+from simsparse.sparsity.formats.fan_in import ConstantFanIn
+from simsparse.sparsity.formats.grouped_nm import GroupedNM, pattern_order
+from simsparse.sparsity.formats.nm import NMBitmap, NMCombinatorial, NMIndex
+from simsparse.sparsity.formats.run_length import RunLength
+from simsparse.sparsity.formats.sparse24_cutlass import Sparse24Cutlass
+from simsparse.sparsity.formats.ternary_codebook import TernaryCodebook
 
 matrices = hnp.arrays(np.int16, hnp.array_shapes(min_dims=2, max_dims=2, max_side=24),
                       elements=st.sampled_from([0, 0, 0, 1, 2, -3]))  # fmt: skip

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from simsparse.dataflow.gemm_stream import GemmJob
+from simsparse.dataflow.handshake.gemm_stream import GemmRequest
 from simsparse.rtl.block import Block
 from simsparse.rtl.blocks.decompress import NMDecompress
 from simsparse.rtl.blocks.dense_pe import DotAccumulate
@@ -154,7 +154,7 @@ def _gemm(block: NMGemmTop) -> Directed:
     """
     array = block.array
     rows, cols, lanes = array.rows, array.cols, array.cols * array.n
-    asked = [step for serial in (True, False) for step in (*of_job(GemmJob(1, 2, 2, serial), True), *after())]
+    asked = [step for serial in (True, False) for step in (*of_job(GemmRequest(1, 2, 2, serial), True), *after())]
     images = block.memory_images(
         np.full((8, rows * array.m), LOW), np.full((8 * rows, lanes), LOW), np.zeros((8 * rows, lanes), np.int64),
         np.full(8, 1),

@@ -42,7 +42,7 @@ def layer(pattern: str) -> tuple[Any, Any]:
     """The pruned layer and the real inputs that it sees, TOKENS of them."""
     import torch
 
-    from simsparse.trace.minilm import load_minilm, minilm_inputs
+    from simsparse.models.minilm import load_minilm, minilm_inputs
 
     model, seen = load_minilm(pattern), []
     linear = model.get_submodule(LAYER)

@@ -31,7 +31,7 @@ from doc_tables import GENERATED
 
 from simsparse.cli import main as simsparse
 from simsparse.dataflow import DATAFLOWS
-from simsparse.dataflow.engine import ENGINES
+from simsparse.dataflow.sparse_engine import ENGINES
 from simsparse.policies import POLICIES
 from simsparse.registry import Registry
 

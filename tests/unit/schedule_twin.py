@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 
 from simsparse.dataflow import PeArray
-from simsparse.dataflow.schedule import Product, Scratchpad
+from simsparse.dataflow.folds.schedule import FoldGemm, Scratchpad
 
 Time = Fraction
 
@@ -52,7 +52,7 @@ def part(total: int, whole: int, before: int, size: int) -> int:
     return total * (before + size) // whole - total * before // whole
 
 
-def kept(k: int, product: Product) -> int:
+def kept(k: int, product: FoldGemm) -> int:
     return sum(1 for i in range(k) if i % product.group < product.keep)
 
 
@@ -70,7 +70,7 @@ class Fold:
 
 
 def folds_of(  # noqa: PLR0915
-    dataflow: str, product: Product, array: PeArray, pad: Scratchpad, outer: str, cut: int = 1
+    dataflow: str, product: FoldGemm, array: PeArray, pad: Scratchpad, outer: str, cut: int = 1
 ) -> Iterator[Fold]:
     p, room = product, {"input": 4 * pad.buffers.input, "weight": 4 * pad.buffers.weight}
     whole_k = {"input": p.k, "weight": kept(p.k, p)}
@@ -142,7 +142,7 @@ def folds_of(  # noqa: PLR0915
 
 
 def blocked_folds(
-    p: Product, array: PeArray, pad: Scratchpad, stays: str, moves: str, span: int, load: int,
+    p: FoldGemm, array: PeArray, pad: Scratchpad, stays: str, moves: str, span: int, load: int,
     bits_of: Callable[[str, tuple[int, int], tuple[int, int]], int], cut: int,
 ) -> Iterator[Fold]:  # fmt: skip
     room = {"input": 4 * pad.buffers.input, "weight": 4 * pad.buffers.weight}
@@ -174,7 +174,7 @@ def blocked_folds(
 
 
 def slow_schedule(  # noqa: PLR0915
-    dataflow: str, product: Product, array: PeArray, pad: Scratchpad, outer: str, piece: int, beat: int, cut: int = 1
+    dataflow: str, product: FoldGemm, array: PeArray, pad: Scratchpad, outer: str, piece: int, beat: int, cut: int = 1
 ) -> dict[str, int | dict[str, int] | list[int]]:
     """Cycles by kind, bits by operand, ends of folds. ``piece`` and ``beat`` are as the plan says."""
     link = pad.interface

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from simsparse.dataflow import DATAFLOWS, Gemms, PeArray
-from simsparse.dataflow.array_stream import Handshakes, Sides, os_handshakes, ws_handshakes
+from simsparse.dataflow.handshake.array_stream import Handshakes, Sides, os_handshakes, ws_handshakes
 from simsparse.dataflow.nm_ws import walk_masks
 from simsparse.errors import SpecError
 

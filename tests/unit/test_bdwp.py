@@ -6,20 +6,31 @@ import pytest
 
 from simsparse.core import Sparsity
 from simsparse.dataflow import Buffers
-from simsparse.dataflow.bdwp import Generation, Layer, LayerTime, ProductTimes, Stage, Trainer, shapes, train_step
-from simsparse.dataflow.engine import Machine
+from simsparse.dataflow.bdwp import (
+    Generation,
+    Layer,
+    LayerTime,
+    ProductTimes,
+    Trainer,
+    TrainingStage,
+    shapes,
+    train_step,
+)
+from simsparse.dataflow.sparse_engine import PeConfig
 
-MACHINE = Machine(8, 8, 1, Buffers(1 << 16, 1 << 16, 1 << 16), 1e9, 16, 16,
+MACHINE = PeConfig(8, 8, 1, Buffers(1 << 16, 1 << 16, 1 << 16), 1e9, 16, 16,
                   {"group": 8, "add_latency": 1, "interleave": 1, "skew": 0.0, "drain": 8})  # fmt: skip
 CONV = {"batch": 1, "c_in": 16, "c_out": 32, "h_in": 16, "w_in": 16, "h_out": 8, "w_out": 8, "kh": 3, "kw": 3}
 
 
-def conv(stage: Stage, pruned: bool = True) -> Layer:
+def conv(stage: TrainingStage, pruned: bool = True) -> Layer:
     return Layer("conv", stage, "conv2d", CONV, pruned, 1000, 500)
 
 
-STEP = [conv(Stage.FORWARD), conv(Stage.BACKWARD), conv(Stage.GRADIENT)]
-UPDATE = Layer("conv", Stage.UPDATE, "vector", {"weights": 16 * 32 * 9}, True, 16 * 32 * 9 * 20, 16 * 32 * 9 * 4)
+STEP = [conv(TrainingStage.FORWARD), conv(TrainingStage.BACKWARD), conv(TrainingStage.GRADIENT)]
+UPDATE = Layer(
+    "conv", TrainingStage.UPDATE, "vector", {"weights": 16 * 32 * 9}, True, 16 * 32 * 9 * 20, 16 * 32 * 9 * 4
+)
 
 
 def trainer(vector_flops: float = 1e9, sort_rate: float = 1e9, vector_overlaps: bool = True) -> Trainer:
@@ -30,9 +41,9 @@ def times(layers: list[Layer], generation: Generation, machine: Trainer, batch: 
     return train_step(layers, batch, Sparsity.parse("2:8"), generation, machine)
 
 
-@pytest.mark.parametrize("stage", [Stage.FORWARD, Stage.BACKWARD, Stage.GRADIENT])
+@pytest.mark.parametrize("stage", [TrainingStage.FORWARD, TrainingStage.BACKWARD, TrainingStage.GRADIENT])
 @pytest.mark.parametrize(("stride", "kernel"), [(1, 3), (2, 3), (2, 1), (2, 7), (4, 4)])
-def test_all_stages_have_the_macs_of_the_forward_pass(stage: Stage, stride: int, kernel: int) -> None:
+def test_all_stages_have_the_macs_of_the_forward_pass(stage: TrainingStage, stride: int, kernel: int) -> None:
     dims = {**CONV, "h_in": 8 * stride, "w_in": 8 * stride, "kh": kernel, "kw": kernel}
     found = list(shapes(Layer("conv", stage, "conv2d", dims, True, 0, 0), 4, MACHINE))
     macs = sum(shape.count * shape.slices * shape.m * shape.n * shape.k for shape in found)
@@ -46,7 +57,7 @@ def test_a_layer_alone_is_twice_as_fast_at_two_of_eight() -> None:
 
 
 def test_gradients_of_weights_and_unpruned_layers_stay_dense() -> None:
-    layers = [conv(Stage.GRADIENT), conv(Stage.FORWARD, pruned=False)]
+    layers = [conv(TrainingStage.GRADIENT), conv(TrainingStage.FORWARD, pruned=False)]
     assert times(layers, Generation.BEFORE, trainer()) == times(layers, Generation.NONE, trainer())
 
 
@@ -54,7 +65,7 @@ def test_attention_counts_two_products_forward_and_four_backward() -> None:
     dims = {"batch": 1, "heads": 3, "kv_heads": 3, "head_dim": 16, "v_head_dim": 16, "q_len": 20, "kv_len": 20}
     counts = [
         sum(shape.count for shape in shapes(Layer("a", stage, "attention", dims, False, 0, 0), 2, MACHINE))
-        for stage in (Stage.FORWARD, Stage.BACKWARD)
+        for stage in (TrainingStage.FORWARD, TrainingStage.BACKWARD)
     ]
     assert counts == [2 * 3 * 2, 4 * 3 * 2]
 
@@ -73,7 +84,7 @@ def test_pre_generation_writes_both_forms() -> None:
 
 
 def test_vector_work_beside_or_behind_the_array() -> None:
-    beside, behind = (times([conv(Stage.FORWARD)], Generation.NONE, trainer(0.05, vector_overlaps=each))[0]
+    beside, behind = (times([conv(TrainingStage.FORWARD)], Generation.NONE, trainer(0.05, vector_overlaps=each))[0]
                       for each in (True, False))  # fmt: skip
     assert beside.vector == 4 * 500 / 0.05
     assert beside.total == max(beside.array, beside.vector)

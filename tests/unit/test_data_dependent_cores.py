@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from simsparse.dataflow.hash_accumulate import LATENCY_CYCLES as HASH_LATENCY
-from simsparse.dataflow.hash_accumulate import LOST, HashWalk, hash_walk
-from simsparse.dataflow.intersect import LATENCY_CYCLES, intersect, intersect_cycles, intersect_service
-from simsparse.dataflow.service import Service, service_cycles
+from simsparse.dataflow.handshake.hash_accumulate import LATENCY_CYCLES as HASH_LATENCY
+from simsparse.dataflow.handshake.hash_accumulate import LOST, HashWalk, hash_walk
+from simsparse.dataflow.handshake.intersect import LATENCY_CYCLES, intersect, intersect_cycles, intersect_service
+from simsparse.dataflow.handshake.service import Service, service_cycles
 from simsparse.errors import SpecError
 
 PATTERNS = st.lists(st.booleans(), min_size=1, max_size=9).filter(any)

@@ -12,8 +12,8 @@ from typer.testing import CliRunner
 
 from simsparse.cli.app import app
 from simsparse.config.hardware import load_hardware
-from simsparse.dataflow.engine import ENGINES
-from simsparse.devices.sparse_engine import SparseEngine
+from simsparse.dataflow.sparse_engine import ENGINES
+from simsparse.devices.sparse_engine import SparseEngineDevice
 from simsparse.report.density import (
     ARRANGEMENT,
     BOTH,
@@ -111,7 +111,7 @@ def test_engines_named_here_exist() -> None:
     ],
 )
 def test_an_engine_is_fed_what_it_is_for(part: str, labels: list[str]) -> None:
-    device = SparseEngine(load_hardware(f"accel/{part}"))
+    device = SparseEngineDevice(load_hardware(f"accel/{part}"))
     machine = device.machine(min(device.part.array.macs))
     found = arranged(device.engine.name, machine, (0.5, 1.0), 256)
     assert [each.label for each in found] == labels

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from simsparse.core import ActionCounts
-from simsparse.energy import op_energy, price
 from simsparse.errors import SpecError
+from simsparse.lowering.energy import op_energy, price
 
 READ, MAC = ("hbm", "read_byte"), ("tensor", "mac_bf16")
 PRICES = {READ: 2e-12, MAC: 1e-12}

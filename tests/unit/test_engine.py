@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from simsparse.core import Span
-from simsparse.engine import Link, Memory, Observer, Priority, Progress, Simulator, Task, TimelineRecorder, route
 from simsparse.errors import SimulationError
+from simsparse.events import Link, Observer, Pool, Priority, Progress, Simulator, Task, TimelineRecorder, route
 
 US = 10**9
 GB_PER_S = 10**9
@@ -224,7 +224,7 @@ class TestObservers:
             def on_span(self, task: Task) -> None:
                 seen.append(task.span)
 
-            def on_memory(self, memory: Memory, change: int) -> None:
+            def on_memory(self, memory: Pool, change: int) -> None:
                 seen.append((memory.device, change))
 
         sim, _ = machine()

@@ -23,19 +23,19 @@ from simsparse.dataflow.blocks import (
     reordered,
     strongest_blocks,
 )
-from simsparse.dataflow.engine import ENGINES, Machine
-from simsparse.dataflow.pattern import Pattern
+from simsparse.dataflow.sparse_engine import ENGINES, PeConfig
 from simsparse.dataflow.tile_queue import last_end
 from simsparse.errors import SpecError
-from simsparse.formats.bsr import Bsr
+from simsparse.sparsity.formats.bsr import Bsr
+from simsparse.sparsity.nonzeros import NonZeros
 
 OWN = {"block_n": 16.0, "block_k": 16.0, "tile_m": 8.0, "team": 1.0, "resident": 1.0, "mma_m": 8.0, "mma_n": 16.0,
        "mma_k": 16.0, "stages": 2.0, "fill": 20.0, "feed": 64.0, "index_bits": 32.0,
        "inputs_inside": 0.0}  # fmt: skip
 
 
-def machine(dram_bytes: float = 64.0, rows: int = 4, cols: int = 2, **own: float) -> Machine:
-    return Machine(rows, cols, 64, Buffers(1 << 20, 1 << 20, 4096), dram_bytes, 16, 16, {**OWN, **own})
+def machine(dram_bytes: float = 64.0, rows: int = 4, cols: int = 2, **own: float) -> PeConfig:
+    return PeConfig(rows, cols, 64, Buffers(1 << 20, 1 << 20, 4096), dram_bytes, 16, 16, {**OWN, **own})
 
 
 class TestBlockMma(EngineContract):
@@ -54,7 +54,7 @@ class TestBlockMmaInTeams(EngineContract):
     sparsities = (*EngineContract.sparsities, ("block32:0.3", "dense"))
 
 
-def tile_by_tile(w: Mask, x: Mask, has: Machine) -> int:
+def tile_by_tile(w: Mask, x: Mask, has: PeConfig) -> int:
     """Cycles without DRAM: cycle after cycle, each team begins the step of its tile that has waited longest."""
     own = {name: int(value) for name, value in has.settings.items()}
     teams = has.rows * has.cols // own["team"]
@@ -117,14 +117,14 @@ def test_the_core_is_its_twin(
     tile_m, block_n, block_k = sizes
     has = machine(1e9, 2, 2, team=crew[0], resident=crew[1], tile_m=tile_m, block_n=block_n, block_k=block_k, feed=feed,
                   stages=stages, inputs_inside=inside)  # fmt: skip
-    work = ENGINES.get("block_mma").run(Pattern.of(w), Pattern.of(x), has)
+    work = ENGINES.get("block_mma").run(NonZeros.of(w), NonZeros.of(x), has)
     assert work.cycles - work.causes["dram"] == tile_by_tile(w, x, has)
 
 
 def test_a_full_wave_and_one_tile_more() -> None:
     """Eight teams: nine equal tiles take twice as long as eight; the imbalance is what the ninth leaves idle."""
     has = machine(1e9, fill=0, feed=1e9)
-    eight, nine = (ENGINES.get("block_mma").run(Pattern.dense(16, 64), Pattern.dense(8 * t, 64), has) for t in (8, 9))
+    eight, nine = (ENGINES.get("block_mma").run(NonZeros.dense(16, 64), NonZeros.dense(8 * t, 64), has) for t in (8, 9))
     step = 8 * 16 * 16 // 64
     assert eight.cycles == 4 * step + 1 + 1 and eight.causes["imbalance"] == 0
     assert nine.cycles == 2 * eight.cycles - 2 + nine.causes["latency"] - eight.causes["latency"] + 1
@@ -132,10 +132,10 @@ def test_a_full_wave_and_one_tile_more() -> None:
 
 
 def test_blocks_are_stored_as_bsr_stores_them() -> None:
-    drawn = Pattern.drawn(96, 160, Sparsity.parse("unstructured:0.003"), 1)
+    drawn = NonZeros.drawn(96, 160, Sparsity.parse("unstructured:0.003"), 1)
     bsr = Bsr(16)
     stored = bsr.stored_bits((96, 160), bsr.units(drawn.mask()), 16) // 8
-    work = ENGINES.get("block_mma").run(drawn, Pattern.dense(8, 160), machine())
+    work = ENGINES.get("block_mma").run(drawn, NonZeros.dense(8, 160), machine())
     assert work.dram_read == stored - 4 + 8 * 160 * 2
     assert work.events["blocks"] == bsr.units(drawn.mask())
 
@@ -144,18 +144,18 @@ def test_blocks_are_stored_as_bsr_stores_them() -> None:
 @settings(max_examples=40, deadline=None)
 def test_blocks_against_brute_force(rows: int, cols: int, high: int, wide: int, seed: int) -> None:
     mask = np.random.default_rng(seed).random((rows, cols)) < 0.1
-    grid = blocked(Pattern.of(mask), high, wide).mask()
+    grid = blocked(NonZeros.of(mask), high, wide).mask()
     for i in range(grid.shape[0]):
         for j in range(grid.shape[1]):
             assert grid[i, j] == mask[i * high : (i + 1) * high, j * wide : (j + 1) * wide].any()
-    full = expanded(Pattern.of(grid), high, wide)
+    full = expanded(NonZeros.of(grid), high, wide)
     np.testing.assert_array_equal(full.mask(), np.kron(grid, np.ones((high, wide), np.bool_)))
     np.testing.assert_array_equal(blocked(full, high, wide).mask(), grid)
 
 
 def test_an_edge_below_one_is_no_block() -> None:
     with pytest.raises(SpecError, match="no block"):
-        blocked(Pattern.dense(4, 4), 0, 4)
+        blocked(NonZeros.dense(4, 4), 0, 4)
 
 
 def jaccard_order(mask: Mask, size: int) -> list[int]:
@@ -180,12 +180,12 @@ def jaccard_order(mask: Mask, size: int) -> list[int]:
 @settings(max_examples=40, deadline=None)
 def test_clusters_are_those_of_sets(rows: int, cols: int, size: int, seed: int) -> None:
     mask = np.random.default_rng(seed).random((rows, cols)) < 0.2
-    assert clustered(Pattern.of(mask), size, 1).tolist() == jaccard_order(mask, size)
+    assert clustered(NonZeros.of(mask), size, 1).tolist() == jaccard_order(mask, size)
 
 
 def test_clustering_finds_the_blocks_of_shuffled_rows() -> None:
     rng = np.random.default_rng(3)
-    blocks = Pattern.of(rng.random((8, 32)) < 0.2)
+    blocks = NonZeros.of(rng.random((8, 32)) < 0.2)
     shuffled = reordered(expanded(blocks, 16, 16), rng.permutation(128))
     found = reordered(shuffled, clustered(shuffled, 16, 16))
     assert blocked(shuffled, 16, 16).nnz > 2 * blocks.nnz
@@ -208,7 +208,7 @@ def test_an_moe_layer_is_its_products() -> None:
     counts, d_model, d_ff = [20, 0, 5, 64], 48, 32
     layer = ENGINES.get("block_mma").experts(counts, d_model, d_ff, False, has)
     hidden = expanded(expert_topology(counts, d_ff, 16), 16, 16)
-    down = ENGINES.get("block_mma").run(Pattern.dense(d_model, 4 * d_ff), hidden, has)
+    down = ENGINES.get("block_mma").run(NonZeros.dense(d_model, 4 * d_ff), hidden, has)
     tiles = sum(-(-count // 16) for count in counts)
     assert layer is not None
     assert down.events["blocks"] == tiles * (d_model // 16) * (d_ff // 16)

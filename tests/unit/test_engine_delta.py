@@ -13,13 +13,13 @@ from hypothesis import strategies as st
 from simsparse.dataflow import Buffers
 from simsparse.dataflow.base import Mask
 from simsparse.dataflow.deltas import delta_pattern, deltas, spatial_pattern
-from simsparse.dataflow.engine import ENGINES, Machine
 from simsparse.dataflow.expected import binomial, largest_binomial, largest_normal
-from simsparse.dataflow.pattern import Pattern
+from simsparse.dataflow.sparse_engine import ENGINES, PeConfig
 from simsparse.errors import SpecError
+from simsparse.sparsity.nonzeros import NonZeros
 
 OWN = {"scan": 4.0, "positions": 8.0, "state_bits": 24.0}
-MACHINE = Machine(4, 8, 1, Buffers(1 << 16, 1 << 18, 1 << 16), 32.0, 8, 8, OWN)
+MACHINE = PeConfig(4, 8, 1, Buffers(1 << 16, 1 << 18, 1 << 16), 32.0, 8, 8, OWN)
 
 
 class TestDelta(EngineContract):
@@ -31,7 +31,7 @@ class TestDeltaOutOfBuffers(EngineContract):
     machine = replace(MACHINE, rows=8, macs=2, buffers=Buffers(64, 1024, 64), dram_bytes=256.0)
 
 
-def element_by_element(x: Mask, outputs: int, has: Machine) -> list[int]:
+def element_by_element(x: Mask, outputs: int, has: PeConfig) -> list[int]:
     """Cycles of each vector: every lane steps its detector and its multipliers, cycle after cycle."""
     scan, passes, cycles = int(has.settings["scan"]), -(-outputs // has.cols), []
     for vector in x:
@@ -65,23 +65,23 @@ def test_the_core_is_its_twin(
     m: int, n: int, k: int, seed: int, share: float, rows: int, macs: int, scan: int
 ) -> None:  # fmt: skip
     x = np.random.default_rng(seed).random((m, k)) < share
-    has = Machine(rows, 4, macs, Buffers(1, 1 << 20, 1 << 20), 1e9, 8, 8, {**OWN, "scan": float(scan)})
-    work = ENGINES.get("delta").run(Pattern.dense(n, k), Pattern.of(x), has)
+    has = PeConfig(rows, 4, macs, Buffers(1, 1 << 20, 1 << 20), 1e9, 8, 8, {**OWN, "scan": float(scan)})
+    work = ENGINES.get("delta").run(NonZeros.dense(n, k), NonZeros.of(x), has)
     assert work.cycles - work.causes["dram"] == sum(element_by_element(x, n, has))
 
 
 def test_zeros_in_one_lane_wait_for_changes_in_another() -> None:
     even, one = np.zeros((1, 64), np.bool_), np.zeros((1, 64), np.bool_)
     even[0, :16], one[0, :64:4] = True, True
-    dense = Pattern.dense(8, 64)
-    spread, crowded = (ENGINES.get("delta").run(dense, Pattern.of(x), MACHINE) for x in (even, one))
+    dense = NonZeros.dense(8, 64)
+    spread, crowded = (ENGINES.get("delta").run(dense, NonZeros.of(x), MACHINE) for x in (even, one))
     assert spread.macs == crowded.macs and crowded.causes["imbalance"] > 3 * spread.causes["imbalance"]
 
 
 def test_state_that_does_not_fit_crosses_the_dram() -> None:
-    x = Pattern.of(np.eye(8, 64, dtype=np.bool_))
+    x = NonZeros.of(np.eye(8, 64, dtype=np.bool_))
     small = replace(MACHINE, buffers=Buffers(64, 1 << 18, 64))
-    inside, outside = (ENGINES.get("delta").run(Pattern.dense(16, 64), x, has) for has in (MACHINE, small))
+    inside, outside = (ENGINES.get("delta").run(NonZeros.dense(16, 64), x, has) for has in (MACHINE, small))
     state = 8 * (64 + 16 * 3)
     assert outside.dram_read == inside.dram_read + state and outside.dram_write == inside.dram_write + state
     assert inside.events["state_bytes"] == outside.events["state_bytes"] == 2 * state

@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from simsparse.core import Sparsity
 from simsparse.dataflow import Buffers
 from simsparse.dataflow.base import Mask
-from simsparse.dataflow.engine import ENGINES, Machine
-from simsparse.dataflow.pattern import Pattern
+from simsparse.dataflow.sparse_engine import ENGINES, PeConfig
+from simsparse.sparsity.nonzeros import NonZeros
 
 OWN = {"run_bits": 4.0, "weight_bits": 16.0, "queue": 8.0}
-MACHINE = Machine(8, 1, 1, Buffers(1 << 16, 1 << 20, 1 << 16), 64.0, 16, 16, OWN)
+MACHINE = PeConfig(8, 1, 1, Buffers(1 << 16, 1 << 20, 1 << 16), 64.0, 16, 16, OWN)
 
 
 class TestEie(EngineContract):
@@ -74,8 +74,8 @@ def test_the_core_is_its_twin(n: int, k: int, seed: int, share: float, pes: int,
     rng = np.random.default_rng(seed)
     w, x = rng.random((n, k)) < share, rng.random((3, k)) < 0.6
     own = {"run_bits": float(bits + 1), "weight_bits": 4.0, "queue": float(depth)}
-    has = Machine(pes, 1, 1, Buffers(1, 1 << 20, 1), 1e9, 16, 16, own)
-    work = ENGINES.get("eie").run(Pattern.of(w), Pattern.of(x), has)
+    has = PeConfig(pes, 1, 1, Buffers(1, 1 << 20, 1), 1e9, 16, 16, own)
+    work = ENGINES.get("eie").run(NonZeros.of(w), NonZeros.of(x), has)
     expected = sum(queue_by_queue(w, row.tolist(), pes, 1 << (bits + 1), depth) for row in x)
     assert work.cycles - work.causes["dram"] == expected
 
@@ -86,12 +86,12 @@ def test_runs_are_bridged_by_zeros() -> None:
     for place, entries in ((15, 1), (16, 2), (31, 2), (32, 3)):
         w = np.zeros((40, 1), np.bool_)
         w[place] = True
-        work = ENGINES.get("eie").run(Pattern.of(w), Pattern.dense(1, 1), one)
+        work = ENGINES.get("eie").run(NonZeros.of(w), NonZeros.dense(1, 1), one)
         assert work.events["entries"] == entries and work.events["padding"] == entries - 1
 
 
 def test_deeper_queues_even_out_the_load() -> None:
-    w, x = (Pattern.drawn(rows, 512, Sparsity.parse(f"unstructured:{d}"), 1) for rows, d in ((256, 0.1), (1, 0.5)))
+    w, x = (NonZeros.drawn(rows, 512, Sparsity.parse(f"unstructured:{d}"), 1) for rows, d in ((256, 0.1), (1, 0.5)))
     wide = replace(MACHINE, rows=32)
     cycles = [
         ENGINES.get("eie").run(w, x, replace(wide, settings={**OWN, "queue": depth})).causes["imbalance"]

@@ -11,26 +11,26 @@ from hypothesis import strategies as st
 from simsparse.core import Sparsity
 from simsparse.dataflow import Buffers
 from simsparse.dataflow.base import Mask
-from simsparse.dataflow.engine import ENGINES, Machine, Work
-from simsparse.dataflow.pattern import Pattern
+from simsparse.dataflow.sparse_engine import ENGINES, PeConfig, Work
+from simsparse.sparsity.nonzeros import NonZeros
 
 OWN = {"tile": 64.0, "skip": 4.0, "group": 32.0, "coordinate_bits": 16.0}
-MACHINE = Machine(4, 8, 1, Buffers(1 << 18, 1 << 18, 1 << 16), 256.0, 16, 16, OWN)
+MACHINE = PeConfig(4, 8, 1, Buffers(1 << 18, 1 << 18, 1 << 16), 256.0, 16, 16, OWN)
 
 
 class TestExTensor(EngineContract):
     name, engine, machine = "extensor", ENGINES.get("extensor"), MACHINE
 
 
-def run(w: Mask, x: Mask, machine: Machine = MACHINE) -> Work:
-    return ENGINES.get("extensor").run(Pattern.of(w), Pattern.of(x), machine)
+def run(w: Mask, x: Mask, machine: PeConfig = MACHINE) -> Work:
+    return ENGINES.get("extensor").run(NonZeros.of(w), NonZeros.of(x), machine)
 
 
-def with_own(**own: float) -> Machine:
-    return Machine(4, 8, 1, MACHINE.buffers, 1e9, 16, 16, {**OWN, **own})
+def with_own(**own: float) -> PeConfig:
+    return PeConfig(4, 8, 1, MACHINE.buffers, 1e9, 16, 16, {**OWN, **own})
 
 
-def twin(w: Mask, x: Mask, machine: Machine) -> tuple[int, int]:
+def twin(w: Mask, x: Mask, machine: PeConfig) -> tuple[int, int]:
     """(cycles without DRAM, cycles of all outputs): tiles that both rows have, heads popped off lists."""
     tile, skip = (int(machine.settings[name]) for name in ("tile", "skip"))
     ends = [0] * (machine.rows * machine.cols)
@@ -68,7 +68,7 @@ def test_the_core_is_its_twin(
 ) -> None:
     rng = np.random.default_rng(seed)
     w, x = rng.random((n, k)) < share_w, rng.random((m, k)) < share_x
-    machine = Machine(1, 3, 1, Buffers(64, 64, 64), 8.0, 16, 16, {**OWN, "tile": float(tile), "skip": float(skip)})
+    machine = PeConfig(1, 3, 1, Buffers(64, 64, 64), 8.0, 16, 16, {**OWN, "tile": float(tile), "skip": float(skip)})
     work = run(w, x, machine)
     assert (work.cycles - work.causes["dram"], work.events["comparisons"]) == twin(w, x, machine)
     assert work.events["matches"] == work.macs
@@ -90,12 +90,12 @@ def test_tiles_that_one_side_lacks_cost_nothing() -> None:
 
 def test_several_multipliers_take_several_matches() -> None:
     dense = np.ones((8, 64), np.bool_)
-    wide = Machine(4, 8, 4, MACHINE.buffers, 1e9, 16, 16, OWN)
+    wide = PeConfig(4, 8, 4, MACHINE.buffers, 1e9, 16, 16, OWN)
     assert run(dense, dense, wide).events["comparisons"] == 8 * 8 * 64 // 4
 
 
 def test_the_closed_form_of_a_jump() -> None:
     engine, weights, inputs = ENGINES.get("extensor"), Sparsity.parse("unstructured:0.05"), Sparsity.parse("dense")
-    walked = engine.run(Pattern.drawn(64, 1024, weights), Pattern.dense(32, 1024), MACHINE)
+    walked = engine.run(NonZeros.drawn(64, 1024, weights), NonZeros.dense(32, 1024), MACHINE)
     expected = engine.expect((32, 64, 1024), weights, inputs, MACHINE)
     assert expected.events["comparisons"] == pytest.approx(walked.events["comparisons"], rel=0.1)

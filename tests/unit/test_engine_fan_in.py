@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from simsparse.core import Sparsity
 from simsparse.dataflow import Buffers
 from simsparse.dataflow.base import Mask
-from simsparse.dataflow.engine import ENGINES, Machine
-from simsparse.dataflow.pattern import Pattern
-from simsparse.formats.fan_in import ConstantFanIn
+from simsparse.dataflow.sparse_engine import ENGINES, PeConfig
+from simsparse.sparsity.formats.fan_in import ConstantFanIn
+from simsparse.sparsity.nonzeros import NonZeros
 
-MACHINE = Machine(8, 16, 1, Buffers(1 << 16, 1 << 18, 1 << 16), 64.0, 16, 16, {"banks": 16.0, "index_bits": 16.0})
+MACHINE = PeConfig(8, 16, 1, Buffers(1 << 16, 1 << 18, 1 << 16), 64.0, 16, 16, {"banks": 16.0, "index_bits": 16.0})
 
 
 class TestFanIn(EngineContract):
@@ -52,8 +52,8 @@ def grant_by_grant(mask: Mask, lanes: int, banks: int) -> int:
 )  # fmt: skip
 def test_the_core_is_its_twin(n: int, k: int, seed: int, share: float, lanes: int, banks: int, m: int) -> None:
     w = np.random.default_rng(seed).random((n, k)) < share
-    has = Machine(lanes, 4, 1, Buffers(1, 1 << 20, 1), 1e9, 16, 16, {"banks": float(banks), "index_bits": 16.0})
-    work = ENGINES.get("fan_in").run(Pattern.of(w), Pattern.dense(m, k), has)
+    has = PeConfig(lanes, 4, 1, Buffers(1, 1 << 20, 1), 1e9, 16, 16, {"banks": float(banks), "index_bits": 16.0})
+    work = ENGINES.get("fan_in").run(NonZeros.of(w), NonZeros.dense(m, k), has)
     assert work.cycles - work.causes["dram"] == -(-m // 4) * grant_by_grant(w, lanes, banks)
 
 
@@ -61,31 +61,31 @@ def test_equal_indexes_are_one_access_and_equal_banks_are_not() -> None:
     for columns, cycles in (([3] * 8, 1), (list(range(8)), 1), ([0, 16, 32, 48, 64, 80, 96, 112], 8)):
         w = np.zeros((8, 128), np.bool_)
         w[np.arange(8), columns] = True
-        work = ENGINES.get("fan_in").run(Pattern.of(w), Pattern.dense(1, 128), replace(MACHINE, dram_bytes=1e9))
+        work = ENGINES.get("fan_in").run(NonZeros.of(w), NonZeros.dense(1, 128), replace(MACHINE, dram_bytes=1e9))
         assert work.cycles - work.causes["dram"] == cycles
 
 
 def test_constant_fan_in_leaves_no_lane_idle() -> None:
     """Equal density: rows of equal counts against rows of random ones."""
-    constant = Pattern.drawn(256, 512, Sparsity.parse("bank512:0.1"), 1)
-    random = Pattern.drawn(256, 512, Sparsity.parse("unstructured:0.1"), 1)
-    even, uneven = (ENGINES.get("fan_in").run(w, Pattern.dense(16, 512), MACHINE) for w in (constant, random))
+    constant = NonZeros.drawn(256, 512, Sparsity.parse("bank512:0.1"), 1)
+    random = NonZeros.drawn(256, 512, Sparsity.parse("unstructured:0.1"), 1)
+    even, uneven = (ENGINES.get("fan_in").run(w, NonZeros.dense(16, 512), MACHINE) for w in (constant, random))
     assert even.causes["uneven"] == 0 and uneven.causes["uneven"] > 0.1 * uneven.causes["compute"]
 
 
 def test_ablated_outputs_cost_nothing() -> None:
-    w = Pattern.drawn(64, 128, Sparsity.parse("bank128:0.1"), 2).mask()
+    w = NonZeros.drawn(64, 128, Sparsity.parse("bank128:0.1"), 2).mask()
     ablated = np.zeros((128, 128), np.bool_)
     ablated[::2] = w
-    both = [ENGINES.get("fan_in").run(Pattern.of(mask), Pattern.dense(8, 128), MACHINE) for mask in (w, ablated)]
+    both = [ENGINES.get("fan_in").run(NonZeros.of(mask), NonZeros.dense(8, 128), MACHINE) for mask in (w, ablated)]
     assert both[0].cycles - both[0].causes["dram"] == both[1].cycles - both[1].causes["dram"]
     assert both[0].dram_read == both[1].dram_read and both[1].events["active"] == 64
 
 
 def test_weights_are_stored_as_the_format_stores_them() -> None:
-    w = Pattern.drawn(64, 128, Sparsity.parse("bank128:0.125"), 2)
+    w = NonZeros.drawn(64, 128, Sparsity.parse("bank128:0.125"), 2)
     form = ConstantFanIn(16)
     stored = form.stored_bits((64, 128), form.units(w.mask()), 16) // 8
     has = replace(MACHINE, settings={"banks": 16.0, "index_bits": 7.0})
-    work = ENGINES.get("fan_in").run(w, Pattern.dense(4, 128), has)
+    work = ENGINES.get("fan_in").run(w, NonZeros.dense(4, 128), has)
     assert work.dram_read - 4 * 128 * 2 == pytest.approx(stored, abs=8)

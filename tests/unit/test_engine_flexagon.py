@@ -12,14 +12,14 @@ from hypothesis import strategies as st
 
 from simsparse.dataflow import Buffers
 from simsparse.dataflow.base import Mask
-from simsparse.dataflow.engine import ENGINES, Machine
 from simsparse.dataflow.engines.flexagon import DATAFLOWS, Flexagon
-from simsparse.dataflow.pattern import Pattern
+from simsparse.dataflow.sparse_engine import ENGINES, PeConfig
+from simsparse.sparsity.nonzeros import NonZeros
 
 
-def machine(size: int = 16, feed: int = 4, drain: int = 4, cache: int = 1 << 20, rate: float = 32.0) -> Machine:
+def machine(size: int = 16, feed: int = 4, drain: int = 4, cache: int = 1 << 20, rate: float = 32.0) -> PeConfig:
     own = {"feed": feed, "drain": drain, "index_bits": 16}
-    return Machine(size, 1, 1, Buffers(1, cache, 2048), rate, 16, 16, own)
+    return PeConfig(size, 1, 1, Buffers(1, cache, 2048), rate, 16, 16, own)
 
 
 def passes(lists: int, size: int) -> int:
@@ -29,7 +29,7 @@ def passes(lists: int, size: int) -> int:
     return count
 
 
-def slow(w: Mask, x: Mask, of: Machine, which: str) -> tuple[int, int, int]:
+def slow(w: Mask, x: Mask, of: PeConfig, which: str) -> tuple[int, int, int]:
     """(cycles, bytes read, bytes written), one tile at a time; entries are 4 bytes."""
     fibers = [set(np.flatnonzero(column).tolist()) for column in w.T]
     kept = [(int(row), int(k)) for row, k in np.argwhere(x)]
@@ -73,7 +73,7 @@ def slow(w: Mask, x: Mask, of: Machine, which: str) -> tuple[int, int, int]:
 
 
 @st.composite
-def products(draw: st.DrawFn) -> tuple[Mask, Mask, Machine]:
+def products(draw: st.DrawFn) -> tuple[Mask, Mask, PeConfig]:
     m, n, k = (draw(st.integers(1, 30)) for _ in range(3))
     rng = np.random.default_rng(draw(st.integers(0, 1000)))
     w, x = rng.random((n, k)) < draw(st.floats(0, 1)), rng.random((m, k)) < draw(st.floats(0, 1))
@@ -88,19 +88,19 @@ class TestFlexagon(EngineContract):
 
     @given(products())
     @settings(max_examples=60, deadline=None)
-    def test_the_core_equals_a_slow_walk(self, product: tuple[Mask, Mask, Machine]) -> None:
+    def test_the_core_equals_a_slow_walk(self, product: tuple[Mask, Mask, PeConfig]) -> None:
         w, x, built = product
-        works = Flexagon().choices(Pattern.of(w), Pattern.of(x), built)
+        works = Flexagon().choices(NonZeros.of(w), NonZeros.of(x), built)
         for which, work in zip(DATAFLOWS, works, strict=True):
             assert work.events == {which: 1}
             assert (work.cycles, work.dram_read, work.dram_write) == slow(w, x, built, which)
-        assert self.engine.run(Pattern.of(w), Pattern.of(x), built).cycles == min(work.cycles for work in works)
+        assert self.engine.run(NonZeros.of(w), NonZeros.of(x), built).cycles == min(work.cycles for work in works)
 
     def test_the_choice_depends_on_the_operands(self) -> None:
-        few_k = self.engine.run(Pattern.dense(64, 4), Pattern.dense(64, 4), self.machine)
+        few_k = self.engine.run(NonZeros.dense(64, 4), NonZeros.dense(64, 4), self.machine)
         assert few_k.events == {"inner": 1}
         rng = np.random.default_rng(0)
-        sparse = Pattern.of(rng.random((64, 200)) < 0.05), Pattern.of(rng.random((64, 200)) < 0.05)
+        sparse = NonZeros.of(rng.random((64, 200)) < 0.05), NonZeros.of(rng.random((64, 200)) < 0.05)
         assert self.engine.run(*sparse, self.machine).events == {"row": 1}
         fast = machine(size=16, feed=1, drain=64)
-        assert self.engine.run(Pattern.dense(64, 1), Pattern.dense(64, 1), fast).events != {"row": 1}
+        assert self.engine.run(NonZeros.dense(64, 1), NonZeros.dense(64, 1), fast).events != {"row": 1}

@@ -13,18 +13,18 @@ from hypothesis import strategies as st
 
 from simsparse.dataflow import Buffers
 from simsparse.dataflow.base import Mask
-from simsparse.dataflow.engine import ENGINES, Machine
-from simsparse.dataflow.pattern import Pattern
+from simsparse.dataflow.sparse_engine import ENGINES, PeConfig
+from simsparse.sparsity.nonzeros import NonZeros
 
 
-def machine(pes: int = 4, radix: int = 8, cache: int = 1 << 15, rate: float = 16.0) -> Machine:
-    return Machine(pes, 1, 1, Buffers(1024, cache, 1024), rate, 16, 16, {"radix": radix, "index_bits": 16})
+def machine(pes: int = 4, radix: int = 8, cache: int = 1 << 15, rate: float = 16.0) -> PeConfig:
+    return PeConfig(pes, 1, 1, Buffers(1024, cache, 1024), rate, 16, 16, {"radix": radix, "index_bits": 16})
 
 
 class SlowGamma:
     """One task and one fiber at a time. ``cycles`` is the end with all waits; entries are 4 bytes."""
 
-    def __init__(self, w: Mask, x: Mask, of: Machine) -> None:
+    def __init__(self, w: Mask, x: Mask, of: PeConfig) -> None:
         self.fibers = [set(np.flatnonzero(column).tolist()) for column in w.T]
         self.pes, self.radix, self.capacity = of.rows, of.whole("radix"), of.buffers.weight
         self.free = [0] * self.pes
@@ -94,7 +94,7 @@ class SlowGamma:
 
 
 @st.composite
-def products(draw: st.DrawFn) -> tuple[Mask, Mask, Machine]:
+def products(draw: st.DrawFn) -> tuple[Mask, Mask, PeConfig]:
     m, n, k = (draw(st.integers(1, 40)) for _ in range(3))
     rng = np.random.default_rng(draw(st.integers(0, 1000)))
     w, x = rng.random((n, k)) < draw(st.floats(0, 1)), rng.random((m, k)) < draw(st.floats(0, 1))
@@ -108,9 +108,9 @@ class TestGamma(EngineContract):
 
     @given(products())
     @settings(max_examples=60, deadline=None)
-    def test_the_core_equals_a_slow_walk(self, product: tuple[Mask, Mask, Machine]) -> None:
+    def test_the_core_equals_a_slow_walk(self, product: tuple[Mask, Mask, PeConfig]) -> None:
         w, x, built = product
-        work, slow = self.engine.run(Pattern.of(w), Pattern.of(x), built), SlowGamma(w, x, built)
+        work, slow = self.engine.run(NonZeros.of(w), NonZeros.of(x), built), SlowGamma(w, x, built)
         assert work.events["merged"] == slow.merged
         assert work.cycles == slow.cycles
         assert work.dram_read == 4 * x.sum() + slow.fetched + slow.spilled + 4 * sum(x.shape)
@@ -119,11 +119,11 @@ class TestGamma(EngineContract):
     def test_one_merge_of_few_fibers_takes_a_cycle_an_element(self) -> None:
         rng = np.random.default_rng(0)
         w, x = rng.random((90, 8)) < 0.5, rng.random((1, 8)) < 2
-        work = self.engine.run(Pattern.of(w), Pattern.of(x), machine(pes=1, rate=1e9))
+        work = self.engine.run(NonZeros.of(w), NonZeros.of(x), machine(pes=1, rate=1e9))
         assert work.cycles - 1 <= work.macs == int(w.sum())
 
     def test_a_cache_that_holds_all_fetches_each_fiber_once(self) -> None:
-        w, x = Pattern.dense(30, 20), Pattern.dense(50, 20)
+        w, x = NonZeros.dense(30, 20), NonZeros.dense(50, 20)
         work = self.engine.run(w, x, machine(radix=32, cache=1 << 20))
         assert work.dram_read == 4 * (w.nnz + x.nnz) + 4 * (50 + 20)
         tight = self.engine.run(w, x, machine(radix=32, cache=1000))

@@ -11,16 +11,16 @@ from hypothesis import strategies as st
 
 from simsparse.dataflow import Buffers
 from simsparse.dataflow.base import Mask
-from simsparse.dataflow.engine import ENGINES, Machine
-from simsparse.dataflow.pattern import Pattern
+from simsparse.dataflow.sparse_engine import ENGINES, PeConfig
+from simsparse.sparsity.nonzeros import NonZeros
 
 
-def machine(pes: int = 4, queues: int = 5, queue_bytes: int = 256, channels: int = 4, rate: float = 64.0) -> Machine:
+def machine(pes: int = 4, queues: int = 5, queue_bytes: int = 256, channels: int = 4, rate: float = 64.0) -> PeConfig:
     own = {"queues": queues, "queue_bytes": queue_bytes, "channels": channels, "burst_bytes": 32, "index_bits": 16}
-    return Machine(pes, 1, 1, Buffers(1024, 1024, 1024), rate, 16, 16, own)
+    return PeConfig(pes, 1, 1, Buffers(1024, 1024, 1024), rate, 16, 16, own)
 
 
-def slow(w: Mask, x: Mask, of: Machine) -> tuple[int, int, int]:
+def slow(w: Mask, x: Mask, of: PeConfig) -> tuple[int, int, int]:
     """(cycles, bytes read, bytes written), one row of inputs and one fiber at a time; entries are 4 bytes."""
     fibers = [set(np.flatnonzero(column).tolist()) for column in w.T]
     channels, room = of.whole("channels"), of.whole("queue_bytes") // 4
@@ -50,7 +50,7 @@ def slow(w: Mask, x: Mask, of: Machine) -> tuple[int, int, int]:
 
 
 @st.composite
-def products(draw: st.DrawFn) -> tuple[Mask, Mask, Machine]:
+def products(draw: st.DrawFn) -> tuple[Mask, Mask, PeConfig]:
     m, n, k = (draw(st.integers(1, 40)) for _ in range(3))
     rng = np.random.default_rng(draw(st.integers(0, 1000)))
     w, x = rng.random((n, k)) < draw(st.floats(0, 1)), rng.random((m, k)) < draw(st.floats(0, 1))
@@ -65,12 +65,12 @@ class TestMatRaptor(EngineContract):
 
     @given(products())
     @settings(max_examples=60, deadline=None)
-    def test_the_core_equals_a_slow_walk(self, product: tuple[Mask, Mask, Machine]) -> None:
+    def test_the_core_equals_a_slow_walk(self, product: tuple[Mask, Mask, PeConfig]) -> None:
         w, x, built = product
-        work = self.engine.run(Pattern.of(w), Pattern.of(x), built)
+        work = self.engine.run(NonZeros.of(w), NonZeros.of(x), built)
         assert (work.cycles, work.dram_read, work.dram_write) == slow(w, x, built)
 
     def test_few_fibers_fill_queues_once_and_are_merged_once(self) -> None:
-        w, x = Pattern.dense(50, 4), Pattern.dense(1, 4)
+        w, x = NonZeros.dense(50, 4), NonZeros.dense(1, 4)
         work = self.engine.run(w, x, machine(rate=1e9))
         assert work.cycles == 4 * 50 + 50

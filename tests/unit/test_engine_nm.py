@@ -15,18 +15,18 @@ import simsparse as ss
 from simsparse.config.hardware import load_hardware
 from simsparse.core import DENSE, Sparsity
 from simsparse.dataflow import Buffers
-from simsparse.dataflow.engine import ENGINES, Machine, Work
 from simsparse.dataflow.nm_array import NmArray, fullest, output_stationary, weight_stationary
-from simsparse.dataflow.nm_product import SCHEDULES, Schedule
-from simsparse.dataflow.pattern import Pattern
+from simsparse.dataflow.nm_product import SCHEDULES, LoopOrder
+from simsparse.dataflow.sparse_engine import ENGINES, PeConfig, Work
 from simsparse.dataflow.tile_engine import TileEngine, run_tiles, slabs
 from simsparse.errors import SpecError
+from simsparse.sparsity.nonzeros import NonZeros
 
 SAT = {"group": 8, "add_latency": 4, "interleave": 4, "skew": 1.0, "drain": 1}
 
 
-def sat_machine(dram_bytes: float = 1e9, **settings: float) -> Machine:
-    return Machine(4, 4, 1, Buffers(1 << 14, 1 << 14, 1 << 14), dram_bytes, 16, 16, {**SAT, **settings})
+def sat_machine(dram_bytes: float = 1e9, **settings: float) -> PeConfig:
+    return PeConfig(4, 4, 1, Buffers(1 << 14, 1 << 14, 1 << 14), dram_bytes, 16, 16, {**SAT, **settings})
 
 
 class TestSat(EngineContract):
@@ -65,7 +65,7 @@ def sums_in_turn(tokens: int, adds: int, interleave: int, latency: int) -> int:
 @settings(max_examples=60, deadline=None)
 def test_the_fullest_group_is_found_as_pe_by_pe(n: int, k: int, cols: int, group: int, seed: int) -> None:
     mask = np.random.default_rng(seed).random((n, k)) < 0.4
-    assert fullest(Pattern.of(mask), cols, group).tolist() == pe_by_pe(mask, cols, group)
+    assert fullest(NonZeros.of(mask), cols, group).tolist() == pe_by_pe(mask, cols, group)
 
 
 @given(st.integers(1, 30), st.integers(1, 6), st.integers(1, 6), st.integers(1, 6))
@@ -87,8 +87,8 @@ def test_dense_folds_cost_what_a_plain_array_costs() -> None:
 
 def run(sparsity: str, shape: tuple[int, int, int] = (64, 64, 256), **settings: float) -> Work:
     m, n, k = shape
-    pattern = Pattern.drawn(n, k, Sparsity.parse(sparsity))
-    return ENGINES.get("sat").run(pattern, Pattern.dense(m, k), sat_machine(**settings))
+    pattern = NonZeros.drawn(n, k, Sparsity.parse(sparsity))
+    return ENGINES.get("sat").run(pattern, NonZeros.dense(m, k), sat_machine(**settings))
 
 
 def test_two_of_eight_are_nearly_four_times_as_fast() -> None:
@@ -112,14 +112,14 @@ def test_a_pattern_without_structure_waits_for_its_fullest_pe() -> None:
 @pytest.mark.parametrize("sparsity", ["dense", "2:8", "1:4", "2:4"])
 def test_the_closed_form_of_nm_weights_is_exact(shape: tuple[int, int, int], sparsity: str) -> None:
     machine, (m, n, k) = sat_machine(dram_bytes=24.0), shape
-    walked = ENGINES.get("sat").run(Pattern.drawn(n, k, Sparsity.parse(sparsity)), Pattern.dense(m, k), machine)
+    walked = ENGINES.get("sat").run(NonZeros.drawn(n, k, Sparsity.parse(sparsity)), NonZeros.dense(m, k), machine)
     closed = ENGINES.get("sat").expect(shape, Sparsity.parse(sparsity), DENSE, machine)
     assert (closed.cycles, dict(closed.causes)) == (walked.cycles, dict(walked.causes))
 
 
-def vegeta_machine(**settings: float) -> Machine:
+def vegeta_machine(**settings: float) -> PeConfig:
     given = {"lanes": 2, "registers": 8, "forwarding": 1, "load_bytes": 512.0, "sparse": 1, **settings}
-    return Machine(16, 1, 32, Buffers(1, 1, 1), 64.0, 16, 32, given)
+    return PeConfig(16, 1, 32, Buffers(1, 1, 1), 64.0, 16, 32, given)
 
 
 class TestVegeta(EngineContract):
@@ -185,19 +185,19 @@ def test_tile_instructions_are_walked_one_by_one(
 def test_tiles_of_four_columns_take_what_their_fullest_group_needs() -> None:
     mask = np.zeros((32, 256), np.bool_)
     mask[0, 0], mask[0, 128:130], mask[20, 0:3] = True, True, True
-    assert slabs(Pattern.of(mask)).tolist() == [[1, 2], [4, 0]]
+    assert slabs(NonZeros.of(mask)).tolist() == [[1, 2], [4, 0]]
 
 
 def test_a_matrix_engine_needs_its_multipliers() -> None:
     with pytest.raises(SpecError, match="expected 512"):
-        ENGINES.get("vegeta").run(Pattern.dense(16, 128), Pattern.dense(16, 128), replace(vegeta_machine(), macs=1))
+        ENGINES.get("vegeta").run(NonZeros.dense(16, 128), NonZeros.dense(16, 128), replace(vegeta_machine(), macs=1))
 
 
 CORE = {"keep": 2, "widest": 8, "tokens": 16, "sram_bytes": 12.0, "compress_inputs": 0}
 
 
-def core_machine(**settings: float) -> Machine:
-    return Machine(8, 4, 1, Buffers(1 << 12, 1 << 12, 1 << 12), 16.0, 8, 8, {**CORE, **settings})
+def core_machine(**settings: float) -> PeConfig:
+    return PeConfig(8, 4, 1, Buffers(1 << 12, 1 << 12, 1 << 12), 16.0, 8, 8, {**CORE, **settings})
 
 
 class TestSparseTensorCore(EngineContract):
@@ -239,8 +239,8 @@ def pass_by_pass(weights: np.ndarray, inputs: np.ndarray, group: int, packed: bo
 @settings(max_examples=50, deadline=None)
 def test_a_tensor_core_is_walked_pass_by_pass(m: int, n: int, k: int, group: int, packed: bool, seed: int) -> None:
     pattern = "dense" if group == 1 else f"2:{group}"
-    weights = Pattern.drawn(n, k, Sparsity.parse(pattern), seed)
-    inputs = Pattern.drawn(m, k, Sparsity.parse("unstructured:0.5"), seed)
+    weights = NonZeros.drawn(n, k, Sparsity.parse(pattern), seed)
+    inputs = NonZeros.drawn(m, k, Sparsity.parse("unstructured:0.5"), seed)
     work = ENGINES.get("sparse_tensor_core").run(weights, inputs, replace(
         core_machine(compress_inputs=packed), dram_bytes=1e9))  # fmt: skip
     fitting = [g for g in (1, 4, 6, 8) if g == 1 or _fits(weights.mask(), g)]
@@ -252,14 +252,14 @@ def _fits(mask: np.ndarray, group: int) -> bool:
 
 
 def test_inputs_limit_what_wider_groups_gain() -> None:
-    weights, inputs = Pattern.drawn(64, 128, Sparsity.parse("2:8")), Pattern.dense(64, 128)
+    weights, inputs = NonZeros.drawn(64, 128, Sparsity.parse("2:8")), NonZeros.dense(64, 128)
     engine = ENGINES.get("sparse_tensor_core")
     narrow, wide = (engine.run(weights, inputs, core_machine(sram_bytes=rate)).causes["sram"] for rate in (8.0, 1e6))
     assert narrow > 0 and wide <= 1
 
 
-def s4_machine(**changes: float) -> Machine:
-    return replace(Machine(8, 16, 1, Buffers(1, 1, 1), 32.0, 8, 8, {"bank": 32}), **changes)  # type: ignore[arg-type]
+def s4_machine(**changes: float) -> PeConfig:
+    return replace(PeConfig(8, 16, 1, Buffers(1, 1, 1), 32.0, 8, 8, {"bank": 32}), **changes)  # type: ignore[arg-type]
 
 
 class TestS4(EngineContract):
@@ -284,14 +284,14 @@ def bank_by_bank(mask: np.ndarray, tokens: int, bank: int) -> int:
 def test_rows_and_banks_are_waited_for(n: int, k: int, tokens: int, bank: int, seed: int) -> None:
     mask = np.random.default_rng(seed).random((n, k)) < 0.3
     machine = s4_machine(dram_bytes=1e9, settings={"bank": bank})  # type: ignore[arg-type]
-    work = ENGINES.get("s4").run(Pattern.of(mask), Pattern.dense(tokens, k), machine)
+    work = ENGINES.get("s4").run(NonZeros.of(mask), NonZeros.dense(tokens, k), machine)
     assert work.cycles - work.causes["dram"] == bank_by_bank(mask, tokens, bank)
 
 
 def test_balanced_banks_never_conflict() -> None:
-    engine, inputs = ENGINES.get("s4"), Pattern.dense(16, 256)
-    even = engine.run(Pattern.drawn(64, 256, Sparsity.parse("bank32:0.125")), inputs, s4_machine())
-    uneven = engine.run(Pattern.drawn(64, 256, Sparsity.parse("unstructured:0.125")), inputs, s4_machine())
+    engine, inputs = ENGINES.get("s4"), NonZeros.dense(16, 256)
+    even = engine.run(NonZeros.drawn(64, 256, Sparsity.parse("bank32:0.125")), inputs, s4_machine())
+    uneven = engine.run(NonZeros.drawn(64, 256, Sparsity.parse("unstructured:0.125")), inputs, s4_machine())
     assert even.causes["conflict"] == even.causes["idle"] == 0
     assert uneven.causes["conflict"] + uneven.causes["idle"] > 0.15 * even.causes["compute"]
 
@@ -306,7 +306,7 @@ def test_parts_run_at_both_levels(part: str, dtype: str) -> None:
     assert ss.cycles(op, load_hardware(f"accel/{part}")).utilization <= 1
 
 
-def product_step_by_step(mask: np.ndarray, tokens: int, machine: Machine, schedule: Schedule) -> int:
+def product_step_by_step(mask: np.ndarray, tokens: int, machine: PeConfig, schedule: LoopOrder) -> int:
     """Cycles of one product on a 4 x 4 array with adders of 2 cycles, folds filled each time, tile after tile."""
     (n, k), room = mask.shape, machine.buffers
     blocks = [mask[at : at + 4] for at in range(0, n, 4)]
@@ -341,7 +341,7 @@ def product_step_by_step(mask: np.ndarray, tokens: int, machine: Machine, schedu
     return cycle
 
 
-def block_cycles(block: np.ndarray, tokens: int, schedule: Schedule) -> int:
+def block_cycles(block: np.ndarray, tokens: int, schedule: LoopOrder) -> int:
     """Cycles of up to 4 outputs, group by group, 2 sums in flight."""
     k, group = block.shape[1], 8 if schedule.sparse else 1
     beats = [
@@ -370,5 +370,5 @@ def test_tiles_are_loaded_computed_and_written_step_by_step(
 ) -> None:
     mask = np.random.default_rng(seed).random((n, k)) < density
     machine = replace(sat_machine(dram_bytes, add_latency=2, interleave=2), buffers=Buffers(buffers, buffers, buffers))
-    work = ENGINES.get("sat").run(Pattern.of(mask), Pattern.dense(tokens, k), machine)
+    work = ENGINES.get("sat").run(NonZeros.of(mask), NonZeros.dense(tokens, k), machine)
     assert work.cycles == min(product_step_by_step(mask, tokens, machine, schedule) for schedule in SCHEDULES)

@@ -14,13 +14,13 @@ from hypothesis import strategies as st
 from simsparse.core import Sparsity
 from simsparse.dataflow import Buffers
 from simsparse.dataflow.base import Mask
-from simsparse.dataflow.engine import ENGINES, Machine
-from simsparse.dataflow.pattern import Pattern
+from simsparse.dataflow.sparse_engine import ENGINES, PeConfig
 from simsparse.errors import SpecError
-from simsparse.formats.grouped_nm import GroupedNM, pattern_order
+from simsparse.sparsity.formats.grouped_nm import GroupedNM, pattern_order
+from simsparse.sparsity.nonzeros import NonZeros
 
 OWN = {"n": 2.0, "m": 4.0, "g": 8.0, "banks": 16.0}
-MACHINE = Machine(8, 16, 1, Buffers(1 << 16, 1 << 20, 1 << 16), 128.0, 16, 16, OWN)
+MACHINE = PeConfig(8, 16, 1, Buffers(1 << 16, 1 << 20, 1 << 16), 128.0, 16, 16, OWN)
 
 
 class TestNmg(EngineContract):
@@ -71,8 +71,8 @@ def test_the_core_is_its_twin(
 ) -> None:
     w = np.random.default_rng(seed).random((rows, k)) < share
     own = dict(zip(("n", "m", "g", "banks"), map(float, (*sizes, banks)), strict=True))
-    has = Machine(lanes, 4, macs, Buffers(1, 1 << 20, 1), 1e9, 16, 16, own)
-    work = ENGINES.get("nmg").run(Pattern.of(w), Pattern.dense(6, k), has)
+    has = PeConfig(lanes, 4, macs, Buffers(1, 1 << 20, 1), 1e9, 16, 16, own)
+    work = ENGINES.get("nmg").run(NonZeros.of(w), NonZeros.dense(6, k), has)
     walks, cycles = row_by_row(w, sizes, lanes, macs, banks)
     assert work.events["walks"] == walks
     assert work.cycles - work.causes["dram"] == 2 * cycles
@@ -91,7 +91,7 @@ def grouped(chunks: int, groups: int, g: int) -> Mask:
 def test_a_matrix_of_the_format_takes_one_walk_and_its_bytes() -> None:
     w = grouped(2, 16, 8)
     work = ENGINES.get("nmg").run(
-        Pattern.of(w), Pattern.dense(16, 64), replace(MACHINE, settings={**OWN, "banks": 1e6})
+        NonZeros.of(w), NonZeros.dense(16, 64), replace(MACHINE, settings={**OWN, "banks": 1e6})
     )
     form = GroupedNM(2, 4, 8)
     assert form.encode(w.astype(np.float32)).units == w.sum()
@@ -101,20 +101,22 @@ def test_a_matrix_of_the_format_takes_one_walk_and_its_bytes() -> None:
 
 
 def test_random_2_of_4_is_no_grouped_matrix_and_pays_for_it() -> None:
-    random = Pattern.drawn(96, 256, Sparsity.parse("2:4"), 1)
-    both = [ENGINES.get("nmg").run(w, Pattern.dense(16, 256), MACHINE) for w in (Pattern.of(grouped(2, 64, 8)), random)]
+    random = NonZeros.drawn(96, 256, Sparsity.parse("2:4"), 1)
+    both = [
+        ENGINES.get("nmg").run(w, NonZeros.dense(16, 256), MACHINE) for w in (NonZeros.of(grouped(2, 64, 8)), random)
+    ]
     assert both[0].macs == both[1].macs
     assert both[1].causes["padding"] > 0.5 * both[0].causes["compute"]
 
 
 def test_sums_in_one_bank_are_added_one_after_another() -> None:
-    w = Pattern.of(grouped(1, 8, 8))
-    one = ENGINES.get("nmg").run(w, Pattern.dense(16, 32), replace(MACHINE, settings={**OWN, "banks": 1.0}))
+    w = NonZeros.of(grouped(1, 8, 8))
+    one = ENGINES.get("nmg").run(w, NonZeros.dense(16, 32), replace(MACHINE, settings={**OWN, "banks": 1.0}))
     assert one.cycles - one.causes["dram"] == 8 * 6 * 8
 
 
 def test_groups_too_wide() -> None:
     with pytest.raises(SpecError, match="expected n <= m <= 16"):
         ENGINES.get("nmg").run(
-            Pattern.dense(4, 32), Pattern.dense(4, 32), replace(MACHINE, settings={**OWN, "m": 32.0})
+            NonZeros.dense(4, 32), NonZeros.dense(4, 32), replace(MACHINE, settings={**OWN, "m": 32.0})
         )

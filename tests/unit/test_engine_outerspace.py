@@ -12,15 +12,15 @@ from hypothesis import strategies as st
 
 from simsparse.dataflow import Buffers
 from simsparse.dataflow.base import Mask
-from simsparse.dataflow.engine import ENGINES, Machine
-from simsparse.dataflow.pattern import Pattern
+from simsparse.dataflow.sparse_engine import ENGINES, PeConfig
+from simsparse.sparsity.nonzeros import NonZeros
 
 
-def machine(tiles: int = 2, pes: int = 3, rate: float = 32.0) -> Machine:
-    return Machine(tiles, pes, 1, Buffers(1, 1, 1), rate, 16, 16, {"merge_pes": 2, "index_bits": 16})
+def machine(tiles: int = 2, pes: int = 3, rate: float = 32.0) -> PeConfig:
+    return PeConfig(tiles, pes, 1, Buffers(1, 1, 1), rate, 16, 16, {"merge_pes": 2, "index_bits": 16})
 
 
-def slow(w: Mask, x: Mask, of: Machine) -> tuple[int, int, int]:
+def slow(w: Mask, x: Mask, of: PeConfig) -> tuple[int, int, int]:
     """(cycles, bytes read, bytes written), list by list; entries are 4 bytes."""
     tiles, mergers = [0] * of.rows, [0] * (2 * of.rows)
     lists: dict[int, list[list[int]]] = {row: [] for row in range(len(x))}
@@ -42,7 +42,7 @@ def slow(w: Mask, x: Mask, of: Machine) -> tuple[int, int, int]:
 
 
 @st.composite
-def products(draw: st.DrawFn) -> tuple[Mask, Mask, Machine]:
+def products(draw: st.DrawFn) -> tuple[Mask, Mask, PeConfig]:
     m, n, k = (draw(st.integers(1, 40)) for _ in range(3))
     rng = np.random.default_rng(draw(st.integers(0, 1000)))
     w, x = rng.random((n, k)) < draw(st.floats(0, 1)), rng.random((m, k)) < draw(st.floats(0, 1))
@@ -55,12 +55,12 @@ class TestOuterSpace(EngineContract):
 
     @given(products())
     @settings(max_examples=60, deadline=None)
-    def test_the_core_equals_a_slow_walk(self, product: tuple[Mask, Mask, Machine]) -> None:
+    def test_the_core_equals_a_slow_walk(self, product: tuple[Mask, Mask, PeConfig]) -> None:
         w, x, built = product
-        work = self.engine.run(Pattern.of(w), Pattern.of(x), built)
+        work = self.engine.run(NonZeros.of(w), NonZeros.of(x), built)
         assert (work.cycles, work.dram_read, work.dram_write) == slow(w, x, built)
 
     def test_every_product_is_written_and_read_again(self) -> None:
-        w, x = Pattern.dense(12, 8), Pattern.dense(9, 8)
+        w, x = NonZeros.dense(12, 8), NonZeros.dense(9, 8)
         work = self.engine.run(w, x, self.machine)
         assert work.dram_write == 4 * work.macs + 8 * x.nnz + 4 * 12 * 9 + 4 * 9

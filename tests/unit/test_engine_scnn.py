@@ -12,23 +12,23 @@ from hypothesis import strategies as st
 
 from simsparse.dataflow import Buffers
 from simsparse.dataflow.base import Mask
-from simsparse.dataflow.engine import ENGINES, Machine, Work
-from simsparse.dataflow.pattern import Pattern
+from simsparse.dataflow.sparse_engine import ENGINES, PeConfig, Work
 from simsparse.errors import SpecError
+from simsparse.sparsity.nonzeros import NonZeros
 
 OWN = {"vector": 4.0, "accumulators": 256.0, "banks": 32.0, "queue": 4.0, "run_bits": 4.0}
-MACHINE = Machine(2, 4, 16, Buffers(1 << 18, 1 << 18, 1 << 16), 256.0, 16, 16, OWN)
+MACHINE = PeConfig(2, 4, 16, Buffers(1 << 18, 1 << 18, 1 << 16), 256.0, 16, 16, OWN)
 
 
 class TestScnn(EngineContract):
     name, engine, machine = "scnn", ENGINES.get("scnn"), MACHINE
 
 
-def run(w: Mask, x: Mask, machine: Machine = MACHINE) -> Work:
-    return ENGINES.get("scnn").run(Pattern.of(w), Pattern.of(x), machine)
+def run(w: Mask, x: Mask, machine: PeConfig = MACHINE) -> Work:
+    return ENGINES.get("scnn").run(NonZeros.of(w), NonZeros.of(x), machine)
 
 
-def twin(w: Mask, x: Mask, machine: Machine) -> tuple[int, int]:
+def twin(w: Mask, x: Mask, machine: PeConfig) -> tuple[int, int]:
     """(cycles without DRAM, steps): PE by PE, product by product."""
     own = {name: int(value) for name, value in machine.settings.items()}
     pes, across = machine.rows * machine.cols, machine.macs // own["vector"]
@@ -75,7 +75,7 @@ def test_the_core_is_its_twin(
     w, x = rng.random((n, k)) < share_w, rng.random((m, k)) < share_x
     own = {"vector": float(vectors[0]), "accumulators": float(accumulators), "banks": float(banks),
            "queue": float(queue), "run_bits": 4.0}  # fmt: skip
-    machine = Machine(1, 3, vectors[0] * vectors[1], Buffers(64, 64, 64), 8.0, 16, 16, own)
+    machine = PeConfig(1, 3, vectors[0] * vectors[1], Buffers(64, 64, 64), 8.0, 16, 16, own)
     work = run(w, x, machine)
     assert (work.cycles - work.causes["dram"], work.events["steps"]) == twin(w, x, machine)
 
@@ -91,7 +91,7 @@ def test_fewer_banks_make_products_wait() -> None:
     rng = np.random.default_rng(0)
     w, x = rng.random((64, 128)) < 0.5, rng.random((64, 128)) < 0.5
     waits = [
-        run(w, x, Machine(2, 4, 16, MACHINE.buffers, 1e9, 16, 16, {**OWN, "banks": banks})).causes["conflict"]
+        run(w, x, PeConfig(2, 4, 16, MACHINE.buffers, 1e9, 16, 16, {**OWN, "banks": banks})).causes["conflict"]
         for banks in (8.0, 32.0, 256.0)
     ]
     assert waits == sorted(waits, reverse=True) and waits[0] > 4 * waits[1]
@@ -106,13 +106,13 @@ def test_pes_wait_for_the_fullest_tile() -> None:
 
 def test_weights_come_again_for_inputs_that_do_not_fit() -> None:
     dense = np.ones((64, 128), np.bool_)
-    small = Machine(2, 4, 16, Buffers(8192, 8192, 64), 256.0, 16, 16, OWN)
+    small = PeConfig(2, 4, 16, Buffers(8192, 8192, 64), 256.0, 16, 16, OWN)
     stored = 64 * 128 * 20 // 8
     assert run(dense, dense).dram_read == 2 * stored
     assert run(dense, dense, small).dram_read == stored * (1 + 3)
 
 
 def test_a_vector_must_divide_the_multipliers() -> None:
-    machine = Machine(2, 4, 16, MACHINE.buffers, 8.0, 16, 16, {**OWN, "vector": 3.0})
+    machine = PeConfig(2, 4, 16, MACHINE.buffers, 8.0, 16, 16, {**OWN, "vector": 3.0})
     with pytest.raises(SpecError, match="does not divide"):
         run(np.ones((4, 4), np.bool_), np.ones((4, 4), np.bool_), machine)

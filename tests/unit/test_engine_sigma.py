@@ -13,13 +13,13 @@ from hypothesis import strategies as st
 from simsparse.core import Sparsity
 from simsparse.dataflow import Buffers
 from simsparse.dataflow.base import Mask
-from simsparse.dataflow.engine import ENGINES, Machine, Work
-from simsparse.dataflow.pattern import Pattern
+from simsparse.dataflow.sparse_engine import ENGINES, PeConfig, Work
 from simsparse.errors import SpecError
+from simsparse.sparsity.nonzeros import NonZeros
 
 OWN = {"ports": 16.0, "streamed_zeros": 1.0}
-MACHINE = Machine(8, 16, 1, Buffers(1 << 18, 1 << 18, 1 << 16), 256.0, 16, 16, OWN)
-WIDE = Machine(16, 32, 1, MACHINE.buffers, 256.0, 16, 16, {**OWN, "ports": 64.0})
+MACHINE = PeConfig(8, 16, 1, Buffers(1 << 18, 1 << 18, 1 << 16), 256.0, 16, 16, OWN)
+WIDE = PeConfig(16, 32, 1, MACHINE.buffers, 256.0, 16, 16, {**OWN, "ports": 64.0})
 
 
 class TestSigma(EngineContract):
@@ -28,11 +28,11 @@ class TestSigma(EngineContract):
 
 class TestSigmaSendsNonZerosOnly(EngineContract):
     name, engine = "sigma", ENGINES.get("sigma")
-    machine = Machine(16, 32, 1, MACHINE.buffers, 256.0, 16, 16, {"ports": 64.0, "streamed_zeros": 0.0})
+    machine = PeConfig(16, 32, 1, MACHINE.buffers, 256.0, 16, 16, {"ports": 64.0, "streamed_zeros": 0.0})
 
 
-def run(w: Mask, x: Mask, machine: Machine) -> Work:
-    return ENGINES.get("sigma").run(Pattern.of(w), Pattern.of(x), machine)
+def run(w: Mask, x: Mask, machine: PeConfig) -> Work:
+    return ENGINES.get("sigma").run(NonZeros.of(w), NonZeros.of(x), machine)
 
 
 def placed(w: Mask, room: int) -> list[list[tuple[int, int] | None]]:
@@ -53,7 +53,7 @@ def placed(w: Mask, room: int) -> list[list[tuple[int, int] | None]]:
     return [fold for fold in folds if fold]
 
 
-def twin(w: Mask, x: Mask, machine: Machine) -> int:
+def twin(w: Mask, x: Mask, machine: PeConfig) -> int:
     """Cycles of all folds without the DRAM: values counted port by port, for one row of inputs after another."""
     room, ports = machine.peak_macs, int(machine.settings["ports"])
     span, zeros = -(-room // ports), machine.settings["streamed_zeros"] == 1
@@ -86,7 +86,7 @@ def test_the_core_is_its_twin(
     rng = np.random.default_rng(seed)
     w, x = rng.random((n, k)) < share_w, rng.random((m, k)) < share_x
     own = {"ports": float(array[2]), "streamed_zeros": zeros}
-    machine = Machine(array[0], array[1], 1, Buffers(64, 64, 64), 8.0, 16, 16, own)
+    machine = PeConfig(array[0], array[1], 1, Buffers(64, 64, 64), 8.0, 16, 16, own)
     work = run(w, x, machine)
     assert work.cycles - work.causes["dram"] == twin(w, x, machine)
     assert work.events["folds"] == len(placed(w, machine.peak_macs))
@@ -117,7 +117,7 @@ def test_the_closed_form_of_rows_that_are_cut() -> None:
 def test_bandwidth_bounds_the_stream() -> None:
     dense = np.ones((64, 64), np.bool_)
     narrow, wide = (
-        run(dense, dense, Machine(8, 16, 1, MACHINE.buffers, 1e6, 16, 16, {**OWN, "ports": ports}))
+        run(dense, dense, PeConfig(8, 16, 1, MACHINE.buffers, 1e6, 16, 16, {**OWN, "ports": ports}))
         for ports in (16.0, 128.0)
     )
     assert narrow.causes["bandwidth"] == 7 * narrow.causes["compute"]
@@ -128,7 +128,7 @@ def test_zeros_of_the_streamed_operand_take_bandwidth_only_if_sent() -> None:
     rng = np.random.default_rng(0)
     w, x = np.ones((16, 128), np.bool_), rng.random((64, 128)) < 0.25
     sent, skipped = (
-        run(w, x, Machine(8, 16, 1, MACHINE.buffers, 1e6, 16, 16, {**OWN, "streamed_zeros": zeros}))
+        run(w, x, PeConfig(8, 16, 1, MACHINE.buffers, 1e6, 16, 16, {**OWN, "streamed_zeros": zeros}))
         for zeros in (1.0, 0.0)
     )
     assert skipped.cycles < 0.5 * sent.cycles
@@ -136,6 +136,6 @@ def test_zeros_of_the_streamed_operand_take_bandwidth_only_if_sent() -> None:
 
 @pytest.mark.parametrize(("array", "zeros"), [((1, 1), 1.0), ((8, 16), 0.5)])
 def test_what_no_machine_can_be(array: tuple[int, int], zeros: float) -> None:
-    machine = Machine(*array, 1, MACHINE.buffers, 8.0, 16, 16, {"ports": 1.0, "streamed_zeros": zeros})
+    machine = PeConfig(*array, 1, MACHINE.buffers, 8.0, 16, 16, {"ports": 1.0, "streamed_zeros": zeros})
     with pytest.raises(SpecError, match="expected"):
         run(np.ones((4, 4), np.bool_), np.ones((4, 4), np.bool_), machine)

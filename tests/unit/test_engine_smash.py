@@ -12,20 +12,22 @@ from hypothesis import strategies as st
 
 from simsparse.dataflow import Buffers
 from simsparse.dataflow.base import Mask
-from simsparse.dataflow.engine import ENGINES, Machine
-from simsparse.dataflow.pattern import Pattern
+from simsparse.dataflow.sparse_engine import ENGINES, PeConfig
 from simsparse.errors import SpecError
+from simsparse.sparsity.nonzeros import NonZeros
 
 COSTS = {"dram_cycles": 50, "spad_cycles": 4, "product_instructions": 5, "probe_instructions": 3,
          "token_instructions": 9, "write_instructions": 2}  # fmt: skip
 
 
-def machine(version: int = 2, pipelines: int = 2, threads: int = 4, slots: int = 1 << 13, rate: float = 8.0) -> Machine:
+def machine(
+    version: int = 2, pipelines: int = 2, threads: int = 4, slots: int = 1 << 13, rate: float = 8.0
+) -> PeConfig:
     own = {"version": version, "threads": threads, "index_bits": 16, "slot_bytes": 8, **COSTS}
-    return Machine(pipelines, 1, 1, Buffers(1, 1, slots * 8), rate, 16, 16, own)
+    return PeConfig(pipelines, 1, 1, Buffers(1, 1, slots * 8), rate, 16, 16, own)
 
 
-def slow(w: Mask, x: Mask, of: Machine) -> tuple[int, int, int, int]:
+def slow(w: Mask, x: Mask, of: PeConfig) -> tuple[int, int, int, int]:
     """(cycles, probes, bytes read, bytes written); entries are 4 bytes."""
     version, n = of.whole("version"), len(w)
     slots = of.buffers.output // 8 // (2 if version == 3 else 1)
@@ -71,7 +73,7 @@ def slow(w: Mask, x: Mask, of: Machine) -> tuple[int, int, int, int]:
 
 
 @st.composite
-def products(draw: st.DrawFn) -> tuple[Mask, Mask, Machine]:
+def products(draw: st.DrawFn) -> tuple[Mask, Mask, PeConfig]:
     m, n, k = draw(st.integers(1, 40)), draw(st.integers(1, 30)), draw(st.integers(1, 30))
     rng = np.random.default_rng(draw(st.integers(0, 1000)))
     w, x = rng.random((n, k)) < draw(st.floats(0, 1)), rng.random((m, k)) < draw(st.floats(0, 1))
@@ -85,19 +87,19 @@ class TestSmash(EngineContract):
 
     @given(products())
     @settings(max_examples=80, deadline=None)
-    def test_the_core_equals_a_slow_walk(self, product: tuple[Mask, Mask, Machine]) -> None:
+    def test_the_core_equals_a_slow_walk(self, product: tuple[Mask, Mask, PeConfig]) -> None:
         w, x, built = product
-        work = self.engine.run(Pattern.of(w), Pattern.of(x), built)
+        work = self.engine.run(NonZeros.of(w), NonZeros.of(x), built)
         assert (work.cycles, work.events["probes"], work.dram_read, work.dram_write) == slow(w, x, built)
 
     def test_a_table_that_holds_every_result_apart_needs_one_probe_a_product(self) -> None:
-        w, x = Pattern.dense(32, 20), Pattern.dense(8, 20)
+        w, x = NonZeros.dense(32, 20), NonZeros.dense(8, 20)
         work = self.engine.run(w, x, machine(slots=256))
         assert work.events["probes"] == work.macs
 
     def test_a_row_wider_than_the_table_is_refused(self) -> None:
         with pytest.raises(SpecError, match="can't hold a row of 40"):
-            self.engine.run(Pattern.dense(40, 4), Pattern.dense(2, 4), machine(slots=32))
+            self.engine.run(NonZeros.dense(40, 4), NonZeros.dense(2, 4), machine(slots=32))
 
 
 class TestStaticWindows(EngineContract):

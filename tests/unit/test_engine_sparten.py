@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 from simsparse.core import Sparsity
 from simsparse.dataflow import Buffers
 from simsparse.dataflow.base import Mask
-from simsparse.dataflow.engine import ENGINES, Machine, Work
-from simsparse.dataflow.pattern import Pattern
+from simsparse.dataflow.sparse_engine import ENGINES, PeConfig, Work
 from simsparse.errors import SpecError
+from simsparse.sparsity.nonzeros import NonZeros
 
 OWN = {"chunk": 128.0, "balance": 0.0}
-MACHINE = Machine(4, 8, 1, Buffers(1 << 18, 1 << 18, 1 << 16), 256.0, 8, 8, OWN)
-BALANCED = Machine(4, 8, 1, MACHINE.buffers, 256.0, 8, 8, {**OWN, "balance": 1.0})
+MACHINE = PeConfig(4, 8, 1, Buffers(1 << 18, 1 << 18, 1 << 16), 256.0, 8, 8, OWN)
+BALANCED = PeConfig(4, 8, 1, MACHINE.buffers, 256.0, 8, 8, {**OWN, "balance": 1.0})
 
 
 class TestSparTen(EngineContract):
@@ -28,11 +28,11 @@ class TestSparTenBalanced(EngineContract):
     name, engine, machine = "sparten", ENGINES.get("sparten"), BALANCED
 
 
-def run(w: Mask, x: Mask, machine: Machine) -> Work:
-    return ENGINES.get("sparten").run(Pattern.of(w), Pattern.of(x), machine)
+def run(w: Mask, x: Mask, machine: PeConfig) -> Work:
+    return ENGINES.get("sparten").run(NonZeros.of(w), NonZeros.of(x), machine)
 
 
-def twin(w: Mask, x: Mask, machine: Machine) -> int:
+def twin(w: Mask, x: Mask, machine: PeConfig) -> int:
     """Cycles without DRAM and fill: cluster by cluster, set by set, row by row, unit by unit, chunk by chunk."""
     chunk, balanced = int(machine.settings["chunk"]), machine.settings["balance"] == 1
     rows = sorted(range(len(w)), key=lambda row: -int(w[row].sum())) if balanced else list(range(len(w)))
@@ -70,7 +70,7 @@ def test_the_core_is_its_twin(
 ) -> None:  # fmt: skip
     rng = np.random.default_rng(seed)
     w, x = rng.random((n, k)) < share_w, rng.random((m, k)) < share_x
-    machine = Machine(clusters, units, macs, Buffers(64, 64, 64), 8.0, 8, 8, {"chunk": 6.0, "balance": balance})
+    machine = PeConfig(clusters, units, macs, Buffers(64, 64, 64), 8.0, 8, 8, {"chunk": 6.0, "balance": balance})
     work = run(w, x, machine)
     assert work.cycles - work.causes["dram"] - work.causes["fill"] == twin(w, x, machine)
 
@@ -94,11 +94,11 @@ def test_a_chunk_without_a_match_costs_a_cycle() -> None:
 def test_the_closed_form_knows_n_of_m() -> None:
     weights, inputs = Sparsity.parse("2:8"), Sparsity.parse("unstructured:0.5")
     engine = ENGINES.get("sparten")
-    walked = engine.run(Pattern.drawn(64, 512, weights), Pattern.drawn(32, 512, inputs, 1), MACHINE)
+    walked = engine.run(NonZeros.drawn(64, 512, weights), NonZeros.drawn(32, 512, inputs, 1), MACHINE)
     assert engine.expect((32, 64, 512), weights, inputs, MACHINE).cycles == pytest.approx(walked.cycles, rel=0.1)
 
 
 def test_balance_is_on_or_off() -> None:
-    machine = Machine(4, 8, 1, MACHINE.buffers, 8.0, 8, 8, {**OWN, "balance": 2.0})
+    machine = PeConfig(4, 8, 1, MACHINE.buffers, 8.0, 8, 8, {**OWN, "balance": 2.0})
     with pytest.raises(SpecError, match="expected 0 or 1"):
         run(np.ones((4, 4), np.bool_), np.ones((4, 4), np.bool_), machine)

@@ -12,28 +12,28 @@ import simsparse as ss
 from simsparse.config.hardware import load_hardware
 from simsparse.core import Sparsity
 from simsparse.dataflow import Buffers
-from simsparse.dataflow.engine import ENGINES, Machine, double_buffered
-from simsparse.dataflow.pattern import Pattern, effectual_macs
+from simsparse.dataflow.sparse_engine import ENGINES, PeConfig, double_buffered
 from simsparse.errors import MappingError, SpecError
+from simsparse.sparsity.nonzeros import NonZeros, effectual_macs
 
 PART = "accel/eyeriss-v2-pe"
 
 
 class TestEyerissV2(EngineContract):
     name, engine = "eyeriss_v2", ENGINES.get("eyeriss_v2")
-    machine = Machine(2, 3, 2, Buffers(4096, 4096, 4096), 16.0, 8, 8, {"run_bits": 4})
+    machine = PeConfig(2, 3, 2, Buffers(4096, 4096, 4096), 16.0, 8, 8, {"run_bits": 4})
 
     def test_one_pe_takes_the_products_of_two_non_zeros(self) -> None:
         rng = np.random.default_rng(0)
         w, x = rng.random((40, 64)) < 0.3, rng.random((50, 64)) < 0.5
-        one = Machine(1, 1, 1, Buffers(1, 1, 1), 1e9, 8, 8, {"run_bits": 4})
-        work = self.engine.run(Pattern.of(w), Pattern.of(x), one)
+        one = PeConfig(1, 1, 1, Buffers(1, 1, 1), 1e9, 8, 8, {"run_bits": 4})
+        work = self.engine.run(NonZeros.of(w), NonZeros.of(x), one)
         assert work.cycles == sum(int(x[:, c].sum()) * int(w[:, c].sum()) for c in range(64))
 
 
 class TestEdgeMoE(EngineContract):
     name, engine = "edge_moe", ENGINES.get("edge_moe")
-    machine = Machine(4, 8, 1, Buffers(1, 1, 1), 128.0, 16, 16,
+    machine = PeConfig(4, 8, 1, Buffers(1, 1, 1), 128.0, 16, 16,
                       {"weight_bits": 16, "axi_bits": 64, "axi_latency": 5, "by_expert": 1})  # fmt: skip
 
     def test_two_buffers_hide_all_but_the_first_load_when_computing_is_longer(self) -> None:
@@ -62,17 +62,20 @@ def test_an_moe_layer_runs_as_a_whole_on_edge_moe() -> None:
 
 @pytest.mark.parametrize("sparsity", ["dense", "2:4", "3:7", "unstructured:0.1", "block8:0.25", "bank16:0.25"])
 def test_a_drawn_pattern_is_what_it_says(sparsity: str) -> None:
-    pattern = Pattern.drawn(64, 96, Sparsity.parse(sparsity))
+    pattern = NonZeros.drawn(64, 96, Sparsity.parse(sparsity))
     assert pattern.density == pytest.approx(Sparsity.parse(sparsity).kept(64, 96) / (64 * 96), rel=0.1)
-    np.testing.assert_array_equal(Pattern.of(pattern.mask()).columns, pattern.columns)
+    np.testing.assert_array_equal(NonZeros.of(pattern.mask()).columns, pattern.columns)
     np.testing.assert_array_equal(pattern.transposed.mask(), pattern.mask().T)
     if sparsity == "2:4":
         assert (pattern.mask().reshape(-1, 4).sum(axis=1) == 2).all()
-    assert pattern.columns.tolist() == Pattern.drawn(64, 96, Sparsity.parse(sparsity)).columns.tolist()
+    assert pattern.columns.tolist() == NonZeros.drawn(64, 96, Sparsity.parse(sparsity)).columns.tolist()
 
 
 def test_effectual_macs_are_those_of_the_masks() -> None:
-    w, x = Pattern.drawn(20, 50, Sparsity.parse("2:4"), 1), Pattern.drawn(30, 50, Sparsity.parse("unstructured:0.3"), 2)
+    w, x = (
+        NonZeros.drawn(20, 50, Sparsity.parse("2:4"), 1),
+        NonZeros.drawn(30, 50, Sparsity.parse("unstructured:0.3"), 2),
+    )
     assert effectual_macs(w, x) == int((x.mask().astype(int) @ w.mask().T.astype(int)).sum())
 
 
@@ -81,7 +84,7 @@ def test_effectual_macs_are_those_of_the_masks() -> None:
 )
 def test_a_pattern_that_is_none(pointers: list[int], columns: list[int]) -> None:
     with pytest.raises(SpecError):
-        Pattern((2, 8), np.array(pointers, np.int64), np.array(columns, np.int32))
+        NonZeros((2, 8), np.array(pointers, np.int64), np.array(columns, np.int32))
 
 
 def test_double_buffering_hides_all_but_the_first_load() -> None:

@@ -13,20 +13,20 @@ from contracts.format import FormatContract
 from numpy.typing import NDArray
 
 from simsparse.errors import SpecError
-from simsparse.formats import FORMATS, convert
-from simsparse.formats.bank import BankBalanced
-from simsparse.formats.bitmap import Bitmap
-from simsparse.formats.bits import kept_first, unpack
-from simsparse.formats.bsr import Bsr
-from simsparse.formats.compressed import Csc, Csr
-from simsparse.formats.coo import Coo
-from simsparse.formats.dense import Dense
-from simsparse.formats.fan_in import ConstantFanIn
-from simsparse.formats.grouped_nm import GroupedNM, pattern_order
-from simsparse.formats.nm import NMBitmap, NMCombinatorial, NMIndex
-from simsparse.formats.run_length import RunLength
-from simsparse.formats.sparse24_cutlass import Sparse24Cutlass, metadata_places
-from simsparse.formats.ternary_codebook import TernaryCodebook, dictionary
+from simsparse.sparsity.formats import FORMATS, convert
+from simsparse.sparsity.formats.bank import BankBalanced
+from simsparse.sparsity.formats.bitmap import Bitmap
+from simsparse.sparsity.formats.bits import kept_first, unpack
+from simsparse.sparsity.formats.bsr import Bsr
+from simsparse.sparsity.formats.compressed import Csc, Csr
+from simsparse.sparsity.formats.coo import Coo
+from simsparse.sparsity.formats.dense import Dense
+from simsparse.sparsity.formats.fan_in import ConstantFanIn
+from simsparse.sparsity.formats.grouped_nm import GroupedNM, pattern_order
+from simsparse.sparsity.formats.nm import NMBitmap, NMCombinatorial, NMIndex
+from simsparse.sparsity.formats.run_length import RunLength
+from simsparse.sparsity.formats.sparse24_cutlass import Sparse24Cutlass, metadata_places
+from simsparse.sparsity.formats.ternary_codebook import TernaryCodebook, dictionary
 
 
 def keep_first(array: NDArray[Any], group: int, keep: int) -> NDArray[Any]:

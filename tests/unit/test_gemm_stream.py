@@ -8,23 +8,23 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from simsparse.dataflow import DATAFLOWS, Gemms, PeArray
-from simsparse.dataflow.gemm_stream import GemmHandshakes, GemmJob, GemmSides, Request, gemm_handshakes
+from simsparse.dataflow.handshake.gemm_stream import GemmHandshakes, GemmRequest, GemmSides, Request, gemm_handshakes
 from simsparse.errors import SpecError
 
 ALWAYS = np.ones(1, np.bool_)
 FLOW = GemmSides(ALWAYS, ALWAYS, ALWAYS, ALWAYS, ALWAYS)
 SIZE = st.integers(1, 5)
 PATTERN = st.lists(st.booleans(), min_size=1, max_size=7).filter(any)
-JOBS = st.lists(st.builds(GemmJob, st.integers(1, 9), SIZE, SIZE, st.booleans()), min_size=1, max_size=4)
+JOBS = st.lists(st.builds(GemmRequest, st.integers(1, 9), SIZE, SIZE, st.booleans()), min_size=1, max_size=4)
 
 
-def started(jobs: list[GemmJob], sides: GemmSides, rows: int, cols: int) -> GemmHandshakes:
+def started(jobs: list[GemmRequest], sides: GemmSides, rows: int, cols: int) -> GemmHandshakes:
     return gemm_handshakes(sides, np.full(len(jobs), Request.START, np.int64), jobs, rows, cols)
 
 
 @settings(max_examples=80, deadline=None)
 @given(SIZE, SIZE, JOBS)
-def test_without_stalls_every_job_takes_the_closed_form(rows: int, cols: int, jobs: list[GemmJob]) -> None:
+def test_without_stalls_every_job_takes_the_closed_form(rows: int, cols: int, jobs: list[GemmRequest]) -> None:
     """Overlapped: skew 0, overlap 1; serial: skew 1, overlap 0, as SCALE-Sim counts. A start is taken in the cycle
     before the first weights; the last result leaves in the cycle of that number."""
     at = started(jobs, FLOW, rows, cols)
@@ -37,7 +37,7 @@ def test_without_stalls_every_job_takes_the_closed_form(rows: int, cols: int, jo
 @settings(max_examples=80, deadline=None)
 @given(SIZE, SIZE, JOBS, st.lists(PATTERN, min_size=5, max_size=5))
 def test_everything_moves_once_and_in_order(
-    rows: int, cols: int, jobs: list[GemmJob], patterns: list[list[bool]]
+    rows: int, cols: int, jobs: list[GemmRequest], patterns: list[list[bool]]
 ) -> None:
     at = started(jobs, GemmSides(*(np.array(pattern) for pattern in patterns)), rows, cols)
     folds = [job.k_folds * job.tiles for job in jobs]
@@ -53,7 +53,7 @@ def test_everything_moves_once_and_in_order(
 @settings(max_examples=40, deadline=None)
 @given(SIZE, SIZE, JOBS, st.integers(0, 4), PATTERN)
 def test_a_stall_never_makes_it_faster(
-    rows: int, cols: int, jobs: list[GemmJob], side: int, pattern: list[bool]
+    rows: int, cols: int, jobs: list[GemmRequest], side: int, pattern: list[bool]
 ) -> None:
     patterns = [ALWAYS] * 5
     patterns[side] = np.array(pattern)
@@ -62,7 +62,7 @@ def test_a_stall_never_makes_it_faster(
 
 def test_reads_pass_while_a_job_runs_and_writes_wait() -> None:
     kinds = np.array([Request.START, Request.READ, Request.READ, Request.WRITE, Request.READ], np.int64)
-    at = gemm_handshakes(FLOW, kinds, [GemmJob(2, 1, 1)], 2, 2)
+    at = gemm_handshakes(FLOW, kinds, [GemmRequest(2, 1, 1)], 2, 2)
     assert at.ends.tolist() == [1 + 2 + 2 + 2]
     assert at.requests.tolist() == [0, 1, 2, 8, 9]
     assert at.responses.tolist() == [2, 3, 10]

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from simsparse._estimate import estimate
 from simsparse.config.hardware import load_hardware, override_part
 from simsparse.config.paths import part_names
 from simsparse.core import OpKind, Routing, ops
@@ -16,9 +17,8 @@ from simsparse.devices.base import device_for
 from simsparse.devices.gpu import Gpu
 from simsparse.devices.gpu_attention import key_splits
 from simsparse.devices.gpu_kernels import conforms_24
-from simsparse.energy import op_energy
 from simsparse.errors import MappingError, SpecError
-from simsparse.estimate import estimate
+from simsparse.lowering.energy import op_energy
 
 GPUS = [name for name in part_names() if name.startswith("gpu/")]
 H100 = Gpu(load_hardware("gpu/h100-sxm5-80gb"))

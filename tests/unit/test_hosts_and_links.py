@@ -15,8 +15,8 @@ from simsparse.core import ops
 from simsparse.devices.base import device_for
 from simsparse.devices.link import copy_counts, copy_seconds, duplex_rate, link_prices, link_rate
 from simsparse.devices.storage import Storage
-from simsparse.energy import op_energy
 from simsparse.errors import MappingError, SpecError
+from simsparse.lowering.energy import op_energy
 
 GPU_DATA = Path(__file__).parents[1] / "validation/data/gpu"
 REFERENCES = ("h100_sxm5_80gb", "h200_sxm5_141gb")

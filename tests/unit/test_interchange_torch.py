@@ -118,8 +118,8 @@ def test_an_execution_trace_has_the_products_that_tracing_finds(tmp_path: Path) 
     torch = pytest.importorskip("torch")
     from torch.profiler import ExecutionTraceObserver
 
+    from simsparse.models.plain import SmallCnn
     from simsparse.trace import trace_model
-    from simsparse.trace.plain import SmallCnn
 
     model, x = SmallCnn().eval(), torch.randn(2, 3, 32, 32)
     observer = ExecutionTraceObserver().register_callback(str(tmp_path / "et.json"))

@@ -9,7 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis.extra.numpy import array_shapes, arrays
 
-from simsparse.trace.mask_facts import BANKS, GROUPS, QUANTILES, conforming, mask_facts, nm_patterns, pattern_of
+from simsparse.trace.statistics.mask_facts import (
+    BANKS,
+    GROUPS,
+    QUANTILES,
+    conforming,
+    mask_facts,
+    nm_patterns,
+    pattern_of,
+)
 
 MASKS = arrays(bool, array_shapes(min_dims=2, max_dims=2, max_side=70))
 

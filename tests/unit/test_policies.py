@@ -16,16 +16,16 @@ from contracts.policy import PolicyContract
 import simsparse as ss
 from simsparse.config.hardware import Link, System
 from simsparse.core import Op, Trace, TraceBuilder, ops
-from simsparse.engine import Simulator
-from simsparse.engine.simulator import Process
 from simsparse.errors import MappingError, SimulationError, SpecError
+from simsparse.events import Simulator
+from simsparse.events.simulator import Process
+from simsparse.lowering.command_graph import collective_work
+from simsparse.lowering.trace_index import layer_of
 from simsparse.policies import POLICIES
 from simsparse.policies.on_demand import OnDemand
 from simsparse.policies.prefetch_all import PrefetchAll
 from simsparse.policies.pregated import Pregated
-from simsparse.policies.program import collective_work
 from simsparse.policies.resident import Resident
-from simsparse.policies.workload import layer_of
 
 US = 1e-6
 EXPERT_US = 7.144

@@ -17,11 +17,11 @@ from torch.nn.utils import prune as torch_prune  # noqa: E402
 
 from simsparse.core import Sparsity  # noqa: E402
 from simsparse.errors import TraceError  # noqa: E402
-from simsparse.formats.nm import NMIndex  # noqa: E402
-from simsparse.trace.mask_facts import pattern_of  # noqa: E402
-from simsparse.trace.prune import nm_mask, pattern_mask, prune  # noqa: E402
-from simsparse.trace.sparsity_stats import mask_of, weight_from_rows, weight_rows  # noqa: E402
-from simsparse.trace.wanda import input_norms  # noqa: E402
+from simsparse.models.prune import nm_mask, pattern_mask, prune  # noqa: E402
+from simsparse.models.wanda import input_norms  # noqa: E402
+from simsparse.sparsity.formats.nm import NMIndex  # noqa: E402
+from simsparse.trace.statistics.mask_facts import pattern_of  # noqa: E402
+from simsparse.trace.statistics.sparsity_stats import mask_of, weight_from_rows, weight_rows  # noqa: E402
 
 pytestmark = pytest.mark.torch
 

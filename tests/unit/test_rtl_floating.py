@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from simsparse.dataflow.stream import through_cycles
+from simsparse.dataflow.handshake.stream import through_cycles
 from simsparse.rtl.blocks.floating import bits_of, halves, pairwise_sum, singles
 
 FINITE = st.integers(0, 0x7F7FFFFF).flatmap(lambda bits: st.sampled_from((bits, bits | 1 << 31)))

@@ -12,10 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from simsparse.cli import doctor
-from simsparse.dataflow.stream import Stage, stream_cycles
+from simsparse.dataflow.handshake.stream import Stage, stream_cycles
 from simsparse.errors import SimulationError, SpecError
-from simsparse.formats.magnitude import largest
-from simsparse.formats.sparse24 import encode24
 from simsparse.rtl import toolchain
 from simsparse.rtl.block import BLOCKS
 from simsparse.rtl.compare import compare, predict, random_stream
@@ -23,6 +21,8 @@ from simsparse.rtl.stimulus import positions
 from simsparse.rtl.stream import Observed
 from simsparse.rtl.vectors import Field, pack, unpack
 from simsparse.rtl.verify import blocks, narrowest
+from simsparse.sparsity.formats.magnitude import largest
+from simsparse.sparsity.formats.sparse24 import encode24
 
 PATTERNS = st.lists(st.booleans(), min_size=1, max_size=9).filter(any)
 STAGES = st.lists(st.builds(Stage, st.integers(1, 3), st.booleans()), min_size=1, max_size=4)
@@ -111,7 +111,7 @@ def cutlass_order(words: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize(("n", "m"), [(1, 4), (2, 4), (4, 8), (8, 32)])
 def test_largest_is_the_pruners_mask(n: int, m: int) -> None:
     torch = pytest.importorskip("torch")
-    from simsparse.trace.prune import nm_mask
+    from simsparse.models.prune import nm_mask
 
     groups = np.random.default_rng(0).integers(-4, 5, (500, m))
     mask = nm_mask(torch.from_numpy(groups).double(), n, m).numpy()

@@ -13,9 +13,9 @@ from schedule_twin import slow_schedule
 from test_dataflow import RUNS, WORKLOADS
 
 from simsparse.dataflow import DATAFLOWS, Buffers, PeArray
-from simsparse.dataflow.dma import Interface
-from simsparse.dataflow.fold_plan import plan_folds
-from simsparse.dataflow.schedule import Product, Schedule, Scratchpad, schedule
+from simsparse.dataflow.folds.dma import Interface
+from simsparse.dataflow.folds.fold_plan import plan_folds
+from simsparse.dataflow.folds.schedule import FoldGemm, FoldSchedule, Scratchpad, schedule
 from simsparse.errors import SpecError
 
 NAMES = ("ws", "os", "is")
@@ -35,17 +35,17 @@ pads = st.builds(Scratchpad, st.builds(Buffers, rooms, rooms, rooms), interfaces
 
 
 @st.composite
-def products(draw: Any) -> Product:
+def products(draw: Any) -> FoldGemm:
     keep, group = draw(st.sampled_from([(1, 1), (1, 1), (2, 4), (1, 4), (3, 8)]))
     m, n, k = draw(sizes), draw(sizes), draw(sizes)
     bits = draw(st.sampled_from([4, 8, 16]))
     kept = k // group * keep + min(keep, k % group)
-    return Product(m, n, k, m * k * bits, n * kept * (bits + (group - 1).bit_length()), m * n * bits, keep, group)
+    return FoldGemm(m, n, k, m * k * bits, n * kept * (bits + (group - 1).bit_length()), m * n * bits, keep, group)
 
 
 def walked(
-    dataflow: str, product: Product, array: PeArray, pad: Scratchpad, outer: Any = None, cut: int = 1
-) -> Schedule | None:
+    dataflow: str, product: FoldGemm, array: PeArray, pad: Scratchpad, outer: Any = None, cut: int = 1
+) -> FoldSchedule | None:
     """The schedule; None where the drawn buffers are too small for a piece."""
     try:
         return schedule(dataflow, product, array, pad, outer, cut)
@@ -59,7 +59,7 @@ def walked(
 def test_compute_cycles_equal_scale_sim(run: dict[str, str]) -> None:
     rows, cols = map(int, run["array"].split("x"))
     layers = [
-        schedule(run["dataflow"], Product.dense(m, n, k, 8), PeArray(rows, cols), ROOMY, "weights")
+        schedule(run["dataflow"], FoldGemm.dense(m, n, k, 8), PeArray(rows, cols), ROOMY, "weights")
         for m, n, k in WORKLOADS[run["workload"]]
     ]
     assert sum(layer.compute - 1 for layer in layers) == int(run["cycles"])
@@ -74,7 +74,7 @@ def test_compute_cycles_are_the_published_formula_on_any_shape(
     across, flow, down = {"ws": (n, m, k), "is": (m, n, k), "os": (n, k, m)}[name]
     fold = flow + rows + cols - 2 + (0 if name == "os" else rows)
     last_cycle = -(-down // rows) * -(-across // cols) * fold - 1
-    assert schedule(name, Product.dense(m, n, k, 8), PeArray(rows, cols), ROOMY, "weights").compute - 1 == last_cycle
+    assert schedule(name, FoldGemm.dense(m, n, k, 8), PeArray(rows, cols), ROOMY, "weights").compute - 1 == last_cycle
 
 
 @settings(max_examples=200, deadline=None)
@@ -87,7 +87,7 @@ def test_compute_cycles_are_the_published_formula_on_any_shape(
     st.sampled_from([1, 2, 5]),
 )
 def test_core_equals_its_twin(
-    name: str, product: Product, array: PeArray, pad: Scratchpad, outer: Any, cut: int
+    name: str, product: FoldGemm, array: PeArray, pad: Scratchpad, outer: Any, cut: int
 ) -> None:
     assume(outer not in ("fitted", "blocked") or name != "os")
     walk = walked(name, product, array, pad, outer, cut)
@@ -101,7 +101,7 @@ def test_core_equals_its_twin(
 
 @settings(max_examples=150, deadline=None)
 @given(names, products(), arrays, pads)
-def test_everything_adds_up(name: str, product: Product, array: PeArray, pad: Scratchpad) -> None:
+def test_everything_adds_up(name: str, product: FoldGemm, array: PeArray, pad: Scratchpad) -> None:
     walk = walked(name, product, array, pad)
     if walk is None:
         return
@@ -121,7 +121,7 @@ def test_everything_adds_up(name: str, product: Product, array: PeArray, pad: Sc
 @settings(max_examples=150, deadline=None)
 @given(names, products(), arrays, pads, outers)
 def test_no_waiting_is_the_closed_form(
-    name: str, product: Product, array: PeArray, pad: Scratchpad, outer: Any
+    name: str, product: FoldGemm, array: PeArray, pad: Scratchpad, outer: Any
 ) -> None:
     """Compute cycles never depend on the memory; only the chunks that the output buffer forces do."""
     del pad
@@ -134,7 +134,7 @@ def test_no_waiting_is_the_closed_form(
     names, products(), arrays, st.builds(Buffers, rooms, rooms, rooms), st.sampled_from([1.0, 2.5, 8.0, 20.0]), outers
 )
 def test_bandwidth_never_costs(
-    name: str, product: Product, array: PeArray, buffers: Buffers, rate: float, outer: Any
+    name: str, product: FoldGemm, array: PeArray, buffers: Buffers, rate: float, outer: Any
 ) -> None:
     slow, fast = (
         walked(name, product, array, Scratchpad(buffers, Interface(shared=r)), outer) for r in (rate, 2 * rate)
@@ -147,7 +147,7 @@ def test_bandwidth_never_costs(
 @settings(max_examples=300, deadline=None)
 @given(names, products(), arrays, st.builds(Buffers, rooms, rooms, rooms), rates, st.booleans(), outers)
 def test_larger_read_buffers_never_cost(
-    name: str, product: Product, array: PeArray, buffers: Buffers, rate: float, weight: bool, outer: Any
+    name: str, product: FoldGemm, array: PeArray, buffers: Buffers, rate: float, weight: bool, outer: Any
 ) -> None:
     """Where pieces are cut short for want of room, larger ones come a little later: those are left out."""
     more = Buffers(buffers.input * (1 if weight else 4), buffers.weight * (4 if weight else 1), buffers.output)
@@ -161,7 +161,7 @@ def test_larger_read_buffers_never_cost(
 
 def test_a_starved_interface_sets_the_time() -> None:
     """One bit a cycle: every bit that crosses is a cycle, but for the last results' computation."""
-    product = Product.dense(16, 16, 16, 8)
+    product = FoldGemm.dense(16, 16, 16, 8)
     walk = schedule(
         "ws", product, PeArray(16, 16), Scratchpad(Buffers(4096, 4096, 4096), Interface(shared=1.0)), "weights"
     )
@@ -172,7 +172,7 @@ def test_a_starved_interface_sets_the_time() -> None:
 
 def test_prefilled_buffers_start_late() -> None:
     """8 KiB operands, half of a 4 KiB buffer at one byte a cycle each."""
-    product, buffers = Product.dense(64, 64, 128, 8), Buffers(4096, 4096, 1 << 20)
+    product, buffers = FoldGemm.dense(64, 64, 128, 8), Buffers(4096, 4096, 1 << 20)
     link = Interface(input=8.0, weight=8.0, output=8.0)
     late = schedule("ws", product, PeArray(8, 8), Scratchpad(buffers, link, prefill=True), "weights")
     soon = schedule("ws", product, PeArray(8, 8), Scratchpad(buffers, link), "weights")
@@ -184,7 +184,7 @@ def test_small_output_buffers_cut_the_stream() -> None:
     """4 x 8 partial sums of 4 bytes in half of 256 bytes: the weights of 64 tokens are loaded 16 times."""
     buffers = Buffers(1 << 16, 1 << 10, 256)
     walk = schedule(
-        "ws", Product.dense(64, 64, 64, 8), PeArray(8, 8), Scratchpad(buffers, Interface(shared=64.0)), "inputs"
+        "ws", FoldGemm.dense(64, 64, 64, 8), PeArray(8, 8), Scratchpad(buffers, Interface(shared=64.0)), "inputs"
     )
     assert walk.dram["weight"] == 16 * 64 * 64 * 8
     assert walk.dram["input"] == 64 * 64 * 8
@@ -193,15 +193,15 @@ def test_small_output_buffers_cut_the_stream() -> None:
 @pytest.mark.parametrize("link", [Interface(), Interface(shared=0.0), Interface(input=8.0, weight=8.0)])
 def test_interfaces_without_rates_are_refused(link: Interface) -> None:
     with pytest.raises(SpecError, match="positive"):
-        schedule("ws", Product.dense(4, 4, 4, 8), PeArray(2, 2), Scratchpad(Buffers(64, 64, 64), link))
+        schedule("ws", FoldGemm.dense(4, 4, 4, 8), PeArray(2, 2), Scratchpad(Buffers(64, 64, 64), link))
 
 
 def test_what_has_no_room_is_refused() -> None:
     with pytest.raises(SpecError, match="half a buffer holds 4 bytes; a tile of the stationary operand has 64"):
         schedule(
-            "ws", Product.dense(8, 64, 64, 8), PeArray(8, 8), Scratchpad(Buffers(1 << 20, 8, 1 << 20), Interface(8.0))
+            "ws", FoldGemm.dense(8, 64, 64, 8), PeArray(8, 8), Scratchpad(Buffers(1 << 20, 8, 1 << 20), Interface(8.0))
         )
     with pytest.raises(SpecError, match="has no schedule"):
-        schedule("ws_gather", Product.dense(8, 8, 8, 8), PeArray(8, 8), ROOMY)
+        schedule("ws_gather", FoldGemm.dense(8, 8, 8, 8), PeArray(8, 8), ROOMY)
     with pytest.raises(SpecError, match="keep <= group"):
-        Product(1, 1, 1, 1, 1, 1, keep=3, group=2)
+        FoldGemm(1, 1, 1, 1, 1, 1, keep=3, group=2)

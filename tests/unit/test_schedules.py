@@ -11,9 +11,9 @@ import simsparse as ss
 from simsparse.config.hardware import load_hardware
 from simsparse.core import Op, ops
 from simsparse.dataflow import PeArray
-from simsparse.dataflow.schedule import Product, schedule
+from simsparse.dataflow.folds.schedule import FoldGemm, schedule
 from simsparse.devices.base import device_for
-from simsparse.devices.schedules import schedules
+from simsparse.devices.fold_schedules import schedules
 from simsparse.devices.systolic import MaskCycles, Systolic, cycles
 from simsparse.errors import MappingError
 
@@ -90,7 +90,7 @@ def test_buffers_without_room_are_an_error_of_the_mapping() -> None:
                           (16, 64, 64, 256, 4656)])  # fmt: skip
 def test_stonnes_mesh_is_os_with_five_stages(side: int, m: int, n: int, k: int, printed: int) -> None:
     """Its runs take K + R + C + 3 cycles a fold: the diagonal's R + C - 2 and five of control and registers."""
-    walk = schedule("os", Product.dense(m, n, k, 8), PeArray(side, side, stages=5), ROOMY)
+    walk = schedule("os", FoldGemm.dense(m, n, k, 8), PeArray(side, side, stages=5), ROOMY)
     assert walk.compute == printed
 
 

@@ -10,8 +10,8 @@ from contracts.fake_machine import moe_trace, offload_system
 import simsparse as ss
 from simsparse.config.hardware import load_system
 from simsparse.core import Trace, ops
-from simsparse.engine import Progress
 from simsparse.errors import SpecError
+from simsparse.events import Progress
 
 
 @pytest.mark.parametrize("level", [0, 1])
@@ -70,8 +70,8 @@ def test_bad_arguments_are_named(argument: str, value: object) -> None:
 
 
 def test_functions_stay_functions_when_their_modules_are_imported() -> None:
-    importlib.import_module("simsparse.simulate")
-    importlib.import_module("simsparse.estimate")
+    importlib.import_module("simsparse._simulate")
+    importlib.import_module("simsparse._estimate")
     assert callable(ss.simulate)
     assert callable(ss.estimate)
 

@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 
 import simsparse as ss
+from simsparse._simulate import simulate
 from simsparse.config.hardware import load_hardware, load_system
 from simsparse.config.parts.accel import AccelPart
 from simsparse.config.paths import part_names
 from simsparse.report.metrics import PER_AREA, PER_JOULE
 from simsparse.report.pareto import pareto_front
-from simsparse.report.results import Point
-from simsparse.simulate import simulate
+from simsparse.report.results import StoredPoint
 from simsparse.sweep import run_sweep
 
 ACCELERATORS = [name for name in part_names() if name.startswith("accel/")]
@@ -88,8 +88,8 @@ def test_a_sweep_varies_dataflow_and_patterns(tmp_path: Path) -> None:
     assert frame["latency_s"].nunique() == 4
 
 
-def _point(latency_s: float, energy_j: float, area_mm2: float | None) -> Point:
-    return Point("k", "w", "s", "dense", "x", latency_s=latency_s, energy_j=energy_j, area_mm2=area_mm2)
+def _point(latency_s: float, energy_j: float, area_mm2: float | None) -> StoredPoint:
+    return StoredPoint("k", "w", "s", "dense", "x", latency_s=latency_s, energy_j=energy_j, area_mm2=area_mm2)
 
 
 def test_passes_per_area_and_per_joule_by_hand() -> None:

@@ -62,7 +62,7 @@ def runs(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
                       {"gpu0.static": watts * seconds}, ActionCounts(), timeline, bound="memory",
                       overrides=dict(system.overrides))  # fmt: skip
 
-    monkeypatch.setattr(import_module("simsparse.simulate"), "simulate", fake)
+    monkeypatch.setattr(import_module("simsparse._simulate"), "simulate", fake)
     return seen
 
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from simsparse.core import OpKind, Routing, TraceBuilder
 from simsparse.core.ops import moe_ffn
 from simsparse.trace import load_trace
-from simsparse.trace.routing_facts import reuse, routing_facts
+from simsparse.trace.statistics.routing_facts import reuse, routing_facts
 
 TRACE = Path(__file__).resolve().parents[2] / "traces" / "tiny-moe-prefill.trace"
 
@@ -58,7 +58,7 @@ def test_the_committed_routing_is_recorded_and_balanced() -> None:
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
-tiny_moe = pytest.importorskip("simsparse.trace.tiny_moe")
+tiny_moe = pytest.importorskip("simsparse.models.tiny_moe")
 
 
 @pytest.mark.torch

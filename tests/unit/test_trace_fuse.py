@@ -7,8 +7,8 @@ import random
 import pytest
 
 from simsparse.core import OpKind, Trace, TraceBuilder, ops
-from simsparse.trace.event import Access, Event, Recording, Role
-from simsparse.trace.fuse import build, group_events
+from simsparse.trace.capture.event import Access, Event, Recording, Role
+from simsparse.trace.capture.fuse import build, group_events
 
 SIZE = 100
 

@@ -13,8 +13,9 @@ from twins import LATENT, causal, flops_of, ops_of, switch, tokens  # noqa: E402
 
 from simsparse.core import OpKind, Trace  # noqa: E402
 from simsparse.errors import TraceError  # noqa: E402
-from simsparse.trace import extract, trace_model  # noqa: E402
-from simsparse.trace.models import MODELS  # noqa: E402
+from simsparse.models import extract  # noqa: E402
+from simsparse.models.by_name import MODELS  # noqa: E402
+from simsparse.trace import trace_model  # noqa: E402
 
 pytestmark = pytest.mark.torch
 PRODUCTS = (OpKind.LINEAR, OpKind.MATMUL, OpKind.CONV2D, OpKind.MOE_FFN)

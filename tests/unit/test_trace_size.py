@@ -17,7 +17,7 @@ LIMIT_BYTES = 200_000
 @pytest.mark.torch
 def test_a_llama2_70b_prefill_of_4096_tokens_takes_less_than_200_kb(tmp_path: Path) -> None:
     pytest.importorskip("transformers")
-    from simsparse.trace import extract
+    from simsparse.models import extract
 
     trace = extract("llama2-70b", "prefill", batch=1, seq=4096)
     assert save_trace(trace, tmp_path / "a.trace").stat().st_size < LIMIT_BYTES

@@ -16,14 +16,15 @@ from torch import nn  # noqa: E402
 from torch.nn import functional  # noqa: E402
 
 from simsparse.core import DENSE, OpKind  # noqa: E402
-from simsparse.trace import load_trace, prune_nm, trace_model  # noqa: E402
+from simsparse.models import prune_nm  # noqa: E402
+from simsparse.trace import load_trace, trace_model  # noqa: E402
 from simsparse.trace.masks import MaskStore, load_masks, save_with_masks  # noqa: E402
-from simsparse.trace.sparsity_stats import Window, input_facts, weight_rows  # noqa: E402
+from simsparse.trace.statistics.sparsity_stats import WidthWindow, input_facts, weight_rows  # noqa: E402
 
 pytestmark = pytest.mark.torch
 
 
-def real_share(x: Any, pads: Any, window: Window) -> float:
+def real_share(x: Any, pads: Any, window: WidthWindow) -> float:
     """Products that meet no padding, by convolving ones with ones."""
     real = functional.pad(torch.ones(1, 1, *(size for size in x.shape[2:])), [-pad for pad in pads])
     ones = torch.ones(1, 1, *window.kernel)
@@ -34,12 +35,12 @@ def real_share(x: Any, pads: Any, window: Window) -> float:
 @pytest.mark.parametrize(
     ("pads", "window"),
     [
-        ((), Window((3, 3), (1, 1), (1, 1), (1, 1))),
-        ((1, 2, 0, 3), Window((3, 5), (2, 1), (0, 0), (1, 1))),
-        ((2, 2, 1, 1), Window((3, 3), (1, 2), (2, 1), (2, 2))),
+        ((), WidthWindow((3, 3), (1, 1), (1, 1), (1, 1))),
+        ((1, 2, 0, 3), WidthWindow((3, 5), (2, 1), (0, 0), (1, 1))),
+        ((2, 2, 1, 1), WidthWindow((3, 3), (1, 2), (2, 1), (2, 2))),
     ],
 )
-def test_padding_is_counted_apart_from_zeros(pads: Any, window: Window) -> None:
+def test_padding_is_counted_apart_from_zeros(pads: Any, window: WidthWindow) -> None:
     torch.manual_seed(0)
     inner = torch.relu(torch.randn(2, 5, 12, 11))
     x = functional.pad(inner, pads)
@@ -184,7 +185,7 @@ def test_both_projections_of_experts_and_their_input_are_measured() -> None:
 
 
 def test_an_input_that_several_layers_read_is_measured_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    from simsparse.trace import capture
+    from simsparse.trace.capture import recorder as capture
 
     measured: list[int] = []
     real = capture.input_facts

@@ -12,7 +12,7 @@ import pytest
 from simsparse.core import Routing, Trace, TraceBuilder, ops
 from simsparse.report.trace import trace_plots, write_plots
 from simsparse.trace import load_trace
-from simsparse.trace.statistics import (
+from simsparse.trace.statistics.totals import (
     expert_load,
     expert_reuse,
     inputs,

@@ -22,10 +22,11 @@ from torch.utils.flop_counter import FlopCounterMode  # noqa: E402
 
 from simsparse.core import OpKind, Trace  # noqa: E402
 from simsparse.errors import TraceError  # noqa: E402
-from simsparse.trace import extract, load_trace, prune_nm, trace_model  # noqa: E402
-from simsparse.trace.models import MODELS, build_model  # noqa: E402
-from simsparse.trace.prune import weight_facts  # noqa: E402
-from simsparse.trace.remake import remake  # noqa: E402
+from simsparse.models import extract, prune_nm  # noqa: E402
+from simsparse.models.by_name import MODELS, build_model  # noqa: E402
+from simsparse.models.prune import weight_facts  # noqa: E402
+from simsparse.models.remake import remake  # noqa: E402
+from simsparse.trace import load_trace, trace_model  # noqa: E402
 
 pytestmark = pytest.mark.torch
 PRODUCTS = (OpKind.LINEAR, OpKind.MATMUL, OpKind.CONV2D, OpKind.MOE_FFN, OpKind.ATTENTION)

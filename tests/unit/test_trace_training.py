@@ -16,10 +16,11 @@ from twins import LATENT, MOE, causal, counted, flops_of, ops_of, switch, tokens
 
 from simsparse.core import Op, OpKind, Trace  # noqa: E402
 from simsparse.errors import TraceError  # noqa: E402
-from simsparse.trace import extract, trace_model  # noqa: E402
-from simsparse.trace.capture import Capture  # noqa: E402
-from simsparse.trace.sdpa import AttentionCalls  # noqa: E402
-from simsparse.trace.training import OPTIMIZERS  # noqa: E402
+from simsparse.models import extract  # noqa: E402
+from simsparse.trace import trace_model  # noqa: E402
+from simsparse.trace.capture.recorder import Capture  # noqa: E402
+from simsparse.trace.capture.sdpa import AttentionCalls  # noqa: E402
+from simsparse.trace.capture.training import OPTIMIZERS  # noqa: E402
 
 pytestmark = pytest.mark.torch
 

@@ -17,10 +17,10 @@ pytest.importorskip("transformers")
 
 from simsparse.core import DType, OpKind  # noqa: E402
 from simsparse.errors import TraceError  # noqa: E402
-from simsparse.trace import extract, packages  # noqa: E402
-from simsparse.trace.packages import PACKAGES, package_file  # noqa: E402
-from simsparse.trace.sentences import CALIBRATION, HELD_OUT, TRACED  # noqa: E402
-from simsparse.trace.trained import TRAINED, accuracy, load_trained, stored_as, trace_trained  # noqa: E402
+from simsparse.models import extract, packages  # noqa: E402
+from simsparse.models.packages import PACKAGES, package_file  # noqa: E402
+from simsparse.models.sentences import CALIBRATION, HELD_OUT, TRACED  # noqa: E402
+from simsparse.models.trained import TRAINED, accuracy, load_trained, stored_as, trace_trained  # noqa: E402
 
 MISSING = [package for package in PACKAGES if find_spec(package) is None]
 pytestmark = [pytest.mark.torch, pytest.mark.skipif(bool(MISSING), reason=f"not installed: {', '.join(MISSING)}")]
@@ -138,7 +138,7 @@ def test_wanda_keeps_more_of_minilm_than_magnitude() -> None:
 
 
 def test_calibration_and_evaluation_do_not_share_data() -> None:
-    from simsparse.trace import crepe, efficientnet
+    from simsparse.models import crepe, efficientnet
 
     assert not set(CALIBRATION) & {*HELD_OUT, *TRACED}
     assert not set(efficientnet.CALIBRATION) & set(efficientnet.EVALUATION)
@@ -147,7 +147,7 @@ def test_calibration_and_evaluation_do_not_share_data() -> None:
 
 def test_tones_have_the_pitch_that_they_say() -> None:
     """The strongest lag of the autocorrelation, within 3 % where a frame holds several periods."""
-    from simsparse.trace.crepe import RATE, tones
+    from simsparse.models.crepe import RATE, tones
 
     frames, pitch = tones(16, 7)
     for frame, hertz in zip(frames, pitch.tolist(), strict=True):

@@ -15,7 +15,7 @@ from torch import nn
 
 import simsparse as ss
 from simsparse.core import Op, OpKind, Trace
-from simsparse.trace.models import build_model
+from simsparse.models.by_name import build_model
 
 OUT = Path(__file__).parent / "data" / "sat" / "layers.csv"
 COLUMNS = ("model", "stage", "role", "layer", "kind", "dims", "vector_read", "vector_write", "vector_flops")

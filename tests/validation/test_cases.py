@@ -8,7 +8,7 @@ import pytest
 
 from simsparse.errors import SpecError
 from simsparse.report.cases import case_page, write_case_pages
-from simsparse.validate.case import CASES, CaseReport, Point, run_cases
+from simsparse.validate.case import CASES, CasePoint, CaseReport, run_cases
 
 PAGES = Path(__file__).parents[2] / "reports" / "validation"
 pytestmark = pytest.mark.validation
@@ -26,7 +26,7 @@ def test_a_case_keeps_its_tolerance(name: str) -> None:
 
 def test_a_case_without_tolerance_must_say_why() -> None:
     with pytest.raises(SpecError, match="why it deviates"):
-        CaseReport("x", "X", "a paper", "a model", [Point("a", 1, 2)], None)
+        CaseReport("x", "X", "a paper", "a model", [CasePoint("a", 1, 2)], None)
     with pytest.raises(SpecError, match="needs points"):
         CaseReport("x", "X", "a paper", "a model", [], 0.1)
     with pytest.raises(SpecError, match="is not a case"):
@@ -34,14 +34,14 @@ def test_a_case_without_tolerance_must_say_why() -> None:
 
 
 def test_a_case_beyond_its_tolerance_fails() -> None:
-    report = CaseReport("x", "X", "a paper", "a model", [Point("a", 1, 1), Point("b", 2, 2.3)], 0.1)
+    report = CaseReport("x", "X", "a paper", "a model", [CasePoint("a", 1, 1), CasePoint("b", 2, 2.3)], 0.1)
     assert not report.passed and report.verdict == "beyond 10 %"
     assert report.worst.label == "b" and report.mean_error == pytest.approx(0.075)
-    assert CaseReport("x", "X", "a paper", "a model", [Point("a", 1, 1)], 0).verdict == "equal"
+    assert CaseReport("x", "X", "a paper", "a model", [CasePoint("a", 1, 1)], 0).verdict == "equal"
 
 
 def test_pages_are_written(tmp_path: Path) -> None:
-    points = [Point("small", 1, 1.01, "x"), Point("large", 900, 1000, "x")]
+    points = [CasePoint("small", 1, 1.01, "x"), CasePoint("large", 900, 1000, "x")]
     report = CaseReport("x", "A title", "a paper", "a model", points, 0.2, assumed=("a clock of 1 GHz",))
     (page,) = write_case_pages([report.to_dict()], tmp_path)
     text = page.read_text(encoding="utf-8")

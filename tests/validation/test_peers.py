@@ -15,7 +15,7 @@ from simsparse.core import OpKind, Trace
 from simsparse.trace import load_trace
 from simsparse.trace.interchange import export_trace
 from simsparse.trace.interchange.base import Notes
-from simsparse.trace.interchange.products import Product, products
+from simsparse.trace.interchange.products import TraceGemm, products
 
 pytestmark = pytest.mark.validation
 TRACES = Path(__file__).resolve().parents[2] / "traces"
@@ -26,7 +26,7 @@ def committed(name: str) -> Trace:
     return load_trace(TRACES / f"{name}.trace")
 
 
-def found_products(trace: Trace) -> list[Product]:
+def found_products(trace: Trace) -> list[TraceGemm]:
     return products(trace, Notes())
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from simsparse.dataflow import DATAFLOWS, Gemms, PeArray
-from simsparse.dataflow.scalesim_scratchpad import Changes, ScaleSimSetup, scalesim_run
 from simsparse.validate.cases.scalesim import ours_of
+from simsparse.validate.reference.scalesim_scratchpad import Changes, ScaleSimSetup, scalesim_run
 
 pytestmark = pytest.mark.validation
 DATA = Path(__file__).parent / "data" / "scalesim" / "runs.csv"

@@ -25,8 +25,8 @@ from simsparse.config.quantity import (
     Share,
     Watts,
 )
-from simsparse.core.sparsity import Sparsity, SparsityKind
 from simsparse.errors import SpecError
+from simsparse.sparsity.statement import Sparsity, SparsityKind
 
 
 class AccelArray(Frozen):

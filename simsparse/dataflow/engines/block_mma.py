@@ -10,19 +10,19 @@ from typing import ClassVar
 import numpy as np
 from numba import njit
 
-from simsparse.core.sparsity import Sparsity, SparsityKind
 from simsparse.dataflow.base import Ints
 from simsparse.dataflow.blocks import blocked
-from simsparse.dataflow.engine import ENGINES, Engine, Machine, Work, cycles_of, same_k
-from simsparse.dataflow.pattern import Columns, Pattern, effectual_macs
+from simsparse.dataflow.sparse_engine import ENGINES, PeConfig, SparseEngine, Work, cycles_of, same_k
 from simsparse.dataflow.tile_queue import last_end
 from simsparse.dataflow.traffic import Floats
+from simsparse.sparsity.nonzeros import Columns, NonZeros, effectual_macs
+from simsparse.sparsity.statement import Sparsity, SparsityKind
 
 POINTER = 4
 """Bytes of the start of a row of blocks."""
 
 
-class BlockMma(Engine):
+class BlockMma(SparseEngine):
     """``rows`` SMs of ``cols`` MMA units with ``macs`` multiply-accumulates a cycle each; weights in blocked CSR.
 
     A tile is ``tile_m`` rows of the inputs times one row of blocks of the weights, made by ``team`` MMA units of one
@@ -62,13 +62,13 @@ class BlockMma(Engine):
     }
     tolerance: ClassVar[float] = 0.15
 
-    def run(self, weights: Pattern, inputs: Pattern, machine: Machine) -> Work:
+    def run(self, weights: NonZeros, inputs: NonZeros, machine: PeConfig) -> Work:
         shape, step = same_k(weights, inputs), Step.of(machine)
         w, x = blocked(weights, step.block_n, step.block_k), blocked(inputs, step.tile_m, step.block_k)
         return self.run_blocks(w, x, shape, effectual_macs(weights, inputs), machine)
 
     def run_blocks(
-        self, weights: Pattern, inputs: Pattern, shape: tuple[int, int, int], macs: int, machine: Machine
+        self, weights: NonZeros, inputs: NonZeros, shape: tuple[int, int, int], macs: int, machine: PeConfig
     ) -> Work:
         """As run(), of operands that are given as the patterns of their blocks; ``shape`` (m, n, k) in elements."""
         (m, n, k), step = shape, Step.of(machine)
@@ -79,7 +79,7 @@ class BlockMma(Engine):
         phase = _phase(order.reshape(-1), _reads(x_bytes, w_bytes, machine, step), m * n, machine, step)
         return _finish([phase], macs, machine)
 
-    def expect(self, shape: tuple[int, int, int], weights: Sparsity, inputs: Sparsity, machine: Machine) -> Work:
+    def expect(self, shape: tuple[int, int, int], weights: Sparsity, inputs: Sparsity, machine: PeConfig) -> Work:
         m, n, k = shape
         step = Step.of(machine)
         tall, wide, deep = -(-m // step.tile_m), -(-n // step.block_n), -(-k // step.block_k)
@@ -94,7 +94,7 @@ class BlockMma(Engine):
         macs = round(inputs.kept(m, k) * weights.kept(n, k) / k)
         return _finish([_mean_phase(tall * wide, mean, spread, reads, m * n, machine, step)], macs, machine)
 
-    def experts(self, counts: Sequence[int], d_model: int, d_ff: int, gated: bool, machine: Machine) -> Work | None:
+    def experts(self, counts: Sequence[int], d_model: int, d_ff: int, gated: bool, machine: PeConfig) -> Work | None:
         step, hit = Step.of(machine), [count for count in counts if count]
         up = _expert_phase(hit, d_ff, d_model, machine, step)
         down = _expert_phase(hit, d_model, d_ff, machine, step)
@@ -122,7 +122,7 @@ class Step:
     inputs_inside: bool
 
     @classmethod
-    def of(cls, machine: Machine) -> Step:
+    def of(cls, machine: PeConfig) -> Step:
         """What the part's settings make of it."""
         tile_m, block_n, block_k = (machine.whole(name) for name in ("tile_m", "block_n", "block_k"))
         edges = [machine.whole(name) for name in ("mma_m", "mma_n", "mma_k")]
@@ -179,7 +179,7 @@ class Phase:
     write: int
 
 
-def _phase(steps: Ints, reads: Ints, outputs: int, machine: Machine, step: Step) -> Phase:
+def _phase(steps: Ints, reads: Ints, outputs: int, machine: PeConfig, step: Step) -> Phase:
     arrive = np.ceil(np.cumsum(reads) / machine.dram_bytes).astype(np.int64)
     at_once, size = np.zeros_like(arrive), (step.teams, step.resident, step.cycles)
     alone = last_end(steps, at_once, *size, step.delay, step.wait, step.drain)
@@ -191,7 +191,7 @@ def _phase(steps: Ints, reads: Ints, outputs: int, machine: Machine, step: Step)
 
 
 def _mean_phase(
-    tiles: int, mean: float, spread: float, reads: Ints, outputs: int, machine: Machine, step: Step
+    tiles: int, mean: float, spread: float, reads: Ints, outputs: int, machine: PeConfig, step: Step
 ) -> Phase:
     """Closed form: full waves of mean tiles, and a last one that waits for its longest of Gaussian lengths.
 
@@ -210,7 +210,7 @@ def _mean_phase(
     return Phase(tiles, tiles * mean, round(end), round(alone), min(round(unfilled), round(alone)), read, write)
 
 
-def _expert_phase(hit: Sequence[int], n: int, k: int, machine: Machine, step: Step) -> Phase:
+def _expert_phase(hit: Sequence[int], n: int, k: int, machine: PeConfig, step: Step) -> Phase:
     """Every expert's tokens times its (n, k) weights."""
     wide, deep = -(-n // step.block_n), -(-k // step.block_k)
     tall = [-(-count // step.tile_m) for count in hit]
@@ -220,7 +220,7 @@ def _expert_phase(hit: Sequence[int], n: int, k: int, machine: Machine, step: St
     return _phase(steps, np.concatenate([np.zeros(0, np.int64), *reads]), sum(hit) * n, machine, step)
 
 
-def _finish(phases: Sequence[Phase], macs: int, machine: Machine) -> Work:
+def _finish(phases: Sequence[Phase], macs: int, machine: PeConfig) -> Work:
     step = Step.of(machine)
     steps, tiles = sum(phase.steps for phase in phases), sum(phase.tiles for phase in phases)
     bare = max(step.compute, step.bare_load)
@@ -248,7 +248,7 @@ def _input_bytes(blocks: Floats, grid: tuple[int, int], m: int, k: int, step: St
     return blocks * step.input_bytes + POINTER
 
 
-def _reads(x_bytes: Floats, w_bytes: Floats, machine: Machine, step: Step) -> Ints:
+def _reads(x_bytes: Floats, w_bytes: Floats, machine: PeConfig, step: Step) -> Ints:
     """Bytes read before each tile, in the order of the tiles."""
     pair = ((x_bytes, machine.buffers.input), (w_bytes, machine.buffers.weight))
     (outer, outer_room), (inner, inner_room) = pair[::-1] if step.inputs_inside else pair

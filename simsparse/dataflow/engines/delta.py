@@ -7,15 +7,15 @@ from typing import ClassVar
 import numpy as np
 from numba import njit
 
-from simsparse.core.sparsity import Sparsity
 from simsparse.dataflow.base import Ints
-from simsparse.dataflow.engine import ENGINES, Engine, Machine, Work, cycles_of, double_buffered, same_k
 from simsparse.dataflow.expected import binomial, largest_normal
-from simsparse.dataflow.pattern import Columns, Pattern, effectual_macs
+from simsparse.dataflow.sparse_engine import ENGINES, PeConfig, SparseEngine, Work, cycles_of, double_buffered, same_k
 from simsparse.dataflow.traffic import Floats
+from simsparse.sparsity.nonzeros import Columns, NonZeros, effectual_macs
+from simsparse.sparsity.statement import Sparsity
 
 
-class Delta(Engine):
+class Delta(SparseEngine):
     """Zero-skipping PEs on a stream of changes: ``y_t = y_(t-1) + W (x_t - x_(t-1))``.
 
     The inputs are the changes (see simsparse.dataflow.deltas), a row a vector. ``rows`` lanes take the elements of a
@@ -39,14 +39,14 @@ class Delta(Engine):
     }
     tolerance: ClassVar[float] = 0.15
 
-    def run(self, weights: Pattern, inputs: Pattern, machine: Machine) -> Work:
+    def run(self, weights: NonZeros, inputs: NonZeros, machine: PeConfig) -> Work:
         m, n, k = same_k(weights, inputs)
         passes = -(-n // machine.cols)
         busy = _vectors(inputs.pointers, inputs.columns, k, machine.rows, machine.macs, machine.whole("scan"), passes)
         macs, changes = effectual_macs(weights, inputs), inputs.row_counts.astype(np.float64)
         return _work(busy, changes, macs, (m, n, k), machine)
 
-    def expect(self, shape: tuple[int, int, int], weights: Sparsity, inputs: Sparsity, machine: Machine) -> Work:
+    def expect(self, shape: tuple[int, int, int], weights: Sparsity, inputs: Sparsity, machine: PeConfig) -> Work:
         m, n, k = shape
         density, scan = inputs.kept(m, k) / (m * k), machine.whole("scan")
         lane = -(-k // machine.rows)
@@ -64,7 +64,7 @@ class Delta(Engine):
 
 
 def _work(
-    busy: Floats | Ints, changes: Floats, macs: int, shape: tuple[int, int, int], machine: Machine
+    busy: Floats | Ints, changes: Floats, macs: int, shape: tuple[int, int, int], machine: PeConfig
 ) -> Work:  # fmt: skip
     """From the cycles and changes of each vector."""
     m, n, k = shape

@@ -9,18 +9,18 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from simsparse.core.sparsity import Sparsity, SparsityKind
 from simsparse.dataflow.base import Ints
-from simsparse.dataflow.engine import ENGINES, Engine, Machine, Work, cycles_of, double_buffered, same_k
-from simsparse.dataflow.pattern import Pattern, effectual_macs
+from simsparse.dataflow.sparse_engine import ENGINES, PeConfig, SparseEngine, Work, cycles_of, double_buffered, same_k
 from simsparse.errors import SpecError
+from simsparse.sparsity.nonzeros import NonZeros, effectual_macs
+from simsparse.sparsity.statement import Sparsity, SparsityKind
 
 Bitmaps = NDArray[np.uint64]
 WIDEST = 64
 """Elements of a tile's side that one bitmap word holds."""
 
 
-class Dstc(Engine):
+class Dstc(SparseEngine):
     """``rows`` x ``cols`` multipliers take, for one k, ``rows`` non-zeros of the inputs times ``cols`` of the weights.
 
     Outputs are made in tiles of ``tile`` x ``tile``. For every k of a tile the non-zeros of either side are packed
@@ -48,7 +48,7 @@ class Dstc(Engine):
     tolerance: ClassVar[float] = 0.15
     denser_is_slower: ClassVar[bool] = False
 
-    def run(self, weights: Pattern, inputs: Pattern, machine: Machine) -> Work:
+    def run(self, weights: NonZeros, inputs: NonZeros, machine: PeConfig) -> Work:
         m, n, _ = same_k(weights, inputs)
         tile = _tile(machine)
         x, w = _bitmaps(inputs, tile), _bitmaps(weights, tile)
@@ -64,7 +64,7 @@ class Dstc(Engine):
         macs = effectual_macs(weights, inputs)
         return _work(pairs, drain, read, write, _operands(x_bytes, w_bytes), macs, machine)
 
-    def expect(self, shape: tuple[int, int, int], weights: Sparsity, inputs: Sparsity, machine: Machine) -> Work:
+    def expect(self, shape: tuple[int, int, int], weights: Sparsity, inputs: Sparsity, machine: PeConfig) -> Work:
         m, n, k = shape
         tile = _tile(machine)
         x, w = _expected_groups(inputs, m, tile, machine.rows), _expected_groups(weights, n, tile, machine.cols)
@@ -81,14 +81,14 @@ class Dstc(Engine):
         return _work(pairs, drain, read, write, _operands(x_bytes, w_bytes), macs, machine)
 
 
-def _tile(machine: Machine) -> int:
+def _tile(machine: PeConfig) -> int:
     tile = machine.whole("tile")
     if tile > WIDEST:
         raise SpecError(f"{tile}; expected at most {WIDEST}", key="engine.tile")
     return tile
 
 
-def _bitmaps(pattern: Pattern, tile: int) -> Bitmaps:
+def _bitmaps(pattern: NonZeros, tile: int) -> Bitmaps:
     """A word (tiles, k) for each k of each tile of rows: bit i says whether row i of the tile is no zero."""
     rows, k = pattern.shape
     row = np.repeat(np.arange(rows, dtype=np.int64), pattern.row_counts)
@@ -103,20 +103,20 @@ def _sides(size: int, tile: int) -> Ints:
     return sides
 
 
-def _tile_counts(pattern: Pattern, tile: int) -> Ints:
+def _tile_counts(pattern: NonZeros, tile: int) -> Ints:
     """Non-zeros of each tile of rows."""
     edges = np.append(np.arange(0, pattern.shape[0], tile), pattern.shape[0])
     counts: Ints = np.diff(pattern.pointers[edges])
     return counts
 
 
-def _stored(kept: NDArray[np.generic], k: int, tile: int, machine: Machine) -> Ints:
+def _stored(kept: NDArray[np.generic], k: int, tile: int, machine: PeConfig) -> Ints:
     """Bytes of tiles with ``kept`` values: the values, a bit for every element, one for every span of k."""
     bits = np.asarray(kept, np.float64) * machine.value_bits + k * tile + -(-k // machine.whole("span"))
     return np.ceil(bits / 8).astype(np.int64)
 
 
-def _reads(x_bytes: Ints, w_bytes: Ints, machine: Machine) -> Ints:
+def _reads(x_bytes: Ints, w_bytes: Ints, machine: PeConfig) -> Ints:
     """Bytes read before each pair of tiles: inputs at the first of a row, weights again unless all of them stay."""
     read = np.tile(w_bytes, (x_bytes.size, 1))
     if w_bytes.sum() <= machine.buffers.weight // 2:
@@ -152,7 +152,7 @@ def _binomial(draws: int, share: float) -> NDArray[np.float64]:
     return np.array([comb(draws, hits) * share**hits * (1 - share) ** (draws - hits) for hits in range(draws + 1)])
 
 
-def _work(pairs: Ints, drain: Ints, read: Ints, write: Ints, operands: int, macs: int, machine: Machine) -> Work:
+def _work(pairs: Ints, drain: Ints, read: Ints, write: Ints, operands: int, macs: int, machine: PeConfig) -> Work:
     busy = pairs[:, 0] + drain
     moved = read + np.concatenate([[0], write[:-1]])
     load = np.ceil(moved / machine.dram_bytes).astype(np.int64)

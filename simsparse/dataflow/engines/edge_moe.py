@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar
 
-from simsparse.core.sparsity import Sparsity
 from simsparse.dataflow.base import ceil_div
-from simsparse.dataflow.engine import ENGINES, Engine, Machine, Work, same_k
-from simsparse.dataflow.pattern import Pattern, effectual_macs
+from simsparse.dataflow.sparse_engine import ENGINES, PeConfig, SparseEngine, Work, same_k
+from simsparse.sparsity.nonzeros import NonZeros, effectual_macs
+from simsparse.sparsity.statement import Sparsity
 
 
-class EdgeMoE(Engine):
+class EdgeMoE(SparseEngine):
     """A dense array of ``rows`` inputs by ``cols`` outputs; what it skips is experts and the reload of their weights.
 
     A weight matrix arrives in beats of ``axi_bits``, row by row, ``axi_latency`` cycles after it is asked for; then
@@ -30,15 +30,15 @@ class EdgeMoE(Engine):
         "by_expert": "1: tokens are queued by expert; 0: experts run in the tokens' order",
     }
 
-    def run(self, weights: Pattern, inputs: Pattern, machine: Machine) -> Work:
+    def run(self, weights: NonZeros, inputs: NonZeros, machine: PeConfig) -> Work:
         shape = same_k(weights, inputs)
         return _alone(shape, effectual_macs(weights, inputs), machine)
 
-    def expect(self, shape: tuple[int, int, int], weights: Sparsity, inputs: Sparsity, machine: Machine) -> Work:
+    def expect(self, shape: tuple[int, int, int], weights: Sparsity, inputs: Sparsity, machine: PeConfig) -> Work:
         m, n, k = shape
         return _alone(shape, round(weights.kept(n, k) * inputs.kept(m, k) / k), machine)
 
-    def experts(self, counts: Sequence[int], d_model: int, d_ff: int, gated: bool, machine: Machine) -> Work:
+    def experts(self, counts: Sequence[int], d_model: int, d_ff: int, gated: bool, machine: PeConfig) -> Work:
         up = 2 * d_ff if gated else d_ff
         visits = list(counts) if machine.settings["by_expert"] else [1] * sum(counts)
         layers = [layer for tokens in visits for layer in ((tokens, up, d_model), (tokens, d_model, d_ff))]
@@ -52,7 +52,7 @@ class EdgeMoE(Engine):
         return Work(cycles, macs, causes, read, write, 2 * (read + write), events)
 
 
-def ping_pong(layers: Sequence[tuple[int, int, int]], machine: Machine) -> tuple[int, int]:
+def ping_pong(layers: Sequence[tuple[int, int, int]], machine: PeConfig) -> tuple[int, int]:
     """Cycles of (tokens, n, k) products in order on two weight buffers, in all and of computing alone.
 
     While product i computes, the weights of i + 1 load; both must end before i + 1 begins.
@@ -63,30 +63,30 @@ def ping_pong(layers: Sequence[tuple[int, int, int]], machine: Machine) -> tuple
     return (load[0] + both + compute[-1] if layers else 0), sum(compute)
 
 
-def load_cycles(n: int, k: int, machine: Machine) -> int:
+def load_cycles(n: int, k: int, machine: PeConfig) -> int:
     """Beats of n rows of k weights, and the wait for the first."""
     a_beat = machine.whole("axi_bits") // machine.whole("weight_bits")
     return n * int(ceil_div(k, a_beat)) + round(machine.settings["axi_latency"])
 
 
-def compute_cycles(tokens: int, n: int, k: int, machine: Machine) -> int:
+def compute_cycles(tokens: int, n: int, k: int, machine: PeConfig) -> int:
     """Array steps of ``tokens`` rows of inputs."""
     return tokens * int(ceil_div(k, machine.rows) * ceil_div(n, machine.cols))
 
 
-def weight_bytes(n: int, k: int, machine: Machine) -> int:
+def weight_bytes(n: int, k: int, machine: PeConfig) -> int:
     """Bytes of a weight matrix."""
     return -(-n * k * machine.whole("weight_bits") // 8)
 
 
-def _alone(shape: tuple[int, int, int], macs: int, machine: Machine) -> Work:
+def _alone(shape: tuple[int, int, int], macs: int, machine: PeConfig) -> Work:
     m, n, k = shape
     load, compute = load_cycles(n, k, machine), compute_cycles(m, n, k, machine)
     read, write = weight_bytes(n, k, machine) + _bytes(m * k, machine), _bytes(m * n, machine)
     return Work(load + compute, macs, {"compute": compute, "load": load}, read, write, 2 * (read + write))
 
 
-def _bytes(elements: int, machine: Machine) -> int:
+def _bytes(elements: int, machine: PeConfig) -> int:
     return -(-elements * machine.value_bits // 8)
 
 

@@ -7,15 +7,15 @@ from typing import ClassVar
 import numpy as np
 from numba import njit
 
-from simsparse.core.sparsity import Sparsity
 from simsparse.dataflow.base import Ints
-from simsparse.dataflow.engine import ENGINES, Engine, Machine, Work, cycles_of, same_k
 from simsparse.dataflow.expected import largest_normal
-from simsparse.dataflow.pattern import Columns, Pattern, effectual_macs
+from simsparse.dataflow.sparse_engine import ENGINES, PeConfig, SparseEngine, Work, cycles_of, same_k
 from simsparse.dataflow.traffic import Floats
+from simsparse.sparsity.nonzeros import Columns, NonZeros, effectual_macs
+from simsparse.sparsity.statement import Sparsity
 
 
-class Eie(Engine):
+class Eie(SparseEngine):
     """``rows`` x ``cols`` PEs hold the weights' rows in turn (row modulo PEs), each its part of every column in CSC.
 
     A weight is ``weight_bits`` of a codebook's index and ``run_bits`` of how many zeros of the PE's own rows precede
@@ -39,7 +39,7 @@ class Eie(Engine):
     tolerance: ClassVar[float] = 0.15
     denser_is_slower: ClassVar[bool] = False
 
-    def run(self, weights: Pattern, inputs: Pattern, machine: Machine) -> Work:
+    def run(self, weights: NonZeros, inputs: NonZeros, machine: PeConfig) -> Work:
         shape = same_k(weights, inputs)
         columns = weights.transposed
         pes = machine.rows * machine.cols
@@ -50,7 +50,7 @@ class Eie(Engine):
         macs = effectual_macs(weights, inputs)
         return _work(busy, int(needed), int(entries.sum()), macs, inputs.nnz, shape, machine)
 
-    def expect(self, shape: tuple[int, int, int], weights: Sparsity, inputs: Sparsity, machine: Machine) -> Work:
+    def expect(self, shape: tuple[int, int, int], weights: Sparsity, inputs: Sparsity, machine: PeConfig) -> Work:
         m, n, k = shape
         pes, queue, density = machine.rows * machine.cols, machine.whole("queue"), weights.kept(n, k) / (n * k)
         held = n / pes
@@ -69,7 +69,7 @@ class Eie(Engine):
 
 def _work(
     busy: Floats | Ints, needed: int, entries: int, macs: int, active: int, shape: tuple[int, int, int],
-    machine: Machine,
+    machine: PeConfig,
 ) -> Work:  # fmt: skip
     """From the cycles of each vector and the entries, padding included, that were worked on and are stored."""
     m, n, k = shape

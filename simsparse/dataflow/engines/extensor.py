@@ -7,13 +7,13 @@ from typing import ClassVar
 import numpy as np
 from numba import njit
 
-from simsparse.core.sparsity import Sparsity
 from simsparse.dataflow.base import Ints
-from simsparse.dataflow.engine import ENGINES, Engine, Machine, Work, cycles_of, same_k
-from simsparse.dataflow.pattern import Columns, Pattern, effectual_macs
+from simsparse.dataflow.sparse_engine import ENGINES, PeConfig, SparseEngine, Work, cycles_of, same_k
+from simsparse.sparsity.nonzeros import Columns, NonZeros, effectual_macs
+from simsparse.sparsity.statement import Sparsity
 
 
-class ExTensor(Engine):
+class ExTensor(SparseEngine):
     """``rows`` x ``cols`` PEs, each of which intersects a row of inputs with a row of weights, an output at a time.
 
     Both rows are sorted coordinates, in tiles of ``tile``. The tiles that both rows have are found ahead of the PE;
@@ -37,7 +37,7 @@ class ExTensor(Engine):
     tolerance: ClassVar[float] = 0.15
     denser_is_slower: ClassVar[bool] = False
 
-    def run(self, weights: Pattern, inputs: Pattern, machine: Machine) -> Work:
+    def run(self, weights: NonZeros, inputs: NonZeros, machine: PeConfig) -> Work:
         shape = same_k(weights, inputs)
         pes = machine.rows * machine.cols
         slowest, steps, met = _outputs(
@@ -47,7 +47,7 @@ class ExTensor(Engine):
         macs = effectual_macs(weights, inputs)
         return _work(slowest, steps, met, shape, (weights.nnz, inputs.nnz), macs, machine)
 
-    def expect(self, shape: tuple[int, int, int], weights: Sparsity, inputs: Sparsity, machine: Machine) -> Work:
+    def expect(self, shape: tuple[int, int, int], weights: Sparsity, inputs: Sparsity, machine: PeConfig) -> Work:
         m, n, k = shape
         kept_w, kept_x = weights.kept(n, k), inputs.kept(m, k)
         share_w, share_x = kept_w / (n * k), kept_x / (m * k)
@@ -80,7 +80,7 @@ def _jumps(own: float, other: float, tile: int, skip: int) -> float:
 
 
 def _work(
-    slowest: int, steps: int, met: int, shape: tuple[int, int, int], kept: tuple[int, int], macs: int, machine: Machine
+    slowest: int, steps: int, met: int, shape: tuple[int, int, int], kept: tuple[int, int], macs: int, machine: PeConfig
 ) -> Work:
     m, n, _ = shape
     bits = machine.value_bits + machine.whole("coordinate_bits")

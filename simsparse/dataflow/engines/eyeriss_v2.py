@@ -7,13 +7,13 @@ from typing import ClassVar
 import numpy as np
 from numba import njit
 
-from simsparse.core.sparsity import Sparsity
 from simsparse.dataflow.base import Ints
-from simsparse.dataflow.engine import ENGINES, Engine, Machine, Work, cycles_of, same_k
-from simsparse.dataflow.pattern import Columns, Pattern, effectual_macs
+from simsparse.dataflow.sparse_engine import ENGINES, PeConfig, SparseEngine, Work, cycles_of, same_k
+from simsparse.sparsity.nonzeros import Columns, NonZeros, effectual_macs
+from simsparse.sparsity.statement import Sparsity
 
 
-class EyerissV2(Engine):
+class EyerissV2(SparseEngine):
     """Inputs and weights in CSC with ``run_bits`` of run length a value; zeros of either cost no cycle.
 
     Output channels are dealt round to the columns of PEs, input rows to their rows. A PE spends a cycle on each
@@ -26,7 +26,7 @@ class EyerissV2(Engine):
     settings: ClassVar[dict[str, str]] = {"run_bits": "bits of a run length beside each value"}
     tolerance: ClassVar[float] = 0.15
 
-    def run(self, weights: Pattern, inputs: Pattern, machine: Machine) -> Work:
+    def run(self, weights: NonZeros, inputs: NonZeros, machine: PeConfig) -> Work:
         m, n, _ = same_k(weights, inputs)
         load = _products(
             inputs.transposed.pointers, inputs.transposed.columns, weights.transposed.pointers,
@@ -35,7 +35,7 @@ class EyerissV2(Engine):
         macs = effectual_macs(weights, inputs)
         return _work(int(load.max()), macs, m * n, weights.nnz, inputs.nnz, machine)
 
-    def expect(self, shape: tuple[int, int, int], weights: Sparsity, inputs: Sparsity, machine: Machine) -> Work:
+    def expect(self, shape: tuple[int, int, int], weights: Sparsity, inputs: Sparsity, machine: PeConfig) -> Work:
         m, n, k = shape
         kept_w, kept_x = weights.kept(n, k), inputs.kept(m, k)
         macs = kept_w * kept_x / k
@@ -43,7 +43,7 @@ class EyerissV2(Engine):
         return _work(round(macs * share / machine.macs), round(macs), m * n, kept_w, kept_x, machine)
 
 
-def _work(compute: int, macs: int, outputs: int, kept_w: int, kept_x: int, machine: Machine) -> Work:
+def _work(compute: int, macs: int, outputs: int, kept_w: int, kept_x: int, machine: PeConfig) -> Work:
     stored = machine.value_bits + machine.whole("run_bits")
     read, write = -(-(kept_w + kept_x) * stored // 8), -(-outputs * machine.output_bits // 8)
     even = -(-macs // machine.peak_macs)

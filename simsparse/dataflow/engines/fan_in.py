@@ -8,15 +8,15 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from simsparse.core.sparsity import Sparsity, SparsityKind
 from simsparse.dataflow.base import Ints
-from simsparse.dataflow.engine import ENGINES, Engine, Machine, Work, cycles_of, double_buffered, same_k
 from simsparse.dataflow.expected import largest_binomial
-from simsparse.dataflow.pattern import Columns, Pattern, effectual_macs
+from simsparse.dataflow.sparse_engine import ENGINES, PeConfig, SparseEngine, Work, cycles_of, double_buffered, same_k
 from simsparse.dataflow.traffic import Floats
+from simsparse.sparsity.nonzeros import Columns, NonZeros, effectual_macs
+from simsparse.sparsity.statement import Sparsity, SparsityKind
 
 
-class FanIn(Engine):
+class FanIn(SparseEngine):
     """``rows`` lanes hold an output each; every step each of them takes its next value and index and gathers an input.
 
     Inputs lie in ``banks`` (bank: index modulo ``banks``), ``cols`` vectors of a batch side by side. A bank gives one
@@ -39,7 +39,7 @@ class FanIn(Engine):
     tolerance: ClassVar[float] = 0.15
     denser_is_slower: ClassVar[bool] = False
 
-    def run(self, weights: Pattern, inputs: Pattern, machine: Machine) -> Work:
+    def run(self, weights: NonZeros, inputs: NonZeros, machine: PeConfig) -> Work:
         m, n, k = same_k(weights, inputs)
         there = np.flatnonzero(weights.row_counts)
         steps, cycles = _groups(weights.pointers, weights.columns, there, machine.rows, machine.whole("banks"))
@@ -47,7 +47,7 @@ class FanIn(Engine):
         macs = effectual_macs(weights, inputs)
         return _work(steps, cycles, counts.astype(np.float64), macs, (m, n, k), there.size, machine)
 
-    def expect(self, shape: tuple[int, int, int], weights: Sparsity, inputs: Sparsity, machine: Machine) -> Work:
+    def expect(self, shape: tuple[int, int, int], weights: Sparsity, inputs: Sparsity, machine: PeConfig) -> Work:
         m, n, k = shape
         kept = weights.kept(n, k) / n
         sizes = np.minimum(machine.rows, n - np.arange(0, n, machine.rows))
@@ -65,7 +65,7 @@ class FanIn(Engine):
 
 def _work(
     steps: Floats | Ints, cycles: Floats | Ints, counts: Floats, macs: int, shape: tuple[int, int, int], active: int,
-    machine: Machine,
+    machine: PeConfig,
 ) -> Work:  # fmt: skip
     """From the steps, cycles and weights of each group of outputs."""
     m, n, k = shape

@@ -8,17 +8,17 @@ from typing import ClassVar
 import numpy as np
 from numba import njit
 
-from simsparse.core.sparsity import Sparsity
 from simsparse.dataflow.base import Ints, ceil_div
-from simsparse.dataflow.engine import ENGINES, Engine, Machine, Work, cycles_of, same_k
 from simsparse.dataflow.fiber_cache import empty, held_by, touch
 from simsparse.dataflow.fibers import POINTER, Fibers, Words, drain, entry_bytes, join, mean_union
-from simsparse.dataflow.pattern import Columns, Pattern, effectual_macs
+from simsparse.dataflow.sparse_engine import ENGINES, PeConfig, SparseEngine, Work, cycles_of, same_k
+from simsparse.sparsity.nonzeros import Columns, NonZeros, effectual_macs
+from simsparse.sparsity.statement import Sparsity
 
 DATAFLOWS = ("inner", "outer", "row")
 
 
-class Flexagon(Engine):
+class Flexagon(SparseEngine):
     """``rows`` x ``cols`` multipliers under a tree that reduces or merges. A tile is as many of the inputs' non-zeros,
     in order, as there are multipliers; they are loaded ``feed`` a cycle, then weights stream past.
 
@@ -44,10 +44,10 @@ class Flexagon(Engine):
     tolerance: ClassVar[float] = 0.2
     denser_is_slower: ClassVar[bool] = False
 
-    def run(self, weights: Pattern, inputs: Pattern, machine: Machine) -> Work:
+    def run(self, weights: NonZeros, inputs: NonZeros, machine: PeConfig) -> Work:
         return min(self.choices(weights, inputs, machine), key=lambda work: work.cycles)
 
-    def choices(self, weights: Pattern, inputs: Pattern, machine: Machine) -> Sequence[Work]:
+    def choices(self, weights: NonZeros, inputs: NonZeros, machine: PeConfig) -> Sequence[Work]:
         """The product in each of ``DATAFLOWS``; its event of that name is 1."""
         m, _, k = same_k(weights, inputs)
         macs, entry, fibers = effectual_macs(weights, inputs), entry_bytes(machine), Fibers.of(weights.transposed)
@@ -65,7 +65,7 @@ class Flexagon(Engine):
             works.append(_work(machine, which, macs, busy, merged, reads, outputs * entry + POINTER * m))
         return works
 
-    def expect(self, shape: tuple[int, int, int], weights: Sparsity, inputs: Sparsity, machine: Machine) -> Work:
+    def expect(self, shape: tuple[int, int, int], weights: Sparsity, inputs: Sparsity, machine: PeConfig) -> Work:
         m, n, k = shape
         dense_x, dense_w = inputs.kept(m, k) / (m * k), weights.kept(n, k) / (n * k)
         entry, size = entry_bytes(machine), machine.peak_macs
@@ -90,7 +90,7 @@ class Flexagon(Engine):
         return min(works, key=lambda work: work.cycles)
 
 
-def _work(machine: Machine, which: str, macs: int, busy: int, merged: int, reads: int, writes: int) -> Work:
+def _work(machine: PeConfig, which: str, macs: int, busy: int, merged: int, reads: int, writes: int) -> Work:
     """``busy`` cycles of all tiles, ``merged`` elements afterwards."""
     spilled = max(0, macs * entry_bytes(machine) - machine.buffers.output) if which == "outer" else 0
     reads, writes = reads + spilled, writes + spilled
@@ -101,7 +101,7 @@ def _work(machine: Machine, which: str, macs: int, busy: int, merged: int, reads
     return Work(sum(causes.values()), macs, causes, reads, writes, reads + writes, {which: 1})
 
 
-def _outer_merge(inputs: Pattern, fibers: Fibers, size: int) -> tuple[int, int]:
+def _outer_merge(inputs: NonZeros, fibers: Fibers, size: int) -> tuple[int, int]:
     """(elements merged, all passes counted; non-zeros of the result) of the outer product's lists."""
     lengths = np.diff(fibers.pointers)[inputs.columns]
     upto = np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)])

@@ -7,12 +7,12 @@ from typing import ClassVar
 import numpy as np
 from numba import njit
 
-from simsparse.core.sparsity import Sparsity
 from simsparse.dataflow.base import Ints
-from simsparse.dataflow.engine import ENGINES, Engine, Machine, Work, cycles_of, same_k
 from simsparse.dataflow.fiber_cache import empty, held_by, reserve, touch
 from simsparse.dataflow.fibers import POINTER, Fibers, Words, drain, entry_bytes, join, mean_union, pour, spread
-from simsparse.dataflow.pattern import Columns, Pattern, effectual_macs
+from simsparse.dataflow.sparse_engine import ENGINES, PeConfig, SparseEngine, Work, cycles_of, same_k
+from simsparse.sparsity.nonzeros import Columns, NonZeros, effectual_macs
+from simsparse.sparsity.statement import Sparsity
 
 LEVELS = 32
 """Rows of the state of a tree: a level of merges each, and the last one for its end."""
@@ -22,7 +22,7 @@ PARTIAL = 4
 """Place of the count of partial elements."""
 
 
-class Gamma(Engine):
+class Gamma(SparseEngine):
     """PEs that each merge up to ``radix`` fibers (rows of the weights' transpose), one element a cycle.
 
     A row of the inputs with more non-zeros is merged by a balanced, top-full tree of tasks: its lowest groups of
@@ -42,7 +42,7 @@ class Gamma(Engine):
     }
     tolerance: ClassVar[float] = 0.15
 
-    def run(self, weights: Pattern, inputs: Pattern, machine: Machine) -> Work:
+    def run(self, weights: NonZeros, inputs: NonZeros, machine: PeConfig) -> Work:
         m, _, k = same_k(weights, inputs)
         entry = entry_bytes(machine)
         ends, counts = _walk(
@@ -54,7 +54,7 @@ class Gamma(Engine):
         reads = inputs.nnz * entry + fetched + spilled + POINTER * (m + k)
         return _work(machine, macs, merged, int(ends[0]), int(ends[1]), reads, outputs * entry + spilled + POINTER * m)
 
-    def expect(self, shape: tuple[int, int, int], weights: Sparsity, inputs: Sparsity, machine: Machine) -> Work:
+    def expect(self, shape: tuple[int, int, int], weights: Sparsity, inputs: Sparsity, machine: PeConfig) -> Work:
         m, n, k = shape
         dense_x, dense_w = inputs.kept(m, k) / (m * k), weights.kept(n, k) / (n * k)
         entry, pes, room = entry_bytes(machine), machine.rows * machine.cols, machine.buffers.weight
@@ -70,7 +70,7 @@ class Gamma(Engine):
         return _work(machine, round(m * k * dense_x * n * dense_w), round(m * merged), round(alone), 0, reads, writes)
 
 
-def _work(machine: Machine, macs: int, merged: int, alone: int, fed: int, reads: int, writes: int) -> Work:
+def _work(machine: PeConfig, macs: int, merged: int, alone: int, fed: int, reads: int, writes: int) -> Work:
     """``alone`` and ``fed``: ends without and with waits for data."""
     pes = machine.peak_macs
     compute = -(-macs // pes)

@@ -7,17 +7,17 @@ from typing import ClassVar
 import numpy as np
 from numba import njit
 
-from simsparse.core.sparsity import Sparsity
 from simsparse.dataflow.base import Ints
-from simsparse.dataflow.engine import ENGINES, Engine, Machine, Work, cycles_of, same_k
 from simsparse.dataflow.fibers import Fibers, Words, add, drain, entry_bytes, mean_union, pour, spread
-from simsparse.dataflow.pattern import Columns, Pattern, effectual_macs
+from simsparse.dataflow.sparse_engine import ENGINES, PeConfig, SparseEngine, Work, cycles_of, same_k
+from simsparse.sparsity.nonzeros import Columns, NonZeros, effectual_macs
+from simsparse.sparsity.statement import Sparsity
 
 ROW_INFO = 8
 """Bytes of a row's length and place in C2SR."""
 
 
-class MatRaptor(Engine):
+class MatRaptor(SparseEngine):
     """PE p takes the input rows p, p + P, ...; fibers (rows of the weights' transpose) merge in ``queues``.
 
     The first ``queues`` - 1 fibers of a row fill a queue each; every further one merges with the queue that holds
@@ -39,7 +39,7 @@ class MatRaptor(Engine):
     }
     tolerance: ClassVar[float] = 0.15
 
-    def run(self, weights: Pattern, inputs: Pattern, machine: Machine) -> Work:
+    def run(self, weights: NonZeros, inputs: NonZeros, machine: PeConfig) -> Work:
         same_k(weights, inputs)
         entry, pes, channels = entry_bytes(machine), machine.rows * machine.cols, machine.whole("channels")
         fill, outputs, spilled = _rows(
@@ -56,7 +56,7 @@ class MatRaptor(Engine):
         slowest = cycles_of(int((reads + writes).max()) * channels, machine.dram_bytes)
         return _work(machine, macs, int(fill.sum()), end, int(reads.sum()), int(writes.sum()), slowest)
 
-    def expect(self, shape: tuple[int, int, int], weights: Sparsity, inputs: Sparsity, machine: Machine) -> Work:
+    def expect(self, shape: tuple[int, int, int], weights: Sparsity, inputs: Sparsity, machine: PeConfig) -> Work:
         m, n, k = shape
         dense_x, dense_w = inputs.kept(m, k) / (m * k), weights.kept(n, k) / (n * k)
         entry, pes, burst = entry_bytes(machine), machine.rows * machine.cols, machine.whole("burst_bytes")
@@ -73,7 +73,7 @@ class MatRaptor(Engine):
         return _work(machine, macs, round(m * fill), round(end), reads, writes, slowest)
 
 
-def _work(machine: Machine, macs: int, filled: int, end: int, reads: int, writes: int, slowest: int) -> Work:
+def _work(machine: PeConfig, macs: int, filled: int, end: int, reads: int, writes: int, slowest: int) -> Work:
     """``filled`` elements of merges of the first phase; ``slowest``: cycles of the busiest channel."""
     compute = -(-macs // machine.peak_macs)
     merge = max(0, -(-filled // machine.peak_macs) - compute)

@@ -9,13 +9,13 @@ from typing import ClassVar
 import numpy as np
 from numba import njit
 
-from simsparse.core.sparsity import Sparsity
 from simsparse.dataflow.base import Ints
-from simsparse.dataflow.engine import ENGINES, Engine, Machine, Work, cycles_of, double_buffered, same_k
-from simsparse.dataflow.pattern import Columns, Pattern, effectual_macs
+from simsparse.dataflow.sparse_engine import ENGINES, PeConfig, SparseEngine, Work, cycles_of, double_buffered, same_k
 from simsparse.dataflow.traffic import Floats
 from simsparse.errors import SpecError
-from simsparse.formats.grouped_nm import pattern_order
+from simsparse.sparsity.formats.grouped_nm import pattern_order
+from simsparse.sparsity.nonzeros import Columns, NonZeros, effectual_macs
+from simsparse.sparsity.statement import Sparsity
 
 WIDEST = 16
 """Columns of a group at most: patterns are chosen by trying all of them."""
@@ -23,7 +23,7 @@ SAMPLE, SEED = 32, 20230
 """Tiles that the closed form draws, and the seed of the draw."""
 
 
-class Nmg(Engine):
+class Nmg(SparseEngine):
     """Rows of the weights in chunks of C(m, n) ``g``; in a group of ``m`` columns every pattern has ``g`` places.
 
     A counter walks the patterns of a tile (chunk and group) in an order in which neighbours differ in one index, so
@@ -51,7 +51,7 @@ class Nmg(Engine):
     tolerance: ClassVar[float] = 0.1
     denser_is_slower: ClassVar[bool] = False
 
-    def run(self, weights: Pattern, inputs: Pattern, machine: Machine) -> Work:
+    def run(self, weights: NonZeros, inputs: NonZeros, machine: PeConfig) -> Work:
         shape, (n, m, g) = same_k(weights, inputs), _sizes(machine)
         tiles = _tiles(
             weights.pointers, weights.columns, weights.shape[1], _bits(n, m), n, m, g, machine.rows,
@@ -59,7 +59,7 @@ class Nmg(Engine):
         )  # fmt: skip
         return _work(tiles[:, 0], tiles[:, 1], effectual_macs(weights, inputs), shape, machine)
 
-    def expect(self, shape: tuple[int, int, int], weights: Sparsity, inputs: Sparsity, machine: Machine) -> Work:
+    def expect(self, shape: tuple[int, int, int], weights: Sparsity, inputs: Sparsity, machine: PeConfig) -> Work:
         (tokens, outputs, k), (n, m, g) = shape, _sizes(machine)
         chunk = comb(m, n) * g
         own = (n, m, g, machine.rows, -(-n // machine.macs), machine.whole("banks"))
@@ -70,7 +70,7 @@ class Nmg(Engine):
         return _work(walks, cycles, macs, shape, machine)
 
 
-def _sizes(machine: Machine) -> tuple[int, int, int]:
+def _sizes(machine: PeConfig) -> tuple[int, int, int]:
     n, m, g = (machine.whole(name) for name in ("n", "m", "g"))
     if not n <= m <= WIDEST:
         raise SpecError(f"{n}:{m}; expected n <= m <= {WIDEST}", key="engine.m")
@@ -78,7 +78,7 @@ def _sizes(machine: Machine) -> tuple[int, int, int]:
 
 
 def _work(
-    walks: Floats | Ints, cycles: Floats | Ints, macs: int, shape: tuple[int, int, int], machine: Machine
+    walks: Floats | Ints, cycles: Floats | Ints, macs: int, shape: tuple[int, int, int], machine: PeConfig
 ) -> Work:  # fmt: skip
     """From the walks of the counter over each tile and the cycles they take."""
     (tokens, outputs, k), (n, m, g) = shape, _sizes(machine)
@@ -107,7 +107,7 @@ def _work(
 def _sampled(height: int, sparsity: Sparsity, own: tuple[int, int, int, int, int, int]) -> tuple[float, float]:
     """Mean (walks, cycles) of tiles of ``height`` rows, over ``SAMPLE`` that are always the same."""
     n, m, *_ = own
-    drawn = Pattern.drawn(height, m * SAMPLE, sparsity, SEED)
+    drawn = NonZeros.drawn(height, m * SAMPLE, sparsity, SEED)
     tiles = _tiles(drawn.pointers, drawn.columns, m * SAMPLE, _bits(n, m), *own)
     walks, cycles = tiles.mean(axis=0).tolist()
     return walks, cycles

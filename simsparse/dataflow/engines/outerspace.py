@@ -7,14 +7,14 @@ from typing import ClassVar
 import numpy as np
 from numba import njit
 
-from simsparse.core.sparsity import Sparsity
 from simsparse.dataflow.base import Ints, ceil_div
-from simsparse.dataflow.engine import ENGINES, Engine, Machine, Work, cycles_of, same_k
 from simsparse.dataflow.fibers import POINTER, Fibers, entry_bytes, outputs_of, spread
-from simsparse.dataflow.pattern import Pattern, effectual_macs
+from simsparse.dataflow.sparse_engine import ENGINES, PeConfig, SparseEngine, Work, cycles_of, same_k
+from simsparse.sparsity.nonzeros import NonZeros, effectual_macs
+from simsparse.sparsity.statement import Sparsity
 
 
-class OuterSpace(Engine):
+class OuterSpace(SparseEngine):
     """``rows`` tiles of ``cols`` PEs. A tile takes one outer product at a time, a PE one non-zero of the inputs'
     column with the whole row of the weights' transpose, which the tile fetches once; tiles take the next product when
     they are free. Every PE's products are a list in the DRAM. When all are there, ``merge_pes`` of a tile's PEs take
@@ -31,7 +31,7 @@ class OuterSpace(Engine):
     }
     tolerance: ClassVar[float] = 0.2
 
-    def run(self, weights: Pattern, inputs: Pattern, machine: Machine) -> Work:
+    def run(self, weights: NonZeros, inputs: NonZeros, machine: PeConfig) -> Work:
         m, _, k = same_k(weights, inputs)
         multiply = ceil_div(inputs.col_counts, machine.cols) * ceil_div(weights.col_counts, machine.macs)
         products, outputs = outputs_of(inputs.pointers, inputs.columns, *Fibers.of(weights.transposed).parts)
@@ -40,7 +40,7 @@ class OuterSpace(Engine):
         macs = effectual_macs(weights, inputs)
         return _work(machine, macs, phases, inputs.nnz, weights.nnz, int(outputs.sum()), k, m)
 
-    def expect(self, shape: tuple[int, int, int], weights: Sparsity, inputs: Sparsity, machine: Machine) -> Work:
+    def expect(self, shape: tuple[int, int, int], weights: Sparsity, inputs: Sparsity, machine: PeConfig) -> Work:
         m, n, k = shape
         kept_x, kept_w = inputs.kept(m, k), weights.kept(n, k)
         dense_x, row = kept_x / (m * k), kept_w / k
@@ -54,7 +54,7 @@ class OuterSpace(Engine):
 
 
 def _work(
-    machine: Machine, macs: int, phases: tuple[int, int], kept_x: int, kept_w: int, outputs: int, k: int, m: int
+    machine: PeConfig, macs: int, phases: tuple[int, int], kept_x: int, kept_w: int, outputs: int, k: int, m: int
 ) -> Work:
     """``phases``: cycles of multiplying and of merging, data always there."""
     entry = entry_bytes(machine)

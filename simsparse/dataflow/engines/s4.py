@@ -7,14 +7,14 @@ from typing import ClassVar
 import numpy as np
 from numba import njit
 
-from simsparse.core.sparsity import Sparsity, SparsityKind
 from simsparse.dataflow.base import Ints, ceil_div
-from simsparse.dataflow.engine import ENGINES, Engine, Machine, Work, double_buffered, same_k
 from simsparse.dataflow.nm_array import expected_maximum
-from simsparse.dataflow.pattern import Columns, Pattern, effectual_macs
+from simsparse.dataflow.sparse_engine import ENGINES, PeConfig, SparseEngine, Work, double_buffered, same_k
+from simsparse.sparsity.nonzeros import Columns, NonZeros, effectual_macs
+from simsparse.sparsity.statement import Sparsity, SparsityKind
 
 
-class S4(Engine):
+class S4(SparseEngine):
     """``rows`` outputs x ``cols`` tokens (of all units); a PE multiplies a kept weight of its output a cycle.
 
     The inputs of a stretch of ``bank`` columns of k lie in one bank. ``rows`` inputs (of ``cols`` tokens each) are
@@ -29,7 +29,7 @@ class S4(Engine):
     settings: ClassVar[dict[str, str]] = {"bank": "columns of k whose inputs lie in one bank"}
     tolerance: ClassVar[float] = 0.15
 
-    def run(self, weights: Pattern, inputs: Pattern, machine: Machine) -> Work:
+    def run(self, weights: NonZeros, inputs: NonZeros, machine: PeConfig) -> Work:
         m, n, k = same_k(weights, inputs)
         bank = machine.whole("bank")
         longest, busiest = _loads(weights.pointers, weights.columns, machine.rows, bank, -(-n // machine.rows),
@@ -37,7 +37,7 @@ class S4(Engine):
         kept = np.add.reduceat(weights.row_counts, np.arange(0, n, machine.rows))
         return _work((m, n, k), longest, busiest, kept, effectual_macs(weights, inputs), machine)
 
-    def expect(self, shape: tuple[int, int, int], weights: Sparsity, inputs: Sparsity, machine: Machine) -> Work:
+    def expect(self, shape: tuple[int, int, int], weights: Sparsity, inputs: Sparsity, machine: PeConfig) -> Work:
         m, n, k = shape
         outputs = np.diff(np.append(np.arange(0, n, machine.rows), n))
         a_row = weights.kept(1, k)
@@ -48,7 +48,7 @@ class S4(Engine):
         return _work(shape, longest, busiest, kept, round(m * n * a_row * inputs.kept(m, k) / (m * k)), machine)
 
 
-def _expected(rows: int, k: int, weights: Sparsity, machine: Machine) -> tuple[int, int]:
+def _expected(rows: int, k: int, weights: Sparsity, machine: PeConfig) -> tuple[int, int]:
     """(weights of the fullest of ``rows`` rows, reads of the busiest bank) on average."""
     bank = machine.whole("bank")
     even = weights.is_dense or (weights.block and bank % weights.block == 0) or (weights.m and bank % weights.m == 0)
@@ -59,7 +59,7 @@ def _expected(rows: int, k: int, weights: Sparsity, machine: Machine) -> tuple[i
 
 
 def _work(
-    shape: tuple[int, int, int], longest: Ints, busiest: Ints, kept: Ints, macs: int, machine: Machine
+    shape: tuple[int, int, int], longest: Ints, busiest: Ints, kept: Ints, macs: int, machine: PeConfig
 ) -> Work:  # fmt: skip
     """Blocks of outputs one after the other, their weights coming while the block before computes.
 

@@ -7,15 +7,15 @@ from typing import ClassVar
 
 import numpy as np
 
-from simsparse.core.sparsity import Sparsity
 from simsparse.dataflow.base import Ints, ceil_div
-from simsparse.dataflow.engine import ENGINES, Engine, Machine, Work, same_k
 from simsparse.dataflow.nm_array import NmArray, expected_fullest, fullest
-from simsparse.dataflow.nm_product import SCHEDULES, Product, fastest_schedule, run_product
-from simsparse.dataflow.pattern import Pattern, effectual_macs
+from simsparse.dataflow.nm_product import SCHEDULES, NMGemm, fastest_schedule, run_product
+from simsparse.dataflow.sparse_engine import ENGINES, PeConfig, SparseEngine, Work, same_k
+from simsparse.sparsity.nonzeros import NonZeros, effectual_macs
+from simsparse.sparsity.statement import Sparsity
 
 
-class Sat(Engine):
+class Sat(SparseEngine):
     """A PE sees a ``group`` of M inputs, picks those of its kept weights by index, one a cycle, and so spends N cycles
     on an N:M group and M on a dense one.
 
@@ -35,7 +35,7 @@ class Sat(Engine):
         "drain": "results that a column gives a cycle",
     }
 
-    def run(self, weights: Pattern, inputs: Pattern, machine: Machine) -> Work:
+    def run(self, weights: NonZeros, inputs: NonZeros, machine: PeConfig) -> Work:
         m, n, k = same_k(weights, inputs)
         array, group = nm_array(machine), machine.whole("group")
         starts = np.arange(0, n, array.cols)
@@ -44,7 +44,7 @@ class Sat(Engine):
             (m, n, k), fullest(weights, array.cols, group), kept, effectual_macs(weights, inputs), machine,
         ), array, machine)[0]  # fmt: skip
 
-    def expect(self, shape: tuple[int, int, int], weights: Sparsity, inputs: Sparsity, machine: Machine) -> Work:
+    def expect(self, shape: tuple[int, int, int], weights: Sparsity, inputs: Sparsity, machine: PeConfig) -> Work:
         m, n, k = shape
         array, macs = nm_array(machine), round(weights.kept(n, k) * inputs.kept(m, k) / k)
         works = []
@@ -54,7 +54,7 @@ class Sat(Engine):
         return min(works, key=lambda work: work.cycles)
 
 
-def nm_array(machine: Machine) -> NmArray:
+def nm_array(machine: PeConfig) -> NmArray:
     """The array of a machine with these settings."""
     return NmArray(
         machine.rows, machine.cols, machine.macs, machine.whole("add_latency"), machine.whole("interleave"),
@@ -62,7 +62,7 @@ def nm_array(machine: Machine) -> NmArray:
     )  # fmt: skip
 
 
-def expected_product(shape: tuple[int, int, int], weights: Sparsity, machine: Machine, rows: int = 1) -> Product:
+def expected_product(shape: tuple[int, int, int], weights: Sparsity, machine: PeConfig, rows: int = 1) -> NMGemm:
     """The product (m, n, k) as it is on average, with dense inputs; ``rows`` PEs of a column wait for each other."""
     m, n, k = shape
     beats = expected_fullest((n, k), weights, machine.cols, machine.whole("group"), rows)
@@ -72,11 +72,11 @@ def expected_product(shape: tuple[int, int, int], weights: Sparsity, machine: Ma
 
 
 def _product(
-    shape: tuple[int, int, int], beats: Ints, kept: Ints, macs: int, machine: Machine
-) -> Product:  # fmt: skip
+    shape: tuple[int, int, int], beats: Ints, kept: Ints, macs: int, machine: PeConfig
+) -> NMGemm:  # fmt: skip
     m, n, k = shape
     index_bits = (machine.whole("group") - 1).bit_length()
-    return Product(m, n, k, beats, kept, macs, m * k * machine.value_bits / 8, index_bits)
+    return NMGemm(m, n, k, beats, kept, macs, m * k * machine.value_bits / 8, index_bits)
 
 
 ENGINES.register("sat")(Sat())

@@ -10,16 +10,16 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from simsparse.core.sparsity import Sparsity
 from simsparse.dataflow.base import Ints
-from simsparse.dataflow.engine import ENGINES, Engine, Machine, Work, cycles_of, double_buffered, same_k
-from simsparse.dataflow.pattern import Columns, Pattern, effectual_macs
+from simsparse.dataflow.sparse_engine import ENGINES, PeConfig, SparseEngine, Work, cycles_of, double_buffered, same_k
 from simsparse.errors import SpecError
+from simsparse.sparsity.nonzeros import Columns, NonZeros, effectual_macs
+from simsparse.sparsity.statement import Sparsity
 
 Floats = NDArray[np.float64]
 
 
-class Scnn(Engine):
+class Scnn(SparseEngine):
     """Planar tiles stay at the PEs, weights are broadcast by groups of outputs, products meet in accumulator banks.
 
     Neighbouring rows of inputs form the tile of one of ``rows`` x ``cols`` PEs. As many outputs as a PE's
@@ -47,7 +47,7 @@ class Scnn(Engine):
     tolerance: ClassVar[float] = 0.2
     denser_is_slower: ClassVar[bool] = False
 
-    def run(self, weights: Pattern, inputs: Pattern, machine: Machine) -> Work:
+    def run(self, weights: NonZeros, inputs: NonZeros, machine: PeConfig) -> Work:
         m, n, _ = same_k(weights, inputs)
         tile, group = _tile(m, machine), _group(m, machine)
         banks, vector = machine.whole("banks"), machine.whole("vector")
@@ -58,7 +58,7 @@ class Scnn(Engine):
         )  # fmt: skip
         return _work(groups, (m, n), (weights.nnz, inputs.nnz), effectual_macs(weights, inputs), machine)
 
-    def expect(self, shape: tuple[int, int, int], weights: Sparsity, inputs: Sparsity, machine: Machine) -> Work:
+    def expect(self, shape: tuple[int, int, int], weights: Sparsity, inputs: Sparsity, machine: PeConfig) -> Work:
         m, n, k = shape
         kept_w, kept_x = weights.kept(n, k), inputs.kept(m, k)
         tile, group = _tile(m, machine), _group(m, machine)
@@ -75,17 +75,17 @@ class Scnn(Engine):
         return _work(groups, (m, n), (kept_w, kept_x), round(kept_w * kept_x / k), machine)
 
 
-def _tile(m: int, machine: Machine) -> int:
+def _tile(m: int, machine: PeConfig) -> int:
     """Rows of inputs at a PE."""
     return -(-m // (machine.rows * machine.cols))
 
 
-def _group(m: int, machine: Machine) -> int:
+def _group(m: int, machine: PeConfig) -> int:
     """Outputs whose sums a PE holds for its tile."""
     return max(1, machine.whole("accumulators") // _tile(m, machine))
 
 
-def _across(machine: Machine) -> int:
+def _across(machine: PeConfig) -> int:
     """Inputs that meet ``vector`` weights in a cycle."""
     vector = machine.whole("vector")
     if machine.macs % vector:
@@ -110,7 +110,7 @@ def _above_mean(draws: int) -> float:
     return NormalDist().inv_cdf((draws - 0.375) / (draws + 0.25)) if draws > 1 else 0.0
 
 
-def _work(groups: Ints, shape: tuple[int, int], kept: tuple[int, int], macs: int, machine: Machine) -> Work:
+def _work(groups: Ints, shape: tuple[int, int], kept: tuple[int, int], macs: int, machine: PeConfig) -> Work:
     """Of ``groups`` with (cycles of the last PE, cycles of all PEs, steps of all PEs)."""
     (m, n), pes = shape, machine.rows * machine.cols
     weights, inputs = (-(-values * (machine.value_bits + machine.whole("run_bits")) // 8) for values in kept)

@@ -9,18 +9,18 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from simsparse.core.sparsity import Sparsity
 from simsparse.dataflow.base import Ints
-from simsparse.dataflow.engine import ENGINES, Engine, Machine, Work, cycles_of, double_buffered, same_k
-from simsparse.dataflow.pattern import Columns, Pattern, effectual_macs
+from simsparse.dataflow.sparse_engine import ENGINES, PeConfig, SparseEngine, Work, cycles_of, double_buffered, same_k
 from simsparse.errors import SpecError
+from simsparse.sparsity.nonzeros import Columns, NonZeros, effectual_macs
+from simsparse.sparsity.statement import Sparsity
 
 CONFIGURE = 1
 """Cycles that set the routes of a fold."""
 Floats = NDArray[np.float64]
 
 
-class Sigma(Engine):
+class Sigma(SparseEngine):
     """The weights' non-zeros stay on ``rows`` x ``cols`` multipliers, whole rows side by side; inputs pass by.
 
     A fold is as many rows of weights as fit, in order; a row that is longer than all multipliers is cut, and from its
@@ -43,14 +43,14 @@ class Sigma(Engine):
     tolerance: ClassVar[float] = 0.12
     denser_is_slower: ClassVar[bool] = False
 
-    def run(self, weights: Pattern, inputs: Pattern, machine: Machine) -> Work:
+    def run(self, weights: NonZeros, inputs: NonZeros, machine: PeConfig) -> Work:
         m, n, k = same_k(weights, inputs)
         sent = np.full(k, m, np.int64) if _zeros_sent(machine) else inputs.col_counts
         folds = _folds(weights.pointers, weights.columns, sent, m, machine.peak_macs, _span(machine))
         macs = effectual_macs(weights, inputs)
         return _work(folds, (m, n, k), weights.nnz, inputs.nnz, macs, machine)
 
-    def expect(self, shape: tuple[int, int, int], weights: Sparsity, inputs: Sparsity, machine: Machine) -> Work:
+    def expect(self, shape: tuple[int, int, int], weights: Sparsity, inputs: Sparsity, machine: PeConfig) -> Work:
         m, n, k = shape
         kept_w, kept_x = weights.kept(n, k), inputs.kept(m, k)
         values, rows = _expected_folds(weights, n, k, machine.peak_macs)
@@ -64,14 +64,14 @@ class Sigma(Engine):
         return _work(folds.round().astype(np.int64), shape, kept_w, kept_x, round(kept_w * kept_x / k), machine)
 
 
-def _span(machine: Machine) -> int:
+def _span(machine: PeConfig) -> int:
     """Multipliers under one port."""
     if machine.peak_macs < 2:
         raise SpecError(f"{machine.peak_macs} multiplier; expected at least 2", key="array")
     return -(-machine.peak_macs // machine.whole("ports"))
 
 
-def _zeros_sent(machine: Machine) -> bool:
+def _zeros_sent(machine: PeConfig) -> bool:
     value = machine.settings.get("streamed_zeros")
     if value not in (0, 1):
         raise SpecError(f"{value!r}; expected 0 or 1", key="engine.streamed_zeros")
@@ -104,7 +104,7 @@ def _rows_at_once(sparsity: Sparsity, k: int, room: int) -> float:
     return max(1.0, expected)
 
 
-def _work(folds: Ints, shape: tuple[int, int, int], kept_w: int, kept_x: int, macs: int, machine: Machine) -> Work:
+def _work(folds: Ints, shape: tuple[int, int, int], kept_w: int, kept_x: int, macs: int, machine: PeConfig) -> Work:
     """Of ``folds`` as ``_folds`` gives them."""
     (m, n, _), span, ports = shape, _span(machine), machine.whole("ports")
     values, busiest, sent, rows, done, further = folds.T
@@ -128,7 +128,7 @@ def _work(folds: Ints, shape: tuple[int, int, int], kept_w: int, kept_x: int, ma
 
 
 def _traffic(
-    values: Ints, done: Ints, shape: tuple[int, int, int], kept: tuple[int, int], machine: Machine
+    values: Ints, done: Ints, shape: tuple[int, int, int], kept: tuple[int, int], machine: PeConfig
 ) -> tuple[Ints, Ints]:
     """Bytes read for each fold and written after it: inputs again each fold unless half their buffer holds them."""
     m, n, k = shape

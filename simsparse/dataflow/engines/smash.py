@@ -8,18 +8,18 @@ from typing import Any, ClassVar
 import numpy as np
 from numba import njit
 
-from simsparse.core.sparsity import Sparsity
 from simsparse.dataflow.base import Ints, ceil_div
-from simsparse.dataflow.engine import ENGINES, Engine, Machine, Work, same_k
 from simsparse.dataflow.fibers import POINTER, Fibers, entry_bytes, outputs_of
-from simsparse.dataflow.pattern import Columns, Pattern, effectual_macs
+from simsparse.dataflow.sparse_engine import ENGINES, PeConfig, SparseEngine, Work, same_k
 from simsparse.errors import SpecError
+from simsparse.sparsity.nonzeros import Columns, NonZeros, effectual_macs
+from simsparse.sparsity.statement import Sparsity
 
 GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 """2^64 over the golden ratio: the multiplier of multiplicative hashing (Knuth, volume 3, 6.4)."""
 
 
-class Smash(Engine):
+class Smash(SparseEngine):
     """Input rows are taken in windows whose results fit the scratchpad's hash table (the output buffer).
 
     A pipeline issues one instruction a cycle for its ``threads``; a thread has one access under way. A product is
@@ -54,7 +54,7 @@ class Smash(Engine):
     tolerance: ClassVar[float] = 0.3
     denser_is_slower: ClassVar[bool] = False
 
-    def run(self, weights: Pattern, inputs: Pattern, machine: Machine) -> Work:
+    def run(self, weights: NonZeros, inputs: NonZeros, machine: PeConfig) -> Work:
         m, n, _ = same_k(weights, inputs)
         fibers, slots = weights.transposed, _slots(machine)
         products = _by_row(inputs, fibers.row_counts)
@@ -83,7 +83,7 @@ class Smash(Engine):
         phases = _Phases(np.maximum(busy, threads), sums[1], sums[2], results, loads, stores)
         return _work(machine, effectual_macs(weights, inputs), phases, int(probes.sum()))
 
-    def expect(self, shape: tuple[int, int, int], weights: Sparsity, inputs: Sparsity, machine: Machine) -> Work:
+    def expect(self, shape: tuple[int, int, int], weights: Sparsity, inputs: Sparsity, machine: PeConfig) -> Work:
         m, n, k = shape
         dense_x, dense_w = inputs.kept(m, k) / (m * k), weights.kept(n, k) / (n * k)
         slots, pipelines, threads = _slots(machine), machine.rows * machine.cols, machine.whole("threads")
@@ -122,7 +122,7 @@ class _Costs:
     probe_wait: int
 
     @classmethod
-    def of(cls, machine: Machine) -> _Costs:
+    def of(cls, machine: PeConfig) -> _Costs:
         dram, spad = machine.whole("dram_cycles"), machine.whole("spad_cycles")
         near = spad if machine.whole("version") > 2 else dram
         return cls(
@@ -149,7 +149,7 @@ class _Phases:
     stores: Ints
 
 
-def _work(machine: Machine, macs: int, phases: _Phases, probes: int) -> Work:
+def _work(machine: PeConfig, macs: int, phases: _Phases, probes: int) -> Work:
     pipelines, ahead = machine.rows * machine.cols, machine.whole("version") > 2
     rate = machine.dram_bytes
     looked = (
@@ -176,7 +176,7 @@ def _work(machine: Machine, macs: int, phases: _Phases, probes: int) -> Work:
     return Work(total, macs, causes, reads, writes, reads + writes + probes * slot, {"probes": probes})
 
 
-def _slots(machine: Machine) -> int:
+def _slots(machine: PeConfig) -> int:
     """Slots of the table that one window fills, a power of two."""
     room = machine.buffers.output // machine.whole("slot_bytes") // (2 if machine.whole("version") > 2 else 1)
     if room < 1:
@@ -184,7 +184,7 @@ def _slots(machine: Machine) -> int:
     return 1 << (room.bit_length() - 1)
 
 
-def _by_row(inputs: Pattern, lengths: Ints) -> Ints:
+def _by_row(inputs: NonZeros, lengths: Ints) -> Ints:
     """Products of each input row with fibers of these lengths."""
     upto = np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths[inputs.columns])])
     products: Ints = upto[inputs.pointers[1:]] - upto[inputs.pointers[:-1]]

@@ -8,11 +8,11 @@ from typing import ClassVar
 import numpy as np
 from numba import njit
 
-from simsparse.core.sparsity import Sparsity, SparsityKind
 from simsparse.dataflow.base import Ints, ceil_div
-from simsparse.dataflow.engine import ENGINES, Engine, Machine, Work, cycles_of, double_buffered, same_k
 from simsparse.dataflow.nm_array import fullest
-from simsparse.dataflow.pattern import Columns, Pattern, effectual_macs
+from simsparse.dataflow.sparse_engine import ENGINES, PeConfig, SparseEngine, Work, cycles_of, double_buffered, same_k
+from simsparse.sparsity.nonzeros import Columns, NonZeros, effectual_macs
+from simsparse.sparsity.statement import Sparsity, SparsityKind
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Mode:
     index_bits: int
 
 
-class SparseTensorCore(Engine):
+class SparseTensorCore(SparseEngine):
     """``rows`` outputs x ``cols`` kept weights of each work at one token a cycle.
 
     Weights of a pass (a window of cols / keep groups of k) stay in the PEs for ``tokens`` tokens; every token brings
@@ -44,7 +44,7 @@ class SparseTensorCore(Engine):
         "compress_inputs": "1: inputs cross as bitmap and non-zeros; 0: as they are",
     }
 
-    def run(self, weights: Pattern, inputs: Pattern, machine: Machine) -> Work:
+    def run(self, weights: NonZeros, inputs: NonZeros, machine: PeConfig) -> Work:
         m, n, k = same_k(weights, inputs)
         works = []
         for mode in modes(machine):
@@ -55,7 +55,7 @@ class SparseTensorCore(Engine):
             works.append(_work((m, n, k), held, mode, effectual_macs(weights, inputs), inputs.nnz, machine))
         return min(works, key=lambda work: work.cycles)
 
-    def expect(self, shape: tuple[int, int, int], weights: Sparsity, inputs: Sparsity, machine: Machine) -> Work:
+    def expect(self, shape: tuple[int, int, int], weights: Sparsity, inputs: Sparsity, machine: PeConfig) -> Work:
         m, n, k = shape
         macs, works = round(weights.kept(n, k) * inputs.kept(m, k) / k), []
         for mode in modes(machine):
@@ -69,13 +69,13 @@ class SparseTensorCore(Engine):
         return min(works, key=lambda work: work.cycles)
 
 
-def modes(machine: Machine) -> list[Mode]:
+def modes(machine: PeConfig) -> list[Mode]:
     """What the machine can run: dense, and its N:M."""
     keep, widest = machine.whole("keep"), machine.whole("widest")
     return [Mode(1, 1, 0), *(Mode(keep, group, (group - 1).bit_length()) for group in range(2 * keep, widest + 1, 2))]
 
 
-def window_of(mode: Mode, machine: Machine) -> int:
+def window_of(mode: Mode, machine: PeConfig) -> int:
     """Columns of k of one pass."""
     return machine.cols // mode.keep * mode.group
 
@@ -85,7 +85,7 @@ def _edges(size: int, step: int) -> Ints:
 
 
 def _work(
-    shape: tuple[int, int, int], held: Ints, mode: Mode, macs: int, kept_inputs: int, machine: Machine
+    shape: tuple[int, int, int], held: Ints, mode: Mode, macs: int, kept_inputs: int, machine: PeConfig
 ) -> Work:  # fmt: skip
     """Passes over (blocks of outputs, blocks of tokens, windows of k), windows innermost.
 
@@ -112,7 +112,7 @@ def _work(
     return Work(total + dram, macs, causes, read, write, int(moved.sum()) + read + write, {"passes": compute.size})
 
 
-def _dram(weight_bits: int, input_bits: int, outputs: int, machine: Machine) -> tuple[int, int]:
+def _dram(weight_bits: int, input_bits: int, outputs: int, machine: PeConfig) -> tuple[int, int]:
     """(read, written) bytes: operands once if one of them fits, else the inputs for every load of the weights."""
     weights, inputs = ceil_div(weight_bits, 8), ceil_div(input_bits, 8)
     if weights > machine.buffers.weight and inputs > machine.buffers.input:

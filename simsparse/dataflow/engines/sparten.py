@@ -9,18 +9,18 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from simsparse.core.sparsity import Sparsity
 from simsparse.dataflow.base import Ints, Mask
-from simsparse.dataflow.engine import ENGINES, Engine, Machine, Work, cycles_of, double_buffered, same_k
-from simsparse.dataflow.intersect import LATENCY_CYCLES, intersect_cycles
-from simsparse.dataflow.pattern import Pattern, effectual_macs
+from simsparse.dataflow.handshake.intersect import LATENCY_CYCLES, intersect_cycles
+from simsparse.dataflow.sparse_engine import ENGINES, PeConfig, SparseEngine, Work, cycles_of, double_buffered, same_k
 from simsparse.errors import SpecError
+from simsparse.sparsity.nonzeros import NonZeros, effectual_macs
+from simsparse.sparsity.statement import Sparsity
 
 BLOCK = 256
 """Rows of either operand that are joined in one go."""
 
 
-class SparTen(Engine):
+class SparTen(SparseEngine):
     """``rows`` clusters of ``cols`` units; a unit joins a row of weights with the row of inputs that all get.
 
     Both rows come in bitmaps of ``chunk`` elements; a join finds ``macs`` matches a cycle and spends a cycle on a
@@ -40,7 +40,7 @@ class SparTen(Engine):
         "balance": "1 if a unit gets a dense and a sparse row of weights, 0 if it gets one row",
     }
 
-    def run(self, weights: Pattern, inputs: Pattern, machine: Machine) -> Work:
+    def run(self, weights: NonZeros, inputs: NonZeros, machine: PeConfig) -> Work:
         m, n, k = same_k(weights, inputs)
         order = np.argsort(-weights.row_counts, kind="stable") if _balanced(machine) else np.arange(n)
         slowest, joined = _walk(inputs, _rows(weights, order), machine)
@@ -50,7 +50,7 @@ class SparTen(Engine):
         macs = effectual_macs(weights, inputs)
         return _work(sets, -(-joined // units), (m, n, k), (weights.nnz, inputs.nnz), macs, machine)
 
-    def expect(self, shape: tuple[int, int, int], weights: Sparsity, inputs: Sparsity, machine: Machine) -> Work:
+    def expect(self, shape: tuple[int, int, int], weights: Sparsity, inputs: Sparsity, machine: PeConfig) -> Work:
         m, n, k = shape
         kept_w, kept_x = weights.kept(n, k), inputs.kept(m, k)
         share_w, share_x = kept_w / (n * k), kept_x / (m * k)
@@ -70,14 +70,14 @@ class SparTen(Engine):
         return _work(np.array(sets).round().astype(np.int64), spread, shape, (kept_w, kept_x), macs, machine)
 
 
-def _balanced(machine: Machine) -> bool:
+def _balanced(machine: PeConfig) -> bool:
     value = machine.settings.get("balance")
     if value not in (0, 1):
         raise SpecError(f"{value!r}; expected 0 or 1", key="engine.balance")
     return value == 1
 
 
-def _walk(inputs: Pattern, weights: Pattern, machine: Machine) -> tuple[Ints, int]:
+def _walk(inputs: NonZeros, weights: NonZeros, machine: PeConfig) -> tuple[Ints, int]:
     """Cycles (m, sets) of the slowest unit, and of all joins; some rows at a time, so that few masks are in memory."""
     a_set = (2 if _balanced(machine) else 1) * machine.cols
     step = -(-BLOCK // a_set) * a_set
@@ -92,14 +92,14 @@ def _walk(inputs: Pattern, weights: Pattern, machine: Machine) -> tuple[Ints, in
     return np.concatenate(rows), joined
 
 
-def _rows(pattern: Pattern, order: Ints) -> Pattern:
+def _rows(pattern: NonZeros, order: Ints) -> NonZeros:
     """The rows of ``pattern`` in another order."""
     parts = [pattern.columns[pattern.pointers[row] : pattern.pointers[row + 1]] for row in order.tolist()]
     pointers = np.concatenate([[0], np.cumsum(pattern.row_counts[order])]).astype(np.int64)
-    return Pattern((order.size, pattern.shape[1]), pointers, np.concatenate(parts))
+    return NonZeros((order.size, pattern.shape[1]), pointers, np.concatenate(parts))
 
 
-def _mask_of(pattern: Pattern, first: int, last: int) -> Mask:
+def _mask_of(pattern: NonZeros, first: int, last: int) -> Mask:
     """The mask of the rows from ``first`` to before ``last``."""
     counts = pattern.row_counts[first:last]
     mask = np.zeros((counts.size, pattern.shape[1]), np.bool_)
@@ -108,7 +108,7 @@ def _mask_of(pattern: Pattern, first: int, last: int) -> Mask:
     return mask
 
 
-def _slowest(joined: Ints, machine: Machine) -> Ints:
+def _slowest(joined: Ints, machine: PeConfig) -> Ints:
     """Cycles (m, sets) of the slowest unit for each row of inputs and set of weights, from those of pairs (m, n)."""
     a_set = (2 if _balanced(machine) else 1) * machine.cols
     padded = np.zeros((joined.shape[0], -(-joined.shape[1] // a_set) * a_set), np.int64)
@@ -118,7 +118,7 @@ def _slowest(joined: Ints, machine: Machine) -> Ints:
     return np.asarray(units.max(axis=2), np.int64)
 
 
-def _expected_join(k: int, share: float, machine: Machine) -> float:
+def _expected_join(k: int, share: float, machine: PeConfig) -> float:
     """Cycles of a pair of rows: matches at ``macs`` a cycle, chunks without one."""
     chunk = machine.whole("chunk")
     cycles = 0.0
@@ -139,7 +139,7 @@ def _above_mean(draws: int) -> float:
 
 
 def _work(
-    sets: Ints, spread: int, shape: tuple[int, int, int], kept: tuple[int, int], macs: int, machine: Machine
+    sets: Ints, spread: int, shape: tuple[int, int, int], kept: tuple[int, int], macs: int, machine: PeConfig
 ) -> Work:
     """Of ``sets`` of weights with the cycles of the busiest cluster; ``spread``, cycles of all joins if even."""
     m, n, k = shape

@@ -6,15 +6,15 @@ from typing import ClassVar
 
 import numpy as np
 
-from simsparse.core.sparsity import Sparsity
 from simsparse.dataflow.base import Ints, ceil_div
-from simsparse.dataflow.engine import ENGINES, Engine, Machine, Work, cycles_of, same_k
-from simsparse.dataflow.pattern import Pattern, effectual_macs
+from simsparse.dataflow.sparse_engine import ENGINES, PeConfig, SparseEngine, Work, cycles_of, same_k
 from simsparse.dataflow.tile_engine import GROUP, SLAB, TILE, TileEngine, run_tiles, slabs
 from simsparse.errors import SpecError
+from simsparse.sparsity.nonzeros import NonZeros, effectual_macs
+from simsparse.sparsity.statement import Sparsity
 
 
-class Vegeta(Engine):
+class Vegeta(SparseEngine):
     """A tile of 16 rows and 128 columns of weights takes 4, 2 or 1 instructions, by its fullest group of 4.
 
     Outputs of several tiles stay in registers; loads come from the cache ahead of the engine by a slab; an instruction
@@ -33,13 +33,13 @@ class Vegeta(Engine):
         "sparse": "1: has 2:4 and 1:4 instructions; 0: dense ones alone",
     }
 
-    def run(self, weights: Pattern, inputs: Pattern, machine: Machine) -> Work:
+    def run(self, weights: NonZeros, inputs: NonZeros, machine: PeConfig) -> Work:
         m, n, k = same_k(weights, inputs)
         counts = slabs(weights) if machine.settings["sparse"] else np.full((-(-n // TILE), -(-k // SLAB)), 4, np.int64)
         kept = weights.nnz if machine.settings["sparse"] else n * k
         return _work((m, n, k), counts, kept, effectual_macs(weights, inputs), machine)
 
-    def expect(self, shape: tuple[int, int, int], weights: Sparsity, inputs: Sparsity, machine: Machine) -> Work:
+    def expect(self, shape: tuple[int, int, int], weights: Sparsity, inputs: Sparsity, machine: PeConfig) -> Work:
         m, n, k = shape
         macs = round(weights.kept(n, k) * inputs.kept(m, k) / k)
         sparse = bool(machine.settings["sparse"]) and not weights.is_dense
@@ -47,7 +47,7 @@ class Vegeta(Engine):
         return _work(shape, counts, weights.kept(n, k) if sparse else n * k, macs, machine)
 
 
-def tile_engine(machine: Machine) -> TileEngine:
+def tile_engine(machine: PeConfig) -> TileEngine:
     """The engine of a machine with these settings. Raises SpecError when it has not 512 multipliers."""
     if machine.peak_macs != TILE * 32:
         raise SpecError(f"{machine.peak_macs} multipliers; expected 512, a tile instruction in 16 cycles", key="array")
@@ -57,7 +57,7 @@ def tile_engine(machine: Machine) -> TileEngine:
     )  # fmt: skip
 
 
-def _work(shape: tuple[int, int, int], counts: Ints, kept: int, macs: int, machine: Machine) -> Work:
+def _work(shape: tuple[int, int, int], counts: Ints, kept: int, macs: int, machine: PeConfig) -> Work:
     m, n, k = shape
     found = run_tiles(counts, m, k, tile_engine(machine), kept < n * k)
     index = 2 if kept < n * k else 0

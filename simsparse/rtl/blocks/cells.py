@@ -9,7 +9,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from simsparse.dataflow.stream import Stage
+from simsparse.dataflow.handshake.stream import Stage
 from simsparse.rtl.block import BLOCKS, Block, Expected, corner_bins, covered_corners
 from simsparse.rtl.stimulus import signed
 from simsparse.rtl.vectors import Beats, Field

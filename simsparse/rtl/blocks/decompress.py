@@ -9,9 +9,6 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from simsparse.formats.base import Encoded
-from simsparse.formats.bits import index_bits, pack
-from simsparse.formats.nm import NMBitmap, NMIndex
 from simsparse.rtl.block import (
     BLOCKS,
     Block,
@@ -23,6 +20,9 @@ from simsparse.rtl.block import (
 )  # fmt: skip
 from simsparse.rtl.stimulus import positions, signed
 from simsparse.rtl.vectors import Beats, Field
+from simsparse.sparsity.formats.base import Encoded
+from simsparse.sparsity.formats.bits import index_bits, pack
+from simsparse.sparsity.formats.nm import NMBitmap, NMIndex
 
 ILLEGAL_SHARE = 0.25
 

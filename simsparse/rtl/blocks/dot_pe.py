@@ -9,8 +9,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from simsparse.dataflow.stream import Stage
-from simsparse.formats.bits import index_bits
+from simsparse.dataflow.handshake.stream import Stage
 from simsparse.rtl.block import (
     BLOCKS,
     Block,
@@ -23,6 +22,7 @@ from simsparse.rtl.block import (
 from simsparse.rtl.blocks.select import MODE_BINS, covered_modes, selected
 from simsparse.rtl.stimulus import positions, signed
 from simsparse.rtl.vectors import Beats, Field, wrapped
+from simsparse.sparsity.formats.bits import index_bits
 
 LONGEST = 8
 """Beats of the longest random sum."""

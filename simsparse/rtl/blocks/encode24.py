@@ -9,10 +9,10 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from simsparse.formats.sparse24 import encode24
 from simsparse.rtl.block import BLOCKS, Block, Expected, corner_bins, covered_corners
 from simsparse.rtl.stimulus import signed
 from simsparse.rtl.vectors import Beats, Field
+from simsparse.sparsity.formats.sparse24 import encode24
 
 
 @dataclass(frozen=True)

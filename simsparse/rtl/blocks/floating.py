@@ -9,12 +9,12 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from simsparse.dataflow.stream import Stage
-from simsparse.formats.bits import index_bits
+from simsparse.dataflow.handshake.stream import Stage
 from simsparse.rtl.block import BLOCKS, Block, Expected, covered_patterns, pattern_bins
 from simsparse.rtl.blocks.select import MODE_BINS, covered_modes, selected
 from simsparse.rtl.stimulus import positions
 from simsparse.rtl.vectors import Beats, Field
+from simsparse.sparsity.formats.bits import index_bits
 
 Singles = NDArray[np.float32]
 Bits = NDArray[np.int64]

@@ -9,7 +9,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from simsparse.dataflow.gemm_stream import GemmHandshakes, GemmSides, Request, gemm_handshakes
+from simsparse.dataflow.handshake.gemm_stream import GemmHandshakes, GemmSides, Request, gemm_handshakes
 from simsparse.rtl.block import (
     BLOCKS,
     Block,
@@ -21,7 +21,7 @@ from simsparse.rtl.block import (
     pattern_bins,
 )  # fmt: skip
 from simsparse.rtl.blocks.systolic import NMSystolicArray
-from simsparse.rtl.gemm_requests import ERRORS, Program, Register, program, reads, requested
+from simsparse.rtl.gemm_requests import ERRORS, Register, RequestProgram, program, reads, requested
 from simsparse.rtl.stimulus import positions, signed
 from simsparse.rtl.stream import Stream
 from simsparse.rtl.vectors import WORD_BITS, Beats, Channel, Field, pack, unpack, words, wrapped
@@ -195,7 +195,7 @@ class NMGemmTop(Block):
         numbers = unpack(self._parts, whole.view(np.uint32))
         return numbers["weight"], numbers["index"]
 
-    def _results(self, beats: Beats, plan: Program) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    def _results(self, beats: Beats, plan: RequestProgram) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         weight, index = self._split(beats)
         dense = np.repeat(plan.dense_of_folds, self.array.rows)[:, None]
         groups = self.array.weights({"weight": weight, "index": index, "dense": dense})
@@ -213,7 +213,7 @@ class NMGemmTop(Block):
             last.append(ends)
         return np.concatenate(rows), np.concatenate(last)
 
-    def _odd(self, beats: Beats, plan: Program) -> dict[str, NDArray[np.bool_]]:
+    def _odd(self, beats: Beats, plan: RequestProgram) -> dict[str, NDArray[np.bool_]]:
         """Which weight words and activation beats raise which error flag."""
         index = self._split(beats)[1].reshape(-1, self.array.cols, self.array.n)
         dense = np.repeat(plan.dense_of_folds, self.array.rows) == 1
@@ -227,7 +227,7 @@ class NMGemmTop(Block):
             "metadata": np.asarray(descends, np.bool_),
         }
 
-    def _faults(self, beats: Beats, plan: Program, at: GemmHandshakes) -> dict[str, NDArray[np.int64]]:
+    def _faults(self, beats: Beats, plan: RequestProgram, at: GemmHandshakes) -> dict[str, NDArray[np.int64]]:
         """Cycles in which each error flag is raised."""
         odd = self._odd(beats, plan)
         return {

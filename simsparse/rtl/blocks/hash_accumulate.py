@@ -10,12 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simsparse.dataflow.base import Ints, Mask
-from simsparse.dataflow.hash_accumulate import LOST, HashWalk, hash_walk
-from simsparse.dataflow.service import Service
-from simsparse.formats.bits import index_bits
+from simsparse.dataflow.handshake.hash_accumulate import LOST, HashWalk, hash_walk
+from simsparse.dataflow.handshake.service import Service
 from simsparse.rtl.block import BLOCKS, Block, Expected, corner_bins, covered_corners
 from simsparse.rtl.stimulus import signed
 from simsparse.rtl.vectors import Beats, Field, wrapped
+from simsparse.sparsity.formats.bits import index_bits
 
 INSERT_SHARE = 0.95
 LONG_SHARE = 0.15

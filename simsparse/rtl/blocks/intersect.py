@@ -9,10 +9,10 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from simsparse.dataflow.intersect import intersect, intersect_service
-from simsparse.formats.bits import index_bits
+from simsparse.dataflow.handshake.intersect import intersect, intersect_service
 from simsparse.rtl.block import BLOCKS, Block, Expected
 from simsparse.rtl.vectors import Beats, Field
+from simsparse.sparsity.formats.bits import index_bits
 
 DENSITIES = (0.0, 0.05, 0.3, 0.5, 0.8, 0.95, 1.0)
 

@@ -9,8 +9,6 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from simsparse.formats.bits import index_bits
-from simsparse.formats.magnitude import largest
 from simsparse.rtl.block import (
     BLOCKS,
     Block,
@@ -22,6 +20,8 @@ from simsparse.rtl.block import (
 )  # fmt: skip
 from simsparse.rtl.stimulus import positions, signed
 from simsparse.rtl.vectors import Beats, Field
+from simsparse.sparsity.formats.bits import index_bits
+from simsparse.sparsity.formats.magnitude import largest
 
 
 @dataclass(frozen=True)

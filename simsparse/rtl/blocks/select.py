@@ -10,7 +10,6 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from simsparse.formats.bits import index_bits
 from simsparse.rtl.block import (
     BLOCKS,
     Block,
@@ -22,6 +21,7 @@ from simsparse.rtl.block import (
 )  # fmt: skip
 from simsparse.rtl.stimulus import positions, signed
 from simsparse.rtl.vectors import Beats, Field
+from simsparse.sparsity.formats.bits import index_bits
 
 MODE_BINS = frozenset(f"mode {first}->{second}" for first in ("nm", "dense") for second in ("nm", "dense"))
 

@@ -9,8 +9,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from simsparse.dataflow.array_stream import Sides, os_handshakes, ws_handshakes
-from simsparse.formats.bits import index_bits
+from simsparse.dataflow.handshake.array_stream import Sides, os_handshakes, ws_handshakes
 from simsparse.rtl.block import (
     BLOCKS,
     Block,
@@ -25,6 +24,7 @@ from simsparse.rtl.blocks.select import MODE_BINS, covered_modes
 from simsparse.rtl.stimulus import positions, signed
 from simsparse.rtl.stream import Stream
 from simsparse.rtl.vectors import Beats, Channel, Field, wrapped
+from simsparse.sparsity.formats.bits import index_bits
 
 LONGEST = 12
 """Activation beats of the longest random fold."""

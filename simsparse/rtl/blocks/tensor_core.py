@@ -9,13 +9,13 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from simsparse.dataflow.service import Service
-from simsparse.formats.base import Encoded
-from simsparse.formats.bits import pack
-from simsparse.formats.nm import NMIndex
+from simsparse.dataflow.handshake.service import Service
 from simsparse.rtl.block import BLOCKS, Block, Expected, corner_bins, covered_corners
 from simsparse.rtl.stimulus import positions, signed
 from simsparse.rtl.vectors import Beats, Field, wrapped
+from simsparse.sparsity.formats.base import Encoded
+from simsparse.sparsity.formats.bits import pack
+from simsparse.sparsity.formats.nm import NMIndex
 
 ILLEGAL_SHARE = 0.2
 LEGAL = (0b0100, 0b1000, 0b1100, 0b1001, 0b1101, 0b1110)

@@ -11,7 +11,7 @@ from pathlib import Path
 from simsparse.core import DType, OpKind, Trace
 from simsparse.trace.file import replace_file
 from simsparse.trace.interchange.base import TRACE_FORMATS, Notes, TraceFormat
-from simsparse.trace.interchange.products import Product, identifier, products, strides, unique
+from simsparse.trace.interchange.products import TraceGemm, identifier, products, strides, unique
 
 _RENAMES = """\
 renames:
@@ -28,7 +28,7 @@ def write_accelforge(trace: Trace, path: Path) -> tuple[str, ...]:
     """Write the products of ``trace``, equal ones of one op kind as one Einsum with ``n_instances``."""
     notes = Notes()
     names, counts = dict[tuple[object, ...], str](), dict[str, int]()
-    einsums, taken = dict[str, Product](), set[str]()
+    einsums, taken = dict[str, TraceGemm](), set[str]()
     for product in products(trace, notes):
         if not product.sparsity.is_dense:
             notes.add("AccelForge knows no sparsity: weights are written dense", product.name)
@@ -42,14 +42,14 @@ def write_accelforge(trace: Trace, path: Path) -> tuple[str, ...]:
     return notes.lines(f"{len(einsums)} different Einsums, each with how often it runs as n_instances")
 
 
-def _shape(product: Product) -> tuple[object, ...]:
+def _shape(product: TraceGemm) -> tuple[object, ...]:
     """What makes two products one Einsum."""
     d = product.op.dims
     conv = tuple(d.items()) if product.op.kind is OpKind.CONV2D else ()
     return (product.batch, product.m, product.n, product.k, conv, product.op.dtype, product.op.w_dtype)
 
 
-def _einsum(i: int, name: str, product: Product, count: int) -> str:
+def _einsum(i: int, name: str, product: TraceGemm, count: int) -> str:
     """One Einsum; variables and tensors carry its number, as AccelForge ties equal names together."""
     bounds, x, weight, y = _conv(product) if product.op.kind is OpKind.CONV2D else _matrix(product)
     shape = "".join(f"    - 0 <= {variable}{i} < {size}\n" for variable, size in bounds.items())
@@ -71,14 +71,14 @@ def _bits(dtype: DType) -> int:
     return dtype.bits
 
 
-def _matrix(product: Product) -> tuple[dict[str, int], str, str, str]:
+def _matrix(product: TraceGemm) -> tuple[dict[str, int], str, str, str]:
     sizes = {"m": product.m, "n": product.n, "k": product.k}
     if product.batch == 1:
         return sizes, "[m#, k#]", "[n#, k#]", "[m#, n#]"
     return {"b": product.batch, **sizes}, "[b#, m#, k#]", "[b#, n#, k#]", "[b#, m#, n#]"
 
 
-def _conv(product: Product) -> tuple[dict[str, int], str, str, str]:
+def _conv(product: TraceGemm) -> tuple[dict[str, int], str, str, str]:
     """One group of a convolution over the padded input."""
     d, (vertical, horizontal) = product.op.dims, strides(product.op)
     bounds = {"n": d["batch"], "c": d["c_in"] // d["groups"], "m": d["c_out"] // d["groups"], "p": d["h_out"],

@@ -1,6 +1,6 @@
 """What aten's names mean in an execution trace, which has no tags or overloads to ask.
 
-FLOPs as simsparse.trace.aten counts them: one an output element of a pointwise operation, one an
+FLOPs as simsparse.trace.capture.aten counts them: one an output element of a pointwise operation, one an
 input element of a reduction, 5 an element of a softmax, 7 of a layer norm, 4 of an RMS or batch norm,
 none of a copy.
 """

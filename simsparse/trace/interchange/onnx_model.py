@@ -250,7 +250,7 @@ def _weight_facts(source: Any, transposed: bool, path: Path) -> Facts:
     import numpy as np
     from onnx import numpy_helper
 
-    from simsparse.trace.mask_facts import mask_facts, nm_patterns, pattern_of
+    from simsparse.trace.statistics.mask_facts import mask_facts, nm_patterns, pattern_of
 
     if source.data_location == 1:
         return DENSE, {}

@@ -33,7 +33,7 @@ FLOPS_PER_INPUT = {
     **dict.fromkeys(_REDUCTIONS, 1), "Softmax": 5, "LogSoftmax": 5, "LayerNormalization": 7, "GroupNormalization": 7,
     "InstanceNormalization": 7, "BatchNormalization": 4, "RMSNormalization": 4, "SimplifiedLayerNormalization": 4,
 }  # fmt: skip
-"""As simsparse.trace.aten counts: softmax 5 an element, layer norm 7, batch and RMS norm 4."""
+"""As simsparse.trace.capture.aten counts: softmax 5 an element, layer norm 7, batch and RMS norm 4."""
 
 DTYPES = {
     1: "fp32", 2: "int8", 3: "int8", 4: "int16", 5: "int16", 6: "int32", 7: "int64", 9: "bool", 10: "fp16",

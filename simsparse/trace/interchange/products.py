@@ -14,7 +14,7 @@ _MOST = 1_000_000
 
 
 @dataclass(frozen=True)
-class Product:
+class TraceGemm:
     """``times`` equal products of ``batch`` pairs of matrices: ``y[m, n] = x[m, k] w[n, k]``.
 
     ``batch`` pairs each have their own second operand (attention); ``sparsity`` is the second
@@ -36,13 +36,13 @@ class Product:
         return self.times * self.batch * self.m * self.n * self.k
 
 
-def products(trace: Trace, notes: Notes) -> list[Product]:
+def products(trace: Trace, notes: Notes) -> list[TraceGemm]:
     """Every product of ``trace`` in order; ``notes`` say what is left out.
 
     Attention is its two products with all pairs of queries and keys; an expert is its two or three.
     Raises TraceError when there is none.
     """
-    found: list[Product] = []
+    found: list[TraceGemm] = []
     for op in trace.ops:
         found += _products(op, notes)
         if len(found) > _MOST:
@@ -53,17 +53,17 @@ def products(trace: Trace, notes: Notes) -> list[Product]:
     return found
 
 
-def _products(op: Op, notes: Notes) -> Iterator[Product]:
+def _products(op: Op, notes: Notes) -> Iterator[TraceGemm]:
     d = op.dims
     if not op.input_sparsity.is_dense:
         notes.add("the sparsity of inputs is left out", op.name)
     if op.kind is OpKind.LINEAR:
-        yield Product(op, op.name, 1, 1, d["m"], d["n"], d["k"], op.weight_sparsity)
+        yield TraceGemm(op, op.name, 1, 1, d["m"], d["n"], d["k"], op.weight_sparsity)
     elif op.kind is OpKind.MATMUL:
-        yield Product(op, op.name, 1, d["batch"], d["m"], d["n"], d["k"])
+        yield TraceGemm(op, op.name, 1, d["batch"], d["m"], d["n"], d["k"])
     elif op.kind is OpKind.CONV2D:
         ((groups, m, n, k),) = op.gemms
-        yield Product(op, op.name, groups, 1, m, n, k, op.weight_sparsity)
+        yield TraceGemm(op, op.name, groups, 1, m, n, k, op.weight_sparsity)
     elif op.kind is OpKind.ATTENTION:
         yield from _attention(op, notes)
     elif op.kind is OpKind.MOE_FFN:
@@ -72,21 +72,21 @@ def _products(op: Op, notes: Notes) -> Iterator[Product]:
         notes.add(f"{op.kind} ops are left out: they are no matrix products", op.name)
 
 
-def _attention(op: Op, notes: Notes) -> Iterator[Product]:
+def _attention(op: Op, notes: Notes) -> Iterator[TraceGemm]:
     d = op.dims
     if d["causal"] and d["q_len"] > 1:
         notes.add("the causal mask is left out: products with all pairs of queries and keys", op.name)
     notes.add("softmax between the products of attention is left out", op.name)
     pairs = d["batch"] * d["heads"]
-    yield Product(op, f"{op.name}.scores", 1, pairs, d["q_len"], d["kv_len"], d["head_dim"])
-    yield Product(op, f"{op.name}.values", 1, pairs, d["q_len"], d["v_head_dim"], d["kv_len"])
+    yield TraceGemm(op, f"{op.name}.scores", 1, pairs, d["q_len"], d["kv_len"], d["head_dim"])
+    yield TraceGemm(op, f"{op.name}.values", 1, pairs, d["q_len"], d["v_head_dim"], d["kv_len"])
 
 
-def _experts(op: Op) -> Iterator[Product]:
+def _experts(op: Op) -> Iterator[TraceGemm]:
     """One product for all experts with the same number of tokens."""
     for i, (times, m, n, k) in enumerate(op.gemms):
         role = "down" if i % 2 else "up"
-        yield Product(op, f"{op.name}.{role}.t{m}", times, 1, m, n, k, op.weight_sparsity)
+        yield TraceGemm(op, f"{op.name}.{role}.t{m}", times, 1, m, n, k, op.weight_sparsity)
 
 
 def identifier(name: str) -> str:

@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from simsparse.core import DType, Op, OpKind, Sparsity, Trace, TraceBuilder, ops
-from simsparse.core.sparsity import SparsityKind
 from simsparse.errors import SpecError, TraceError
+from simsparse.sparsity.statement import SparsityKind
 from simsparse.trace.file import replace_file
 from simsparse.trace.interchange.base import (
     MAX_NODES,
@@ -26,7 +26,7 @@ from simsparse.trace.interchange.base import (
     printable,
     read_bounded,
 )
-from simsparse.trace.interchange.products import Product, products, strides, unique
+from simsparse.trace.interchange.products import TraceGemm, products, strides, unique
 
 GEMM_COLUMNS = ("Layer", "M", "N", "K", "Sparsity")
 CONV_COLUMNS = ("Layer name", "IFMAP Height", "IFMAP Width", "Filter Height", "Filter Width", "Channels",
@@ -128,7 +128,7 @@ def write_scalesim(trace: Trace, path: Path) -> tuple[str, ...]:
     return notes.lines(f"run it with: scale -i {flag} -t {path.name}; sparsity needs SparsitySupport in the .cfg")
 
 
-def _layer_name(product: Product, notes: Notes) -> str:
+def _layer_name(product: TraceGemm, notes: Notes) -> str:
     """Without commas and the letters that mean depthwise; ``_xN`` stands for N equal products."""
     name = "".join(c if c.isalnum() or c in "._-" else "_" for c in product.name).replace(_DEPTHWISE, "Dp")
     if _is_depthwise(product):
@@ -139,12 +139,12 @@ def _layer_name(product: Product, notes: Notes) -> str:
     return f"{name}_x{copies}" if copies > 1 else name
 
 
-def _is_depthwise(product: Product) -> bool:
+def _is_depthwise(product: TraceGemm) -> bool:
     d = product.op.dims
     return product.op.kind is OpKind.CONV2D and 1 < d["groups"] == d["c_in"] == d["c_out"] and d["batch"] == 1
 
 
-def _conv_cells(product: Product, notes: Notes) -> list[int]:
+def _conv_cells(product: TraceGemm, notes: Notes) -> list[int]:
     """Sizes of a convolution with its padding in the input, or of a product as a 1 x k filter."""
     op, d = product.op, product.op.dims
     vertical, horizontal = strides(op) if op.kind is OpKind.CONV2D else (0, 1)
@@ -161,7 +161,7 @@ def _conv_cells(product: Product, notes: Notes) -> list[int]:
             filters, vertical]  # fmt: skip
 
 
-def _ratio(product: Product, notes: Notes) -> str:
+def _ratio(product: TraceGemm, notes: Notes) -> str:
     sparsity = product.sparsity
     if sparsity.is_dense:
         return "1:1"

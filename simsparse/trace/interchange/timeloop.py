@@ -14,10 +14,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from simsparse.core import OpKind, Sparsity, Trace
-from simsparse.core.sparsity import SparsityKind
 from simsparse.errors import TraceError
+from simsparse.sparsity.statement import SparsityKind
 from simsparse.trace.interchange.base import TRACE_FORMATS, Notes, TraceFormat
-from simsparse.trace.interchange.products import Product, products, strides
+from simsparse.trace.interchange.products import TraceGemm, products, strides
 
 INDEX = "problems.csv"
 _GEMM = """\
@@ -81,7 +81,7 @@ def write_timeloop(trace: Trace, path: Path) -> tuple[str, ...]:
     return notes.lines(f"{len(rows)} products in {len(files)} different problems; {INDEX} says which is which")
 
 
-def problem(product: Product, notes: Notes) -> str:
+def problem(product: TraceGemm, notes: Notes) -> str:
     """The problem of one product as YAML."""
     if product.op.kind is OpKind.CONV2D:
         shape, bounds = _CONV, _conv_bounds(product)
@@ -93,14 +93,14 @@ def problem(product: Product, notes: Notes) -> str:
     return f"problem:\n{shape}  instance:\n{instance}{_density(product, notes)}"
 
 
-def _conv_bounds(product: Product) -> dict[str, int]:
+def _conv_bounds(product: TraceGemm) -> dict[str, int]:
     d, (vertical, horizontal) = product.op.dims, strides(product.op)
     return {"C": d["c_in"] // d["groups"], "M": d["c_out"] // d["groups"], "R": d["kh"], "S": d["kw"],
             "N": d["batch"], "P": d["h_out"], "Q": d["w_out"], "Hstride": vertical,
             "Wstride": horizontal}  # fmt: skip
 
 
-def _density(product: Product, notes: Notes) -> str:
+def _density(product: TraceGemm, notes: Notes) -> str:
     sparsity = product.sparsity
     if sparsity.is_dense:
         return ""
@@ -118,7 +118,7 @@ def _exact(sparsity: Sparsity) -> float:
     return sparsity.n / sparsity.m if sparsity.kind is SparsityKind.NM else sparsity.density
 
 
-def _stem(product: Product) -> str:
+def _stem(product: TraceGemm) -> str:
     kind = "conv" if product.op.kind is OpKind.CONV2D else "bmm" if product.batch > 1 else "gemm"
     return f"{kind}-m{product.m}-n{product.n}-k{product.k}"
 

@@ -11,9 +11,9 @@ import numpy as np
 from simsparse.config.hardware import load_hardware
 from simsparse.config.parts.accel import AccelPart
 from simsparse.dataflow.engines.block_mma import BlockMma
-from simsparse.dataflow.pattern import Pattern
-from simsparse.devices.sparse_engine import SparseEngine
-from simsparse.validate.case import CASES, CaseReport, Point, Sensitivity, Table, case_rows
+from simsparse.devices.sparse_engine import SparseEngineDevice
+from simsparse.sparsity.nonzeros import NonZeros
+from simsparse.validate.case import CASES, CasePoint, CaseReport, Sensitivity, Table, case_rows
 
 PART, SIZE = "accel/bsr-h200", 4096
 RESIDENT = {32: "6", 64: "3", 128: "1"}
@@ -37,7 +37,7 @@ DEVIATION = (
 def block_sparse() -> CaseReport:
     """Three blocks, three ways to place them, five densities."""
     rows = case_rows("block_sparse", "h200_bsr.csv")
-    points = [Point(_label(row), 1e6 * float(row["seconds"]), _micros(row)[0], "us") for row in rows]
+    points = [CasePoint(_label(row), 1e6 * float(row["seconds"]), _micros(row)[0], "us") for row in rows]
     watched = [row for row in rows if (row["block"], row["kind"], row["density"]) in WATCHED]
     return CaseReport(
         "block-sparse-h200",
@@ -67,16 +67,16 @@ def _label(row: Mapping[str, str]) -> str:
 
 
 @cache
-def _blocks(side: int, kind: str, count: int) -> Pattern:
+def _blocks(side: int, kind: str, count: int) -> NonZeros:
     """Places of ``count`` blocks, as the measurement chose them (its own draw of the random ones)."""
     rng = np.random.default_rng(0)
     if kind == "even":
         order = rng.random((side, side)).argsort(axis=1).argsort(axis=1)
-        return Pattern.of(order < count // side)
+        return NonZeros.of(order < count // side)
     places = rng.permutation(side * side) if kind == "random" else np.arange(side * side)
     mask = np.zeros(side * side, np.bool_)
     mask[places[:count]] = True
-    return Pattern.of(mask.reshape(side, side))
+    return NonZeros.of(mask.reshape(side, side))
 
 
 def _micros(row: Mapping[str, str], name: str = "", value: str = "") -> tuple[float, Mapping[str, int]]:
@@ -84,10 +84,10 @@ def _micros(row: Mapping[str, str], name: str = "", value: str = "") -> tuple[fl
     block = int(row["block"])
     settings = {"engine.block_n": row["block"], "engine.block_k": row["block"], "engine.resident": RESIDENT[block]}
     part = cast(AccelPart, load_hardware(PART, {**settings, **({name: value} if name else {})}))
-    device = SparseEngine(part)
+    device = SparseEngineDevice(part)
     engine, machine = cast(BlockMma, device.engine), device.machine("bf16")
     weights = _blocks(SIZE // block, row["kind"], int(row["blocks"]))
-    inputs = Pattern.dense(SIZE // machine.whole("tile_m"), SIZE // block)
+    inputs = NonZeros.dense(SIZE // machine.whole("tile_m"), SIZE // block)
     work = engine.run_blocks(weights, inputs, (SIZE, SIZE, SIZE), weights.nnz * block * block * SIZE, machine)
     return 1e6 * (work.cycles / part.array.clock.si + part.vector.launch.si), work.causes
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from simsparse.config.hardware import load_hardware
 from simsparse.core import Sparsity
-from simsparse.dataflow.pattern import Pattern
-from simsparse.devices.sparse_engine import SparseEngine
-from simsparse.validate.case import CASES, CaseReport, Point, Sensitivity, Table
+from simsparse.devices.sparse_engine import SparseEngineDevice
+from simsparse.sparsity.nonzeros import NonZeros
+from simsparse.validate.case import CASES, CasePoint, CaseReport, Sensitivity, Table
 
 PART, GAIN = "accel/delta-64x16", 3.0
 VECTORS, OUTPUTS, INPUTS = 196, 256, 1024
@@ -29,7 +29,7 @@ def delta() -> CaseReport:
         "activation sparsity with Delta Activation Layers on UCF101. No time was published.",
         "Cycle core of accel/delta-64x16 on random non-zeros, half of the activations without deltas and a third of "
         "that with them: the published gain is in non-zeros, the simulated one in cycles of one layer.",
-        [Point("ResNet-50, 1024 to 256 channels", GAIN, _gain(), "x")],
+        [CasePoint("ResNet-50, 1024 to 256 channels", GAIN, _gain(), "x")],
         tolerance=None,
         deviation="Cycles shrink less than non-zeros: a vector ends with its slowest lane, and the fewer changes there "
         "are the more uneven the lanes; weights and results cross the DRAM all the same. Only few outputs in parallel "
@@ -44,9 +44,9 @@ def delta() -> CaseReport:
 
 
 def _causes(density: float, name: str = "", value: str = "") -> dict[str, int]:
-    device = SparseEngine(load_hardware(PART, {name: value} if name else {}))
-    changes = Pattern.drawn(VECTORS, INPUTS, Sparsity.parse(f"unstructured:{density:g}"), 1)
-    work = device.engine.run(Pattern.dense(OUTPUTS, INPUTS), changes, device.machine("int8"))
+    device = SparseEngineDevice(load_hardware(PART, {name: value} if name else {}))
+    changes = NonZeros.drawn(VECTORS, INPUTS, Sparsity.parse(f"unstructured:{density:g}"), 1)
+    work = device.engine.run(NonZeros.dense(OUTPUTS, INPUTS), changes, device.machine("int8"))
     return dict(work.causes)
 
 

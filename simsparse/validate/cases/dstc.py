@@ -6,9 +6,9 @@ from collections.abc import Mapping
 
 from simsparse.config.hardware import load_hardware
 from simsparse.core import Sparsity
-from simsparse.dataflow.pattern import Pattern
-from simsparse.devices.sparse_engine import SparseEngine
-from simsparse.validate.case import CASES, CaseReport, Point, Sensitivity, Table, case_rows
+from simsparse.devices.sparse_engine import SparseEngineDevice
+from simsparse.sparsity.nonzeros import NonZeros
+from simsparse.validate.case import CASES, CasePoint, CaseReport, Sensitivity, Table, case_rows
 
 SIZE, WALKED = 4096, 64
 """M = N = K of the product, and rows of either operand that are walked: their pairs of tiles stand for all."""
@@ -36,7 +36,7 @@ def dstc() -> CaseReport:
     dense = ("1.0", "1.0")
     cycles = {key: _cycles(key) for key in published}
     points = [
-        Point(_label(key), published[key] / published[dense], cycles[key] / cycles[dense], "of dense")
+        CasePoint(_label(key), published[key] / published[dense], cycles[key] / cycles[dense], "of dense")
         for key in published if key != dense
     ]  # fmt: skip
     moved = {(name, value, key): _cycles(key, name, value) for name, value, *at in ASSUMED for key in [(at[0], at[1])]}
@@ -72,14 +72,14 @@ def _label(key: tuple[str, str]) -> str:
 
 
 def _causes(key: tuple[str, str], name: str = "", value: str = "") -> Mapping[str, int]:
-    device = SparseEngine(load_hardware("accel/dstc", {name: value} if name else {}))
+    device = SparseEngineDevice(load_hardware("accel/dstc", {name: value} if name else {}))
     inputs, weights = (_drawn(density, seed) for seed, density in enumerate(key))
     return device.engine.run(weights, inputs, device.machine("fp16")).causes
 
 
-def _drawn(density: str, seed: int) -> Pattern:
+def _drawn(density: str, seed: int) -> NonZeros:
     sparsity = Sparsity.parse("dense" if density == "1.0" else f"unstructured:{density}")
-    return Pattern.drawn(WALKED, SIZE, sparsity, seed)
+    return NonZeros.drawn(WALKED, SIZE, sparsity, seed)
 
 
 def _cycles(key: tuple[str, str], name: str = "", value: str = "") -> int:

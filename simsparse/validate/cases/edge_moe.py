@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 from simsparse.config.hardware import load_hardware
-from simsparse.dataflow.engine import Machine, Work
 from simsparse.dataflow.engines.edge_moe import EdgeMoE, compute_cycles, load_cycles
-from simsparse.devices.sparse_engine import SparseEngine
-from simsparse.validate.case import CASES, CaseReport, Point, Sensitivity, Table, case_rows
+from simsparse.dataflow.sparse_engine import PeConfig, Work
+from simsparse.devices.sparse_engine import SparseEngineDevice
+from simsparse.validate.case import CASES, CasePoint, CaseReport, Sensitivity, Table, case_rows
 
 PART = "accel/edge-moe-zcu102"
 TOKENS, EXPERTS, TOP_K, D_MODEL, D_FF = 129, 16, 2, 192, 384
@@ -34,7 +34,7 @@ def edge_moe() -> CaseReport:
         "the order by tokens reloads.",
         "The engine edge_moe on accel/edge-moe-zcu102: beats of weights with the AXI latency, ping-pong buffers, an "
         "MoE layer of 129 tokens, 16 experts, 2 a token.",
-        [Point(name, published[name], simulated[name], units.get(name, "cycles")) for name in published],
+        [CasePoint(name, published[name], simulated[name], units.get(name, "cycles")) for name in published],
         tolerance=0.05,
         assumed=("even routing in the layer's cycles: 129 tokens over 16 experts, two each",),
         sensitivity=_sensitivity(machine),
@@ -42,12 +42,12 @@ def edge_moe() -> CaseReport:
     )
 
 
-def _machine() -> Machine:
-    device = SparseEngine(load_hardware(PART))
+def _machine() -> PeConfig:
+    device = SparseEngineDevice(load_hardware(PART))
     return device.machine("fp32")
 
 
-def _sensitivity(machine: Machine) -> list[Sensitivity]:
+def _sensitivity(machine: PeConfig) -> list[Sensitivity]:
     found = []
     for latency in (0.0, 64.0, 256.0):
         moved = replace(machine, settings={**machine.settings, "axi_latency": latency})

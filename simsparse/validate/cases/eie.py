@@ -6,10 +6,10 @@ from functools import cache
 
 from simsparse.config.hardware import load_hardware
 from simsparse.core import Sparsity
-from simsparse.dataflow.engine import Work
-from simsparse.dataflow.pattern import Pattern
-from simsparse.devices.sparse_engine import SparseEngine
-from simsparse.validate.case import CASES, CaseReport, Point, Sensitivity, Table
+from simsparse.dataflow.sparse_engine import Work
+from simsparse.devices.sparse_engine import SparseEngineDevice
+from simsparse.sparsity.nonzeros import NonZeros
+from simsparse.validate.case import CASES, CasePoint, CaseReport, Sensitivity, Table
 
 PART, FRAMES_A_SECOND = "accel/eie", 1.88e4
 LAYERS = {"fc6": (4096, 9216, 0.09, 0.351), "fc7": (4096, 4096, 0.09, 0.353), "fc8": (1000, 4096, 0.25, 0.375)}
@@ -30,7 +30,7 @@ def eie() -> CaseReport:
         "64 PEs at 102 GOPS.",
         "Cycle core of accel/eie on random zeros of the layers' densities, one vector, weights on the chip: runs "
         "bridged by zeros, queues of 8, the slowest PE ends a layer.",
-        [Point(label, 1e6 / FRAMES_A_SECOND, _micros(), "us")],
+        [CasePoint(label, 1e6 / FRAMES_A_SECOND, _micros(), "us")],
         tolerance=0.1,
         deviation="Real zeros are not where random ones are: rows and columns of a pruned matrix differ in their "
         "density, which makes the load of the PEs more uneven than simulated. Filling the pipeline and finding the "
@@ -44,12 +44,12 @@ def eie() -> CaseReport:
 
 
 @cache
-def _drawn(rows: int, cols: int, density: float, seed: int) -> Pattern:
-    return Pattern.drawn(rows, cols, Sparsity.parse(f"unstructured:{density:g}"), seed)
+def _drawn(rows: int, cols: int, density: float, seed: int) -> NonZeros:
+    return NonZeros.drawn(rows, cols, Sparsity.parse(f"unstructured:{density:g}"), seed)
 
 
 def _work(layer: str, name: str = "", value: str = "") -> Work:
-    device = SparseEngine(load_hardware(PART, {**ON_CHIP, **({name: value} if name else {})}))
+    device = SparseEngineDevice(load_hardware(PART, {**ON_CHIP, **({name: value} if name else {})}))
     outputs, inputs, kept, active = LAYERS[layer]
     weights, vector = _drawn(outputs, inputs, kept, 1), _drawn(1, inputs, active, 2)
     return device.engine.run(weights, vector, device.machine("int16"))
@@ -61,7 +61,7 @@ def _micros(name: str = "", value: str = "") -> float:
 
 def _hertz() -> float:
     """The part's clock."""
-    return SparseEngine(load_hardware(PART)).part.array.clock.si
+    return SparseEngineDevice(load_hardware(PART)).part.array.clock.si
 
 
 def _composition() -> Table:

@@ -9,10 +9,10 @@ import numpy as np
 from simsparse.config.hardware import load_hardware
 from simsparse.core import Sparsity
 from simsparse.dataflow.base import Ints
-from simsparse.dataflow.engine import Work
-from simsparse.dataflow.pattern import Pattern
-from simsparse.devices.sparse_engine import SparseEngine
-from simsparse.validate.case import CASES, CaseReport, Point, case_rows
+from simsparse.dataflow.sparse_engine import Work
+from simsparse.devices.sparse_engine import SparseEngineDevice
+from simsparse.sparsity.nonzeros import NonZeros
+from simsparse.validate.case import CASES, CasePoint, CaseReport, case_rows
 
 FOLDER = "eyeriss_v2_pe"
 SOURCE = (
@@ -52,13 +52,13 @@ def eyeriss_v2_pe_densities() -> CaseReport:
     )
 
 
-def _points(work: Callable[[SparseEngine, Layer], Work]) -> list[Point]:
-    device = SparseEngine(load_hardware("accel/eyeriss-v2-pe"))
+def _points(work: Callable[[SparseEngineDevice, Layer], Work]) -> list[CasePoint]:
+    device = SparseEngineDevice(load_hardware("accel/eyeriss-v2-pe"))
     layers = case_rows(FOLDER, "layers.csv")
-    return [Point(layer["layer"], float(layer["cycles"]), work(device, layer).cycles, "cycles") for layer in layers]
+    return [CasePoint(layer["layer"], float(layer["cycles"]), work(device, layer).cycles, "cycles") for layer in layers]
 
 
-def _walked(device: SparseEngine, layer: Layer) -> Work:
+def _walked(device: SparseEngineDevice, layer: Layer) -> Work:
     channels = [row for row in case_rows(FOLDER, "columns.csv") if row["layer"] == layer["layer"]]
     inputs, weights = (
         _with_columns(int(layer[rows]), np.array([int(row[kept]) for row in channels]))
@@ -67,13 +67,13 @@ def _walked(device: SparseEngine, layer: Layer) -> Work:
     return device.engine.run(weights, inputs, device.machine("int8"))
 
 
-def _with_columns(rows: int, counts: Ints) -> Pattern:
+def _with_columns(rows: int, counts: Ints) -> NonZeros:
     """A pattern whose columns have that many non-zeros, in random rows."""
     ranks = np.random.default_rng(0).random((rows, counts.size)).argsort(axis=0)
-    return Pattern.of(ranks < counts)
+    return NonZeros.of(ranks < counts)
 
 
-def _expected(device: SparseEngine, layer: Layer) -> Work:
+def _expected(device: SparseEngineDevice, layer: Layer) -> Work:
     weights, inputs = (Sparsity.parse(f"unstructured:{layer[kind]}") for kind in ("weight_density", "input_density"))
     shape = (int(layer["positions"]), int(layer["outputs"]), int(layer["inputs"]))
     return device.engine.expect(shape, weights, inputs, device.machine("int8"))

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 
 from simsparse.config.hardware import load_hardware
 from simsparse.core import Sparsity
-from simsparse.dataflow.pattern import Pattern
-from simsparse.devices.sparse_engine import SparseEngine
-from simsparse.validate.case import CASES, CaseReport, Point, Sensitivity, Table
+from simsparse.devices.sparse_engine import SparseEngineDevice
+from simsparse.sparsity.nonzeros import NonZeros
+from simsparse.validate.case import CASES, CasePoint, CaseReport, Sensitivity, Table
 
 LAYER = (784, 256, 1152)
 """(m, n, k): a 3 x 3 convolution of 28 x 28 pixels, 128 to 256 channels, as a product of matrices."""
@@ -37,7 +37,7 @@ def inner_join() -> CaseReport:
         "SCNN, ISCA 2017 (2.7x over dense): averages over networks.",
         f"Cycle cores of accel/sparten and accel/scnn, 1,024 multipliers each, on one layer {LAYER} (m, n, k) with "
         f"random zeros, weights at {WEIGHTS} and inputs at {INPUTS}.",
-        [Point(name, PUBLISHED[name], ratio, "x") for name, ratio in ratios.items()],
+        [CasePoint(name, PUBLISHED[name], ratio, "x") for name, ratio in ratios.items()],
         tolerance=None,
         deviation=DEVIATION,
         assumed=("densities of weights and inputs", "the layer", "all numbers of SCNN, and of SparTen, in hw_models"),
@@ -61,10 +61,10 @@ def _ratios(weights: str, inputs: str) -> Mapping[str, float]:
 
 def _causes(name: str, weights: str, inputs: str, balance: int | None = None) -> Mapping[str, int]:
     part, dtype = PARTS[name]
-    device = SparseEngine(load_hardware(part, {} if balance is None else {"engine.balance": balance}))
+    device = SparseEngineDevice(load_hardware(part, {} if balance is None else {"engine.balance": balance}))
     m, n, k = LAYER
-    w = Pattern.drawn(n, k, Sparsity.parse(f"unstructured:{weights}"), 0)
-    x = Pattern.drawn(m, k, Sparsity.parse(f"unstructured:{inputs}"), 1)
+    w = NonZeros.drawn(n, k, Sparsity.parse(f"unstructured:{weights}"), 0)
+    x = NonZeros.drawn(m, k, Sparsity.parse(f"unstructured:{inputs}"), 1)
     causes = device.engine.run(w, x, device.machine(dtype)).causes
     return {cause: cycles for cause, cycles in causes.items() if cause != "dram"}
 

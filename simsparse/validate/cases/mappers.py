@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from simsparse.dataflow import Buffers, PeArray
-from simsparse.dataflow.dma import Interface
-from simsparse.dataflow.schedule import Product, Schedule, Scratchpad, schedule
-from simsparse.validate.case import CASES, CaseReport, Point, Table, case_rows
+from simsparse.dataflow.folds.dma import Interface
+from simsparse.dataflow.folds.schedule import FoldGemm, FoldSchedule, Scratchpad, schedule
+from simsparse.validate.case import CASES, CasePoint, CaseReport, Table, case_rows
 from simsparse.validate.cases.scalesim import WORKLOADS
 
 Row = Mapping[str, str]
@@ -68,19 +68,19 @@ def accelforge() -> CaseReport:
     )
 
 
-def _points(tool: str, result_bits: int) -> list[Point]:
+def _points(tool: str, result_bits: int) -> list[CasePoint]:
     points = []
     for row in case_rows("peers", "zigzag_accelforge.csv"):
         if row["tool"] == tool:
             walks = walks_of(row["workload"], int(row["array"].split("x")[0]), result_bits)
             label = f"{row['workload']} on {row['array']}"
-            points.append(Point(f"{label}: cycles", float(row["cycles"]), sum(w.cycles for w in walks), "cycles"))
+            points.append(CasePoint(f"{label}: cycles", float(row["cycles"]), sum(w.cycles for w in walks), "cycles"))
             energy = sum(picojoules(walk) for walk in walks) / 1e6
-            points.append(Point(f"{label}: energy", float(row["energy_uj"]), energy, "uJ"))
+            points.append(CasePoint(f"{label}: energy", float(row["energy_uj"]), energy, "uJ"))
     return points
 
 
-def walks_of(workload: str, side: int, result_bits: int) -> list[Schedule]:
+def walks_of(workload: str, side: int, result_bits: int) -> list[FoldSchedule]:
     """Our schedules of a workload's layers on ``side`` x ``side`` PEs, results of ``result_bits`` in DRAM."""
     array = PeArray(side, side, skew=0.0, overlap=1.0)
     layers: Sequence[tuple[int, int, int]] = WORKLOADS.get(workload, ())
@@ -91,14 +91,14 @@ def walks_of(workload: str, side: int, result_bits: int) -> list[Schedule]:
     return [cache[layer] for layer in layers]
 
 
-def _product(m: int, n: int, k: int, result_bits: int) -> Product:
+def _product(m: int, n: int, k: int, result_bits: int) -> FoldGemm:
     """8-bit operands; a 3 x 3 convolution's input is read as pixels, not as its im2col matrix."""
     windows = {147: 49 / 4, 576: 9, 1152: 9, 2304: 9, 4608: 9}
     window = windows.get(k, 1) if m in (12544, 3136, 784, 196, 49) else 1
-    return Product(m, n, k, round(8 * m * k / window), 8 * n * k, result_bits * m * n)
+    return FoldGemm(m, n, k, round(8 * m * k / window), 8 * n * k, result_bits * m * n)
 
 
-def picojoules(walk: Schedule) -> float:
+def picojoules(walk: FoldSchedule) -> float:
     """Energy of a schedule at ZigZag's access energies: DRAM, SRAM (array's side and DRAM's), MACs."""
     operands, results = walk.dram["input"] + walk.dram["weight"], walk.dram["output"]
     edge = walk.sram

@@ -10,10 +10,10 @@ import numpy as np
 from simsparse.config.hardware import load_hardware
 from simsparse.core import Sparsity
 from simsparse.dataflow.blocks import blocked, clustered, expanded, expert_topology, reordered
-from simsparse.dataflow.engine import Work
-from simsparse.dataflow.pattern import Pattern
-from simsparse.devices.sparse_engine import SparseEngine
-from simsparse.validate.case import CASES, CaseReport, Point, Sensitivity, Table, case_rows
+from simsparse.dataflow.sparse_engine import Work
+from simsparse.devices.sparse_engine import SparseEngineDevice
+from simsparse.sparsity.nonzeros import NonZeros
+from simsparse.validate.case import CASES, CasePoint, CaseReport, Sensitivity, Table, case_rows
 
 D_MODEL, D_FF, SELECTIONS, COUNTED = 1024, 3584, 8192, 524288
 """A quarter of Mixtral's widths; selections of a batch, and those that were counted for each layer."""
@@ -34,7 +34,7 @@ def megablocks() -> CaseReport:
         "expert to the fullest one. Counts of Mixtral-8x7B's experts on C4: MC-MoE.",
         "MoE layers on accel/block-mma (A100): tokens of each expert padded to 128 and walked as blocks, against the "
         "same engine with all experts padded to the fullest. 8,192 selections, as the layers' experts were chosen.",
-        [Point(label, 1.4, max(gains), "x")],
+        [CasePoint(label, 1.4, max(gains), "x")],
         tolerance=None,
         deviation="Another model, another routing and one layer's forward pass instead of training: Mixtral's experts "
         "are evenly used over many tokens, so that the fullest has little more than the mean, while the paper's models "
@@ -51,7 +51,7 @@ def _counts(row: Mapping[str, str]) -> list[int]:
 
 
 def _layer(counts: Sequence[int], name: str = "", value: str = "") -> Work:
-    device = SparseEngine(load_hardware("accel/block-mma", {name: value} if name else {}))
+    device = SparseEngineDevice(load_hardware("accel/block-mma", {name: value} if name else {}))
     return cast(Work, device.engine.experts(counts, D_MODEL, D_FF, True, device.machine("bf16")))
 
 
@@ -73,15 +73,15 @@ def _padding(layers: Sequence[Sequence[int]]) -> Table:
 
 def _clustering() -> Table:
     """Blocks of 16 x 16 and cycles on accel/smat-a100 as rows come, clustered, and as they were made."""
-    made = expanded(Pattern.drawn(64, 64, Sparsity.parse("unstructured:0.05"), 3), 16, 16)
+    made = expanded(NonZeros.drawn(64, 64, Sparsity.parse("unstructured:0.05"), 3), 16, 16)
     noise = np.random.default_rng(4).random(made.shape) < 0.5
-    planted = Pattern.of(made.mask() & noise)
+    planted = NonZeros.of(made.mask() & noise)
     shuffled = reordered(planted, np.random.default_rng(5).permutation(1024))
     found = reordered(shuffled, clustered(shuffled, 16, 16))
-    device = SparseEngine(load_hardware("accel/smat-a100"))
+    device = SparseEngineDevice(load_hardware("accel/smat-a100"))
     rows = []
     for label, pattern in (("shuffled rows", shuffled), ("clustered", found), ("as planted", planted)):
-        work = device.engine.run(pattern, Pattern.dense(64, 1024), device.machine("fp16"))
+        work = device.engine.run(pattern, NonZeros.dense(64, 1024), device.machine("fp16"))
         rows.append([label, str(pattern.nnz), str(blocked(pattern, 16, 16).nnz), str(work.cycles)])
     return Table(
         "Clustering of rows (SMaT) on planted blocks, half full", ["rows", "non-zeros", "blocks", "cycles"], rows

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from simsparse.config.hardware import load_hardware
 from simsparse.core import ops
 from simsparse.devices.pim import Pim
-from simsparse.validate.case import CASES, CaseReport, Point, case_rows
+from simsparse.validate.case import CASES, CasePoint, CaseReport, case_rows
 
 
 @CASES.register("pim-attacc")
@@ -21,7 +21,7 @@ def pim_attacc() -> CaseReport:
         "All-bank commands of score and context products with the row, column and power limits of the part "
         "pim/bank-pim; no parameter comes from the runs compared with.",
         [
-            Point(_label(row), float(row["cycles"]), _cycles(row), "cycles")
+            CasePoint(_label(row), float(row["cycles"]), _cycles(row), "cycles")
             for row in case_rows("pim", "attacc_bank.csv")
         ],
         tolerance=0.11,

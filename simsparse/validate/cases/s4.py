@@ -11,10 +11,10 @@ from typing import cast
 
 from simsparse.config.hardware import load_hardware
 from simsparse.config.parts.accel import AccelPart
-from simsparse.core.sparsity import DENSE, Sparsity
-from simsparse.dataflow.engine import ENGINES, Machine
-from simsparse.devices.sparse_engine import SparseEngine
-from simsparse.validate.case import CASES, CaseReport, Point, Sensitivity, Table, case_rows
+from simsparse.dataflow.sparse_engine import ENGINES, PeConfig
+from simsparse.devices.sparse_engine import SparseEngineDevice
+from simsparse.sparsity.statement import DENSE, Sparsity
+from simsparse.validate.case import CASES, CasePoint, CaseReport, Sensitivity, Table, case_rows
 
 BANK, RATIOS, BATCH, STATED, UNITS = 32, (1, 2, 4, 8, 16, 32), 16, 16, 4
 """Columns of a bank; ratios of the curve; assumed batch; the ratio that ByteMLPerf states; recalled units of a chip."""
@@ -24,7 +24,7 @@ Product = tuple[int, int, int, int, bool]
 
 
 @dataclass(frozen=True)
-class Setup:
+class S4Setup:
     """What a run assumes."""
 
     batch: int = BATCH
@@ -47,7 +47,10 @@ def s4() -> CaseReport:
         f"once a batch of {BATCH}; the heads of attention are dealt to {UNITS} units. The first convolution and "
         "attention are dense, all else has one sparsity. "
         f"All points are at {STATED}x, which only ByteMLPerf states.",
-        [Point(_label(row), _published(row), throughput(row["model"], STATED, Setup()), "samples/s") for row in rows],
+        [
+            CasePoint(_label(row), _published(row), throughput(row["model"], STATED, S4Setup()), "samples/s")
+            for row in rows
+        ],
         tolerance=None,
         deviation="Sparsity and microarchitecture of the published runs are not public, so the points are no "
         "validation: the tables show which sparsity a machine of the recalled peak would need for each. At the "
@@ -59,23 +62,23 @@ def s4() -> CaseReport:
         sensitivity=[
             Sensitivity(_label(row), what, value, moved)
             for what, value, setup in variants() for row in rows[:2]
-            if (moved := throughput(row["model"], STATED, setup)) != throughput(row["model"], STATED, Setup())
+            if (moved := throughput(row["model"], STATED, setup)) != throughput(row["model"], STATED, S4Setup())
         ],
         tables=[curve(), explained(rows)],
     )  # fmt: skip
 
 
-def variants() -> list[tuple[str, str, Setup]]:
+def variants() -> list[tuple[str, str, S4Setup]]:
     """Assumptions moved one at a time: (assumption, value, set-up)."""
     return [
-        ("zeros of the weights", "anywhere, not bank-balanced", Setup(bank_balanced=False)),
-        ("attention", "BF16 at half the rate", Setup(attention_factor=2.0)),
-        ("first layer", "pruned too", Setup(first_pruned=True)),
-        ("batch", "1", Setup(batch=1)),
-        ("batch", "64", Setup(batch=64)),
-        ("clock", "700 MHz", Setup(overrides=(("array.clock", "700 MHz"),))),
-        ("outputs x tokens", "128 x 128", Setup(overrides=(("array.rows", "128"), ("array.cols", "128")))),
-        ("DRAM bandwidth", "36 GB/s", Setup(overrides=(("memory.bandwidth", "36 GB/s"),))),
+        ("zeros of the weights", "anywhere, not bank-balanced", S4Setup(bank_balanced=False)),
+        ("attention", "BF16 at half the rate", S4Setup(attention_factor=2.0)),
+        ("first layer", "pruned too", S4Setup(first_pruned=True)),
+        ("batch", "1", S4Setup(batch=1)),
+        ("batch", "64", S4Setup(batch=64)),
+        ("clock", "700 MHz", S4Setup(overrides=(("array.clock", "700 MHz"),))),
+        ("outputs x tokens", "128 x 128", S4Setup(overrides=(("array.rows", "128"), ("array.cols", "128")))),
+        ("DRAM bandwidth", "36 GB/s", S4Setup(overrides=(("memory.bandwidth", "36 GB/s"),))),
     ]
 
 
@@ -103,10 +106,10 @@ def _layer(row: Mapping[str, str]) -> tuple[int, int, int]:
 
 
 @cache
-def throughput(model: str, ratio: int, setup: Setup) -> float:
+def throughput(model: str, ratio: int, setup: S4Setup) -> float:
     """Samples a second with weights of 1 / ``ratio``."""
     part = cast(AccelPart, load_hardware("accel/s4", dict(setup.overrides)))
-    machine = SparseEngine(part).machine("int8")
+    machine = SparseEngineDevice(part).machine("int8")
     pattern = Sparsity.parse(f"bank{BANK}:{1 / ratio:.6g}" if setup.bank_balanced else f"unstructured:{1 / ratio:.6g}")
     unit = replace(machine, cols=machine.cols // UNITS)
     cycles, weights = 0.0, 0
@@ -120,7 +123,7 @@ def throughput(model: str, ratio: int, setup: Setup) -> float:
     return setup.batch / max(cycles, weights / machine.dram_bytes) * part.array.clock.si
 
 
-def _cycles(shape: tuple[int, int, int], sparsity: Sparsity, machine: Machine) -> int:
+def _cycles(shape: tuple[int, int, int], sparsity: Sparsity, machine: PeConfig) -> int:
     work = ENGINES.get("s4").expect(shape, sparsity, DENSE, replace(machine, dram_bytes=1e12))
     return work.cycles - work.causes["dram"]
 
@@ -133,7 +136,7 @@ def _bytes(n: int, k: int, sparsity: Sparsity) -> int:
 def curve() -> Table:
     """Throughput against sparsity."""
     models = ("ResNet-50", "BERT-large", "BERT-base")
-    rows = [[f"{ratio}x", *(f"{throughput(model, ratio, Setup()):,.0f}" for model in models)] for ratio in RATIOS]
+    rows = [[f"{ratio}x", *(f"{throughput(model, ratio, S4Setup()):,.0f}" for model in models)] for ratio in RATIOS]
     published = {(row["model"], row["chips"]): f"{_published(row):,.0f}" for row in case_rows("s4", "points.csv")}
     rows.append(["published, one S4", *(published.get((model, "1"), "") for model in models)])
     rows.append(["published, a third of an S30", *(published.get((model, "3"), "") for model in models)])
@@ -152,7 +155,7 @@ def explained(rows: Sequence[Mapping[str, str]]) -> Table:
 def _crossing(row: Mapping[str, str]) -> str:
     """Between the neighbours on the curve, straight in logarithms."""
     target = _published(row)
-    points = [(ratio, throughput(row["model"], ratio, Setup())) for ratio in RATIOS]
+    points = [(ratio, throughput(row["model"], ratio, S4Setup())) for ratio in RATIOS]
     for (low, slower), (high, faster) in pairwise(points):
         if slower <= target <= faster:
             share = log(target / slower) / log(faster / slower)

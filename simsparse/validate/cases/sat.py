@@ -10,11 +10,11 @@ from typing import cast
 
 from simsparse.config.hardware import load_hardware
 from simsparse.config.parts.accel import AccelPart
-from simsparse.core.sparsity import Sparsity
-from simsparse.dataflow.bdwp import Generation, Layer, LayerTime, ProductTimes, Stage, Trainer, train_step
+from simsparse.dataflow.bdwp import Generation, Layer, LayerTime, ProductTimes, Trainer, TrainingStage, train_step
 from simsparse.dataflow.nm_product import SCHEDULES
-from simsparse.devices.sparse_engine import SparseEngine
-from simsparse.validate.case import CASES, CaseReport, Point, Sensitivity, Table, case_rows
+from simsparse.devices.sparse_engine import SparseEngineDevice
+from simsparse.sparsity.statement import Sparsity
+from simsparse.validate.case import CASES, CasePoint, CaseReport, Sensitivity, Table, case_rows
 
 PUBLISHED, IDEAL, BATCH, FLOPS_A_WEIGHT = 1.75, 2.0, 64, 4
 """Published and ideal speed-up; assumed batch; operations of an update with momentum a weight."""
@@ -24,11 +24,16 @@ SORT_RATE = 32.0
 NOTHING_ELSE = 1e9
 """A rate so high that what has it takes no time."""
 Steps = dict[str, tuple[list[LayerTime], list[LayerTime]]]
-STAGES = {"fwd": Stage.FORWARD, "bwd_input": Stage.BACKWARD, "bwd_weight": Stage.GRADIENT, "bwd": Stage.BACKWARD}
+STAGES = {
+    "fwd": TrainingStage.FORWARD,
+    "bwd_input": TrainingStage.BACKWARD,
+    "bwd_weight": TrainingStage.GRADIENT,
+    "bwd": TrainingStage.BACKWARD,
+}
 
 
 @dataclass(frozen=True)
-class Setup:
+class SatSetup:
     """What a run assumes; ``overrides`` of the part as in a sweep."""
 
     overrides: tuple[tuple[str, str], ...] = ()
@@ -43,7 +48,7 @@ class Setup:
 @CASES.register("sat")
 def sat() -> CaseReport:
     """The average of five models; reported, with its composition."""
-    steps = run(Setup())
+    steps = run(SatSetup())
     ours = average(steps)
     return CaseReport(
         "sat",
@@ -54,7 +59,7 @@ def sat() -> CaseReport:
         "Training steps traced from torch, layer by layer on the engine sat: FF and BP with 2:8 weights, WU dense, the "
         "first layer and attention dense, the faster of weight- and output-stationary for each product, weights pruned "
         "once after the update. The closed form is used, which equals the cycle core on N:M weights.",
-        [Point("average of five models", PUBLISHED, ours, "x")],
+        [CasePoint("average of five models", PUBLISHED, ours, "x")],
         tolerance=0.1,
         deviation="We say more than was published. What is dense by design (first layer, attention, WU) and filling "
         "and draining of the array make most of the loss from 2.0x; DRAM and generation cost little as long as they "
@@ -75,11 +80,11 @@ def sat() -> CaseReport:
     )  # fmt: skip
 
 
-def variants() -> list[tuple[str, str, Setup]]:
+def variants() -> list[tuple[str, str, SatSetup]]:
     """Assumptions moved one at a time: (assumption, value, set-up)."""
 
-    def part(what: str, value: str, *pairs: tuple[str, str]) -> tuple[str, str, Setup]:
-        return what, value, Setup(overrides=pairs)
+    def part(what: str, value: str, *pairs: tuple[str, str]) -> tuple[str, str, SatSetup]:
+        return what, value, SatSetup(overrides=pairs)
 
     return [
         *(part("array", f"{size} x {size}", ("array.rows", str(size)), ("array.cols", str(size))) for size in (16, 64)),
@@ -89,15 +94,15 @@ def variants() -> list[tuple[str, str, Setup]]:
         part("filling of folds", "once", ("engine.skew", "0")),
         part("results a column gives a cycle", "4", ("engine.drain", "4")),
         part("interleaved sums", "1 (adder waits)", ("engine.interleave", "1")),
-        ("batch", "16", Setup(batch=16)), ("batch", "256", Setup(batch=256)),
-        ("vector unit", "behind the array", Setup(vector_overlaps=False)),
-        ("vector unit", "half as fast", Setup(vector_factor=0.5)),
-        ("vector unit", "half as fast, behind the array", Setup(vector_factor=0.5, vector_overlaps=False)),
-        ("generation", "online", Setup(generation=Generation.ONLINE)),
-        ("sorter", "8 weights a cycle", Setup(sort_rate=8.0)),
-        ("sorter", "8 weights a cycle, online", Setup(sort_rate=8.0, generation=Generation.ONLINE)),
-        ("schedule", "output-stationary only", Setup(schedules="outputs")),
-        ("schedule", "weight-stationary only", Setup(schedules="weights")),
+        ("batch", "16", SatSetup(batch=16)), ("batch", "256", SatSetup(batch=256)),
+        ("vector unit", "behind the array", SatSetup(vector_overlaps=False)),
+        ("vector unit", "half as fast", SatSetup(vector_factor=0.5)),
+        ("vector unit", "half as fast, behind the array", SatSetup(vector_factor=0.5, vector_overlaps=False)),
+        ("generation", "online", SatSetup(generation=Generation.ONLINE)),
+        ("sorter", "8 weights a cycle", SatSetup(sort_rate=8.0)),
+        ("sorter", "8 weights a cycle, online", SatSetup(sort_rate=8.0, generation=Generation.ONLINE)),
+        ("schedule", "output-stationary only", SatSetup(schedules="outputs")),
+        ("schedule", "weight-stationary only", SatSetup(schedules="weights")),
     ]  # fmt: skip
 
 
@@ -113,8 +118,8 @@ def models() -> dict[str, list[Layer]]:
         flops = int(row["vector_flops"])
         if row["stage"] == "update":
             dims = {"weights": flops // FLOPS_A_WEIGHT}
-        stage = Stage.UPDATE if row["stage"] == "update" else STAGES[row["role"] or row["stage"]]
-        weighted = kind in ("conv2d", "linear") or (stage is Stage.UPDATE and dims["weights"] > 0)
+        stage = TrainingStage.UPDATE if row["stage"] == "update" else STAGES[row["role"] or row["stage"]]
+        weighted = kind in ("conv2d", "linear") or (stage is TrainingStage.UPDATE and dims["weights"] > 0)
         pruned = weighted and row["layer"] != first[model]
         moved = int(row["vector_read"]) + int(row["vector_write"])
         found.setdefault(model, []).append(Layer(row["layer"], stage, kind, dims, pruned, moved, flops))
@@ -123,17 +128,17 @@ def models() -> dict[str, list[Layer]]:
 
 def _only_weights(layers: Sequence[Layer]) -> list[Layer]:
     """Updates of parameters that belong to no product (normalisation) are not pruned."""
-    products = {layer.name for layer in layers if layer.pruned and layer.stage is not Stage.UPDATE}
+    products = {layer.name for layer in layers if layer.pruned and layer.stage is not TrainingStage.UPDATE}
     return [replace(layer, pruned=layer.pruned and layer.name in products) for layer in layers]
 
 
 @cache
 def products(overrides: tuple[tuple[str, str], ...]) -> ProductTimes:
     """Times of products on the part accel/sat with ``overrides``."""
-    return ProductTimes(SparseEngine(load_hardware("accel/sat", dict(overrides))).machine("fp16"))
+    return ProductTimes(SparseEngineDevice(load_hardware("accel/sat", dict(overrides))).machine("fp16"))
 
 
-def trainer(setup: Setup) -> Trainer:
+def trainer(setup: SatSetup) -> Trainer:
     """The part accel/sat as ``setup`` has it; its vector unit keeps its rate whatever the array."""
     part = cast(AccelPart, load_hardware("accel/sat"))
     chosen = tuple(each for each in SCHEDULES if setup.schedules in ("any", "weights" if each.weights else "outputs"))
@@ -141,7 +146,7 @@ def trainer(setup: Setup) -> Trainer:
     return Trainer(products(setup.overrides), per_cycle, setup.sort_rate, setup.vector_overlaps, chosen)
 
 
-def run(setup: Setup) -> Steps:
+def run(setup: SatSetup) -> Steps:
     """(dense, BDWP) step of each model."""
     machine = trainer(setup)
     return {
@@ -163,7 +168,7 @@ def average(steps: Steps) -> float:
 
 def composition() -> Table:
     """From the ideal to the result, one cost after the other."""
-    steps = run(Setup())
+    steps = run(SatSetup())
     plain: Callable[[LayerTime], float] = lambda layer: layer.array - layer.causes.get("dram", 0)  # noqa: E731
     idle = ("fill", "load", "drain", "latency")
     rungs: list[tuple[str, Callable[[LayerTime], float]]] = [
@@ -171,14 +176,14 @@ def composition() -> Table:
         ("PEs idle at edges of the array", lambda layer: plain(layer) - sum(layer.causes.get(c, 0) for c in idle)),
         ("filling, loading, leaving, adders", plain),
         ("DRAM of products", lambda layer: layer.array),
-        ("vector work and its DRAM", lambda layer: 0 if layer.layer.stage is Stage.UPDATE else layer.total),
+        ("vector work and its DRAM", lambda layer: 0 if layer.layer.stage is TrainingStage.UPDATE else layer.total),
         ("update and generation", lambda layer: layer.total),
     ]
     rows = [["ideal: FF and BP of all layers at 2:8, WU dense", f"{IDEAL:.3f}", *("" for _ in steps)]]
     for name, cost in rungs:
         each = [speedup(pair, cost) for pair in steps.values()]
         rows.append([f"with: {name}", f"{fmean(each):.3f}", *(f"{value:.3f}" for value in each)])
-    online = [speedup(pair, lambda layer: layer.total) for pair in run(Setup(generation=Generation.ONLINE)).values()]
+    online = [speedup(pair, lambda layer: layer.total) for pair in run(SatSetup(generation=Generation.ONLINE)).values()]
     rows.append(["generation online instead", f"{fmean(online):.3f}", *(f"{value:.3f}" for value in online)])
     return Table("Speed-up over dense training, cost by cost", ["", "average", *steps], rows)
 
@@ -203,8 +208,13 @@ def by_stage(steps: Steps) -> Table:
     rows = []
     for model, (_, sparse) in steps.items():
         total = sum(layer.total for layer in sparse)
-        shares = [sum(layer.total for layer in sparse if layer.layer.stage is stage) / total for stage in Stage]
-        vector = sum(max(0, layer.total - layer.array) for layer in sparse if layer.layer.stage is not Stage.UPDATE)
+        by_stage = [sum(layer.total for layer in sparse if layer.layer.stage is stage) for stage in TrainingStage]
+        shares = [seconds / total for seconds in by_stage]
+        vector = sum(
+            max(0, layer.total - layer.array) for layer in sparse if layer.layer.stage is not TrainingStage.UPDATE
+        )
         waiting = sum(layer.causes.get("dram", 0) for layer in sparse)
         rows.append([model, *(f"{100 * share:.1f} %" for share in (*shares, vector / total, waiting / total))])
-    return Table("Time of a BDWP step", ["model", *Stage, "of which vector work in sight", "waiting for DRAM"], rows)
+    return Table(
+        "Time of a BDWP step", ["model", *TrainingStage, "of which vector work in sight", "waiting for DRAM"], rows
+    )

@@ -7,13 +7,13 @@ from typing import SupportsFloat
 
 import numpy as np
 
-from simsparse.core.sparsity import Sparsity
 from simsparse.dataflow import DATAFLOWS, Buffers, Gemms, PeArray
-from simsparse.dataflow.dma import Interface
-from simsparse.dataflow.pattern import Pattern
-from simsparse.dataflow.scalesim_scratchpad import RELEASE, Changes, ScaleSimSetup, scalesim_run
-from simsparse.dataflow.schedule import Product, Schedule, Scratchpad, schedule
-from simsparse.validate.case import CASES, CaseReport, Point, Table, case_rows
+from simsparse.dataflow.folds.dma import Interface
+from simsparse.dataflow.folds.schedule import FoldGemm, FoldSchedule, Scratchpad, schedule
+from simsparse.sparsity.nonzeros import NonZeros
+from simsparse.sparsity.statement import Sparsity
+from simsparse.validate.case import CASES, CasePoint, CaseReport, Table, case_rows
+from simsparse.validate.reference.scalesim_scratchpad import RELEASE, Changes, ScaleSimSetup, scalesim_run
 
 Row = Mapping[str, str]
 NAMES = ("input", "weight", "output")
@@ -46,7 +46,7 @@ def scalesim_cycles() -> CaseReport:
         "Dense layers: the fold schedule (level 2) with a memory that never stalls. 2:4 layers: closed form of packed "
         "weights, which is how SCALE-Sim has them.",
         [
-            Point(" ".join(list(row.values())[:4]), float(row["cycles"]), _cycles(row), "cycles")
+            CasePoint(" ".join(list(row.values())[:4]), float(row["cycles"]), _cycles(row), "cycles")
             for row in case_rows("peers", "scalesim_3.0.0.csv")
         ],
         tolerance=0,
@@ -60,7 +60,7 @@ def scalesim_stalls() -> CaseReport:
     runs = [scalesim_run(_setup(row)) for row in rows]
     stalls = [[_label(row), f"{int(row['stalls']):,}", f"{run.stalls:,}"] for row, run in zip(rows, runs, strict=True)]
     points = [
-        Point(_label(row), float(row["cycles_with_prefetch"]), run.cycles_with_prefetch, "cycles")
+        CasePoint(_label(row), float(row["cycles_with_prefetch"]), run.cycles_with_prefetch, "cycles")
         for row, run in zip(rows[::DRAWN], runs[::DRAWN], strict=True)
     ]
     return CaseReport(
@@ -68,8 +68,8 @@ def scalesim_stalls() -> CaseReport:
         "Scratchpads that stall: SCALE-Sim's own mechanism",
         f"{SOURCE}: GEMMs on small arrays with buffers of 1 to 32 KiB and 1 to 8 words a cycle on each channel. "
         "Cycles with prefetch of every third run; the table has the stalls of all.",
-        "simsparse.dataflow.scalesim_scratchpad: its sliding windows, waits and write-back, line by line. It is not "
-        "how our parts work; it is there to take differences apart.",
+        "simsparse.validate.reference.scalesim_scratchpad: its sliding windows, waits and write-back, line by line. It "
+        "is not how our parts work; it is there to take differences apart.",
         points,
         tolerance=0,
         tables=[Table("Stall cycles", ["run", "SCALE-Sim", "mechanism reproduced"], stalls)],
@@ -81,7 +81,7 @@ def scalesim_schedule() -> CaseReport:
     """The same runs on our schedule: reported, each difference by its cause."""
     rows = case_rows("scalesim", "runs.csv")
     points = [
-        Point(_label(row), float(row["cycles_with_prefetch"]), ours.cycles, "cycles")
+        CasePoint(_label(row), float(row["cycles_with_prefetch"]), ours.cycles, "cycles")
         for row, ours in ((row, ours_of(row)) for row in rows[::DRAWN])
     ]
     return CaseReport(
@@ -139,7 +139,7 @@ def scalesim_2to4() -> CaseReport:
         "The same product on an array whose PEs hold two weights either way, step by step: one cycle a fold to select "
         "operands; weights, two index bits each, inputs and results over 64 bits of DRAM a cycle; masks "
         "that are 50 % dense but not 2:4.",
-        [Point(name, theirs, ours, "x") for name, ours in steps],
+        [CasePoint(name, theirs, ours, "x") for name, ours in steps],
         tolerance=None,
         deviation=(
             "SCALE-Sim packs the kept weights and drops metadata, selection and imbalance. Packed like that, ours is "
@@ -164,15 +164,15 @@ def two_of_four_steps() -> list[tuple[str, float]]:
     steps.append(("PEs that select, on chip", gain(ws.cycles(pair, plain), ws.cycles(two_four, plain))))
     steps.append(("and a cycle to select", gain(ws.cycles(pair, plain), ws.cycles(two_four, picking))))
     cells, pad = size * size, Scratchpad(Buffers(1 << 19, 1 << 19, 1 << 19), Interface(shared=64.0))
-    dense = Product(size, size, size, 8 * cells, 8 * cells, 8 * cells, 2, 2)
-    sparse = Product(size, size, size, 8 * cells, cells // 2 * 10, 8 * cells, 2, 4)
+    dense = FoldGemm(size, size, size, 8 * cells, 8 * cells, 8 * cells, 2, 2)
+    sparse = FoldGemm(size, size, size, 8 * cells, cells // 2 * 10, 8 * cells, 2, 4)
     moved = [schedule("ws", product, picking, pad).cycles for product in (dense, sparse)]
     steps.append(("and DRAM, metadata included", gain(*moved)))
     for name, text in (
         ("2:4 mask walked, on chip", "2:4"),
         ("50 % unstructured mask walked, on chip", "unstructured:0.5"),
     ):
-        mask = Pattern.drawn(size, size, Sparsity.parse(text)).mask()
+        mask = NonZeros.drawn(size, size, Sparsity.parse(text)).mask()
         steps.append((name, gain(ws.cycles(pair, plain), ws.walk(np.asarray(mask), size, picking, 4).cycles)))
     return steps
 
@@ -183,8 +183,8 @@ def stonne_mesh() -> CaseReport:
     points = []
     for row in case_rows("peers", "stonne_mesh.csv"):
         m, n, k, side = (int(text) for text in (row["m"], row["n"], row["k"], row["array"].split("x")[0]))
-        walk = schedule("os", Product.dense(m, n, k, 8), PeArray(side, side, stages=5), UNSTALLED)
-        points.append(Point(f"{m} x {n} x {k} on {row['array']}", float(row["cycles"]), walk.compute, "cycles"))
+        walk = schedule("os", FoldGemm.dense(m, n, k, 8), PeArray(side, side, stages=5), UNSTALLED)
+        points.append(CasePoint(f"{m} x {n} x {k} on {row['array']}", float(row["cycles"]), walk.compute, "cycles"))
     return CaseReport(
         "stonne-mesh",
         "STONNE's output-stationary mesh",
@@ -198,14 +198,14 @@ def stonne_mesh() -> CaseReport:
     )
 
 
-def ours_of(row: Row) -> Schedule:
+def ours_of(row: Row) -> FoldSchedule:
     """Our schedule of a run of runs.csv."""
     setup = _setup(row)
     words = [8.0 * rate for rate in setup.words_a_cycle]
     inputs, weights, results = setup.buffer_words
     stream = 2 * setup.cols * max(setup.m, setup.n)
     pad = Scratchpad(Buffers(inputs, weights, max(results, stream), 1), Interface(None, *words), prefill=True)
-    array, product = PeArray(setup.rows, setup.cols), Product.dense(setup.m, setup.n, setup.k, 8)
+    array, product = PeArray(setup.rows, setup.cols), FoldGemm.dense(setup.m, setup.n, setup.k, 8)
     return schedule(setup.dataflow, product, array, pad, "inputs" if setup.dataflow == "is" else "weights")
 
 
@@ -229,5 +229,5 @@ def _cycles(row: Row) -> float:
     if row["sparsity"] == "2:4":
         m, n, k = np.array(layers).T
         return float((DATAFLOWS.get("ws_gather").cycles(Gemms.of(m, n, k, 2, 4), array) - 1).sum())
-    walks = [schedule(row["dataflow"], Product.dense(*layer, 8), array, UNSTALLED, "weights") for layer in layers]
+    walks = [schedule(row["dataflow"], FoldGemm.dense(*layer, 8), array, UNSTALLED, "weights") for layer in layers]
     return float(sum(walk.compute - 1 for walk in walks))

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 
 from simsparse.config.hardware import load_hardware
 from simsparse.core import Sparsity
-from simsparse.dataflow.pattern import Pattern
-from simsparse.devices.sparse_engine import SparseEngine
-from simsparse.validate.case import CASES, CaseReport, Point, Table, case_rows
+from simsparse.devices.sparse_engine import SparseEngineDevice
+from simsparse.sparsity.nonzeros import NonZeros
+from simsparse.validate.case import CASES, CasePoint, CaseReport, Table, case_rows
 
 Row = Mapping[str, str]
 
@@ -23,7 +23,7 @@ def sigma_stonne() -> CaseReport:
         "Runs of STONNE (commit 22634b8b, SIGMA controller, stationary operand with random zeros), 2026.",
         "Cycle core of accel/sigma with STONNE's multipliers and ports, operands on chip as there, on random zeros "
         "of the same share as its generator's: 1 % where it was asked for 0, 51 % where it was asked for 50.",
-        [Point(_label(row), float(row["cycles"]), sum(_causes(row).values()), "cycles") for row in rows],
+        [CasePoint(_label(row), float(row["cycles"]), sum(_causes(row).values()), "cycles") for row in rows],
         tolerance=0.10,
         deviation="Which rows share a fold depends on the zeros, which are other draws than STONNE's. Where every "
         "multiplier has its own port, STONNE's folds take 5 to 24 cycles more than the levels of the trees.",
@@ -39,12 +39,12 @@ def _causes(row: Row) -> Mapping[str, int]:
     """Cycles by cause, without the DRAM, which STONNE has not."""
     size = int(row["size"])
     cols = int(row["multipliers"]) // 16
-    device = SparseEngine(
+    device = SparseEngineDevice(
         load_hardware("accel/sigma", {"array.rows": 16, "array.cols": cols, "engine.ports": int(row["ports"])})
     )
     zeros = (int(row["zeros"]) + 1) / 100
-    weights = Pattern.drawn(size, size, Sparsity.parse(f"unstructured:{1 - zeros:.2f}"))
-    work = device.engine.run(weights, Pattern.dense(size, size), device.machine("bf16"))
+    weights = NonZeros.drawn(size, size, Sparsity.parse(f"unstructured:{1 - zeros:.2f}"))
+    work = device.engine.run(weights, NonZeros.dense(size, size), device.machine("bf16"))
     return {cause: cycles for cause, cycles in work.causes.items() if cause != "dram"}
 
 

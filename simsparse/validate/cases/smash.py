@@ -7,10 +7,10 @@ from collections.abc import Mapping
 import numpy as np
 
 from simsparse.config.hardware import load_hardware
-from simsparse.dataflow.engine import Work
-from simsparse.dataflow.pattern import Pattern
-from simsparse.devices.sparse_engine import SparseEngine
-from simsparse.validate.case import CASES, CaseReport, Point, Sensitivity, Table, case_rows
+from simsparse.dataflow.sparse_engine import Work
+from simsparse.devices.sparse_engine import SparseEngineDevice
+from simsparse.sparsity.nonzeros import NonZeros
+from simsparse.validate.case import CASES, CasePoint, CaseReport, Sensitivity, Table, case_rows
 
 SCALE, EDGES = 14, 16
 """2^14 rows and columns, 16 draws a row."""
@@ -25,7 +25,7 @@ ASSUMED = {
 }
 
 
-def rmat(scale: int, edges: int, seed: int) -> Pattern:
+def rmat(scale: int, edges: int, seed: int) -> NonZeros:
     """An R-MAT matrix of 2^``scale`` rows, ``edges`` draws a row; equal places count once."""
     rng = np.random.default_rng(seed)
     drawn = rng.choice(4, (edges << scale, scale), p=QUADRANTS)
@@ -33,7 +33,7 @@ def rmat(scale: int, edges: int, seed: int) -> Pattern:
     keys = np.unique(((drawn >> 1) @ places << scale) + (drawn & 1) @ places)
     counts = np.bincount(keys >> scale, minlength=1 << scale)
     pointers = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
-    return Pattern((1 << scale, 1 << scale), pointers, (keys & ((1 << scale) - 1)).astype(np.int32))
+    return NonZeros((1 << scale, 1 << scale), pointers, (keys & ((1 << scale) - 1)).astype(np.int32))
 
 
 @CASES.register("smash-ladder")
@@ -42,7 +42,7 @@ def smash_ladder() -> CaseReport:
     matrices = rmat(SCALE, EDGES, 1), rmat(SCALE, EDGES, 2)
     works = {version: _run(matrices, {"engine.version": str(version)}) for version in (1, 2, 3)}
     published = {row["step"]: row for row in case_rows("smash", "ladder.csv")}
-    points = [Point(step, float(row["ratio"]), _ratio(works, step), "x") for step, row in published.items()]
+    points = [CasePoint(step, float(row["ratio"]), _ratio(works, step), "x") for step, row in published.items()]
     return CaseReport(
         "smash-ladder",
         "SMASH: three versions of a hashing SpGEMM on a core of PIUMA",
@@ -66,8 +66,8 @@ def smash_ladder() -> CaseReport:
     )  # fmt: skip
 
 
-def _run(matrices: tuple[Pattern, Pattern], overrides: Mapping[str, str]) -> Work:
-    device = SparseEngine(load_hardware(PART, dict(overrides)))
+def _run(matrices: tuple[NonZeros, NonZeros], overrides: Mapping[str, str]) -> Work:
+    device = SparseEngineDevice(load_hardware(PART, dict(overrides)))
     return device.engine.run(matrices[0].transposed, matrices[1], device.machine("fp64"))
 
 
@@ -77,7 +77,7 @@ def _ratio(works: Mapping[int, Work], step: str) -> float:
     return works[before].cycles / works[after].cycles
 
 
-def _moved(matrices: tuple[Pattern, Pattern], name: str, value: str) -> list[Sensitivity]:
+def _moved(matrices: tuple[NonZeros, NonZeros], name: str, value: str) -> list[Sensitivity]:
     works = {version: _run(matrices, {"engine.version": str(version), name: value}) for version in (1, 2, 3)}
     return [Sensitivity(step, name, value, _ratio(works, step)) for step in ("V1/V3", "V1/V2", "V2/V3")]
 

@@ -7,10 +7,10 @@ from dataclasses import replace
 from statistics import fmean
 
 from simsparse.config.hardware import load_hardware
-from simsparse.core.sparsity import Sparsity
-from simsparse.dataflow.engine import ENGINES, Machine, Work
-from simsparse.devices.sparse_engine import SparseEngine
-from simsparse.validate.case import CASES, CaseReport, Point, Sensitivity, Table, case_rows
+from simsparse.dataflow.sparse_engine import ENGINES, PeConfig, Work
+from simsparse.devices.sparse_engine import SparseEngineDevice
+from simsparse.sparsity.statement import Sparsity
+from simsparse.validate.case import CASES, CasePoint, CaseReport, Sensitivity, Table, case_rows
 
 PATTERNS = {"1.0": "dense", "0.5": "2:4", "0.3333": "2:6", "0.25": "2:8"}
 DESIGNS = {
@@ -26,7 +26,7 @@ LABELS = {"STC": "STC", "STC_flexible": "flexible", "STC_flexible_dualCompress_R
 def sparse_tensor_core() -> CaseReport:
     """48 points, each within 11 %."""
     rows = [row for row in case_rows("sparse-tensor-core", "cycles.csv") if row["design"] in DESIGNS]
-    points = [Point(_label(row), float(row["cycles"]), simulate(row).cycles, "cycles") for row in rows]
+    points = [CasePoint(_label(row), float(row["cycles"]), simulate(row).cycles, "cycles") for row in rows]
     return CaseReport(
         "sparse-tensor-core",
         "Tensor cores with 2:4, 2:6 and 2:8 weights",
@@ -50,7 +50,7 @@ def sparse_tensor_core() -> CaseReport:
 
 def simulate(row: Mapping[str, str], **settings: float) -> Work:
     """Work of one row of the reference."""
-    machine: Machine = SparseEngine(load_hardware("accel/sparse-tensor-core")).machine("int8")
+    machine: PeConfig = SparseEngineDevice(load_hardware("accel/sparse-tensor-core")).machine("int8")
     machine = replace(machine, settings={**machine.settings, **DESIGNS[row["design"]], **settings})
     shape = int(row["tokens"]), int(row["outputs"]), int(row["k"])
     pattern = PATTERNS[row["weight_density"]]

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from simsparse.config.hardware import load_hardware
 from simsparse.core import Sparsity
-from simsparse.dataflow.engine import Work
-from simsparse.dataflow.pattern import Pattern
-from simsparse.devices.sparse_engine import SparseEngine
-from simsparse.validate.case import CASES, CaseReport, Point, Sensitivity, Table
+from simsparse.dataflow.sparse_engine import Work
+from simsparse.devices.sparse_engine import SparseEngineDevice
+from simsparse.sparsity.nonzeros import NonZeros
+from simsparse.validate.case import CASES, CasePoint, CaseReport, Sensitivity, Table
 
 PART, OUTPUTS, INPUTS = "accel/fan-in-gather", 768, 3072
 """The second layer of an MLP of ViT-B/16."""
@@ -21,8 +21,8 @@ MOVED = (("engine.banks", "8"), ("engine.banks", "128"), ("array.rows", "8"), ("
 def srigl() -> CaseReport:
     """Two ratios, reported."""
     points = [
-        Point("over dense, 90 % sparse", 3.6, _gain("dense"), "x"),
-        Point("over CSR, 90 % sparse", 2.0, _gain("uneven rows"), "x"),
+        CasePoint("over dense, 90 % sparse", 3.6, _gain("dense"), "x"),
+        CasePoint("over CSR, 90 % sparse", 2.0, _gain("uneven rows"), "x"),
     ]
     return CaseReport(
         "srigl",
@@ -47,9 +47,9 @@ def srigl() -> CaseReport:
 
 
 def _work(pattern: str, name: str = "", value: str = "") -> Work:
-    device = SparseEngine(load_hardware(PART, {**ON_CHIP, **({name: value} if name else {})}))
-    weights = Pattern.drawn(OUTPUTS, INPUTS, Sparsity.parse(PATTERNS[pattern]), 1)
-    return device.engine.run(weights, Pattern.dense(1, INPUTS), device.machine("int8"))
+    device = SparseEngineDevice(load_hardware(PART, {**ON_CHIP, **({name: value} if name else {})}))
+    weights = NonZeros.drawn(OUTPUTS, INPUTS, Sparsity.parse(PATTERNS[pattern]), 1)
+    return device.engine.run(weights, NonZeros.dense(1, INPUTS), device.machine("int8"))
 
 
 def _gain(rival: str, name: str = "", value: str = "") -> float:

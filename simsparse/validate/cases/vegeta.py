@@ -9,13 +9,13 @@ from math import prod
 import numpy as np
 
 from simsparse.config.hardware import load_hardware
-from simsparse.core.sparsity import DENSE, Sparsity
 from simsparse.dataflow.base import Ints
-from simsparse.dataflow.engine import ENGINES, Machine
-from simsparse.dataflow.pattern import Pattern
+from simsparse.dataflow.sparse_engine import ENGINES, PeConfig
 from simsparse.dataflow.tile_engine import row_windows
-from simsparse.devices.sparse_engine import SparseEngine
-from simsparse.validate.case import CASES, CaseReport, Point, Sensitivity, Table, case_rows
+from simsparse.devices.sparse_engine import SparseEngineDevice
+from simsparse.sparsity.nonzeros import NonZeros
+from simsparse.sparsity.statement import DENSE, Sparsity
+from simsparse.validate.case import CASES, CasePoint, CaseReport, Sensitivity, Table, case_rows
 
 PUBLISHED = {"dense": 1.09, "2:4": 2.20, "1:4": 3.74}
 ROWS_PUBLISHED = {0.90: 2.36, 0.95: 3.28}
@@ -37,7 +37,7 @@ def vegeta() -> CaseReport:
         "Each layer's tile instructions one by one on the engine vegeta (VEGETA-S-16-2 with output forwarding) and on "
         "the same engine with 16 columns of PEs, dense instructions only and no forwarding (as RASA-DM); geometric "
         "mean of 12 layers. Kernels keep as many outputs in registers as loads are fewest with.",
-        [Point(LABELS[sparsity], published, mean(machine, dense, sparsity), "x")
+        [CasePoint(LABELS[sparsity], published, mean(machine, dense, sparsity), "x")
          for sparsity, published in PUBLISHED.items()],
         tolerance=0.1,
         deviation="The published dense gain of 1.09x says that the baseline's kernels lose 9 % somewhere; ours keep "
@@ -61,7 +61,7 @@ def vegeta_rows() -> CaseReport:
         SOURCE,
         "Each row of each window of 64 columns is covered by the smallest N:4 (N of 1, 2, 4) on drawn masks of 1024 x "
         "4096, and the instructions counted that hold the rows' weights, over those of dense weights.",
-        [Point(f"{100 * sparsity:.0f} % zeros", published, covered(sparsity), "x")
+        [CasePoint(f"{100 * sparsity:.0f} % zeros", published, covered(sparsity), "x")
          for sparsity, published in ROWS_PUBLISHED.items()],
         tolerance=0.01,
         deviation="The count takes it that instructions are always full. Where the rows of a tile of outputs are fixed "
@@ -74,15 +74,15 @@ def vegeta_rows() -> CaseReport:
     )  # fmt: skip
 
 
-def engines(**settings: float) -> tuple[Machine, Machine]:
+def engines(**settings: float) -> tuple[PeConfig, PeConfig]:
     """(VEGETA, dense baseline), both with ``settings``."""
-    machine = SparseEngine(load_hardware("accel/vegeta")).machine("bf16")
+    machine = SparseEngineDevice(load_hardware("accel/vegeta")).machine("bf16")
     machine = replace(machine, dram_bytes=1e9, output_bits=32, settings={**machine.settings, **settings})
     baseline = {**machine.settings, "sparse": 0, "forwarding": 0}
     return machine, replace(machine, cols=16, macs=2, settings=baseline)
 
 
-def variants() -> list[tuple[str, str, tuple[Machine, Machine]]]:
+def variants() -> list[tuple[str, str, tuple[PeConfig, PeConfig]]]:
     """Assumptions moved one at a time: (assumption, value, engines)."""
     machine, dense = engines()
     fewer = replace(dense, settings={**dense.settings, "registers": 5})
@@ -102,14 +102,14 @@ def layers() -> dict[str, tuple[int, int, int]]:
     return {row["layer"]: (int(row["m"]), int(row["n"]), int(row["k"])) for row in case_rows("vegeta", "layers.csv")}
 
 
-def gain(machine: Machine, dense: Machine, shape: tuple[int, int, int], sparsity: str) -> float:
+def gain(machine: PeConfig, dense: PeConfig, shape: tuple[int, int, int], sparsity: str) -> float:
     """Speed-up of one layer over dense weights on the baseline."""
     engine = ENGINES.get("vegeta")
     ours = engine.expect(shape, Sparsity.parse(sparsity), DENSE, machine).cycles
     return engine.expect(shape, DENSE, DENSE, dense).cycles / ours
 
 
-def mean(machine: Machine, dense: Machine, sparsity: str) -> float:
+def mean(machine: PeConfig, dense: PeConfig, sparsity: str) -> float:
     """Geometric mean of the layers."""
     gains = [gain(machine, dense, shape, sparsity) for shape in layers().values()]
     return float(prod(gains) ** (1 / len(gains)))
@@ -127,7 +127,7 @@ def by_layer() -> Table:
 @cache
 def _windows(sparsity: float, window: int) -> Ints:
     """N of each row and window; a row without weights is 1:4 too."""
-    pattern = Pattern.drawn(1024, 4096, Sparsity.parse(f"unstructured:{1 - sparsity:.6g}"))
+    pattern = NonZeros.drawn(1024, 4096, Sparsity.parse(f"unstructured:{1 - sparsity:.6g}"))
     return np.maximum(1, row_windows(pattern, window))
 
 

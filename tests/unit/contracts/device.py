@@ -9,8 +9,8 @@ from simsparse.config.hardware import load_hardware
 from simsparse.config.paths import part_names
 from simsparse.core import Op, ops
 from simsparse.devices.base import DEVICES, Device, device_for
-from simsparse.energy import op_energy
 from simsparse.errors import MappingError
+from simsparse.lowering.energy import op_energy
 
 ROUTING = [[0, 1], [0, 2], [0, 3], [0, 1]]
 

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from simsparse.core import DENSE, Sparsity
-from simsparse.dataflow.engine import ENGINES, Engine, Machine, Work
-from simsparse.dataflow.pattern import Pattern, effectual_macs
+from simsparse.dataflow.sparse_engine import ENGINES, PeConfig, SparseEngine, Work
 from simsparse.errors import SpecError
+from simsparse.sparsity.nonzeros import NonZeros, effectual_macs
 
 SHAPES = ((1, 1, 1), (3, 5, 7), (16, 40, 64), (33, 17, 130))
 """(m, n, k), ragged on any array."""
@@ -22,8 +22,8 @@ class EngineContract:
     """Inherit, set ``name``, ``engine`` and a small ``machine``; ``sparsities`` are (weights, inputs)."""
 
     name: ClassVar[str]
-    engine: ClassVar[Engine]
-    machine: ClassVar[Machine]
+    engine: ClassVar[SparseEngine]
+    machine: ClassVar[PeConfig]
     sparsities: ClassVar[tuple[tuple[str, str], ...]] = (
         ("dense", "dense"),
         ("unstructured:0.5", "dense"),
@@ -33,10 +33,10 @@ class EngineContract:
 
     def run(
         self, shape: tuple[int, int, int], weights: str, inputs: str, seed: int = 0
-    ) -> tuple[Pattern, Pattern, Work]:
+    ) -> tuple[NonZeros, NonZeros, Work]:
         m, n, k = shape
-        w = Pattern.drawn(n, k, Sparsity.parse(weights), seed)
-        x = Pattern.drawn(m, k, Sparsity.parse(inputs), seed + 1)
+        w = NonZeros.drawn(n, k, Sparsity.parse(weights), seed)
+        x = NonZeros.drawn(m, k, Sparsity.parse(inputs), seed + 1)
         return w, x, self.engine.run(w, x, self.machine)
 
     def test_it_is_registered_and_says_what_its_settings_mean(self) -> None:
@@ -64,13 +64,13 @@ class EngineContract:
             assert (work.dram_read + work.dram_write) <= self.machine.dram_bytes * work.cycles * 1.001 + 64
 
     def test_nothing_to_do(self) -> None:
-        empty = Pattern.of(np.zeros((4, 8), np.bool_))
-        work = self.engine.run(empty, Pattern.dense(3, 8), self.machine)
+        empty = NonZeros.of(np.zeros((4, 8), np.bool_))
+        work = self.engine.run(empty, NonZeros.dense(3, 8), self.machine)
         assert work.macs == 0 and work.cycles >= 0
 
     def test_operands_must_fit(self) -> None:
         with pytest.raises(SpecError, match="differ in k"):
-            self.engine.run(Pattern.dense(2, 8), Pattern.dense(2, 7), self.machine)
+            self.engine.run(NonZeros.dense(2, 8), NonZeros.dense(2, 7), self.machine)
 
     def test_runs_are_repeatable(self) -> None:
         assert self.run(TYPICAL, *self.sparsities[-1])[2] == self.run(TYPICAL, *self.sparsities[-1])[2]
@@ -81,12 +81,12 @@ class EngineContract:
             return
         m, n, k = 16, 40, 64
         order = np.random.default_rng(0).permutation(n * k)
-        x = Pattern.drawn(m, k, Sparsity.parse("unstructured:0.5"), 1)
+        x = NonZeros.drawn(m, k, Sparsity.parse("unstructured:0.5"), 1)
         cycles = []
         for share in (0.05, 0.2, 0.4, 0.6, 0.8, 1.0):
             mask = np.zeros(n * k, np.bool_)
             mask[order[: round(share * n * k)]] = True
-            cycles.append(self.engine.run(Pattern.of(mask.reshape(n, k)), x, self.machine).cycles)
+            cycles.append(self.engine.run(NonZeros.of(mask.reshape(n, k)), x, self.machine).cycles)
         assert cycles == sorted(cycles)
 
     def test_the_closed_form_agrees_with_the_core(self) -> None:

@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from simsparse.errors import SpecError
-from simsparse.formats import FORMATS, Encoded, Format
+from simsparse.sparsity.formats import FORMATS, Encoded, Format
 
 SHAPES = ((1, 1), (1, 7), (5, 1), (3, 16), (8, 33), (17, 40))
 

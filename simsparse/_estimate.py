@@ -1,0 +1,166 @@
+"""Single operators on single parts: latency, energy and bound, one or many at once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from simsparse.config.hardware import load_hardware
+from simsparse.config.quantity import Part
+from simsparse.core import Action, Op, OpKind, Trace
+from simsparse.devices.base import CostArrays, Device, device_for
+from simsparse.devices.gemm_list import single_product
+from simsparse.devices.sparse_engine import SparseEngineDevice
+from simsparse.devices.systolic import MaskCycles
+from simsparse.devices.systolic import cycles as device_cycles
+from simsparse.errors import MappingError, SpecError, nearest
+from simsparse.lowering.energy import op_energy
+from simsparse.sparsity.nonzeros import NonZeros
+from simsparse.trace.masks import Masks
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """One operator alone on one part.
+
+    ``latency_s``; ``energy_j``, static power over that time included; ``bound``, the contributor that
+    sets the latency; ``breakdown``, seconds by contributor, which may overlap; ``energy_by_component``,
+    joules by ``component.action`` and ``static``; ``validated``, the reference that the model was
+    checked against, None when nothing checks it.
+    """
+
+    latency_s: float
+    energy_j: float
+    bound: str
+    breakdown: Mapping[str, float]
+    energy_by_component: Mapping[str, float]
+    validated: str | None
+    level: int
+
+
+@dataclass(frozen=True)
+class Estimates:
+    """Operators by parts: arrays of shape (operators, parts).
+
+    Latency and energy are NaN and ``bound`` is empty where a part does not support an operator.
+    """
+
+    latency_s: Floats
+    energy_j: Floats
+    bound: NDArray[np.str_]
+
+
+def estimate(op: Op, hw: Part | str, level: int = 0) -> Estimate:
+    """Latency and energy of ``op`` alone on ``hw``, a part or a part's name, weights in its own memory.
+
+    Raises MappingError when the part does not support the op, SpecError when it is not known.
+    """
+    device = device_for(load_hardware(hw) if isinstance(hw, str) else hw)
+    if reason := device.supports(op):
+        raise MappingError(f"can't run on {device.part.name}: {reason}", key=op.name)
+    cost = device.costs([op], level)[0]
+    prices = device.prices
+    energy = {
+        f"{component}.{action}": op_energy(type(cost.counts)({(component, action): count}), prices)
+        for (component, action), count in cost.counts.items()
+    }
+    energy["static"] = device.static_watts * cost.latency_s
+    return Estimate(
+        cost.latency_s, sum(energy.values()), cost.bound, cost.breakdown, energy, cost.validated, cost.level
+    )
+
+
+def estimate_many(ops: Sequence[Op], parts: Sequence[Part | str], level: int = 0) -> Estimates:
+    """Every op on every part, vectorised over the ops; ops of equal signature are computed once."""
+    first: dict[tuple[object, ...], int] = {}
+    slots = np.array([first.setdefault(op.signature, len(first)) for op in ops], np.intp)
+    unique: list[Op] = list(ops[: len(first)])
+    for op, slot in zip(ops, slots.tolist(), strict=True):
+        unique[slot] = op
+    shape = (len(unique), len(parts))
+    latency, energy, bound = np.full(shape, np.nan), np.full(shape, np.nan), np.full(shape, "", "<U32")
+    for column, hw in enumerate(parts):
+        device = device_for(load_hardware(hw) if isinstance(hw, str) else hw)
+        able, costs = _costs(device, unique, level)
+        if costs is None:
+            continue
+        latency[able, column] = costs.latency_s
+        energy[able, column] = _joules(costs, device)
+        bound[able, column] = np.array(list(costs.contributors))[costs.bound]
+    return Estimates(latency[slots], energy[slots], bound[slots])
+
+
+def cycles(
+    op: Op, hw: Part | str, weight_mask: NDArray[np.bool_] | None = None, input_mask: NDArray[np.bool_] | None = None
+) -> MaskCycles:
+    """Level 2: the cycles of ``op`` with real masks, weights (n, k) and inputs (m, k).
+
+    Without a mask an operand is as its sparsity says: a seeded draw, or dense. Dense operands on a systolic array
+    come over its DRAM interface, and ``causes`` tells its stalls; with masks they are on chip. Raises MappingError
+    when ``hw`` has no cycle core or a mask's shape is not the op's.
+    """
+    part = load_hardware(hw) if isinstance(hw, str) else hw
+    device = device_for(part)
+    if isinstance(device, SparseEngineDevice):
+        work = device.walk(op, weight_mask, input_mask)
+        used = work.utilization(device.machine(op.dtype))
+        return MaskCycles(work.cycles, used, device.counts(op.dtype, work), work.causes)
+    dense = op.weight_sparsity.is_dense and input_mask is None
+    if weight_mask is None and not dense:
+        _, n, k = single_product(op)
+        weight_mask = NonZeros.drawn(n, k, op.weight_sparsity).mask()
+    return device_cycles(op, part, weight_mask, input_mask)
+
+
+def trace_cycles(trace: Trace, hw: Part | str, masks: Masks | None = None) -> dict[str, MaskCycles | str]:
+    """Level 2 of the ops with weights of ``trace``, by name, each alone; in place of one that can't be walked, why not.
+
+    With ``masks`` of the trace (simsparse.trace.masks) those of every weight, and of the inputs of linear ops, are
+    the real ones; else operands are as their sparsity says. Ops of equal signature without masks are walked once.
+    """
+    part = load_hardware(hw) if isinstance(hw, str) else hw
+    known: dict[object, MaskCycles | str] = {}
+    found: dict[str, MaskCycles | str] = {}
+    for op in trace.ops:
+        if op.kind not in (OpKind.LINEAR, OpKind.CONV2D):
+            continue
+        weight = masks.weight(op) if masks else None
+        inputs = masks.input(op) if masks and op.kind is OpKind.LINEAR else None
+        key: object = op.signature if weight is None and inputs is None else op.name
+        if key not in known:
+            try:
+                known[key] = cycles(op, part, weight, inputs)
+            except MappingError as error:
+                known[key] = error.message
+        found[op.name] = known[key]
+    return found
+
+
+def _costs(device: Device, ops: Sequence[Op], level: int) -> tuple[NDArray[np.intp], CostArrays | None]:
+    """Indexes of the ops that the device supports, and their costs."""
+    try:
+        return np.arange(len(ops)), device.cost_arrays(ops, level) if ops else None
+    except MappingError:
+        able = [i for i, op in enumerate(ops) if device.supports(op) is None]
+        return np.array(able, np.intp), device.cost_arrays([ops[i] for i in able], level) if able else None
+
+
+def _joules(costs: CostArrays, device: Device) -> Floats:
+    """Energy of each op, static power over its time included. Raises SpecError on an unpriced action."""
+    prices = device.prices
+    total: Floats = costs.latency_s * device.static_watts
+    for action, counts in costs.counts.items():
+        total = total + counts * _price(action, prices, device) if counts.any() else total
+    return total
+
+
+def _price(action: Action, prices: Mapping[Action, float], device: Device) -> float:
+    if action not in prices:
+        known = nearest(".".join(action), (".".join(name) for name in prices))
+        raise SpecError(f"no energy price for {'.'.join(action)}; {known}", key=device.part.name)
+    return prices[action]

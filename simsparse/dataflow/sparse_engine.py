@@ -1,0 +1,130 @@
+"""What every sparse engine is: a cycle core that walks the non-zeros of both operands, and its closed form."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+import numpy as np
+
+from simsparse.dataflow.base import Ints
+from simsparse.dataflow.traffic import Buffers
+from simsparse.errors import SpecError
+from simsparse.registry import Registry
+from simsparse.sparsity.nonzeros import NonZeros
+from simsparse.sparsity.statement import Sparsity
+
+
+@dataclass(frozen=True)
+class PeConfig:
+    """What an engine is built of.
+
+    ``rows`` x ``cols`` PEs with ``macs`` multiply-accumulates a cycle each; ``buffers`` in bytes;
+    ``dram_bytes`` a cycle; ``value_bits`` of an operand's element, ``output_bits`` of a result's.
+    ``settings`` are the engine's own, those that its ``settings`` name.
+    """
+
+    rows: int
+    cols: int
+    macs: int
+    buffers: Buffers
+    dram_bytes: float
+    value_bits: int
+    output_bits: int
+    settings: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def peak_macs(self) -> int:
+        """Multiply-accumulates a cycle of all PEs."""
+        return self.rows * self.cols * self.macs
+
+    def whole(self, name: str) -> int:
+        """A setting that counts something. Raises SpecError when it is missing or no positive whole number."""
+        value = self.settings.get(name)
+        if value is None or value != round(value) or value < 1:
+            raise SpecError(f"{value!r}; expected a positive whole number", key=f"engine.{name}")
+        return round(value)
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a product took: ``cycles``, and by cause; effectual ``macs``; bytes moved.
+
+    ``causes`` add up to ``cycles``: ``compute`` and what else made the engine take longer (fill, drain, imbalance,
+    metadata, merge, conflict, dram, ...). ``dram_read``, ``dram_write`` and ``sram`` (both ways) are bytes, metadata
+    included. ``events`` are further counts by name (intersections, probes, merges, ...).
+    """
+
+    cycles: int
+    macs: int
+    causes: Mapping[str, int]
+    dram_read: int
+    dram_write: int
+    sram: int
+    events: Mapping[str, int] = field(default_factory=dict)
+
+    def utilization(self, machine: PeConfig) -> float:
+        """Share of the machine's multiply-accumulate slots that did an effectual one."""
+        return self.macs / (self.cycles * machine.peak_macs) if self.cycles else 0.0
+
+
+class SparseEngine(ABC):
+    """A sparse engine: ``y[m, n] = x[m, k] @ w[n, k].T`` with zeros in either operand.
+
+    ``settings`` says what each of its own parameters means. ``tolerance`` is how far ``expect`` may be from ``run``,
+    as a share of the cycles, on a draw of the same sparsity. ``denser_is_slower``: another non-zero never makes it
+    faster; where that is False the docstring says why.
+    """
+
+    name: ClassVar[str]
+    settings: ClassVar[Mapping[str, str]] = {}
+    tolerance: ClassVar[float] = 0.1
+    denser_is_slower: ClassVar[bool] = True
+
+    @abstractmethod
+    def run(self, weights: NonZeros, inputs: NonZeros, machine: PeConfig) -> Work:
+        """Walk real patterns, weights (n, k) and inputs (m, k). Raises SpecError when they do not fit together."""
+
+    @abstractmethod
+    def expect(self, shape: tuple[int, int, int], weights: Sparsity, inputs: Sparsity, machine: PeConfig) -> Work:
+        """Closed form: what ``run`` takes on average for patterns of these sparsities; ``shape`` is (m, n, k)."""
+
+    def experts(self, counts: Sequence[int], d_model: int, d_ff: int, gated: bool, machine: PeConfig) -> Work | None:
+        """A whole MoE layer, ``counts`` tokens at each expert that is hit; None: one product after another."""
+        del counts, d_model, d_ff, gated, machine
+        return None
+
+    def applies(self, sparsity: Sparsity) -> bool:
+        """Whether the engine gains from weights of ``sparsity``; else they run as dense ones."""
+        return not sparsity.is_dense
+
+
+def same_k(weights: NonZeros, inputs: NonZeros) -> tuple[int, int, int]:
+    """(m, n, k) of a product. Raises SpecError when the operands differ in k."""
+    (n, k), (m, other) = weights.shape, inputs.shape
+    if k != other:
+        raise SpecError(f"weights ({n}, {k}) and inputs ({m}, {other}) differ in k", key="input_mask")
+    return m, n, k
+
+
+def double_buffered(load: Ints, compute: Ints) -> tuple[int, int]:
+    """Cycles of steps whose data arrive while the step before computes: (total, those spent waiting).
+
+    The first load shows whole; step i computes ``compute[i]`` cycles, while ``load[i + 1]`` cycles of data arrive.
+    """
+    if not load.size:
+        return 0, 0
+    steps = np.maximum(compute[:-1], load[1:])
+    total = int(load[0] + steps.sum() + compute[-1])
+    return total, total - int(compute.sum())
+
+
+def cycles_of(size_bytes: float, bytes_a_cycle: float) -> int:
+    """Cycles that ``size_bytes`` take at ``bytes_a_cycle``, rounded up."""
+    return int(np.ceil(size_bytes / bytes_a_cycle))
+
+
+ENGINES: Registry[SparseEngine] = Registry("engine", package="simsparse.dataflow.engines")
+"""Sparse engines by name; a module of dataflow/engines registers one or a few of a kind."""

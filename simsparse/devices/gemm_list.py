@@ -1,0 +1,152 @@
+"""Operators as matrix products and vector work: what a matrix unit without caches sees of them.
+
+Attention is two products a group of heads that share keys, with the scores kept on chip and every
+score computed, masked or not. A convolution is its im2col product, lowered on the fly.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from simsparse.core import DENSE, Op, OpKind, Sparsity
+from simsparse.dataflow import Gemms
+from simsparse.devices.roofline import DATA_ONLY
+from simsparse.errors import MappingError
+from simsparse.sparsity.formats.nm import NMBitmap, NMCombinatorial, NMIndex
+from simsparse.sparsity.statement import SparsityKind
+
+Ints = NDArray[np.int64]
+Floats = NDArray[np.float64]
+SOFTMAX_OPERATIONS = 5
+"""Vector operations a score: maximum, subtraction, exponential, sum, division."""
+WEIGHTED = (OpKind.LINEAR, OpKind.CONV2D, OpKind.MOE_FFN)
+
+
+@dataclass(frozen=True)
+class GemmList:
+    """Matrix products of many ops: ``count`` equal ones of ``m`` x ``n`` x ``k`` for op ``owner``.
+
+    The byte arrays are those of one product: the n x k operand as stored, the m x k operand and the
+    result, as far as they cross the memory. ``keep`` of ``group`` weights are kept; 1 of 1 is dense.
+    """
+
+    owner: Ints
+    count: Ints
+    m: Ints
+    n: Ints
+    k: Ints
+    weight_bytes: Floats
+    input_bytes: Floats
+    output_bytes: Floats
+    keep: Ints
+    group: Ints
+
+    @property
+    def gemms(self) -> Gemms:
+        """The shapes alone."""
+        return Gemms(self.m, self.n, self.k, self.keep, self.group)
+
+    @property
+    def macs(self) -> Ints:
+        """Kept multiply-accumulates of one product."""
+        return self.gemms.macs
+
+    def per_op(self, values: Any, ops: int) -> Floats:
+        """The sum over each op's jobs of ``values`` of one product."""
+        total = np.zeros(ops)
+        np.add.at(total, self.owner, self.count * values)
+        return total
+
+    def longest_per_op(self, values: Floats, ops: int) -> Floats:
+        """The largest of ``values`` among each op's jobs."""
+        longest = np.zeros(ops)
+        np.maximum.at(longest, self.owner, values)
+        return longest
+
+
+METADATA: Mapping[str, type[NMIndex] | type[NMBitmap] | type[NMCombinatorial]] = {
+    "index": NMIndex, "bitmap": NMBitmap, "combinatorial": NMCombinatorial,
+}  # fmt: skip
+"""Ways to say which of M are kept; ``least`` is the smaller of the first two."""
+
+
+def gemm_list_of(ops: Sequence[Op], patterns: frozenset[str], metadata: str = "least") -> GemmList:
+    """The products of ``ops``. Weights of a sparsity in ``patterns`` are sparse, N:M ones with that ``metadata``;
+    others are dense."""
+    rows = [(i, *row) for i, op in enumerate(ops) for row in _products(op, applied_sparsity(op, patterns), metadata)]
+    owner, count, m, n, k, weight, read, write, keep, group = zip(*rows, strict=True) if rows else ((),) * 10
+    return GemmList(
+        _ints(owner), _ints(count), _ints(m), _ints(n), _ints(k),
+        np.array(weight, np.float64), np.array(read, np.float64), np.array(write, np.float64),
+        _ints(keep), _ints(group),
+    )  # fmt: skip
+
+
+def _ints(column: Sequence[int]) -> Ints:
+    return np.array(column, np.int64)
+
+
+def applied_sparsity(op: Op, patterns: frozenset[str]) -> Sparsity:
+    """The weight sparsity that a machine with these ``patterns`` makes use of."""
+    usable = op.kind in WEIGHTED and str(op.weight_sparsity) in patterns
+    return op.weight_sparsity if usable else DENSE
+
+
+Product = tuple[int, int, int, int, float, float, float, int, int]
+
+
+def _stored_bits(sparsity: Sparsity, rows: int, cols: int, value_bits: int, metadata: str) -> int:
+    if metadata == "least" or sparsity.kind is not SparsityKind.NM:
+        return sparsity.stored_bits(rows, cols, value_bits)
+    units = rows * -(-cols // sparsity.m) * sparsity.n
+    return METADATA[metadata](sparsity.n, sparsity.m).stored_bits((rows, cols), units, value_bits)
+
+
+def _products(op: Op, sparsity: Sparsity, metadata: str) -> Iterator[Product]:
+    size, keep, group = op.dtype.bits / 8, sparsity.n or 1, sparsity.m or 1
+    if op.kind is OpKind.ATTENTION:
+        yield from _attention(op, size)
+        return
+    for count, m, n, k in op.gemms:
+        weights = _stored_bits(sparsity, n, k, op.w_dtype.bits, metadata)
+        bits = weights if op.kind in WEIGHTED else n * k * op.dtype.bits
+        read = op.input_bytes / count if op.kind is OpKind.CONV2D else m * k * size
+        yield count, m, n, k, bits / 8, read, m * n * size, keep, group
+
+
+def _attention(op: Op, size: float) -> Iterator[Product]:
+    d = op.dims
+    count, queries, keys = d["batch"] * d["kv_heads"], d["q_len"] * d["heads"] // d["kv_heads"], d["kv_len"]
+    key_size, value_size = d["head_dim"], d["v_head_dim"]
+    yield count, queries, keys, key_size, keys * key_size * size, queries * key_size * size, 0.0, 1, 1
+    yield count, queries, value_size, keys, keys * value_size * size, 0.0, queries * value_size * size, 1, 1
+
+
+def single_product(op: Op) -> tuple[int, int, int]:
+    """(m, n, k) of an op that is one product with a weight: a LINEAR, or a CONV2D without groups as its im2col.
+
+    Raises MappingError for others.
+    """
+    if op.kind not in (OpKind.LINEAR, OpKind.CONV2D):
+        raise MappingError(
+            f"a cycle core walks the masks of linear ops and convolutions, not of {op.kind}", key=op.name
+        )
+    ((count, m, n, k),) = op.gemms
+    if count != 1:
+        raise MappingError("a convolution with groups is no single product", key=op.name)
+    return m, n, k
+
+
+def vector_operations(op: Op) -> int:
+    """Work of ``op`` for a vector unit: softmax, the experts' activation, element-wise flops."""
+    d = op.dims
+    if op.kind is OpKind.ATTENTION:
+        return SOFTMAX_OPERATIONS * d["batch"] * d["heads"] * d["q_len"] * d["kv_len"]
+    if op.kind is OpKind.MOE_FFN:
+        return sum(op.expert_counts) * d["d_ff"] * (2 if d["gated"] else 1)
+    return d["flops"] if op.kind in DATA_ONLY else 0

@@ -1,0 +1,195 @@
+"""The simulator: lanes, links and memories round a SimPy environment.
+
+Time is an integer number of femtoseconds. Simultaneous events happen in the order of their
+priority, then of the sequence in which they were scheduled. What watches a run subscribes as an
+observer; without observers nothing is recorded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterable
+from enum import IntEnum
+from typing import Any
+
+import simpy
+
+from simsparse.errors import SimulationError
+from simsparse.events.network import Link, Network, route
+from simsparse.events.pool import Pool
+from simsparse.events.task import END, Lane, Task
+
+Process = Generator[simpy.Event, Any, Any]
+
+
+class Priority(IntEnum):
+    """Order of events of the same time: ends of work, then what is called on them, then timers."""
+
+    END = END
+    NORMAL = 1
+    LATE = 2
+
+
+class Observer:
+    """What can watch a run: override the hooks that are wanted; the others cost nothing."""
+
+    def on_start(self, task: Task) -> None:
+        """``task`` starts."""
+
+    def on_span(self, task: Task) -> None:
+        """``task`` is done; ``task.span`` says when and where it ran."""
+
+    def on_memory(self, memory: Pool, change: int) -> None:
+        """``memory`` took (or, when negative, gave back) ``change`` bytes."""
+
+
+class Simulator:
+    """A machine in time. It knows lanes, links and memories by name, and no concrete device.
+
+    Commands (launch, copy, wait, alloc, free) return SimPy events, which other commands take in
+    ``after`` and processes may yield.
+    """
+
+    def __init__(self) -> None:
+        self.env = simpy.Environment(initial_time=0)
+        self.links: dict[str, Link] = {}
+        self.memories: dict[str, Pool] = {}
+        self.events = 0
+        self.on_start: list[Callable[[Task], None]] = []
+        self.on_span: list[Callable[[Task], None]] = []
+        self._on_memory: list[Callable[[Pool, int], None]] = []
+        self._lanes: dict[tuple[str, str], Lane] = {}
+        self._network = Network(self)
+
+    @property
+    def now_fs(self) -> int:
+        """The time, in femtoseconds."""
+        now: int = self.env.now
+        return now
+
+    def add_device(self, name: str, memory_bytes: int | None = None) -> None:
+        """A device with a memory of ``memory_bytes`` (None: not limited); lanes come as they are used."""
+        self.memories[name] = Pool(self, name, memory_bytes)
+
+    def add_link(self, link: Link) -> None:
+        """A link between two devices. Raises SimulationError when an end is unknown or a name is taken."""
+        for end in link.between:
+            self._memory(end)
+        if link.name in self.links:
+            raise SimulationError(f"link {link.name!r} is there already")
+        self.links[link.name] = link
+
+    def subscribe(self, observer: Observer) -> None:
+        """Call the hooks that ``observer`` overrides."""
+        for hook, calls in (("on_start", self.on_start), ("on_span", self.on_span), ("on_memory", self._on_memory)):
+            if getattr(type(observer), hook) is not getattr(Observer, hook):
+                calls.append(getattr(observer, hook))
+
+    def launch(
+        self, device: str, lane: str, duration_fs: int, name: str, after: Iterable[simpy.Event] = (), kind: str = "op"
+    ) -> Task:
+        """Work of ``duration_fs`` on a lane, after all before it on the lane and after ``after``."""
+        if duration_fs < 0:
+            raise SimulationError(f"{name} would take {duration_fs} fs; time can't go back")
+        target = self._lanes.get((device, lane)) or self._lane(device, lane)
+        task = Task(target, name, kind, duration_fs)
+        if after:
+            task.depend(after)
+        target.submit(task)
+        return task
+
+    def copy(
+        self, src: str, dst: str, bytes: int, name: str, after: Iterable[simpy.Event] = (), *,
+        device: str | None = None, lane: str = "copy", extra_fs: int = 0, kind: str = "copy",
+    ) -> Task:  # fmt: skip
+        """Move ``bytes`` from ``src`` to ``dst``, holding a lane of ``device`` (``dst``) meanwhile.
+
+        The copy takes the latency of its links and ``extra_fs``, then its share of their bandwidth.
+        Raises SimulationError when no links lead there.
+        """
+        hops = route(self.links.values(), src, dst)
+        target = self._lane(device or dst, lane)
+        task = Task(target, name, kind, 0)
+        task.bytes = bytes
+        task.least_gap_fs = max((link.issue_fs for link, _ in hops), default=0)
+        latency = extra_fs + sum(link.latency_fs for link, _ in hops)
+
+        def begin(task: Task) -> None:
+            self.call_in(latency, lambda _: self._network.join(task, hops))
+
+        task.begin = begin if hops else None
+        task.depend(after)
+        target.submit(task)
+        return task
+
+    def wait(self, device: str, lane: str, after: Iterable[simpy.Event]) -> Task:
+        """Hold a lane until ``after`` have happened."""
+        return self.launch(device, lane, 0, "wait", after, kind="wait")
+
+    def alloc(self, device: str, bytes: int, what: str, wait: bool = False) -> simpy.Event:
+        """Take memory of a device; see Pool.alloc."""
+        return self._memory(device).alloc(bytes, what, wait)
+
+    def free(self, device: str, bytes: int) -> None:
+        """Give memory of a device back; see Pool.free."""
+        self._memory(device).free(bytes)
+
+    def event(self) -> simpy.Event:
+        """An event that a process triggers with ``succeed``."""
+        return self.env.event()
+
+    def timeout(self, delay_fs: int) -> simpy.Event:
+        """An event ``delay_fs`` from now."""
+        self.events += 1
+        return self.env.timeout(delay_fs)
+
+    def process(self, generator: Process) -> simpy.Event:
+        """Run a generator that yields events; the event happens when it returns."""
+        return self.env.process(generator)
+
+    def run(self) -> int:
+        """Run until nothing is left to do; the end in femtoseconds.
+
+        Raises SimulationError when work is left that waits for what never happens.
+        """
+        self.env.run()
+        stuck = [
+            f"{lane.queue[0].name} on {lane.device}.{lane.name}" for lane in self._lanes.values() if lane.queue
+        ] + [text for memory in self.memories.values() for text in memory.blocked]
+        if stuck:
+            raise SimulationError(f"deadlock: nothing can happen any more, but {'; '.join(stuck[:4])} did not run")
+        return self.now_fs
+
+    def complete_in(self, task: Task, delay_fs: int, priority: Priority = Priority.END) -> None:
+        """Make ``task`` happen ``delay_fs`` from now."""
+        self.events += 1
+        task._ok, task._value = True, None
+        self.env.schedule(task, priority, delay_fs)
+
+    def call_in(
+        self, delay_fs: int, call: Callable[[simpy.Event], None], priority: Priority = Priority.NORMAL
+    ) -> simpy.Event:
+        """Call ``call`` ``delay_fs`` from now, after events of the same time and of lower priority."""
+        self.events += 1
+        event: simpy.Event = simpy.Event(self.env)
+        event._ok, event._value = True, None
+        event.callbacks.append(call)
+        self.env.schedule(event, priority, delay_fs)
+        return event
+
+    def memory_changed(self, memory: Pool, change: int) -> None:
+        """Tell the observers of an allocation."""
+        for hook in self._on_memory:
+            hook(memory, change)
+
+    def _memory(self, device: str) -> Pool:
+        try:
+            return self.memories[device]
+        except KeyError:
+            raise SimulationError(f"{device!r} is no device here; there are {', '.join(self.memories)}") from None
+
+    def _lane(self, device: str, name: str) -> Lane:
+        lane = self._lanes.get((device, name))
+        if lane is None:
+            self._memory(device)
+            lane = self._lanes[device, name] = Lane(self, device, name)
+        return lane

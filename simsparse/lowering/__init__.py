@@ -1,0 +1,1 @@
+"""From a trace and a system to work in time: machine, command graph, run, account, energy."""

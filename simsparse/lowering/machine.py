@@ -1,0 +1,168 @@
+"""A system as policies see it: device models with remembered costs, links, routes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+
+from simsparse.config.hardware import System
+from simsparse.config.parts.link import LinkPart
+from simsparse.config.quantity import Part
+from simsparse.core import Action, Op, OpCost
+from simsparse.core.memo import by_identity
+from simsparse.core.op import Signature
+from simsparse.devices.base import DEVICES, Device, device_for
+from simsparse.devices.link import link_prices, link_rate
+from simsparse.errors import MappingError, SpecError
+from simsparse.events import Link, alone_fs, route
+from simsparse.events.network import Hop
+from simsparse.units import fs_to_seconds, seconds_to_fs
+
+MAX_COSTS = 65536
+
+
+class CostedDevice:
+    """A device model that remembers the last costs it was asked for, by op signature and level."""
+
+    def __init__(self, part: Part) -> None:
+        self.model: Device = device_for(part)
+        self.prices: Mapping[Action, float] = self.model.prices
+        self._costs: dict[tuple[int, Signature], OpCost] = {}
+        self._supported: dict[Signature, str | None] = {}
+
+    def supports(self, op: Op) -> str | None:
+        """None when the device runs ``op``, else the reason why not."""
+        signature = op.signature
+        if signature not in self._supported:
+            _make_room(self._supported)
+            self._supported[signature] = self.model.supports(op)
+        return self._supported[signature]
+
+    def costs(self, ops: Sequence[Op], level: int) -> list[OpCost]:
+        """One OpCost an op. Raises MappingError for an op that the device does not support."""
+        keys = [(level, op.signature) for op in ops]
+        missing = {key: op for op, key in zip(ops, keys, strict=True) if key not in self._costs}
+        if missing:
+            _make_room(self._costs)
+            distinct = ops if len(missing) == len(ops) else tuple(missing.values())
+            self._costs.update(zip(missing, self.model.cost_arrays(distinct, level).op_costs(), strict=True))
+        return [self._costs[key] for key in keys]
+
+    def memory_action(self, direction: str) -> Action | None:
+        """The priced action of one byte read from or written to the device's own memory."""
+        for action in self.prices:
+            if action[1] in (f"{direction}_byte", "external_byte"):
+                return action
+        return None
+
+
+def _make_room(cache: dict[Signature, str | None] | dict[tuple[int, Signature], OpCost]) -> None:
+    if len(cache) >= MAX_COSTS:
+        cache.clear()
+
+
+@by_identity(maxsize=256)
+def costed_device(part: Part) -> CostedDevice:
+    """The model of ``part``; the last 256 are kept, with their costs."""
+    return CostedDevice(part)
+
+
+class Machine:
+    """Devices and links of a system by name.
+
+    ``processors`` run a trace's ops: all but hosts and storage, or the hosts where there is nothing
+    else. ``host`` is the CPU that holds what does not fit, None without one.
+    ``topology`` is all that a layout of commands depends on.
+    """
+
+    def __init__(self, system: System) -> None:
+        self.system = system
+        self.devices = {name: costed_device(part) for name, part in system.devices.items() if part.kind in DEVICES}
+        kinds = {name: device.model.kind for name, device in self.devices.items()}
+        hosts = tuple(name for name, kind in kinds.items() if kind == "cpu")
+        others = tuple(name for name, kind in kinds.items() if kind not in ("cpu", "storage"))
+        self.host = hosts[0] if hosts and others else None
+        self.processors = others or hosts
+        self.links = {link.name: engine_link(link.name, link.part, link.between) for link in system.links}
+        self.topology = (
+            tuple((name, device.model.kind, device.model.lanes) for name, device in self.devices.items()),
+            tuple((link.name, link.between) for link in system.links),
+        )
+        self._routes: dict[tuple[str, str], tuple[Hop, ...]] = {}
+        if not self.processors:
+            raise MappingError(f"{system.name} has no device that computes")
+
+    def hops(self, src: str, dst: str) -> tuple[Hop, ...]:
+        """The links from ``src`` to ``dst``. Raises SimulationError when there are none."""
+        if (src, dst) not in self._routes:
+            self._routes[src, dst] = route(self.links.values(), src, dst)
+        return self._routes[src, dst]
+
+    def latency_fs(self, src: str, dst: str) -> int:
+        """Femtoseconds of latency from ``src`` to ``dst``."""
+        return sum(link.latency_fs for link, _ in self.hops(src, dst))
+
+    def copy_fs(self, src: str, dst: str, bytes: int) -> int:
+        """Femtoseconds of a copy that shares its links with nobody."""
+        hops = self.hops(src, dst)
+        return alone_fs(hops, bytes) if hops else 0
+
+    def issue_fs(self, src: str, dst: str) -> int:
+        """The least femtoseconds from the start of one copy to the next of the same lane."""
+        return max((link.issue_fs for link, _ in self.hops(src, dst)), default=0)
+
+    def copy_seconds(self, src: str, dst: str, bytes: int) -> float:
+        """Seconds of a copy that shares its links with nobody."""
+        return fs_to_seconds(self.copy_fs(src, dst, bytes))
+
+    def compute_lane(self, device: str) -> str:
+        """The lane that runs a device's operators."""
+        return self.devices[device].model.lanes[0]
+
+    def copy_lane(self, src: str, dst: str) -> tuple[str, str]:
+        """Device and lane of the copy engine that moves data from ``src`` to ``dst``."""
+        device, lane = (src, "d2h") if dst == self.host else (dst, "h2d" if src == self.host else "peer")
+        has = self.devices[device].model.lanes if device in self.devices else ()
+        return device, lane if lane in has else "copy"
+
+    def require_host(self, policy: str) -> str:
+        """The host that holds offloaded weights. Raises MappingError without one."""
+        if self.host is None:
+            raise MappingError(
+                f"policy {policy} keeps weights in host memory; {self.system.name} has no host CPU beside "
+                f"{', '.join(self.processors)}"
+            )
+        return self.host
+
+    @cached_property
+    def prices(self) -> dict[str, Mapping[Action, float]]:
+        """Joules of each action, by device and link."""
+        links = {link.name: link_prices(_link_part(link.part)) for link in self.system.links}
+        return {**{name: device.prices for name, device in self.devices.items()}, **links}
+
+    @cached_property
+    def static_watts(self) -> dict[str, float]:
+        """Power drawn whatever runs, by device and link."""
+        links = {link.name: _link_part(link.part).energy.static.si for link in self.system.links}
+        return {**{name: device.model.static_watts for name, device in self.devices.items()}, **links}
+
+
+def _link_part(part: Part) -> LinkPart:
+    if not isinstance(part, LinkPart):
+        raise SpecError(f"{part.name} is a {part.kind}; a link must be of kind link", key="links")
+    return part
+
+
+def engine_link(name: str, part: Part, between: tuple[str, str]) -> Link:
+    """The engine's link of a link part. Raises SpecError when the part is of another kind."""
+    link = _link_part(part)
+    return Link(
+        name, between, max(1, int(link_rate(link))), seconds_to_fs(link.latency.si), seconds_to_fs(link.issue.si),
+        link.duplex.si,
+    )  # fmt: skip
+
+
+@by_identity(maxsize=256)
+def machine_of(system: System) -> Machine:
+    """The system's Machine; the last 256 are kept."""
+    return Machine(system)

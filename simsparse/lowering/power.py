@@ -1,0 +1,104 @@
+"""Rates of processors whose power limit averages over time.
+
+A steady load runs at the rate that the limit lets it hold, which is what a device's costs say. A
+device that waits for copies, or has just begun, has power to spare and runs its limited operators
+faster: all of them at one speed, the largest with which the average power of the run is within the
+limit. Dynamic power grows as the cube of the speed, so the energy of an operator as its square; at
+speed 1 a limited operator draws the whole limit. Everything else draws the energy of its counts.
+Source: derived (voltage in step with frequency); checked against section power of the GPU
+measurements.
+
+Left out: how the speed changes within a run; the higher energy of what runs faster.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from simsparse.core import OpCost
+from simsparse.devices.base import PowerBudget
+from simsparse.lowering.command_graph import CostedGraph
+from simsparse.lowering.energy import op_energy
+from simsparse.lowering.machine import Machine
+from simsparse.lowering.run import run_closed_form
+from simsparse.units import fs_to_seconds
+
+LIMITED = "compute"
+"""What bounds an operator that a power limit can hold down."""
+LEAST_SHARE = 1e-3
+"""Share of a run below which limited operators are left as they are."""
+ROUNDS = 8
+"""Rounds in which speed and run time are brought into agreement; the difference halves in each."""
+
+Key = tuple[str, int]
+
+
+@dataclass(frozen=True)
+class _Load:
+    """Work of one device: what its limited operators gain at full speed, by operator; their seconds
+    at speed 1 and those of the same power that everything else is worth, in one run."""
+
+    gains: Mapping[Key, float]
+    limited_s: float
+    other_s: float
+
+    def speed(self, budget: PowerBudget, available_s: float) -> float:
+        """The speed that spends the energy of ``available_s`` seconds at the limit."""
+        return min(max(math.sqrt(max(available_s - self.other_s, 0.0) / self.limited_s), 1.0), budget.speed)
+
+
+def within_power(program: CostedGraph, machine: Machine, repeats: int | None = None) -> CostedGraph:
+    """The program with its limited operators as fast as each device's power limit allows.
+
+    The program is one of ``repeats`` runs in a row on rested devices, None of endlessly many.
+    """
+    for device in machine.processors:
+        budget = machine.devices[device].model.power_budget
+        if budget is not None and budget.speed > 1 and (load := _load(program, machine, device, budget)):
+            program = _paced(program, machine, load, budget, repeats)
+    return program
+
+
+def _load(program: CostedGraph, machine: Machine, device: str, budget: PowerBudget) -> _Load | None:
+    slots, ops = program.layout.ran_on.get(device, ((), ()))
+    ran = {(device, slot): program.layout.ran[device, slot] for slot in slots}
+    if not any(program.costs[key].bound == LIMITED for key in ran):
+        return None
+    gained = zip(ran, machine.devices[device].model.burst_gain(ops).tolist(), strict=True)
+    gains = {key: gain for key, gain in gained if program.costs[key].bound == LIMITED}
+    limited_s = sum(ran[key] * gain for key, gain in gains.items()) / (1 - 1 / budget.speed)
+    if limited_s <= LEAST_SHARE * sum(times * program.costs[key].latency_s for key, times in ran.items()):
+        return None
+    prices = machine.prices[device]
+    others = ((program.costs[key], times) for key, times in ran.items() if not gains.get(key))
+    other_s = sum(times * min(cost.latency_s, op_energy(cost.counts, prices) / budget.watts) for cost, times in others)
+    return _Load(gains, limited_s, other_s)
+
+
+def _paced(
+    program: CostedGraph, machine: Machine, load: _Load, budget: PowerBudget, repeats: int | None
+) -> CostedGraph:
+    """The program at the speed that its own run time allows."""
+    rested_s = budget.window_s / repeats if repeats else 0.0
+    speed = budget.speed
+    for _ in range(ROUNDS):
+        paced = _at_speed(program, machine, load, speed, budget)
+        run_s = fs_to_seconds(run_closed_form(paced, machine).timeline.end_fs)
+        allowed = load.speed(budget, max(run_s, rested_s))
+        if allowed == speed:
+            break
+        speed = allowed
+    return paced
+
+
+def _at_speed(program: CostedGraph, machine: Machine, load: _Load, speed: float, budget: PowerBudget) -> CostedGraph:
+    share = budget.gained(speed)
+    faster = {key: _less(program.costs[key], share * gain) for key, gain in load.gains.items()}
+    return CostedGraph(program.layout, {**program.costs, **faster}, machine)
+
+
+def _less(cost: OpCost, seconds: float) -> OpCost:
+    breakdown = {**cost.breakdown, LIMITED: max(cost.breakdown[LIMITED] - seconds, 0.0)}
+    return replace(cost, latency_s=cost.latency_s - seconds, breakdown=breakdown)

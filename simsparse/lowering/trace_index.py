@@ -1,0 +1,115 @@
+"""A trace as policies see it: distinct operators, what they hold in memory, which layer they are in."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+from simsparse.core import Op, OpKind, Trace
+from simsparse.core.memo import by_identity
+
+if TYPE_CHECKING:
+    from simsparse.lowering.command_graph import CommandGraph
+
+_LAYER = re.compile(r"(?:^|\.)(?:layers|layer|blocks|block|h)\.(\d+)(?:\.|$)")
+
+LINK_KINDS = (OpKind.TRANSFER, OpKind.COLLECTIVE)
+"""Kinds that run on links, not on a processor."""
+
+
+@dataclass(frozen=True, slots=True)
+class OpFacts:
+    """Bytes and flops of an op. ``resident_bytes`` are its weights with every expert, hit or not."""
+
+    weight_bytes: int
+    resident_bytes: int
+    expert_bytes: int
+    experts_hit: tuple[int, ...]
+    experts: int
+    kv_bytes: int
+    activation_bytes: int
+    output_bytes: int
+    min_bytes: int
+    flops: int
+
+    @classmethod
+    def of(cls, op: Op) -> OpFacts:
+        moe = op.kind is OpKind.MOE_FFN
+        expert = op.expert_bytes if moe else 0
+        weight, experts = op.weight_bytes, op.dims["experts"] if moe else 0
+        hit = op.routing.hit if moe and op.routing else ()
+        kv, into, out = op.kv_bytes, op.input_bytes, op.output_bytes
+        return cls(weight, expert * experts or weight, expert, hit, experts, kv, into - kv + out, out,
+                   weight + into + out, op.flops)  # fmt: skip
+
+
+class ResidentBytes(NamedTuple):
+    """Bytes that an op keeps in a device's memory: weights (0 when an earlier op has them), cached keys and
+    values, and its inputs and outputs while it runs."""
+
+    weights: int
+    kv: int
+    activations: int
+
+
+class TraceIndex:
+    """A trace with its distinct ops (equal signature) told apart once.
+
+    ``unique[slot[i]]`` costs what op i costs; ``deps[i]`` are indexes of earlier ops; ``layer[i]``
+    is the decoder layer that the module path names, None outside of layers; ``kept[i]`` what op i keeps
+    in memory; ``layouts`` remembers what policies made of the trace.
+    """
+
+    def __init__(self, trace: Trace) -> None:
+        first: dict[tuple[object, ...], int] = {}
+        unique: list[Op] = []
+        slots: list[int] = []
+        for op in trace.ops:
+            # Experts hit by number matter to what is copied, not to what the op costs.
+            key = (op.signature, op.routing.hit if op.routing else ())
+            slot = first.setdefault(key, len(first))
+            if slot == len(unique):
+                unique.append(op)
+            slots.append(slot)
+        self.trace, self.unique, self.slot = trace, tuple(unique), tuple(slots)
+        self._facts = tuple(map(OpFacts.of, unique))
+        index = {op.name: i for i, op in enumerate(trace.ops)}
+        self.deps = tuple(tuple(index[dep] for dep in op.deps) for op in trace.ops)
+        self.layer = tuple(layer_of(op) for op in trace.ops)
+        self.owns_weight = _first_readers(trace.ops)
+        self.layouts: dict[Hashable, CommandGraph] = {}
+        self.kept = tuple(
+            ResidentBytes(
+                self.facts(i).resident_bytes if first else 0, self.facts(i).kv_bytes, self.facts(i).activation_bytes
+            )
+            for i, first in enumerate(self.owns_weight)
+        )
+
+    def facts(self, index: int) -> OpFacts:
+        """What op ``index`` holds and moves."""
+        return self._facts[self.slot[index]]
+
+
+def layer_of(op: Op) -> int | None:
+    """The number after ``layers`` (or ``h``, ``block``) in the op's module path, or else its name."""
+    match = _LAYER.search(op.module) or _LAYER.search(op.name)
+    return int(match[1]) if match else None
+
+
+def _first_readers(ops: Sequence[Op]) -> tuple[bool, ...]:
+    """Per op whether it is the first to read its weight; a shared weight takes memory once."""
+    seen: set[str] = set()
+    first = []
+    for op in ops:
+        first.append(op.weight is None or op.weight not in seen)
+        if op.weight is not None:
+            seen.add(op.weight)
+    return tuple(first)
+
+
+@by_identity(maxsize=64)
+def trace_index_of(trace: Trace) -> TraceIndex:
+    """The trace's TraceIndex; the last 64 are kept."""
+    return TraceIndex(trace)

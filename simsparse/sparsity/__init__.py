@@ -1,0 +1,1 @@
+"""Sparsity: how an operand's zeros are arranged, masks that follow it, and storage formats."""

@@ -1,0 +1,7 @@
+"""Storage formats of sparse operands: encode, decode, convert, and the exact bits they take."""
+
+from simsparse.sparsity.formats.base import FORMATS, Encoded, Format
+from simsparse.sparsity.formats.conversion import convert
+from simsparse.sparsity.formats.usual import usual_format
+
+__all__ = ["FORMATS", "Encoded", "Format", "convert", "usual_format"]

@@ -1,0 +1,83 @@
+"""What every format is: real buffers out, the array back, and a formula for the bits between."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from simsparse.errors import SpecError
+from simsparse.registry import Registry
+
+Array = NDArray[Any]
+POINTER_BITS = 32
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """An array in a format.
+
+    ``values`` are the stored elements, padding zeros included. ``metadata`` are the other buffers,
+    bit-packed into bytes; ``metadata_bits`` says how many of their bits are used. ``units`` is how
+    many things the format stores one by one: elements, or blocks.
+    """
+
+    shape: tuple[int, int]
+    values: Array
+    metadata: Mapping[str, NDArray[np.uint8]]
+    metadata_bits: Mapping[str, int]
+    units: int
+
+    @property
+    def buffers(self) -> dict[str, Array]:
+        """All buffers by name."""
+        return {"values": self.values, **self.metadata}
+
+    def bits(self, value_bits: int) -> int:
+        """Bits in use when an element takes ``value_bits``."""
+        return self.values.size * value_bits + sum(self.metadata_bits.values())
+
+    def stored_bytes(self, value_bits: int) -> int:
+        """Bytes when an element takes ``value_bits`` and each buffer begins at a byte."""
+        return -(-self.values.size * value_bits // 8) + sum(buffer.nbytes for buffer in self.metadata.values())
+
+
+class Format(ABC):
+    """A way to store a matrix (rows, cols) whose rows run along the reduction dimension k."""
+
+    name: ClassVar[str]
+
+    @abstractmethod
+    def encode(self, array: Array) -> Encoded:
+        """``array`` (rows, cols) in this format. Raises SpecError when its zeros do not fit it."""
+
+    @abstractmethod
+    def decode(self, encoded: Encoded) -> Array:
+        """The array that was encoded. Raises SpecError when the buffers are not those of such an array."""
+
+    @abstractmethod
+    def units(self, mask: NDArray[np.bool_]) -> int:
+        """How many units a matrix with non-zeros at ``mask`` (rows, cols) takes in this format."""
+
+    @abstractmethod
+    def stored_bits(self, shape: tuple[int, int], units: int, value_bits: int) -> int:
+        """Bits of a matrix of ``shape`` with ``units`` stored units, metadata included."""
+
+
+FORMATS: Registry[type[Format]] = Registry(
+    "format",
+    tuple(f"simsparse.sparsity.formats.{module}" for module in
+          ("dense", "nm", "grouped_nm", "sparse24_cutlass", "bitmap", "compressed", "coo", "run_length", "bsr", "bank",
+           "fan_in", "ternary_codebook")),
+)  # fmt: skip
+
+
+def matrix(array: Array) -> Array:
+    """``array`` when it is a matrix. Raises SpecError otherwise."""
+    if array.ndim != 2:
+        raise SpecError(f"{array.ndim} dimensions; expected a matrix (rows, cols)", key="array")
+    return array

@@ -1,0 +1,1 @@
+"""Capture of traces from torch models, at the level of aten."""

@@ -1,0 +1,164 @@
+"""The lowering table: what each aten operation means to a machine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+import torch
+
+from simsparse.core import OpKind
+from simsparse.trace.capture.aten_names import (
+    CASTS,
+    COPY,
+    EMPTY,
+    FACTORY,
+    FLOPS_PER_INPUT,
+    GATHER,
+    POINTWISE,
+    POOLING_GRADIENTS,
+    REDUCTION,
+    SCATTER,
+    VIEWS_IN_PLACE,
+)
+from simsparse.trace.capture.call import Call
+from simsparse.trace.capture.event import Role
+from simsparse.trace.capture.product import lower_convolution, lower_convolution_backward, lower_mm, lower_mv
+from simsparse.trace.capture.sdpa import record_attention, record_attention_backward
+
+if TYPE_CHECKING:
+    from simsparse.trace.capture.recorder import Capture
+
+
+def lower(capture: Capture, call: Call) -> None:
+    """Record ``call`` as the event it amounts to; what is in no table is kept as UNKNOWN."""
+    if call.name in VIEWS_IN_PLACE:
+        return
+    special = _attention if call.name.startswith("_scaled_dot_product") else _SPECIAL.get(call.name)
+    if special is not None and special(capture, call):
+        return
+    if call.name in EMPTY:
+        call.add(capture, Role.FUSED, []) if call.in_place else _forget(capture, call)
+        return
+    role, flops = _plain(call)
+    call.add(capture, role, call.reads(capture), flops)
+    if call.name in CASTS:
+        capture.inherit(call.outputs[0], call.inputs[0])
+
+
+def _forget(capture: Capture, call: Call) -> None:
+    for tensor in call.outputs:
+        capture.fresh(tensor)
+
+
+def _plain(call: Call) -> tuple[Role, int]:
+    read = max((tensor.numel() for tensor in call.inputs), default=0)
+    if call.name in FLOPS_PER_INPUT:
+        return Role.FUSED, read * FLOPS_PER_INPUT[call.name]
+    if call.name in COPY or call.name in FACTORY:
+        return Role.FUSED, 0
+    if call.name in REDUCTION:
+        return Role.FUSED, read
+    if call.name in POINTWISE or torch.Tag.pointwise in call.func.tags:
+        return Role.FUSED, max((tensor.numel() for tensor in call.outputs), default=0)
+    return Role.UNKNOWN, 0
+
+
+def _factory(capture: Capture, call: Call) -> bool:
+    call.add(capture, Role.FUSED, [])
+    return True
+
+
+def _gather(capture: Capture, call: Call) -> bool:
+    rows, table, indexes = call.outputs[0], call.inputs[0], call.inputs[1:]
+    taken = capture.access(table, min(rows.numel(), table.numel()))
+    call.add(capture, Role.GATHER, [taken, *map(capture.access, indexes)])
+    return True
+
+
+def _scatter(capture: Capture, call: Call) -> bool:
+    if not call.in_place:
+        call.add(capture, Role.FUSED, call.reads(capture))
+        return True
+    target, sources = call.inputs[0], call.inputs[1:]
+    role = Role.APPEND if call.name == "index_copy_" or _is_cached(capture, target) else Role.FUSED
+    written = max((tensor.numel() for tensor in sources if tensor.dtype == target.dtype), default=1)
+    reads = [capture.access(target, 0), *map(capture.access, sources)]
+    capture.add(role, call.name, reads, call.outputs, written=min(written, target.numel()))
+    return True
+
+
+def _copy_into(capture: Capture, call: Call) -> bool:
+    target, source = call.inputs[0], call.inputs[-1]
+    role = Role.APPEND if _is_cached(capture, target) else Role.FUSED
+    capture.add(role, call.name, [capture.access(target, 0), capture.access(source)], call.outputs)
+    return True
+
+
+def _cat(capture: Capture, call: Call) -> bool:
+    """A cat onto a cached tensor, or onto the empty one that a cache starts from, is an append."""
+    old, new = call.inputs[0], call.inputs[1:]
+    if len(new) != 1 or not (old.numel() == 0 or _is_cached(capture, old)):
+        return False
+    reads = [capture.access(old, 0), capture.access(new[0])]
+    capture.add(Role.APPEND, call.name, reads, call.outputs, written=new[0].numel())
+    return True
+
+
+def _is_cached(capture: Capture, tensor: torch.Tensor) -> bool:
+    return capture.value(tensor) in capture.cache_values
+
+
+def _pad(capture: Capture, call: Call) -> bool:
+    """Padding moves bytes like any copy; zeros are remembered as padding."""
+    call.add(capture, Role.FUSED, call.reads(capture))
+    if not (call.args[2] if len(call.args) > 2 else call.kwargs.get("value", 0)):
+        capture.note_padding(call.outputs[0], tuple(call.args[1]))
+    return True
+
+
+def _add_bias(capture: Capture, call: Call) -> bool:
+    """What torch splits off a linear whose input is not contiguous: the bias joins the product right before it."""
+    if len(call.inputs) != 2 or capture.stage == "bwd" or not capture.recording.events:
+        return False
+    product, bias = call.inputs
+    last = capture.recording.events[-1]
+    if last.op is None or last.op.kind is not OpKind.LINEAR or last.op.bias or last.module != capture.module:
+        return False
+    if capture.value(product) != last.writes[0].value or bias.dim() != 1 or bias.numel() != last.op.dims["n"]:
+        return False
+    if capture.parameter(bias) is None:
+        return False
+    capture.recording.events.pop()
+    reads = [*last.reads, capture.access(bias)]
+    capture.add(Role.OWN, last.aten, reads, call.outputs, op=last.op.with_(bias=True))
+    return True
+
+
+def _pooling_gradient(capture: Capture, call: Call) -> bool:
+    reads = [capture.access(tensor) for tensor in call.inputs if tensor is not call.given.get("self")]
+    call.add(capture, Role.FUSED, reads, call.outputs[0].numel())
+    return True
+
+
+def _attention(capture: Capture, call: Call) -> bool:
+    """A fused attention kernel that torch called by itself."""
+    given = call.given
+    query, key, value = given["query"], given["key"], given["value"]
+    causal = bool(given.get("is_causal", False))
+    if call.name.endswith("_backward"):
+        gradients = [gradient for gradient in call.out[:3] if isinstance(gradient, torch.Tensor)]
+        record_attention_backward(capture, (query, key, value), call.inputs[0], gradients, causal=causal)
+    else:
+        record_attention(capture, (query, key, value), call.outputs[0], causal=causal)
+    return True
+
+
+_SPECIAL: Mapping[str, Callable[[Capture, Call], bool]] = {
+    **dict.fromkeys(("mm", "addmm", "bmm", "baddbmm", "_addmm_activation", "_int_mm"), lower_mm),
+    "mv": lower_mv, "addmv": lower_mv, "convolution": lower_convolution,
+    "convolution_backward": lower_convolution_backward, "cat": _cat, "add": _add_bias, "copy_": _copy_into,
+    "constant_pad_nd": _pad,
+    **dict.fromkeys(GATHER, _gather), **dict.fromkeys(SCATTER, _scatter), **dict.fromkeys(FACTORY, _factory),
+    **dict.fromkeys(POOLING_GRADIENTS, _pooling_gradient),
+}  # fmt: skip

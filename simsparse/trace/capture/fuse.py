@@ -1,0 +1,141 @@
+"""From recorded events to operators: what a good kernel fuses becomes one op."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from simsparse.core import DType, Op, OpKind, TraceBuilder
+from simsparse.core.ops import elementwise
+from simsparse.trace.capture.event import Access, Event, Recording, Role
+from simsparse.trace.capture.label import label_of
+
+_FUSIBLE = (Role.FUSED, Role.APPEND)
+
+
+@dataclass(eq=False)
+class Group:
+    """Events that one kernel runs. ``read_outside``: another group has read one of its values."""
+
+    scope: str
+    role: Role
+    stage: str = ""
+    events: list[int] = field(default_factory=list)
+    read_outside: bool = False
+    joined: Group | None = None
+
+    def now(self) -> Group:
+        """The group that this one has become part of, or itself."""
+        return self if self.joined is None else self.joined.now()
+
+
+def group_events(recording: Recording) -> list[Group]:
+    """Groups in an order in which each runs after what it reads.
+
+    An event joins the groups of its scope that produced its inputs, and the group of the event
+    right before it, as long as no other group has read their values: so running a whole group at
+    the place of its last event never runs anything before its inputs.
+    """
+    producer: dict[int, Group] = {}
+    groups: list[Group] = []
+    before: list[Group] = []
+    for i, event in enumerate(recording.events):
+        read = [producer[access.value].now() for access in event.reads if access.value in producer]
+        group = _join(event, read + before, groups)
+        before = [group]
+        group.events.append(i)
+        for source in read:
+            source.read_outside |= source.now() is not group
+        producer.update((access.value, group) for access in event.writes)
+    return groups_in_order({group for group in groups if group.joined is None})
+
+
+def groups_in_order(groups: set[Group]) -> list[Group]:
+    """``groups`` by the place of their last event."""
+    return sorted(groups, key=lambda group: group.events[-1])
+
+
+def _join(event: Event, near: list[Group], groups: list[Group]) -> Group:
+    mine = [
+        group for group in dict.fromkeys(near)
+        if event.role in _FUSIBLE and not group.read_outside
+        and (group.scope, group.role, group.stage) == (event.scope, event.role, event.stage)
+    ]  # fmt: skip
+    if not mine:
+        groups.append(Group(event.scope, event.role, event.stage))
+        return groups[-1]
+    first = mine[0]
+    for other in mine[1:]:
+        first.events = sorted(first.events + other.events)
+        other.joined = first
+    return first
+
+
+def build(recording: Recording, builder: TraceBuilder, prefix: str = "") -> TraceBuilder:
+    """Add the ops of ``recording`` to ``builder``, dependencies from the tensors that flow.
+
+    With ``prefix``, which their names start with, they come after all that the builder holds: ops
+    without an earlier one of the recording depend on its last.
+    """
+    before = [builder.last] if prefix else []
+    groups = group_events(recording)
+    writer = {
+        access.value: group for group in groups for i in group.events for access in recording.events[i].writes
+    }  # fmt: skip
+    used = _used_outside(recording, groups, writer)
+    names: dict[Group, str] = {}
+    readers = _parameter_readers(recording, groups)
+    for group in groups:
+        op = _op(recording, group, used)
+        deps = {writer[access.value] for access in _outer_reads(recording, group) if access.value in writer}
+        if group.stage == "update":
+            deps |= readers[op.weight] - {group}
+        builder.add(op.with_(name=prefix + op.name), [names[dep] for dep in groups_in_order(deps)] or before)
+        names[group] = builder.last
+    return builder
+
+
+def _parameter_readers(recording: Recording, groups: list[Group]) -> dict[str | None, set[Group]]:
+    """The groups that read each parameter: an update waits for them."""
+    readers: dict[str | None, set[Group]] = defaultdict(set)
+    for group in groups:
+        for access in _outer_reads(recording, group):
+            if access.value in recording.parameters:
+                readers[recording.parameters[access.value]].add(group)
+    return readers
+
+
+def _outer_reads(recording: Recording, group: Group) -> Iterator[Access]:
+    inner = {access.value for i in group.events for access in recording.events[i].writes}
+    for i in group.events:
+        yield from (access for access in recording.events[i].reads if access.value not in inner)
+
+
+def _used_outside(recording: Recording, groups: list[Group], writer: dict[int, Group]) -> set[int]:
+    used = set(recording.returned)
+    for group in groups:
+        used |= {access.value for access in _outer_reads(recording, group) if access.value in writer}
+    return used
+
+
+def _op(recording: Recording, group: Group, used: set[int]) -> Op:
+    events = [recording.events[i] for i in group.events]
+    if events[-1].op is not None:
+        return events[-1].op
+    reads = list(_outer_reads(recording, group))
+    writes = [access for event in events for access in event.writes]
+    kept = [access for access in writes if access.value in used] or writes
+    label, named_by_module = label_of(recording, events)
+    weights = [recording.parameters[access.value] for access in reads if access.value in recording.parameters]
+    op = elementwise(
+        recording.size(reads), recording.size(kept), sum(event.flops for event in events), DType(events[-1].dtype),
+        label=f"{group.stage} {label}".strip(), name=_name(group, label, named_by_module), module=group.scope,
+        weight=weights[0] if weights else None,
+    )  # fmt: skip
+    return op.with_(kind=OpKind.OTHER) if group.role is Role.UNKNOWN else op
+
+
+def _name(group: Group, label: str, named_by_module: bool) -> str:
+    words = (group.stage if group.stage == "bwd" else "", "" if named_by_module else label)
+    return ".".join(filter(None, (group.scope, *words))) or label

@@ -1,0 +1,169 @@
+"""Lowering of products: matrices, convolutions and their gradients.
+
+A gradient of a LINEAR op with respect to its input is a LINEAR op on the transposed weight; that
+with respect to its weight is a MATMUL of two activations that reduces over the tokens. Both
+gradients of a convolution are CONV2D ops with the dims of the forward one: they do the same
+products and move the same three tensors, of which another one is written.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+
+from simsparse.core import DENSE, Op, OpKind
+from simsparse.core.ops import linear, matmul
+from simsparse.trace.capture.call import Call
+from simsparse.trace.capture.event import Role
+from simsparse.trace.capture.label import is_router, path_join
+from simsparse.trace.statistics.sparsity_stats import WidthWindow
+
+if TYPE_CHECKING:
+    from simsparse.trace.capture.recorder import Capture
+
+
+def lower_mm(capture: Capture, call: Call) -> bool:
+    """mm, addmm, bmm, baddbmm and their like."""
+    first, second = call.inputs[-2:]
+    bias = call.inputs[0] if len(call.inputs) == 3 else None
+    return _product(capture, call, first, second, bias)
+
+
+def lower_mv(capture: Capture, call: Call) -> bool:
+    """mv, addmv: a product with one column."""
+    matrix, vector = call.inputs[-2:]
+    return _product(capture, call, matrix, vector.unsqueeze(-1), None)
+
+
+def _product(
+    capture: Capture, call: Call, first: torch.Tensor, second: torch.Tensor, bias: torch.Tensor | None
+) -> bool:
+    """A product as LINEAR when an operand is a parameter (shared by the batch), as MATMUL otherwise.
+
+    A reduction of length 1 multiplies element by element, and is fused like any pointwise
+    operation; but the gradient of a weight stays a product whatever the number of tokens.
+    """
+    batch = first.shape[:-2].numel()
+    m, k, n = first.shape[-2], first.shape[-1], second.shape[-1]
+    if not batch * m * k * n:
+        return False
+    node = capture.node if capture.stage == "bwd" else None
+    if k == 1 and node is None:
+        call.add(capture, Role.FUSED, call.reads(capture), batch * m * n)
+        return True
+    if capture.parameter(second) and _shared(second):
+        op = _linear(capture, first, _matrix(second).t(), batch * m, bias)
+    elif capture.parameter(first) and _shared(first):
+        op = _linear(capture, second, _matrix(first), batch * n, bias)
+    else:
+        op = _matmul(capture, (batch, m, n, k), first, second)
+    call.add(capture, Role.OWN, call.reads(capture), op=op)
+    return True
+
+
+def _matmul(capture: Capture, dims: tuple[int, int, int, int], first: torch.Tensor, second: torch.Tensor) -> Op:
+    """A product of two activations, of a parameter for each of the batch, or the gradient of a weight."""
+    weight, label, word = capture.parameter(second) or capture.parameter(first), capture.label(""), "matmul"
+    if capture.stage == "bwd":
+        word = "bwd.matmul"
+        if capture.node is not None and capture.node.weight:
+            label = word = "bwd_input" if weight else "bwd_weight"
+            weight = weight or capture.node.weight
+    return matmul(
+        *dims, capture.dtype(first), name=path_join(capture.module, word), module=capture.module, label=label,
+        weight=weight,
+    )  # fmt: skip
+
+
+def _shared(tensor: torch.Tensor) -> bool:
+    """Whether one matrix serves the whole batch."""
+    leading = zip(tensor.shape[:-2], tensor.stride()[:-2], strict=True)
+    return all(size == 1 or step == 0 for size, step in leading)
+
+
+def _matrix(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor[(0,) * (tensor.dim() - 2)]
+
+
+def _linear(capture: Capture, x: torch.Tensor, weight: torch.Tensor, m: int, bias: torch.Tensor | None) -> Op:
+    """``weight``: (n, k)."""
+    n, k = weight.shape
+    sparsity, stats = capture.weight_facts(weight)
+    dtype, weight_dtype = capture.dtype(x), capture.dtype(weight)
+    name, backward = capture.parameter(weight) or "", capture.stage == "bwd"
+    return linear(
+        m, n, k, dtype, weight_dtype=weight_dtype if weight_dtype is not dtype else None, weight_sparsity=sparsity,
+        name=path_join(capture.module, "bwd_input") if backward else capture.module or name, module=capture.module,
+        weight=name, label="bwd_input" if backward else capture.label(_linear_word(capture)),
+        bias=bias is not None and capture.parameter(bias) is not None, stats={**stats, **capture.input_facts(x)},
+    )  # fmt: skip
+
+
+def _linear_word(capture: Capture) -> str:
+    if is_router(capture.recording.classes.get(capture.module, ""), capture.module):
+        return "router"
+    return "lm_head" if capture.module.rsplit(".", 1)[-1] == "lm_head" else ""
+
+
+def lower_convolution(capture: Capture, call: Call) -> bool:
+    """A 1-D convolution is one of height 1; transposed and 3-D ones are kept as UNKNOWN with their FLOPs."""
+    x, weight = call.inputs[:2]
+    if not _is_conv2d(call, weight, 6):
+        driver = x if call.args[6] else call.outputs[0]
+        call.add(capture, Role.UNKNOWN, call.reads(capture), 2 * driver.numel() * weight[0].numel())
+        return True
+    sparsity, stats = capture.weight_facts(weight)
+    op = Op(
+        OpKind.CONV2D, capture.module or "conv2d", _conv_dims(x, weight, call.outputs[0], int(call.args[8])),
+        capture.dtype(x), weight_sparsity=sparsity, module=capture.module, weight=capture.parameter(weight),
+        label=capture.label(""), bias=len(call.inputs) > 2, stats={**stats, **capture.input_facts(x, _window(call))},
+    )  # fmt: skip
+    call.add(capture, Role.OWN, call.reads(capture), op=op)
+    return True
+
+
+def lower_convolution_backward(capture: Capture, call: Call) -> bool:
+    """The gradients of a convolution's input, weight and bias, as far as they are asked for."""
+    dy, x, weight = call.inputs[:3]
+    named = {"bwd_input": (call.out[0], weight), "bwd_weight": (call.out[1], x)}
+    reads = capture.access(dy)
+    for label, (gradient, other) in named.items():
+        if gradient is None:
+            continue
+        if _is_conv2d(call, weight, 7):
+            groups, transposes = int(call.args[9]), label == "bwd_input" and call.args[9] == 1
+            sparsity, stats = capture.weight_facts(weight.transpose(0, 1)) if transposes else (DENSE, {})
+            op = Op(
+                OpKind.CONV2D, path_join(capture.module, label), _conv_dims(x, weight, dy, groups), capture.dtype(dy),
+                weight_sparsity=sparsity, module=capture.module, weight=capture.parameter(weight), label=label,
+                stats=stats,
+            )  # fmt: skip
+            capture.add(Role.OWN, call.name, [reads, capture.access(other)], [gradient], op=op)
+        else:
+            flops = 2 * (x if call.args[7] else dy).numel() * weight[0].numel()
+            capture.add(Role.UNKNOWN, call.name, [reads, capture.access(other)], [gradient], flops)
+    if call.out[2] is not None:
+        capture.add(Role.FUSED, "sum", [reads], [call.out[2]], dy.numel())
+    return True
+
+
+def _is_conv2d(call: Call, weight: torch.Tensor, transposed: int) -> bool:
+    return not call.args[transposed] and weight.dim() in (3, 4)
+
+
+def _conv_dims(x: torch.Tensor, weight: torch.Tensor, y: torch.Tensor, groups: int) -> dict[str, int]:
+    (h_in, w_in), (h_out, w_out), (kh, kw) = (_plane(tensor) for tensor in (x, y, weight))
+    return {
+        "batch": x.shape[0], "c_in": x.shape[1], "c_out": weight.shape[0], "h_in": h_in, "w_in": w_in, "h_out": h_out,
+        "w_out": w_out, "kh": kh, "kw": kw, "groups": groups,
+    }  # fmt: skip
+
+
+def _window(call: Call) -> WidthWindow:
+    stride, padding, dilation = (tuple(call.args[i]) for i in (3, 4, 5))
+    return WidthWindow(tuple(call.inputs[1].shape[2:]), stride, padding, dilation)
+
+
+def _plane(tensor: torch.Tensor) -> tuple[int, int]:
+    return (tensor.shape[-2], tensor.shape[-1]) if tensor.dim() == 4 else (1, tensor.shape[-1])

@@ -1,0 +1,300 @@
+"""Recording of a pass at the level of aten, with the module path of every operation.
+
+Values are known by the identity of their storage. A capture holds weak references to storages: they
+keep an identity from being given out twice, not the data alive.
+
+In a backward pass the module is that of the forward operation whose gradient is computed: autograd
+numbers its nodes in the order of the forward pass, and the capture notes at which number a module
+starts and ends.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from bisect import bisect_right
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import torch
+from torch.multiprocessing.reductions import StorageWeakRef
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from simsparse.core import DENSE, DType, Op
+from simsparse.errors import SpecError
+from simsparse.trace.capture.aten import lower
+from simsparse.trace.capture.call import Call
+from simsparse.trace.capture.event import Access, Event, Recording, Role
+from simsparse.trace.masks import MaskStore
+from simsparse.trace.statistics.sparsity_stats import (
+    WeightFacts,
+    WidthWindow,
+    input_facts,
+    input_mask,
+    interior,
+    mask_of,
+    weight_facts,
+    weight_rows,
+)
+
+_BY_ITEMSIZE = {1: DType.INT8, 2: DType.INT16, 4: DType.INT32, 8: DType.INT64}
+
+
+def tensors_in(tree: Any) -> list[torch.Tensor]:
+    """The tensors in nested tuples, lists and mappings, in order."""
+    if isinstance(tree, torch.Tensor):
+        return [tree]
+    if isinstance(tree, (tuple, list)):
+        return [tensor for branch in tree for tensor in tensors_in(branch)]
+    if isinstance(tree, Mapping):
+        return [tensor for branch in tree.values() for tensor in tensors_in(branch)]
+    return []
+
+
+@dataclass(frozen=True)
+class Signature:
+    """What an aten function's schema says: its short name, and which arguments it writes."""
+
+    name: str
+    written: tuple[tuple[int, str], ...]
+
+
+@lru_cache(maxsize=4096)
+def signature_of(func: Any) -> Signature:
+    """The signature of an aten overload."""
+    written = tuple(
+        (i, argument.name) for i, argument in enumerate(func._schema.arguments)
+        if argument.alias_info is not None and argument.alias_info.is_write
+    )  # fmt: skip
+    return Signature(func._schema.name.split("::")[1], written)
+
+
+@lru_cache(maxsize=64)
+def _dtype(dtype: torch.dtype) -> DType:
+    try:
+        return DType.parse(str(dtype))
+    except SpecError:
+        return _BY_ITEMSIZE.get(dtype.itemsize, DType.INT64)
+
+
+class Capture(TorchDispatchMode):  # type: ignore[misc]
+    """Records what runs while it is active; ``recording`` is the result.
+
+    ``paused()`` runs something unrecorded. ``model`` gives the module paths and parameter names.
+    ``stage`` is the part of a training step that runs (fwd, bwd or update), "" in inference; in bwd,
+    ``node`` is the op whose gradient is computed, when that has a weight. ``failed_at`` is the module
+    and the operation, if any, in which the first exception rose.
+    """
+
+    def __init__(
+        self, model: torch.nn.Module, cache_tensors: list[torch.Tensor], masks: MaskStore | None = None
+    ) -> None:
+        super().__init__()
+        self._masks = masks
+        self._last_input: tuple[Any, dict[str, Any]] = (None, {})
+        self._padded: dict[int, tuple[tuple[int, ...], tuple[int, ...]]] = {}
+        self.recording = Recording(classes={path: type(module).__name__ for path, module in model.named_modules()})
+        self.stage = ""
+        self.node: Op | None = None
+        self.failed_at: tuple[str, str] | None = None
+        self._path = [""]
+        self._paused = 0
+        self._marks: list[tuple[int, str]] = [(0, "")]
+        self._op_of_node: dict[int, Op] = {}
+        self._facts: dict[tuple[int, ...], WeightFacts] = {}
+        self._values: dict[int, int] = {}
+        self._held: list[StorageWeakRef] = []
+        self._parameters = {_storage(value): name for name, value in reversed(list(model.named_parameters()))}
+        self.cache_values = {self.value(tensor) for tensor in cache_tensors}
+        self._scopes = {path: _scope(path, module) for path, module in model.named_modules()}
+
+    @property
+    def module(self) -> str:
+        """Path of the module that runs now."""
+        return self._path[-1]
+
+    def enter(self, path: str) -> None:
+        """Note that the module at ``path`` starts."""
+        self._path.append(path)
+        self._mark()
+
+    def leave(self) -> None:
+        """Note that the module entered last ends, by an exception or not."""
+        if sys.exc_info()[0] is not None:
+            self._fail("")
+        self._path.pop()
+        self._mark()
+
+    def _mark(self) -> None:
+        if self.stage:
+            self._marks.append((torch.autograd._get_sequence_nr(), self.module))
+
+    def _fail(self, operation: str) -> None:
+        self.failed_at = self.failed_at or (self.module, operation)
+
+    def enter_node(self, number: int) -> None:
+        """Note that the gradient of the operation of autograd node ``number`` is computed from here on."""
+        place = bisect_right(self._marks, number, key=lambda mark: mark[0]) - 1
+        self._path = [self._marks[place][1]]
+        self.node = self._op_of_node.get(number)
+
+    @contextmanager
+    def inside(self, path: str) -> Iterator[None]:
+        """Runs the body as if in the module at ``path``."""
+        self._path.append(path)
+        try:
+            yield
+        finally:
+            self._path.pop()
+
+    def label(self, word: str) -> str:
+        """``word`` after the stage of a training step."""
+        return f"{self.stage} {word}".strip()
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether what runs now is left unrecorded."""
+        return self._paused > 0
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Runs the body without recording it."""
+        self._paused += 1
+        try:
+            yield
+        finally:
+            self._paused -= 1
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        given = dict(kwargs or {})
+        try:
+            out = func(*args, **given)
+        except Exception:
+            self._fail(func._schema.name.replace("::", "."))
+            raise
+        if not self._paused and func.namespace != "prim":
+            self._record(func, args, given, out)
+        return out
+
+    def value(self, tensor: torch.Tensor) -> int:
+        """The value that a tensor shows; a tensor not seen before is an input of the pass."""
+        key = _storage(tensor)
+        if key not in self._values:
+            self.fresh(tensor)
+        return self._values[key]
+
+    def parameter(self, tensor: torch.Tensor) -> str | None:
+        """Name of the parameter that a tensor is, or is a view of."""
+        return self._parameters.get(_storage(tensor))
+
+    def inherit(self, copy: torch.Tensor, source: torch.Tensor) -> None:
+        """Note that ``copy`` is a parameter still when ``source`` is one: a cast, or another layout."""
+        name = self.parameter(source)
+        if name is not None and copy.numel() * source.element_size() == source.untyped_storage().nbytes():
+            self._parameters[_storage(copy)] = name
+
+    def dtype(self, tensor: torch.Tensor) -> DType:
+        """Element type of a tensor; one of the same size when the tool has no name for it."""
+        return _dtype(tensor.dtype)
+
+    def weight_facts(self, weight: torch.Tensor) -> WeightFacts:
+        """Measured pattern of a real weight (outputs first), once per parameter; dense on meta."""
+        if weight.device.type == "meta":
+            return DENSE, {}
+        key = (_storage(weight), weight.storage_offset(), *weight.shape, *weight.stride())
+        if key not in self._facts:
+            pattern, facts = weight_facts(weight)
+            if self._masks is not None:
+                facts["weight_mask"] = self._masks.add(mask_of(weight_rows(weight)))
+            self._facts[key] = pattern, facts
+        return self._facts[key]
+
+    def input_facts(self, x: torch.Tensor, window: WidthWindow | None = None) -> dict[str, Any]:
+        """What a real input shows where it is consumed, padding apart; a convolution gives its ``window``."""
+        if x.device.type == "meta" or not x.numel():
+            return {}
+        value = self.value(x)
+        key = (value, x.storage_offset(), x.shape, x.stride(), window)
+        if self._last_input[0] == key:
+            return self._last_input[1]
+        shape, pads = self._padded.get(value, ((), ()))
+        pads = pads if shape == x.shape else ()
+        facts = input_facts(x, pads, window)
+        if self._masks is not None:
+            facts["input_mask"] = self._masks.add(input_mask(interior(x, pads), window))
+        self._last_input = key, facts
+        return facts
+
+    def note_padding(self, tensor: torch.Tensor, pads: tuple[int, ...]) -> None:
+        """Note that ``tensor`` was made by padding with zeros, as torch's pad does with ``pads``."""
+        self._padded[self.value(tensor)] = (tuple(tensor.shape), pads)
+
+    def access(self, tensor: torch.Tensor, elements: int | None = None) -> Access:
+        """An access to all that ``tensor`` shows, or to ``elements`` of it."""
+        shape, stride = tensor.shape, tensor.stride()
+        shown = math.prod(size for size, step in zip(shape, stride, strict=True) if step)
+        count = (shown if tensor.numel() else 0) if elements is None else elements
+        return Access(self.value(tensor), count * tensor.element_size(), (tensor.storage_offset(), *shape, *stride))
+
+    def add(
+        self, role: Role, aten: str, reads: list[Access], outputs: list[torch.Tensor], flops: int = 0,
+        op: Op | None = None, written: int | None = None,
+    ) -> None:  # fmt: skip
+        """Record one event that makes ``outputs``, of which it writes ``written`` elements or all."""
+        writes = []
+        for tensor in outputs:
+            self.fresh(tensor)
+            writes.append(self.access(tensor, written))
+        dtype = str(self.dtype(outputs[0])) if outputs else "fp32"
+        scope = self._scopes.get(self.module, self.module)
+        event = Event(aten, self.module, scope, role, dtype, tuple(reads), tuple(writes), flops, op, self.stage)
+        self.recording.events.append(event)
+        if self.stage == "fwd" and op is not None and op.weight is not None:
+            self._op_of_node[torch.autograd._get_sequence_nr() - 1] = op
+
+    def finish(self, output: Any) -> Recording:
+        """The recording, told what the model returned."""
+        shown = output if isinstance(output, (torch.Tensor, tuple, list, Mapping)) else getattr(output, "__dict__", {})
+        self.recording.returned |= {self.value(tensor) for tensor in tensors_in(shown)}
+        return self.recording
+
+    def _record(self, func: Any, args: Any, kwargs: dict[str, Any], out: Any) -> None:
+        signature = signature_of(func)
+        inputs, outputs = tensors_in((args, kwargs)), tensors_in(out)
+        mutated = _given(signature, args, kwargs)
+        if not mutated and outputs:
+            sources = {_storage(tensor) for tensor in inputs}
+            if all(_storage(tensor) in sources for tensor in outputs):
+                return
+        lower(self, Call(signature.name, func, args, kwargs, inputs, mutated or outputs, out, bool(mutated)))
+
+    def fresh(self, tensor: torch.Tensor) -> None:
+        """Note that a tensor's storage holds a new value."""
+        key, value = _storage(tensor), len(self.recording.value_bytes)
+        if key not in self._values:
+            self._held.append(StorageWeakRef(tensor.untyped_storage()))
+        self._values[key] = value
+        self.recording.value_bytes[value] = tensor.untyped_storage().nbytes()
+        if key in self._parameters:
+            self.recording.parameters[value] = self._parameters[key]
+
+
+def _given(signature: Signature, args: Any, kwargs: dict[str, Any]) -> list[torch.Tensor]:
+    """The tensors given for the arguments that are written."""
+    given = (args[i] if i < len(args) else kwargs.get(name) for i, name in signature.written)
+    return [tensor for value in given for tensor in tensors_in(value)]
+
+
+def _storage(tensor: torch.Tensor) -> int:
+    return int(tensor.untyped_storage()._cdata)
+
+
+def _scope(path: str, module: torch.nn.Module) -> str:
+    leaf = not any(True for _ in module.children())
+    bare = leaf and not list(module.parameters()) and not list(module.buffers())
+    return path.rpartition(".")[0] if bare else path

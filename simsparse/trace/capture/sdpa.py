@@ -1,0 +1,145 @@
+"""Scaled dot-product attention as one op, whoever calls it and however the device would run it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch.nn import functional
+from torch.overrides import TorchFunctionMode
+
+from simsparse.core import Op
+from simsparse.core.ops import attention
+from simsparse.trace.capture.event import Role
+from simsparse.trace.capture.kernel import Gradients, Kernel
+from simsparse.trace.capture.label import path_join
+
+if TYPE_CHECKING:
+    from simsparse.trace.capture.recorder import Capture
+
+_SDPA = functional.scaled_dot_product_attention
+_ARGUMENTS = ("query", "key", "value", "attn_mask", "dropout_p", "is_causal")
+
+
+class AttentionCalls(TorchFunctionMode):  # type: ignore[misc]
+    """Records each call of scaled_dot_product_attention as one op."""
+
+    def __init__(self, capture: Capture) -> None:
+        super().__init__()
+        self._capture = capture
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        given = kwargs or {}
+        if self._capture.is_paused:
+            return func(*args, **given)
+        if func is _SDPA:
+            return self._attend(*args, **given)
+        if func is functional.multi_head_attention_forward:
+            with self._inside():
+                return func(*args, **given)
+        return func(*args, **given)
+
+    @contextmanager
+    def _inside(self) -> Iterator[None]:
+        """Catches the call inside multi_head_attention_forward, which a function mode does not see."""
+        functional.scaled_dot_product_attention = self._attend
+        try:
+            yield
+        finally:
+            functional.scaled_dot_product_attention = _SDPA
+
+    def _attend(self, *args: Any, **kwargs: Any) -> torch.Tensor:
+        given = dict(zip(_ARGUMENTS, args, strict=False)) | kwargs
+        query, key, value = (given.pop(name) for name in ("query", "key", "value"))
+        causal = bool(given.get("is_causal", False))
+        kernel = Kernel(
+            self._capture,
+            compute=lambda q, k, v: _SDPA(q, k, v, **given),
+            empty=lambda q, _, v: q.new_empty(*q.shape[:-1], v.shape[-1]),
+            record=lambda heads, out: record_attention(self._capture, heads, out, causal=causal),
+            record_backward=lambda heads, upstream, gradients: record_attention_backward(
+                self._capture, heads, upstream, gradients, causal=causal
+            ),
+        )
+        return kernel.run(query, key, value)
+
+
+def record_attention(
+    capture: Capture, heads: Sequence[torch.Tensor], out: torch.Tensor, *, causal: bool, window: int | None = None
+) -> None:
+    """Record the attention of query, key and value, one op or those that a sliding window splits it into.
+
+    Further ``heads`` are tensors that the kernel reads beside them, such as a bias of the scores.
+    Shapes: query (..., heads, q_len, head_dim), key and value (..., kv_heads, kv_len, head_dim).
+    """
+    query, key, value = heads[:3]
+    ops = attention_ops(capture, query, key, value, causal=causal, window=window)
+    reads = [capture.access(tensor) for tensor in heads]
+    for i, op in enumerate(ops):
+        before = [capture.access(out, 0)] if i else []
+        capture.add(Role.OWN, "attention", [*reads, *before], [out], op=op)
+
+
+def attention_ops(
+    capture: Capture, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, *, causal: bool, window: int | None
+) -> list[Op]:
+    """The ops of one attention, without names of their own.
+
+    A causal window of w keys over several queries is cut as a kernel that skips masked tiles would
+    see it: the queries that see fewer than w keys are a causal op; the others, which see w keys each,
+    go in runs of w queries on the w keys that they move past. Query-key pairs are exact; so are the
+    bytes of keys and values where w divides the number of those queries. A window of w keys to each
+    side goes in runs of 2 w + 1, its ends counted like its middle.
+    """
+    kv_heads = key.shape[-3] if key.dim() > 3 else 1
+    q_heads = query.shape[-3] if query.dim() > 3 else 1
+    batch = query.shape[:-3].numel() if query.dim() > 3 else query.shape[:-2].numel()
+    q_len, kv_len = query.shape[-2], key.shape[-2]
+
+    def op(queries: int, keys: int, masked: bool, copies: int = 1) -> Op:
+        return attention(
+            batch * copies, q_heads, kv_heads, query.shape[-1], queries, keys, masked, capture.dtype(query),
+            v_head_dim=value.shape[-1], name=path_join(capture.module, "attention"), module=capture.module,
+            label=capture.label(""), stats={"window": window} if window and window < kv_len else {},
+        )  # fmt: skip
+
+    if window and not causal:
+        window = 2 * window + 1
+    if not window or window >= kv_len:
+        return [op(q_len, kv_len, causal)]
+    if q_len == 1:
+        return [op(1, window, causal)]
+    growing = min(q_len, max(0, window - (kv_len - q_len))) if causal else 0
+    runs, rest = divmod(q_len - growing, window)
+    parts = [
+        op(growing, kv_len - q_len + growing, True) if growing else None,
+        op(window, window, False, runs) if runs else None,
+        op(rest, window, False) if rest else None,
+    ]
+    return [part for part in parts if part is not None]
+
+
+def record_attention_backward(
+    capture: Capture, heads: Sequence[torch.Tensor], upstream: torch.Tensor, gradients: Gradients, *, causal: bool,
+    window: int | None = None,
+) -> None:  # fmt: skip
+    """Record the gradient of an attention as fused kernels compute it.
+
+    It does five products where the forward pass does two: the scores again, and the gradients of
+    probabilities, values, queries and keys (Dao et al., FlashAttention, arXiv:2205.14135, algorithm
+    4). As an ATTENTION op of three times the head dim and twice that of the values it has their
+    multiply-accumulates exactly, and reads and writes the elements of queries and keys of one head
+    dim more than the kernel moves.
+    """
+    query, key, value = heads[:3]
+    reads = [capture.access(tensor) for tensor in (upstream, *heads)]
+    made = [gradient for gradient in gradients if gradient is not None]
+    for i, part in enumerate(attention_ops(capture, query, key, value, causal=causal, window=window)):
+        dims = {**part.dims, "head_dim": 3 * part.dims["head_dim"], "v_head_dim": 2 * part.dims["v_head_dim"]}
+        op = part.with_(name=path_join(capture.module, "bwd.attention"), dims=dims)
+        before = [capture.access(made[0], 0)] if i else []
+        capture.add(Role.OWN, "attention_backward", [*reads, *before], made, op=op)

@@ -1,0 +1,1 @@
+"""Mechanisms of other tools, rebuilt to take differences apart."""
