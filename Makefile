@@ -4,6 +4,7 @@
 # make docs   the documentation as a site
 # make rtl    the SystemVerilog blocks against their models: all tests, then the table
 # make rtl-reports  reports/rtl: the blocks' areas, netlists proven, faults planted; energy too with LIBERTY=... STA=...
+# make fuzz   property tests on new draws: SEED=... CASES=...; no part of make test, which repeats its draws
 # TORCH_INDEX=URL takes torch from another package index, such as PyTorch's CPU builds.
 PYTHON ?= python3
 JOBS ?= 2
@@ -17,7 +18,10 @@ OUT ?= reports/out/demo
 LIBERTY ?=
 STA ?= sta
 
-.PHONY: demo test lint docs traces bench rtl rtl-reports mutation clean
+SEED ?= 0
+CASES ?= 1000
+
+.PHONY: demo test fuzz lint docs traces bench rtl rtl-reports mutation clean
 
 check-python:
 	@command -v $(PYTHON) >/dev/null || { echo "simsparse needs Python 3.11 or newer; '$(PYTHON)' was not found (set PYTHON=...)"; exit 1; }
@@ -45,6 +49,9 @@ demo: $(DEMO_VENV)/.installed
 
 test: $(DEV_VENV)/.installed
 	$(DEV_VENV)/bin/python -m pytest -n $(JOBS) tests
+
+fuzz: $(DEV_VENV)/.installed
+	CASES=$(CASES) $(DEV_VENV)/bin/python -m pytest -n $(JOBS) --hypothesis-profile fuzz --hypothesis-seed $(SEED) tests/property tests/unit/contracts
 
 lint: $(DEV_VENV)/.installed
 	$(DEV_VENV)/bin/ruff check .

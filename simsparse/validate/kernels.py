@@ -73,7 +73,8 @@ def _costs(gpu: Gpu, found: Sequence[Op]) -> list[OpCost | str]:
 
 def _supported(gpu: Gpu, row: Measurement, op_of: Callable[[Measurement], Op]) -> Op | str:
     try:
-        op = op_of(row)
+        with row.placed():
+            op = op_of(row)
     except Unsupported as reason:
         return str(reason)
     return gpu.supports(op) or op
@@ -126,7 +127,8 @@ def _power(gpu: Gpu, row: Measurement) -> Prediction | str:
         return f"op {name}"
     if budget is None:
         return "rate with power to spare is not known"
-    op = linear_op(row)
+    with row.placed():
+        op = linear_op(row)
     if reason := gpu.supports(op):
         return reason
     cost = _costs(gpu, [op])[0]
@@ -157,7 +159,8 @@ def _energy(gpu: Gpu, link: LinkPart | None, row: Measurement) -> Prediction | s
         size = row.whole("bytes")
         dynamic = op_energy(copy_counts(size), link_prices(link)) + _written(gpu, size)
         return Prediction(row, row.number("joule"), dynamic + static, "J")
-    op, times = _energy_op(row, name)
+    with row.placed():
+        op, times = _energy_op(row, name)
     if isinstance(op, str):
         return op
     if reason := gpu.supports(op):

@@ -50,7 +50,8 @@ def _offload(system: System, row: Measurement) -> Prediction | str:
     if active > row.whole("experts"):
         raise row.error("n_act", f"{active} of {row.whole('experts')} experts")
     _limit_copies(row, "layers", row.whole("layers") * row.whole("experts"))
-    trace = _layers(row, tokens, 4, partial(_experts, row, active=active))
+    with row.placed():
+        trace = _layers(row, tokens, 4, partial(_experts, row, active=active))
     return _simulated(system, row, trace, POLICIES.get(mode)())
 
 
@@ -66,7 +67,8 @@ def _weight_stream(system: System, row: Measurement) -> Prediction | str:
     mats, experts = row.whole("attn_mats"), row.whole("experts")
     _limit_copies(row, "layers", row.whole("layers") * (mats + experts))
     feed_forward = partial(_dense, row) if experts == 1 else partial(_experts, row, active=experts)
-    trace = _layers(row, row.whole("tokens"), mats, feed_forward)
+    with row.placed():
+        trace = _layers(row, row.whole("tokens"), mats, feed_forward)
     options: Mapping[str, object] = {}
     if mode != "resident":
         _limit_copies(row, "chunk_bytes", trace.weight_bytes // row.whole("chunk_bytes"))

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from simsparse.core import DType
-from simsparse.errors import SpecError
+from simsparse.errors import SimsparseError, SpecError
 
 MAX_BYTES = 256 << 20
 TIMING_KEYS = frozenset(("s", "s_min", "s_max", "gbps", "graph", "calls", "joule", "watt", "sm_mhz", "section"))
@@ -61,6 +62,16 @@ class Measurement:
     def error(self, key: str, message: str) -> SpecError:
         """An error at this row."""
         return SpecError(message, file=self.file, line=self.line, key=key)
+
+    @contextmanager
+    def placed(self) -> Iterator[None]:
+        """Errors within that name no file become errors at this row."""
+        try:
+            yield
+        except SimsparseError as error:
+            if error.file is not None:
+                raise
+            raise SpecError(error.message, file=self.file, line=self.line, key=error.key) from error
 
     def _value(self, key: str) -> Any:
         if key not in self.fields:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from simsparse.core import DIMS, DType, Op, OpKind, Routing, Sparsity, Trace, TraceBuilder, ops
@@ -78,7 +78,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("traces")
 
 
-@settings(max_examples=150, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@settings(max_examples=150)
 @given(trace=traces(), zipped=st.booleans())
 def test_any_trace_is_read_back_exactly(folder: Path, trace: Trace, zipped: bool) -> None:
     path = save_trace(trace, folder / ("a.trace.gz" if zipped else "a.trace"))

@@ -14,8 +14,8 @@ from simsparse.events import Link, Observer, Simulator, Task, TimelineRecorder
 from simsparse.policies import POLICIES
 from simsparse.units import FS_PER_SECOND
 
-law = settings(deadline=None, derandomize=True)
-pipeline = settings(deadline=None, derandomize=True, max_examples=30)
+law = settings()
+pipeline = settings(max_examples=30)
 
 RATE = 7_000_003
 DEVICES = ("a", "b", "c")

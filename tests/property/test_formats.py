@@ -63,7 +63,7 @@ def example(sparsity: Sparsity, rows: int, cols: int) -> NDArray[Any]:
     return array
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(sparsities, st.integers(1, 20), st.integers(1, 40), st.sampled_from([4, 8, 16, 32]))
 def test_sparsity_counts_the_bits_of_its_usual_format(sparsity: Sparsity, rows: int, cols: int, bits: int) -> None:
     array = example(sparsity, rows, cols)
@@ -102,14 +102,14 @@ def same(one: Encoded, other: Encoded) -> bool:
     )
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(matrices)
 def test_unrestricted_formats_hold_any_matrix(array: NDArray[Any]) -> None:
     for form in free_formats(array):
         holds(form, array)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(matrices, st.data())
 def test_conversion_gives_what_encoding_gives(array: NDArray[Any], data: st.DataObject) -> None:
     forms = free_formats(array)
@@ -120,7 +120,7 @@ def test_conversion_gives_what_encoding_gives(array: NDArray[Any], data: st.Data
 kept_of = st.integers(1, 32).flatmap(lambda m: st.tuples(st.integers(1, m), st.just(m)))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(kept_of, st.integers(1, 6), st.integers(1, 70), st.integers(0, 2**32 - 1))
 def test_nm_metadata_convert_into_each_other(kept: tuple[int, int], rows: int, cols: int, seed: int) -> None:
     n, m = kept
@@ -139,7 +139,7 @@ def test_nm_metadata_convert_into_each_other(kept: tuple[int, int], rows: int, c
     assert fewest == forms[2].stored_bits((rows, cols), encoded[2].units, 0)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.sampled_from([(1, 2, 1), (2, 4, 1), (2, 4, 4), (1, 4, 3), (3, 5, 2), (2, 2, 3)]), st.integers(1, 2),
        st.integers(1, 3), st.floats(0, 1), st.integers(0, 2**32 - 1))  # fmt: skip
 def test_grouped_nm_holds_all_rows_that_share_the_patterns(nmg: tuple[int, int, int], chunks: int, blocks: int,
@@ -155,7 +155,7 @@ def test_grouped_nm_holds_all_rows_that_share_the_patterns(nmg: tuple[int, int, 
     holds(GroupedNM(n, m, g), array * (rng.random(array.shape) < density))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.sampled_from([(1, 3, 1), (2, 3, 2), (2, 4, 1), (3, 4, 2)]), st.integers(0, 2**32 - 1))
 def test_grouped_nm_refuses_rows_only_if_no_matching_exists(nmg: tuple[int, int, int], seed: int) -> None:
     """Against scipy's maximum bipartite matching (Hopcroft-Karp), two tiles at a time."""
@@ -179,7 +179,7 @@ def test_grouped_nm_refuses_rows_only_if_no_matching_exists(nmg: tuple[int, int,
             GroupedNM(n, m, g).encode(array)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.sampled_from([Sparse24Cutlass(16), Sparse24Cutlass(32), Sparse24Cutlass(16, pairs=True)]),
        st.integers(1, 3), st.integers(1, 3), st.integers(0, 2**32 - 1))  # fmt: skip
 def test_cutlass_holds_what_nm_holds(form: Sparse24Cutlass, row_tiles: int, col_tiles: int, seed: int) -> None:
@@ -194,7 +194,7 @@ def test_cutlass_holds_what_nm_holds(form: Sparse24Cutlass, row_tiles: int, col_
     assert np.count_nonzero(encoded.values) == np.count_nonzero(array)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(1, 6), st.integers(1, 90), st.floats(0, 1), st.integers(0, 2**32 - 1))
 def test_the_codebook_holds_any_ternary_rows(rows: int, cols: int, zeros: float, seed: int) -> None:
     rng = np.random.default_rng(seed)
@@ -206,7 +206,7 @@ def test_the_codebook_holds_any_ternary_rows(rows: int, cols: int, zeros: float,
     assert same(convert(Csr().encode(array), Csr(), form), encoded)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(matrices, st.data())
 def test_wrong_numbers_are_errors_that_name_the_buffer(array: NDArray[Any], data: st.DataObject) -> None:
     """Any bits in any buffer: an array of the shape, or an error that names the format."""

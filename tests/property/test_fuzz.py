@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from simsparse.config.hardware import load_hardware, load_system
@@ -22,7 +22,7 @@ from tests.property.mutate import Mutation, mutated, mutations
 
 pytestmark = pytest.mark.fuzz
 
-FUZZ = settings(deadline=None, suppress_health_check=list(HealthCheck), print_blob=True, derandomize=True)
+FUZZ = settings()
 EDITS = st.lists(mutations(), min_size=1, max_size=4)
 PARTS = sorted((data_root() / "hw_models").glob("*/*.yaml"))
 SPECS = sorted((data_root() / "configs").glob("*/*.yaml"))

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from simsparse.config.axes import Choices, Range
@@ -19,7 +19,7 @@ from simsparse.sweep.execute import Outcome
 from simsparse.sweep.sample import sampler_for
 from simsparse.sweep.store import STORE_NAME, Store
 
-QUICK = settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+QUICK = settings(max_examples=60)
 SPARSITIES = ["dense", "2:4", "1:4", "2:8", "1:8", "2:16", "unstructured:0.1", "block32:0.5"]
 listed = st.fixed_dictionaries(
     {},

@@ -25,7 +25,7 @@ def lasts(lengths: list[int]) -> np.ndarray:
     return last
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(SIZE, SIZE, st.integers(1, 12), SIZE, SIZE, st.sampled_from([(1, 1), (1, 4), (2, 4), (4, 8)]))
 def test_ws_without_stalls_is_the_closed_form(
     rows: int, cols: int, m: int, k_folds: int, n_folds: int, pattern: tuple[int, int]
@@ -41,7 +41,7 @@ def test_ws_without_stalls_is_the_closed_form(
     assert at.results[-1] == walk_masks(mask, m, array, group).cycles
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(SIZE, SIZE, st.integers(1, 12), st.integers(1, 8), st.sampled_from([(1, 1), (1, 4), (2, 4), (4, 8)]))
 def test_os_without_stalls_is_the_closed_form(
     rows: int, cols: int, beats: int, folds: int, pattern: tuple[int, int]
@@ -54,7 +54,7 @@ def test_os_without_stalls_is_the_closed_form(
     assert at.results[-1] == whole - max(0, rows - beats)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(SIZE, SIZE, LENGTHS, PATTERN, PATTERN, PATTERN)
 def test_ws_core_is_its_slow_twin(
     rows: int, cols: int, lengths: list[int], words: list[bool], tokens: list[bool], accepts: list[bool]
@@ -64,7 +64,7 @@ def test_ws_core_is_its_slow_twin(
     assert_same(at, ws_twin(sides, lengths, rows, cols))
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(SIZE, SIZE, LENGTHS, PATTERN, PATTERN, PATTERN)
 def test_os_core_is_its_slow_twin(
     rows: int, cols: int, lengths: list[int], words: list[bool], tokens: list[bool], accepts: list[bool]

@@ -57,7 +57,7 @@ def served(
     return taken, given_
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(
     PATTERNS, PATTERNS, st.booleans(),
     st.lists(st.tuples(st.integers(0, 3), st.integers(0, 4)), min_size=1, max_size=20),
@@ -84,7 +84,7 @@ def test_service_core_refuses_what_never_moves() -> None:
         Service(-one, one)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(1, 4), st.integers(1, 4), st.integers(1, 150), st.sampled_from((5, 8, 64, 128)),
        st.integers(1, 5), st.floats(0, 1), st.integers(0, 9))  # fmt: skip
 def test_join_cycles_are_those_of_sets(
@@ -153,7 +153,7 @@ def walked(rows: list[list[int]], depth: int) -> HashWalk:
     return hash_walk(np.array([key for row in rows for key in row], np.int64), pointers, depth)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(ROWS, st.sampled_from((1, 2, 8, 16, 64)))
 def test_hash_walk_is_its_slow_twin(rows: list[list[int]], depth: int) -> None:
     walk = walked(rows, depth)

@@ -116,7 +116,7 @@ def random_masks(seed: int) -> tuple[Mask, Mask]:
     return rng.random((n, k)) < weights, rng.random((m, k)) < inputs
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(seeds, arrays, st.integers(1, 4))
 def test_core_equals_its_twin(seed: int, array: PeArray, span: int) -> None:
     weights, inputs = random_masks(seed)
@@ -125,7 +125,7 @@ def test_core_equals_its_twin(seed: int, array: PeArray, span: int) -> None:
     assert 0.0 <= walk.utilization <= 1.0
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(seeds, arrays, st.integers(1, 4))
 def test_a_denser_mask_is_never_faster(seed: int, array: PeArray, span: int) -> None:
     weights, inputs = random_masks(seed)
@@ -140,7 +140,7 @@ def test_a_denser_mask_is_never_faster(seed: int, array: PeArray, span: int) -> 
         assert denser.macs >= base.macs
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(arrays, st.integers(1, 5), st.integers(1, 9), st.integers(1, 6), st.sampled_from([(1, 2), (2, 4), (1, 4)]))
 def test_core_equals_the_closed_form_on_full_groups(
     array: PeArray, m: int, n: int, groups: int, pattern: tuple[int, int]

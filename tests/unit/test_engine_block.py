@@ -93,7 +93,7 @@ def tile_by_tile(w: Mask, x: Mask, has: PeConfig) -> int:
     return max(busy)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     st.integers(1, 40), st.integers(1, 60), st.integers(1, 60), st.integers(0, 999),
     st.sampled_from([0.002, 0.02, 0.3]),
@@ -141,7 +141,7 @@ def test_blocks_are_stored_as_bsr_stores_them() -> None:
 
 
 @given(st.integers(1, 40), st.integers(1, 40), st.integers(1, 9), st.integers(1, 9), st.integers(0, 99))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_blocks_against_brute_force(rows: int, cols: int, high: int, wide: int, seed: int) -> None:
     mask = np.random.default_rng(seed).random((rows, cols)) < 0.1
     grid = blocked(NonZeros.of(mask), high, wide).mask()
@@ -177,7 +177,7 @@ def jaccard_order(mask: Mask, size: int) -> list[int]:
 
 
 @given(st.integers(1, 24), st.integers(1, 30), st.integers(1, 6), st.integers(0, 99))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_clusters_are_those_of_sets(rows: int, cols: int, size: int, seed: int) -> None:
     mask = np.random.default_rng(seed).random((rows, cols)) < 0.2
     assert clustered(NonZeros.of(mask), size, 1).tolist() == jaccard_order(mask, size)

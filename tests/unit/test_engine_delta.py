@@ -56,7 +56,7 @@ def element_by_element(x: Mask, outputs: int, has: PeConfig) -> list[int]:
     return cycles
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.integers(1, 6), st.integers(1, 20), st.integers(1, 60), st.integers(0, 999), st.sampled_from([0.05, 0.3, 0.9]),
     st.integers(1, 5), st.integers(1, 3), st.integers(1, 6),
@@ -95,7 +95,7 @@ def test_a_still_picture_changes_once() -> None:
 
 
 @given(st.integers(1, 8), st.integers(1, 20), st.floats(0.01, 2.0), st.integers(0, 99))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_changes_add_up_to_the_activations(frames: int, k: int, step: float, seed: int) -> None:
     walk = np.cumsum(np.random.default_rng(seed).standard_normal((frames, k)), axis=0)
     assert (np.abs(np.cumsum(deltas(walk, step), axis=0) * step - walk) <= step / 2 + 1e-9).all()

@@ -68,7 +68,7 @@ def _twin_pair(x: Mask, w: Mask, machine: PeConfig, own: dict[str, int]) -> tupl
     return max(*waiting, ready), steps
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     st.integers(1, 12), st.integers(1, 12), st.integers(1, 20), st.integers(0, 999),
     st.sampled_from([0.05, 0.3, 0.7, 1.0]), st.sampled_from([0.2, 0.6, 1.0]),

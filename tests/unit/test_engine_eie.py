@@ -65,7 +65,7 @@ def queue_by_queue(w: Mask, x: list[bool], pes: int, span: int, depth: int) -> i
     return last
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.integers(1, 40), st.integers(1, 15), st.integers(0, 999), st.sampled_from([0.03, 0.2, 0.7]),
     st.integers(1, 5), st.integers(0, 2), st.integers(1, 4),

@@ -58,7 +58,7 @@ def _walk(a: list[int], b: list[int], tile: int, skip: int) -> int:
     return cycles
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.integers(1, 5), st.integers(1, 5), st.integers(1, 40), st.integers(0, 999),
     st.sampled_from([0.0, 0.1, 0.5, 1.0]), st.sampled_from([0.1, 0.3, 1.0]), st.integers(1, 12), st.integers(1, 5),

@@ -45,7 +45,7 @@ def grant_by_grant(mask: Mask, lanes: int, banks: int) -> int:
     return cycle
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.integers(1, 24), st.integers(1, 40), st.integers(0, 999), st.sampled_from([0.03, 0.2, 0.6, 1.0]),
     st.integers(1, 6), st.integers(1, 7), st.integers(1, 9),

@@ -64,7 +64,7 @@ class TestMatRaptor(EngineContract):
     machine = machine()
 
     @given(products())
-    @settings(max_examples=60, deadline=None)
+    @settings(max_examples=60)
     def test_the_core_equals_a_slow_walk(self, product: tuple[Mask, Mask, PeConfig]) -> None:
         w, x, built = product
         work = self.engine.run(NonZeros.of(w), NonZeros.of(x), built)

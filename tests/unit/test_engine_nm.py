@@ -62,14 +62,14 @@ def sums_in_turn(tokens: int, adds: int, interleave: int, latency: int) -> int:
 @given(
     n=st.integers(1, 9), k=st.integers(1, 40), cols=st.integers(1, 5), group=st.integers(1, 9), seed=st.integers(0, 99)
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_the_fullest_group_is_found_as_pe_by_pe(n: int, k: int, cols: int, group: int, seed: int) -> None:
     mask = np.random.default_rng(seed).random((n, k)) < 0.4
     assert fullest(NonZeros.of(mask), cols, group).tolist() == pe_by_pe(mask, cols, group)
 
 
 @given(st.integers(1, 30), st.integers(1, 6), st.integers(1, 6), st.integers(1, 6))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_interleaved_sums_take_as_long_as_one_adder_needs(
     tokens: int, adds: int, interleave: int, latency: int
 ) -> None:
@@ -171,7 +171,7 @@ def instruction_by_instruction(counts: np.ndarray, tokens: int, k: int, engine: 
     load_bytes=st.sampled_from([32.0, 128.0, 1024.0]), forwarding=st.booleans(), registers=st.integers(6, 9),
     seed=st.integers(0, 999),
 )  # fmt: skip
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_tile_instructions_are_walked_one_by_one(
     tiles: int, slab_count: int, tokens: int, tail: int, load_bytes: float, forwarding: bool, registers: int, seed: int
 ) -> None:
@@ -236,7 +236,7 @@ def pass_by_pass(weights: np.ndarray, inputs: np.ndarray, group: int, packed: bo
     m=st.integers(1, 40), n=st.integers(1, 20), k=st.integers(1, 50), group=st.sampled_from([1, 4, 6, 8]),
     packed=st.booleans(), seed=st.integers(0, 99),
 )  # fmt: skip
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_a_tensor_core_is_walked_pass_by_pass(m: int, n: int, k: int, group: int, packed: bool, seed: int) -> None:
     pattern = "dense" if group == 1 else f"2:{group}"
     weights = NonZeros.drawn(n, k, Sparsity.parse(pattern), seed)
@@ -280,7 +280,7 @@ def bank_by_bank(mask: np.ndarray, tokens: int, bank: int) -> int:
 
 
 @given(st.integers(1, 20), st.integers(1, 80), st.integers(1, 40), st.sampled_from([4, 16, 32]), st.integers(0, 99))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_rows_and_banks_are_waited_for(n: int, k: int, tokens: int, bank: int, seed: int) -> None:
     mask = np.random.default_rng(seed).random((n, k)) < 0.3
     machine = s4_machine(dram_bytes=1e9, settings={"bank": bank})  # type: ignore[arg-type]
@@ -364,7 +364,7 @@ def block_cycles(block: np.ndarray, tokens: int, schedule: LoopOrder) -> int:
     n=st.integers(1, 14), k=st.integers(1, 90), tokens=st.integers(1, 70), density=st.sampled_from([0.1, 0.4, 1.0]),
     buffers=st.sampled_from([256, 700, 4096]), dram_bytes=st.sampled_from([2.0, 16.0, 1e6]), seed=st.integers(0, 99),
 )  # fmt: skip
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_tiles_are_loaded_computed_and_written_step_by_step(
     n: int, k: int, tokens: int, density: float, buffers: int, dram_bytes: float, seed: int
 ) -> None:

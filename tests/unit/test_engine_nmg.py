@@ -60,7 +60,7 @@ def row_by_row(w: Mask, sizes: tuple[int, int, int], lanes: int, macs: int, bank
     return walks, cycles
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.integers(1, 40), st.integers(1, 20), st.integers(0, 999), st.sampled_from([0.05, 0.4, 1.0]),
     st.sampled_from([(1, 3, 2), (2, 4, 3), (2, 2, 4), (3, 5, 1)]), st.integers(1, 5), st.integers(1, 2),

@@ -61,7 +61,7 @@ def _pe(w: Mask, x: Mask, own: dict[str, int], across: int, tile: int) -> tuple[
     return max(now, *free.values()) if free else now, steps
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.integers(1, 14), st.integers(1, 14), st.integers(1, 12), st.integers(0, 999),
     st.sampled_from([0.0, 0.2, 0.6, 1.0]), st.sampled_from([0.3, 1.0]),

@@ -74,7 +74,7 @@ def twin(w: Mask, x: Mask, machine: PeConfig) -> int:
 
 @example(1, 1, 20, 0, 1.0, 0.3, (4, 4, 4), 0.0)
 @example(1, 4, 1, 0, 0.1, 0.3, (2, 2, 1), 0.0)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.integers(1, 9), st.integers(1, 9), st.integers(1, 20), st.integers(0, 999),
     st.sampled_from([0.0, 0.1, 0.5, 1.0]), st.sampled_from([0.3, 1.0]),

@@ -59,7 +59,7 @@ def joined(x: Mask, w: Mask, chunk: int, matches: int) -> int:
     return cycles
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     st.integers(1, 7), st.integers(1, 11), st.integers(1, 20), st.integers(0, 999), st.sampled_from([0.1, 0.5, 1.0]),
     st.sampled_from([0.3, 1.0]), st.integers(1, 3), st.integers(1, 4), st.integers(1, 2), st.sampled_from([0.0, 1.0]),

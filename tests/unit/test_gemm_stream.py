@@ -22,7 +22,7 @@ def started(jobs: list[GemmRequest], sides: GemmSides, rows: int, cols: int) -> 
     return gemm_handshakes(sides, np.full(len(jobs), Request.START, np.int64), jobs, rows, cols)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(SIZE, SIZE, JOBS)
 def test_without_stalls_every_job_takes_the_closed_form(rows: int, cols: int, jobs: list[GemmRequest]) -> None:
     """Overlapped: skew 0, overlap 1; serial: skew 1, overlap 0, as SCALE-Sim counts. A start is taken in the cycle
@@ -34,7 +34,7 @@ def test_without_stalls_every_job_takes_the_closed_form(rows: int, cols: int, jo
         assert end - (start + 1) == DATAFLOWS.get("ws").cycles(gemm, array)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(SIZE, SIZE, JOBS, st.lists(PATTERN, min_size=5, max_size=5))
 def test_everything_moves_once_and_in_order(
     rows: int, cols: int, jobs: list[GemmRequest], patterns: list[list[bool]]
@@ -50,7 +50,7 @@ def test_everything_moves_once_and_in_order(
     assert sinks[at.results % sinks.size].all()
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(SIZE, SIZE, JOBS, st.integers(0, 4), PATTERN)
 def test_a_stall_never_makes_it_faster(
     rows: int, cols: int, jobs: list[GemmRequest], side: int, pattern: list[bool]

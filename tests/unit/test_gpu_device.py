@@ -196,7 +196,7 @@ def test_long_decode_streams_at_the_memory_rate():
     assert 0.85 * part.memory.bandwidth.si < rate < part.memory.bandwidth.si
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.integers(1, 64), st.sampled_from([(32, 8, 128), (12, 12, 64), (72, 72, 128), (16, 1, 96)]),
     st.integers(7, 14), st.booleans(),
@@ -209,7 +209,7 @@ def test_attention_takes_longer_with_twice_the_keys(batch, heads, log_length, pr
     assert longer.latency_s <= 8 * shorter.latency_s + 1e-5
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(1, 512), st.integers(1, 4096), st.integers(2, 4096))
 def test_causal_attention_is_not_dearer_than_full(batch, q_len, kv_len):
     q_len = min(q_len, kv_len)
@@ -217,7 +217,7 @@ def test_causal_attention_is_not_dearer_than_full(batch, q_len, kv_len):
     assert causal <= full * 1.02
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(0, 10**10), st.integers(0, 10**10), st.integers(0, 10**12))
 def test_elementwise_moves_its_bytes(read, write, flops):
     found = cost(ops.elementwise(read, write, flops))

@@ -95,7 +95,7 @@ def _up(tiles, size):
 
 
 @given(SIZES, SIZES, SIZES)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_dense_equals_its_scalar_twin(m, n, k):
     tensor, peak = H100.gemm.half, H100.flops[GemmUnit.HALF]
     fast = dense_seconds(shapes([(m, n, k)]), H100, tensor, peak).latency_s[0]
@@ -103,7 +103,7 @@ def test_dense_equals_its_scalar_twin(m, n, k):
 
 
 @given(SIZES, SIZES, SIZES, st.booleans(), st.sampled_from([H100, H200]))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_no_gemm_beats_the_card(m, n, k, sparse24, machine):
     weight = n * k * (0.5625 if sparse24 else 1.0)
     by_memory = 2 * (weight + m * k + m * n) / machine.hbm_bytes_per_s
@@ -112,7 +112,7 @@ def test_no_gemm_beats_the_card(m, n, k, sparse24, machine):
 
 
 @given(SIZES, SIZES, SIZES, st.booleans())
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_contributors_explain_the_latency(m, n, k, sparse24):
     times = gemm_seconds(shapes([(m, n, k)], sparse24=sparse24), H100)
     together = times.launch_s + times.compute_s + times.memory_s
@@ -120,7 +120,7 @@ def test_contributors_explain_the_latency(m, n, k, sparse24):
 
 
 @given(SIZES, SIZES, SIZES, st.booleans())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_operands_in_l2_are_not_slower(m, n, k, sparse24):
     """But for the mean over candidates, which shifts within its spread."""
     resident, streamed = seconds(m, n, k, sparse24=sparse24, in_l2=True), seconds(m, n, k, sparse24=sparse24)

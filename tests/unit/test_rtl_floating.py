@@ -32,7 +32,7 @@ def rounded(number: Fraction) -> int:
     return int(min((scale << 23) + whole, 0x7F800000))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(FINITE, FINITE)
 def test_sums_are_exact_ones_rounded_to_nearest_even(a: int, b: int) -> None:
     with np.errstate(all="ignore"):

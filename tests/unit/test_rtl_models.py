@@ -63,7 +63,7 @@ def twin(
     return taken, given
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(PATTERNS, PATTERNS, st.lists(st.booleans(), min_size=1, max_size=30), STAGES)
 def test_stream_core_is_its_slow_twin(
     offers: list[bool], accepts: list[bool], emits: list[bool], stages: list[Stage]

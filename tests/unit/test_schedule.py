@@ -65,7 +65,7 @@ def test_compute_cycles_equal_scale_sim(run: dict[str, str]) -> None:
     assert sum(layer.compute - 1 for layer in layers) == int(run["cycles"])
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(names, st.integers(1, 200), st.integers(1, 200), st.integers(1, 200), st.integers(1, 20), st.integers(1, 20))
 def test_compute_cycles_are_the_published_formula_on_any_shape(
     name: str, m: int, n: int, k: int, rows: int, cols: int
@@ -77,7 +77,7 @@ def test_compute_cycles_are_the_published_formula_on_any_shape(
     assert schedule(name, FoldGemm.dense(m, n, k, 8), PeArray(rows, cols), ROOMY, "weights").compute - 1 == last_cycle
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     names,
     products(),
@@ -99,7 +99,7 @@ def test_core_equals_its_twin(
                     "dram": walk.dram, "ends": walk.folds["end"].tolist()}  # fmt: skip
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(names, products(), arrays, pads)
 def test_everything_adds_up(name: str, product: FoldGemm, array: PeArray, pad: Scratchpad) -> None:
     walk = walked(name, product, array, pad)
@@ -118,7 +118,7 @@ def test_everything_adds_up(name: str, product: FoldGemm, array: PeArray, pad: S
     assert walk.sram["output_write"] - walk.sram["output_read"] == product.m * product.n
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(names, products(), arrays, pads, outers)
 def test_no_waiting_is_the_closed_form(
     name: str, product: FoldGemm, array: PeArray, pad: Scratchpad, outer: Any
@@ -129,7 +129,7 @@ def test_no_waiting_is_the_closed_form(
     assert walk.compute == int(DATAFLOWS.get(name).cycles(product.gemms, array))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     names, products(), arrays, st.builds(Buffers, rooms, rooms, rooms), st.sampled_from([1.0, 2.5, 8.0, 20.0]), outers
 )
@@ -144,7 +144,7 @@ def test_bandwidth_never_costs(
         assert fast.dram == slow.dram
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(names, products(), arrays, st.builds(Buffers, rooms, rooms, rooms), rates, st.booleans(), outers)
 def test_larger_read_buffers_never_cost(
     name: str, product: FoldGemm, array: PeArray, buffers: Buffers, rate: float, weight: bool, outer: Any

@@ -12,13 +12,13 @@ from typing import Any
 
 import torch
 import transformers
+from simsparse.trace.models import MODELS, build_model, extract, versions
 from study_layers import BY_HAND, longer
 from torch import nn
 from transformers import AutoConfig
 
 import simsparse as ss
 from simsparse.core import DType, Op, OpKind, Trace, TraceBuilder, ops
-from simsparse.trace.models import MODELS, build_model, extract, versions
 
 OUT = Path(__file__).parents[2] / "traces" / "studies"
 BF16 = torch.bfloat16

@@ -140,13 +140,24 @@ JSON_VALUES = st.one_of(
 )  # fmt: skip
 
 
-@settings(max_examples=300, deadline=None)
+@pytest.mark.parametrize("row", ONE_A_SECTION, ids=lambda row: row["section"])
+@pytest.mark.parametrize("size", [2**47, 2**49])
+def test_a_row_of_huge_numbers_is_named(row, size):
+    numbers = [key for key, value in row.items() if type(value) is int]
+    for kept in ({"layers", "experts", "n_act", "chunk_bytes", "mats", "attn_mats"}, *({key} for key in numbers)):
+        ends_in_a_report_or_names_the_row(row | {key: size for key in numbers if key not in kept} | {"experts": 1})
+
+
+@settings(max_examples=300)
 @given(st.sampled_from(ONE_A_SECTION), st.data())
 def test_mutated_rows_end_in_a_report_or_a_typed_error(row, data):
     key = data.draw(st.sampled_from([*row, "new"]))
-    changed = {**row, key: data.draw(JSON_VALUES)}
+    ends_in_a_report_or_names_the_row({**row, key: data.draw(JSON_VALUES)})
+
+
+def ends_in_a_report_or_names_the_row(row):
     try:
-        found = validate([changed], H100)
+        found = validate([row], H100)
     except SimsparseError as error:
         assert "rows:1" in str(error)
     else:

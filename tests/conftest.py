@@ -1,0 +1,20 @@
+"""Hypothesis profiles: ``repeatable`` draws the same examples in every run, ``fuzz`` draws new ones from a seed."""
+
+from __future__ import annotations
+
+import os
+
+from hypothesis import HealthCheck, settings
+
+CASES = int(os.environ.get("CASES", "1000"))
+
+settings.register_profile(
+    "repeatable",
+    deadline=None,
+    derandomize=True,
+    print_blob=True,
+    database=None,
+    suppress_health_check=list(HealthCheck),
+)
+settings.register_profile("fuzz", settings.get_profile("repeatable"), derandomize=False, max_examples=CASES)
+settings.load_profile("repeatable")
