@@ -70,11 +70,11 @@ def _factors(derating: Derating, shapes: GemmShapes) -> Floats:
 
 def vector_seconds(shapes: GemmShapes, machine: GemmMachine, vector: VectorParameters, peak: float) -> GemmTimes:
     """Seconds of fp32 GEMMs on CUDA cores whose peak is ``peak`` flop/s."""
-    m, n, k = (size.astype(np.float64) for size in (shapes.m, shapes.n, shapes.k))
-    moved = shapes.value_bytes * (np.where(shapes.in_l2, 0.0, k * (n + m)) + m * n)
+    m, n, k, batch = (size.astype(np.float64) for size in (shapes.m, shapes.n, shapes.k, shapes.batch))
+    moved = batch * shapes.value_bytes * (np.where(shapes.in_l2, 0.0, k * (n + m)) + m * n)
     single = m == 1
     memory = moved / (np.where(single, vector.stream, vector.memory) * machine.hbm_bytes_per_s)
-    arithmetic = 2.0 * m * n * k / (vector.arithmetic * peak)
+    arithmetic = 2.0 * batch * m * n * k / (vector.arithmetic * peak)
     compute = np.where(single, arithmetic, np.maximum(arithmetic, vector.step * k))
     launch = np.where(single, vector.vector_launch, vector.launch)
     return GemmTimes(launch + np.maximum(compute, memory), compute, memory, launch)

@@ -17,9 +17,9 @@ def with_narrow(times: GemmTimes, shapes: GemmShapes, machine: GemmMachine, narr
     if all(group.unit is not GemmUnit.FP32 for group in shapes.groups):
         return times
     chosen = (shapes.unit == GemmUnit.FP32) & (shapes.m > 1) & (shapes.m <= narrow.tokens.si)
-    m, n, k = (size.astype(np.float64) for size in (shapes.m, shapes.n, shapes.k))
+    m, n, k, batch = (size.astype(np.float64) for size in (shapes.m, shapes.n, shapes.k, shapes.batch))
     compute = narrow.step.si * k
-    memory = shapes.value_bytes * (n * k + m * (n + k)) / (narrow.memory.si * machine.hbm_bytes_per_s)
+    memory = batch * shapes.value_bytes * (n * k + m * (n + k)) / (narrow.memory.si * machine.hbm_bytes_per_s)
     launch = np.full(len(m), narrow.launch.si)
     own = (launch + np.maximum(compute, memory), compute, memory, launch)
     old = (times.latency_s, times.compute_s, times.memory_s, times.launch_s)

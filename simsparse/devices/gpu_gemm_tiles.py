@@ -60,15 +60,15 @@ def dense_seconds(shapes: GemmShapes, machine: GemmMachine, tensor: TensorParame
     return GemmTimes(*(np.concatenate(column) for column in zip(*chunks, strict=True)))
 
 
-def launch_grid(m: Floats, n: Floats, block_limit: float) -> TileGrid:
-    """Grids of all candidates for GEMMs given as columns (GEMMs, 1).
+def launch_grid(m: Floats, n: Floats, batch: Floats, block_limit: float) -> TileGrid:
+    """Grids of all candidates for GEMMs given as columns (GEMMs, 1), those of a batch side by side.
 
     Clusters of 8, or of 4 where m is one tile, as long as ``block_limit`` blocks hold the whole
     GEMM; pairs else, along m where that wastes no more. Source: cluster shapes seen on an H100.
     """
     tiles_n, tiles_m = np.ceil(n * (1.0 / TILE_N)), np.ceil(m * (1.0 / TILE_M))
     n2, n4, m2, m4 = (_multiple(tiles, size) for tiles in (tiles_n, tiles_m) for size in (2.0, 4.0))
-    limit, many = block_limit / SPLITS, tiles_m > 1.0
+    limit, many = block_limit / (SPLITS * batch), tiles_m > 1.0
     pairs_m, blocks = tiles_n * m2, n2 * tiles_m
     along_m = many & ((pairs_m < blocks) | ((pairs_m == blocks) & (TILE_N >= TILE_M)))
     elements = np.where(along_m, TILE_N / 2.0 + TILE_M, TILE_N + TILE_M / 2.0)
@@ -77,13 +77,13 @@ def launch_grid(m: Floats, n: Floats, block_limit: float) -> TileGrid:
         fits = count <= limit if cluster_m == 1.0 else many & (count <= limit)
         np.copyto(blocks, count, where=fits)
         np.copyto(elements, TILE_N / cluster_m + TILE_M / cluster_n, where=fits)
-    return TileGrid(tiles_n * tiles_m, blocks * SPLITS, elements)
+    return TileGrid(batch * tiles_n * tiles_m, batch * blocks * SPLITS, elements)
 
 
 @by_identity(maxsize=16)
 def _grid(shapes: GemmShapes, block_limit: float) -> TileGrid:
-    m, n, _, _ = shapes.columns
-    return launch_grid(m, n, block_limit)
+    m, n, _, _, batch = shapes.columns
+    return launch_grid(m, n, batch, block_limit)
 
 
 def _multiple(tiles: Floats, size: float) -> Floats:
@@ -93,11 +93,12 @@ def _multiple(tiles: Floats, size: float) -> Floats:
 def _chunk_seconds(
     shapes: GemmShapes, machine: GemmMachine, tensor: TensorParameters, peak: float
 ) -> tuple[Floats, Floats, Floats, Floats]:
-    m, n, k, value_bytes = shapes.columns
+    m, n, k, value_bytes, batch = shapes.columns
     away = np.where(shapes.in_l2, 0.0, 1.0)[:, None]
     grid = _grid(shapes, tensor.clustered * machine.sms)
     compute = _loop_seconds(grid, k, value_bytes, machine, tensor, peak)
-    memory = (away * value_bytes * k * (n + m) + 2.0 * m * n) * _seconds_per_byte(grid, away, machine, tensor)
+    moved = batch * (away * value_bytes * k * (n + m) + 2.0 * m * n)
+    memory = moved * _seconds_per_byte(grid, away, machine, tensor)
     launch = tensor.launch + tensor.split_launch * (SPLITS > 1.0)
     latency = launch + _fourth_root(_fourth_power(compute) + _fourth_power(memory))
     fastest = latency.argmin(axis=1)

@@ -44,7 +44,8 @@ class GemmShapes:
     """GEMMs ``y[m, n] = x[m, k] @ w[n, k].T``, one array element each.
 
     ``m`` tokens, ``n`` outputs, ``k`` inputs; ``unit`` is a GemmUnit; ``value_bytes`` of an element
-    of x and w; ``sparse24``, the weight is stored 2:4; ``in_l2``, operands are in the L2 cache.
+    of x and w; ``sparse24``, the weight is stored 2:4; ``in_l2``, operands are in the L2 cache;
+    ``batch`` products of this shape, each with operands of its own, run in one launch.
     """
 
     m: Sizes
@@ -54,13 +55,14 @@ class GemmShapes:
     value_bytes: Floats
     sparse24: Flags
     in_l2: Flags
+    batch: Sizes
 
     @cached_property
-    def columns(self) -> tuple[Floats, Floats, Floats, Floats]:
-        """m, n, k and bytes of a value as columns (GEMMs, 1)."""
-        m, n, k, value_bytes = (np.asarray(column, np.float64)[:, None] for column in
-                                (self.m, self.n, self.k, self.value_bytes))  # fmt: skip
-        return m, n, k, value_bytes
+    def columns(self) -> tuple[Floats, Floats, Floats, Floats, Floats]:
+        """m, n, k, bytes of a value and batch as columns (GEMMs, 1)."""
+        m, n, k, value_bytes, batch = (np.asarray(column, np.float64)[:, None] for column in
+                                       (self.m, self.n, self.k, self.value_bytes, self.batch))  # fmt: skip
+        return m, n, k, value_bytes, batch
 
     @cached_property
     def groups(self) -> tuple[GemmGroup, ...]:
@@ -77,7 +79,7 @@ class GemmShapes:
         """The GEMMs at some places."""
         return GemmShapes(
             self.m[chosen], self.n[chosen], self.k[chosen], self.unit[chosen], self.value_bytes[chosen],
-            self.sparse24[chosen], self.in_l2[chosen],
+            self.sparse24[chosen], self.in_l2[chosen], self.batch[chosen],
         )  # fmt: skip
 
 

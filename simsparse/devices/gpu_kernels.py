@@ -153,12 +153,17 @@ def _runs_24(op: Op, sparse24: bool) -> bool:
 
 
 def _gemms(ops: Sequence[Op], sparse24: bool, counts: _Counts) -> tuple[Indexes, Floats, GemmShapes]:
-    """Each op's GEMMs, one kernel after another; of a MOE_FFN those of the experts that are hit."""
+    """Each op's GEMMs, one kernel after another; of a MOE_FFN those of the experts that are hit.
+
+    The products of a MATMUL are one kernel, a batch.
+    """
     kernels = [(i, op, gemm) for i, op in enumerate(ops) if op.kind in GEMM_KINDS for gemm in op.gemms]
     rows = [(i, *gemm, UNITS[op.dtype], op.dtype.bits // 8, _runs_24(op, sparse24)) for i, op, gemm in kernels]
     owner, count, m, n, k, unit, value_bytes, sparse = np.array(rows, np.int64).reshape(-1, 8).T
     in_l2 = np.zeros(len(rows), np.bool_)
-    shapes = GemmShapes(m, n, k, unit, value_bytes.astype(np.float64), sparse.astype(np.bool_), in_l2)
+    batched = np.array([op.kind is OpKind.MATMUL for _, op, _ in kernels], np.bool_)
+    batch, launches = np.where(batched, count, 1), np.where(batched, 1, count)
+    shapes = GemmShapes(m, n, k, unit, value_bytes.astype(np.float64), sparse.astype(np.bool_), in_l2, batch)
     times, tokens, outputs, inputs, size = (column.astype(np.float64) for column in (count, m, n, k, value_bytes))
     if rows:
         stored = np.where(sparse, STORED_24, 1.0) * outputs * inputs
@@ -167,7 +172,7 @@ def _gemms(ops: Sequence[Op], sparse24: bool, counts: _Counts) -> tuple[Indexes,
         rows_done = np.where(unit == GemmUnit.FP32, tokens, np.ceil(tokens / TILE_ROWS) * TILE_ROWS)
         macs = times * rows_done * outputs * np.where(sparse, inputs / 2, inputs)
         _count_macs([(i, op) for i, op, _ in kernels], sparse24, macs, counts)
-    return owner, times, shapes
+    return owner, launches.astype(np.float64), shapes
 
 
 def _component(op: Op, sparse24: bool) -> Action:

@@ -17,6 +17,7 @@ from simsparse.paths import data_root
 from simsparse.validate.comparison import Prediction, SectionReport, ValidationReport
 from simsparse.validate.kernels import (
     attention_op,
+    batched_op,
     linear_op,
     memory_op,
     predict_copies,
@@ -29,7 +30,7 @@ from simsparse.validate.layers import host_system, predict_offload, predict_weig
 from simsparse.validate.measurement import Measurement, measurements, read_measurements
 
 TOLERANCES: Mapping[str, float] = {
-    "gemm_dense": 0.10, "gemm_sparse24": 0.20, "gemm_fp32": 0.25, "lowp": 0.15, "attn_decode": 0.20,
+    "gemm_dense": 0.10, "gemm_sparse24": 0.20, "gemm_fp32": 0.25, "lowp": 0.15, "bmm": 0.25, "attn_decode": 0.20,
     "attn_prefill": 0.15, "mem": 0.20, "launch": 0.25, "pcie": 0.15, "pcie_small": 0.60, "power": 0.10,
     "energy": 0.20, "offload": 0.10, "weight_stream": 0.10,
 }  # fmt: skip
@@ -86,7 +87,7 @@ class _Models:
     def predict(self, section: str, rows: Sequence[Measurement]) -> list[Prediction | str]:
         """Predictions in the order of ``rows``; in place of one that can't be made, the reason."""
         op_of: Mapping[str, Callable[[Measurement], Any]] = {
-            "gemm_dense": linear_op, "gemm_sparse24": linear_op, "gemm_fp32": linear_op, "lowp": linear_op,
+            "gemm_dense": linear_op, "gemm_sparse24": linear_op, "gemm_fp32": linear_op, "lowp": linear_op, "bmm": batched_op,
             "attn_decode": attention_op, "attn_prefill": attention_op, "mem": memory_op,
         }  # fmt: skip
         if section in op_of:

@@ -25,11 +25,11 @@ CANDIDATES = [(n, m, split) for n, m, splits in TILES for split in splits]
 SIZES = st.integers(1, 40_000)
 
 
-def shapes(sizes, unit=GemmUnit.HALF, value_bytes=2.0, sparse24=False, in_l2=False):
+def shapes(sizes, unit=GemmUnit.HALF, value_bytes=2.0, sparse24=False, in_l2=False, batch=1):
     m, n, k = np.array(sizes, np.int64).T
     return GemmShapes(
         m, n, k, np.full(len(m), int(unit)), np.full(len(m), value_bytes),
-        np.full(len(m), sparse24), np.full(len(m), in_l2),
+        np.full(len(m), sparse24), np.full(len(m), in_l2), np.full(len(m), batch),
     )  # fmt: skip
 
 
@@ -46,7 +46,8 @@ def seconds(m, n, k, machine=H100, **options):
 )  # fmt: skip
 def test_grids_match_profiled_cublas_kernels(m, n, tile, blocks):
     """Thread blocks of nvjet kernels, profiled on an H100 with PyTorch 2.11."""
-    grid = launch_grid(np.array([[float(m)]]), np.array([[float(n)]]), H100.gemm.half.clustered * H100.sms)
+    one, limit = np.ones((1, 1)), H100.gemm.half.clustered * H100.sms
+    grid = launch_grid(m * one, n * one, one, limit)
     assert grid.blocks[0, CANDIDATES.index((*tile, 1))] == blocks
 
 
@@ -198,3 +199,11 @@ def test_bad_derating_is_refused(change, message):
     assert GpuDerating.model_validate(good).factor[0][0] == (1.0, 1.0)
     with pytest.raises(ValidationError, match=message):
         GpuDerating.model_validate({**good, **change})
+
+
+@given(m=st.integers(1, 512), batch=st.integers(2, 256), unit=st.sampled_from([GemmUnit.HALF, GemmUnit.FP32]))
+@settings(max_examples=60, deadline=None)
+def test_a_batch_costs_less_than_its_products_one_by_one_and_no_less_than_one(m, batch, unit):
+    size = 2.0 if unit is GemmUnit.HALF else 4.0
+    one, all_of_them = (seconds(m, 512, 128, unit=unit, value_bytes=size, batch=b) for b in (1, batch))
+    assert one * (1 - 1e-9) <= all_of_them < batch * one

@@ -111,7 +111,8 @@ def load(card: str, files: tuple[str, ...], section: tuple[str, ...], dtype: tup
     size = {"bfloat16": 2.0, "fp32": 4.0}.get(dtype[0], 1.0)
     sparse = section == ("gemm_sparse24",)
     resident = copies * n * k * size * (0.5625 if sparse else 1.0) < machine.l2_bytes
-    shapes = GemmShapes(m, n, k, np.zeros_like(m), np.full(len(m), size), np.full(len(m), sparse), resident)
+    shapes = GemmShapes(m, n, k, np.zeros_like(m), np.full(len(m), size), np.full(len(m), sparse), resident,
+                        np.ones_like(m))  # fmt: skip
     group = np.array([f"{row['n']}x{row['k']}" for row in rows])
     return Rows(card, machine, shapes, np.array([row["s"] for row in rows]), group)
 
