@@ -2,6 +2,7 @@
 
 from simsparse.core.cost import OpCost
 from simsparse.core.counts import Action, ActionCounts
+from simsparse.core.kernel import KernelCall
 from simsparse.core.op import DIMS, Op, OpKind
 from simsparse.core.placements import Placement, Placements
 from simsparse.core.result import OpResult, Result
@@ -12,7 +13,7 @@ from simsparse.core.trace import Trace, TraceBuilder
 from simsparse.sparsity.statement import DENSE, Sparsity, SparsityKind
 
 __all__ = [
-    "DENSE", "DIMS", "Action", "ActionCounts", "DType", "Op", "OpCost", "OpKind", "OpResult", "Placement", "Result",
+    "DENSE", "DIMS", "Action", "ActionCounts", "DType", "KernelCall", "Op", "OpCost", "OpKind", "OpResult", "Placement", "Result",
     "Routing", "Placements", "Span", "Sparsity", "SparsityKind", "TensorSpec", "Timeline", "Trace",
     "TraceBuilder", "bytes_of",
 ]  # fmt: skip

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
+from simsparse.core.kernel import KernelCall
 from simsparse.core.routing import Routing
 from simsparse.core.tensor import DType, bytes_of
 from simsparse.errors import SpecError
@@ -54,7 +55,8 @@ class Op:
     ``bias``: a vector of ``w_dtype`` is read with the weights, one element an output. ``latent_kv``:
     the values of an ATTENTION are the first ``v_head_dim`` elements of its keys, so that one cache
     is read for both (multi-head latent attention, absorbed).
-    Ops with equal ``signature`` cost the same on the same part.
+    ``kernels``: what the framework launched for an op that a good kernel would fuse; empty where that is one kernel,
+    the op itself. Ops with equal ``signature`` cost the same on the same part.
     """
 
     kind: OpKind
@@ -74,6 +76,7 @@ class Op:
     bias: bool = False
     latent_kv: bool = False
     stats: Mapping[str, Any] = field(default_factory=dict)
+    kernels: tuple[KernelCall, ...] = ()
 
     def __post_init__(self) -> None:
         expected = DIMS[self.kind]

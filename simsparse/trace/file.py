@@ -23,9 +23,9 @@ from simsparse.paths import data_root, is_file
 from simsparse.trace.record import MAX_DEPS, MAX_IDS, OpRecord, body_of, checked, ids_in, op_from, op_record
 
 FORMAT = "simsparse-trace"
-VERSION = 2
-READABLE = (1, 2)
-"""Version 1 has a routing's ids as arrays; all else is the same."""
+VERSION = 3
+READABLE = (1, 2, 3)
+"""Version 1 has a routing's ids as arrays; before version 3 ops have no kernels; all else is the same."""
 
 GZIP_FROM_BYTES = 64 * 1024
 MAX_TEXT_BYTES = 256 * 1024**2

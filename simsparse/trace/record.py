@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import Any, NoReturn
 
-from simsparse.core import DENSE, DIMS, DType, Op, OpKind, Routing, Sparsity
+from simsparse.core import DENSE, DIMS, DType, KernelCall, Op, OpKind, Routing, Sparsity
 from simsparse.errors import TraceError, nearest
 from simsparse.sparsity.statement import SparsityKind
 from simsparse.trace.expert_ids import packed_ids, unpacked_ids
@@ -19,7 +19,7 @@ MAX_INT64 = 2**63 - 1
 _MAY_BE_ZERO = {"causal", "gated", "read_bytes", "write_bytes", "flops"}
 _FLAGS = {"causal", "gated"}
 _BODY_KEYS = ("kind", "dims", "dtype", "weight_dtype", "weight_sparsity", "input_sparsity", "label", "src", "dst",
-              "bias", "latent_kv", "stats")  # fmt: skip
+              "bias", "latent_kv", "stats", "kernels")  # fmt: skip
 _OP_KEYS = ("op", "name", "module", "weight", "deps", "routing")
 _ROUTING_KEYS = ("counts", "ids", "origin")
 
@@ -33,6 +33,7 @@ def body_of(op: Op) -> dict[str, Any]:
         "weight_dtype": op.weight_dtype and str(op.weight_dtype), "weight_sparsity": _sparsity_text(op.weight_sparsity),
         "input_sparsity": _sparsity_text(op.input_sparsity), "label": op.label, "src": op.src, "dst": op.dst,
         "bias": op.bias, "latent_kv": op.latent_kv, "stats": dict(op.stats),
+        "kernels": [_kernel_record(kernel) for kernel in op.kernels],
     }  # fmt: skip
     kept = {"src", "dst"}
     body |= {key: value for key, value in optional.items() if value or (key in kept and value is not None)}
@@ -129,6 +130,7 @@ class OpRecord:
             "label": _text(body.get("label", ""), "label"), "stats": _dict(body.get("stats", {}), "stats"),
             "src": _optional_text(body, "src"), "dst": _optional_text(body, "dst"),
             "bias": _flag(body, "bias"), "latent_kv": _flag(body, "latent_kv"),
+            "kernels": tuple(_kernel(item) for item in _list(body.get("kernels", []), "kernels")),
         }  # fmt: skip
         op = Op(name="body", **fields)
         _check_dims(op)
@@ -149,6 +151,22 @@ def op_from(record: Mapping[str, Any], bodies: Sequence[OpRecord], names: Sequen
         routing=_routing(record["routing"], body.fields["dims"]) if "routing" in record else None,
     )  # fmt: skip
     return checked(op) if op.routing is not None or op.kind is OpKind.MOE_FFN or not op.name else op
+
+
+def _kernel_record(kernel: KernelCall) -> list[Any]:
+    return [kernel.name, *kernel[1:4], str(kernel.dtype), kernel.rows, kernel.cols, int(kernel.strided)]
+
+
+def _kernel(value: Any) -> KernelCall:
+    name, *numbers = _list(value, "kernels")
+    if len(numbers) != len(KernelCall._fields) - 1:
+        _fail(f"{value!r:.80} does not have {', '.join(KernelCall._fields)}", "kernels")
+    read, write, flops, dtype, rows, cols, strided = numbers
+    counts = [_index(number, 0, MAX_INT64, "kernels") for number in (read, write, flops)]
+    shape = [_index(number, 1, MAX_INT64, "kernels") for number in (rows, cols)]
+    return KernelCall(
+        _text(name, "kernels"), *counts, _dtype(dtype, "kernels"), *shape, bool(_index(strided, 0, 1, "kernels"))
+    )
 
 
 def ids_in(record: Mapping[str, Any]) -> int:

@@ -51,6 +51,11 @@ POOLING_GRADIENTS = {
     "upsample_nearest2d_backward", "upsample_bilinear2d_backward", "adaptive_max_pool2d_backward",
 }  # fmt: skip
 """They take the forward input for its shape alone, and read the gradient (and indexes)."""
+ROWWISE = {
+    "_softmax", "_log_softmax", "native_layer_norm", "_fused_rms_norm", "_softmax_backward_data",
+    "_log_softmax_backward_data", "native_layer_norm_backward", "_fused_rms_norm_backward", "topk", "sort", "cumsum",
+}  # fmt: skip
+"""Functions that work on each row of the last dimension as a whole."""
 FLOPS_PER_INPUT = {
     "_softmax": 5, "_log_softmax": 5, "native_layer_norm": 7, "native_group_norm": 7, "native_batch_norm": 4,
     "_native_batch_norm_legit_no_training": 4, "_native_batch_norm_legit": 7, "_fused_rms_norm": 4,

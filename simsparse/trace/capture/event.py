@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import Enum
@@ -30,6 +31,37 @@ class Access:
     value: int
     bytes: int
     region: tuple[int, ...] = ()
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Sizes of the view, from ``region``: its offset, its sizes, its strides."""
+        return self.region[1 : 1 + len(self.region) // 2]
+
+    @property
+    def strides(self) -> tuple[int, ...]:
+        """Strides of the view, in elements."""
+        return self.region[1 + len(self.region) // 2 :]
+
+    @property
+    def elements(self) -> int:
+        """Elements that the view shows, expanded ones once."""
+        return math.prod(size for size, step in zip(self.shape, self.strides, strict=True) if step)
+
+    @property
+    def last_dim(self) -> int:
+        """Size of the view's last dimension; 1 of a scalar."""
+        return self.shape[-1] if self.shape else 1
+
+    @property
+    def is_strided(self) -> bool:
+        """Whether elements that follow each other in the view do not in memory."""
+        steps = sorted((step, size) for size, step in zip(self.shape, self.strides, strict=True) if size > 1 and step)
+        dense = 1
+        for step, size in steps:
+            if step != dense:
+                return True
+            dense *= size
+        return False
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,8 +6,9 @@ from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from simsparse.core import DType, Op, OpKind, TraceBuilder
+from simsparse.core import DType, KernelCall, Op, OpKind, TraceBuilder
 from simsparse.core.ops import elementwise
+from simsparse.trace.capture.aten_names import REDUCTION, ROWWISE
 from simsparse.trace.capture.event import Access, Event, Recording, Role
 from simsparse.trace.capture.label import label_of
 
@@ -133,7 +134,22 @@ def _op(recording: Recording, group: Group, used: set[int]) -> Op:
         label=f"{group.stage} {label}".strip(), name=_name(group, label, named_by_module), module=group.scope,
         weight=weights[0] if weights else None,
     )  # fmt: skip
-    return op.with_(kind=OpKind.OTHER) if group.role is Role.UNKNOWN else op
+    kernels = tuple(_kernel(recording, event) for event in events)
+    return op.with_(kernels=kernels, **({"kind": OpKind.OTHER} if group.role is Role.UNKNOWN else {}))
+
+
+def _kernel(recording: Recording, event: Event) -> KernelCall:
+    """The kernel that torch launched for an event; of a reduction, the elements that an output reduces."""
+    read, written = recording.size(event.reads), recording.size(event.writes)
+    dtype = DType(event.dtype)
+    outputs = max(1, written * 8 // dtype.bits)
+    taken = max((access.elements for access in event.reads), default=0)
+    cols = max(1, taken // outputs) if event.aten in REDUCTION else 1
+    if event.aten in ROWWISE:
+        cols = max((access.last_dim for access in event.reads), default=1)
+        outputs = max(1, taken // cols)
+    strided = any(access.is_strided for access in event.reads)
+    return KernelCall(event.aten, read, written, event.flops, dtype, outputs, cols, strided)
 
 
 def _name(group: Group, label: str, named_by_module: bool) -> str:
