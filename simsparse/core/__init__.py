@@ -13,7 +13,7 @@ from simsparse.core.trace import Trace, TraceBuilder
 from simsparse.sparsity.statement import DENSE, Sparsity, SparsityKind
 
 __all__ = [
-    "DENSE", "DIMS", "Action", "ActionCounts", "DType", "KernelCall", "Op", "OpCost", "OpKind", "OpResult", "Placement", "Result",
-    "Routing", "Placements", "Span", "Sparsity", "SparsityKind", "TensorSpec", "Timeline", "Trace",
-    "TraceBuilder", "bytes_of",
+    "DENSE", "DIMS", "Action", "ActionCounts", "DType", "KernelCall", "Op", "OpCost", "OpKind", "OpResult",
+    "Placement", "Placements", "Result", "Routing", "Span", "Sparsity", "SparsityKind", "TensorSpec", "Timeline",
+    "Trace", "TraceBuilder", "bytes_of",
 ]  # fmt: skip

@@ -12,8 +12,8 @@ class KernelCall(NamedTuple):
 
     ``name``: the aten function. ``read_bytes`` and ``write_bytes``: what it moves, an expanded operand counted
     once. ``flops``: as simsparse.trace.capture.aten_names counts them. ``dtype``: of its first output. ``cols``:
-    elements that one output reduces, 1 where nothing is reduced; ``rows``: outputs. ``strided``: whether it reads a
-    view whose elements do not lie side by side.
+    elements that one output reduces, 1 where nothing is reduced; ``rows``: outputs. ``strided``: whether an
+    operand is a view whose elements do not lie side by side, or is spread over the output.
     """
 
     name: str

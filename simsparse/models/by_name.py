@@ -24,12 +24,14 @@ _AUTO = {
 }  # fmt: skip
 
 
-def build_model(name: str, device: str = "meta") -> torch.nn.Module:
+def build_model(name: str, device: str = "meta", layers: int | None = None) -> torch.nn.Module:
     """The model called ``name`` with untrained weights, on ``meta`` without any; MiniLM with its trained ones.
+
+    ``layers``: how many decoder layers it has, by default all.
 
     Raises TraceError with the nearest name, or when torch or transformers is not installed.
     """
-    spec = _spec(name)
+    spec = _spec(name) if layers is None else _spec(name).with_layers(layers)
     try:
         import torch
     except ImportError as error:
@@ -58,6 +60,7 @@ def extract(
     steps: int = 1,
     latent: Literal["naive", "absorbed"] | None = None,
     optimizer: str = "adamw",
+    layers: int | None = None,
 ) -> Trace:
     """The trace of a model of MODELS, extracted on the meta device (MiniLM on its trained weights).
 
@@ -68,6 +71,7 @@ def extract(
     step: on ``batch`` images, or texts of ``seq`` tokens. ``routing`` as in ``trace_model``; by
     default the model's measured expert counts where they are known, else uniform. ``latent``: as in
     ``trace_model``; by default absorbed in decode and naive otherwise, as serving engines do.
+    ``layers``: trace a model of so many decoder layers.
     A model of ``simsparse.models.trained`` runs forward on real inputs, pruned by magnitude to what
     follows its name: ``crepe-full:2:4``. Raises TraceError.
     """
@@ -83,7 +87,7 @@ def extract(
     if phase not in spec.task.phases:
         raise TraceError(f"{phase} does not fit {model}; allowed: {', '.join(spec.task.phases)}", key="phase")
     with _no_collection():
-        module = build_model(model)
+        module = build_model(model, layers=layers)
         from simsparse.trace.capture.tracing import trace_model
 
         return trace_model(

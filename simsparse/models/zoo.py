@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any
+
+from simsparse.errors import TraceError
 
 
 class ModelTask(Enum):
@@ -46,6 +48,12 @@ class ModelSpec:
     routing: str | None = None
     pattern: str = "dense"
     image: int = 224
+
+    def with_layers(self, layers: int) -> ModelSpec:
+        """The model with ``layers`` decoder layers. Raises TraceError for a model whose shape counts none."""
+        if "num_hidden_layers" not in self.shape:
+            raise TraceError(f"the number of layers of {self.family} models can't be chosen", key="layers")
+        return replace(self, shape={**self.shape, "num_hidden_layers": layers})
 
 
 def _llama(hidden: int, ffn: int, layers: int, heads: int, kv_heads: int, vocab: int) -> dict[str, Any]:

@@ -211,7 +211,8 @@ def _header(header: dict[str, Any], lines: _Lines) -> tuple[str, dict[str, Any],
     if header.get("format") != FORMAT:
         lines.fail(f"not a trace file: the first line does not say format {FORMAT!r}")
     if header.get("version") not in READABLE or type(header["version"]) is not int:
-        lines.fail(f"{header.get('version')!r:.40} is not a version that is read; allowed: 1, 2", "version")
+        allowed = ", ".join(map(str, READABLE))
+        lines.fail(f"{header.get('version')!r:.40} is not a version that is read; allowed: {allowed}", "version")
     if set(header) != _HEADER_KEYS:
         odd = sorted(set(header) ^ _HEADER_KEYS)
         lines.fail(f"{odd[0]!r:.80} is missing or unknown; a header has {', '.join(sorted(_HEADER_KEYS))}")

@@ -158,15 +158,13 @@ def _kernel_record(kernel: KernelCall) -> list[Any]:
 
 
 def _kernel(value: Any) -> KernelCall:
-    name, *numbers = _list(value, "kernels")
-    if len(numbers) != len(KernelCall._fields) - 1:
+    if len(_list(value, "kernels")) != len(KernelCall._fields):
         _fail(f"{value!r:.80} does not have {', '.join(KernelCall._fields)}", "kernels")
-    read, write, flops, dtype, rows, cols, strided = numbers
-    counts = [_index(number, 0, MAX_INT64, "kernels") for number in (read, write, flops)]
-    shape = [_index(number, 1, MAX_INT64, "kernels") for number in (rows, cols)]
-    return KernelCall(
-        _text(name, "kernels"), *counts, _dtype(dtype, "kernels"), *shape, bool(_index(strided, 0, 1, "kernels"))
-    )
+    name, read, write, flops, dtype, rows, cols, strided = value
+    for number, least in ((read, 0), (write, 0), (flops, 0), (rows, 1), (cols, 1)):
+        _index(number, least, MAX_INT64, "kernels")
+    spread = bool(_index(strided, 0, 1, "kernels"))
+    return KernelCall(_text(name, "kernels"), read, write, flops, _dtype(dtype, "kernels"), rows, cols, spread)
 
 
 def ids_in(record: Mapping[str, Any]) -> int:

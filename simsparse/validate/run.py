@@ -28,14 +28,15 @@ from simsparse.validate.kernels import (
 )  # fmt: skip
 from simsparse.validate.layers import host_system, predict_offload, predict_weight_stream
 from simsparse.validate.measurement import Measurement, measurements, read_measurements
+from simsparse.validate.whole_models import predict_whole_models
 
 TOLERANCES: Mapping[str, float] = {
     "gemm_dense": 0.10, "gemm_sparse24": 0.20, "gemm_fp32": 0.25, "lowp": 0.15, "bmm": 0.25, "attn_decode": 0.20,
     "attn_prefill": 0.15, "mem": 0.20, "launch": 0.25, "pcie": 0.15, "pcie_small": 0.60, "power": 0.10,
-    "energy": 0.20, "offload": 0.10, "weight_stream": 0.10,
+    "energy": 0.20, "offload": 0.10, "weight_stream": 0.10, "e2e": 0.10,
 }  # fmt: skip
 """Mean absolute percentage error, as a share, that each section must stay within."""
-NOT_SIMULATED = ("env", "nccl", "ep_moe", "spmm", "zerocopy", "cpu", "e2e")
+NOT_SIMULATED = ("env", "nccl", "ep_moe", "spmm", "zerocopy", "cpu")
 """Sections of the schema that no model here predicts."""
 REFERENCES: Mapping[str, str] = {
     "h100_sxm5_80gb.jsonl": "gpu/h100-sxm5-80gb",
@@ -87,11 +88,14 @@ class _Models:
     def predict(self, section: str, rows: Sequence[Measurement]) -> list[Prediction | str]:
         """Predictions in the order of ``rows``; in place of one that can't be made, the reason."""
         op_of: Mapping[str, Callable[[Measurement], Any]] = {
-            "gemm_dense": linear_op, "gemm_sparse24": linear_op, "gemm_fp32": linear_op, "lowp": linear_op, "bmm": batched_op,
+            "gemm_dense": linear_op, "gemm_sparse24": linear_op, "gemm_fp32": linear_op, "lowp": linear_op,
+            "bmm": batched_op,
             "attn_decode": attention_op, "attn_prefill": attention_op, "mem": memory_op,
         }  # fmt: skip
         if section in op_of:
             return predict_ops(self.gpu, rows, op_of[section])
+        if section == "e2e":
+            return predict_whole_models(self.gpu.part.name, rows)
         if section == "launch":
             return predict_launches(self.gpu.part, rows)
         if section == "power":

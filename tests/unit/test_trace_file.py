@@ -41,7 +41,7 @@ def test_a_trace_is_read_back_exactly(tmp_path: Path) -> None:
 def test_version_1_with_arrays_of_ids_is_read_still(tmp_path: Path) -> None:
     path = save_trace(small_trace(), tmp_path / "a.trace")
     lines = lines_of(path)
-    assert (lines[HEADER]["version"], lines[MOE]["routing"]["ids"]) == (2, "0131")
+    assert (lines[HEADER]["version"], lines[MOE]["routing"]["ids"]) == (3, "0131")
     lines[HEADER]["version"] = 1
     lines[MOE]["routing"]["ids"] = [[0, 1], [3, 1]]
     rewrite(path, lines)
@@ -143,7 +143,7 @@ HEADER, BODY, OP, MOE = 0, 1, 3, 5
     ("line", "change", "says"),
     [
         (HEADER, {"format": "other"}, "1: not a trace file"),
-        (HEADER, {"version": 3}, "1: version: 3 is not a version that is read; allowed: 1, 2"),
+        (HEADER, {"version": 4}, "1: version: 4 is not a version that is read; allowed: 1, 2, 3"),
         (HEADER, {"version": True}, "1: version"),
         (HEADER, {"ops": 10**12}, "1: ops: 1000000000000 is not a whole number from 0 to 2000000"),
         (HEADER, {"ops": -1}, "1: ops"),

@@ -52,6 +52,13 @@ class Access:
         """Size of the view's last dimension; 1 of a scalar."""
         return self.shape[-1] if self.shape else 1
 
+    def lies_as(self, other: Access) -> bool:
+        """Whether the view has the sizes and strides of ``other``, dimensions of one element apart."""
+        mine, others = (
+            [pair for pair in zip(access.shape, access.strides, strict=True) if pair[0] > 1] for access in (self, other)
+        )
+        return mine == others
+
     @property
     def is_strided(self) -> bool:
         """Whether elements that follow each other in the view do not in memory."""

@@ -148,8 +148,16 @@ def _kernel(recording: Recording, event: Event) -> KernelCall:
     if event.aten in ROWWISE:
         cols = max((access.last_dim for access in event.reads), default=1)
         outputs = max(1, taken // cols)
-    strided = any(access.is_strided for access in event.reads)
-    return KernelCall(event.aten, read, written, event.flops, dtype, outputs, cols, strided)
+    return KernelCall(event.aten, read, written, event.flops, dtype, outputs, cols, _strided(event))
+
+
+def _strided(event: Event) -> bool:
+    """Whether torch has to compute addresses operand by operand: one is spread over the output, or lies otherwise."""
+    tensors = [access for access in event.reads if access.elements > 1]
+    if event.aten in REDUCTION or event.aten in ROWWISE or not event.writes:
+        return any(access.is_strided for access in tensors)
+    out = event.writes[0]
+    return any(access.is_strided or not access.lies_as(out) for access in tensors)
 
 
 def _name(group: Group, label: str, named_by_module: bool) -> str:

@@ -1,0 +1,5 @@
+"""Software stacks: what a framework launches for the operators of a trace."""
+
+from simsparse.lowering.stacks.base import DEFAULT_STACK, STACKS, Stack, stack_of
+
+__all__ = ["DEFAULT_STACK", "STACKS", "Stack", "stack_of"]

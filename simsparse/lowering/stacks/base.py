@@ -1,0 +1,91 @@
+"""What every stack is: a rule that turns the operators of a trace into the kernels that are launched for them.
+
+A stack is named by its fusion and, after a plus sign, by how its kernels are launched: ``eager`` one by one from the
+host, ``eager+graph`` replayed from a captured graph.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import ClassVar
+
+from simsparse.core import Op, Trace
+from simsparse.core.memo import by_identity
+from simsparse.errors import SpecError, nearest
+from simsparse.registry import Registry
+
+GRAPH = "+graph"
+DEFAULT_STACK = "fused+graph"
+
+
+@dataclass(frozen=True)
+class Stack(ABC):
+    """How a trace becomes kernels.
+
+    A subclass names itself in ``name``, registers with ``@STACKS.register(name)`` and implements ``kernels``.
+    ``graph``: kernels are replayed from a captured graph, so that the host launches them in no time of its own.
+    """
+
+    name: ClassVar[str]
+    graph: bool = True
+
+    def __str__(self) -> str:
+        return self.name + (GRAPH if self.graph else "")
+
+    @abstractmethod
+    def launched(self, trace: Trace) -> Trace:
+        """The trace of the kernels that are launched; an op that is one kernel stays as it is."""
+
+
+STACKS: Registry[type[Stack]] = Registry(
+    "stack", tuple(f"simsparse.lowering.stacks.{module}" for module in ("eager", "compiled", "fused"))
+)
+
+
+def stack_of(text: str | Stack) -> Stack:
+    """The stack called ``text``, such as ``eager`` or ``compiled+graph``. Raises SpecError with the nearest name."""
+    if isinstance(text, Stack):
+        return text
+    name = text.removesuffix(GRAPH)
+    allowed = [*STACKS, *(f"{known}{GRAPH}" for known in STACKS)]
+    if name not in STACKS:
+        raise SpecError(f"{text!r} is not a stack; {nearest(text, allowed)}", key="stack")
+    return STACKS.get(name)(text.endswith(GRAPH))
+
+
+def expanded(trace: Trace, kernels_of: Callable[[Op], Iterable[Op]]) -> Trace:
+    """``trace`` with each op replaced by the kernels that ``kernels_of`` gives for it, one after another.
+
+    A kernel is named after its op, a slash and its place. What depended on an op depends on its last kernel.
+    """
+    last: dict[str, str] = {}
+    ops: list[Op] = []
+    for op in trace.ops:
+        before = tuple(last[dep] for dep in op.deps)
+        for kernel in _named(op, kernels_of(op)):
+            ops.append(kernel.with_(deps=before))
+            before = (kernel.name,)
+        last[op.name] = ops[-1].name
+    return Trace(trace.name, tuple(ops), trace.meta)
+
+
+def _named(op: Op, kernels: Iterable[Op]) -> Iterator[Op]:
+    listed = list(kernels)
+    if len(listed) == 1:
+        yield listed[0].with_(name=op.name, module=op.module, weight=op.weight)
+        return
+    for i, kernel in enumerate(listed):
+        yield kernel.with_(name=f"{op.name}/{i}", module=op.module)
+
+
+def op_of_kernel(name: str) -> str:
+    """The op that a kernel called ``name`` was launched for."""
+    return name.partition("/")[0]
+
+
+@by_identity(maxsize=64)
+def launched_by(trace: Trace, stack: Stack) -> Trace:
+    """What ``stack`` launches for ``trace``; the last 64 are kept."""
+    return stack.launched(trace)

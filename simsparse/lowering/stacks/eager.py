@@ -1,0 +1,128 @@
+"""PyTorch as Hugging Face models run it: every aten call is a kernel of its own.
+
+Attention has a mask as transformers 5.17 builds one: in decode, for the static cache that a captured graph needs, and
+in prefill that is captured. With a mask, PyTorch has no kernel for grouped queries, so keys and values are copied out
+to all heads first. Experts run as transformers' ``grouped_mm``: sort, gather, two grouped products, activation,
+weighting, scatter back and a sum. Source: the code of transformers 5.17.
+
+Left out: the cache is one that is written in place; transformers' default cache copies itself at every step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from simsparse.core import DType, KernelCall, Op, OpKind, Trace
+from simsparse.core.ops import elementwise
+from simsparse.errors import TraceError
+from simsparse.lowering.stacks.base import STACKS, Stack, expanded
+
+INDEX_BYTES = 8
+"""Of an element of torch's default index type."""
+
+
+@STACKS.register("eager")
+class Eager(Stack):
+    """One kernel per aten call."""
+
+    name = "eager"
+
+    def launched(self, trace: Trace) -> Trace:
+        return expanded(trace, lambda op: kernels_of(op, self.graph))
+
+
+def kernels_of(op: Op, graph: bool) -> Iterator[Op]:
+    """The kernels of one op. Raises TraceError for an op whose kernels the trace does not keep."""
+    match op.kind:
+        case OpKind.ATTENTION:
+            yield from _attention(op, graph)
+        case OpKind.MOE_FFN:
+            yield from _experts(op)
+        case OpKind.ELEMENTWISE | OpKind.OTHER:
+            if not op.kernels:
+                raise TraceError("the trace keeps no kernels of it, as a stack that does not fuse needs", key=op.name)
+            yield from map(kernel_op, op.kernels)
+        case _:
+            yield op
+
+
+def kernel_op(kernel: KernelCall) -> Op:
+    """A kernel that moves bytes as an operator."""
+    return elementwise(
+        kernel.read_bytes, kernel.write_bytes, kernel.flops, kernel.dtype, label=kernel.name, name=kernel.name,
+        kernels=(kernel,),
+    )  # fmt: skip
+
+
+def _attention(op: Op, graph: bool) -> Iterator[Op]:
+    d = op.dims
+    masked = d["q_len"] == 1 or graph
+    if not masked:
+        yield op
+        return
+    if d["heads"] != d["kv_heads"]:
+        for width in (d["head_dim"], d["v_head_dim"]):
+            held = d["batch"] * d["kv_len"] * width * op.dtype.bits // 8
+            yield kernel_op(KernelCall(
+                "repeat_kv", held * d["kv_heads"], held * d["heads"], 0, op.dtype,
+                d["batch"] * d["kv_len"] * width * d["heads"], 1, True,
+            ))  # fmt: skip
+    yield from _mask(op)
+    yield op.with_(dims={**d, "kv_heads": d["heads"]}, label="masked")
+
+
+def _mask(op: Op) -> Iterator[Op]:
+    """The mask of zeros and minus infinity that SDPA makes of a mask of truths in every layer."""
+    d, dtype = op.dims, op.dtype
+    elements = d["batch"] * d["q_len"] * d["kv_len"]
+    for _ in range(2):
+        yield kernel_op(KernelCall("fill", 0, dtype.bits // 8, 0, dtype))
+    yield kernel_op(KernelCall("where", elements, elements * dtype.bits // 8, elements, dtype, elements, 1, True))
+
+
+def _experts(op: Op) -> Iterator[Op]:
+    """The two grouped products are the op itself, labelled ``grouped_mm``; what lies between them follows it."""
+    d, size, dtype = op.dims, op.dtype.bits // 8, op.dtype
+    rows, experts, inner = d["tokens"] * d["top_k"], d["experts"], d["tokens"] * d["top_k"] * d["d_ff"]
+    wide, index, up = rows * d["d_model"], rows * INDEX_BYTES, inner * (2 if d["gated"] else 1)
+    long, fp32 = DType.INT64, DType.FP32
+    before = (
+        KernelCall("sort", index, 2 * index, rows, long, 1, rows),
+        KernelCall("floor_divide", index, index, rows, long, rows),
+        KernelCall("index", wide * size + index, wide * size, 0, dtype, rows, d["d_model"]),
+        KernelCall("index", rows * size + index, rows * size, 0, dtype, rows),
+        KernelCall("_to_copy", index, rows * 4, 0, DType.INT32, rows),
+        KernelCall("histc", rows * 4, experts * 4, rows, DType.INT32, experts),
+        KernelCall("cumsum", experts * 4, experts * 4, experts, DType.INT32, 1, experts),
+        KernelCall("ge", index, rows, rows, DType.BOOL, rows),
+        KernelCall("clamp_", index, index, rows, long, rows),
+        KernelCall("masked_fill_", wide * size + rows, wide * size, wide, dtype, wide, 1, True),
+    )
+    gate = (
+        KernelCall("silu", inner * size, inner * size, inner, dtype, inner, 1, True),
+        KernelCall("mul", 2 * inner * size, inner * size, inner, dtype, inner, 1, True),
+    )
+    plain = (KernelCall("relu", inner * size, inner * size, inner, dtype, inner),)
+    between = (*_filled(up, size, rows, dtype), *(gate if d["gated"] else plain))
+    out = wide // d["top_k"]
+    after = (
+        *_filled(wide, size, rows, dtype),
+        KernelCall("mul", wide * size + rows * 4, wide * 4, wide, fp32, wide, 1, True),
+        KernelCall("arange", 0, index, 0, long, rows),
+        KernelCall("index_put_", 2 * index, index, 0, long, rows),
+        KernelCall("index", wide * 4 + index, wide * 4, 0, fp32, rows, d["d_model"]),
+        KernelCall("sum", wide * 4, out * 4, wide, fp32, out, d["top_k"]),
+        KernelCall("_to_copy", out * 4, out * size, 0, dtype, out),
+    )
+    yield from map(kernel_op, before)
+    yield op.with_(label="grouped_mm")
+    yield from map(kernel_op, (*between, *after))
+
+
+def _filled(elements: int, size: int, rows: int, dtype: DType) -> tuple[KernelCall, KernelCall]:
+    """``masked_fill``, which blanks the rows of experts that lie elsewhere: a copy, then a fill under the mask."""
+    moved = elements * size
+    return (
+        KernelCall("clone", moved, moved, 0, dtype, elements),
+        KernelCall("masked_fill_", moved + rows, moved, elements, dtype, elements, 1, True),
+    )

@@ -1,0 +1,90 @@
+"""Predictions for rows that time whole layers of Hugging Face models: traced here, launched as PyTorch does."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Mapping, Sequence
+from functools import cache, partial
+from typing import Any
+
+from simsparse._simulate import simulate
+from simsparse.config.hardware import System, load_system
+from simsparse.core import Op, OpKind, Routing, Trace
+from simsparse.errors import SimsparseError
+from simsparse.lowering.stacks import stack_of
+from simsparse.lowering.stacks.base import launched_by
+from simsparse.models.by_name import extract
+from simsparse.validate.comparison import Prediction
+from simsparse.validate.measurement import Measurement
+
+MODELS: Mapping[str, str] = {
+    "llama7b": "llama2-7b", "llama70b": "llama2-70b", "mixtral8x7b": "mixtral-8x7b", "opt6.7b": "opt-6.7b",
+    "resnet50": "resnet-50",
+}  # fmt: skip
+"""Names of models in measurements, where they differ from those of simsparse.models.zoo."""
+LAYERS = 2
+"""Decoder layers of the trace; the last is compared, so that what happens once a pass is left out."""
+ROUTED_FROM = 2
+"""First of the layers whose routing was recorded that the measured seconds are a mean of."""
+
+
+def predict_whole_models(hardware: str, rows: Sequence[Measurement]) -> list[Prediction | str]:
+    """Seconds per layer, or per pass of a model that is no decoder; in place of one that can't be made, why not."""
+    if importlib.util.find_spec("torch") is None or importlib.util.find_spec("transformers") is None:
+        return ["needs torch and transformers, to trace the model"] * len(rows)
+    system = load_system(hardware)
+    return [_predicted(system, row) for row in rows]
+
+
+def _predicted(system: System, row: Measurement) -> Prediction | str:
+    try:
+        return Prediction(row, _measured(row), _seconds(system, row))
+    except SimsparseError as error:
+        return str(error)
+
+
+def _measured(row: Measurement) -> float:
+    return row.number("per_layer_s") if "per_layer_s" in row.fields else row.number("s")
+
+
+def _seconds(system: System, row: Measurement) -> float:
+    stack = stack_of("eager+graph" if row.text("mode") == "graph" else "eager")
+    model = MODELS.get(row.text("model"), row.text("model"))
+    whole = row.text("phase") == "forward"
+    trace = _traced(model, row.text("phase"), row.whole("batch"), row.fields.get("seq") or 1, whole)
+    if row.fields.get("sparse24") is True or row.fields.get("weight_sparsity") == "2:4":
+        trace = trace.with_weight_sparsity("2:4")
+    found = [_layer_seconds(system, stack, each, whole) for each in _routed(trace, row.fields.get("routed"))]
+    return sum(found) / len(found)
+
+
+def _layer_seconds(system: System, stack: Any, trace: Trace, whole: bool) -> float:
+    ops = trace.ops if whole else _only_layer(trace.ops, LAYERS - 1)
+    kernels = launched_by(Trace(trace.name, ops, trace.meta), stack)
+    return simulate(kernels, system, level=0).latency_s
+
+
+@cache
+def _traced(model: str, phase: str, batch: int, length: int, whole: bool) -> Trace:
+    layers = None if whole else LAYERS
+    return extract(model, phase, batch, length, length, layers=layers)  # type: ignore[arg-type]
+
+
+def _only_layer(ops: Sequence[Op], layer: int) -> tuple[Op, ...]:
+    """The ops of one decoder layer, without what they depend on elsewhere."""
+    own = [op for op in ops if f"layers.{layer}." in f"{op.module}." or f"layers.{layer}." in f"{op.name}."]
+    names = {op.name for op in own}
+    return tuple(op.with_(deps=tuple(dep for dep in op.deps if dep in names)) for op in own)
+
+
+def _routed(trace: Trace, recorded: Any) -> list[Trace]:
+    """``trace`` with the routing of each layer that was recorded; as it is without a record."""
+    if not isinstance(recorded, dict) or not any(op.kind is OpKind.MOE_FFN for op in trace.ops):
+        return [trace]
+    layers = max(recorded.values(), key=len)[ROUTED_FROM:]
+
+    return [trace.map(partial(_with_counts, counts)) for counts in layers]
+
+
+def _with_counts(counts: Sequence[int], op: Op) -> Op:
+    return op.with_(routing=Routing(tuple(counts), origin="given")) if op.kind is OpKind.MOE_FFN else op

@@ -1,0 +1,112 @@
+"""Software stacks: what is launched for a trace, kernel by kernel."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from simsparse.core import DType, KernelCall, Trace, TraceBuilder, ops
+from simsparse.errors import SpecError, TraceError
+from simsparse.lowering.stacks import STACKS, stack_of
+from simsparse.trace.file import load_trace
+
+NORM = (
+    KernelCall("pow", 4096, 8192, 2048, DType.FP32, 2048),
+    KernelCall("mean", 8192, 4, 2048, DType.FP32, 1, 2048),
+    KernelCall("mul", 8192, 4096, 2048, DType.BF16, 2048, 1, True),
+)
+
+
+def layer(q_len: int = 1, kv_heads: int = 2) -> Trace:
+    """A norm, a projection, grouped attention, experts and a residual addition."""
+    tokens = 4 * q_len
+    routing = [[0, 1]] * tokens
+    return (
+        TraceBuilder("layer")
+        .add(ops.elementwise(4096, 4096, 6144, name="norm", kernels=NORM))
+        .add(ops.linear(tokens, 256, 256, name="proj"))
+        .add(ops.attention(4, 8, kv_heads, 32, q_len, 128, name="attention"))
+        .add(ops.moe_ffn(tokens, 256, 512, 4, routing=routing, name="experts"))
+        .add(ops.elementwise(8192, 4096, 0, name="add", kernels=NORM[:1]))
+        .build()
+    )
+
+
+def names(trace: Trace, stem: str) -> list[str]:
+    return [op.label or str(op.kind) for op in trace.ops if op.name.partition("/")[0] == stem]
+
+
+def test_a_stack_is_named_by_what_it_fuses_and_how_it_launches() -> None:
+    assert [str(stack_of(text)) for text in ("eager", "compiled+graph")] == ["eager", "compiled+graph"]
+    assert sorted(STACKS) == ["compiled", "eager", "fused"]
+    with pytest.raises(SpecError, match=r"'eagre' is not a stack; did you mean eager\?"):
+        stack_of("eagre")
+
+
+def test_fused_kernels_are_the_ops_of_the_trace() -> None:
+    trace = layer()
+    assert stack_of("fused+graph").launched(trace) is trace
+
+
+def test_eager_launches_every_kernel_in_turn() -> None:
+    launched = stack_of("eager").launched(layer())
+    assert names(launched, "norm") == ["pow", "mean", "mul"]
+    assert names(launched, "proj") == ["linear"]
+    by_name = {op.name: op for op in launched.ops}
+    assert by_name["norm/1"].deps == ("norm/0",)
+    assert by_name["proj"].deps == ("norm/2",)
+    assert by_name["norm/0"].dims["write_bytes"] == 8192
+
+
+def test_a_mask_costs_copies_of_keys_and_values_to_all_heads() -> None:
+    attention = names(stack_of("eager").launched(layer()), "attention")
+    assert attention == ["repeat_kv", "repeat_kv", "fill", "fill", "where", "masked"]
+    copies = [op for op in stack_of("eager").launched(layer()).ops if op.label == "repeat_kv"]
+    keys = 4 * 128 * 32 * 2
+    assert [(op.dims["read_bytes"], op.dims["write_bytes"]) for op in copies] == [(2 * keys, 8 * keys)] * 2
+
+
+@pytest.mark.parametrize("text, masked", [("eager", False), ("eager+graph", True)])
+def test_a_captured_prefill_has_a_mask(text: str, masked: bool) -> None:
+    assert ("masked" in names(stack_of(text).launched(layer(q_len=128)), "attention")) is masked
+
+
+def test_queries_of_all_heads_need_no_copies() -> None:
+    assert "repeat_kv" not in names(stack_of("eager").launched(layer(kv_heads=8)), "attention")
+
+
+def test_compiled_chains_move_no_more_than_eager_kernels() -> None:
+    def elementwise_bytes(text: str) -> int:
+        launched = stack_of(text).launched(layer())
+        return sum(op.min_bytes for op in launched.ops if op.name.partition("/")[0] in ("norm", "add"))
+
+    assert elementwise_bytes("compiled") == 4096 * 2 + 8192 + 4096
+    assert elementwise_bytes("eager") > elementwise_bytes("compiled")
+
+
+def test_compiled_joins_an_addition_and_the_norm_after_it() -> None:
+    trace = (
+        TraceBuilder("t")
+        .add(ops.linear(1, 8, 8, name="a"))
+        .add(ops.elementwise(300, 100, 7, name="add"), ["a"])
+        .add(ops.elementwise(150, 100, 5, name="norm"), ["add"])
+        .add(ops.linear(1, 8, 8, name="b"), ["norm"])
+        .add(ops.elementwise(200, 100, name="later"), ["add", "b"])
+        .build()
+    )
+    launched = stack_of("compiled").launched(trace)
+    assert [op.name for op in launched.ops] == ["a", "norm", "b", "later"]
+    joined = launched.ops[1]
+    assert (joined.dims["read_bytes"], joined.dims["write_bytes"], joined.dims["flops"]) == (300 + 50, 100 + 100, 12)
+
+
+def test_a_trace_without_kernels_is_refused() -> None:
+    trace = TraceBuilder("t").add(ops.elementwise(8, 8, name="norm")).build()
+    with pytest.raises(TraceError, match="norm: the trace keeps no kernels of it"):
+        stack_of("eager").launched(trace)
+
+
+def test_kernels_survive_a_trace_file(tmp_path: Path) -> None:
+    trace = layer()
+    assert load_trace(trace.save(tmp_path / "layer.trace")) == trace
