@@ -54,15 +54,15 @@ def show(name: Name, json: Json = False) -> None:
 
 def _without_model(names: list[str]) -> list[str]:
     """Faults that only the device models see, such as a dataflow that nobody registered."""
-    from simsparse.config.hardware import load_system
-    from simsparse.devices.base import DEVICES, device_for
+    from simsparse.config.hardware import LINK_PARTS, load_system
+    from simsparse.devices.base import device_for
     from simsparse.errors import SpecError
 
     faults = []
     for name in names:
         try:
             for part in load_system(name).devices.values():
-                if part.kind in DEVICES:
+                if part.kind not in LINK_PARTS:
                     device_for(part)
         except SpecError as error:
             faults.append(f"{name}: {error}")

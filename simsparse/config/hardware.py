@@ -18,6 +18,7 @@ from pydantic import AfterValidator, BaseModel, Field, ValidationError
 from simsparse.config.paths import find_part
 from simsparse.config.quantity import Basis, Frozen, Part, Quantity, shown
 from simsparse.config.yaml import Document, KeyPath, read_yaml
+from simsparse.core.role import Role
 from simsparse.errors import SpecError, nearest
 from simsparse.registry import Registry
 
@@ -28,7 +29,8 @@ PARTS: Registry[type[Part]] = Registry(
 )  # fmt: skip
 
 
-_LINK_KINDS = ("link", "nic")
+LINK_PARTS = ("link", "nic")
+"""Kinds of part that stand between devices."""
 
 
 def _name(text: str) -> str:
@@ -42,6 +44,7 @@ Name = Annotated[str, AfterValidator(_name)]
 
 class _DeviceEntry(Frozen):
     part: str
+    role: Role | None = None
 
 
 class _LinkEntry(Frozen):
@@ -55,6 +58,8 @@ class _SystemSpec(Frozen):
     description: str
     devices: Annotated[dict[Name, _DeviceEntry], Field(min_length=1)]
     links: tuple[_LinkEntry, ...] = ()
+    groups: dict[Name, tuple[str, ...]] = Field(default_factory=dict)
+    collectives: dict[str, str] = Field(default_factory=dict)
 
 
 def _total(numbers: Iterable[Quantity | None]) -> float | None:
@@ -65,8 +70,8 @@ def _total(numbers: Iterable[Quantity | None]) -> float | None:
 
 
 @dataclass(frozen=True)
-class Link:
-    """A link of a system between two of its devices."""
+class Connection:
+    """A link part between two devices of a system."""
 
     name: str
     part: Part
@@ -77,14 +82,23 @@ class Link:
 class System:
     """Devices by name and the links between them.
 
-    ``overrides`` are the values that the user changed, path to text, as they enter the Result.
+    ``overrides`` are the values that the user changed, path to text, as they enter the Result. ``roles``
+    are those that differ from the parts' own. ``groups`` are lists of devices by name, in the order of
+    ranks; ``collectives`` the algorithms by the label of the collective, where the file names them.
     """
 
     name: str
     description: str
     devices: Mapping[str, Part]
-    links: tuple[Link, ...] = ()
+    links: tuple[Connection, ...] = ()
     overrides: Mapping[str, str] = field(default_factory=dict)
+    roles: Mapping[str, Role] = field(default_factory=dict)
+    groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    collectives: Mapping[str, str] = field(default_factory=dict)
+
+    def role(self, device: str) -> Role:
+        """What ``device`` does: the role that the system gives it, else that of its part."""
+        return self.roles.get(device) or self.devices[device].role
 
     def parts(self) -> dict[str, Part]:
         """Devices and links by name."""
@@ -92,17 +106,17 @@ class System:
 
     @property
     def area_mm2(self) -> float | None:
-        """Total area of the devices whose area is known to all; None when one is unknown."""
-        return _total(part.area for part in self._computing)
+        """Sum of the areas of processors and memories; None if any is unknown."""
+        return _total(part.area for part in self._counted)
 
     @property
     def power_w(self) -> float | None:
-        """Total stated power of the same devices; None when one is unknown."""
-        return _total(part.stated_power for part in self._computing)
+        """Sum of the stated powers of the same devices; None if any is unknown."""
+        return _total(part.stated_power for part in self._counted)
 
     @property
-    def _computing(self) -> list[Part]:
-        return [part for part in self.devices.values() if part.kind not in ("cpu", "storage")]
+    def _counted(self) -> list[Part]:
+        return [part for name, part in self.devices.items() if self.role(name) in (Role.PROCESSOR, Role.MEMORY)]
 
     @cached_property
     def assumed(self) -> tuple[str, ...]:
@@ -119,7 +133,8 @@ class System:
         """Hash of every value of the system, whatever files they came from."""
         values = {name: part.digest for name, part in self.parts().items()}
         links = [(link.name, link.between) for link in self.links]
-        return hashlib.sha256(json.dumps([values, links], sort_keys=True).encode()).hexdigest()[:16]
+        stated = [dict(said) for said in (self.roles, self.groups, self.collectives) if said]
+        return hashlib.sha256(json.dumps([values, links, *stated], sort_keys=True).encode()).hexdigest()[:16]
 
     def with_overrides(self, overrides: Mapping[str, Any]) -> System:
         """A copy with values replaced; a path is DEVICE_OR_LINK.FIELD[.FIELD]. Raises SpecError."""
@@ -137,7 +152,7 @@ class System:
         devices = {name: parts[name] for name in self.devices}
         links = tuple(replace(link, part=parts[link.name]) for link in self.links)
         texts = {path: str(value) for path, value in overrides.items()}
-        return System(self.name, self.description, devices, links, {**self.overrides, **texts})
+        return replace(self, devices=devices, links=links, overrides={**self.overrides, **texts})
 
 
 def override_part(part: Part, changes: Mapping[str, str]) -> Part:
@@ -292,18 +307,32 @@ def _load_system(path: Path, mtime_ns: int, name: str) -> System:
     taken = Counter([*devices, *(link.name for link in links)])
     if twice := next((n for n, times in taken.items() if times > 1), None):
         raise document.error(("links",), f"the name {twice!r} is used twice")
-    return System(name, spec.description, devices, links)
+    roles = {device: entry.role for device, entry in spec.devices.items() if entry.role}
+    _check_groups(document, spec.groups, devices)
+    return System(name, spec.description, devices, links, {}, roles, spec.groups, spec.collectives)
+
+
+def _check_groups(document: Document, groups: Mapping[str, tuple[str, ...]], devices: Mapping[str, Part]) -> None:
+    for name, members in groups.items():
+        if name in devices:
+            raise document.error(("groups", name), "is the name of a device")
+        for i, member in enumerate(members):
+            path: KeyPath = ("groups", name, i)
+            if member not in devices:
+                raise document.error(path, f"{shown(member)} is no device here; {nearest(member, devices)}")
+            if member in members[:i]:
+                raise document.error(path, f"{shown(member)} stands twice")
 
 
 def _device(document: Document, device: str, name: str) -> Part:
     path: KeyPath = ("devices", device, "part")
     part = _member(document, path, name)
-    if part.kind in _LINK_KINDS:
+    if part.kind in LINK_PARTS:
         raise document.error(path, f"{name} is a {part.kind}; it stands under links, between two devices")
     return part
 
 
-def _link(document: Document, index: int, entry: _LinkEntry, devices: Mapping[str, Part]) -> Link:
+def _link(document: Document, index: int, entry: _LinkEntry, devices: Mapping[str, Part]) -> Connection:
     path: KeyPath = ("links", index, "between")
     for end in entry.between:
         if end not in devices:
@@ -311,9 +340,9 @@ def _link(document: Document, index: int, entry: _LinkEntry, devices: Mapping[st
     if entry.between[0] == entry.between[1]:
         raise document.error(path, f"{entry.between[0]!r} is linked to itself")
     part = _member(document, ("links", index, "part"), entry.part)
-    if part.kind not in _LINK_KINDS:
+    if part.kind not in LINK_PARTS:
         raise document.error(("links", index, "part"), f"{entry.part} is a {part.kind}; expected a link or a nic")
-    return Link(entry.name or "-".join(entry.between), part, entry.between)
+    return Connection(entry.name or "-".join(entry.between), part, entry.between)
 
 
 def _member(document: Document, path: KeyPath, name: str) -> Part:

@@ -9,10 +9,11 @@ import reprlib
 from collections.abc import Iterable, Iterator, Mapping
 from enum import StrEnum
 from functools import cached_property
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, PrivateAttr
 
+from simsparse.core.role import Role
 from simsparse.core.tensor import DType
 from simsparse.errors import nearest
 from simsparse.units import parse_quantity
@@ -158,8 +159,12 @@ DTypeName = Annotated[str, AfterValidator(_dtype)]
 
 
 class Part(Frozen):
-    """What every part has. ``name`` is its path under hw_models/, set by the loader."""
+    """What every part has. ``name`` is its path under hw_models/, set by the loader.
 
+    ``role`` is what a device of this kind does in a system that does not say otherwise.
+    """
+
+    role: ClassVar[Role] = Role.PROCESSOR
     name: str
     kind: str
     description: str

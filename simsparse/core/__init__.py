@@ -6,6 +6,7 @@ from simsparse.core.kernel import KernelCall
 from simsparse.core.op import DIMS, Op, OpKind
 from simsparse.core.placements import Placement, Placements
 from simsparse.core.result import OpResult, Result
+from simsparse.core.role import Role
 from simsparse.core.routing import Routing
 from simsparse.core.tensor import DType, TensorSpec, bytes_of
 from simsparse.core.timeline import Span, Timeline
@@ -14,6 +15,6 @@ from simsparse.sparsity.statement import DENSE, Sparsity, SparsityKind
 
 __all__ = [
     "DENSE", "DIMS", "Action", "ActionCounts", "DType", "KernelCall", "Op", "OpCost", "OpKind", "OpResult",
-    "Placement", "Placements", "Result", "Routing", "Span", "Sparsity", "SparsityKind", "TensorSpec", "Timeline",
+    "Placement", "Placements", "Result", "Role", "Routing", "Span", "Sparsity", "SparsityKind", "TensorSpec", "Timeline",
     "Trace", "TraceBuilder", "bytes_of",
 ]  # fmt: skip

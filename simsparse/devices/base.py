@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simsparse.config.quantity import Part
-from simsparse.core import Action, ActionCounts, Op, OpCost
+from simsparse.core import Action, ActionCounts, Op, OpCost, Role
 from simsparse.registry import Registry
 
 Floats = NDArray[np.float64]
@@ -92,6 +92,11 @@ class Device(ABC):
 
         Raises MappingError for an op that the device does not support.
         """
+
+    @property
+    def role(self) -> Role:
+        """What the device does in a system whose file gives it no other role."""
+        return self.part.role
 
     @property
     def power_budget(self) -> PowerBudget | None:

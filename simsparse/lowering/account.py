@@ -22,7 +22,7 @@ def copy_counts(src: str, dst: str, bytes: int, machine: Machine) -> dict[str, d
     """What a copy does: bytes on each link, bytes read and written in the memories at its ends."""
     counts: Counts = {link.name: {BYTE: bytes} for link, _ in machine.hops(src, dst)}
     for device, direction in ((src, "read"), (dst, "write")):
-        action = machine.devices[device].memory_action(direction) if device in machine.devices else None
+        action = machine.devices[device].memory_action(direction)
         if action is not None:
             counts.setdefault(device, {})[action] = bytes
     return counts

@@ -8,10 +8,10 @@ from functools import cached_property
 from simsparse.config.hardware import System
 from simsparse.config.parts.link import LinkPart
 from simsparse.config.quantity import Part
-from simsparse.core import Action, Op, OpCost
+from simsparse.core import Action, Op, OpCost, Role
 from simsparse.core.memo import by_identity
 from simsparse.core.op import Signature
-from simsparse.devices.base import DEVICES, Device, device_for
+from simsparse.devices.base import Device, device_for
 from simsparse.devices.link import link_prices, link_rate
 from simsparse.errors import MappingError, SpecError
 from simsparse.events import Link, alone_fs, route
@@ -70,27 +70,35 @@ def costed_device(part: Part) -> CostedDevice:
 class Machine:
     """Devices and links of a system by name.
 
-    ``processors`` run a trace's ops: all but hosts and storage, or the hosts where there is nothing
-    else. ``host`` is the CPU that holds what does not fit, None without one.
-    ``topology`` is all that a layout of commands depends on.
+    ``processors`` run a trace's ops; they are the hosts where no device has the role processor.
+    ``hosts`` hold what does not fit on the processors, and are empty where they are the processors.
+    ``topology`` is all that a graph of commands depends on. Raises MappingError when a part has no
+    device model or nothing computes.
     """
 
     def __init__(self, system: System) -> None:
         self.system = system
-        self.devices = {name: costed_device(part) for name, part in system.devices.items() if part.kind in DEVICES}
-        kinds = {name: device.model.kind for name, device in self.devices.items()}
-        hosts = tuple(name for name, kind in kinds.items() if kind == "cpu")
-        others = tuple(name for name, kind in kinds.items() if kind not in ("cpu", "storage"))
-        self.host = hosts[0] if hosts and others else None
-        self.processors = others or hosts
+        self.devices = {name: _modelled(name, part) for name, part in system.devices.items()}
+        processors, hosts = self.of_role(Role.PROCESSOR), self.of_role(Role.HOST)
+        self.processors = processors or hosts
+        self.hosts = hosts if processors else ()
         self.links = {link.name: engine_link(link.name, link.part, link.between) for link in system.links}
         self.topology = (
-            tuple((name, device.model.kind, device.model.lanes) for name, device in self.devices.items()),
+            tuple((name, system.role(name), device.model.lanes) for name, device in self.devices.items()),
             tuple((link.name, link.between) for link in system.links),
         )
         self._routes: dict[tuple[str, str], tuple[Hop, ...]] = {}
         if not self.processors:
             raise MappingError(f"{system.name} has no device that computes")
+
+    def of_role(self, role: Role) -> tuple[str, ...]:
+        """Devices of one role, in the order of the system."""
+        return tuple(name for name in self.devices if self.system.role(name) is role)
+
+    @property
+    def host(self) -> str | None:
+        """The first host, None without one."""
+        return self.hosts[0] if self.hosts else None
 
     def hops(self, src: str, dst: str) -> tuple[Hop, ...]:
         """The links from ``src`` to ``dst``. Raises SimulationError when there are none."""
@@ -121,9 +129,8 @@ class Machine:
 
     def copy_lane(self, src: str, dst: str) -> tuple[str, str]:
         """Device and lane of the copy engine that moves data from ``src`` to ``dst``."""
-        device, lane = (src, "d2h") if dst == self.host else (dst, "h2d" if src == self.host else "peer")
-        has = self.devices[device].model.lanes if device in self.devices else ()
-        return device, lane if lane in has else "copy"
+        device, lane = (src, "d2h") if dst in self.hosts else (dst, "h2d" if src in self.hosts else "peer")
+        return device, lane if lane in self.devices[device].model.lanes else "copy"
 
     def require_host(self, policy: str) -> str:
         """The host that holds offloaded weights. Raises MappingError without one."""
@@ -145,6 +152,13 @@ class Machine:
         """Power drawn whatever runs, by device and link."""
         links = {link.name: _link_part(link.part).energy.static.si for link in self.system.links}
         return {**{name: device.model.static_watts for name, device in self.devices.items()}, **links}
+
+
+def _modelled(name: str, part: Part) -> CostedDevice:
+    try:
+        return costed_device(part)
+    except SpecError as error:
+        raise MappingError(f"{part.name} can't be a device: {error.message}", key=name) from error
 
 
 def _link_part(part: Part) -> LinkPart:

@@ -83,7 +83,7 @@ def simulator(machine: Machine) -> Simulator:
     """A simulator with the machine's devices and links, at time 0."""
     sim = Simulator()
     for name in machine.system.devices:
-        sim.add_device(name, machine.devices[name].model.memory_bytes if name in machine.devices else None)
+        sim.add_device(name, machine.devices[name].model.memory_bytes)
     for link in machine.links.values():
         sim.add_link(replace(link, busy=[0, 0], moved=[0, 0]))
     return sim

@@ -14,7 +14,7 @@ from contracts.fake_machine import host, link, moe_trace, offload_system, proces
 from contracts.policy import PolicyContract
 
 import simsparse as ss
-from simsparse.config.hardware import Link, System
+from simsparse.config.hardware import Connection, System
 from simsparse.core import Op, Trace, TraceBuilder, ops
 from simsparse.errors import MappingError, SimulationError, SpecError
 from simsparse.events import Simulator
@@ -195,7 +195,7 @@ class TestPlacement:
 
     def test_an_op_stays_where_its_input_is_when_moving_costs_more(self) -> None:
         slow_bus = System("pair", "", {"slow": processor(refuses="moe_ffn"), "fast": processor(refuses="linear")},
-                          (Link("bus", link("1 MB/s", "1 ms"), ("slow", "fast")),))  # fmt: skip
+                          (Connection("bus", link("1 MB/s", "1 ms"), ("slow", "fast")),))  # fmt: skip
         trace = (
             TraceBuilder("t").add(ops.linear(1, 8, 8, name="a"))
             .add(ops.elementwise(64, 64, name="b")).build()

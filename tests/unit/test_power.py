@@ -14,7 +14,7 @@ from contracts.fake_machine import FakeDevice, host, link, number
 from contracts.fake_machine import FakePart as BaseFakePart
 
 import simsparse as ss
-from simsparse.config.hardware import Link, System, load_system
+from simsparse.config.hardware import Connection, System, load_system
 from simsparse.core import Op, OpKind, Trace, TraceBuilder, ops
 from simsparse.devices.base import DEVICES, Floats, PowerBudget
 from simsparse.errors import SpecError
@@ -47,7 +47,7 @@ def limited_system() -> System:
         {"name": "fake/limited", "description": "", "capacity": number("1 GB"), "speed": number(1),
          "idle": number("10 W")}
     )  # fmt: skip
-    return System("limited", "", {"gpu0": part, "host": host()}, (Link("pcie", link(), ("host", "gpu0")),))
+    return System("limited", "", {"gpu0": part, "host": host()}, (Connection("pcie", link(), ("host", "gpu0")),))
 
 
 def linears(count: int, d: int = 16) -> Trace:

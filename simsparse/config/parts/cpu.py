@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from simsparse.config.hardware import PARTS
 from simsparse.config.quantity import (
@@ -18,6 +18,7 @@ from simsparse.config.quantity import (
     Seconds,
     Watts,
 )
+from simsparse.core.role import Role
 
 
 class CpuMemory(Frozen):
@@ -48,6 +49,7 @@ class CpuEnergy(Frozen):
 class CpuPart(Part):
     """A host processor, as one pool of cores and one pool of DRAM."""
 
+    role: ClassVar[Role] = Role.HOST
     kind: Literal["cpu"]
     compute: CpuCompute
     memory: CpuMemory

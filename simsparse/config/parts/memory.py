@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from simsparse.config.hardware import PARTS
 from simsparse.config.quantity import (
@@ -15,6 +15,7 @@ from simsparse.config.quantity import (
     Part,
     Watts,
 )
+from simsparse.core.role import Role
 
 
 class MemoryEnergy(Frozen):
@@ -34,6 +35,7 @@ class MemoryPart(Part):
     ``random`` are the shares of ``bandwidth`` that long streams and single accesses reach.
     """
 
+    role: ClassVar[Role] = Role.MEMORY
     kind: Literal["memory"]
     capacity: Bytes
     bandwidth: BytesPerSecond

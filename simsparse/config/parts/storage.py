@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from simsparse.config.hardware import PARTS
 from simsparse.config.quantity import Bytes, BytesPerSecond, Frozen, JoulesPerByte, Part, Seconds, Watts
+from simsparse.core.role import Role
 
 
 class StorageEnergy(Frozen):
@@ -20,6 +21,7 @@ class StorageEnergy(Frozen):
 class StoragePart(Part):
     """A block device: sequential rates, and the latency of the first byte."""
 
+    role: ClassVar[Role] = Role.STORAGE
     kind: Literal["storage"]
     capacity: Bytes
     read: BytesPerSecond

@@ -11,10 +11,10 @@ from typing import Any, Literal
 
 import numpy as np
 
-from simsparse.config.hardware import Link, System
+from simsparse.config.hardware import Connection, System
 from simsparse.config.parts.link import LinkPart
 from simsparse.config.quantity import Bytes, Count, Part, Watts
-from simsparse.core import Action, Op, OpKind, Trace, TraceBuilder, ops
+from simsparse.core import Action, Op, OpKind, Role, Trace, TraceBuilder, ops
 from simsparse.devices.base import DEVICES, CostArrays, Device
 from simsparse.devices.roofline import require_supported
 
@@ -33,6 +33,11 @@ class FakePart(Part):
     speed: Count
     idle: Watts
     refuses: str = ""
+
+
+class FakeHostPart(FakePart):
+    role = Role.HOST
+    kind: Literal["fake_host"] = "fake_host"
 
 
 class FakeDevice(Device):
@@ -71,7 +76,7 @@ class FakeDevice(Device):
 
 
 class FakeHost(FakeDevice):
-    kind = "cpu"
+    kind = "fake_host"
     lanes = ("compute",)
 
     @property
@@ -90,9 +95,9 @@ def processor(capacity: str = "1 GB", speed: int = 1, refuses: str = "") -> Fake
     )  # fmt: skip
 
 
-def host(capacity: str = "100 GB") -> FakePart:
-    return FakePart.model_validate(
-        {"name": "fake/host", "kind": "fake_host", "description": "", "capacity": number(capacity),
+def host(capacity: str = "100 GB") -> FakeHostPart:
+    return FakeHostPart.model_validate(
+        {"name": "fake/host", "description": "", "capacity": number(capacity),
          "speed": number(1), "idle": number("5 W")}
     )  # fmt: skip
 
@@ -108,13 +113,13 @@ def link(bandwidth: str = "1 GB/s", latency: str = "1 us", issue: str = "0 us") 
 def offload_system(capacity: str = "1 GB", issue: str = "0 us", host_capacity: str = "100 GB") -> System:
     """``gpu0`` and ``host``, joined by ``pcie``: 1 GB/s, 1 us latency."""
     return System("offload", "", {"gpu0": processor(capacity), "host": host(host_capacity)},
-                  (Link("pcie", link(issue=issue), ("host", "gpu0")),))  # fmt: skip
+                  (Connection("pcie", link(issue=issue), ("host", "gpu0")),))  # fmt: skip
 
 
 def two_processors(*, refuses: str = "", capacity: str = "1 GB") -> System:
     """``slow`` and a three times faster ``fast``, joined by ``bus``."""
     return System("pair", "", {"slow": processor(), "fast": processor(capacity, speed=3, refuses=refuses)},
-                  (Link("bus", link("1 TB/s", "0 us"), ("slow", "fast")),))  # fmt: skip
+                  (Connection("bus", link("1 TB/s", "0 us"), ("slow", "fast")),))  # fmt: skip
 
 
 def moe_trace(layers: int = 3, experts: int = 4, hit: int = 2, linears: int = 2, d: int = 16) -> Trace:
