@@ -1,4 +1,4 @@
-"""Schedules: what a policy decides ahead of time."""
+"""Placements: where operators run and where their weights rest."""
 
 from __future__ import annotations
 

@@ -42,8 +42,9 @@ class Result:
     ``energy_by_component`` maps (component, action) text such as ``gpu0.hbm.read_byte`` or
     ``gpu0.static`` to joules; it sums to ``energy_j``. ``assumed`` lists every value of basis
     ``assumed`` that the answer used; ``overrides`` what the user changed; ``unvalidated`` the
-    models that nothing checks. ``power_w`` is what makers or authors state of the devices at work, for
-    comparison with ``energy_j / latency_s``.
+    models that nothing checks. ``memory`` maps a device and a purpose (weights, KV cache, activations,
+    buffers, gradients, optimizer state) to bytes, when most of the device's memory was taken. ``power_w`` is what
+    makers or authors state of the devices at work, for comparison with ``energy_j / latency_s``.
     """
 
     trace: str
@@ -64,6 +65,7 @@ class Result:
     bound: str = ""
     meta: Mapping[str, Any] = field(default_factory=dict)
     power_w: float | None = None
+    memory: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
 
     @property
     def seconds_by_bound(self) -> dict[str, float]:
@@ -87,6 +89,7 @@ class Result:
             "area_mm2": self.area_mm2, "power_w": self.power_w, "bound": self.bound,
             "seconds_by_bound": self.seconds_by_bound, "energy_by_component": dict(self.energy_by_component),
             "assumed": list(self.assumed), "overrides": dict(self.overrides), "unvalidated": list(self.unvalidated),
+            "memory": {device: dict(own) for device, own in self.memory.items()},
         }  # fmt: skip
 
     def save(self, path: str | Path) -> Path:

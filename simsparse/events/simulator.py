@@ -13,7 +13,7 @@ from typing import Any
 
 import simpy
 
-from simsparse.errors import SimulationError
+from simsparse.errors import SimsparseError, SimulationError
 from simsparse.events.network import Link, Network, route
 from simsparse.events.pool import Pool
 from simsparse.events.task import END, Lane, Task
@@ -149,9 +149,13 @@ class Simulator:
     def run(self) -> int:
         """Run until nothing is left to do; the end in femtoseconds.
 
-        Raises SimulationError when work is left that waits for what never happens.
+        Raises SimulationError when work is left that waits for what never happens, and the error that ended a
+        process as it was raised there: SimPy's copy has lost its place.
         """
-        self.env.run()
+        try:
+            self.env.run()
+        except SimsparseError as error:
+            raise error.__cause__ or error from None
         stuck = [
             f"{lane.queue[0].name} on {lane.device}.{lane.name}" for lane in self._lanes.values() if lane.queue
         ] + [text for memory in self.memories.values() for text in memory.blocked]

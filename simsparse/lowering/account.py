@@ -1,15 +1,16 @@
-"""From a program and its times to rows, action counts and what was not checked."""
+"""From task records to rows, action counts, bounds, memory and what was not checked."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 
-from simsparse.core import Action, ActionCounts, OpResult
+from simsparse.core import Action, ActionCounts, Op, OpResult
 from simsparse.devices.link import BYTE
-from simsparse.lowering.command_graph import Command, CostedGraph
+from simsparse.lowering.command_graph import Cause, Command, CostKey
 from simsparse.lowering.energy import op_energy
 from simsparse.lowering.machine import Machine
-from simsparse.lowering.run import Times
+from simsparse.lowering.records import Records
 from simsparse.units import FS_PER_SECOND, fs_to_seconds
 
 TRANSFER = "transfer"
@@ -18,7 +19,7 @@ TRANSFER = "transfer"
 Counts = dict[str, dict[Action, int]]
 
 
-def copy_counts(src: str, dst: str, bytes: int, machine: Machine) -> dict[str, dict[Action, int]]:
+def copy_counts(src: str, dst: str, bytes: int, machine: Machine) -> Counts:
     """What a copy does: bytes on each link, bytes read and written in the memories at its ends."""
     counts: Counts = {link.name: {BYTE: bytes} for link, _ in machine.hops(src, dst)}
     for device, direction in ((src, "read"), (dst, "write")):
@@ -28,20 +29,29 @@ def copy_counts(src: str, dst: str, bytes: int, machine: Machine) -> dict[str, d
     return counts
 
 
-def copy_joules(src: str, dst: str, bytes: int, machine: Machine) -> float:
+def copy_joules(command: Command, machine: Machine) -> float:
     """Joules of a copy on its links and in the memories at its ends."""
-    counts = copy_counts(src, dst, bytes, machine)
+    counts = copy_counts(command.src, command.dst, command.bytes, machine)
     return sum(op_energy(ActionCounts(actions), machine.prices[owner]) for owner, actions in counts.items())
 
 
-def action_counts(program: CostedGraph, machine: Machine) -> dict[str, ActionCounts]:
-    """Action counts of the whole program, by device and link."""
+def action_counts(records: Records, machine: Machine) -> dict[str, ActionCounts]:
+    """Action counts of everything that ran, by device and link."""
     total: Counts = {}
-    for (device, slot), times in program.layout.ran.items():
-        _add(total, {device: program.costs[device, slot].counts}, times)
-    for (src, dst), bytes in program.layout.copied.items():
+    for key, times in Counter(key for key in records.keys if key).items():
+        _add(total, {key[0]: records.costs[key].counts}, times)
+    for (src, dst), bytes in _copied(records.commands).items():
         _add(total, copy_counts(src, dst, bytes, machine), 1)
     return {owner: ActionCounts(counts) for owner, counts in total.items()}
+
+
+def _copied(commands: Iterable[Command]) -> dict[tuple[str, str], int]:
+    """Bytes that went from one device to another."""
+    total: dict[tuple[str, str], int] = {}
+    for command in commands:
+        if command.src:
+            total[command.src, command.dst] = total.get((command.src, command.dst), 0) + command.bytes
+    return total
 
 
 def _add(total: Counts, more: Mapping[str, Mapping[Action, int]], times: int) -> None:
@@ -59,35 +69,36 @@ def merged(counts: Mapping[str, ActionCounts]) -> ActionCounts:
     )  # fmt: skip
 
 
-def stalls(program: CostedGraph, times: Times, machine: Machine) -> list[int]:
-    """Per command the femtoseconds that a compute lane stood still for it.
+def stalls(records: Records, machine: Machine) -> list[int]:
+    """Idle femtoseconds of compute lanes per task, charged to the dependency that ended last.
 
-    A lane's idle gap counts for the command that ended last of those it waited for; a copy on the
-    compute lane itself counts in full.
+    A copy on a compute lane is charged with all of its own time.
     """
     lanes = {(name, machine.compute_lane(name)): 0 for name in machine.processors}
-    stalled = [0] * len(program.commands)
-    for i, command in enumerate(program.commands):
+    starts, ends = records.start_fs, records.end_fs
+    stalled = [0] * len(starts)
+    for i, command in enumerate(records.commands):
         lane = (command.device, command.lane)
         if lane not in lanes:
             continue
-        if command.after and times.start_fs[i] > lanes[lane]:
-            stalled[max(command.after, key=times.end_fs.__getitem__)] += times.start_fs[i] - lanes[lane]
-        if command.moves:
-            stalled[i] += times.end_fs[i] - times.start_fs[i]
-        lanes[lane] = times.end_fs[i]
+        if command.after and starts[i] > lanes[lane]:
+            stalled[max(command.after, key=ends.__getitem__)] += starts[i] - lanes[lane]
+        if command.src and command.cause is not Cause.OP:
+            stalled[i] += ends[i] - starts[i]
+        lanes[lane] = ends[i]
     return stalled
 
 
-def rows(program: CostedGraph, times: Times, machine: Machine) -> tuple[OpResult, ...]:
-    """One row an op, and one for all copies that the policy made of an op's data, in order of start.
+def rows(records: Records, machine: Machine) -> tuple[OpResult, ...]:
+    """One row per op, one for all copies of an op's data, and one per command issued during the run, by start.
 
-    An op's ``latency_s`` is the time it ran; that of a policy's copies the time that compute stood
-    still for them, so that the rows of a machine with one compute lane add up to its latency. The
-    timeline has the copies in full. Joules are those of actions, without static power.
+    An op's ``latency_s`` is the time it ran; that of copies the time that compute stood still for
+    them, so that the rows of a machine with one compute lane add up to its latency. The timeline has
+    the copies in full. Joules are those of actions, without static power.
     """
-    layout, starts, ends = program.layout, times.start_fs, times.end_fs
-    known, own, priced = layout.op_rows, layout.op_commands, _priced(program, machine)
+    starts, ends = records.start_fs, records.end_fs
+    known, own = records.graph.op_rows, records.graph.op_commands
+    priced = _priced(records, own, machine)
     columns = (
         known.name, known.kind, known.label, known.module, known.device, known.weight_sparsity,
         [starts[i] / FS_PER_SECOND for i in own], [(ends[i] - starts[i]) / FS_PER_SECOND for i in own],
@@ -95,50 +106,92 @@ def rows(program: CostedGraph, times: Times, machine: Machine) -> tuple[OpResult
         [reference for _, _, reference in priced],
     )  # fmt: skip
     result = list(map(OpResult._make, zip(*columns, strict=True)))
-    if layout.moves:
-        stalled = stalls(program, times, machine)
-        result += [_move_row(program, times, machine, own, stalled) for own in layout.moves.values()]
+    if len(starts) > len(own):
+        stalled = stalls(records, machine)
+        result += [_copies_row(records, each, stalled, machine) for each in _copies_by_op(records).values()]
+        result += _issued_rows(records, stalled, machine)
     result.sort(key=lambda row: row.start_s)
     return tuple(result)
 
 
-def _priced(program: CostedGraph, machine: Machine) -> list[tuple[float, str, str | None]]:
-    """Joules, bound and reference of each command that runs an op of the trace."""
-    layout = program.layout
-    known: dict[tuple[str, int], tuple[float, str, str | None]] = {
-        (device, slot): (op_energy(cost.counts, machine.prices[device]), cost.bound, cost.validated)
-        for (device, slot), cost in program.costs.items()
+Priced = tuple[float, str, str | None]
+
+
+def _priced(records: Records, tasks: Sequence[int], machine: Machine) -> list[Priced]:
+    """Joules, bound and reference of each of ``tasks``."""
+    known: dict[CostKey, Priced] = {
+        key: (op_energy(cost.counts, machine.prices[key[0]]), cost.bound, cost.validated)
+        for key, cost in records.costs.items()
     }
+    keys, commands = records.keys, records.commands
+    return [
+        known[key] if (key := keys[i]) else (copy_joules(commands[i], machine), TRANSFER, None)
+        for i in tasks
+    ]  # fmt: skip
 
-    def copied(command: Command) -> tuple[float, str, str | None]:
-        return copy_joules(command.src, command.dst, command.bytes, machine), TRANSFER, None
 
-    return [known[key] if (key := layout.keys[i]) else copied(layout.commands[i]) for i in layout.op_commands]
+def _copies_by_op(records: Records) -> dict[int, list[int]]:
+    """Tasks of the graph that copied data of an op, by the op."""
+    found: dict[int, list[int]] = {}
+    for i, command in enumerate(records.graph.commands):
+        if command.cause is not Cause.OP:
+            found.setdefault(command.op, []).append(i)
+    return found
 
 
-def _move_row(
-    program: CostedGraph, times: Times, machine: Machine, own: Sequence[int], stalled: Sequence[int]
-) -> OpResult:
-    commands = [program.commands[i] for i in own]
-    op = program.layout.workload.trace.ops[commands[0].op]
-    joules = sum(copy_joules(command.src, command.dst, command.bytes, machine) for command in commands)
-    start = min(times.start_fs[i] for i in own)
+def _copies_row(records: Records, own: Sequence[int], stalled: Sequence[int], machine: Machine) -> OpResult:
+    commands = [records.commands[i] for i in own]
+    op = records.graph.index.trace.ops[commands[0].op]
     return OpResult(
         f"{op.name} copies", "copy", "copy", op.module, commands[0].device, str(op.weight_sparsity),
-        fs_to_seconds(start), fs_to_seconds(sum(stalled[i] for i in own)), joules, TRANSFER, 0,
+        fs_to_seconds(min(records.start_fs[i] for i in own)), fs_to_seconds(sum(stalled[i] for i in own)),
+        sum(copy_joules(command, machine) for command in commands), TRANSFER, 0,
         sum(command.bytes for command in commands),
     )  # fmt: skip
 
 
-def unvalidated(program: CostedGraph, machine: Machine, policy: str, reference: str | None) -> tuple[str, ...]:
-    """Models behind a program's times that nothing checks, in words; ``reference`` is what checks the policy."""
-    unique = program.layout.workload.unique
+def _issued_rows(records: Records, stalled: Sequence[int], machine: Machine) -> list[OpResult]:
+    """One row per command that a policy issued during the run; a copy's latency is what compute waited for it."""
+    first = len(records.graph.commands)
+    tasks = range(first, first + len(records.issued))
+    priced = _priced(records, tasks, machine)
+    return [
+        _issued_row(each.command, each.op, records.start_fs[i],
+                    stalled[i] if each.command.src else records.end_fs[i] - records.start_fs[i], *cost)
+        for i, each, cost in zip(tasks, records.issued, priced, strict=True)
+    ]  # fmt: skip
+
+
+def _issued_row(
+    command: Command, op: Op | None, start_fs: int, fs: int, joules: float, bound: str, reference: str | None
+) -> OpResult:
+    known = (op.label, op.module, str(op.weight_sparsity)) if op else (command.kind, "", "dense")
+    return OpResult(
+        command.name, command.kind, known[0], known[1], command.device, known[2], fs_to_seconds(start_fs),
+        fs_to_seconds(fs), joules, bound, op.flops if op else 0, op.min_bytes if op else command.bytes, reference,
+    )  # fmt: skip
+
+
+def peak_memory(records: Records) -> dict[str, dict[str, int]]:
+    """Bytes by device and purpose at the moment when most of the device's memory was taken."""
+    taken: dict[str, dict[str, int]] = {}
+    peaks: dict[str, dict[str, int]] = {}
+    for each in records.allocations:
+        own = taken.setdefault(each.device, {})
+        own[each.purpose] = own.get(each.purpose, 0) + each.bytes
+        if sum(own.values()) > sum(peaks.get(each.device, {}).values()):
+            peaks[each.device] = {purpose: size for purpose, size in own.items() if size}
+    return peaks
+
+
+def unvalidated(records: Records, machine: Machine, policy: str, reference: str | None) -> tuple[str, ...]:
+    """Models behind the times that nothing checks, in words; ``reference`` is what checks the policy."""
     found = {
-        f"{device}: {unique[slot].kind} on {machine.system.devices[device].name}": None
-        for (device, slot), cost in program.costs.items()
+        f"{key[0]}: {records.kind(key)} on {machine.system.devices[key[0]].name}": None
+        for key, cost in records.costs.items()
         if cost.validated is None
     }
-    if program.layout.has_collectives:
+    if records.graph.has_collectives:
         found["collectives: ring form on one link"] = None
     if reference is None:
         found[f"policy {policy}"] = None

@@ -1,7 +1,7 @@
-"""Programs: a schedule lowered to commands on lanes and links, in the order in which they are issued.
+"""Command graphs: placements lowered to commands on lanes and links, in the order in which they are issued.
 
-A layout holds what does not depend on how fast the machine is; a program adds the times. Machines
-that differ in numbers alone share layouts.
+A command graph holds what does not depend on how fast the machine is; a costed graph adds the times.
+Machines that differ in numbers alone share command graphs.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 from functools import cached_property
 from operator import attrgetter
 from typing import Any, NamedTuple
@@ -20,14 +21,29 @@ from simsparse.lowering.trace_index import LINK_KINDS, TraceIndex
 from simsparse.units import bytes_text, seconds_to_fs
 
 Memory = Mapping[str, Mapping[str, int]]
+CostKey = tuple[str, int]
+"""A device and a distinct op (a slot of the trace index) that it runs."""
+
+
+class Cause(StrEnum):
+    """Why a command is there."""
+
+    OP = "op"
+    """The trace holds the operator."""
+    INPUT = "input"
+    """An operator reads what another device wrote."""
+    WEIGHTS = "weights"
+    """An operator reads weights that rest elsewhere."""
+    CONTROL = "control"
+    """A policy issued it during the run."""
 
 
 class Command(NamedTuple):
     """One piece of work on a lane.
 
-    ``op`` is the index of the trace's op that it runs, or that it moves data for (``moves``). A copy
-    has ``src`` and ``dst`` and takes their links' latency 1 + ``steps`` times. ``after`` are indexes
-    of earlier commands; those before it on the same lane may be left out.
+    ``op`` is the index of the trace's op that it runs, or, of any other ``cause`` than OP, that it moves data
+    for; -1 of none. A copy has ``src`` and ``dst`` and takes their links' latency 1 + ``steps`` times.
+    ``after`` are indexes of earlier commands; those before it on the same lane may be left out.
     """
 
     name: str
@@ -39,12 +55,21 @@ class Command(NamedTuple):
     src: str = ""
     dst: str = ""
     bytes: int = 0
-    moves: bool = False
+    cause: Cause = Cause.OP
     steps: int = 0
 
 
+class Allocation(NamedTuple):
+    """Bytes that a device's memory took at ``time_fs`` for one purpose, below 0 where it gave them back."""
+
+    time_fs: int
+    device: str
+    purpose: str
+    bytes: int
+
+
 class OpRows(NamedTuple):
-    """What a report says of ops before they have times: fields of OpResult, a column each."""
+    """What a report says of ops before they have times: fields of OpResult, one column each."""
 
     name: Sequence[str] = ()
     kind: Sequence[str] = ()
@@ -63,15 +88,21 @@ class CommandGraph:
     ``footprint[device][what]`` are bytes that are taken for the whole run.
     """
 
-    workload: TraceIndex
+    index: TraceIndex
     devices: tuple[str, ...]
     commands: tuple[Command, ...]
     footprint: Memory
 
     @cached_property
-    def keys(self) -> tuple[tuple[str, int] | None, ...]:
-        """Device and distinct op (a slot of the workload) of each command, None of a copy."""
-        slot = self.workload.slot
+    def allocations(self) -> tuple[Allocation, ...]:
+        """The footprint as allocations at the start of the run."""
+        return tuple(Allocation(0, device, purpose, size) for device, own in self.footprint.items()
+                     for purpose, size in own.items())  # fmt: skip
+
+    @cached_property
+    def keys(self) -> tuple[CostKey | None, ...]:
+        """The cost of each command, None of a copy."""
+        slot = self.index.slot
         return tuple(None if command.src else (command.device, slot[command.op]) for command in self.commands)
 
     @cached_property
@@ -81,84 +112,61 @@ class CommandGraph:
 
     @cached_property
     def span_columns(self) -> tuple[tuple[Any, ...], ...]:
-        """What a timeline says of the commands besides their times: fields of Span, a column each."""
+        """What a timeline says of the commands besides their times: fields of Span, one column each."""
         fields = attrgetter("device", "lane", "name", "kind", "bytes")
-        return tuple(zip(*map(fields, self.commands), strict=True))
+        return tuple(zip(*map(fields, self.commands), strict=True)) or ((),) * 5
 
     @cached_property
-    def ran(self) -> dict[tuple[str, int], int]:
-        """How often each distinct op runs on a device."""
+    def runs(self) -> dict[CostKey, int]:
+        """How often each distinct op is to run on a device."""
         return Counter(key for key in self.keys if key)
 
     @cached_property
-    def ran_on(self) -> dict[str, tuple[tuple[int, ...], tuple[Op, ...]]]:
-        """The distinct ops that each device runs: slots of the workload, and an op of each."""
-        owners = dict.fromkeys(device for device, _ in self.ran)
-        slots = {device: tuple(slot for owner, slot in self.ran if owner == device) for device in owners}
-        return {device: (own, tuple(self.workload.unique[slot] for slot in own)) for device, own in slots.items()}
-
-    @cached_property
-    def copied(self) -> dict[tuple[str, str], int]:
-        """Bytes that go from one device to another."""
-        total: dict[tuple[str, str], int] = {}
-        for command in self.commands:
-            if command.src:
-                total[command.src, command.dst] = total.get((command.src, command.dst), 0) + command.bytes
-        return total
+    def ops_by_device(self) -> dict[str, tuple[tuple[int, ...], tuple[Op, ...]]]:
+        """The distinct ops of each device: slots of the trace index, and one op of each."""
+        owners = dict.fromkeys(device for device, _ in self.runs)
+        slots = {device: tuple(slot for owner, slot in self.runs if owner == device) for device in owners}
+        return {device: (own, tuple(self.index.unique[slot] for slot in own)) for device, own in slots.items()}
 
     @cached_property
     def op_commands(self) -> tuple[int, ...]:
         """Indexes of the commands that run ops of the trace."""
-        return tuple(i for i, command in enumerate(self.commands) if not command.moves)
+        return tuple(i for i, command in enumerate(self.commands) if command.cause is Cause.OP)
 
     @cached_property
     def op_rows(self) -> OpRows:
         """The ops of ``op_commands`` for a report."""
-        texts = [str(op.weight_sparsity) for op in self.workload.unique]
+        texts = [str(op.weight_sparsity) for op in self.index.unique]
         rows = []
         for command in map(self.commands.__getitem__, self.op_commands):
-            op, slot = self.workload.trace.ops[command.op], self.workload.slot[command.op]
-            facts = self.workload.facts(command.op)
+            op, slot = self.index.trace.ops[command.op], self.index.slot[command.op]
+            facts = self.index.facts(command.op)
             rows.append((op.name, command.kind, op.label, op.module, command.device, texts[slot],
                          facts.flops, facts.min_bytes))  # fmt: skip
         return OpRows(*zip(*rows, strict=True))
 
     @cached_property
-    def moves(self) -> dict[int, list[int]]:
-        """Indexes of the copies that the policy makes, by the op whose data they move."""
-        found: dict[int, list[int]] = {}
-        for i, command in enumerate(self.commands):
-            if command.moves:
-                found.setdefault(command.op, []).append(i)
-        return found
-
-    @cached_property
     def has_collectives(self) -> bool:
         """Whether an op of the trace is a collective."""
-        return any(op.kind is OpKind.COLLECTIVE for op in self.workload.unique)
+        return any(op.kind is OpKind.COLLECTIVE for op in self.index.unique)
 
 
 @dataclass(frozen=True)
 class CostedGraph:
-    """A layout with times: the cost of each distinct op where it runs, on a machine."""
+    """A command graph with times: the cost of each distinct op where it runs, on a machine."""
 
-    layout: CommandGraph
-    costs: Mapping[tuple[str, int], OpCost]
+    graph: CommandGraph
+    costs: Mapping[CostKey, OpCost]
     machine: Machine
 
-    @property
-    def commands(self) -> tuple[Command, ...]:
-        """Commands in issue order."""
-        return self.layout.commands
-
     @classmethod
-    def of(cls, layout: CommandGraph, machine: Machine, level: int) -> CostedGraph:
-        """Price a layout on a machine. Raises MappingError for an op that its device does not support."""
-        costs: dict[tuple[str, int], OpCost] = {}
-        for device, (slots, ops) in layout.ran_on.items():
+    def of(cls, graph: CommandGraph, machine: Machine, level: int) -> CostedGraph:
+        """Cost a command graph on a machine. Raises MappingError for an op that its device does not support."""
+        costs: dict[CostKey, OpCost] = {}
+        for device, (slots, ops) in graph.ops_by_device.items():
             found = machine.devices[device].costs(ops, level)
             costs.update({(device, slot): cost for slot, cost in zip(slots, found, strict=True)})
-        return cls(layout, costs, machine)
+        return cls(graph, costs, machine)
 
     @cached_property
     def fs(self) -> Sequence[int]:
@@ -166,13 +174,13 @@ class CostedGraph:
         times = {key: seconds_to_fs(cost.latency_s) for key, cost in self.costs.items()}
         return [
             times[key] if key else command.steps and command.steps * self.machine.latency_fs(command.src, command.dst)
-            for key, command in zip(self.layout.keys, self.layout.commands, strict=True)
+            for key, command in zip(self.graph.keys, self.graph.commands, strict=True)
         ]
 
-    def check_memory(self, machine: Machine) -> None:
-        """Raises SimulationError when a device's memory can't hold what the program keeps there."""
-        for device, parts in self.layout.footprint.items():
-            capacity = machine.devices[device].model.memory_bytes
+    def check_memory(self) -> None:
+        """Raises SimulationError when a device's memory can't hold what the commands keep there."""
+        for device, parts in self.graph.footprint.items():
+            capacity = self.machine.devices[device].model.memory_bytes
             need = sum(parts.values())
             if capacity is not None and need > capacity:
                 shares = ", ".join(f"{what} {bytes_text(size)}" for what, size in parts.items() if size)
@@ -183,9 +191,9 @@ class CostedGraph:
 
 @dataclass
 class GraphBuilder:
-    """Lays out ops one by one: inserts the copies of activations between devices, keeps indexes."""
+    """Issues ops one by one: inserts the copies of activations between devices, keeps indexes."""
 
-    workload: TraceIndex
+    index: TraceIndex
     devices: tuple[str, ...]
     machine: Machine
     commands: list[Command] = field(default_factory=list)
@@ -203,7 +211,7 @@ class GraphBuilder:
 
     def op(self, index: int, after: Iterable[int] = ()) -> int:
         """Issue op ``index`` of the trace; returns its command's index."""
-        op = self.workload.trace.ops[index]
+        op = self.index.trace.ops[index]
         if op.kind in LINK_KINDS:
             command = self._on_link(index, op)
         else:
@@ -220,11 +228,11 @@ class GraphBuilder:
         """Issue a copy of weights of op ``index`` to the op's device; returns its command's index."""
         device = self.devices[index]
         owner, lane = (device, self._lane[device]) if on_compute_lane else self.machine.copy_lane(src, device)
-        return self._issue(Command(name, "copy", owner, lane, index, tuple(after), src, device, bytes, moves=True))
+        return self._issue(Command(name, "copy", owner, lane, index, tuple(after), src, device, bytes, Cause.WEIGHTS))
 
     def build(self, footprint: Memory) -> CommandGraph:
-        """The finished layout."""
-        return CommandGraph(self.workload, self.devices, tuple(self.commands), footprint)
+        """The finished command graph."""
+        return CommandGraph(self.index, self.devices, tuple(self.commands), footprint)
 
     def _issue(self, command: Command) -> int:
         self.commands.append(command)
@@ -234,7 +242,7 @@ class GraphBuilder:
 
     def _needs(self, index: int, device: str, lane: str, after: Iterable[int]) -> tuple[int, ...]:
         needs = list(after)
-        for dep in self.workload.deps[index]:
+        for dep in self.index.deps[index]:
             if self.devices[dep] != device:
                 needs.append(self._move(dep, device))
             elif self.commands[self._done[dep]].lane != lane:
@@ -244,18 +252,18 @@ class GraphBuilder:
     def _move(self, dep: int, device: str) -> int:
         """Bring what op ``dep`` wrote to ``device``, once."""
         if (dep, device) not in self._moved:
-            src, op = self.devices[dep], self.workload.trace.ops[dep]
+            src, op = self.devices[dep], self.index.trace.ops[dep]
             owner, lane = self.machine.copy_lane(src, device)
             self._moved[dep, device] = self._issue(Command(
                 f"{op.name} to {device}", "copy", owner, lane, dep, (self._done[dep],), src, device,
-                self.workload.facts(dep).output_bytes, moves=True,
+                self.index.facts(dep).output_bytes, Cause.INPUT,
             ))  # fmt: skip
         return self._moved[dep, device]
 
     def _on_link(self, index: int, op: Op) -> Command:
         src, dst, bytes, steps = _link_work(op, self.machine)
         device, lane = self.machine.copy_lane(src, dst)
-        needs = tuple(self._done[dep] for dep in self.workload.deps[index])
+        needs = tuple(self._done[dep] for dep in self.index.deps[index])
         return Command(op.name, op.kind.value, device, lane, index, needs, src, dst, bytes, steps=steps)
 
 

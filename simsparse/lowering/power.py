@@ -37,8 +37,12 @@ Key = tuple[str, int]
 
 @dataclass(frozen=True)
 class _Load:
-    """Work of one device: what its limited operators gain at full speed, by operator; their seconds
-    at speed 1 and those of the same power that everything else is worth, in one run."""
+    """Time that one run of the trace spends on a power-limited device.
+
+    ``gains``: seconds saved per limited operator at full clock. ``limited_s``: seconds of the limited
+    operators at base clock. ``other_s``: base-clock-equivalent seconds of the rest, those that draw
+    the same energy at the limit.
+    """
 
     gains: Mapping[Key, float]
     limited_s: float
@@ -49,43 +53,43 @@ class _Load:
         return min(max(math.sqrt(max(available_s - self.other_s, 0.0) / self.limited_s), 1.0), budget.speed)
 
 
-def within_power(program: CostedGraph, machine: Machine, repeats: int | None = None) -> CostedGraph:
-    """The program with its limited operators as fast as each device's power limit allows.
+def within_power(costed: CostedGraph, repeats: int | None = None) -> CostedGraph:
+    """The commands with limited operators as fast as each device's power limit allows.
 
-    The program is one of ``repeats`` runs in a row on rested devices, None of endlessly many.
+    They are one of ``repeats`` back-to-back runs, starting cold; None = steady state. Left out: what
+    a policy issues during the run.
     """
+    machine = costed.machine
     for device in machine.processors:
         budget = machine.devices[device].model.power_budget
-        if budget is not None and budget.speed > 1 and (load := _load(program, machine, device, budget)):
-            program = _paced(program, machine, load, budget, repeats)
-    return program
+        if budget is not None and budget.speed > 1 and (load := _load(costed, machine, device, budget)):
+            costed = _paced(costed, load, budget, repeats)
+    return costed
 
 
-def _load(program: CostedGraph, machine: Machine, device: str, budget: PowerBudget) -> _Load | None:
-    slots, ops = program.layout.ran_on.get(device, ((), ()))
-    ran = {(device, slot): program.layout.ran[device, slot] for slot in slots}
-    if not any(program.costs[key].bound == LIMITED for key in ran):
+def _load(costed: CostedGraph, machine: Machine, device: str, budget: PowerBudget) -> _Load | None:
+    slots, ops = costed.graph.ops_by_device.get(device, ((), ()))
+    ran = {(device, slot): costed.graph.runs[device, slot] for slot in slots}
+    if not any(costed.costs[key].bound == LIMITED for key in ran):
         return None
     gained = zip(ran, machine.devices[device].model.burst_gain(ops).tolist(), strict=True)
-    gains = {key: gain for key, gain in gained if program.costs[key].bound == LIMITED}
+    gains = {key: gain for key, gain in gained if costed.costs[key].bound == LIMITED}
     limited_s = sum(ran[key] * gain for key, gain in gains.items()) / (1 - 1 / budget.speed)
-    if limited_s <= LEAST_SHARE * sum(times * program.costs[key].latency_s for key, times in ran.items()):
+    if limited_s <= LEAST_SHARE * sum(times * costed.costs[key].latency_s for key, times in ran.items()):
         return None
     prices = machine.prices[device]
-    others = ((program.costs[key], times) for key, times in ran.items() if not gains.get(key))
+    others = ((costed.costs[key], times) for key, times in ran.items() if not gains.get(key))
     other_s = sum(times * min(cost.latency_s, op_energy(cost.counts, prices) / budget.watts) for cost, times in others)
     return _Load(gains, limited_s, other_s)
 
 
-def _paced(
-    program: CostedGraph, machine: Machine, load: _Load, budget: PowerBudget, repeats: int | None
-) -> CostedGraph:
-    """The program at the speed that its own run time allows."""
+def _paced(costed: CostedGraph, load: _Load, budget: PowerBudget, repeats: int | None) -> CostedGraph:
+    """The commands at the speed that their own run time allows."""
     rested_s = budget.window_s / repeats if repeats else 0.0
     speed = budget.speed
     for _ in range(ROUNDS):
-        paced = _at_speed(program, machine, load, speed, budget)
-        run_s = fs_to_seconds(run_closed_form(paced, machine).timeline.end_fs)
+        paced = _at_speed(costed, load, speed, budget)
+        run_s = fs_to_seconds(run_closed_form(paced).finish_fs)
         allowed = load.speed(budget, max(run_s, rested_s))
         if allowed == speed:
             break
@@ -93,10 +97,10 @@ def _paced(
     return paced
 
 
-def _at_speed(program: CostedGraph, machine: Machine, load: _Load, speed: float, budget: PowerBudget) -> CostedGraph:
+def _at_speed(costed: CostedGraph, load: _Load, speed: float, budget: PowerBudget) -> CostedGraph:
     share = budget.gained(speed)
-    faster = {key: _less(program.costs[key], share * gain) for key, gain in load.gains.items()}
-    return CostedGraph(program.layout, {**program.costs, **faster}, machine)
+    faster = {key: _less(costed.costs[key], share * gain) for key, gain in load.gains.items()}
+    return replace(costed, costs={**costed.costs, **faster})
 
 
 def _less(cost: OpCost, seconds: float) -> OpCost:

@@ -59,7 +59,7 @@ class TraceIndex:
 
     ``unique[slot[i]]`` costs what op i costs; ``deps[i]`` are indexes of earlier ops; ``layer[i]``
     is the decoder layer that the module path names, None outside of layers; ``kept[i]`` what op i keeps
-    in memory; ``layouts`` remembers what policies made of the trace.
+    in memory; ``graphs`` remembers the command graphs that policies made of the trace.
     """
 
     def __init__(self, trace: Trace) -> None:
@@ -79,7 +79,7 @@ class TraceIndex:
         self.deps = tuple(tuple(index[dep] for dep in op.deps) for op in trace.ops)
         self.layer = tuple(layer_of(op) for op in trace.ops)
         self.owns_weight = _first_readers(trace.ops)
-        self.layouts: dict[Hashable, CommandGraph] = {}
+        self.graphs: dict[Hashable, CommandGraph] = {}
         self.kept = tuple(
             ResidentBytes(
                 self.facts(i).resident_bytes if first else 0, self.facts(i).kv_bytes, self.facts(i).activation_bytes

@@ -1,4 +1,4 @@
-"""What every policy is: a plan that says where ops run, and a lowering to commands."""
+"""What every policy is: placements of ops, their command graph, and what it does during the run."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ from typing import ClassVar
 from simsparse.config.hardware import System
 from simsparse.core import Placement, Placements, Trace
 from simsparse.errors import MappingError, SimulationError
-from simsparse.events import Simulator
 from simsparse.events.simulator import Process
 from simsparse.lowering.command_graph import CommandGraph, CostedGraph
+from simsparse.lowering.live_run import LiveRun
 from simsparse.lowering.machine import Machine, machine_of
 from simsparse.lowering.trace_index import LINK_KINDS, TraceIndex, trace_index_of
 from simsparse.registry import Registry
 from simsparse.units import bytes_text
 
-MAX_LAYOUTS = 64
+MAX_GRAPHS = 64
 
 
 class Policy(ABC):
     """Decides what goes where and when.
 
     A subclass names itself in ``name`` and registers with ``@POLICIES.register(name)``; its
-    constructor takes the policy's options by keyword. ``plan`` decides ahead where each op runs and
+    constructor takes the policy's options by keyword. ``place`` decides ahead where each op runs and
     where its weights rest; ``lower`` turns that into commands. A policy that decides at run time
-    overrides ``control``; it needs level 1. ``validated`` names the reference that the policy's
+    overrides ``control``; level 0 refuses it. ``validated`` names the reference that the policy's
     timing was checked against, None when nothing checks it.
     """
 
@@ -34,39 +34,44 @@ class Policy(ABC):
     validated: ClassVar[str | None] = None
 
     @abstractmethod
-    def plan(self, trace: Trace, system: System) -> Placements:
+    def place(self, trace: Trace, system: System) -> Placements:
         """A placement for every op. Raises MappingError or SimulationError when there is none."""
 
     @abstractmethod
-    def layout(self, schedule: Placements, machine: Machine) -> CommandGraph:
-        """The commands of a schedule; they may depend on the machine's topology, not on its numbers."""
+    def graph(self, placements: Placements, machine: Machine) -> CommandGraph:
+        """The commands of placed ops; they may depend on the machine's topology, not on its numbers."""
 
     @property
     def options(self) -> Hashable:
-        """What the constructor was given, as far as layouts depend on it."""
+        """What the constructor was given, as far as command graphs depend on it."""
         return None
 
-    def lower(self, schedule: Placements, system: System, level: int) -> CostedGraph:
-        """The commands of a schedule, with op costs of fidelity ``level``. Layouts are remembered."""
-        machine, workload = machine_of(system), trace_index_of(schedule.trace)
-        devices = devices_of(schedule)
+    def lower(self, placements: Placements, system: System, level: int) -> CostedGraph:
+        """The commands of placed ops, with op costs of fidelity ``level``. Command graphs are remembered."""
+        machine, index = machine_of(system), trace_index_of(placements.trace)
+        devices = devices_of(placements)
         key = (type(self), self.options, devices, machine.topology)
-        if key not in workload.layouts:
-            if len(workload.layouts) >= MAX_LAYOUTS:
-                workload.layouts.clear()
-            workload.layouts[key] = self.layout(schedule, machine)
-        return CostedGraph.of(workload.layouts[key], machine, level)
+        if key not in index.graphs:
+            if len(index.graphs) >= MAX_GRAPHS:
+                index.graphs.clear()
+            index.graphs[key] = self.graph(placements, machine)
+        return CostedGraph.of(index.graphs[key], machine, level)
 
-    def control(self, sim: Simulator) -> Process | None:
-        """A process that issues further commands at run time; None when the program is all."""
-        del sim
+    def control(self, run: LiveRun) -> Process | None:
+        """A process that issues further commands during the run; None when the command graph is all."""
+        del run
         return None
 
+    @property
+    def needs_events(self) -> bool:
+        """Whether the policy decides during the run, which takes the event engine."""
+        return type(self).control is not Policy.control
 
-def devices_of(schedule: Placements) -> tuple[str, ...]:
+
+def devices_of(placements: Placements) -> tuple[str, ...]:
     """The device of each op, in program order."""
-    placements = schedule.placements
-    return tuple([placements[op.name].device for op in schedule.trace.ops])
+    known = placements.placements
+    return tuple([known[op.name].device for op in placements.trace.ops])
 
 
 POLICIES: Registry[type[Policy]] = Registry(

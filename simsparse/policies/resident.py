@@ -21,12 +21,12 @@ class Resident(Policy):
     name = "resident"
     validated = "sections offload and weight_stream of the GPU measurements"
 
-    def plan(self, trace: Trace, system: System) -> Placements:
+    def place(self, trace: Trace, system: System) -> Placements:
         return Placements(trace, self.name, place(trace, system, [False] * len(trace.ops)))
 
-    def layout(self, schedule: Placements, machine: Machine) -> CommandGraph:
-        workload, devices = trace_index_of(schedule.trace), devices_of(schedule)
-        builder = GraphBuilder(workload, devices, machine)
-        for index in range(len(devices)):
-            builder.op(index)
-        return builder.build(resident_footprint(workload, devices, [False] * len(devices)))
+    def graph(self, placements: Placements, machine: Machine) -> CommandGraph:
+        index, devices = trace_index_of(placements.trace), devices_of(placements)
+        builder = GraphBuilder(index, devices, machine)
+        for i in range(len(devices)):
+            builder.op(i)
+        return builder.build(resident_footprint(index, devices, [False] * len(devices)))

@@ -1,4 +1,4 @@
-"""WeightScope the policies share that keep weights in host memory and copy them over a link as they are needed.
+"""What the policies share that keep weights in host memory and copy them over a link as they are needed.
 
 The trace is cut into windows, one a layer: the window's ops run when its weights are there. Copies
 ahead use a copy engine of the device and two buffers: those of window l+1 start when window l-1 is
@@ -111,17 +111,17 @@ class Streaming(Policy):
             raise SpecError(f"{chunk_bytes!r} is not a positive whole number", key="chunk_bytes")
         self.what, self.chunk_bytes = WeightScope(what), chunk_bytes
 
-    def plan(self, trace: Trace, system: System) -> Placements:
+    def place(self, trace: Trace, system: System) -> Placements:
         home = machine_of(system).require_host(self.name)
-        placements = place(trace, system, streamed_ops(trace_index_of(trace), self.what), home)
-        return Placements(trace, self.name, placements, {"streamed": str(self.what)})
+        placed = place(trace, system, streamed_ops(trace_index_of(trace), self.what), home)
+        return Placements(trace, self.name, placed, {"streamed": str(self.what)})
 
     @property
     def options(self) -> Hashable:
         return self.what, self.chunk_bytes
 
-    def layout(self, schedule: Placements, machine: Machine) -> CommandGraph:
-        workload, devices = trace_index_of(schedule.trace), devices_of(schedule)
+    def graph(self, placements: Placements, machine: Machine) -> CommandGraph:
+        workload, devices = trace_index_of(placements.trace), devices_of(placements)
         streamed = streamed_ops(workload, self.what)
         cut = windows(workload, self.what, streamed)
         builder = GraphBuilder(workload, devices, machine)
@@ -134,15 +134,15 @@ class Streaming(Policy):
     def _copy_on_demand(self, builder: GraphBuilder, streamed: list[bool], machine: Machine) -> None:
         for index in range(len(streamed)):
             if streamed[index]:
-                self._issue(builder, self._loads(builder.workload, (index,), False), machine, on_compute_lane=True)
+                self._issue(builder, self._loads(builder.index, (index,), False), machine, on_compute_lane=True)
             builder.op(index)
 
     def _copy_ahead(self, builder: GraphBuilder, cut: tuple[PrefetchWindow, ...], machine: Machine) -> None:
-        first = self._loads(builder.workload, cut[0].streamed, False) if cut else ()
+        first = self._loads(builder.index, cut[0].streamed, False) if cut else ()
         arrived = self._issue(builder, first, machine, on_compute_lane=True)
         for i, window in enumerate(cut):
             following = cut[i + 1].streamed if i + 1 < len(cut) else ()
-            ahead = self._loads(builder.workload, following, self.every_expert)
+            ahead = self._loads(builder.index, following, self.every_expert)
             coming = self._issue(builder, ahead, machine, on_compute_lane=False)
             for index in window.ops:
                 builder.op(index, self._awaited(builder, arrived, index, index == window.ops.start))

@@ -17,8 +17,6 @@ import simsparse as ss
 from simsparse.config.hardware import Connection, System
 from simsparse.core import Op, Trace, TraceBuilder, ops
 from simsparse.errors import MappingError, SimulationError, SpecError
-from simsparse.events import Simulator
-from simsparse.events.simulator import Process
 from simsparse.lowering.command_graph import collective_work
 from simsparse.lowering.trace_index import layer_of
 from simsparse.policies import POLICIES
@@ -254,19 +252,6 @@ class TestOpsOnLinks:
                 "all_gather", (1 << 20) // ranks, ranks
             )  # fmt: skip
             assert collective_work("all_reduce", 1 << 20, ranks) == (scatter[0] + gather[0], scatter[1] + gather[1])
-
-
-def test_a_policy_may_decide_at_run_time() -> None:
-    class Late(Resident):
-        """Issues a copy, and more work when the copy has ended."""
-
-        def control(self, sim: Simulator) -> Process:
-            yield sim.copy("host", "gpu0", 4000, "decided late")
-            sim.launch("gpu0", "compute", 10**9, "more")
-
-    result = ss.simulate(moe_trace(layers=1, linears=1, hit=1), offload_system(), Late())
-    assert result.latency_s == pytest.approx((1 + 4 + 1) * US)
-    assert "decided late" in {span.name for span in result.timeline.spans}
 
 
 @pytest.mark.parametrize(("option", "value"), [("what", "some"), ("chunk_bytes", 0), ("chunk_bytes", True)])

@@ -29,10 +29,10 @@ class PolicyContract:
         assert POLICIES.get(self.policy.name) is type(self.policy)
 
     def test_every_op_is_placed_on_a_device_that_exists(self, trace: Trace, system: System) -> None:
-        schedule = self.policy.plan(trace, system)
-        assert schedule.policy == self.policy.name
-        assert set(schedule.placements) == {op.name for op in trace.ops}
-        for placement in schedule.placements.values():
+        placed = self.policy.place(trace, system)
+        assert placed.policy == self.policy.name
+        assert set(placed.placements) == {op.name for op in trace.ops}
+        for placement in placed.placements.values():
             assert placement.device in system.devices
             assert placement.weight_home in system.devices
 

@@ -1,0 +1,174 @@
+"""A run while it goes on, as a policy's process sees it: the clock, the machine, and commands to issue."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+
+import numpy as np
+import simpy
+
+from simsparse.core import ActionCounts, Op, OpCost
+from simsparse.errors import MappingError, SimulationError, nearest
+from simsparse.events import Simulator, Task
+from simsparse.events.simulator import Process
+from simsparse.lowering.command_graph import Cause, Command, CostedGraph, CostKey
+from simsparse.lowering.records import Allocation, Issued, Records
+from simsparse.units import fs_to_seconds, seconds_to_fs
+
+CONTROL = "control"
+"""Kind and bound of a kernel that is no operator."""
+
+
+class LiveRun:
+    """What a policy may do during the run.
+
+    ``copy``, ``run`` and ``kernel`` issue commands that cost time, link bytes and energy as the
+    trace's own do; ``hold`` keeps an operator of the trace back. They return SimPy events, which a
+    process yields to wait. ``index`` is the trace as far as it has been lowered, ``rng`` a generator
+    seeded by the run's seed.
+    """
+
+    def __init__(self, sim: Simulator, costed: CostedGraph, level: int, seed: int = 0) -> None:
+        self.machine, self.index = costed.machine, costed.graph.index
+        self.rng = np.random.default_rng(seed)
+        self._sim, self._costed, self._level = sim, costed, level
+        self._tasks: list[Task] = []
+        self._issued: list[Issued] = []
+        self._costs: dict[CostKey, OpCost] = {}
+        self._allocations: list[Allocation] = []
+        self._last_ended: Task | None = None
+
+    @property
+    def now_fs(self) -> int:
+        """The time, in femtoseconds."""
+        return self._sim.now_fs
+
+    def free_bytes(self, device: str) -> int | None:
+        """Bytes that the memory of ``device`` has left, None where it is not limited."""
+        pool = self._sim.memories[device]
+        return None if pool.capacity is None else pool.capacity - pool.used
+
+    def task(self, op: str) -> Task:
+        """The task of an operator of the trace, an event that happens at its end. Raises SimulationError."""
+        found = self._by_op.get(op)
+        if found is None:
+            raise SimulationError(f"{op!r} is no operator of the trace; {nearest(op, self._by_op)}")
+        return found
+
+    def hold(self, op: str, until: simpy.Event) -> None:
+        """Keep an operator of the trace back until an event. Raises SimulationError when it has started."""
+        task = self.task(op)
+        if task.start_fs >= 0:
+            raise SimulationError(f"{op} has started; it can't be held back any more")
+        task.depend([until])
+
+    def copy(self, src: str, dst: str, bytes: int, name: str, after: Sequence[Task] = ()) -> Task:
+        """Copy ``bytes`` from one device to another on the copy engine that lies between them."""
+        device, lane = self.machine.copy_lane(src, dst)
+        command = Command(name, "copy", device, lane, -1, (), src, dst, bytes, Cause.CONTROL)
+        return self._issue(Issued(command), 0, after)
+
+    def run(self, op: Op, device: str, after: Sequence[Task] = ()) -> Task:
+        """Run an operator on a device. Raises MappingError when there is no such device or it does not support it."""
+        if device not in self.machine.devices:
+            raise MappingError(f"{device!r} is no device of {self.machine.system.name}; "
+                               f"{nearest(device, self.machine.devices)}", key=op.name)  # fmt: skip
+        if reason := self.machine.devices[device].supports(op):
+            raise MappingError(f"can't run on {device}: {reason}", key=op.name)
+        cost = self.machine.devices[device].costs([op], self._level)[0]
+        lane = self.machine.compute_lane(device)
+        command = Command(op.name, op.kind.value, device, lane, -1, (), cause=Cause.CONTROL)
+        return self._issue(Issued(command, self._key(device, cost), op), seconds_to_fs(cost.latency_s), after)
+
+    def kernel(
+        self, device: str, duration_fs: int, name: str, counts: ActionCounts, after: Sequence[Task] = ()
+    ) -> Task:
+        """Run a kernel that takes ``duration_fs`` and does what ``counts`` say, priced as the device's own actions."""
+        seconds = fs_to_seconds(duration_fs)
+        key = self._key(device, OpCost(seconds, CONTROL, {CONTROL: seconds}, counts))
+        command = Command(name, CONTROL, device, self.machine.compute_lane(device), -1, (), cause=Cause.CONTROL)
+        return self._issue(Issued(command, key), duration_fs, after)
+
+    def alloc(self, device: str, bytes: int, purpose: str, wait: bool = False) -> simpy.Event:
+        """Take memory of a device; the event happens when it is there. See Pool.alloc for errors."""
+        event = self._sim.alloc(device, bytes, purpose, wait)
+
+        def taken(_: simpy.Event) -> None:
+            self._allocations.append(Allocation(self.now_fs, device, purpose, bytes))
+
+        event.callbacks.append(taken)
+        return event
+
+    def free(self, device: str, bytes: int, purpose: str) -> None:
+        """Give memory of a device back. Raises SimulationError when more is freed than was taken."""
+        self._sim.free(device, bytes)
+        self._allocations.append(Allocation(self.now_fs, device, purpose, -bytes))
+
+    def event(self) -> simpy.Event:
+        """An event that a process triggers with ``succeed``."""
+        return self._sim.event()
+
+    def timeout(self, delay_fs: int) -> simpy.Event:
+        """An event ``delay_fs`` from now."""
+        return self._sim.timeout(delay_fs)
+
+    def process(self, generator: Process) -> simpy.Event:
+        """Run a generator that yields events; the event happens when it returns."""
+        return self._sim.process(generator)
+
+    def _issue(self, issued: Issued, fs: int, after: Sequence[Task]) -> Task:
+        """Issue a policy's command; it is recorded as one that waited for ``after`` and for what has just ended."""
+        causes = [self._tasks.index(task) for task in after]
+        if self._last_ended is not None and self._last_ended.end_fs == self.now_fs:
+            causes.append(self._tasks.index(self._last_ended))
+        self._issued.append(issued._replace(command=issued.command._replace(after=tuple(causes))))
+        task = start(self._sim, issued.command, fs, after)
+        self._tasks.append(task)
+        return task
+
+    def _key(self, device: str, cost: OpCost) -> CostKey:
+        key = device, len(self.index.unique) + len(self._costs)
+        self._costs[key] = cost
+        return key
+
+    @cached_property
+    def _by_op(self) -> dict[str, Task]:
+        commands = self._costed.graph.commands
+        return {commands[i].name: self._tasks[i] for i in self._costed.graph.op_commands}
+
+
+class Recorder(LiveRun):
+    """The same run as the pipeline sees it: it issues the commands of the graph and collects the records."""
+
+    def issue_graph(self) -> None:
+        """Issue every command of the graph, in order."""
+        tasks = self._tasks
+        for command, fs in zip(self._costed.graph.commands, self._costed.fs, strict=True):
+            tasks.append(start(self._sim, command, fs, [tasks[index] for index in command.after]))
+
+    def watch(self, process: Process) -> None:
+        """Let a policy's process act in the run."""
+        self._sim.on_span.append(self._ended)
+        self._sim.process(process)
+
+    def _ended(self, task: Task) -> None:
+        self._last_ended = task
+
+    def records(self) -> Records:
+        """What ran. Call it when the run is over."""
+        graph, tasks = self._costed.graph, self._tasks
+        costs = {**self._costed.costs, **self._costs} if self._costs else self._costed.costs
+        allocations = [*graph.allocations, *self._allocations]
+        return Records(graph, costs, [task.start_fs for task in tasks], [task.end_fs for task in tasks],
+                       allocations, self._issued)  # fmt: skip
+
+
+def start(sim: Simulator, command: Command, fs: int, after: Sequence[Task]) -> Task:
+    """Give a command to the event engine; ``fs`` as in CostedGraph.fs."""
+    if command.src:
+        return sim.copy(
+            command.src, command.dst, command.bytes, command.name, after, device=command.device,
+            lane=command.lane, extra_fs=fs, kind=command.kind,
+        )  # fmt: skip
+    return sim.launch(command.device, command.lane, fs, command.name, after, command.kind)

@@ -1,0 +1,68 @@
+"""Task records: what ran, when and why. Rows, counts, energy, bounds, memory and the timeline come from them alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
+
+from simsparse.core import Op, OpCost, Span, Timeline
+from simsparse.lowering.command_graph import Allocation, Command, CommandGraph, CostKey
+
+
+class Issued(NamedTuple):
+    """A command that a policy issued during the run; ``key`` names its cost, None of a copy, and ``op`` what it ran."""
+
+    command: Command
+    key: CostKey | None = None
+    op: Op | None = None
+
+
+@dataclass(frozen=True)
+class Records:
+    """Everything that ran: one column per fact, one element per task, in the order of issue.
+
+    Task i ran ``commands[i]`` (op, device and lane, ends and bytes of a copy, cause) from
+    ``start_fs[i]`` to ``end_fs[i]``; ``costs[keys[i]]`` has its action counts, a copy (key None) those
+    of its bytes on its links. The first tasks are those of ``graph``, which all ran; ``issued`` came
+    during the run. Closed form and event run write the same records.
+    """
+
+    graph: CommandGraph
+    costs: Mapping[CostKey, OpCost]
+    start_fs: Sequence[int]
+    end_fs: Sequence[int]
+    allocations: Sequence[Allocation]
+    issued: Sequence[Issued] = ()
+
+    @cached_property
+    def commands(self) -> Sequence[Command]:
+        """The command of each task."""
+        return (*self.graph.commands, *(each.command for each in self.issued)) if self.issued else self.graph.commands
+
+    @cached_property
+    def keys(self) -> Sequence[CostKey | None]:
+        """The cost of each task, None of a copy."""
+        return (*self.graph.keys, *(each.key for each in self.issued)) if self.issued else self.graph.keys
+
+    def kind(self, key: CostKey) -> str:
+        """The kind of the op, or of the policy's kernel, that a key of ``costs`` belongs to."""
+        unique = self.graph.index.unique
+        if key[1] < len(unique):
+            return unique[key[1]].kind
+        return next(each.command.kind for each in self.issued if each.key == key)
+
+    @cached_property
+    def finish_fs(self) -> int:
+        """When the last task ended, in femtoseconds."""
+        return max(self.end_fs, default=0)
+
+    def timeline(self) -> Timeline:
+        """The tasks in order of start."""
+        spans = list(map(Span._make, zip(self.start_fs, self.end_fs, *self.graph.span_columns, strict=False)))
+        for i, each in enumerate(self.issued, start=len(spans)):
+            command = each.command
+            spans.append(Span(self.start_fs[i], self.end_fs[i], command.device, command.lane, command.name,
+                              command.kind, command.bytes))  # fmt: skip
+        return Timeline(tuple(sorted(spans)), self.finish_fs)
