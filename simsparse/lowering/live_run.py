@@ -12,8 +12,8 @@ from simsparse.core import ActionCounts, Op, OpCost
 from simsparse.errors import MappingError, SimulationError, nearest
 from simsparse.events import Simulator, Task
 from simsparse.events.simulator import Process
-from simsparse.lowering.command_graph import Cause, Command, CostedGraph, CostKey
-from simsparse.lowering.records import Allocation, Issued, Records
+from simsparse.lowering.command_graph import Allocation, Cause, Command, CostedGraph, CostKey
+from simsparse.lowering.records import Issued, Records
 from simsparse.units import fs_to_seconds, seconds_to_fs
 
 CONTROL = "control"
