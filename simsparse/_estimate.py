@@ -18,7 +18,7 @@ from simsparse.devices.systolic import MaskCycles
 from simsparse.devices.systolic import cycles as device_cycles
 from simsparse.errors import MappingError, SpecError, nearest
 from simsparse.lowering.energy import op_energy
-from simsparse.sparsity.nonzeros import NonZeros
+from simsparse.sparsity.drawn import Operand, drawn
 from simsparse.trace.masks import Masks
 
 Floats = NDArray[np.float64]
@@ -113,7 +113,7 @@ def cycles(
     dense = op.weight_sparsity.is_dense and input_mask is None
     if weight_mask is None and not dense:
         _, n, k = single_product(op)
-        weight_mask = NonZeros.drawn(n, k, op.weight_sparsity).mask()
+        weight_mask = drawn(op.weight_sparsity, n, k, Operand.WEIGHT).mask()
     return device_cycles(op, part, weight_mask, input_mask)
 
 

@@ -12,7 +12,7 @@ from simsparse.config.quantity import Frozen
 from simsparse.config.yaml import Document, read_yaml
 from simsparse.errors import SpecError
 from simsparse.paths import find_file
-from simsparse.sparsity.statement import ALLOWED, Sparsity
+from simsparse.sparsity.statement import Sparsity, syntax
 
 Scalar = str | int | float | bool
 """A value of a key of an experiment, as YAML gives it."""
@@ -43,7 +43,7 @@ def _scalar(value: Any) -> Any:
 
 Text = Annotated[str, Field(min_length=1)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,79}$")]
-SparsityText = Annotated[str, BeforeValidator(sparsity_text), Field(description=f"a sparsity: {ALLOWED}")]
+SparsityText = Annotated[str, BeforeValidator(sparsity_text), Field(description=f"a sparsity: {syntax()}")]
 Seed = Annotated[int, Field(strict=True, ge=0, lt=2**63)]
 Level = Annotated[int, Field(strict=True), AfterValidator(_level)]
 Value = Annotated[Scalar, BeforeValidator(_scalar)]

@@ -11,10 +11,10 @@ from simsparse.core.routing import Routing
 from simsparse.core.tensor import DType, TensorSpec, bytes_of
 from simsparse.core.timeline import Span, Timeline
 from simsparse.core.trace import Trace, TraceBuilder
-from simsparse.sparsity.statement import DENSE, Sparsity, SparsityKind
+from simsparse.sparsity import DENSE, Sparsity
 
 __all__ = [
     "DENSE", "DIMS", "Action", "ActionCounts", "DType", "KernelCall", "Op", "OpCost", "OpKind", "OpResult",
-    "Placement", "Placements", "Result", "Role", "Routing", "Span", "Sparsity", "SparsityKind", "TensorSpec", "Timeline",
+    "Placement", "Placements", "Result", "Role", "Routing", "Span", "Sparsity", "TensorSpec", "Timeline",
     "Trace", "TraceBuilder", "bytes_of",
 ]  # fmt: skip

@@ -11,7 +11,7 @@ from simsparse.core.kernel import KernelCall
 from simsparse.core.routing import Routing
 from simsparse.core.tensor import DType, bytes_of
 from simsparse.errors import SpecError
-from simsparse.sparsity.statement import DENSE, Sparsity
+from simsparse.sparsity import DENSE, Sparsity
 
 
 class OpKind(StrEnum):

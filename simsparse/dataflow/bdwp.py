@@ -16,7 +16,7 @@ from simsparse.dataflow.base import ceil_div
 from simsparse.dataflow.engines.sat import expected_product, nm_array
 from simsparse.dataflow.nm_product import SCHEDULES, LoopOrder, run_product
 from simsparse.dataflow.sparse_engine import PeConfig, Work, cycles_of
-from simsparse.sparsity.statement import DENSE, Sparsity
+from simsparse.sparsity import DENSE, Sparsity
 
 VALUE_BYTES, GRADIENT_BITS = 2, 32
 
@@ -206,7 +206,8 @@ def _update(layer: Layer, sparsity: Sparsity, generation: Generation, trainer: T
     written."""
     vector, moved, sort = int(np.ceil(layer.vector_flops / trainer.vector_flops)), layer.vector_bytes, 0
     if generation is Generation.BEFORE and layer.pruned:
-        weights, bits = layer.dims["weights"], 8 * VALUE_BYTES + (sparsity.m - 1).bit_length()
+        _, group = sparsity.groups or (1, 1)
+        weights, bits = layer.dims["weights"], 8 * VALUE_BYTES + (group - 1).bit_length()
         moved += 2 * ceil_div(sparsity.kept(1, weights) * bits, 8)
         sort = int(np.ceil(2 * weights / trainer.sort_rate))
     total = max(vector, sort, cycles_of(moved, trainer.products.machine.dram_bytes))

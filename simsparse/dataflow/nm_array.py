@@ -9,8 +9,9 @@ import numpy as np
 from numba import njit
 
 from simsparse.dataflow.base import Ints, ceil_div
+from simsparse.sparsity import Sparsity
 from simsparse.sparsity.nonzeros import Columns, NonZeros
-from simsparse.sparsity.statement import Sparsity, SparsityKind
+from simsparse.sparsity.patterns.nm import NM
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,7 @@ def expected_fullest(shape: tuple[int, int], sparsity: Sparsity, cols: int, grou
     sizes[-1] = k - (groups - 1) * group
     if sparsity.is_dense:
         return sizes[None]
-    if sparsity.kind is SparsityKind.NM and group % sparsity.m == 0:
+    if isinstance(sparsity, NM) and group % sparsity.m == 0:
         full, rest = np.divmod(sizes, sparsity.m)
         return np.asarray(full * sparsity.n + np.minimum(sparsity.n, rest), np.int64)[None]
     paces = [(int(sizes[at]), min(rows, groups - at)) for at in range(0, groups, rows)]

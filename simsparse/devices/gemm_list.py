@@ -6,7 +6,7 @@ score computed, masked or not. A convolution is its im2col product, lowered on t
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,8 +17,7 @@ from simsparse.core import DENSE, Op, OpKind, Sparsity
 from simsparse.dataflow import Gemms
 from simsparse.devices.roofline import DATA_ONLY
 from simsparse.errors import MappingError
-from simsparse.sparsity.formats.nm import NMBitmap, NMCombinatorial, NMIndex
-from simsparse.sparsity.statement import SparsityKind
+from simsparse.sparsity.statement import USUAL
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -69,10 +68,8 @@ class GemmList:
         return longest
 
 
-METADATA: Mapping[str, type[NMIndex] | type[NMBitmap] | type[NMCombinatorial]] = {
-    "index": NMIndex, "bitmap": NMBitmap, "combinatorial": NMCombinatorial,
-}  # fmt: skip
-"""Ways to say which of M are kept; ``least`` is the smaller of the first two."""
+METADATA = {"least": USUAL, "index": "nm_index", "bitmap": "nm_bitmap", "combinatorial": "nm_combinatorial"}
+"""The format of N:M weights by how a part says which of M are kept; ``least`` is the smaller of the first two."""
 
 
 def gemm_list_of(ops: Sequence[Op], patterns: frozenset[str], metadata: str = "least") -> GemmList:
@@ -100,20 +97,14 @@ def applied_sparsity(op: Op, patterns: frozenset[str]) -> Sparsity:
 Product = tuple[int, int, int, int, float, float, float, int, int]
 
 
-def _stored_bits(sparsity: Sparsity, rows: int, cols: int, value_bits: int, metadata: str) -> int:
-    if metadata == "least" or sparsity.kind is not SparsityKind.NM:
-        return sparsity.stored_bits(rows, cols, value_bits)
-    units = rows * -(-cols // sparsity.m) * sparsity.n
-    return METADATA[metadata](sparsity.n, sparsity.m).stored_bits((rows, cols), units, value_bits)
-
-
 def _products(op: Op, sparsity: Sparsity, metadata: str) -> Iterator[Product]:
-    size, keep, group = op.dtype.bits / 8, sparsity.n or 1, sparsity.m or 1
+    size, (keep, group) = op.dtype.bits / 8, sparsity.groups or (1, 1)
     if op.kind is OpKind.ATTENTION:
         yield from _attention(op, size)
         return
     for count, m, n, k in op.gemms:
-        weights = _stored_bits(sparsity, n, k, op.w_dtype.bits, metadata)
+        storage = USUAL if sparsity.is_dense else METADATA[metadata]
+        weights = sparsity.stored_bits(n, k, op.w_dtype.bits, storage)
         bits = weights if op.kind in WEIGHTED else n * k * op.dtype.bits
         read = op.input_bytes / count if op.kind is OpKind.CONV2D else m * k * size
         yield count, m, n, k, bits / 8, read, m * n * size, keep, group

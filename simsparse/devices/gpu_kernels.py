@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from simsparse.config.parts.gpu import GpuCompute, GpuPart
 from simsparse.config.parts.gpu_gemm import GpuGemm
-from simsparse.core import Action, DType, Op, OpKind, Sparsity, SparsityKind
+from simsparse.core import Action, DType, Op, OpKind, Sparsity
 from simsparse.core.memo import by_identity
 from simsparse.devices.base import Floats
 from simsparse.devices.gpu_attention import AttentionShapes, AttentionTimes, decode_seconds, prefill_seconds
@@ -18,6 +18,7 @@ from simsparse.devices.gpu_gemm import GemmMachine, GemmParameters, GemmShapes, 
 from simsparse.devices.gpu_gemm_narrow import with_narrow
 from simsparse.devices.roofline import DATA_ONLY
 from simsparse.errors import MappingError
+from simsparse.sparsity.patterns.nm import NM
 
 Indexes = NDArray[np.int64]
 
@@ -144,7 +145,7 @@ class _Counts:
 
 def conforms_24(sparsity: Sparsity) -> bool:
     """Whether weights of this pattern fit the 2:4 format: at most two kept of every aligned four."""
-    return sparsity.kind is SparsityKind.NM and sparsity.n <= 2 and sparsity.m % 4 == 0
+    return isinstance(sparsity, NM) and sparsity.n <= 2 and sparsity.m % 4 == 0
 
 
 def _runs_24(op: Op, sparse24: bool) -> bool:

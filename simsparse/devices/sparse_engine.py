@@ -6,7 +6,6 @@ Left out: a limit on what the host's descriptors allow, operands that stay on ch
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -14,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simsparse.config.quantity import Part
-from simsparse.core import DENSE, Action, ActionCounts, DType, Op, OpKind, Sparsity
+from simsparse.core import DENSE, Action, ActionCounts, DType, Op, OpKind
 from simsparse.dataflow.sparse_engine import ENGINES, PeConfig, Work
 from simsparse.devices.accelerator import CYCLES, FLOP, SRAM, Accelerator, mac_action
 from simsparse.devices.base import DEVICES, CostArrays
@@ -22,6 +21,7 @@ from simsparse.devices.gemm_list import WEIGHTED, gemm_list_of, single_product, 
 from simsparse.devices.memory import READ, WRITE
 from simsparse.devices.roofline import DATA_ONLY, dominant, require_supported, whole
 from simsparse.errors import MappingError, SpecError
+from simsparse.sparsity.drawn import Operand, drawn
 from simsparse.sparsity.nonzeros import NonZeros
 
 
@@ -75,8 +75,10 @@ class SparseEngineDevice(Accelerator):
         for mask, shape in ((weight_mask, (n, k)), (input_mask, (m, k))):
             if mask is not None and mask.shape != shape:
                 raise MappingError(f"a mask of shape {mask.shape} does not fit; expected {shape}", key=op.name)
-        weights = NonZeros.of(weight_mask) if weight_mask is not None else _drawn(n, k, op.weight_sparsity)
-        inputs = NonZeros.of(input_mask) if input_mask is not None else _drawn(m, k, op.input_sparsity)
+        weights = (
+            NonZeros.of(weight_mask) if weight_mask is not None else drawn(op.weight_sparsity, n, k, Operand.WEIGHT)
+        )
+        inputs = NonZeros.of(input_mask) if input_mask is not None else drawn(op.input_sparsity, m, k, Operand.INPUT)
         return self.engine.run(weights, inputs, self.machine(op.dtype))
 
     def machine(self, dtype: DType | str) -> PeConfig:
@@ -124,13 +126,9 @@ class SparseEngineDevice(Accelerator):
         works = []
         for count, m, n, k in zip(*(array.tolist() for array in (jobs.count, jobs.m, jobs.n, jobs.k)), strict=True):
             if level >= CYCLES:
-                work = self.engine.run(_drawn(n, k, weights), _drawn(m, k, inputs), machine)
+                masks = drawn(weights, n, k, Operand.WEIGHT), drawn(inputs, m, k, Operand.INPUT)
+                work = self.engine.run(*masks, machine)
             else:
                 work = self.engine.expect((m, n, k), weights, inputs, machine)
             works.append((count, work))
         return works
-
-
-def _drawn(rows: int, cols: int, sparsity: Sparsity) -> NonZeros:
-    """A pattern of ``sparsity`` that depends on nothing but the arguments."""
-    return NonZeros.drawn(rows, cols, sparsity, zlib.crc32(str(sparsity).encode()))

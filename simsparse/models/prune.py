@@ -8,8 +8,12 @@ import torch
 from torch.nn import functional
 
 from simsparse.core import Sparsity
-from simsparse.errors import TraceError, nearest
-from simsparse.sparsity.statement import SparsityKind
+from simsparse.errors import SpecError, TraceError, nearest
+from simsparse.sparsity.patterns.bank import Bank
+from simsparse.sparsity.patterns.base import share_of
+from simsparse.sparsity.patterns.block import Block
+from simsparse.sparsity.patterns.nm import NM
+from simsparse.sparsity.patterns.unstructured import Unstructured
 from simsparse.trace.statistics.sparsity_stats import weight_facts, weight_from_rows, weight_rows
 
 METHODS = ("magnitude", "wanda")
@@ -35,7 +39,8 @@ def prune(
     ``magnitude`` scores a weight by its absolute value; ``wanda`` by that times the norm of the
     input it meets in a calibration (Sun et al., arXiv:2306.11695, equation 1), with ``norms`` from
     ``simsparse.models.wanda.input_norms``, and compares within an output where the pattern is
-    unstructured. Raises TraceError on an unknown method or missing norms, SpecError on no sparsity.
+    unstructured. Raises TraceError on an unknown method or missing norms, SpecError on a pattern that
+    nothing prunes to.
     """
     sparsity = Sparsity.parse(pattern)
     if method not in METHODS:
@@ -56,7 +61,7 @@ def prune_nm(module: torch.nn.Module, n: int, m: int, exclude: tuple[str, ...] =
     """``prune`` by magnitude to N:M. Raises TraceError unless 0 < n <= m."""
     if not 0 < n <= m:
         raise TraceError(f"{n}:{m} is not a pattern; expected 0 < N <= M", key="prune")
-    return prune(module, Sparsity(SparsityKind.NM, n / m, n=n, m=m), exclude=exclude)
+    return prune(module, NM(n, m), exclude=exclude)
 
 
 def prunable(module: torch.nn.Module) -> dict[str, torch.nn.Module]:
@@ -69,22 +74,21 @@ def pattern_mask(scores: torch.Tensor, sparsity: Sparsity, by_row: bool = False)
     """Boolean mask of the largest ``scores`` (rows, k) that ``sparsity`` allows, first ones on ties.
 
     Blocks are compared by the sum of their squared scores; ``by_row`` compares unstructured scores
-    within a row and not over the whole matrix.
+    within a row and not over the whole matrix. Raises SpecError on a pattern that nothing prunes to.
     """
     rows, k = scores.shape
-    match sparsity.kind:
-        case SparsityKind.NM:
-            return nm_mask(scores, sparsity.n, sparsity.m)
-        case SparsityKind.BANK:
-            return nm_mask(scores, max(1, round(sparsity.density * sparsity.block)), sparsity.block)
-        case SparsityKind.UNSTRUCTURED if by_row:
+    match sparsity:
+        case NM() | Bank() if sparsity.rows_together == 1:
+            return nm_mask(scores, *sparsity.groups)
+        case Unstructured() if by_row:
             return _largest(scores, sparsity.kept(1, k))
-        case SparsityKind.UNSTRUCTURED:
+        case Unstructured():
             return _largest(scores.reshape(1, -1), sparsity.kept(rows, k)).reshape(rows, k)
-        case SparsityKind.BLOCK:
+        case Block():
             return _block_mask(scores, sparsity)
-        case _:
+        case _ if sparsity.is_dense:
             return torch.ones_like(scores, dtype=torch.bool)
+    raise SpecError(f"nothing prunes to {sparsity}; expected N:M, bank, block or unstructured", key="pattern")
 
 
 def nm_mask(weight: torch.Tensor, n: int, m: int) -> torch.Tensor:
@@ -97,22 +101,18 @@ def _largest(scores: torch.Tensor, count: int) -> torch.Tensor:
     return torch.zeros_like(scores, dtype=torch.bool).scatter_(1, order[:, :count], True)
 
 
-def _block_mask(scores: torch.Tensor, sparsity: Sparsity) -> torch.Tensor:
-    (rows, k), edge = scores.shape, sparsity.block
+def _block_mask(scores: torch.Tensor, sparsity: Block) -> torch.Tensor:
+    (rows, k), edge = scores.shape, sparsity.edge
     padded = functional.pad(scores, (0, -k % edge, 0, -rows % edge))
     tiles = padded.reshape(padded.shape[0] // edge, edge, -1, edge)
     energy = tiles.double().square().sum(dim=(1, 3))
-    kept = _largest(energy.reshape(1, -1), Sparsity(SparsityKind.UNSTRUCTURED, sparsity.density).kept(*energy.shape))
+    kept = _largest(energy.reshape(1, -1), share_of(energy.numel(), sparsity.density))
     whole = kept.reshape(energy.shape).repeat_interleave(edge, 0).repeat_interleave(edge, 1)
     return whole[:rows, :k]
 
 
 def _fits(sparsity: Sparsity, k: int) -> bool:
-    if sparsity.kind is SparsityKind.NM:
-        return k % sparsity.m == 0
-    if sparsity.kind is SparsityKind.BANK:
-        return k % sparsity.block == 0
-    return k >= sparsity.block
+    return k >= sparsity.edge if sparsity.groups is None else k % sparsity.groups[1] == 0
 
 
 def _scores(rows: torch.Tensor, path: str, method: str, norms: Norms | None) -> torch.Tensor:

@@ -196,7 +196,7 @@ def _walked(
     """``blank`` with the slots of the core on ``weights``, and of BOTH on inputs like them."""
     side, slots = blank.size, []
     for each in weights:
-        inputs = NonZeros.drawn(side, side, each.sparsity, INPUT_SEED) if family == BOTH else NonZeros.dense(side, side)
+        inputs = each.sparsity.draw(side, side, INPUT_SEED) if family == BOTH else NonZeros.dense(side, side)
         own = replace(machine, settings={**machine.settings, **each.settings})
         slots.append(device.engine.run(each.draw(side, side), inputs, own).cycles * machine.peak_macs / side**3)
     kept, labels = tuple(each.density for each in weights), tuple(each.label for each in weights)

@@ -30,9 +30,7 @@ class Weights:
     @classmethod
     def of(cls, sparsity: Sparsity) -> Weights:
         """Drawn as ``sparsity`` says."""
-        return cls(
-            str(sparsity), sparsity.density, lambda rows, cols: NonZeros.drawn(rows, cols, sparsity, SEED), {}, sparsity
-        )
+        return cls(str(sparsity), sparsity.density, lambda rows, cols: sparsity.draw(rows, cols, SEED), {}, sparsity)
 
 
 def random_zeros(density: float) -> Weights:

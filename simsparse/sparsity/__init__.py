@@ -1,1 +1,6 @@
-"""Sparsity: how an operand's zeros are arranged, masks that follow it, and storage formats."""
+"""Sparsity: how an operand's zeros are arranged, draws of their places, and storage formats."""
+
+from simsparse.sparsity.patterns.dense import DENSE
+from simsparse.sparsity.statement import PATTERNS, Factor, Sparsity
+
+__all__ = ["DENSE", "PATTERNS", "Factor", "Sparsity"]

@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import combinations
-from math import comb
 
 import numpy as np
 from numpy.typing import NDArray
 
 from simsparse.errors import SpecError
-from simsparse.sparsity.statement import Sparsity, SparsityKind
 
 Ints = NDArray[np.int64]
 Mask = NDArray[np.bool_]
 Columns = NDArray[np.int32]
-CHUNK = 1 << 22
-"""Elements that a draw looks at in one go."""
-MOST_CHOICES = 10_000
-"""Up to so many ways to keep some of a group, a draw picks one from a table."""
 
 
 @dataclass(frozen=True)
@@ -55,21 +49,11 @@ class NonZeros:
         return cls((rows, cols), pointers, np.tile(np.arange(cols, dtype=np.int32), rows))
 
     @classmethod
-    def drawn(cls, rows: int, cols: int, sparsity: Sparsity, seed: int = 0) -> NonZeros:
-        """A draw of ``sparsity`` with uniform random places; equal arguments give equal patterns.
-
-        Unstructured: every element by itself. N:M and bank: exactly N of every group, in random places (a short
-        last group keeps at most N). Block: that share of the blocks, rounded up, in random places.
-        """
-        if sparsity.is_dense:
-            return cls.dense(rows, cols)
-        rng = np.random.default_rng([seed, rows, cols])
-        step = max(1, CHUNK // max(1, cols))
-        if sparsity.kind is SparsityKind.BLOCK:
-            step = max(sparsity.block, step // sparsity.block * sparsity.block)
-        parts = [cls.of(_draw(rng, min(step, rows - at), cols, sparsity)) for at in range(0, rows, step)]
-        counts = np.concatenate([np.diff(part.pointers) for part in parts])
-        return cls((rows, cols), _pointers(counts), np.concatenate([part.columns for part in parts]))
+    def joined(cls, cols: int, parts: Sequence[NonZeros]) -> NonZeros:
+        """The rows of ``parts``, each of ``cols`` columns, one after another."""
+        counts = np.concatenate([np.zeros(0, np.int64), *(np.diff(part.pointers) for part in parts)])
+        columns = np.concatenate([np.zeros(0, np.int32), *(part.columns for part in parts)])
+        return cls((counts.size, cols), _pointers(counts), columns)
 
     @property
     def nnz(self) -> int:
@@ -118,36 +102,3 @@ def _shape(mask: Mask) -> tuple[int, int]:
 
 def _pointers(counts: Ints) -> Ints:
     return np.concatenate([np.zeros(1, np.int64), np.cumsum(counts, dtype=np.int64)])
-
-
-def _draw(rng: np.random.Generator, rows: int, cols: int, sparsity: Sparsity) -> Mask:
-    if sparsity.kind is SparsityKind.UNSTRUCTURED:
-        return rng.random((rows, cols), np.float32) < sparsity.density
-    if sparsity.kind is SparsityKind.BLOCK:
-        edge = sparsity.block
-        block_rows, block_cols = -(-rows // edge), -(-cols // edge)
-        chosen = np.zeros(block_rows * block_cols, np.bool_)
-        count = int(np.ceil(round(chosen.size * sparsity.density, 6)))
-        chosen[rng.permutation(chosen.size)[:count]] = True
-        blocks = chosen.reshape(block_rows, block_cols)
-        return np.repeat(np.repeat(blocks, edge, axis=0), edge, axis=1)[:rows, :cols]
-    group = sparsity.m or sparsity.block
-    keep = sparsity.n or max(1, round(sparsity.density * sparsity.block))
-    whole, rest = divmod(cols, group)
-    parts = [_groups(rng, rows * whole, group, keep).reshape(rows, -1)]
-    if rest:
-        parts.append(_groups(rng, rows, rest, min(keep, rest)))
-    return np.concatenate(parts, axis=1)
-
-
-def _groups(rng: np.random.Generator, count: int, size: int, keep: int) -> Mask:
-    """``keep`` random places of ``size`` in each of ``count`` groups."""
-    if comb(size, keep) <= MOST_CHOICES:
-        choices = list(combinations(range(size), keep))
-        table = np.zeros((len(choices), size), np.bool_)
-        np.put_along_axis(table, np.array(choices, np.int64).reshape(-1, keep), True, axis=1)
-        return table[rng.integers(len(choices), size=count)]
-    places = np.argpartition(rng.random((count, size), np.float32), keep - 1, axis=1)[:, :keep]
-    mask = np.zeros((count, size), np.bool_)
-    np.put_along_axis(mask, places, True, axis=1)
-    return mask

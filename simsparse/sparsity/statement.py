@@ -1,117 +1,163 @@
-"""Sparsity patterns of an operand and the bytes their usual storage takes."""
+"""The contract of a sparsity pattern: what it keeps, what it stores, and where a draw puts its non-zeros."""
 
 from __future__ import annotations
 
-import math
-import re
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from enum import StrEnum
+from functools import lru_cache
+from itertools import pairwise
+from typing import TYPE_CHECKING, ClassVar, Self
 
 from simsparse.errors import SpecError
+from simsparse.registry import Registry
 
-ALLOWED = "dense, N:M such as 2:4, unstructured:DENSITY, blockB:DENSITY, bankB:DENSITY"
-_NM = re.compile(r"(\d{1,4}):(\d{1,4})")
-_DENSITY = re.compile(r"(unstructured|block(\d{1,5})|bank(\d{1,5})):(\d*\.?\d+(?:[eE][-+]?\d+)?)")
+if TYPE_CHECKING:
+    from simsparse.sparsity.nonzeros import NonZeros
 
-
-class SparsityKind(StrEnum):
-    """How zeros are arranged."""
-
-    DENSE = "dense"
-    NM = "nm"
-    UNSTRUCTURED = "unstructured"
-    BLOCK = "block"
-    BANK = "bank"
+USUAL = "usual"
+"""The text of the format in which a pattern is usually stored."""
+DENSITY = r"(\d*\.?\d+(?:[eE][-+]?\d+)?)"
+"""A regular expression of a density in a pattern's text."""
+_FIRST = ("dense", "nm")
 
 
 @dataclass(frozen=True, slots=True)
-class Sparsity:
-    """Arrangement of an operand's non-zeros along its reduction dimension k.
+class Factor:
+    """``count`` equal blocks (rows, cols) on the diagonal of one factor of a weight matrix."""
 
-    ``density`` is the share of elements kept. N:M keeps ``n`` of every ``m``; ``block`` is the edge
-    of a square block (BLOCK) or the length of a bank of equal non-zero count (BANK).
+    count: int
+    rows: int
+    cols: int
+    sparsity: Sparsity
+
+
+class Sparsity(ABC):
+    """How the non-zeros of a matrix (rows, cols) are arranged, its rows running along the reduction dimension k.
+
+    A pattern is one frozen dataclass in ``simsparse.sparsity.patterns``, registered under its ``name``; ``syntax``
+    is its text as error messages show it. Equal patterns compare equal.
     """
 
-    kind: SparsityKind = SparsityKind.DENSE
-    density: float = 1.0
-    n: int = 0
-    m: int = 0
-    block: int = 0
+    __slots__ = ()
+    name: ClassVar[str]
+    syntax: ClassVar[str]
 
     @classmethod
     def parse(cls, text: str | Sparsity) -> Sparsity:
         """A sparsity from text such as ``2:4`` or ``unstructured:0.1``. Raises SpecError."""
-        if isinstance(text, Sparsity):
-            return text
-        word = str(text).strip().lower()
-        if word == "dense":
-            return DENSE
-        if match := _NM.fullmatch(word):
-            n, m = int(match[1]), int(match[2])
-            if 0 < n <= m:
-                return cls(SparsityKind.NM, n / m, n=n, m=m)
-        if match := _DENSITY.fullmatch(word):
-            density = float(match[4])
-            edge = int(match[2] or match[3] or 0)
-            kind = SparsityKind(match[1].rstrip("0123456789"))
-            if 0.0 < density <= 1.0 and (edge > 0 or kind is SparsityKind.UNSTRUCTURED):
-                return cls(kind, density, block=edge)
-        raise SpecError(f"{text!r} is not a sparsity; expected {ALLOWED}", key="sparsity")
+        return text if isinstance(text, Sparsity) else _parsed(str(text))
 
+    @classmethod
+    @abstractmethod
+    def read(cls, word: str) -> Self | None:
+        """The pattern that the lower-case ``word`` names, None when it names another one or none."""
+
+    @abstractmethod
     def __str__(self) -> str:
-        if self.kind is SparsityKind.DENSE:
-            return "dense"
-        if self.kind is SparsityKind.NM:
-            return f"{self.n}:{self.m}"
-        edge = str(self.block) if self.block else ""
-        return f"{self.kind}{edge}:{self.density:g}"
+        """The canonical text, densities to six digits."""
+
+    @property
+    def exact(self) -> str:
+        """Text that parses to an equal pattern, densities to the last bit."""
+        return str(self)
+
+    @property
+    @abstractmethod
+    def density(self) -> float:
+        """Share of the matrix's elements that are not zero."""
 
     @property
     def is_dense(self) -> bool:
-        return self.kind is SparsityKind.DENSE
+        """Whether every element is stored and multiplied."""
+        return False
 
+    @property
+    def usual(self) -> tuple[str, ...]:
+        """Formats with their parameters of which the smallest usually stores it; none for a product of factors."""
+        return ()
+
+    @property
+    def groups(self) -> tuple[int, int] | None:
+        """(keep, size) when every aligned ``size`` elements of a row keep exactly ``keep``, else None."""
+        return None
+
+    @property
+    def edge(self) -> int:
+        """Edge of the square blocks that are kept or dropped whole; 1 for single elements."""
+        return 1
+
+    @property
+    def rows_together(self) -> int:
+        """Rows that a draw decides on together."""
+        return 1
+
+    @property
+    def is_factored(self) -> bool:
+        """Whether the matrix is a product or a sum of the matrices in ``factors``, not one matrix with zeros."""
+        return False
+
+    def factors(self, rows: int, cols: int) -> tuple[Factor, ...]:
+        """The matrices that are stored and multiplied in turn; by default the matrix itself."""
+        return (Factor(1, rows, cols, self),)
+
+    @abstractmethod
     def kept(self, rows: int, cols: int) -> int:
-        """Elements kept of a ``rows`` x ``cols`` operand whose rows run along k.
+        """Weights that take part in a product: non-zeros of the matrix, or of all its factors."""
 
-        A last group of an N:M row that is shorter than M keeps at most N of what it has.
+    def nonzeros(self, rows: int, cols: int) -> int:
+        """Non-zeros that a format of single elements stores; on average where a draw decides."""
+        return self.kept(rows, cols)
+
+    def most(self, width: int) -> int:
+        """The most non-zeros that an aligned stretch of ``width`` elements of a row can hold."""
+        return width if self.groups is None else _most(*self.groups, width)
+
+    def tiles(self, edge: int, rows: int, cols: int) -> int | None:
+        """Aligned squares of ``edge`` that hold a non-zero, None where a draw decides."""
+        if self.groups is None or edge % self.groups[1]:
+            return None
+        return -(-rows // edge) * -(-cols // edge)
+
+    @abstractmethod
+    def draw(self, rows: int, cols: int, seed: int) -> NonZeros:
+        """Non-zeros of a matrix with this pattern in random places; equal arguments give equal ones."""
+
+    @abstractmethod
+    def refusal(self, storage: str, rows: int, cols: int, value_bits: int) -> str | None:
+        """Why the format ``storage`` cannot hold such a matrix, None when it can. Raises SpecError on no format."""
+
+    @abstractmethod
+    def stored_bits(self, rows: int, cols: int, value_bits: int, storage: str = USUAL) -> int:
+        """Bits of the matrix in the format ``storage``, metadata included.
+
+        Exact where the pattern fixes them, else those of a draw. Raises SpecError when the format cannot hold it.
         """
-        if self.kind is SparsityKind.NM:
-            return rows * (cols // self.m * self.n + min(self.n, cols % self.m))
-        if self.kind is SparsityKind.BANK:
-            per_bank = max(1, round(self.density * self.block))
-            return rows * (cols // self.block * per_bank + min(per_bank, cols % self.block))
-        return rows * cols if self.is_dense else _share(rows * cols, self.density)
-
-    def stored_bits(self, rows: int, cols: int, value_bits: int) -> int:
-        """Bits of the usual storage of a ``rows`` x ``cols`` operand, metadata included.
-
-        N:M: ``n`` values and the cheaper of ``n`` indexes of ceil(log2 m) bits and an m-bit bitmap
-        per group. Unstructured: the cheaper of bitmap and CSR with 16-bit column indexes and 32-bit
-        row pointers (32-bit indexes from 65,536 columns). Block: BSR with 32-bit indexes. Bank:
-        ceil(log2 bank) bits per kept value. Source: derived; equal to the buffers of
-        simsparse.sparsity.formats.
-        """
-        kept = self.kept(rows, cols)
-        if self.is_dense:
-            return rows * cols * value_bits
-        if self.kind is SparsityKind.NM:
-            groups = rows * -(-cols // self.m)
-            meta = min(self.n * math.ceil(math.log2(self.m)), self.m) if self.m > 1 else 0
-            return groups * (self.n * value_bits + meta)
-        if self.kind is SparsityKind.UNSTRUCTURED:
-            index = 16 if cols <= 65536 else 32
-            return kept * value_bits + min(rows * cols, kept * index + 32 * (rows + 1))
-        if self.kind is SparsityKind.BLOCK:
-            area = self.block * self.block
-            block_rows, block_cols = -(-rows // self.block), -(-cols // self.block)
-            blocks = _share(block_rows * block_cols, self.density)
-            return blocks * (area * value_bits + 32) + 32 * (block_rows + 1)
-        return kept * (value_bits + max(1, math.ceil(math.log2(self.block))))
 
 
-def _share(total: int, density: float) -> int:
-    """``density`` of ``total``, rounded up; 0.07 of 100 is 7 although 100 * 0.07 > 7 in binary."""
-    return math.ceil(round(total * density, 6))
+PATTERNS: Registry[type[Sparsity]] = Registry("sparsity", package="simsparse.sparsity.patterns")
+"""Sparsity patterns by name; a module of sparsity/patterns registers one."""
 
 
-DENSE = Sparsity()
+def syntax() -> str:
+    """What a sparsity's text may be, the common forms first."""
+    names = sorted(PATTERNS, key=lambda name: (name not in _FIRST, name))
+    return ", ".join(PATTERNS.get(name).syntax for name in names)
+
+
+@lru_cache(maxsize=1024)
+def _parsed(text: str) -> Sparsity:
+    word = text.strip().lower()
+    for name in PATTERNS:
+        if (found := PATTERNS.get(name).read(word)) is not None:
+            return found
+    raise SpecError(f"{text!r} is not a sparsity; expected {syntax()}", key="sparsity")
+
+
+@lru_cache(maxsize=1024)
+def _most(keep: int, size: int, width: int) -> int:
+    """Largest sum of min(keep, overlap) over the groups of ``size`` that an aligned stretch of ``width`` cuts."""
+    found = 0
+    for start in range(0, size * width, width):
+        cuts = [start, *range(start // size * size + size, start + width, size), start + width]
+        found = max(found, sum(min(keep, b - a) for a, b in pairwise(cuts)))
+    return found

@@ -10,7 +10,6 @@ from typing import Any, NoReturn
 
 from simsparse.core import DENSE, DIMS, DType, KernelCall, Op, OpKind, Routing, Sparsity
 from simsparse.errors import TraceError, nearest
-from simsparse.sparsity.statement import SparsityKind
 from simsparse.trace.expert_ids import packed_ids, unpacked_ids
 
 MAX_DEPS = 20_000_000
@@ -210,8 +209,7 @@ def _sparsity_text(sparsity: Sparsity) -> str:
     """Text that parses back to the same sparsity, densities to the last bit; "" for dense."""
     if sparsity == DENSE:
         return ""
-    edge = str(sparsity.block) if sparsity.block else ""
-    exact = str(sparsity) if sparsity.kind is SparsityKind.NM else f"{sparsity.kind}{edge}:{sparsity.density!r}"
+    exact = sparsity.exact
     if Sparsity.parse(exact) != sparsity:
         _fail(f"{sparsity!r} is not a sparsity that text can say", "sparsity")
     return exact

@@ -21,7 +21,7 @@ TENTH = Sparsity.parse("unstructured:0.1")
 
 def operands(size: int, sparsity: Sparsity) -> tuple[NonZeros, NonZeros]:
     """Weights and inputs of a square product."""
-    return NonZeros.drawn(size, size, sparsity, 1), NonZeros.drawn(size, size, sparsity, 2)
+    return sparsity.draw(size, size, 1), sparsity.draw(size, size, 2)
 
 
 def walk(part: str, weights: NonZeros, inputs: NonZeros) -> tuple[float, Work]:

@@ -20,7 +20,7 @@ LIMIT_CPU_S, LIMIT_GROWTH = 2.0, 3.0
 @pytest.fixture(scope="module")
 def operands() -> list[tuple[NonZeros, NonZeros]]:
     pattern = Sparsity.parse("2:4")
-    return [(NonZeros.drawn(n, k, pattern), NonZeros.dense(m, k)) for _, m, n, k, _ in products("ResNet-50")]
+    return [(pattern.draw(n, k, 0), NonZeros.dense(m, k)) for _, m, n, k, _ in products("ResNet-50")]
 
 
 @pytest.mark.parametrize("part", PARTS)
@@ -38,7 +38,7 @@ def test_a_non_zero_costs_the_same_in_a_large_matrix(part: str) -> None:
     device = SparseEngineDevice(ss.load_hardware(f"accel/{part}"))
     machine, cost = device.machine(PARTS[part]), []
     for edge in (1024, 1024, 4096):
-        weights, inputs = NonZeros.drawn(edge, edge, Sparsity.parse("2:4")), NonZeros.dense(256, edge)
+        weights, inputs = Sparsity.parse("2:4").draw(edge, edge, 0), NonZeros.dense(256, edge)
         start = time.process_time()
         device.engine.run(weights, inputs, machine)
         cost.append((time.process_time() - start) / weights.nnz)

@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
-from simsparse.core import Sparsity, SparsityKind
+from simsparse.core import Sparsity
 from simsparse.errors import SpecError
-from simsparse.sparsity.formats import Encoded, Format, convert, usual_format
+from simsparse.sparsity.formats import Encoded, Format, convert, format_for, usual_format
 from simsparse.sparsity.formats.bank import BankBalanced
+from simsparse.sparsity.formats.base import SingleElements
 from simsparse.sparsity.formats.bitmap import Bitmap
 from simsparse.sparsity.formats.bits import pack, unpack
 from simsparse.sparsity.formats.bsr import Bsr
@@ -27,6 +28,9 @@ from simsparse.sparsity.formats.nm import NMBitmap, NMCombinatorial, NMIndex
 from simsparse.sparsity.formats.run_length import RunLength
 from simsparse.sparsity.formats.sparse24_cutlass import Sparse24Cutlass
 from simsparse.sparsity.formats.ternary_codebook import TernaryCodebook
+from simsparse.sparsity.patterns.block import Block
+from simsparse.sparsity.patterns.nmg import NMGrouped
+from simsparse.sparsity.patterns.unstructured import Unstructured
 
 matrices = hnp.arrays(np.int16, hnp.array_shapes(min_dims=2, max_dims=2, max_side=24),
                       elements=st.sampled_from([0, 0, 0, 1, 2, -3]))  # fmt: skip
@@ -43,19 +47,15 @@ def example(sparsity: Sparsity, rows: int, cols: int) -> NDArray[Any]:
     """A matrix with exactly the non-zeros that ``sparsity`` keeps."""
     rng = np.random.default_rng([rows, cols])
     array = np.zeros((rows, cols), np.float32)
-    if sparsity.kind is SparsityKind.UNSTRUCTURED:
+    if isinstance(sparsity, Unstructured):
         array.reshape(-1)[rng.permutation(rows * cols)[: sparsity.kept(rows, cols)]] = 1
-    elif sparsity.kind is SparsityKind.BLOCK:
-        edge = sparsity.block
+    elif isinstance(sparsity, Block):
+        edge = sparsity.edge
         grid = np.zeros((-(-rows // edge), -(-cols // edge)))
         grid.reshape(-1)[rng.permutation(grid.size)[: -(-round(grid.size * sparsity.density * 1000) // 1000)]] = 1
         array += np.kron(grid, np.ones((edge, edge)))[:rows, :cols].astype(np.float32)
     else:
-        group, keep = {
-            SparsityKind.DENSE: (1, 1),
-            SparsityKind.NM: (sparsity.m, sparsity.n),
-            SparsityKind.BANK: (sparsity.block, max(1, round(sparsity.density * sparsity.block))),
-        }[sparsity.kind]
+        keep, group = sparsity.groups or (1, 1)
         for row in array:
             for start in range(0, cols, group):
                 width = min(group, cols - start)
@@ -71,7 +71,7 @@ def test_sparsity_counts_the_bits_of_its_usual_format(sparsity: Sparsity, rows: 
     encoded = form.encode(array)
     np.testing.assert_array_equal(form.decode(encoded), array)
     assert encoded.bits(bits) == sparsity.stored_bits(rows, cols, bits)
-    if sparsity.kind is not SparsityKind.BLOCK:
+    if not isinstance(sparsity, Block):
         assert np.count_nonzero(array) == sparsity.kept(rows, cols)
 
 
@@ -252,3 +252,29 @@ def test_packing_keeps_numbers(case: tuple[int, list[int]]) -> None:
     packed = pack(np.array(numbers, np.uint64), width)
     assert packed.nbytes == -(-width * len(numbers) // 8)
     assert unpack(packed, width, len(numbers)).tolist() == numbers
+
+
+STORAGES = ("dense", "bitmap", "csr", "csc", "coo", "bsr", "bsr:2", "bsr:8", "nm_index", "nm_bitmap",
+            "nm_combinatorial", "nm_index:2:4", "bank", "bank:12:6", "fan_in", "fan_in:40", "nmg", "run_length",
+            "run_length:2", "ternary_codebook", "sparse24_cutlass")  # fmt: skip
+grouped = st.sampled_from(["nmg:2:4:1", "nmg:1:3:2"]).map(Sparsity.parse)
+
+
+@settings(max_examples=300, deadline=None)
+@given(sparsities | grouped, st.integers(1, 40), st.integers(1, 40), st.sampled_from(STORAGES))
+def test_a_patterns_bits_are_those_of_the_encoded_matrix(
+    sparsity: Sparsity, rows: int, cols: int, storage: str
+) -> None:
+    if sparsity.refusal(storage, rows, cols, 16):
+        with pytest.raises(SpecError):
+            sparsity.stored_bits(rows, cols, 16, storage)
+        return
+    form, stored = format_for(storage, sparsity, rows, cols, 16), sparsity.stored_bits(rows, cols, 16, storage)
+    mask = sparsity.draw(rows, cols, 0).mask()
+    if isinstance(form, SingleElements):  # these count non-zeros, of which a draw may have more or fewer
+        mask = example(sparsity, rows, cols) != 0
+    counted = form.signs(mask, np.random.default_rng(0))
+    uneven = isinstance(sparsity, Block) and (rows % sparsity.edge or cols % sparsity.edge)
+    tails = isinstance(sparsity, NMGrouped) and (rows % sparsity.rows_together or cols % sparsity.m)
+    if not (isinstance(form, SingleElements) and (uneven or tails)):
+        assert holds(form, counted.astype(np.float32)).bits(16) == stored

@@ -132,7 +132,7 @@ def test_a_full_wave_and_one_tile_more() -> None:
 
 
 def test_blocks_are_stored_as_bsr_stores_them() -> None:
-    drawn = NonZeros.drawn(96, 160, Sparsity.parse("unstructured:0.003"), 1)
+    drawn = Sparsity.parse("unstructured:0.003").draw(96, 160, 1)
     bsr = Bsr(16)
     stored = bsr.stored_bits((96, 160), bsr.units(drawn.mask()), 16) // 8
     work = ENGINES.get("block_mma").run(drawn, NonZeros.dense(8, 160), machine())

@@ -114,7 +114,7 @@ def test_empty_spans_cost_nothing() -> None:
 def test_the_closed_form_knows_blocks_and_n_of_m() -> None:
     engine = ENGINES.get("dstc")
     for sparsity in ("2:4", "block8:0.5"):
-        drawn = NonZeros.drawn(128, 256, Sparsity.parse(sparsity), 3)
+        drawn = Sparsity.parse(sparsity).draw(128, 256, 3)
         work = engine.run(drawn, NonZeros.dense(64, 256), MACHINE)
         expected = engine.expect((64, 128, 256), Sparsity.parse(sparsity), Sparsity.parse("dense"), MACHINE)
         assert expected.events["steps"] == pytest.approx(work.events["steps"], rel=0.05), sparsity

@@ -91,7 +91,7 @@ def test_runs_are_bridged_by_zeros() -> None:
 
 
 def test_deeper_queues_even_out_the_load() -> None:
-    w, x = (NonZeros.drawn(rows, 512, Sparsity.parse(f"unstructured:{d}"), 1) for rows, d in ((256, 0.1), (1, 0.5)))
+    w, x = (Sparsity.parse(f"unstructured:{d}").draw(rows, 512, 1) for rows, d in ((256, 0.1), (1, 0.5)))
     wide = replace(MACHINE, rows=32)
     cycles = [
         ENGINES.get("eie").run(w, x, replace(wide, settings={**OWN, "queue": depth})).causes["imbalance"]

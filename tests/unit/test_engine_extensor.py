@@ -96,6 +96,6 @@ def test_several_multipliers_take_several_matches() -> None:
 
 def test_the_closed_form_of_a_jump() -> None:
     engine, weights, inputs = ENGINES.get("extensor"), Sparsity.parse("unstructured:0.05"), Sparsity.parse("dense")
-    walked = engine.run(NonZeros.drawn(64, 1024, weights), NonZeros.dense(32, 1024), MACHINE)
+    walked = engine.run(weights.draw(64, 1024, 0), NonZeros.dense(32, 1024), MACHINE)
     expected = engine.expect((32, 64, 1024), weights, inputs, MACHINE)
     assert expected.events["comparisons"] == pytest.approx(walked.events["comparisons"], rel=0.1)

@@ -67,14 +67,14 @@ def test_equal_indexes_are_one_access_and_equal_banks_are_not() -> None:
 
 def test_constant_fan_in_leaves_no_lane_idle() -> None:
     """Equal density: rows of equal counts against rows of random ones."""
-    constant = NonZeros.drawn(256, 512, Sparsity.parse("bank512:0.1"), 1)
-    random = NonZeros.drawn(256, 512, Sparsity.parse("unstructured:0.1"), 1)
+    constant = Sparsity.parse("bank512:0.1").draw(256, 512, 1)
+    random = Sparsity.parse("unstructured:0.1").draw(256, 512, 1)
     even, uneven = (ENGINES.get("fan_in").run(w, NonZeros.dense(16, 512), MACHINE) for w in (constant, random))
     assert even.causes["uneven"] == 0 and uneven.causes["uneven"] > 0.1 * uneven.causes["compute"]
 
 
 def test_ablated_outputs_cost_nothing() -> None:
-    w = NonZeros.drawn(64, 128, Sparsity.parse("bank128:0.1"), 2).mask()
+    w = Sparsity.parse("bank128:0.1").draw(64, 128, 2).mask()
     ablated = np.zeros((128, 128), np.bool_)
     ablated[::2] = w
     both = [ENGINES.get("fan_in").run(NonZeros.of(mask), NonZeros.dense(8, 128), MACHINE) for mask in (w, ablated)]
@@ -83,7 +83,7 @@ def test_ablated_outputs_cost_nothing() -> None:
 
 
 def test_weights_are_stored_as_the_format_stores_them() -> None:
-    w = NonZeros.drawn(64, 128, Sparsity.parse("bank128:0.125"), 2)
+    w = Sparsity.parse("bank128:0.125").draw(64, 128, 2)
     form = ConstantFanIn(16)
     stored = form.stored_bits((64, 128), form.units(w.mask()), 16) // 8
     has = replace(MACHINE, settings={"banks": 16.0, "index_bits": 7.0})

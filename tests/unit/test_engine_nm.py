@@ -87,7 +87,7 @@ def test_dense_folds_cost_what_a_plain_array_costs() -> None:
 
 def run(sparsity: str, shape: tuple[int, int, int] = (64, 64, 256), **settings: float) -> Work:
     m, n, k = shape
-    pattern = NonZeros.drawn(n, k, Sparsity.parse(sparsity))
+    pattern = Sparsity.parse(sparsity).draw(n, k, 0)
     return ENGINES.get("sat").run(pattern, NonZeros.dense(m, k), sat_machine(**settings))
 
 
@@ -112,7 +112,7 @@ def test_a_pattern_without_structure_waits_for_its_fullest_pe() -> None:
 @pytest.mark.parametrize("sparsity", ["dense", "2:8", "1:4", "2:4"])
 def test_the_closed_form_of_nm_weights_is_exact(shape: tuple[int, int, int], sparsity: str) -> None:
     machine, (m, n, k) = sat_machine(dram_bytes=24.0), shape
-    walked = ENGINES.get("sat").run(NonZeros.drawn(n, k, Sparsity.parse(sparsity)), NonZeros.dense(m, k), machine)
+    walked = ENGINES.get("sat").run(Sparsity.parse(sparsity).draw(n, k, 0), NonZeros.dense(m, k), machine)
     closed = ENGINES.get("sat").expect(shape, Sparsity.parse(sparsity), DENSE, machine)
     assert (closed.cycles, dict(closed.causes)) == (walked.cycles, dict(walked.causes))
 
@@ -239,8 +239,8 @@ def pass_by_pass(weights: np.ndarray, inputs: np.ndarray, group: int, packed: bo
 @settings(max_examples=50)
 def test_a_tensor_core_is_walked_pass_by_pass(m: int, n: int, k: int, group: int, packed: bool, seed: int) -> None:
     pattern = "dense" if group == 1 else f"2:{group}"
-    weights = NonZeros.drawn(n, k, Sparsity.parse(pattern), seed)
-    inputs = NonZeros.drawn(m, k, Sparsity.parse("unstructured:0.5"), seed)
+    weights = Sparsity.parse(pattern).draw(n, k, seed)
+    inputs = Sparsity.parse("unstructured:0.5").draw(m, k, seed)
     work = ENGINES.get("sparse_tensor_core").run(weights, inputs, replace(
         core_machine(compress_inputs=packed), dram_bytes=1e9))  # fmt: skip
     fitting = [g for g in (1, 4, 6, 8) if g == 1 or _fits(weights.mask(), g)]
@@ -252,7 +252,7 @@ def _fits(mask: np.ndarray, group: int) -> bool:
 
 
 def test_inputs_limit_what_wider_groups_gain() -> None:
-    weights, inputs = NonZeros.drawn(64, 128, Sparsity.parse("2:8")), NonZeros.dense(64, 128)
+    weights, inputs = Sparsity.parse("2:8").draw(64, 128, 0), NonZeros.dense(64, 128)
     engine = ENGINES.get("sparse_tensor_core")
     narrow, wide = (engine.run(weights, inputs, core_machine(sram_bytes=rate)).causes["sram"] for rate in (8.0, 1e6))
     assert narrow > 0 and wide <= 1
@@ -290,8 +290,8 @@ def test_rows_and_banks_are_waited_for(n: int, k: int, tokens: int, bank: int, s
 
 def test_balanced_banks_never_conflict() -> None:
     engine, inputs = ENGINES.get("s4"), NonZeros.dense(16, 256)
-    even = engine.run(NonZeros.drawn(64, 256, Sparsity.parse("bank32:0.125")), inputs, s4_machine())
-    uneven = engine.run(NonZeros.drawn(64, 256, Sparsity.parse("unstructured:0.125")), inputs, s4_machine())
+    even = engine.run(Sparsity.parse("bank32:0.125").draw(64, 256, 0), inputs, s4_machine())
+    uneven = engine.run(Sparsity.parse("unstructured:0.125").draw(64, 256, 0), inputs, s4_machine())
     assert even.causes["conflict"] == even.causes["idle"] == 0
     assert uneven.causes["conflict"] + uneven.causes["idle"] > 0.15 * even.causes["compute"]
 

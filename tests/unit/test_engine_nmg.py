@@ -101,7 +101,7 @@ def test_a_matrix_of_the_format_takes_one_walk_and_its_bytes() -> None:
 
 
 def test_random_2_of_4_is_no_grouped_matrix_and_pays_for_it() -> None:
-    random = NonZeros.drawn(96, 256, Sparsity.parse("2:4"), 1)
+    random = Sparsity.parse("2:4").draw(96, 256, 1)
     both = [
         ENGINES.get("nmg").run(w, NonZeros.dense(16, 256), MACHINE) for w in (NonZeros.of(grouped(2, 64, 8)), random)
     ]

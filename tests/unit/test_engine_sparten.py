@@ -94,7 +94,7 @@ def test_a_chunk_without_a_match_costs_a_cycle() -> None:
 def test_the_closed_form_knows_n_of_m() -> None:
     weights, inputs = Sparsity.parse("2:8"), Sparsity.parse("unstructured:0.5")
     engine = ENGINES.get("sparten")
-    walked = engine.run(NonZeros.drawn(64, 512, weights), NonZeros.drawn(32, 512, inputs, 1), MACHINE)
+    walked = engine.run(weights.draw(64, 512, 0), inputs.draw(32, 512, 1), MACHINE)
     assert engine.expect((32, 64, 512), weights, inputs, MACHINE).cycles == pytest.approx(walked.cycles, rel=0.1)
 
 

@@ -10,7 +10,6 @@ import simsparse as ss
 from simsparse.config.hardware import load_hardware
 from simsparse.core import Sparsity
 from simsparse.devices.sparse_engine import SparseEngineDevice
-from simsparse.sparsity.nonzeros import NonZeros
 
 PARTS = {
     "accel/dstc": "fp16", "accel/sigma": "bf16", "accel/sparten": "int8", "accel/extensor": "fp32",
@@ -22,7 +21,7 @@ def _peak_bytes(part: str, size: int) -> float:
     """Memory that a walk of two operands (size, size) takes, a non-zero."""
     device = SparseEngineDevice(load_hardware(part))
     sparsity = Sparsity.parse("unstructured:0.1")
-    weights, inputs = NonZeros.drawn(size, size, sparsity, 0), NonZeros.drawn(size, size, sparsity, 1)
+    weights, inputs = sparsity.draw(size, size, 0), sparsity.draw(size, size, 1)
     device.engine.run(weights, inputs, device.machine(PARTS[part]))
     tracemalloc.start()
     device.engine.run(weights, inputs, device.machine(PARTS[part]))

@@ -62,19 +62,19 @@ def test_an_moe_layer_runs_as_a_whole_on_edge_moe() -> None:
 
 @pytest.mark.parametrize("sparsity", ["dense", "2:4", "3:7", "unstructured:0.1", "block8:0.25", "bank16:0.25"])
 def test_a_drawn_pattern_is_what_it_says(sparsity: str) -> None:
-    pattern = NonZeros.drawn(64, 96, Sparsity.parse(sparsity))
+    pattern = Sparsity.parse(sparsity).draw(64, 96, 0)
     assert pattern.density == pytest.approx(Sparsity.parse(sparsity).kept(64, 96) / (64 * 96), rel=0.1)
     np.testing.assert_array_equal(NonZeros.of(pattern.mask()).columns, pattern.columns)
     np.testing.assert_array_equal(pattern.transposed.mask(), pattern.mask().T)
     if sparsity == "2:4":
         assert (pattern.mask().reshape(-1, 4).sum(axis=1) == 2).all()
-    assert pattern.columns.tolist() == NonZeros.drawn(64, 96, Sparsity.parse(sparsity)).columns.tolist()
+    assert pattern.columns.tolist() == Sparsity.parse(sparsity).draw(64, 96, 0).columns.tolist()
 
 
 def test_effectual_macs_are_those_of_the_masks() -> None:
     w, x = (
-        NonZeros.drawn(20, 50, Sparsity.parse("2:4"), 1),
-        NonZeros.drawn(30, 50, Sparsity.parse("unstructured:0.3"), 2),
+        Sparsity.parse("2:4").draw(20, 50, 1),
+        Sparsity.parse("unstructured:0.3").draw(30, 50, 2),
     )
     assert effectual_macs(w, x) == int((x.mask().astype(int) @ w.mask().T.astype(int)).sum())
 

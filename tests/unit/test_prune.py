@@ -88,7 +88,7 @@ def test_every_pattern_holds_on_every_layer_and_leaves_the_kept_alone(layer: Any
     after = copy.deepcopy(before)
     rows = weight_rows(before[0].weight.detach())
     sparsity = Sparsity.parse(pattern)
-    divides = rows.shape[1] % (sparsity.m or (sparsity.block if pattern.startswith("bank") else 1)) == 0
+    divides = rows.shape[1] % (sparsity.groups or (1, 1))[1] == 0
     assert prune(after, pattern) == (["0"] if divides else [])
     kept = weight_rows(after[0].weight.detach())
     assert torch.equal(kept[kept != 0], rows[kept != 0])

@@ -26,7 +26,8 @@ from simsparse.config.quantity import (
     Watts,
 )
 from simsparse.errors import SpecError
-from simsparse.sparsity.statement import Sparsity, SparsityKind
+from simsparse.sparsity import Sparsity
+from simsparse.sparsity.patterns.nm import NM
 
 
 class AccelArray(Frozen):
@@ -69,7 +70,7 @@ class AccelSparsity(Frozen):
                 pattern = Sparsity.parse(text)
             except SpecError as error:
                 raise ValueError(error.message) from None
-            if pattern.kind is not SparsityKind.NM:
+            if type(pattern) is not NM:
                 raise ValueError(f"{text!r} is not an N:M pattern such as 2:4")
         return tuple(str(Sparsity.parse(text)) for text in patterns)
 

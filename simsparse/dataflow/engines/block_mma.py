@@ -15,8 +15,8 @@ from simsparse.dataflow.blocks import blocked
 from simsparse.dataflow.sparse_engine import ENGINES, PeConfig, SparseEngine, Work, cycles_of, same_k
 from simsparse.dataflow.tile_queue import last_end
 from simsparse.dataflow.traffic import Floats
+from simsparse.sparsity import Sparsity
 from simsparse.sparsity.nonzeros import Columns, NonZeros, effectual_macs
-from simsparse.sparsity.statement import Sparsity, SparsityKind
 
 POINTER = 4
 """Bytes of the start of a row of blocks."""
@@ -266,11 +266,10 @@ def _occupied(sparsity: Sparsity, rows: int, cols: int) -> float:
     """Expected share of blocks of ``rows`` x ``cols`` that keep an element."""
     if sparsity.is_dense:
         return 1.0
-    if sparsity.kind in (SparsityKind.NM, SparsityKind.BANK):
-        whole = cols >= (sparsity.m or sparsity.block)
+    if sparsity.groups is not None:
+        whole = cols >= sparsity.groups[1]
         return 1.0 if whole else 1 - (1 - sparsity.density) ** (rows * cols)
-    unit = sparsity.block if sparsity.kind is SparsityKind.BLOCK else 1
-    draws = -(-rows // unit) * -(-cols // unit)
+    draws = -(-rows // sparsity.edge) * -(-cols // sparsity.edge)
     return float(1 - (1 - sparsity.density) ** draws)
 
 

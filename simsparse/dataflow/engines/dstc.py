@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from simsparse.dataflow.base import Ints
 from simsparse.dataflow.sparse_engine import ENGINES, PeConfig, SparseEngine, Work, cycles_of, double_buffered, same_k
 from simsparse.errors import SpecError
+from simsparse.sparsity import Sparsity
 from simsparse.sparsity.nonzeros import NonZeros, effectual_macs
-from simsparse.sparsity.statement import Sparsity, SparsityKind
 
 Bitmaps = NDArray[np.uint64]
 WIDEST = 64
@@ -133,7 +133,7 @@ def _expected_groups(sparsity: Sparsity, size: int, tile: int, group: int) -> ND
     sides = _sides(size, tile)
     if sparsity.is_dense:
         return np.ceil(sides / group)
-    unit = min(sparsity.block, tile) if sparsity.kind is SparsityKind.BLOCK else 1
+    unit = min(sparsity.edge, tile)
     filled = []
     for side in sides.tolist():
         draws = -(-side // unit)

@@ -12,8 +12,8 @@ from simsparse.dataflow.base import Ints
 from simsparse.dataflow.expected import largest_binomial
 from simsparse.dataflow.sparse_engine import ENGINES, PeConfig, SparseEngine, Work, cycles_of, double_buffered, same_k
 from simsparse.dataflow.traffic import Floats
+from simsparse.sparsity import Sparsity
 from simsparse.sparsity.nonzeros import Columns, NonZeros, effectual_macs
-from simsparse.sparsity.statement import Sparsity, SparsityKind
 
 
 class FanIn(SparseEngine):
@@ -51,7 +51,7 @@ class FanIn(SparseEngine):
         m, n, k = shape
         kept = weights.kept(n, k) / n
         sizes = np.minimum(machine.rows, n - np.arange(0, n, machine.rows))
-        uneven = weights.kind in (SparsityKind.UNSTRUCTURED, SparsityKind.BLOCK)
+        uneven = weights.groups is None and not weights.is_dense
         longest = [largest_binomial(k, kept / k, size) if uneven else kept for size in sizes.tolist()]
         alike = _wanted(weights, k)
         cycles_of_size = {
@@ -109,9 +109,9 @@ def _wanted(sparsity: Sparsity, k: int) -> list[tuple[float, Floats]]:
     """
     if sparsity.is_dense:
         return [(k, np.ones(1))]
-    if sparsity.kind in (SparsityKind.NM, SparsityKind.BANK):
-        group = min(k, sparsity.m or sparsity.block)
-        keep = min(group, sparsity.n or max(1, round(sparsity.density * sparsity.block)))
+    if sparsity.groups is not None:
+        group = min(k, sparsity.groups[1])
+        keep = min(group, sparsity.groups[0])
         place = np.arange(group)
         return [
             (k / group, np.exp(_choose(place, j) + _choose(group - 1 - place, keep - 1 - j) - _choose(group, keep)))

@@ -107,7 +107,7 @@ def _work(
 def _sampled(height: int, sparsity: Sparsity, own: tuple[int, int, int, int, int, int]) -> tuple[float, float]:
     """Mean (walks, cycles) of tiles of ``height`` rows, over ``SAMPLE`` that are always the same."""
     n, m, *_ = own
-    drawn = NonZeros.drawn(height, m * SAMPLE, sparsity, SEED)
+    drawn = sparsity.draw(height, m * SAMPLE, SEED)
     tiles = _tiles(drawn.pointers, drawn.columns, m * SAMPLE, _bits(n, m), *own)
     walks, cycles = tiles.mean(axis=0).tolist()
     return walks, cycles

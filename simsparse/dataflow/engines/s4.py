@@ -10,8 +10,8 @@ from numba import njit
 from simsparse.dataflow.base import Ints, ceil_div
 from simsparse.dataflow.nm_array import expected_maximum
 from simsparse.dataflow.sparse_engine import ENGINES, PeConfig, SparseEngine, Work, double_buffered, same_k
+from simsparse.sparsity import Sparsity
 from simsparse.sparsity.nonzeros import Columns, NonZeros, effectual_macs
-from simsparse.sparsity.statement import Sparsity, SparsityKind
 
 
 class S4(SparseEngine):
@@ -51,8 +51,7 @@ class S4(SparseEngine):
 def _expected(rows: int, k: int, weights: Sparsity, machine: PeConfig) -> tuple[int, int]:
     """(weights of the fullest of ``rows`` rows, reads of the busiest bank) on average."""
     bank = machine.whole("bank")
-    even = weights.is_dense or (weights.block and bank % weights.block == 0) or (weights.m and bank % weights.m == 0)
-    if even and weights.kind is not SparsityKind.BLOCK:
+    if weights.is_dense or (weights.groups is not None and bank % weights.groups[1] == 0):
         return weights.kept(1, k), rows * weights.kept(1, min(bank, k))
     longest = expected_maximum(k, weights.density, rows)
     return round(longest), round(expected_maximum(rows * min(bank, k), weights.density, -(-k // bank)))

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from simsparse.dataflow.base import Ints
 from simsparse.dataflow.sparse_engine import ENGINES, PeConfig, SparseEngine, Work, cycles_of, double_buffered, same_k
 from simsparse.errors import SpecError
+from simsparse.sparsity import Sparsity
 from simsparse.sparsity.nonzeros import Columns, NonZeros, effectual_macs
-from simsparse.sparsity.statement import Sparsity
+from simsparse.sparsity.patterns.nm import NM
 
 CONFIGURE = 1
 """Cycles that set the routes of a fold."""
@@ -95,7 +96,7 @@ def _expected_folds(weights: Sparsity, n: int, k: int, room: int) -> tuple[Float
 def _rows_at_once(sparsity: Sparsity, k: int, room: int) -> float:
     """Whole rows of ``k`` elements whose non-zeros fit into ``room`` on average: sums of normal row counts."""
     mean = sparsity.kept(1, k)
-    variance = 0.0 if sparsity.is_dense or sparsity.n else k * sparsity.density * (1 - sparsity.density)
+    variance = 0.0 if sparsity.is_dense or isinstance(sparsity, NM) else k * sparsity.density * (1 - sparsity.density)
     expected, rows = 0.0, 1
     while rows * mean - 6 * math.sqrt(rows * variance) <= room:
         excess = (rows * mean - room - 0.5) / math.sqrt(2 * rows * variance) if variance else rows * mean - room - 0.5

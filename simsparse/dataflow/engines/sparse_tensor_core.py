@@ -11,8 +11,9 @@ from numba import njit
 from simsparse.dataflow.base import Ints, ceil_div
 from simsparse.dataflow.nm_array import fullest
 from simsparse.dataflow.sparse_engine import ENGINES, PeConfig, SparseEngine, Work, cycles_of, double_buffered, same_k
+from simsparse.sparsity import Sparsity
 from simsparse.sparsity.nonzeros import Columns, NonZeros, effectual_macs
-from simsparse.sparsity.statement import Sparsity, SparsityKind
+from simsparse.sparsity.patterns.nm import NM
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ class SparseTensorCore(SparseEngine):
         m, n, k = shape
         macs, works = round(weights.kept(n, k) * inputs.kept(m, k) / k), []
         for mode in modes(machine):
-            fits = weights.kind is SparsityKind.NM and weights.n <= mode.keep and weights.m % mode.group == 0
+            fits = isinstance(weights, NM) and weights.n <= mode.keep and weights.m % mode.group == 0
             if mode.group > 1 and not fits:
                 continue
             tokens = np.diff(_edges(m, machine.whole("tokens")))

@@ -13,8 +13,9 @@ from simsparse.dataflow.base import Ints, Mask
 from simsparse.dataflow.handshake.intersect import LATENCY_CYCLES, intersect_cycles
 from simsparse.dataflow.sparse_engine import ENGINES, PeConfig, SparseEngine, Work, cycles_of, double_buffered, same_k
 from simsparse.errors import SpecError
+from simsparse.sparsity import Sparsity
 from simsparse.sparsity.nonzeros import NonZeros, effectual_macs
-from simsparse.sparsity.statement import Sparsity
+from simsparse.sparsity.patterns.nm import NM
 
 BLOCK = 256
 """Rows of either operand that are joined in one go."""
@@ -57,7 +58,7 @@ class SparTen(SparseEngine):
         join = _expected_join(k, share_w * share_x, machine)
         rows_a_unit = 2 if _balanced(machine) else 1
         variance = rows_a_unit * k * share_x * share_w * (1 - share_w) * (1 - share_x if rows_a_unit == 2 else 1)
-        if weights.n:
+        if isinstance(weights, NM):
             variance *= 1 - share_x
         set_size = rows_a_unit * machine.cols
         sets = []

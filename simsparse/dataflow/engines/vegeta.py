@@ -10,8 +10,9 @@ from simsparse.dataflow.base import Ints, ceil_div
 from simsparse.dataflow.sparse_engine import ENGINES, PeConfig, SparseEngine, Work, cycles_of, same_k
 from simsparse.dataflow.tile_engine import GROUP, SLAB, TILE, TileEngine, run_tiles, slabs
 from simsparse.errors import SpecError
+from simsparse.sparsity import Sparsity
 from simsparse.sparsity.nonzeros import NonZeros, effectual_macs
-from simsparse.sparsity.statement import Sparsity
+from simsparse.sparsity.patterns.nm import NM
 
 
 class Vegeta(SparseEngine):
@@ -73,7 +74,7 @@ def _work(shape: tuple[int, int, int], counts: Ints, kept: int, macs: int, machi
 def _expected_counts(n: int, k: int, weights: Sparsity) -> Ints:
     """Instructions of each tile on average, whole numbers that add up to the mean along k."""
     tiles, count = -(-n // TILE), -(-k // SLAB)
-    if weights.n and weights.m == GROUP:
+    if isinstance(weights, NM) and weights.m == GROUP:
         return np.full((tiles, count), {1: 1, 2: 2, 3: 4, 4: 4}[weights.n], np.int64)
     groups = min(n, TILE) * min(k, SLAB) // GROUP
     at_most = [expected_share(weights.density, groups, limit) for limit in (0, 1, 2)]

@@ -2,6 +2,6 @@
 
 from simsparse.sparsity.formats.base import FORMATS, Encoded, Format
 from simsparse.sparsity.formats.conversion import convert
-from simsparse.sparsity.formats.usual import usual_format
+from simsparse.sparsity.formats.storage import format_for, storage_text, usual_format
 
-__all__ = ["FORMATS", "Encoded", "Format", "convert", "usual_format"]
+__all__ = ["FORMATS", "Encoded", "Format", "convert", "format_for", "storage_text", "usual_format"]

@@ -11,6 +11,7 @@ from simsparse.errors import SpecError
 from simsparse.sparsity.formats.base import FORMATS, Array, Encoded, Format, matrix
 from simsparse.sparsity.formats.bits import grouped, index_bits, kept_first, pack
 from simsparse.sparsity.formats.checks import ascending, below, stored_numbers, stored_values
+from simsparse.sparsity.statement import Sparsity
 
 
 @FORMATS.register("bank")
@@ -21,6 +22,7 @@ class BankBalanced(Format):
     """
 
     name: ClassVar[str] = "bank"
+    parameters: ClassVar[tuple[str, ...]] = ("bank", "keep")
 
     def __init__(self, bank: int, keep: int) -> None:
         if not 0 < keep <= bank:
@@ -54,6 +56,23 @@ class BankBalanced(Format):
 
     def units(self, mask: NDArray[np.bool_]) -> int:
         return len(mask) * int(self._used(mask.shape[1]).sum())
+
+    @classmethod
+    def of(cls, sparsity: Sparsity, shape: tuple[int, int], value_bits: int) -> Format:
+        if sparsity.groups is None:
+            return super().of(sparsity, shape, value_bits)
+        keep, size = sparsity.groups
+        return cls(size, keep)
+
+    def refusal(self, sparsity: Sparsity, shape: tuple[int, int]) -> str | None:
+        del shape
+        most = sparsity.most(self.bank)
+        wrong = f"{sparsity} weights keep up to {most} of {self.bank}; {self.name} stores {self.keep}"
+        return wrong if most > self.keep else None
+
+    def pattern_units(self, sparsity: Sparsity, shape: tuple[int, int]) -> int:
+        del sparsity
+        return shape[0] * int(self._used(shape[1]).sum())
 
     def stored_bits(self, shape: tuple[int, int], units: int, value_bits: int) -> int:
         del shape

@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 
 from simsparse.errors import SpecError
 from simsparse.registry import Registry
+from simsparse.sparsity.formats.sampled import sampled_units
+from simsparse.sparsity.statement import Sparsity
 
 Array = NDArray[Any]
 POINTER_BITS = 32
@@ -47,9 +49,31 @@ class Encoded:
 
 
 class Format(ABC):
-    """A way to store a matrix (rows, cols) whose rows run along the reduction dimension k."""
+    """A way to store a matrix (rows, cols) whose rows run along the reduction dimension k.
+
+    ``parameters`` name the whole numbers that its text may give after its name, in order.
+    """
 
     name: ClassVar[str]
+    parameters: ClassVar[tuple[str, ...]] = ()
+
+    @classmethod
+    def read(cls, *numbers: int) -> Format:
+        """The format with these ``parameters``. Raises SpecError when they are not allowed."""
+        return cls(*numbers)
+
+    @classmethod
+    def of(cls, sparsity: Sparsity, shape: tuple[int, int], value_bits: int) -> Format:
+        """The format with the parameters that suit a matrix of ``sparsity``. Raises SpecError when none do."""
+        del shape, value_bits
+        for text in sparsity.usual:
+            name, *numbers = text.split(":")
+            if name == cls.name:
+                return cls.read(*map(int, numbers))
+        if cls.parameters:
+            wanted = ":".join([cls.name, *(name.upper() for name in cls.parameters)])
+            raise SpecError(f"{sparsity} weights do not say the parameters of {cls.name}; give {wanted}", key=cls.name)
+        return cls()
 
     @abstractmethod
     def encode(self, array: Array) -> Encoded:
@@ -67,6 +91,29 @@ class Format(ABC):
     def stored_bits(self, shape: tuple[int, int], units: int, value_bits: int) -> int:
         """Bits of a matrix of ``shape`` with ``units`` stored units, metadata included."""
 
+    def refusal(self, sparsity: Sparsity, shape: tuple[int, int]) -> str | None:
+        """Why the format cannot hold every matrix of ``sparsity``, None when it can."""
+        del sparsity, shape
+        return None
+
+    def pattern_units(self, sparsity: Sparsity, shape: tuple[int, int]) -> int:
+        """Units of a matrix of ``sparsity``: exact where the pattern fixes them, else those of a draw."""
+        return sampled_units(self, sparsity, shape)
+
+    def pattern_bits(self, sparsity: Sparsity, shape: tuple[int, int], value_bits: int) -> int:
+        """Bits of a matrix of ``sparsity`` that the format can hold, metadata included."""
+        return self.stored_bits(shape, self.pattern_units(sparsity, shape), value_bits)
+
+    @property
+    def rows_together(self) -> int:
+        """Rows that are stored together; a sample counts whole multiples of them."""
+        return 1
+
+    def signs(self, mask: NDArray[np.bool_], rng: np.random.Generator) -> NDArray[Any]:
+        """What ``units`` counts for non-zeros at ``mask`` (rows, cols) of unknown values."""
+        del rng
+        return mask
+
 
 FORMATS: Registry[type[Format]] = Registry(
     "format",
@@ -74,6 +121,13 @@ FORMATS: Registry[type[Format]] = Registry(
           ("dense", "nm", "grouped_nm", "sparse24_cutlass", "bitmap", "compressed", "coo", "run_length", "bsr", "bank",
            "fan_in", "ternary_codebook")),
 )  # fmt: skip
+
+
+class SingleElements(Format):
+    """A format that stores the non-zeros of any matrix one by one."""
+
+    def pattern_units(self, sparsity: Sparsity, shape: tuple[int, int]) -> int:
+        return sparsity.nonzeros(*shape)
 
 
 def matrix(array: Array) -> Array:

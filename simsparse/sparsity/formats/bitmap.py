@@ -7,13 +7,13 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from simsparse.sparsity.formats.base import FORMATS, Array, Encoded, Format, matrix
+from simsparse.sparsity.formats.base import FORMATS, Array, Encoded, SingleElements, matrix
 from simsparse.sparsity.formats.bits import pack
 from simsparse.sparsity.formats.checks import stored_numbers, stored_values
 
 
 @FORMATS.register("bitmap")
-class Bitmap(Format):
+class Bitmap(SingleElements):
     """A row-major mask and the non-zeros in its order, as in SIGMA."""
 
     name: ClassVar[str] = "bitmap"

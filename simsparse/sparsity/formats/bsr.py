@@ -11,6 +11,7 @@ from simsparse.errors import SpecError
 from simsparse.sparsity.formats.base import FORMATS, POINTER_BITS, Array, Encoded, Format, matrix
 from simsparse.sparsity.formats.bits import pack
 from simsparse.sparsity.formats.checks import ascending, below, cropped, stored_numbers, stored_pointers, stored_values
+from simsparse.sparsity.statement import Sparsity
 
 INDEX_BITS = 32
 
@@ -20,6 +21,7 @@ class Bsr(Format):
     """Blocks of ``block`` x ``block`` with any non-zero, stored whole; edge blocks are filled with zeros."""
 
     name: ClassVar[str] = "bsr"
+    parameters: ClassVar[tuple[str, ...]] = ("block",)
 
     def __init__(self, block: int) -> None:
         if block < 1:
@@ -51,6 +53,14 @@ class Bsr(Format):
 
     def units(self, mask: NDArray[np.bool_]) -> int:
         return int(self._blocks(mask).any(axis=(2, 3)).sum())
+
+    @property
+    def rows_together(self) -> int:
+        return self.block
+
+    def pattern_units(self, sparsity: Sparsity, shape: tuple[int, int]) -> int:
+        known = sparsity.tiles(self.block, *shape)
+        return super().pattern_units(sparsity, shape) if known is None else known
 
     def stored_bits(self, shape: tuple[int, int], units: int, value_bits: int) -> int:
         pointers = self._grid(shape)[0] + 1

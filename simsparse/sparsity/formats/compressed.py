@@ -7,7 +7,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from simsparse.sparsity.formats.base import FORMATS, POINTER_BITS, Array, Encoded, Format, matrix
+from simsparse.sparsity.formats.base import FORMATS, POINTER_BITS, Array, Encoded, SingleElements, matrix
 from simsparse.sparsity.formats.bits import pack
 from simsparse.sparsity.formats.checks import ascending, below, stored_numbers, stored_pointers, stored_values
 
@@ -18,7 +18,7 @@ def compressed_index_bits(length: int) -> int:
 
 
 @FORMATS.register("csr")
-class Csr(Format):
+class Csr(SingleElements):
     """Compressed sparse rows; 32-bit row pointers."""
 
     name: ClassVar[str] = "csr"

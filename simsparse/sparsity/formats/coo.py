@@ -7,14 +7,14 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from simsparse.sparsity.formats.base import FORMATS, Array, Encoded, Format, matrix
+from simsparse.sparsity.formats.base import FORMATS, Array, Encoded, SingleElements, matrix
 from simsparse.sparsity.formats.bits import pack
 from simsparse.sparsity.formats.checks import ascending, below, stored_numbers, stored_values
 from simsparse.sparsity.formats.compressed import compressed_index_bits
 
 
 @FORMATS.register("coo")
-class Coo(Format):
+class Coo(SingleElements):
     """Non-zeros in row-major order, a 16- or 32-bit word each for row and column."""
 
     name: ClassVar[str] = "coo"

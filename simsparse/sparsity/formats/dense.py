@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from simsparse.sparsity.formats.base import FORMATS, Array, Encoded, Format, matrix
 from simsparse.sparsity.formats.checks import stored_values
+from simsparse.sparsity.statement import Sparsity
 
 
 @FORMATS.register("dense")
@@ -27,6 +28,10 @@ class Dense(Format):
 
     def units(self, mask: NDArray[np.bool_]) -> int:
         return mask.size
+
+    def pattern_units(self, sparsity: Sparsity, shape: tuple[int, int]) -> int:
+        del sparsity
+        return shape[0] * shape[1]
 
     def stored_bits(self, shape: tuple[int, int], units: int, value_bits: int) -> int:
         del shape

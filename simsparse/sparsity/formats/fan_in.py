@@ -11,6 +11,7 @@ from simsparse.errors import SpecError
 from simsparse.sparsity.formats.base import FORMATS, Array, Encoded, Format, matrix
 from simsparse.sparsity.formats.bits import index_bits, kept_first, pack
 from simsparse.sparsity.formats.checks import ascending, below, stored_numbers, stored_values
+from simsparse.sparsity.statement import Sparsity
 
 
 @FORMATS.register("fan_in")
@@ -21,6 +22,7 @@ class ConstantFanIn(Format):
     """
 
     name: ClassVar[str] = "fan_in"
+    parameters: ClassVar[tuple[str, ...]] = ("keep",)
 
     def __init__(self, keep: int) -> None:
         if keep < 1:
@@ -53,6 +55,21 @@ class ConstantFanIn(Format):
     def units(self, mask: NDArray[np.bool_]) -> int:
         rows, cols = map(int, mask.shape)
         return rows * min(self.keep, cols)
+
+    @classmethod
+    def of(cls, sparsity: Sparsity, shape: tuple[int, int], value_bits: int) -> Format:
+        if sparsity.groups is None:
+            return super().of(sparsity, shape, value_bits)
+        return cls(max(1, sparsity.kept(1, shape[1])))
+
+    def refusal(self, sparsity: Sparsity, shape: tuple[int, int]) -> str | None:
+        most = shape[1] if sparsity.groups is None else sparsity.kept(1, shape[1])
+        wrong = f"{sparsity} weights keep up to {most} of {shape[1]} in a row; fan_in stores {self.keep}"
+        return wrong if most > self.keep else None
+
+    def pattern_units(self, sparsity: Sparsity, shape: tuple[int, int]) -> int:
+        del sparsity
+        return shape[0] * min(self.keep, shape[1])
 
     def stored_bits(self, shape: tuple[int, int], units: int, value_bits: int) -> int:
         return units * (value_bits + index_bits(shape[1]))

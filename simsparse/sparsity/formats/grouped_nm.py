@@ -14,6 +14,7 @@ from simsparse.sparsity.formats.base import FORMATS, Array, Encoded, Format, mat
 from simsparse.sparsity.formats.bits import grouped, index_bits, pack
 from simsparse.sparsity.formats.checks import cropped, stored_numbers, stored_values
 from simsparse.sparsity.formats.matching import Unmatched, assigned
+from simsparse.sparsity.statement import Sparsity
 
 LARGEST_CHUNK = 1 << 15
 
@@ -43,6 +44,7 @@ class GroupedNM(Format):
     """
 
     name: ClassVar[str] = "nmg"
+    parameters: ClassVar[tuple[str, ...]] = ("n", "m", "g")
 
     def __init__(self, n: int, m: int, g: int) -> None:
         if not (0 < n <= m and g > 0 and comb(m, n) * g < LARGEST_CHUNK):
@@ -80,6 +82,16 @@ class GroupedNM(Format):
     def units(self, mask: NDArray[np.bool_]) -> int:
         rows, cols = map(int, mask.shape)
         chunks, blocks = self._grid((rows, cols))
+        return chunks * blocks * self.chunk * self.n
+
+    def refusal(self, sparsity: Sparsity, shape: tuple[int, int]) -> str | None:
+        del shape
+        text = f"nmg:{self.n}:{self.m}:{self.g}"
+        return None if text in sparsity.usual else f"{sparsity} weights need not share the choices of {text}"
+
+    def pattern_units(self, sparsity: Sparsity, shape: tuple[int, int]) -> int:
+        del sparsity
+        chunks, blocks = self._grid(shape)
         return chunks * blocks * self.chunk * self.n
 
     def stored_bits(self, shape: tuple[int, int], units: int, value_bits: int) -> int:

@@ -13,12 +13,15 @@ from simsparse.errors import SpecError
 from simsparse.sparsity.formats.base import FORMATS, Array, Encoded, Format, matrix
 from simsparse.sparsity.formats.bits import grouped, index_bits, kept_first, pack
 from simsparse.sparsity.formats.checks import ascending, below, cropped, stored_numbers, stored_values
+from simsparse.sparsity.statement import Sparsity
 
 LARGEST_M = 32
 
 
 class _NM(Format):
     """``n`` values of every ``m``; a group with fewer non-zeros stores zeros, a short last group too."""
+
+    parameters: ClassVar[tuple[str, ...]] = ("n", "m")
 
     def __init__(self, n: int, m: int) -> None:
         if not 0 < n <= m:
@@ -50,6 +53,23 @@ class _NM(Format):
     def units(self, mask: NDArray[np.bool_]) -> int:
         rows, cols = map(int, mask.shape)
         return rows * -(-cols // self.m) * self.n
+
+    @classmethod
+    def of(cls, sparsity: Sparsity, shape: tuple[int, int], value_bits: int) -> Format:
+        if sparsity.groups is None:
+            return super().of(sparsity, shape, value_bits)
+        keep, size = sparsity.groups
+        return cls(keep, size)
+
+    def refusal(self, sparsity: Sparsity, shape: tuple[int, int]) -> str | None:
+        del shape
+        most = sparsity.most(self.m)
+        wrong = f"{sparsity} weights keep up to {most} of {self.m}; {self.name} stores {self.n}"
+        return wrong if most > self.n else None
+
+    def pattern_units(self, sparsity: Sparsity, shape: tuple[int, int]) -> int:
+        del sparsity
+        return shape[0] * -(-shape[1] // self.m) * self.n
 
     def stored_bits(self, shape: tuple[int, int], units: int, value_bits: int) -> int:
         del shape

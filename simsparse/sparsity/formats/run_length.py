@@ -11,8 +11,11 @@ from simsparse.errors import SpecError
 from simsparse.sparsity.formats.base import FORMATS, POINTER_BITS, Array, Encoded, Format, matrix
 from simsparse.sparsity.formats.bits import pack
 from simsparse.sparsity.formats.checks import below, stored_numbers, stored_pointers, stored_values
+from simsparse.sparsity.statement import Sparsity
 
 LONGEST_RUN_BITS = 32
+USUAL_RUN_BITS = 4
+"""Bits of a run in EIE and in Eyeriss v2."""
 
 
 @FORMATS.register("run_length")
@@ -26,12 +29,23 @@ class RunLength(Format):
     """
 
     name: ClassVar[str] = "run_length"
+    parameters: ClassVar[tuple[str, ...]] = ("run_bits",)
 
     def __init__(self, run_bits: int, per_row: bool) -> None:
         if not 0 < run_bits <= LONGEST_RUN_BITS:
             wrong = f"runs of {run_bits} bits; expected 1 to {LONGEST_RUN_BITS}"
             raise SpecError(wrong, key=self.name)
         self.run_bits, self.per_row = run_bits, per_row
+
+    @classmethod
+    def read(cls, *numbers: int) -> Format:
+        (run_bits,) = numbers
+        return cls(run_bits, per_row=True)
+
+    @classmethod
+    def of(cls, sparsity: Sparsity, shape: tuple[int, int], value_bits: int) -> Format:
+        del sparsity, shape, value_bits
+        return cls(USUAL_RUN_BITS, per_row=True)
 
     def encode(self, array: Array) -> Encoded:
         rows, cols = matrix(array).shape

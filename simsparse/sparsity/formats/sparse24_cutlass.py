@@ -12,6 +12,7 @@ from simsparse.sparsity.formats.base import FORMATS, Array, Encoded, Format, mat
 from simsparse.sparsity.formats.bits import pack
 from simsparse.sparsity.formats.checks import ascending, stored_numbers, stored_values
 from simsparse.sparsity.formats.sparse24 import encode24
+from simsparse.sparsity.statement import Sparsity
 
 NIBBLE_BITS = 4
 # Rows of a tile, and how far apart its eighth rows end up, by the bits of a word.
@@ -77,6 +78,26 @@ class Sparse24Cutlass(Format):
 
     def units(self, mask: NDArray[np.bool_]) -> int:
         return mask.size // 2
+
+    @classmethod
+    def of(cls, sparsity: Sparsity, shape: tuple[int, int], value_bits: int) -> Format:
+        del sparsity, shape
+        if value_bits not in (8, 16, 32):
+            raise SpecError(f"elements of {value_bits} bits; expected 8, 16 or 32", key=cls.name)
+        return cls(32 if value_bits == 8 else 16, pairs=value_bits == 32)
+
+    def refusal(self, sparsity: Sparsity, shape: tuple[int, int]) -> str | None:
+        try:
+            self._words(shape)
+        except SpecError as error:
+            return f"{self.name}: {error.message}"
+        most, keep = sparsity.most(self._group), self._group // 2
+        wrong = f"{sparsity} weights keep up to {most} of {self._group}; {self.name} stores {keep}"
+        return wrong if most > keep else None
+
+    def pattern_units(self, sparsity: Sparsity, shape: tuple[int, int]) -> int:
+        del sparsity
+        return shape[0] * shape[1] // 2
 
     def stored_bits(self, shape: tuple[int, int], units: int, value_bits: int) -> int:
         del shape

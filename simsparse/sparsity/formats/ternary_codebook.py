@@ -108,6 +108,10 @@ class TernaryCodebook(Format):
         """Codes of a matrix with these signs (rows, cols); of a mask, as if all non-zeros were positive."""
         return int(self._codes(_digits(mask))[0].size)
 
+    def signs(self, mask: NDArray[np.bool_], rng: np.random.Generator) -> NDArray[Any]:
+        """Either sign for half of the non-zeros, as the dictionary assumes."""
+        return np.where(mask, rng.integers(0, 2, mask.shape, np.int8) * 2 - 1, 0)
+
     def stored_bits(self, shape: tuple[int, int], units: int, value_bits: int) -> int:
         return 2 * shape[0] * value_bits + units * CODE_BITS + (shape[0] + 1) * POINTER_BITS
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from simsparse.core import DType, Op, OpKind, Sparsity, Trace, TraceBuilder, ops
 from simsparse.errors import SpecError, TraceError
-from simsparse.sparsity.statement import SparsityKind
+from simsparse.sparsity.patterns.nm import NM
 from simsparse.trace.file import replace_file
 from simsparse.trace.interchange.base import (
     MAX_NODES,
@@ -109,7 +109,7 @@ def _pattern(row: Sequence[str], at: int) -> str:
     """The N:M cell, dense where there is none or N is M."""
     text = row[at].strip() if len(row) > at else ""
     pattern = Sparsity.parse(text or "dense")
-    return "dense" if pattern.kind is SparsityKind.NM and pattern.n == pattern.m else text or "dense"
+    return "dense" if isinstance(pattern, NM) and pattern.n == pattern.m else text or "dense"
 
 
 def write_scalesim(trace: Trace, path: Path) -> tuple[str, ...]:
@@ -165,7 +165,7 @@ def _ratio(product: TraceGemm, notes: Notes) -> str:
     sparsity = product.sparsity
     if sparsity.is_dense:
         return "1:1"
-    if sparsity.kind is not SparsityKind.NM:
+    if not isinstance(sparsity, NM):
         notes.add("SCALE-Sim knows N:M only: other patterns are written as dense", product.name)
         return "1:1"
     if product.k % sparsity.m:

@@ -13,9 +13,8 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from simsparse.core import OpKind, Sparsity, Trace
+from simsparse.core import OpKind, Trace
 from simsparse.errors import TraceError
-from simsparse.sparsity.statement import SparsityKind
 from simsparse.trace.interchange.base import TRACE_FORMATS, Notes, TraceFormat
 from simsparse.trace.interchange.products import TraceGemm, products, strides
 
@@ -104,18 +103,14 @@ def _density(product: TraceGemm, notes: Notes) -> str:
     sparsity = product.sparsity
     if sparsity.is_dense:
         return ""
-    structured = sparsity.kind in (SparsityKind.NM, SparsityKind.BANK)
-    if sparsity.kind is SparsityKind.BLOCK:
+    structured = sparsity.groups is not None
+    if sparsity.edge > 1:
         notes.add("square blocks are written as random zeros: Timeloop has no model of them", product.name)
     if structured:
         notes.add("N:M and banks are written as fixed_structured: the density is kept, the group size is not",
                   product.name)  # fmt: skip
     name = "fixed_structured" if structured else "hypergeometric"
-    return f"    densities:\n      Weights: {{distribution: {name}, density: {_exact(sparsity)!r}}}\n"
-
-
-def _exact(sparsity: Sparsity) -> float:
-    return sparsity.n / sparsity.m if sparsity.kind is SparsityKind.NM else sparsity.density
+    return f"    densities:\n      Weights: {{distribution: {name}, density: {sparsity.density!r}}}\n"
 
 
 def _stem(product: TraceGemm) -> str:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simsparse.core import DENSE, Sparsity
+from simsparse.sparsity.patterns.nm import NM
 
 GROUPS = (4, 8, 16)
 NM_GROUPS = (4, 8, 16, 32)
@@ -53,11 +54,11 @@ def conforming(facts: dict[str, Any], n: int, m: int) -> float:
     return float(sum(histogram[: n + 1]))
 
 
-def nm_patterns(mask: Mask) -> list[Sparsity]:
+def nm_patterns(mask: Mask) -> list[NM]:
     """N:M for M of 4, 8, 16 and 32 up to k: N the most non-zeros of any group, where that is fewer than M."""
     counts = _counts(mask)
     most = {m: max(1, int(counts[m].max())) for m in NM_GROUPS if m <= mask.shape[1]}
-    return [Sparsity.parse(f"{n}:{m}") for m, n in most.items() if n < m]
+    return [NM(n, m) for m, n in most.items() if n < m]
 
 
 def pattern_of(mask: Mask, value_bits: int) -> Sparsity:
@@ -72,7 +73,8 @@ def pattern_of(mask: Mask, value_bits: int) -> Sparsity:
     if tight := [pattern for pattern in structured if density >= MIN_FILL * pattern.density]:
         return min(tight, key=lambda pattern: (pattern.density, pattern.m))
     worth = MAX_STORED * DENSE.stored_bits(rows, cols, value_bits)
-    stored = {p: p.stored_bits(rows, cols, value_bits) for p in (*structured, *_loose_patterns(mask))}
+    candidates: list[Sparsity] = [*structured, *_loose_patterns(mask)]
+    stored = {p: p.stored_bits(rows, cols, value_bits) for p in candidates}
     return min((p for p, bits in stored.items() if bits <= worth), key=stored.__getitem__, default=DENSE)
 
 

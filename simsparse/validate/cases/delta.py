@@ -45,7 +45,7 @@ def delta() -> CaseReport:
 
 def _causes(density: float, name: str = "", value: str = "") -> dict[str, int]:
     device = SparseEngineDevice(load_hardware(PART, {name: value} if name else {}))
-    changes = NonZeros.drawn(VECTORS, INPUTS, Sparsity.parse(f"unstructured:{density:g}"), 1)
+    changes = Sparsity.parse(f"unstructured:{density:g}").draw(VECTORS, INPUTS, 1)
     work = device.engine.run(NonZeros.dense(OUTPUTS, INPUTS), changes, device.machine("int8"))
     return dict(work.causes)
 

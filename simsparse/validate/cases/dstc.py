@@ -79,7 +79,7 @@ def _causes(key: tuple[str, str], name: str = "", value: str = "") -> Mapping[st
 
 def _drawn(density: str, seed: int) -> NonZeros:
     sparsity = Sparsity.parse("dense" if density == "1.0" else f"unstructured:{density}")
-    return NonZeros.drawn(WALKED, SIZE, sparsity, seed)
+    return sparsity.draw(WALKED, SIZE, seed)
 
 
 def _cycles(key: tuple[str, str], name: str = "", value: str = "") -> int:

@@ -45,7 +45,7 @@ def eie() -> CaseReport:
 
 @cache
 def _drawn(rows: int, cols: int, density: float, seed: int) -> NonZeros:
-    return NonZeros.drawn(rows, cols, Sparsity.parse(f"unstructured:{density:g}"), seed)
+    return Sparsity.parse(f"unstructured:{density:g}").draw(rows, cols, seed)
 
 
 def _work(layer: str, name: str = "", value: str = "") -> Work:

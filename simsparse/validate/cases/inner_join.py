@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from simsparse.config.hardware import load_hardware
 from simsparse.core import Sparsity
 from simsparse.devices.sparse_engine import SparseEngineDevice
-from simsparse.sparsity.nonzeros import NonZeros
 from simsparse.validate.case import CASES, CasePoint, CaseReport, Sensitivity, Table
 
 LAYER = (784, 256, 1152)
@@ -63,8 +62,8 @@ def _causes(name: str, weights: str, inputs: str, balance: int | None = None) ->
     part, dtype = PARTS[name]
     device = SparseEngineDevice(load_hardware(part, {} if balance is None else {"engine.balance": balance}))
     m, n, k = LAYER
-    w = NonZeros.drawn(n, k, Sparsity.parse(f"unstructured:{weights}"), 0)
-    x = NonZeros.drawn(m, k, Sparsity.parse(f"unstructured:{inputs}"), 1)
+    w = Sparsity.parse(f"unstructured:{weights}").draw(n, k, 0)
+    x = Sparsity.parse(f"unstructured:{inputs}").draw(m, k, 1)
     causes = device.engine.run(w, x, device.machine(dtype)).causes
     return {cause: cycles for cause, cycles in causes.items() if cause != "dram"}
 

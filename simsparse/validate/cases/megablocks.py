@@ -73,7 +73,7 @@ def _padding(layers: Sequence[Sequence[int]]) -> Table:
 
 def _clustering() -> Table:
     """Blocks of 16 x 16 and cycles on accel/smat-a100 as rows come, clustered, and as they were made."""
-    made = expanded(NonZeros.drawn(64, 64, Sparsity.parse("unstructured:0.05"), 3), 16, 16)
+    made = expanded(Sparsity.parse("unstructured:0.05").draw(64, 64, 3), 16, 16)
     noise = np.random.default_rng(4).random(made.shape) < 0.5
     planted = NonZeros.of(made.mask() & noise)
     shuffled = reordered(planted, np.random.default_rng(5).permutation(1024))

@@ -13,7 +13,7 @@ from simsparse.config.hardware import load_hardware
 from simsparse.config.parts.accel import AccelPart
 from simsparse.dataflow.sparse_engine import ENGINES, PeConfig
 from simsparse.devices.sparse_engine import SparseEngineDevice
-from simsparse.sparsity.statement import DENSE, Sparsity
+from simsparse.sparsity import DENSE, Sparsity
 from simsparse.validate.case import CASES, CasePoint, CaseReport, Sensitivity, Table, case_rows
 
 BANK, RATIOS, BATCH, STATED, UNITS = 32, (1, 2, 4, 8, 16, 32), 16, 16, 4

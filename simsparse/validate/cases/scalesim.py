@@ -10,7 +10,6 @@ import numpy as np
 from simsparse.dataflow import DATAFLOWS, Buffers, Gemms, PeArray
 from simsparse.dataflow.folds.dma import Interface
 from simsparse.dataflow.folds.schedule import FoldGemm, FoldSchedule, Scratchpad, schedule
-from simsparse.sparsity.nonzeros import NonZeros
 from simsparse.sparsity.statement import Sparsity
 from simsparse.validate.case import CASES, CasePoint, CaseReport, Table, case_rows
 from simsparse.validate.reference.scalesim_scratchpad import RELEASE, Changes, ScaleSimSetup, scalesim_run
@@ -172,7 +171,7 @@ def two_of_four_steps() -> list[tuple[str, float]]:
         ("2:4 mask walked, on chip", "2:4"),
         ("50 % unstructured mask walked, on chip", "unstructured:0.5"),
     ):
-        mask = NonZeros.drawn(size, size, Sparsity.parse(text)).mask()
+        mask = Sparsity.parse(text).draw(size, size, 0).mask()
         steps.append((name, gain(ws.cycles(pair, plain), ws.walk(np.asarray(mask), size, picking, 4).cycles)))
     return steps
 

@@ -43,7 +43,7 @@ def _causes(row: Row) -> Mapping[str, int]:
         load_hardware("accel/sigma", {"array.rows": 16, "array.cols": cols, "engine.ports": int(row["ports"])})
     )
     zeros = (int(row["zeros"]) + 1) / 100
-    weights = NonZeros.drawn(size, size, Sparsity.parse(f"unstructured:{1 - zeros:.2f}"))
+    weights = Sparsity.parse(f"unstructured:{1 - zeros:.2f}").draw(size, size, 0)
     work = device.engine.run(weights, NonZeros.dense(size, size), device.machine("bf16"))
     return {cause: cycles for cause, cycles in work.causes.items() if cause != "dram"}
 

@@ -48,7 +48,7 @@ def srigl() -> CaseReport:
 
 def _work(pattern: str, name: str = "", value: str = "") -> Work:
     device = SparseEngineDevice(load_hardware(PART, {**ON_CHIP, **({name: value} if name else {})}))
-    weights = NonZeros.drawn(OUTPUTS, INPUTS, Sparsity.parse(PATTERNS[pattern]), 1)
+    weights = Sparsity.parse(PATTERNS[pattern]).draw(OUTPUTS, INPUTS, 1)
     return device.engine.run(weights, NonZeros.dense(1, INPUTS), device.machine("int8"))
 
 

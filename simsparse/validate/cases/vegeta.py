@@ -13,8 +13,7 @@ from simsparse.dataflow.base import Ints
 from simsparse.dataflow.sparse_engine import ENGINES, PeConfig
 from simsparse.dataflow.tile_engine import row_windows
 from simsparse.devices.sparse_engine import SparseEngineDevice
-from simsparse.sparsity.nonzeros import NonZeros
-from simsparse.sparsity.statement import DENSE, Sparsity
+from simsparse.sparsity import DENSE, Sparsity
 from simsparse.validate.case import CASES, CasePoint, CaseReport, Sensitivity, Table, case_rows
 
 PUBLISHED = {"dense": 1.09, "2:4": 2.20, "1:4": 3.74}
@@ -127,7 +126,7 @@ def by_layer() -> Table:
 @cache
 def _windows(sparsity: float, window: int) -> Ints:
     """N of each row and window; a row without weights is 1:4 too."""
-    pattern = NonZeros.drawn(1024, 4096, Sparsity.parse(f"unstructured:{1 - sparsity:.6g}"))
+    pattern = Sparsity.parse(f"unstructured:{1 - sparsity:.6g}").draw(1024, 4096, 0)
     return np.maximum(1, row_windows(pattern, window))
 
 

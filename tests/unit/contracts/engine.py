@@ -35,8 +35,8 @@ class EngineContract:
         self, shape: tuple[int, int, int], weights: str, inputs: str, seed: int = 0
     ) -> tuple[NonZeros, NonZeros, Work]:
         m, n, k = shape
-        w = NonZeros.drawn(n, k, Sparsity.parse(weights), seed)
-        x = NonZeros.drawn(m, k, Sparsity.parse(inputs), seed + 1)
+        w = Sparsity.parse(weights).draw(n, k, seed)
+        x = Sparsity.parse(inputs).draw(m, k, seed + 1)
         return w, x, self.engine.run(w, x, self.machine)
 
     def test_it_is_registered_and_says_what_its_settings_mean(self) -> None:
@@ -81,7 +81,7 @@ class EngineContract:
             return
         m, n, k = 16, 40, 64
         order = np.random.default_rng(0).permutation(n * k)
-        x = NonZeros.drawn(m, k, Sparsity.parse("unstructured:0.5"), 1)
+        x = Sparsity.parse("unstructured:0.5").draw(m, k, 1)
         cycles = []
         for share in (0.05, 0.2, 0.4, 0.6, 0.8, 1.0):
             mask = np.zeros(n * k, np.bool_)

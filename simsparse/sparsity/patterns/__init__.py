@@ -1,0 +1,1 @@
+"""Sparsity patterns: one file per pattern, each registers itself in ``simsparse.sparsity.statement.PATTERNS``."""
