@@ -15,6 +15,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, Field, ValidationError
 
+from simsparse.config.extends import bases, read_part
 from simsparse.config.paths import find_part
 from simsparse.config.quantity import Basis, Frozen, Part, Quantity, shown
 from simsparse.config.yaml import Document, KeyPath, read_yaml
@@ -256,8 +257,9 @@ def load_hardware(name: str | Path, overrides: Mapping[str, Any] | None = None) 
 
 
 def _modified(path: Path) -> int:
+    """A number that changes when the file does, or one that it extends."""
     try:
-        return path.stat().st_mtime_ns
+        return hash(tuple(base.stat().st_mtime_ns for base in bases(path)))
     except OSError as error:
         raise SpecError(f"can't be read: {error.strerror}", file=str(path)) from error
 
@@ -269,7 +271,7 @@ def _part_name(name: str, path: Path) -> str:
 @lru_cache(maxsize=1024)
 def _load_part(path: Path, mtime_ns: int, name: str) -> Part:
     del mtime_ns
-    document = read_yaml(path)
+    document = read_part(path)
     data = _mapping(document)
     kind = data.get("kind")
     if kind == "system":
