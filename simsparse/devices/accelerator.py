@@ -8,7 +8,7 @@ from typing import ClassVar
 from simsparse.config.parts.accel import AccelPart
 from simsparse.core import Action, Op, OpKind
 from simsparse.dataflow import Buffers
-from simsparse.devices.base import Device
+from simsparse.devices.base import CopyRates, Device
 from simsparse.devices.memory import READ, WRITE
 from simsparse.devices.roofline import DATA_ONLY
 
@@ -47,6 +47,11 @@ class Accelerator(Device):
     @property
     def static_watts(self) -> float:
         return self.part.energy.static.si
+
+    @property
+    def copy_rates(self) -> CopyRates:
+        rate = self.part.memory.bandwidth.si * self.part.memory.efficiency.si
+        return CopyRates(rate, rate)
 
     @property
     def memory_bytes(self) -> int | None:

@@ -68,6 +68,21 @@ class PowerBudget:
         return (1 - 1 / speed) / (1 - 1 / self.speed)
 
 
+@dataclass(frozen=True)
+class CopyRates:
+    """How fast copies read and write a device's memory, in bytes per second.
+
+    ``shared``: reads and writes share one rate; else they do not slow each other. A copy waits
+    ``latency_s`` for the first byte and moves whole units of ``unit_bytes``.
+    """
+
+    read: float
+    write: float
+    shared: bool = True
+    latency_s: float = 0.0
+    unit_bytes: int = 1
+
+
 class Device(ABC):
     """A part that runs operators.
 
@@ -97,6 +112,21 @@ class Device(ABC):
     def role(self) -> Role:
         """What the device does in a system whose file gives it no other role."""
         return self.part.role
+
+    @property
+    def copy_rates(self) -> CopyRates | None:
+        """What the device's memory allows to copies; None when it limits none."""
+        return None
+
+    def copy_counts(self, direction: str, bytes: int) -> Mapping[Action, int]:
+        """What a copy of ``bytes`` does in the device's memory; ``direction`` is read or write.
+
+        The bytes are those of the first priced action that reads (or writes) the memory or crosses its pins.
+        """
+        for action in self.prices:
+            if action[1] in (f"{direction}_byte", "external_byte"):
+                return {action: bytes}
+        return {}
 
     @property
     def power_budget(self) -> PowerBudget | None:

@@ -13,7 +13,7 @@ import numpy as np
 
 from simsparse.config.parts.cpu import CpuPart
 from simsparse.core import DENSE, Action, Op, OpKind
-from simsparse.devices.base import DEVICES, CostArrays, Device, Floats
+from simsparse.devices.base import DEVICES, CopyRates, CostArrays, Device, Floats
 from simsparse.devices.memory import READ, WRITE
 from simsparse.devices.roofline import DATA_ONLY, dominant, require_supported
 
@@ -61,6 +61,11 @@ class Cpu(Device):
     @property
     def static_watts(self) -> float:
         return self.part.energy.static.si
+
+    @property
+    def copy_rates(self) -> CopyRates:
+        rate = self.part.memory.bandwidth.si * self.part.memory.efficiency.si
+        return CopyRates(rate, rate)
 
     @property
     def memory_bytes(self) -> int | None:

@@ -19,7 +19,7 @@ import numpy as np
 from simsparse.config.parts.gpu import GpuPart
 from simsparse.config.quantity import Basis, Frozen, Part, Quantity
 from simsparse.core import Action, DType, Op, OpKind
-from simsparse.devices.base import DEVICES, CostArrays, Device, Floats, PowerBudget
+from simsparse.devices.base import DEVICES, CopyRates, CostArrays, Device, Floats, PowerBudget
 from simsparse.devices.gpu_kernels import (
     READ,
     UNITS,
@@ -106,6 +106,11 @@ class Gpu(Device):
     @property
     def static_watts(self) -> float:
         return self.part.power.static.si
+
+    @property
+    def copy_rates(self) -> CopyRates:
+        rate = self.part.memory.bandwidth.si * self.part.memory.efficiency.si
+        return CopyRates(rate, rate)
 
     @property
     def memory_bytes(self) -> int | None:

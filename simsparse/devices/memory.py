@@ -14,7 +14,7 @@ import numpy as np
 
 from simsparse.config.parts.memory import MemoryPart
 from simsparse.core import Action, ActionCounts, Op, OpKind
-from simsparse.devices.base import DEVICES, CostArrays, Device
+from simsparse.devices.base import DEVICES, CopyRates, CostArrays, Device
 from simsparse.devices.roofline import require_supported
 
 ACTIVATE: Action = ("dram", "activate")
@@ -23,11 +23,14 @@ WRITE: Action = ("dram", "write_byte")
 
 
 @DEVICES.register("memory")
-class Memory(Device):
-    """A memory that computes nothing: a transfer is a sequential read of it."""
+class MemoryDevice(Device):
+    """A memory that computes nothing: copies read and write it in order, whole bursts at a time.
+
+    Alone it runs a transfer as a read.
+    """
 
     kind: ClassVar[str] = "memory"
-    lanes: ClassVar[tuple[str, ...]] = ("copy",)
+    lanes: ClassVar[tuple[str, ...]] = ("h2d", "d2h")
     part: MemoryPart
 
     def supports(self, op: Op) -> str | None:
@@ -39,10 +42,19 @@ class Memory(Device):
         return self._bursts(bytes) * self.part.burst.si / (self.part.bandwidth.si * share.si)
 
     def counts(self, bytes: int, random: bool = False) -> ActionCounts:
-        """Activations and bytes read: a row at a time in order, a row an access at random."""
+        """Activations and bytes read: one row after the other in order, one row per access at random."""
         bursts = self._bursts(bytes)
         rows = bursts if random else -(-bytes // round(self.part.row.si))
         return ActionCounts({ACTIVATE: rows, READ: bursts * round(self.part.burst.si)})
+
+    def copy_counts(self, direction: str, bytes: int) -> Mapping[Action, int]:
+        rows = -(-bytes // round(self.part.row.si))
+        return {ACTIVATE: rows, READ if direction == "read" else WRITE: bytes}
+
+    @property
+    def copy_rates(self) -> CopyRates:
+        rate = self.part.bandwidth.si * self.part.sequential.si
+        return CopyRates(rate, rate, unit_bytes=round(self.part.burst.si))
 
     def cost_arrays(self, ops: Sequence[Op], level: int = 0) -> CostArrays:
         del level

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from simsparse.config.parts.pim import PimCommands, PimPart
 from simsparse.core import Action, Op, OpKind
-from simsparse.devices.base import DEVICES, CostArrays, Device, Floats
+from simsparse.devices.base import DEVICES, CopyRates, CostArrays, Device, Floats
 from simsparse.devices.gemm_list import GemmList, Ints, gemm_list_of, vector_operations
 from simsparse.devices.roofline import DATA_ONLY, dominant, require_supported
 
@@ -134,6 +134,11 @@ class Pim(Device):
     @property
     def static_watts(self) -> float:
         return self.part.energy.static.si
+
+    @property
+    def copy_rates(self) -> CopyRates:
+        rate = self.part.memory.stacks.si * self.part.memory.bandwidth.si * self.part.memory.efficiency.si
+        return CopyRates(rate, rate)
 
     @property
     def memory_bytes(self) -> int | None:

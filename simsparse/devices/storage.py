@@ -12,7 +12,7 @@ import numpy as np
 
 from simsparse.config.parts.storage import StoragePart
 from simsparse.core import Action, Op, OpKind
-from simsparse.devices.base import DEVICES, CostArrays, Device
+from simsparse.devices.base import DEVICES, CopyRates, CostArrays, Device
 from simsparse.devices.roofline import dominant, require_supported
 
 READ: Action = ("flash", "read_byte")
@@ -21,26 +21,17 @@ WRITE: Action = ("flash", "write_byte")
 
 @DEVICES.register("storage")
 class Storage(Device):
-    """A block device. It runs transfers only; one runs as a read of whole pages.
+    """A block device: copies read and write it in whole pages, at its sequential rates.
 
-    The copy's other half and the link between are the engine's; ``write_seconds`` is for the end
-    that receives.
+    Alone it runs a transfer as a read. Reads and writes at once do not slow each other.
     """
 
     kind: ClassVar[str] = "storage"
-    lanes: ClassVar[tuple[str, ...]] = ("copy",)
+    lanes: ClassVar[tuple[str, ...]] = ("h2d", "d2h")
     part: StoragePart
 
     def supports(self, op: Op) -> str | None:
         return None if op.kind is OpKind.TRANSFER else f"storage computes nothing; {op.kind} needs a processor"
-
-    def read_seconds(self, bytes: int) -> float:
-        """Seconds from the request to the last byte of a sequential read of ``bytes``."""
-        return self.part.latency.si + self._paged(bytes) / self.part.read.si
-
-    def write_seconds(self, bytes: int) -> float:
-        """Seconds of a sequential write of ``bytes``."""
-        return self.part.latency.si + self._paged(bytes) / self.part.write.si
 
     def cost_arrays(self, ops: Sequence[Op], level: int = 0) -> CostArrays:
         del level
@@ -49,6 +40,11 @@ class Storage(Device):
         contributors = {"latency": np.full(len(ops), self.part.latency.si), "read": moved / self.part.read.si}
         latency = contributors["latency"] + contributors["read"]
         return CostArrays(latency, contributors, dominant(contributors), {READ: moved}, [""] * len(ops))
+
+    @property
+    def copy_rates(self) -> CopyRates:
+        part = self.part
+        return CopyRates(part.read.si, part.write.si, False, part.latency.si, self._page)
 
     @property
     def prices(self) -> Mapping[Action, float]:
@@ -62,6 +58,9 @@ class Storage(Device):
     def memory_bytes(self) -> int | None:
         return round(self.part.capacity.si)
 
+    @property
+    def _page(self) -> int:
+        return round(self.part.page.si)
+
     def _paged(self, bytes: int) -> int:
-        page = round(self.part.page.si)
-        return -(-bytes // page) * page
+        return -(-bytes // self._page) * self._page

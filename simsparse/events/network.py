@@ -1,18 +1,19 @@
-"""Links: latency, bandwidth, fair sharing, full duplex with a limit; and routes over them.
+"""Links and the memories at the ends of copies: latency, bandwidth, fair sharing; and routes over them.
 
-A copy is a flow over the links of its route. On every link the flows of one direction share its
-rate equally; when both directions are busy each gets at most ``duplex``/2 of the nominal rate. A
-flow's rate is the least of its shares. Rates are whole bytes a second, so that progress is exact
-integer arithmetic and the bytes that go in come out.
+A copy is a flow that reads a memory, crosses the links of its route and writes a memory. What flows
+share, they share max-min fairly: no flow can have more without taking from one that has less. A link
+has a rate in each direction; when both directions are busy each has at most ``duplex``/2 of it. Rates
+are whole bytes per second, so that progress is exact integer arithmetic and the bytes that go in come
+out.
 
-Left out: bandwidth that a flow held back elsewhere leaves on a link is not given to the others, so
-contended routes of several links are bounded from below.
+Left out: both directions of a link get equal parts of what they share, however uneven the load; a
+device that a route only passes through takes no part.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -25,16 +26,20 @@ if TYPE_CHECKING:
     from simsparse.events.simulator import Simulator
     from simsparse.events.task import Task
 
-Hop = tuple["Link", int]
+READ, WRITE = 0, 1
+"""Directions of a CopyEnd."""
+Hop = tuple["Link | CopyEnd", int]
 
 
 @dataclass(eq=False)
 class Link:
-    """A full-duplex link. Rates in bytes a second, times in femtoseconds.
+    """A full-duplex link. Rates in bytes per second, times in femtoseconds.
 
     ``busy`` counts the flows of each direction (0: from the first end to the second), ``moved`` the
     bytes delivered.
     """
+
+    unit_bytes = 1
 
     name: str
     between: tuple[str, str]
@@ -45,12 +50,50 @@ class Link:
     busy: list[int] = field(default_factory=lambda: [0, 0])
     moved: list[int] = field(default_factory=lambda: [0, 0])
 
-    def share(self, direction: int) -> int:
-        """Bytes a second of one flow of ``direction``, as many as there are now."""
-        rate = self.bytes_per_s
+    def rate(self, direction: int) -> int:
+        """Bytes per second of ``direction`` with the other one at rest."""
+        del direction
+        return self.bytes_per_s
+
+    def capacity(self, direction: int) -> int:
+        """Bytes per second that all flows of ``direction`` share now."""
         if self.busy[1 - direction]:
-            rate = min(rate, int(rate * self.duplex / 2))
-        return max(1, rate // self.busy[direction])
+            return min(self.bytes_per_s, int(self.bytes_per_s * self.duplex / 2))
+        return self.bytes_per_s
+
+    def share_key(self, direction: int) -> int:
+        """What the flows of ``direction`` share; equal where both directions share one rate."""
+        return direction
+
+
+@dataclass(eq=False)
+class CopyEnd:
+    """The memory at one end of copies: bytes per second that it reads and writes.
+
+    ``shared``: reads and writes share one rate; else they do not slow each other. A copy waits
+    ``latency_fs`` for it and moves whole units of ``unit_bytes``.
+    """
+
+    device: str
+    bytes_per_s: tuple[int, int]
+    shared: bool = True
+    latency_fs: int = 0
+    unit_bytes: int = 1
+    issue_fs = 0
+    busy: list[int] = field(default_factory=lambda: [0, 0])
+    moved: list[int] = field(default_factory=lambda: [0, 0])
+
+    def rate(self, direction: int) -> int:
+        """Bytes per second of ``direction`` with the other one at rest."""
+        return self.bytes_per_s[direction]
+
+    def capacity(self, direction: int) -> int:
+        """Bytes per second that all flows of ``direction`` share now."""
+        return self.bytes_per_s[direction]
+
+    def share_key(self, direction: int) -> int:
+        """What the flows of ``direction`` share; equal where both directions share one rate."""
+        return READ if self.shared else direction
 
 
 def route(links: Iterable[Link], src: str, dst: str) -> tuple[Hop, ...]:
@@ -75,10 +118,54 @@ def route(links: Iterable[Link], src: str, dst: str) -> tuple[Hop, ...]:
     raise SimulationError(f"no link leads from {src!r} to {dst!r}")
 
 
+def path(links: Iterable[Link], ends: Mapping[str, CopyEnd], src: str, dst: str) -> tuple[Hop, ...]:
+    """What a copy takes up: the memory that it reads, the links of its route, the memory that it writes.
+
+    Nothing of a copy in place. Raises SimulationError when the devices are not connected.
+    """
+    crossed = route(links, src, dst)
+    if not crossed:
+        return ()
+    found = ((ends.get(src), READ), (ends.get(dst), WRITE))
+    return (*crossed, *((end, direction) for end, direction in found if end is not None))
+
+
+def whole_bytes(hops: Iterable[Hop], bytes: int) -> int:
+    """``bytes`` as the ends of a copy move them, in whole units."""
+    return max((-(-bytes // each.unit_bytes) * each.unit_bytes for each, _ in hops), default=bytes)
+
+
 def alone_fs(hops: tuple[Hop, ...], bytes: int) -> int:
-    """Femtoseconds of a copy that shares its links with nobody: latency, then bytes at the least rate."""
-    rate = min(link.bytes_per_s for link, _ in hops)
-    return sum(link.latency_fs for link, _ in hops) + -(-bytes * FS_PER_SECOND // rate)
+    """Femtoseconds of a copy that shares its route with no other: latency, then bytes at the least rate."""
+    rate = min(each.rate(direction) for each, direction in hops)
+    return sum(each.latency_fs for each, _ in hops) + -(-whole_bytes(hops, bytes) * FS_PER_SECOND // rate)
+
+
+def fair_rates(flows: Sequence[tuple[Hop, ...]]) -> list[int]:
+    """Max-min fair bytes per second of flows that are under way, at least 1 each.
+
+    What leaves its flows least is shared first; these keep their rate, and the others share what is left
+    elsewhere. Source: Bertsekas and Gallager, Data Networks (1992), 6.5.2.
+    """
+    left: dict[tuple[Link | CopyEnd, int], int] = {}
+    users: dict[tuple[Link | CopyEnd, int], list[int]] = {}
+    for i, hops in enumerate(flows):
+        for each, direction in hops:
+            key = each, each.share_key(direction)
+            left[key] = each.capacity(direction)
+            users.setdefault(key, []).append(i)
+    rates = [0] * len(flows)
+    while users:
+        tightest = min(users, key=lambda key: left[key] // len(users[key]))
+        share, settled = max(1, left[tightest] // len(users[tightest])), set(users[tightest])
+        for i in settled:
+            rates[i] = share
+        for key, own in list(users.items()):
+            users[key] = [i for i in own if i not in settled]
+            left[key] -= share * (len(own) - len(users[key]))
+            if not users[key]:
+                del users[key]
+    return rates
 
 
 @dataclass(eq=False, slots=True)
@@ -90,7 +177,7 @@ class _Flow:
 
 
 class Network:
-    """All flows under way; rates are set anew whenever one begins or ends."""
+    """All flows under way; rates are computed anew whenever one begins or ends."""
 
     def __init__(self, sim: Simulator) -> None:
         self._sim = sim
@@ -103,7 +190,7 @@ class Network:
         self._advance()
         for link, direction in hops:
             link.busy[direction] += 1
-        self._flows.append(_Flow(task, hops, task.bytes * FS_PER_SECOND))
+        self._flows.append(_Flow(task, hops, whole_bytes(hops, task.bytes) * FS_PER_SECOND))
         self._replan()
 
     def _advance(self) -> None:
@@ -116,8 +203,8 @@ class Network:
         if not self._flows:
             self._wake = None
             return
-        for flow in self._flows:
-            flow.rate = min(link.share(direction) for link, direction in flow.hops)
+        for flow, rate in zip(self._flows, fair_rates([flow.hops for flow in self._flows]), strict=True):
+            flow.rate = rate
         soonest = min(-(-flow.left // flow.rate) for flow in self._flows)
         self._wake = self._sim.call_in(max(0, soonest), self._arrive)
 
@@ -130,6 +217,6 @@ class Network:
         for flow in done:
             for link, direction in flow.hops:
                 link.busy[direction] -= 1
-                link.moved[direction] += flow.task.bytes
+                link.moved[direction] += whole_bytes(flow.hops, flow.task.bytes)
             self._sim.complete_in(flow.task, 0)
         self._replan()

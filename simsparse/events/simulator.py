@@ -14,7 +14,7 @@ from typing import Any
 import simpy
 
 from simsparse.errors import SimsparseError, SimulationError
-from simsparse.events.network import Link, Network, route
+from simsparse.events.network import CopyEnd, Hop, Link, Network, path
 from simsparse.events.pool import Pool
 from simsparse.events.task import END, Lane, Task
 
@@ -58,6 +58,8 @@ class Simulator:
         self.on_span: list[Callable[[Task], None]] = []
         self._on_memory: list[Callable[[Pool, int], None]] = []
         self._lanes: dict[tuple[str, str], Lane] = {}
+        self._ends: dict[str, CopyEnd] = {}
+        self._paths: dict[tuple[str, str], tuple[Hop, ...]] = {}
         self._network = Network(self)
 
     @property
@@ -66,9 +68,14 @@ class Simulator:
         now: int = self.env.now
         return now
 
-    def add_device(self, name: str, memory_bytes: int | None = None) -> None:
-        """A device with a memory of ``memory_bytes`` (None: not limited); lanes come as they are used."""
+    def add_device(self, name: str, memory_bytes: int | None = None, end: CopyEnd | None = None) -> None:
+        """A device with a memory of ``memory_bytes`` (None: not limited); lanes come as they are used.
+
+        ``end`` limits the copies that read or write the memory; None limits none.
+        """
         self.memories[name] = Pool(self, name, memory_bytes)
+        if end is not None:
+            self._ends[name] = end
 
     def add_link(self, link: Link) -> None:
         """A link between two devices. Raises SimulationError when an end is unknown or a name is taken."""
@@ -77,6 +84,7 @@ class Simulator:
         if link.name in self.links:
             raise SimulationError(f"link {link.name!r} is there already")
         self.links[link.name] = link
+        self._paths.clear()
 
     def subscribe(self, observer: Observer) -> None:
         """Call the hooks that ``observer`` overrides."""
@@ -103,10 +111,10 @@ class Simulator:
     ) -> Task:  # fmt: skip
         """Move ``bytes`` from ``src`` to ``dst``, holding a lane of ``device`` (``dst``) meanwhile.
 
-        The copy takes the latency of its links and ``extra_fs``, then its share of their bandwidth.
+        The copy takes the latency of its route and ``extra_fs``, then its share of the bandwidth of links and memories.
         Raises SimulationError when no links lead there.
         """
-        hops = route(self.links.values(), src, dst)
+        hops = self._path(src, dst)
         target = self._lane(device or dst, lane)
         task = Task(target, name, kind, 0)
         task.bytes = bytes
@@ -184,6 +192,12 @@ class Simulator:
         """Tell the observers of an allocation."""
         for hook in self._on_memory:
             hook(memory, change)
+
+    def _path(self, src: str, dst: str) -> tuple[Hop, ...]:
+        found = self._paths.get((src, dst))
+        if found is None:
+            found = self._paths[src, dst] = path(self.links.values(), self._ends, src, dst)
+        return found
 
     def _memory(self, device: str) -> Pool:
         try:

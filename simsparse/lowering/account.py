@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 from simsparse.core import Action, ActionCounts, Op, OpResult
-from simsparse.devices.link import BYTE
 from simsparse.lowering.command_graph import Cause, Command, CostKey
 from simsparse.lowering.energy import op_energy
 from simsparse.lowering.machine import Machine
@@ -19,19 +18,9 @@ TRANSFER = "transfer"
 Counts = dict[str, dict[Action, int]]
 
 
-def copy_counts(src: str, dst: str, bytes: int, machine: Machine) -> Counts:
-    """What a copy does: bytes on each link, bytes read and written in the memories at its ends."""
-    counts: Counts = {link.name: {BYTE: bytes} for link, _ in machine.hops(src, dst)}
-    for device, direction in ((src, "read"), (dst, "write")):
-        action = machine.devices[device].memory_action(direction)
-        if action is not None:
-            counts.setdefault(device, {})[action] = bytes
-    return counts
-
-
 def copy_joules(command: Command, machine: Machine) -> float:
     """Joules of a copy on its links and in the memories at its ends."""
-    counts = copy_counts(command.src, command.dst, command.bytes, machine)
+    counts = machine.copy_counts(command.src, command.dst, command.bytes)
     return sum(op_energy(ActionCounts(actions), machine.prices[owner]) for owner, actions in counts.items())
 
 
@@ -41,7 +30,7 @@ def action_counts(records: Records, machine: Machine) -> dict[str, ActionCounts]
     for key, times in Counter(key for key in records.keys if key).items():
         _add(total, {key[0]: records.costs[key].counts}, times)
     for (src, dst), bytes in _copied(records.commands).items():
-        _add(total, copy_counts(src, dst, bytes, machine), 1)
+        _add(total, machine.copy_counts(src, dst, bytes), 1)
     return {owner: ActionCounts(counts) for owner, counts in total.items()}
 
 

@@ -12,10 +12,10 @@ from simsparse.core import Action, Op, OpCost, Role
 from simsparse.core.memo import by_identity
 from simsparse.core.op import Signature
 from simsparse.devices.base import Device, device_for
-from simsparse.devices.link import link_prices, link_rate
+from simsparse.devices.link import BYTE, link_prices, link_rate
 from simsparse.errors import MappingError, SpecError
-from simsparse.events import Link, alone_fs, route
-from simsparse.events.network import Hop
+from simsparse.events import CopyEnd, Link, alone_fs
+from simsparse.events.network import Hop, path, whole_bytes
 from simsparse.units import fs_to_seconds, seconds_to_fs
 
 MAX_COSTS = 65536
@@ -48,13 +48,6 @@ class CostedDevice:
             self._costs.update(zip(missing, self.model.cost_arrays(distinct, level).op_costs(), strict=True))
         return [self._costs[key] for key in keys]
 
-    def memory_action(self, direction: str) -> Action | None:
-        """The priced action of one byte read from or written to the device's own memory."""
-        for action in self.prices:
-            if action[1] in (f"{direction}_byte", "external_byte"):
-                return action
-        return None
-
 
 def _make_room(cache: dict[Signature, str | None] | dict[tuple[int, Signature], OpCost]) -> None:
     if len(cache) >= MAX_COSTS:
@@ -83,6 +76,7 @@ class Machine:
         self.processors = processors or hosts
         self.hosts = hosts if processors else ()
         self.links = {link.name: engine_link(link.name, link.part, link.between) for link in system.links}
+        self.ends = {name: end for name, device in self.devices.items() if (end := copy_end(name, device.model))}
         self.topology = (
             tuple((name, system.role(name), device.model.lanes) for name, device in self.devices.items()),
             tuple((link.name, link.between) for link in system.links),
@@ -101,27 +95,40 @@ class Machine:
         return self.hosts[0] if self.hosts else None
 
     def hops(self, src: str, dst: str) -> tuple[Hop, ...]:
-        """The links from ``src`` to ``dst``. Raises SimulationError when there are none."""
+        """The links from ``src`` to ``dst``, and the memories at both ends. Raises SimulationError without links."""
         if (src, dst) not in self._routes:
-            self._routes[src, dst] = route(self.links.values(), src, dst)
+            self._routes[src, dst] = path(self.links.values(), self.ends, src, dst)
         return self._routes[src, dst]
 
     def latency_fs(self, src: str, dst: str) -> int:
         """Femtoseconds of latency from ``src`` to ``dst``."""
-        return sum(link.latency_fs for link, _ in self.hops(src, dst))
+        return sum(each.latency_fs for each, _ in self.hops(src, dst))
 
     def copy_fs(self, src: str, dst: str, bytes: int) -> int:
-        """Femtoseconds of a copy that shares its links with nobody."""
+        """Femtoseconds of a copy that shares its route with no other."""
         hops = self.hops(src, dst)
         return alone_fs(hops, bytes) if hops else 0
 
     def issue_fs(self, src: str, dst: str) -> int:
         """The least femtoseconds from the start of one copy to the next of the same lane."""
-        return max((link.issue_fs for link, _ in self.hops(src, dst)), default=0)
+        return max((each.issue_fs for each, _ in self.hops(src, dst)), default=0)
 
     def copy_seconds(self, src: str, dst: str, bytes: int) -> float:
-        """Seconds of a copy that shares its links with nobody."""
+        """Seconds of a copy that shares its route with no other."""
         return fs_to_seconds(self.copy_fs(src, dst, bytes))
+
+    def copy_counts(self, src: str, dst: str, bytes: int) -> dict[str, Mapping[Action, int]]:
+        """What a copy does, by link and device: bytes on each link, actions in the memories at its ends."""
+        hops = self.hops(src, dst)
+        moved = whole_bytes(hops, bytes)
+        counts: dict[str, Mapping[Action, int]] = {
+            link.name: {BYTE: moved} for link, _ in hops if isinstance(link, Link)
+        }
+        for device, direction in ((src, "read"), (dst, "write")):
+            own = self.devices[device].model.copy_counts(direction, moved)
+            if own:
+                counts[device] = {**counts.get(device, {}), **own}
+        return counts
 
     def compute_lane(self, device: str) -> str:
         """The lane that runs a device's operators."""
@@ -174,6 +181,15 @@ def engine_link(name: str, part: Part, between: tuple[str, str]) -> Link:
         name, between, max(1, int(link_rate(link))), seconds_to_fs(link.latency.si), seconds_to_fs(link.issue.si),
         link.duplex.si,
     )  # fmt: skip
+
+
+def copy_end(name: str, device: Device) -> CopyEnd | None:
+    """The memory of a device as copies see it; None where it limits none."""
+    rates = device.copy_rates
+    if rates is None:
+        return None
+    whole = max(1, int(rates.read)), max(1, int(rates.write))
+    return CopyEnd(name, whole, rates.shared, seconds_to_fs(rates.latency_s), rates.unit_bytes)
 
 
 @by_identity(maxsize=256)

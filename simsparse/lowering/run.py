@@ -68,7 +68,8 @@ def simulator(machine: Machine) -> Simulator:
     """A simulator with the machine's devices and links, at time 0."""
     sim = Simulator()
     for name in machine.system.devices:
-        sim.add_device(name, machine.devices[name].model.memory_bytes)
+        end = machine.ends.get(name)
+        sim.add_device(name, machine.devices[name].model.memory_bytes, end and replace(end, busy=[0, 0], moved=[0, 0]))
     for link in machine.links.values():
         sim.add_link(replace(link, busy=[0, 0], moved=[0, 0]))
     return sim

@@ -7,15 +7,15 @@ import pytest
 from simsparse import ops
 from simsparse.config.hardware import load_hardware
 from simsparse.devices.base import device_for
-from simsparse.devices.memory import ACTIVATE, READ, Memory
+from simsparse.devices.memory import ACTIVATE, READ, MemoryDevice
 from simsparse.errors import MappingError
 
 MIB16 = 16 << 20
 
 
-def memory(name: str) -> Memory:
+def memory(name: str) -> MemoryDevice:
     device = device_for(load_hardware(f"memory/{name}"))
-    assert isinstance(device, Memory)
+    assert isinstance(device, MemoryDevice)
     return device
 
 
