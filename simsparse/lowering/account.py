@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from simsparse.core import Action, ActionCounts, Op, OpResult
 from simsparse.lowering.command_graph import Cause, Command, CostKey
@@ -29,18 +29,10 @@ def action_counts(records: Records, machine: Machine) -> dict[str, ActionCounts]
     total: Counts = {}
     for key, times in Counter(key for key in records.keys if key).items():
         _add(total, {key[0]: records.costs[key].counts}, times)
-    for (src, dst), bytes in _copied(records.commands).items():
-        _add(total, machine.copy_counts(src, dst, bytes), 1)
+    copies = Counter((command.src, command.dst, command.bytes) for command in records.commands if command.src)
+    for copy, times in copies.items():
+        _add(total, machine.copy_counts(*copy), times)
     return {owner: ActionCounts(counts) for owner, counts in total.items()}
-
-
-def _copied(commands: Iterable[Command]) -> dict[tuple[str, str], int]:
-    """Bytes that went from one device to another."""
-    total: dict[tuple[str, str], int] = {}
-    for command in commands:
-        if command.src:
-            total[command.src, command.dst] = total.get((command.src, command.dst), 0) + command.bytes
-    return total
 
 
 def _add(total: Counts, more: Mapping[str, Mapping[Action, int]], times: int) -> None:

@@ -83,6 +83,12 @@ class TestEnergy:
         assert counts == {"ssd.flash.read_byte": 8192, "bus.link.byte": 8192, "pcie.link.byte": 8192,
                           "gpu0.hbm.write_byte": 8192}  # fmt: skip
 
+    def test_every_copy_moves_pages_of_its_own_and_rows_add_up(self) -> None:
+        result = ss.simulate(trace_of(ops.transfer(1, "ssd", "gpu0"), ops.transfer(1, "ssd", "gpu0")), ssd_system())
+        assert result.counts.of("ssd.flash", "read_byte") == 2 * 4096
+        dynamic = sum(joules for name, joules in result.energy_by_component.items() if not name.endswith(".static"))
+        assert sum(row.energy_j for row in result.ops) == pytest.approx(dynamic)
+
     def test_a_memory_device_opens_rows(self) -> None:
         ddr = System("ddr", "", {"ddr": load_hardware("memory/ddr5-4800"), "gpu0": processor()},
                      (Connection("bus", link(), ("ddr", "gpu0")),))  # fmt: skip
