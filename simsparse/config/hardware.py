@@ -33,6 +33,8 @@ PARTS: Registry[type[Part]] = Registry(
 LINK_PARTS = ("link", "nic")
 """Kinds of part that stand between devices."""
 
+_SET_BY_LOADER = {"name": "a part's name is its path", "overridden": "overrides stand in an experiment or a sweep"}
+
 
 def _name(text: str) -> str:
     if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]{0,63}", text):
@@ -165,12 +167,15 @@ def override_part(part: Part, changes: Mapping[str, str]) -> Part:
     changed = part
     for path, text in changes.items():
         changed = _replaced(changed, part, path, path.split("."), text)
-    return changed.marked((*part.overridden, *changes)) if changes else part
+    overridden = (*part.overridden, *(path for path in changes if path not in part.overridden))
+    return changed.model_copy(update={"overridden": overridden}) if changes else part
 
 
 def _replaced(node: Any, part: Part, path: str, keys: list[str], text: str) -> Any:
     """``node`` with the value at ``keys`` replaced; ``part`` and ``path`` are for messages."""
     key, *deeper = keys
+    if node is part and key in _SET_BY_LOADER:
+        raise _no_value(part, path)
     if isinstance(node, BaseModel) and key in type(node).model_fields:
         inside, old = {field: getattr(node, field) for field in type(node).model_fields}, getattr(node, key)
     elif isinstance(node, dict) and key in node:
@@ -280,8 +285,9 @@ def _load_part(path: Path, mtime_ns: int, name: str) -> Part:
         model = PARTS.get(kind if isinstance(kind, str) and len(kind) < 60 else shown(kind))
     except SpecError as error:
         raise document.error(("kind",), error.message) from None
-    if "name" in data:
-        raise document.error(("name",), "unknown key; a part's name is its path")
+    for key, why in _SET_BY_LOADER.items():
+        if key in data:
+            raise document.error((key,), f"unknown key; {why}")
     part: Part = validate_document(document, model, {**data, "name": name})
     return part
 

@@ -6,12 +6,12 @@ import hashlib
 import json
 import math
 import reprlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from enum import StrEnum
 from functools import cached_property
-from typing import Annotated, Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, PrivateAttr
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from simsparse.core.role import Role
 from simsparse.core.tensor import DType
@@ -161,7 +161,8 @@ DTypeName = Annotated[str, AfterValidator(_dtype)]
 class Part(Frozen):
     """What every part has. ``name`` is its path under hw_models/, set by the loader.
 
-    ``role`` is what a device of this kind does in a system that does not say otherwise.
+    ``role`` is what a device of this kind does in a system that does not say otherwise. ``overridden`` are the paths of
+    the values that differ from the file's; what was measured on the real part says nothing of them.
     """
 
     role: ClassVar[Role] = Role.PROCESSOR
@@ -169,7 +170,7 @@ class Part(Frozen):
     kind: str
     description: str
     area: SquareMillimetres | None = None
-    _overridden: tuple[str, ...] = PrivateAttr(())
+    overridden: Annotated[tuple[str, ...], Field(exclude=True)] = ()
 
     @property
     def model(self) -> str:
@@ -183,16 +184,6 @@ class Part(Frozen):
         It stands beside a result for comparison and is never priced.
         """
         return None
-
-    @property
-    def overridden(self) -> tuple[str, ...]:
-        """Paths of the values that differ from the file's; what was measured on the real part says nothing of them."""
-        return self._overridden
-
-    def marked(self, paths: Iterable[str]) -> Self:
-        """The part itself, with ``paths`` among its overridden values."""
-        self._overridden = (*self._overridden, *paths)
-        return self
 
     @cached_property
     def digest(self) -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from simsparse.errors import TraceError, nearest
 from simsparse.models.trained import TRAINED, trace_trained
+from simsparse.models.versions import versions
 from simsparse.models.zoo import MODELS, ModelSpec, ModelTask
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
     from simsparse.core import Trace
 
-__all__ = ["MODELS", "ModelSpec", "build_model", "extract", "trace_name", "usual_phase", "versions"]
+__all__ = ["MODELS", "ModelSpec", "build_model", "extract", "trace_name", "usual_phase"]
 
 _AUTO = {
     ModelTask.CAUSAL: "AutoModelForCausalLM", ModelTask.SEQ2SEQ: "AutoModelForSeq2SeqLM", ModelTask.TEXT: "AutoModel",
@@ -111,13 +112,6 @@ def trace_name(model: str, phase: str, batch: int, seq: int, kv_len: int) -> str
     spec = MODELS.get(model)
     source = f"-s{seq}" if spec is not None and _has_seq(spec, phase) and phase != "forward" else ""
     return f"{model}-{phase}-b{batch}{source}{f'-kv{kv_len}' if phase == 'decode' else ''}"
-
-
-def versions() -> dict[str, str]:
-    """Versions of the libraries that shape a trace."""
-    from importlib.metadata import version
-
-    return {"torch": version("torch").partition("+")[0], "transformers": version("transformers")}
 
 
 @contextmanager

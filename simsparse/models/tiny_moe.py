@@ -24,7 +24,7 @@ import torch
 
 from simsparse.core import Trace
 from simsparse.errors import TraceError
-from simsparse.models.by_name import versions
+from simsparse.models.versions import versions
 from simsparse.trace.capture.tracing import trace_model
 from simsparse.trace.statistics.routing_facts import routing_facts
 

@@ -117,7 +117,7 @@ def trace_trained(
     ``masks`` takes the masks of weights and inputs. ``judge=False`` leaves the proxy out, which runs
     the model on all evaluation data. Raises as ``load_trained``.
     """
-    from simsparse.models.by_name import versions
+    from simsparse.models.versions import versions
     from simsparse.trace.capture.tracing import trace_model
 
     if not 1 <= batch <= 4096:

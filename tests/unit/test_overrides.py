@@ -117,3 +117,11 @@ def test_assumed_lists_every_assumption_and_no_more() -> None:
 def test_a_part_alone_is_a_system_of_one_device() -> None:
     system = load_system("pim/bank-pim")
     assert (list(system.devices), system.links) == (["pim0"], ())
+
+
+def test_an_override_leaves_the_part_as_it_was() -> None:
+    part = load_hardware("gpu/h100-sxm5-80gb")
+    changed = override_part(part, {"memory.bandwidth": "1 TB/s"})
+    again = override_part(changed, {"memory.bandwidth": "2 TB/s", "memory.capacity": "1 GB"})
+    assert (part.overridden, changed.overridden) == ((), ("memory.bandwidth",))
+    assert again.overridden == ("memory.bandwidth", "memory.capacity")
