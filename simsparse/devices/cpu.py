@@ -82,3 +82,11 @@ def _dense(op: Op) -> Op:
     if op.weight_sparsity.is_dense and op.input_sparsity.is_dense:
         return op
     return op.with_(weight_sparsity=DENSE, input_sparsity=DENSE)
+
+
+def gather_seconds(part: CpuPart, rows: int, row_bytes: int) -> float | None:
+    """Seconds to copy ``rows`` random rows into one buffer; None where the part does not say."""
+    if part.gather is None:
+        return None
+    moved = 2 * rows * row_bytes / (part.memory.bandwidth.si * part.gather.efficiency.si)
+    return max(rows * part.gather.row.si, moved)

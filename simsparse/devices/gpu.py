@@ -25,6 +25,7 @@ from simsparse.devices.gpu_kernels import (
     UNITS,
     VECTOR,
     WRITE,
+    conv_seconds,
     gemm_times,
     kernel_seconds,
     kernels_of,
@@ -86,12 +87,18 @@ class Gpu(Device):
         return PowerBudget(power.limit.si - power.static.si, speed, power.burst.window.si)
 
     def burst_gain(self, ops: Sequence[Op]) -> Floats:
-        """What GEMMs gain on a card that has power to spare; nothing else does."""
+        """What GEMMs and convolutions gain on a card that has power to spare; nothing else does."""
         budget, kernels = self.power_budget, kernels_of(ops, self.part.compute.sparse24 is not None)
         if budget is None:
             return np.zeros(len(ops))
-        steady, burst = steady_times(self.part, kernels.gemms), gemm_times(self.part, kernels.gemms, budget.speed)
-        return kernels.gemms_per_op(steady.latency_s) - kernels.gemms_per_op(burst.latency_s)
+        gained = [
+            steady.latency_s - burst.latency_s
+            for steady, burst in (
+                (steady_times(self.part, kernels.gemms), gemm_times(self.part, kernels.gemms, budget.speed)),
+                (conv_seconds(self.part, kernels), conv_seconds(self.part, kernels, budget.speed)),
+            )
+        ]
+        return kernels.products_per_op(*gained)
 
     @property
     def prices(self) -> Mapping[Action, float]:

@@ -14,8 +14,12 @@ from simsparse.core import Action, DType, Op, OpKind, Sparsity
 from simsparse.core.memo import by_identity
 from simsparse.devices.base import Floats
 from simsparse.devices.gpu_attention import AttentionShapes, AttentionTimes, decode_seconds, prefill_seconds
+from simsparse.devices.gpu_card import Card, KernelTimes
+from simsparse.devices.gpu_conv import ConvKernels, conv_kernels, conv_times
 from simsparse.devices.gpu_gemm import GemmMachine, GemmParameters, GemmShapes, GemmTimes, GemmUnit, gemm_seconds
 from simsparse.devices.gpu_gemm_narrow import with_narrow
+from simsparse.devices.gpu_launched import Kernel, Launched, Reduce, Stream
+from simsparse.devices.gpu_stream import Function
 from simsparse.devices.roofline import DATA_ONLY
 from simsparse.errors import MappingError
 from simsparse.sparsity.patterns.nm import NM
@@ -25,7 +29,7 @@ Indexes = NDArray[np.int64]
 READ: Action = ("hbm", "read_byte")
 WRITE: Action = ("hbm", "write_byte")
 VECTOR: Action = ("vector", "flop")
-GEMM_KINDS = (OpKind.LINEAR, OpKind.CONV2D, OpKind.MATMUL, OpKind.MOE_FFN)
+GEMM_KINDS = (OpKind.LINEAR, OpKind.MATMUL, OpKind.MOE_FFN)
 ACTIVATED = (OpKind.MOE_FFN,)
 UNITS = {
     DType.BF16: GemmUnit.HALF, DType.FP16: GemmUnit.HALF, DType.FP8: GemmUnit.BYTE, DType.INT8: GemmUnit.INT8,
@@ -39,13 +43,8 @@ TILE_ROWS = 64
 COUNT_LIMIT = float(2**63)
 
 
-@dataclass(frozen=True)
-class Streams:
-    """Kernels that only move data, one array element each: bytes read and written, and flops."""
-
-    read: Floats
-    write: Floats
-    flops: Floats
+REDUCED = 64
+"""A data-only operator that reads at least so many times what it writes is taken for a reduction."""
 
 
 @dataclass(frozen=True)
@@ -61,15 +60,18 @@ class Attention:
 class Kernels:
     """What a list of operators runs on a GPU, whatever its rates.
 
-    Kernel i runs ``times[i]`` times in op ``owner[i]``: first the GEMMs, then activations and data movement, boundaries
-    of CUDA graphs, attention. ``counts``: how often each action happens, by op.
+    Kernel i runs ``times[i]`` times in op ``owner[i]``: first the GEMMs, then the convolutions of ``conv_dtypes``,
+    activations and data movement, boundaries of CUDA graphs, attention. ``counts``: how often each action happens,
+    by op.
     """
 
     ops: int
     owner: Indexes
     times: Floats
     gemms: GemmShapes
-    streams: Streams
+    convs: ConvKernels
+    conv_dtypes: tuple[DType, ...]
+    launched: Launched
     replays: int
     attention: tuple[Attention, ...]
     counts: Mapping[Action, NDArray[np.int64]]
@@ -79,13 +81,21 @@ class Kernels:
         """The kernels of ``ops`` on a card that has 2:4 units or not. Raises MappingError on counts over 2**63."""
         counts = _Counts(len(ops))
         gemm_owner, gemm_times, gemms = _gemms(ops, sparse24, counts)
-        stream_owner, stream_times, streams = _streams(ops, counts)
+        convs = [i for i, op in enumerate(ops) if op.kind is OpKind.CONV2D]
+        launched_owner, launched_times, launched = _launched(ops, counts)
         routed = [i for i, op in enumerate(ops) if op.kind in ACTIVATED]
         attention = [found for decode in (True, False) if (found := _attention(ops, decode, counts))]
-        owners = [gemm_owner, stream_owner, np.array(routed, np.int64), *(owner for owner, _ in attention)]
-        times = [gemm_times, stream_times, np.full(len(routed), 2.0), *(np.ones(len(owner)) for owner, _ in attention)]
+        owners = [
+            gemm_owner, np.array(convs, np.int64), launched_owner, np.array(routed, np.int64),
+            *(owner for owner, _ in attention),
+        ]  # fmt: skip
+        times = [
+            gemm_times, np.ones(len(convs)), launched_times, np.full(len(routed), 2.0),
+            *(np.ones(len(owner)) for owner, _ in attention),
+        ]  # fmt: skip
         return cls(
-            len(ops), np.concatenate(owners), np.concatenate(times), gemms, streams, len(routed),
+            len(ops), np.concatenate(owners), np.concatenate(times), gemms, _convs(ops, convs, counts),
+            tuple(ops[i].dtype for i in convs), launched, len(routed),
             tuple(kernels for _, kernels in attention), counts.whole(),
         )  # fmt: skip
 
@@ -93,10 +103,10 @@ class Kernels:
         """Seconds of each kernel added up by op."""
         return _added(self.owner, self.times * seconds, self.ops)
 
-    def gemms_per_op(self, seconds: Floats) -> Floats:
-        """Seconds of each GEMM added up by op."""
-        gemms = len(self.gemms.m)
-        return _added(self.owner[:gemms], self.times[:gemms] * seconds, self.ops)
+    def products_per_op(self, gemms: Floats, convs: Floats) -> Floats:
+        """Seconds of each GEMM and each convolution added up by op."""
+        seconds = np.concatenate([gemms, convs])
+        return _added(self.owner[: len(seconds)], self.times[: len(seconds)] * seconds, self.ops)
 
 
 def _added(owner: Indexes, seconds: Floats, ops: int) -> Floats:
@@ -115,13 +125,20 @@ def _kernels_of(ops: tuple[Op, ...], sparse24: bool) -> Kernels:
 
 def kernel_seconds(part: GpuPart, kernels: Kernels) -> GemmTimes:
     """Seconds of each kernel."""
-    parts: list[GemmTimes | AttentionTimes] = [
-        steady_times(part, kernels.gemms), _stream_seconds(part, kernels.streams),
-        _replay_seconds(part, kernels.replays),
+    card = Card.of(part)
+    parts: list[GemmTimes | KernelTimes | AttentionTimes] = [
+        steady_times(part, kernels.gemms), conv_seconds(part, kernels),
+        kernels.launched.times(card, part.kernels), _replay_seconds(part, kernels.replays),
         *(_attention_seconds(part, found) for found in kernels.attention),
     ]  # fmt: skip
     columns = zip(*((times.latency_s, times.compute_s, times.memory_s, times.launch_s) for times in parts), strict=True)
     return GemmTimes(*map(np.concatenate, columns))
+
+
+def conv_seconds(part: GpuPart, kernels: Kernels, speed: float = 1.0) -> KernelTimes:
+    """Seconds of each convolution; ``speed`` as of ``gemm_machine``."""
+    flops = np.array([_peak(part, dtype) for dtype in kernels.conv_dtypes])
+    return conv_times(Card.of(part), part.kernels.conv, kernels.convs, flops, speed)
 
 
 class _Counts:
@@ -149,8 +166,8 @@ def conforms_24(sparsity: Sparsity) -> bool:
 
 
 def _runs_24(op: Op, sparse24: bool) -> bool:
-    """Whether the op's GEMMs take the 2:4 path: 16-bit, conforming weights, a card that has it."""
-    return sparse24 and op.dtype.bits == 16 and conforms_24(op.weight_sparsity)
+    """Whether the op's GEMMs take the 2:4 path: 16-bit, conforming weights, a card that has it; no convolution does."""
+    return sparse24 and op.kind is not OpKind.CONV2D and op.dtype.bits == 16 and conforms_24(op.weight_sparsity)
 
 
 def _gemms(ops: Sequence[Op], sparse24: bool, counts: _Counts) -> tuple[Indexes, Floats, GemmShapes]:
@@ -226,44 +243,57 @@ def _parameters(gemm: GpuGemm) -> GemmParameters:
     return GemmParameters.of(gemm)
 
 
-def _streams(ops: Sequence[Op], counts: _Counts) -> tuple[Indexes, Floats, Streams]:
+def _convs(ops: Sequence[Op], convs: Sequence[int], counts: _Counts) -> ConvKernels:
+    """The convolutions at the places ``convs``, one kernel each."""
+    own = [ops[i] for i in convs]
+    owner, kernels = np.array(convs, np.int64), conv_kernels(own)
+    if own:
+        counts.add(READ, owner, kernels.read + kernels.weights)
+        counts.add(WRITE, owner, kernels.write)
+        _count_macs([(i, ops[i]) for i in convs], False, np.array([op.dense_macs for op in own], np.float64), counts)
+    return kernels
+
+
+def _launched(ops: Sequence[Op], counts: _Counts) -> tuple[Indexes, Floats, Launched]:
     """Activation kernels of each expert (one of a plain FFN, SiLU and product of a gated one), and data movement."""
-    rows: list[tuple[int, int, float, float, float]] = []
+    rows: list[tuple[int, int, Kernel]] = []
+    moved: list[tuple[float, float, float]] = []
     for i, op in enumerate(ops):
         if op.kind in ACTIVATED:
             for tokens, experts in _experts_by_tokens(op).items():
-                out = tokens * op.dims["d_ff"] * op.dtype.bits / 8
-                rows += [(i, experts, reads * out, out, 0.0) for reads in ((1, 2) if op.dims["gated"] else (1,))]
+                streams = _activation(tokens * op.dims["d_ff"], op.dtype.bits / 8, op.dims["gated"] > 0)
+                rows += [(i, experts, stream) for stream in streams]
+                moved += [(experts * stream.read, experts * stream.write, 0.0) for stream in streams]
         elif op.kind in DATA_ONLY:
-            rows.append((i, 1, op.dims["read_bytes"], op.dims["write_bytes"], op.dims["flops"]))
-    owners, times, read, write, flops = np.array(rows, np.float64).reshape(-1, 5).T
-    owner = owners.astype(np.int64)
-    if rows:
-        counts.add(READ, owner, times * read)
-        counts.add(WRITE, owner, times * write)
-        counts.add(VECTOR, owner, times * flops)
-    return owner, times, Streams(read, write, flops)
+            rows.append((i, 1, _data_kernel(op)))
+            moved.append((op.dims["read_bytes"], op.dims["write_bytes"], op.dims["flops"]))
+    owner, times = (np.array([row[column] for row in rows], np.int64) for column in (0, 1))
+    for action, amount in zip((READ, WRITE, VECTOR), np.array(moved, np.float64).reshape(-1, 3).T, strict=True):
+        if rows:
+            counts.add(action, owner, amount)
+    return owner, times.astype(np.float64), Launched.of([kernel for _, _, kernel in rows])
+
+
+def _activation(elements: float, size: float, gated: bool) -> list[Stream]:
+    moved = elements * size
+    if not gated:
+        return [Stream(elements, moved, moved)]
+    return [Stream(elements, moved, moved, function=Function.SILU), Stream(elements, 2 * moved, moved, fresh=moved)]
+
+
+def _data_kernel(op: Op) -> Kernel:
+    """An elementwise kernel of contiguous operands, or a sum where little is written."""
+    read, write, flops = op.dims["read_bytes"], op.dims["write_bytes"], op.dims["flops"]
+    size = op.dtype.bits / 8
+    if read >= REDUCED * write and read >= REDUCED * size:
+        outputs = max(1.0, write / size)
+        return Reduce(outputs, read / size / outputs, size, flops=max(0.0, flops - read / size))
+    return Stream(max(read, write) / size, read, write, flops=flops)
 
 
 def _experts_by_tokens(op: Op) -> dict[int, int]:
     counts = op.expert_counts
     return {tokens: counts.count(tokens) for tokens in set(counts)}
-
-
-def _stream_seconds(part: GpuPart, streams: Streams) -> GemmTimes:
-    """One kernel an element: a fixed time, then its bytes from L2 or HBM.
-
-    A reduction (reads at least 64 times what it writes) first runs in few thread blocks.
-    """
-    stream, read, moved = part.stream, streams.read, streams.read + streams.write
-    reduction = read >= 64 * streams.write
-    cached = moved <= stream.resident.si * part.l2.capacity.si
-    hbm = part.memory.bandwidth.si * np.where(reduction, part.memory.efficiency.si, stream.mixed.si)
-    memory = moved / np.where(cached, part.l2.bandwidth.si, hbm)
-    narrow = stream.reduction_launch.si + np.minimum(read / stream.reduction_bandwidth.si, stream.reduction_limit.si)
-    launch = np.where(reduction, narrow, stream.launch.si) + np.where(cached, 0.0, stream.latency.si)
-    compute = streams.flops / part.compute.vector.si
-    return GemmTimes(launch + np.maximum(compute, memory), compute, memory, launch)
 
 
 def _replay_seconds(part: GpuPart, replays: int) -> GemmTimes:

@@ -11,6 +11,10 @@ from typing import Any
 from simsparse.validate.measurement import Measurement
 
 
+class Unsupported(Exception):
+    """A row that the models can't predict, and why."""
+
+
 @dataclass(frozen=True)
 class Prediction:
     """A measured value and what the model says, both in ``unit`` (s or J)."""

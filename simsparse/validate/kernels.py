@@ -11,15 +11,11 @@ from simsparse.devices.gpu import Gpu
 from simsparse.devices.link import copy_counts, copy_seconds, duplex_rate, link_prices
 from simsparse.errors import MappingError
 from simsparse.lowering.energy import op_energy
-from simsparse.validate.comparison import Prediction
+from simsparse.validate.comparison import Prediction, Unsupported
 from simsparse.validate.measurement import Measurement
 
 GEMMS_PER_CALL = 20
 """GEMMs in the loop body of an energy row ``gemm_x20``."""
-
-
-class Unsupported(Exception):
-    """A row that the models can't predict, and why."""
 
 
 def linear_op(row: Measurement) -> Op:
@@ -41,18 +37,6 @@ def attention_op(row: Measurement) -> Op:
         raise row.error("KV", f"{kv_heads} does not divide H = {heads}")
     queries = 1 if row.text("op") == "sdpa_decode" else length
     return ops.attention(row.whole("B"), heads, kv_heads, row.whole("D"), queries, length)
-
-
-def memory_op(row: Measurement) -> Op:
-    """A copy or a sum reduction of fp32 values."""
-    size = row.whole("bytes")
-    match row.text("op"):
-        case "d2d_copy":
-            return ops.elementwise(size, size, 0, DType.FP32)
-        case "reduce_read":
-            return ops.elementwise(size, 4, size // 4, DType.FP32)
-        case other:
-            raise Unsupported(f"op {other}")
 
 
 def predict_ops(gpu: Gpu, rows: Sequence[Measurement], op_of: Callable[[Measurement], Op]) -> list[Prediction | str]:

@@ -40,6 +40,10 @@ class Measurement:
             raise self.error(key, f"{value!r} is not a whole number from 1 to 2**50")
         return value
 
+    def count(self, key: str) -> int:
+        """A whole number from 0. Raises SpecError."""
+        return 0 if self._value(key) == 0 else self.whole(key)
+
     def number(self, key: str) -> float:
         """A positive finite number. Raises SpecError."""
         value = self._value(key)

@@ -9,17 +9,18 @@ from pathlib import Path
 from typing import Any
 
 from simsparse.config.hardware import System, load_hardware
+from simsparse.config.parts.cpu import CpuPart
 from simsparse.config.parts.gpu import GpuPart
 from simsparse.config.parts.link import LinkPart
 from simsparse.devices.gpu import Gpu
 from simsparse.errors import SpecError
 from simsparse.paths import data_root
 from simsparse.validate.comparison import Prediction, SectionReport, ValidationReport
+from simsparse.validate.kernel_rows import conv_op, predict_kernels, predict_spmm, predict_zerocopy
 from simsparse.validate.kernels import (
     attention_op,
     batched_op,
     linear_op,
-    memory_op,
     predict_copies,
     predict_energy,
     predict_launches,
@@ -31,12 +32,15 @@ from simsparse.validate.measurement import Measurement, measurements, read_measu
 from simsparse.validate.whole_models import predict_whole_models
 
 TOLERANCES: Mapping[str, float] = {
-    "gemm_dense": 0.10, "gemm_sparse24": 0.20, "gemm_fp32": 0.25, "lowp": 0.15, "bmm": 0.25, "attn_decode": 0.20,
-    "attn_prefill": 0.15, "mem": 0.20, "launch": 0.25, "pcie": 0.15, "pcie_small": 0.60, "power": 0.10,
-    "energy": 0.20, "offload": 0.10, "weight_stream": 0.10, "e2e": 0.10,
+    "conv2d": 0.15, "elementwise": 0.10, "norm": 0.10, "softmax": 0.10, "reduce": 0.15, "gather": 0.10, "spmm": 0.20,
+    "zerocopy": 0.10, "gemm_dense": 0.10, "gemm_sparse24": 0.20, "gemm_fp32": 0.25, "lowp": 0.15, "bmm": 0.25,
+    "attn_decode": 0.20, "attn_prefill": 0.15, "mem": 0.20, "launch": 0.25, "pcie": 0.15, "pcie_small": 0.60,
+    "power": 0.10, "energy": 0.20, "offload": 0.10, "weight_stream": 0.10, "e2e": 0.10,
 }  # fmt: skip
 """Mean absolute percentage error, as a share, that each section must stay within."""
-NOT_SIMULATED = ("env", "nccl", "ep_moe", "spmm", "zerocopy", "cpu")
+KERNEL_SECTIONS = ("elementwise", "norm", "softmax", "reduce", "gather", "mem")
+"""Sections whose rows are kernels that only need their own bytes and shape."""
+NOT_SIMULATED = ("env", "nccl", "ep_moe", "cpu")
 """Sections of the schema that no model here predicts."""
 REFERENCES: Mapping[str, str] = {
     "h100_sxm5_80gb.jsonl": "gpu/h100-sxm5-80gb",
@@ -85,17 +89,26 @@ class _Models:
         link = system.links[0].part if system else None
         return cls(Gpu(part), system, link if isinstance(link, LinkPart) else None)
 
+    @property
+    def host(self) -> CpuPart:
+        """The host of the system. Raises StopIteration without one."""
+        devices = self.system.devices.values() if self.system else ()
+        return next(part for part in devices if isinstance(part, CpuPart))
+
     def predict(self, section: str, rows: Sequence[Measurement]) -> list[Prediction | str]:
         """Predictions in the order of ``rows``; in place of one that can't be made, the reason."""
         op_of: Mapping[str, Callable[[Measurement], Any]] = {
             "gemm_dense": linear_op, "gemm_sparse24": linear_op, "gemm_fp32": linear_op, "lowp": linear_op,
-            "bmm": batched_op,
-            "attn_decode": attention_op, "attn_prefill": attention_op, "mem": memory_op,
+            "bmm": batched_op, "attn_decode": attention_op, "attn_prefill": attention_op, "conv2d": conv_op,
         }  # fmt: skip
         if section in op_of:
             return predict_ops(self.gpu, rows, op_of[section])
         if section == "e2e":
             return predict_whole_models(self.gpu.part.name, rows)
+        if section in KERNEL_SECTIONS:
+            return predict_kernels(self.gpu, rows)
+        if section == "spmm":
+            return predict_spmm(self.gpu, rows)
         if section == "launch":
             return predict_launches(self.gpu.part, rows)
         if section == "power":
@@ -106,6 +119,8 @@ class _Models:
             return [f"no system joins {self.gpu.part.name} to a host"] * len(rows)
         if section in ("pcie", "pcie_small"):
             return predict_copies(self.link, self.gpu.part, rows)
+        if section == "zerocopy":
+            return predict_zerocopy(self.gpu, self.link, self.host, rows)
         return (predict_offload if section == "offload" else predict_weight_stream)(self.system, rows)
 
 

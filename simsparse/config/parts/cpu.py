@@ -29,6 +29,17 @@ class CpuMemory(Frozen):
     efficiency: Efficiency
 
 
+class CpuGather(Frozen):
+    """Copies of random rows into one buffer.
+
+    ``row``: least seconds of a row with all cores at work; ``efficiency``: share of the memory's bandwidth,
+    read and write counted, that long rows reach.
+    """
+
+    row: Seconds
+    efficiency: Efficiency
+
+
 class CpuCompute(Frozen):
     """Peak rates by dtype, all cores; ``efficiency`` is the share a large GEMM reaches."""
 
@@ -47,10 +58,11 @@ class CpuEnergy(Frozen):
 
 @PARTS.register("cpu")
 class CpuPart(Part):
-    """A host processor, as one pool of cores and one pool of DRAM."""
+    """A host processor, as one pool of cores and one pool of DRAM; ``gather`` is null where it was not measured."""
 
     role: ClassVar[Role] = Role.HOST
     kind: Literal["cpu"]
     compute: CpuCompute
     memory: CpuMemory
+    gather: CpuGather | None = None
     energy: CpuEnergy

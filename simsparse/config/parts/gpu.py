@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import model_validator
 
 from simsparse.config.hardware import PARTS
 from simsparse.config.parts.gpu_gemm import GpuGemm
+from simsparse.config.parts.gpu_kernels import KernelLibrary, read_library
 from simsparse.config.quantity import (
     Bytes,
     BytesPerSecond,
@@ -24,6 +25,7 @@ from simsparse.config.quantity import (
     Share,
     Watts,
 )
+from simsparse.errors import SpecError
 
 
 class GpuCompute(Frozen):
@@ -42,18 +44,34 @@ class GpuCompute(Frozen):
 
 
 class GpuMemory(Frozen):
-    """Device memory; ``efficiency`` is the share of ``bandwidth`` that long streams reach."""
+    """Device memory.
+
+    ``efficiency``: share of ``bandwidth`` that long reads reach; ``mixed``: that reads and writes in equal
+    parts reach; ``copied``: that copy engines reach, both counted. ``latency``: what a kernel takes longer
+    whose data is in memory and not in L2.
+    """
 
     capacity: Bytes
     bandwidth: BytesPerSecond
     efficiency: Share
+    mixed: Share
+    copied: Share
+    latency: Seconds
 
 
 class GpuCache(Frozen):
-    """The L2 cache; ``bandwidth`` as a kernel that streams from it sees."""
+    """The L2 cache; ``bandwidth`` as a kernel that streams from it sees.
+
+    ``kept``, ``lost``: share of ``capacity`` that a loop over buffers may touch and find whole in the cache,
+    and from which it finds nothing. ``rivals``: how often as much as an operator touches passes before its
+    data is used again, its own turn included.
+    """
 
     capacity: Bytes
     bandwidth: BytesPerSecond
+    kept: Ratio
+    lost: Ratio
+    rivals: Ratio
 
 
 class GpuLaunch(Frozen):
@@ -68,25 +86,6 @@ class GpuLaunch(Frozen):
     eager: Seconds
     sync: Seconds
     replay: Seconds
-
-
-class GpuStream(Frozen):
-    """Kernels that only move data.
-
-    ``launch`` and ``reduction_launch``: fixed seconds of a kernel, and of a reduction (to at most a
-    64th of what it reads). ``reduction_bandwidth`` and ``reduction_limit``: a reduction takes its
-    bytes over that rate longer, at most that time. ``latency``: extra seconds of a kernel whose data
-    is in device memory; ``mixed``: share of the memory's peak where reads and writes mix.
-    ``resident``: share of the L2 up to which an operator's data is taken to lie there.
-    """
-
-    launch: Seconds
-    reduction_launch: Seconds
-    reduction_bandwidth: BytesPerSecond
-    reduction_limit: Seconds
-    latency: Seconds
-    mixed: Share
-    resident: Share
 
 
 class GpuNarrowGemm(Frozen):
@@ -178,21 +177,37 @@ class GpuEnergy(Frozen):
 
 @PARTS.register("gpu")
 class GpuPart(Part):
+    """A card. ``kernels``: the library that runs on it; a file gives its name."""
+
     kind: Literal["gpu"]
+    architecture: Literal["turing", "ampere", "ada", "hopper"]
+    kernels: KernelLibrary
     compute: GpuCompute
     memory: GpuMemory
     l2: GpuCache
     launch: GpuLaunch
     gemm: GpuGemm
     narrow: GpuNarrowGemm
-    stream: GpuStream
     attention: GpuAttention
     power: GpuPower
     energy: GpuEnergy
 
+    @model_validator(mode="before")
+    @classmethod
+    def _with_kernels(cls, data: Any) -> Any:
+        """Read the library that the file names. Raises ValueError."""
+        if not isinstance(data, dict) or not isinstance(data.get("kernels"), str):
+            return data
+        try:
+            library = read_library(data["kernels"], str(data.get("architecture")))
+        except SpecError as error:
+            raise ValueError(str(error)) from None
+        return {**data, "kernels": library}
+
     @model_validator(mode="after")
     def _consistent(self) -> GpuPart:
-        """Every tensor rate has a price, 2:4 prices go with 2:4 units, power at rest is within the limit."""
+        """Every tensor rate has a price, 2:4 prices go with 2:4 units, power at rest is within the limit, and kernels
+        are those of the architecture."""
         rates, prices = set(self.compute.tensor), set(self.energy.tensor_mac)
         if rates != prices:
             raise ValueError(
@@ -200,6 +215,8 @@ class GpuPart(Part):
             )
         if (self.compute.sparse24 is None) != (self.energy.tensor24_mac is None):
             raise ValueError("compute.sparse24 and energy.tensor24_mac: expected both or neither")
+        if self.kernels.architecture != self.architecture:
+            raise ValueError(f"kernels are those of {self.kernels.architecture}; expected {self.architecture}")
         if self.power.static.si > self.power.limit.si:
             raise ValueError(f"power.static {self.power.static.text} is over power.limit {self.power.limit.text}")
         burst, sustained = self.power.burst, self.gemm.half.sustained

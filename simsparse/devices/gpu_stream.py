@@ -1,0 +1,88 @@
+"""Elementwise kernels, copies and concatenations: every element is read, worked on and written once.
+
+A kernel takes its launch and the longer of moving its bytes and issuing its operations. How many
+operations an element needs depends on how the kernel addresses memory (``Form``) and on the function
+it computes (``Function``).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+from simsparse.config.parts.gpu_pointwise import GpuStreamKernels
+from simsparse.devices.gpu_card import Card, Floats, KernelTimes, fresh_share, memory_seconds
+
+Codes = NDArray[np.int64]
+
+
+class Form(IntEnum):
+    """How an elementwise kernel addresses its operands.
+
+    ``VECTOR``: contiguous operands of one type, loaded by 16 bytes. ``STRIDED``: an operand is
+    broadcast, expanded, sliced or transposed, so that every element's address is computed.
+    ``CAST``: the type changes. ``CONCATENATED``: torch.cat. ``COMPILED``: one kernel from
+    torch.compile with dynamic shapes. ``COPY``: a copy from device to device inside a CUDA graph, which
+    copy engines do where it is large.
+    """
+
+    VECTOR = 0
+    STRIDED = 1
+    CAST = 2
+    CONCATENATED = 3
+    COMPILED = 4
+    COPY = 5
+
+
+COPY_ENGINE_BYTES = 256 << 20
+"""Larger copies of a CUDA graph run on copy engines. Source: copies of 256 and 512 MiB on an H100 and an H200."""
+
+
+class Function(IntEnum):
+    """What a kernel computes: plain arithmetic, or a function that takes many instructions."""
+
+    PLAIN = 0
+    SILU = 1
+    GELU = 2
+
+
+@dataclass(frozen=True)
+class StreamKernels:
+    """Elementwise kernels, one array element each.
+
+    ``elements`` written, ``flops`` computed; bytes ``read``, of which the kernel before wrote ``fresh``,
+    and bytes ``write``; ``cached``: share of the bytes that lies in L2.
+    """
+
+    form: Codes
+    function: Codes
+    elements: Floats
+    flops: Floats
+    read: Floats
+    write: Floats
+    fresh: Floats
+    cached: Floats
+
+
+def stream_times(card: Card, library: GpuStreamKernels, kernels: StreamKernels) -> KernelTimes:
+    """Seconds of each kernel."""
+    by_form = np.array([0.0, library.strided.si, library.cast.si, library.concatenated.si, library.compiled.si, 0.0])
+    by_function = np.array([0.0, library.silu.si, library.gelu.si])
+    operations = by_form[kernels.form] + by_function[kernels.function]
+    compute = (kernels.elements * operations + kernels.flops) / card.operations_per_s
+    fresh = kernels.fresh * fresh_share(card, kernels.fresh)
+    memory = memory_seconds(card, kernels.read, kernels.write, kernels.cached, fresh)
+    engine = (kernels.form == Form.COPY) & (kernels.read > COPY_ENGINE_BYTES)
+    memory = np.where(engine, (kernels.read + kernels.write) / card.copy_bytes_per_s, memory)
+    launch = card.launch_s + _start(library, kernels)
+    return KernelTimes.overlapped(launch, compute, memory, library.overlap.si)
+
+
+def _start(library: GpuStreamKernels, kernels: StreamKernels) -> Floats:
+    """Seconds from launch to the first and from the last element on."""
+    slow = np.array([0.0, library.addresses.si, library.addresses.si, library.addresses.si, library.functions.si, 0.0])
+    function = np.where(kernels.function != Function.PLAIN, library.functions.si, 0.0)
+    return np.asarray(library.start.si + np.maximum(slow[kernels.form], function))

@@ -1,0 +1,68 @@
+"""Top-k along the last dimension, and the sort of what it found.
+
+Few columns: one block per row selects by radix, a second kernel sorts. Many columns and few rows:
+several blocks per row in passes of eight bits, a score of kernels, then a sort of the k. Source:
+should_use_multiblock in TensorTopK.cu of PyTorch 2.11.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from simsparse.config.parts.gpu_pointwise import GpuTopkKernels
+from simsparse.devices.gpu_card import THREADS, Card, Floats, KernelTimes
+
+Flags = NDArray[np.bool_]
+
+MULTI_BLOCK = ((20, 20_000), (40, 10_000), (80, 8_000), (200, 5_000), (800, 3_000))
+"""Up to so many rows, rows of at least so many columns take several blocks each."""
+MULTI_BLOCK_COLUMNS = 800
+"""The same for any number of rows."""
+BLOCK = 1024
+ROWS_AT_ONCE = 64.0
+SORT_UNIT = 1024.0
+
+
+@dataclass(frozen=True)
+class TopkKernels:
+    """Top-k selections, one array element each: ``kept`` of ``columns`` values of ``value_bytes`` in ``rows`` rows."""
+
+    rows: Floats
+    columns: Floats
+    kept: Floats
+    value_bytes: Floats
+
+
+def topk_times(card: Card, library: GpuTopkKernels, kernels: TopkKernels) -> KernelTimes:
+    """Seconds of each selection; those of one block per row are two launches."""
+    multi = several_blocks(kernels.rows, kernels.columns)
+    launch = np.where(multi, library.multi_launch.si, 2.0 * card.launch_s + library.sort.si)
+    compute = np.where(multi, _multi_seconds(card, library, kernels), _single_seconds(card, library, kernels))
+    return KernelTimes.overlapped(launch, compute, np.zeros(len(launch)), 1.0)
+
+
+def several_blocks(rows: Floats, columns: Floats) -> Flags:
+    """Whether a row is spread over several blocks."""
+    least = np.full(len(rows), MULTI_BLOCK_COLUMNS)
+    for most_rows, columns_needed in reversed(MULTI_BLOCK):
+        least = np.where(rows <= most_rows, columns_needed, least)
+    return np.asarray(columns >= least)
+
+
+def _single_seconds(card: Card, library: GpuTopkKernels, kernels: TopkKernels) -> Floats:
+    """One block per row; a block of 1,024 threads walks through longer rows, at 0.3 of the first pass each time."""
+    warps = np.ceil(np.minimum(kernels.columns, BLOCK) / 32.0)
+    places = np.minimum(THREADS / (32.0 * warps), 32.0) * card.sms
+    walk = 0.7 + 0.3 * np.ceil(kernels.columns / BLOCK)
+    waves = np.maximum(1.0, kernels.rows / places)
+    return np.asarray(waves * library.block.si * walk + library.row.si * np.minimum(kernels.rows, ROWS_AT_ONCE))
+
+
+def _multi_seconds(card: Card, library: GpuTopkKernels, kernels: TopkKernels) -> Floats:
+    """A pass per byte of a value and one to gather, then sorts of ``kept`` values, one row an SM."""
+    moved = kernels.rows * kernels.columns * kernels.value_bytes * (kernels.value_bytes + 1.0)
+    sorts = kernels.kept / SORT_UNIT * np.maximum(1.0, kernels.rows / card.sms)
+    return np.asarray(moved / (library.passes.si * card.memory_bytes_per_s) + library.sort_unit.si * sorts)
