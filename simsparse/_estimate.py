@@ -10,15 +10,11 @@ from numpy.typing import NDArray
 
 from simsparse.config.hardware import load_hardware
 from simsparse.config.quantity import Part
-from simsparse.core import Action, Op, OpKind, Trace
-from simsparse.devices.base import CostArrays, Device, device_for
-from simsparse.devices.gemm_list import single_product
-from simsparse.devices.sparse_engine import SparseEngineDevice
-from simsparse.devices.systolic import MaskCycles
-from simsparse.devices.systolic import cycles as device_cycles
+from simsparse.core import Action, Op, OpCycles, Trace
+from simsparse.devices.base import CostArrays, Device, Mask, device_for
 from simsparse.errors import MappingError, SpecError, nearest
 from simsparse.lowering.energy import op_energy
-from simsparse.sparsity.drawn import Operand, drawn
+from simsparse.sparsity.drawn import Operand
 from simsparse.trace.masks import Masks
 
 Floats = NDArray[np.float64]
@@ -96,41 +92,33 @@ def estimate_many(ops: Sequence[Op], parts: Sequence[Part | str], level: int = 0
 
 
 def cycles(
-    op: Op, hw: Part | str, weight_mask: NDArray[np.bool_] | None = None, input_mask: NDArray[np.bool_] | None = None
-) -> MaskCycles:
+    op: Op, hw: Part | str, weight_mask: Mask | None = None, input_mask: Mask | None = None, seed: int = 0
+) -> OpCycles:
     """Level 2: the cycles of ``op`` with real masks, weights (n, k) and inputs (m, k).
 
-    Without a mask an operand is as its sparsity says: a seeded draw, or dense. Dense operands on a systolic array
-    come over its DRAM interface, and ``causes`` tells its stalls; with masks they are on chip. Raises MappingError
-    when ``hw`` has no cycle core or a mask's shape is not the op's.
+    Without a mask an operand is as its sparsity says: a draw from ``seed`` (simsparse.sparsity.drawn), or dense. Dense
+    operands on a systolic array come over its DRAM interface, and ``causes`` holds its stalls; with masks they are on
+    chip. Raises MappingError when ``hw`` has no cycle core or a mask's shape is not the op's.
     """
     part = load_hardware(hw) if isinstance(hw, str) else hw
-    device = device_for(part)
-    if isinstance(device, SparseEngineDevice):
-        work = device.walk(op, weight_mask, input_mask)
-        used = work.utilization(device.machine(op.dtype))
-        return MaskCycles(work.cycles, used, device.counts(op.dtype, work), work.causes)
-    dense = op.weight_sparsity.is_dense and input_mask is None
-    if weight_mask is None and not dense:
-        _, n, k = single_product(op)
-        weight_mask = drawn(op.weight_sparsity, n, k, Operand.WEIGHT).mask()
-    return device_cycles(op, part, weight_mask, input_mask)
+    return device_for(part).cycles(op, weight_mask, input_mask, seed)
 
 
-def trace_cycles(trace: Trace, hw: Part | str, masks: Masks | None = None) -> dict[str, MaskCycles | str]:
-    """Level 2 of the ops with weights of ``trace``, by name, each alone; in place of one that can't be walked, why not.
+def trace_cycles(trace: Trace, hw: Part | str, masks: Masks | None = None) -> dict[str, OpCycles | str]:
+    """Level 2 of the ops with weights of ``trace``, by name, each alone; the reason in place of one that has none.
 
     With ``masks`` of the trace (simsparse.trace.masks) those of every weight, and of the inputs of linear ops, are
-    the real ones; else operands are as their sparsity says. Ops of equal signature without masks are walked once.
+    the real ones; else operands are as their sparsity says. Ops of equal signature without masks are computed once.
     """
     part = load_hardware(hw) if isinstance(hw, str) else hw
-    known: dict[object, MaskCycles | str] = {}
-    found: dict[str, MaskCycles | str] = {}
+    known: dict[object, OpCycles | str] = {}
+    found: dict[str, OpCycles | str] = {}
     for op in trace.ops:
-        if op.kind not in (OpKind.LINEAR, OpKind.CONV2D):
+        operands = op.definition.masked
+        if Operand.WEIGHT not in operands:
             continue
         weight = masks.weight(op) if masks else None
-        inputs = masks.input(op) if masks and op.kind is OpKind.LINEAR else None
+        inputs = masks.input(op) if masks and Operand.INPUT in operands else None
         key: object = op.signature if weight is None and inputs is None else op.name
         if key not in known:
             try:

@@ -27,11 +27,6 @@ def fs_to_seconds(femtoseconds: int) -> float:
     return femtoseconds / FS_PER_SECOND
 
 
-def cycles_to_fs(cycles: int, frequency_hz: float) -> int:
-    """Femtoseconds that cover ``cycles`` of a clock of ``frequency_hz``, rounded up."""
-    return math.ceil(cycles * FS_PER_SECOND / frequency_hz)
-
-
 _DEFINITIONS = """
 femto- = 1e-15 = f-
 pico- = 1e-12 = p-

@@ -1,9 +1,10 @@
 """The core types: frozen, without I/O, known to every other package."""
 
-from simsparse.core.cost import OpCost
+from simsparse.core.cost import OpCost, OpCycles
 from simsparse.core.counts import Action, ActionCounts
 from simsparse.core.kernel import KernelCall
-from simsparse.core.op import DIMS, Op, OpKind
+from simsparse.core.kind import KINDS, Gemm, Kind, OpKind, Unit
+from simsparse.core.op import Op
 from simsparse.core.placements import Placement, Placements
 from simsparse.core.result import OpResult, Result
 from simsparse.core.role import Role
@@ -14,7 +15,7 @@ from simsparse.core.trace import Trace, TraceBuilder
 from simsparse.sparsity import DENSE, Sparsity
 
 __all__ = [
-    "DENSE", "DIMS", "Action", "ActionCounts", "DType", "KernelCall", "Op", "OpCost", "OpKind", "OpResult",
-    "Placement", "Placements", "Result", "Role", "Routing", "Span", "Sparsity", "TensorSpec", "Timeline",
-    "Trace", "TraceBuilder", "bytes_of",
+    "DENSE", "KINDS", "Action", "ActionCounts", "DType", "Gemm", "KernelCall", "Kind", "Op", "OpCost", "OpCycles",
+    "OpKind", "OpResult", "Placement", "Placements", "Result", "Role", "Routing", "Span", "Sparsity", "TensorSpec",
+    "Timeline", "Trace", "TraceBuilder", "Unit", "bytes_of",
 ]  # fmt: skip

@@ -9,6 +9,20 @@ from simsparse.core.counts import ActionCounts
 
 
 @dataclass(frozen=True, slots=True)
+class OpCycles:
+    """Level-2 outcome of an op with the masks of its operands: cycles of the device's own clock and action counts.
+
+    ``utilization``: share of the multiply-accumulate slots that did an effectual one. ``causes``: cycles by what they
+    were spent on, which add up to ``cycles``; empty where the core does not separate them.
+    """
+
+    cycles: int
+    utilization: float
+    counts: ActionCounts
+    causes: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class OpCost:
     """Latency, bound and action counts of an op run alone.
 

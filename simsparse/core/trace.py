@@ -8,15 +8,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from simsparse.core.op import Op, OpKind
+from simsparse.core.op import Op
 from simsparse.errors import TraceError
 from simsparse.registry import Registry
 from simsparse.sparsity.statement import Sparsity
 
 WRITERS: Registry[Callable[[Trace, str | Path], Path]] = Registry("trace writer", ("simsparse.trace.file",))
 """How a trace becomes a file; the module that knows the format registers itself."""
-
-_PRUNABLE = (OpKind.LINEAR, OpKind.CONV2D, OpKind.MOE_FFN)
 
 
 @dataclass(frozen=True)
@@ -63,7 +61,7 @@ class Trace:
 
         def prune(op: Op) -> Op:
             if (
-                op.kind not in _PRUNABLE
+                not op.definition.prunable
                 or op.label == "bwd_weight"
                 or any(word in f"{op.module} {op.name} {op.label}" for word in words)
             ):

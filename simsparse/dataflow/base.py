@@ -112,8 +112,8 @@ class Gemms:
 
 
 @dataclass(frozen=True)
-class Walk:
-    """Outcome of walking real masks: cycles, effectual MACs, folds run, weights and input rows moved."""
+class ArrayCycles:
+    """A GEMM with real masks on an array: cycles, effectual MACs, folds run, weights and input rows moved."""
 
     cycles: int
     macs: int
@@ -182,7 +182,7 @@ class Dataflow(ABC):
     def passes(self, gemms: Gemms, array: PeArray, tile: tuple[Ints, Ints]) -> tuple[Ints, Ints, Ints]:
         """How many times the (weights, inputs, partial sums) of each GEMM cross the array's edge."""
 
-    def walk(self, weight_mask: Mask, input_mask: Mask | int, array: PeArray, span: int) -> Walk:
+    def cycles_with_masks(self, weight_mask: Mask, input_mask: Mask | int, array: PeArray, span: int) -> ArrayCycles:
         """Cycles with real masks: weights (n, k), inputs (m, k) or the number of dense tokens.
 
         A PE holds the kept weights of ``span`` elements of k. Raises MappingError when the dataflow has no cycle core.

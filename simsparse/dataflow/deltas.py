@@ -7,7 +7,6 @@ from numpy.typing import NDArray
 
 from simsparse.dataflow.base import Ints
 from simsparse.errors import SpecError
-from simsparse.sparsity.nonzeros import NonZeros
 
 
 def deltas(activations: NDArray[np.floating], step: float) -> Ints:
@@ -23,13 +22,3 @@ def deltas(activations: NDArray[np.floating], step: float) -> Ints:
     levels = np.rint(activations / step).astype(np.int64)
     changes: Ints = np.diff(levels, axis=0, prepend=np.zeros_like(levels[:1]))
     return changes
-
-
-def delta_pattern(activations: NDArray[np.floating], step: float) -> NonZeros:
-    """Where ``deltas`` are no zeros: a row for each vector, frame after frame; the input of a delta engine."""
-    return NonZeros.of(deltas(activations, step).reshape(-1, activations.shape[-1]) != 0)
-
-
-def spatial_pattern(activations: NDArray[np.floating], step: float) -> NonZeros:
-    """Where the quantised activations themselves are no zeros: what a zero-skipping engine gets without deltas."""
-    return NonZeros.of(np.rint(activations / step).reshape(-1, activations.shape[-1]) != 0)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from simsparse.dataflow.base import Ints, Mask, PeArray, Walk
+from simsparse.dataflow.base import ArrayCycles, Ints, Mask, PeArray
 from simsparse.errors import SpecError
 
 
-def walk_masks(weight_mask: Mask, input_mask: Mask | int, array: PeArray, span: int) -> Walk:
-    """Walk a weight mask (n, k) and an input mask (m, k), or ``input_mask`` dense tokens.
+def masked_cycles(weight_mask: Mask, input_mask: Mask | int, array: PeArray, span: int) -> ArrayCycles:
+    """Cycles with a weight mask (n, k) and an input mask (m, k), or ``input_mask`` dense tokens.
 
     Each PE holds the kept weights of ``span`` elements of k, and every fold pays the array's
     ``decode``. A fold runs at the pace of its fullest PE;
@@ -29,7 +29,7 @@ def walk_masks(weight_mask: Mask, input_mask: Mask | int, array: PeArray, span: 
         array.fold_fill + array.decode, array.once_fill, array.overlap,
     )  # fmt: skip
     macs = int(weight_mask.sum(axis=0, dtype=np.int64) @ per_k)
-    return Walk(int(cycles), macs, int(folds), int(loaded), int(streamed), array.pes * array.macs)
+    return ArrayCycles(int(cycles), macs, int(folds), int(loaded), int(streamed), array.pes * array.macs)
 
 
 def _tokens_of_folds(input_mask: Mask, depth: int) -> Ints:

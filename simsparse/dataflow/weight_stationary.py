@@ -6,7 +6,7 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from simsparse.dataflow.base import DATAFLOWS, Dataflow, Gemms, Ints, Mask, PeArray, Walk, ceil_div, folded
+from simsparse.dataflow.base import DATAFLOWS, ArrayCycles, Dataflow, Gemms, Ints, Mask, PeArray, ceil_div, folded
 
 
 class WeightStationary(Dataflow):
@@ -42,10 +42,10 @@ class WeightStationary(Dataflow):
         k_folds = ceil_div(gemms.k, array.rows * gemms.per_pe(array.macs)[0])
         return ceil_div(gemms.m, tile[0]), ceil_div(gemms.n, array.cols), 2 * k_folds - 1
 
-    def walk(self, weight_mask: Mask, input_mask: Mask | int, array: PeArray, span: int) -> Walk:
-        from simsparse.dataflow.nm_ws import walk_masks
+    def cycles_with_masks(self, weight_mask: Mask, input_mask: Mask | int, array: PeArray, span: int) -> ArrayCycles:
+        from simsparse.dataflow.nm_ws import masked_cycles
 
-        return walk_masks(weight_mask, input_mask, array, span)
+        return masked_cycles(weight_mask, input_mask, array, span)
 
 
 DATAFLOWS.register("ws")(WeightStationary())

@@ -6,16 +6,15 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 from simsparse.config.parts.accel import AccelPart
-from simsparse.core import Action, Op, OpKind
+from simsparse.core import Action, Op, Unit
 from simsparse.dataflow import Buffers
 from simsparse.devices.base import CopyRates, Device
 from simsparse.devices.memory import READ, WRITE
-from simsparse.devices.roofline import DATA_ONLY
 
 FLOP: Action = ("vector", "flop")
 SRAM: Action = ("sram", "byte")
 CYCLES = 2
-"""The level at which schedules and masks are walked."""
+"""The level of cycle cores."""
 
 
 def mac_action(dtype: str) -> Action:
@@ -27,13 +26,14 @@ class Accelerator(Device):
     """An accelerator of kind ``accel``: an array, buffers, a vector unit and DRAM, as its part says."""
 
     kind: ClassVar[str] = "accel"
+    op_kinds: ClassVar[frozenset[str]] = frozenset(
+        {"linear", "conv2d", "matmul", "attention", "moe_ffn", "elementwise", "other"}
+    )
     part: AccelPart
 
-    def supports(self, op: Op) -> str | None:
-        if op.kind in (OpKind.TRANSFER, OpKind.COLLECTIVE):
-            return f"a {op.kind} runs on links, not on an accelerator"
+    def unsuited(self, op: Op) -> str | None:
         known = self.part.array.macs.keys() & self.part.energy.mac.keys()
-        if op.kind not in DATA_ONLY and op.dtype not in known:
+        if op.unit is Unit.MATRIX and op.dtype not in known:
             return f"its array has no {op.dtype} multipliers; it has {', '.join(sorted(known))}"
         return None
 

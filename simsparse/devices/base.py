@@ -11,10 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simsparse.config.quantity import Part
-from simsparse.core import Action, ActionCounts, Op, OpCost, Role
+from simsparse.core import Action, ActionCounts, Op, OpCost, OpCycles, Role, Unit
+from simsparse.errors import MappingError
 from simsparse.registry import Registry
 
 Floats = NDArray[np.float64]
+Mask = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -86,20 +88,35 @@ class CopyRates:
 class Device(ABC):
     """A part that runs operators.
 
-    A subclass names its part kind in ``kind``, registers with ``@DEVICES.register(part.model)`` and
-    implements ``supports`` and ``cost_arrays``; both are pure. ``lanes`` are the in-order queues
-    that the engine gives the device: compute streams and copy engines.
+    A subclass names its part kind in ``kind`` and the op kinds that it takes in ``op_kinds``, registers with
+    ``@DEVICES.register(part.model)`` and implements ``cost_arrays``, which is pure. An op of any other kind is
+    refused; ``refusals`` gives the reason by kind where there is a better one than the list of kinds. ``lanes`` are
+    the in-order queues that the engine gives the device: compute streams and copy engines.
     """
 
     kind: ClassVar[str]
+    op_kinds: ClassVar[frozenset[str]]
+    refusals: ClassVar[Mapping[str, str]] = {}
     lanes: ClassVar[tuple[str, ...]] = ("compute",)
 
     def __init__(self, part: Part) -> None:
         self.part = part
 
-    @abstractmethod
     def supports(self, op: Op) -> str | None:
         """None when the device can run ``op``, else the reason why not, in words."""
+        return self.unsuited(op) if op.kind in self.op_kinds else self._refusal(op)
+
+    def unsuited(self, op: Op) -> str | None:
+        """Why the device can't run ``op``, whose kind it takes: its element types, say; None when it can."""
+        del op
+        return None
+
+    def _refusal(self, op: Op) -> str:
+        if op.kind in self.refusals:
+            return self.refusals[op.kind]
+        if op.unit is Unit.LINK:
+            return f"a {op.kind} runs on links, not on a {self.part.kind}"
+        return f"a {self.part.kind} part takes no {op.kind}; it takes {', '.join(sorted(self.op_kinds))}"
 
     @abstractmethod
     def cost_arrays(self, ops: Sequence[Op], level: int = 0) -> CostArrays:
@@ -107,6 +124,18 @@ class Device(ABC):
 
         Raises MappingError for an op that the device does not support.
         """
+
+    def cycles(
+        self, op: Op, weight_mask: Mask | None = None, input_mask: Mask | None = None, seed: int = 0
+    ) -> OpCycles:
+        """Level 2: ``op`` alone, with the masks of its operands, weights (n, k) and inputs (m, k).
+
+        An operand without a mask is as its sparsity says: dense, or drawn from ``seed`` (simsparse.sparsity.drawn).
+        A device without a cycle core keeps this method, which raises MappingError; so does one with a core for an op
+        that it can't run and for a mask of another shape.
+        """
+        del weight_mask, input_mask, seed
+        raise MappingError(f"{self.part.name} has no cycle core", key=op.name)
 
     @property
     def role(self) -> Role:

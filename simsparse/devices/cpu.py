@@ -12,10 +12,10 @@ from typing import ClassVar
 import numpy as np
 
 from simsparse.config.parts.cpu import CpuPart
-from simsparse.core import DENSE, Action, Op, OpKind
+from simsparse.core import DENSE, Action, Op, Unit
 from simsparse.devices.base import DEVICES, CopyRates, CostArrays, Device, Floats
 from simsparse.devices.memory import READ, WRITE
-from simsparse.devices.roofline import DATA_ONLY, dominant, require_supported
+from simsparse.devices.roofline import dominant, require_supported
 
 FLOP: Action = ("core", "flop")
 SCALAR = "fp32"
@@ -26,11 +26,12 @@ class Cpu(Device):
     """All cores of a host on one operator at a time. Level 0 only."""
 
     kind: ClassVar[str] = "cpu"
+    op_kinds: ClassVar[frozenset[str]] = frozenset(
+        {"linear", "conv2d", "matmul", "attention", "moe_ffn", "elementwise", "other"}
+    )
     part: CpuPart
 
-    def supports(self, op: Op) -> str | None:
-        if op.kind in (OpKind.TRANSFER, OpKind.COLLECTIVE):
-            return f"a {op.kind} runs on links, not on a CPU"
+    def unsuited(self, op: Op) -> str | None:
         if self._rate_name(op) not in self.part.compute.peak:
             return f"{self.part.name} has no {self._rate_name(op)} rate; it has {', '.join(self.part.compute.peak)}"
         return None
@@ -72,7 +73,7 @@ class Cpu(Device):
         return round(self.part.memory.capacity.si)
 
     def _rate_name(self, op: Op) -> str:
-        return SCALAR if op.kind in DATA_ONLY else str(op.dtype)
+        return SCALAR if op.unit is Unit.VECTOR else str(op.dtype)
 
     def _flops_per_s(self, op: Op) -> float:
         return self.part.compute.peak[self._rate_name(op)].si * self.part.compute.efficiency.si

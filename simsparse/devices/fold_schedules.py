@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from simsparse.core import ActionCounts, DType, Op
+from simsparse.core import ActionCounts, DType, Op, OpCycles, Unit
 from simsparse.dataflow.base import Gemms
 from simsparse.dataflow.folds.dma import Interface
 from simsparse.dataflow.folds.schedule import FoldGemm, FoldSchedule, Scratchpad, schedule
@@ -10,8 +10,7 @@ from simsparse.dataflow.modes import fastest
 from simsparse.devices.accelerator import SRAM, mac_action
 from simsparse.devices.gemm_list import GemmList, gemm_list_of
 from simsparse.devices.memory import READ, WRITE
-from simsparse.devices.roofline import DATA_ONLY
-from simsparse.devices.systolic import MaskCycles, Systolic
+from simsparse.devices.systolic import Systolic
 from simsparse.errors import MappingError, SpecError
 
 CAUSES = ("prefetch", "compute", "stall", "drain")
@@ -24,16 +23,16 @@ def schedules(device: Systolic, op: Op) -> list[tuple[int, FoldSchedule]]:
     (attention's scores) count as one bit. Raises MappingError for an op without products, and where the part's
     dataflow or buffers do not allow a schedule.
     """
-    if (reason := device.supports(op)) or op.kind in DATA_ONLY:
+    if (reason := device.supports(op)) or op.unit is Unit.VECTOR:
         raise MappingError(reason or f"a {op.kind} is no matrix product", key=op.name)
     jobs = gemm_list_of([op], device._patterns, device._metadata)
     try:
-        return [(int(jobs.count[i]), _walk(device, op.dtype, jobs, i)) for i in range(len(jobs.count))]
+        return [(int(jobs.count[i]), _fold_schedule(device, op.dtype, jobs, i)) for i in range(len(jobs.count))]
     except SpecError as error:
         raise MappingError(f"{device.part.name} has no cycle core for it: {error.message}", key=op.name) from None
 
 
-def scheduled(device: Systolic, op: Op) -> MaskCycles:
+def scheduled(device: Systolic, op: Op) -> OpCycles:
     """Level-2 outcome of ``op`` without masks. Raises MappingError; see ``schedules``."""
     runs = schedules(device, op)
     causes = {cause: sum(times * getattr(run, cause) for times, run in runs) for cause in CAUSES}
@@ -44,10 +43,10 @@ def scheduled(device: Systolic, op: Op) -> MaskCycles:
     edge = sum(times * _edge_bits(device, op, run) for times, run in runs)
     counts = {mac_action(op.dtype): macs, SRAM: edge + read + write, READ: read, WRITE: write}
     bytes_of = {action: count if action == mac_action(op.dtype) else -(-count // 8) for action, count in counts.items()}
-    return MaskCycles(total, macs / (total * runs[0][1].peak_macs), ActionCounts(bytes_of), causes)
+    return OpCycles(total, macs / (total * runs[0][1].peak_macs), ActionCounts(bytes_of), causes)
 
 
-def _walk(device: Systolic, dtype: DType, jobs: GemmList, index: int) -> FoldSchedule:
+def _fold_schedule(device: Systolic, dtype: DType, jobs: GemmList, index: int) -> FoldSchedule:
     """The product with as many groups of weights a PE as level 0 takes."""
     part, array, buffers = device.part, device._array(dtype), device.buffers
     gemm = Gemms.of(*(sizes[index : index + 1] for sizes in (jobs.m, jobs.n, jobs.k, jobs.keep, jobs.group)))

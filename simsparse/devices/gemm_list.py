@@ -1,8 +1,4 @@
-"""Operators as matrix products and vector work: what a matrix unit without caches sees of them.
-
-Attention is two products a group of heads that share keys, with the scores kept on chip and every
-score computed, masked or not. A convolution is its im2col product, lowered on the fly.
-"""
+"""The matrix products of many operators as arrays: what a matrix unit without caches runs."""
 
 from __future__ import annotations
 
@@ -13,17 +9,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from simsparse.core import DENSE, Op, OpKind, Sparsity
+from simsparse.core import DENSE, Op, Sparsity
 from simsparse.dataflow import Gemms
-from simsparse.devices.roofline import DATA_ONLY
 from simsparse.errors import MappingError
+from simsparse.sparsity.drawn import Operand
 from simsparse.sparsity.statement import USUAL
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
-SOFTMAX_OPERATIONS = 5
-"""Vector operations a score: maximum, subtraction, exponential, sum, division."""
-WEIGHTED = (OpKind.LINEAR, OpKind.CONV2D, OpKind.MOE_FFN)
 
 
 @dataclass(frozen=True)
@@ -90,7 +83,7 @@ def _ints(column: Sequence[int]) -> Ints:
 
 def applied_sparsity(op: Op, patterns: frozenset[str]) -> Sparsity:
     """The weight sparsity that a machine with these ``patterns`` makes use of."""
-    usable = op.kind in WEIGHTED and str(op.weight_sparsity) in patterns
+    usable = op.definition.prunable and str(op.weight_sparsity) in patterns
     return op.weight_sparsity if usable else DENSE
 
 
@@ -98,46 +91,21 @@ Product = tuple[int, int, int, int, float, float, float, int, int]
 
 
 def _products(op: Op, sparsity: Sparsity, metadata: str) -> Iterator[Product]:
-    size, (keep, group) = op.dtype.bits / 8, sparsity.groups or (1, 1)
-    if op.kind is OpKind.ATTENTION:
-        yield from _attention(op, size)
-        return
-    for count, m, n, k in op.gemms:
-        storage = USUAL if sparsity.is_dense else METADATA[metadata]
-        weights = sparsity.stored_bits(n, k, op.w_dtype.bits, storage)
-        bits = weights if op.kind in WEIGHTED else n * k * op.dtype.bits
-        read = op.input_bytes / count if op.kind is OpKind.CONV2D else m * k * size
-        yield count, m, n, k, bits / 8, read, m * n * size, keep, group
-
-
-def _attention(op: Op, size: float) -> Iterator[Product]:
-    d = op.dims
-    count, queries, keys = d["batch"] * d["kv_heads"], d["q_len"] * d["heads"] // d["kv_heads"], d["kv_len"]
-    key_size, value_size = d["head_dim"], d["v_head_dim"]
-    yield count, queries, keys, key_size, keys * key_size * size, queries * key_size * size, 0.0, 1, 1
-    yield count, queries, value_size, keys, keys * value_size * size, 0.0, queries * value_size * size, 1, 1
+    keep, group = sparsity.groups or (1, 1)
+    storage = USUAL if sparsity.is_dense else METADATA[metadata]
+    for count, m, n, k, second, read, write in op.products:
+        weights = sparsity.stored_bits(n, k, op.w_dtype.bits, storage) / 8 if second is None else second
+        yield count, m, n, k, weights, read, write, keep, group
 
 
 def single_product(op: Op) -> tuple[int, int, int]:
-    """(m, n, k) of an op that is one product with a weight: a LINEAR, or a CONV2D without groups as its im2col.
+    """(m, n, k) of an op that is one product with a weight: a linear op, or a convolution without groups as its im2col.
 
     Raises MappingError for others.
     """
-    if op.kind not in (OpKind.LINEAR, OpKind.CONV2D):
-        raise MappingError(
-            f"a cycle core walks the masks of linear ops and convolutions, not of {op.kind}", key=op.name
-        )
+    if Operand.WEIGHT not in op.definition.masked:
+        raise MappingError(f"a cycle core takes masks of linear ops and convolutions, not of {op.kind}", key=op.name)
     ((count, m, n, k),) = op.gemms
     if count != 1:
         raise MappingError("a convolution with groups is no single product", key=op.name)
     return m, n, k
-
-
-def vector_operations(op: Op) -> int:
-    """Work of ``op`` for a vector unit: softmax, the experts' activation, element-wise flops."""
-    d = op.dims
-    if op.kind is OpKind.ATTENTION:
-        return SOFTMAX_OPERATIONS * d["batch"] * d["heads"] * d["q_len"] * d["kv_len"]
-    if op.kind is OpKind.MOE_FFN:
-        return sum(op.expert_counts) * d["d_ff"] * (2 if d["gated"] else 1)
-    return d["flops"] if op.kind in DATA_ONLY else 0

@@ -18,7 +18,7 @@ import numpy as np
 
 from simsparse.config.parts.gpu import GpuPart
 from simsparse.config.quantity import Basis, Frozen, Part, Quantity
-from simsparse.core import Action, DType, Op, OpKind
+from simsparse.core import Action, DType, Op, OpKind, Unit
 from simsparse.devices.base import DEVICES, CopyRates, CostArrays, Device, Floats, PowerBudget
 from simsparse.devices.gpu_kernels import (
     READ,
@@ -31,7 +31,7 @@ from simsparse.devices.gpu_kernels import (
     kernels_of,
     steady_times,
 )
-from simsparse.devices.roofline import DATA_ONLY, dominant, require_supported
+from simsparse.devices.roofline import dominant, require_supported
 
 
 @DEVICES.register("gpu")
@@ -39,27 +39,29 @@ class Gpu(Device):
     """One GPU; ops run one after the other."""
 
     kind: ClassVar[str] = "gpu"
+    op_kinds: ClassVar[frozenset[str]] = frozenset(
+        {"linear", "conv2d", "matmul", "attention", "moe_ffn", "elementwise", "other"}
+    )
     lanes: ClassVar[tuple[str, ...]] = ("compute", "h2d", "d2h")
     part: GpuPart
 
     def __init__(self, part: Part) -> None:
         super().__init__(part)
         self._checked = _checked_kinds(self.part)
-        self._reasons: dict[tuple[OpKind, DType, DType], str | None] = {}
+        self._reasons: dict[tuple[str, DType, DType], str | None] = {}
 
-    def supports(self, op: Op) -> str | None:
+    def unsuited(self, op: Op) -> str | None:
         key = (op.kind, op.dtype, op.w_dtype)
         if key not in self._reasons:
-            self._reasons[key] = self._reason(*key)
+            self._reasons[key] = self._reason(op)
         return self._reasons[key]
 
-    def _reason(self, kind: OpKind, dtype: DType, weight_dtype: DType) -> str | None:
-        if kind in (OpKind.TRANSFER, OpKind.COLLECTIVE):
-            return f"a {kind} runs on links, not on a GPU"
-        if kind in DATA_ONLY:
+    def _reason(self, op: Op) -> str | None:
+        kind, dtype = op.kind, op.dtype
+        if op.unit is Unit.VECTOR:
             return None
-        if weight_dtype is not dtype:
-            return f"{weight_dtype} weights with {dtype} inputs; expected one dtype"
+        if op.w_dtype is not dtype:
+            return f"{op.w_dtype} weights with {dtype} inputs; expected one dtype"
         tensor = [name for name in UNITS if name in self.part.compute.tensor and _has_kernel(kind, name)]
         if dtype not in (allowed := [*tensor, DType.FP32]):
             return f"no {kind} kernel for {dtype}; {self.part.name} has {', '.join(allowed)}"
@@ -124,7 +126,7 @@ class Gpu(Device):
         return round(self.part.memory.capacity.si)
 
 
-def _checked_kinds(part: GpuPart) -> dict[tuple[OpKind, DType], str]:
+def _checked_kinds(part: GpuPart) -> dict[tuple[str, DType], str]:
     """The measurement that each kind and dtype was compared with; absent where there is none.
 
     A part with overridden values is not the one that was measured.
@@ -132,7 +134,7 @@ def _checked_kinds(part: GpuPart) -> dict[tuple[OpKind, DType], str]:
     if part.overridden:
         return {}
     label, kinds = f"{part.name} measurement", (OpKind.LINEAR, OpKind.MOE_FFN)
-    checked: dict[tuple[OpKind, DType], str] = {}
+    checked: dict[tuple[str, DType], str] = {}
     if _measured(part.gemm.half):
         checked |= {(kind, dtype): label for kind in kinds for dtype in (DType.BF16, DType.FP32)}
     if _measured(part.attention.decode):
@@ -144,6 +146,6 @@ def _measured(section: Frozen) -> bool:
     return any(isinstance(value, Quantity) and value.basis is Basis.MEASURED for _, value in section)
 
 
-def _has_kernel(kind: OpKind, dtype: DType) -> bool:
+def _has_kernel(kind: str, dtype: DType) -> bool:
     """PyTorch's attention takes 16-bit and fp32 operands only."""
-    return kind is not OpKind.ATTENTION or dtype in (DType.BF16, DType.FP16)
+    return kind != OpKind.ATTENTION or dtype in (DType.BF16, DType.FP16)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from simsparse.config.parts.gpu import GpuCompute, GpuPart
 from simsparse.config.parts.gpu_gemm import GpuGemm
-from simsparse.core import Action, DType, Op, OpKind, Sparsity
+from simsparse.core import Action, DType, Op, OpKind, Sparsity, Unit
 from simsparse.core.memo import by_identity
 from simsparse.devices.base import Floats
 from simsparse.devices.gpu_attention import AttentionShapes, AttentionTimes, decode_seconds, prefill_seconds
@@ -20,7 +20,6 @@ from simsparse.devices.gpu_gemm import GemmMachine, GemmParameters, GemmShapes, 
 from simsparse.devices.gpu_gemm_narrow import with_narrow
 from simsparse.devices.gpu_launched import Kernel, Launched, Reduce, Stream
 from simsparse.devices.gpu_stream import Function
-from simsparse.devices.roofline import DATA_ONLY
 from simsparse.errors import MappingError
 from simsparse.sparsity.patterns.nm import NM
 
@@ -179,7 +178,7 @@ def _gemms(ops: Sequence[Op], sparse24: bool, counts: _Counts) -> tuple[Indexes,
     rows = [(i, *gemm, UNITS[op.dtype], op.dtype.bits // 8, _runs_24(op, sparse24)) for i, op, gemm in kernels]
     owner, count, m, n, k, unit, value_bytes, sparse = np.array(rows, np.int64).reshape(-1, 8).T
     in_l2 = np.zeros(len(rows), np.bool_)
-    batched = np.array([op.kind is OpKind.MATMUL for _, op, _ in kernels], np.bool_)
+    batched = np.array([op.kind == OpKind.MATMUL for _, op, _ in kernels], np.bool_)
     batch, launches = np.where(batched, count, 1), np.where(batched, 1, count)
     shapes = GemmShapes(m, n, k, unit, value_bytes.astype(np.float64), sparse.astype(np.bool_), in_l2, batch)
     times, tokens, outputs, inputs, size = (column.astype(np.float64) for column in (count, m, n, k, value_bytes))
@@ -264,9 +263,9 @@ def _launched(ops: Sequence[Op], counts: _Counts) -> tuple[Indexes, Floats, Laun
                 streams = _activation(tokens * op.dims["d_ff"], op.dtype.bits / 8, op.dims["gated"] > 0)
                 rows += [(i, experts, stream) for stream in streams]
                 moved += [(experts * stream.read, experts * stream.write, 0.0) for stream in streams]
-        elif op.kind in DATA_ONLY:
+        elif op.unit is Unit.VECTOR:
             rows.append((i, 1, _data_kernel(op)))
-            moved.append((op.dims["read_bytes"], op.dims["write_bytes"], op.dims["flops"]))
+            moved.append((op.weight_bytes + op.input_bytes, op.output_bytes, op.flops))
     owner, times = (np.array([row[column] for row in rows], np.int64) for column in (0, 1))
     for action, amount in zip((READ, WRITE, VECTOR), np.array(moved, np.float64).reshape(-1, 3).T, strict=True):
         if rows:
@@ -283,7 +282,7 @@ def _activation(elements: float, size: float, gated: bool) -> list[Stream]:
 
 def _data_kernel(op: Op) -> Kernel:
     """An elementwise kernel of contiguous operands, or a sum where little is written."""
-    read, write, flops = op.dims["read_bytes"], op.dims["write_bytes"], op.dims["flops"]
+    read, write, flops = op.weight_bytes + op.input_bytes, op.output_bytes, op.flops
     size = op.dtype.bits / 8
     if read >= REDUCED * write and read >= REDUCED * size:
         outputs = max(1.0, write / size)
@@ -307,7 +306,7 @@ def _replay_seconds(part: GpuPart, replays: int) -> GemmTimes:
 
 def _attention(ops: Sequence[Op], decode: bool, counts: _Counts) -> tuple[Indexes, Attention] | None:
     """Attention kernels: decode with one query token a sequence, prefill with more."""
-    own = [(i, op) for i, op in enumerate(ops) if op.kind is OpKind.ATTENTION and (op.dims["q_len"] == 1) is decode]
+    own = [(i, op) for i, op in enumerate(ops) if op.kind == OpKind.ATTENTION and (op.dims["q_len"] == 1) is decode]
     if not own:
         return None
     owner = np.array([i for i, _ in own], np.int64)

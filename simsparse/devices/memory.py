@@ -13,7 +13,7 @@ from typing import ClassVar
 import numpy as np
 
 from simsparse.config.parts.memory import MemoryPart
-from simsparse.core import Action, ActionCounts, Op, OpKind
+from simsparse.core import Action, ActionCounts, Op
 from simsparse.devices.base import DEVICES, CopyRates, CostArrays, Device
 from simsparse.devices.roofline import require_supported
 
@@ -30,11 +30,12 @@ class MemoryDevice(Device):
     """
 
     kind: ClassVar[str] = "memory"
+    op_kinds: ClassVar[frozenset[str]] = frozenset({"transfer"})
     lanes: ClassVar[tuple[str, ...]] = ("h2d", "d2h")
     part: MemoryPart
 
     def supports(self, op: Op) -> str | None:
-        return None if op.kind is OpKind.TRANSFER else f"memory computes nothing; {op.kind} needs a processor"
+        return None if op.kind in self.op_kinds else f"memory computes nothing; {op.kind} needs a processor"
 
     def seconds(self, bytes: int, random: bool = False) -> float:
         """Seconds to move ``bytes``, in order or as ``random`` accesses of one burst each."""

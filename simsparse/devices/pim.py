@@ -21,10 +21,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simsparse.config.parts.pim import PimCommands, PimPart
-from simsparse.core import Action, Op, OpKind
+from simsparse.core import Action, Op, OpKind, Unit
 from simsparse.devices.base import DEVICES, CopyRates, CostArrays, Device, Floats
-from simsparse.devices.gemm_list import GemmList, Ints, gemm_list_of, vector_operations
-from simsparse.devices.roofline import DATA_ONLY, dominant, require_supported
+from simsparse.devices.gemm_list import GemmList, Ints, gemm_list_of
+from simsparse.devices.roofline import dominant, require_supported
 
 ACTIVATE: Action = ("bank", "activate")
 INTERNAL: Action = ("bank", "internal_byte")
@@ -32,11 +32,6 @@ EXTERNAL: Action = ("pins", "external_byte")
 MAC: Action = ("unit", "mac")
 FLOP: Action = ("vector", "flop")
 ATTACC_RUNS = "AttAcc's simulator, 18 decode attentions"
-UNSUPPORTED = {
-    OpKind.CONV2D: "its units multiply rows as they lie in the banks; a convolution needs its input lowered first",
-    OpKind.TRANSFER: "a transfer runs on links, not in memory",
-    OpKind.COLLECTIVE: "a collective runs on links, not in memory",
-}
 
 
 def row_cycles(commands: PimCommands, columns: NDArray[np.float64] | Ints) -> Floats:
@@ -84,22 +79,16 @@ class Pim(Device):
     """A set of PIM stacks, all running one operator. Level 0 only."""
 
     kind: ClassVar[str] = "pim"
+    op_kinds: ClassVar[frozenset[str]] = frozenset({"linear", "matmul", "attention", "moe_ffn", "elementwise", "other"})
+    refusals: ClassVar[Mapping[str, str]] = {
+        "conv2d": "its units multiply rows as they lie in the banks; a convolution needs its input lowered first",
+    }
     part: PimPart
 
-    def supports(self, op: Op) -> str | None:
-        if op.kind in UNSUPPORTED:
-            return UNSUPPORTED[op.kind]
-        if op.kind not in DATA_ONLY and op.dtype not in self.part.compute.macs:
+    def unsuited(self, op: Op) -> str | None:
+        if op.unit is Unit.MATRIX and op.dtype not in self.part.compute.macs:
             return f"its units have no {op.dtype} multipliers; they have {', '.join(self.part.compute.macs)}"
         return None
-
-    @property
-    def internal_bandwidth(self) -> float:
-        """Bytes per second of all stacks reading whole rows, row changes and refresh counted."""
-        commands, per_row = self.part.commands, round(self.part.commands.row.si / self.part.commands.column.si)
-        share = 1 - commands.rfc.si / commands.refi.si
-        busy = per_row * commands.interval.si / float(row_cycles(commands, np.array(per_row)))
-        return self.part.column_bandwidth * busy * share
 
     def cost_arrays(self, ops: Sequence[Op], level: int = 0) -> CostArrays:
         del level
@@ -107,7 +96,7 @@ class Pim(Device):
         jobs = gemm_list_of(ops, frozenset(self.part.compute.patterns))
         layout = self._layout(ops, jobs)
         external = self._external_bytes(ops, jobs)
-        vector = np.array([vector_operations(op) for op in ops], np.int64)
+        vector = np.array([op.vector_flops for op in ops], np.int64)
         memory = self.part.memory
         contributors = {
             "launch": np.full(len(ops), self.part.compute.launch.si),
@@ -149,7 +138,7 @@ class Pim(Device):
         return round(self.part.memory.stacks.si * self.part.commands.channels.si)
 
     def _layout(self, ops: Sequence[Op], jobs: GemmList) -> _Layout:
-        beside = np.array([ops[i].kind in (OpKind.ATTENTION, OpKind.MATMUL) for i in jobs.owner], np.bool_)
+        beside = np.array([not ops[i].definition.prunable for i in jobs.owner], np.bool_)
         sharing = np.where(beside, np.maximum(1, self._channels // jobs.count), self._channels)
         waves = np.where(beside, -(-jobs.count // self._channels), jobs.count)
         command_bytes = self.part.commands.banks.si * self.part.commands.column.si
@@ -187,7 +176,7 @@ class Pim(Device):
     def _external_bytes(self, ops: Sequence[Op], jobs: GemmList) -> Floats:
         """Bytes over the stacks' own data path: vectors in and out, all of an element-wise op."""
         moved = jobs.per_op(jobs.input_bytes + jobs.output_bytes, len(ops))
-        return moved + np.array([op.min_bytes if op.kind in DATA_ONLY else 0 for op in ops], np.float64)
+        return moved + np.array([op.min_bytes if op.unit is Unit.VECTOR else 0 for op in ops], np.float64)
 
     def _bank_counts(self, jobs: GemmList, layout: _Layout, ops: int) -> dict[Action, NDArray[np.int64]]:
         commands = self.part.commands
@@ -200,5 +189,5 @@ class Pim(Device):
     def _reference(self, op: Op) -> str:
         """Decode attention without grouped queries at bank level is what has been compared."""
         d = op.dims
-        compared = op.kind is OpKind.ATTENTION and d["q_len"] == 1 and d["heads"] == d["kv_heads"]
+        compared = op.kind == OpKind.ATTENTION and d["q_len"] == 1 and d["heads"] == d["kv_heads"]
         return ATTACC_RUNS if compared and self.part.level == "bank" else ""

@@ -1,4 +1,4 @@
-"""What closed-form device models share: which contributor dominates, which ops only move data."""
+"""What closed-form device models share: which contributor dominates, what is refused, whole numbers of a part."""
 
 from __future__ import annotations
 
@@ -8,12 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simsparse.config.quantity import Part, Quantity
-from simsparse.core import Op, OpKind
+from simsparse.core import Op
 from simsparse.devices.base import Device, Floats
 from simsparse.errors import MappingError, SpecError
-
-DATA_ONLY = (OpKind.ELEMENTWISE, OpKind.OTHER)
-"""Kinds whose dims are bytes and flops, without a matrix product."""
 
 
 def dominant(contributors: Mapping[str, Floats]) -> NDArray[np.intp]:

@@ -10,16 +10,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from simsparse.config.quantity import Part
-from simsparse.core import DENSE, Action, ActionCounts, DType, Op, OpKind
+from simsparse.core import DENSE, Action, ActionCounts, DType, Op, OpCycles, OpKind, Unit
 from simsparse.dataflow.sparse_engine import ENGINES, PeConfig, Work
 from simsparse.devices.accelerator import CYCLES, FLOP, SRAM, Accelerator, mac_action
-from simsparse.devices.base import DEVICES, CostArrays
-from simsparse.devices.gemm_list import WEIGHTED, gemm_list_of, single_product, vector_operations
+from simsparse.devices.base import DEVICES, CostArrays, Mask
+from simsparse.devices.gemm_list import gemm_list_of, single_product
 from simsparse.devices.memory import READ, WRITE
-from simsparse.devices.roofline import DATA_ONLY, dominant, require_supported, whole
+from simsparse.devices.roofline import dominant, require_supported, whole
 from simsparse.errors import MappingError, SpecError
 from simsparse.sparsity.drawn import Operand, drawn
 from simsparse.sparsity.nonzeros import NonZeros
@@ -61,25 +60,24 @@ class SparseEngineDevice(Accelerator):
         reached = CYCLES if level >= CYCLES else 0
         return CostArrays(latency, seconds, dominant(seconds), counts, [""] * len(ops), reached)
 
-    def walk(
-        self, op: Op, weight_mask: NDArray[np.bool_] | None = None, input_mask: NDArray[np.bool_] | None = None
-    ) -> Work:
-        """Level 2 of ``op``, one product, with its real masks, weights (n, k) and inputs (m, k); a mask that is None
-        is drawn from the op's sparsity.
-
-        Raises MappingError for several products or a mask of another shape.
-        """
+    def cycles(
+        self, op: Op, weight_mask: Mask | None = None, input_mask: Mask | None = None, seed: int = 0
+    ) -> OpCycles:
+        """Level 2 of ``op``, which must be one product with a weight, DRAM included; see Device.cycles."""
         if reason := self.supports(op):
             raise MappingError(reason, key=op.name)
         m, n, k = single_product(op)
         for mask, shape in ((weight_mask, (n, k)), (input_mask, (m, k))):
             if mask is not None and mask.shape != shape:
                 raise MappingError(f"a mask of shape {mask.shape} does not fit; expected {shape}", key=op.name)
-        weights = (
-            NonZeros.of(weight_mask) if weight_mask is not None else drawn(op.weight_sparsity, n, k, Operand.WEIGHT)
-        )
-        inputs = NonZeros.of(input_mask) if input_mask is not None else drawn(op.input_sparsity, m, k, Operand.INPUT)
-        return self.engine.run(weights, inputs, self.machine(op.dtype))
+        weights, inputs = (
+            NonZeros.of(mask) if mask is not None else drawn(sparsity, rows, k, operand, seed)
+            for mask, sparsity, rows, operand in ((weight_mask, op.weight_sparsity, n, Operand.WEIGHT),
+                                                  (input_mask, op.input_sparsity, m, Operand.INPUT))
+        )  # fmt: skip
+        machine = self.machine(op.dtype)
+        work = self.engine.run(weights, inputs, machine)
+        return OpCycles(work.cycles, work.utilization(machine), self.counts(op.dtype, work), work.causes)
 
     def machine(self, dtype: DType | str) -> PeConfig:
         """What the engine's core needs to know of the part, for operands of ``dtype``."""
@@ -99,11 +97,11 @@ class SparseEngineDevice(Accelerator):
 
     def _cost(self, op: Op, level: int) -> _Cost:
         part, clock = self.part, self.part.array.clock.si
-        seconds = {"launch": part.vector.launch.si, "vector": vector_operations(op) / part.vector.rate.si}
-        counts: dict[Action, int] = {FLOP: vector_operations(op)}
-        if op.kind in DATA_ONLY:
-            moved = {READ: op.input_bytes, WRITE: op.output_bytes, SRAM: 2 * (op.input_bytes + op.output_bytes)}
-            memory = (op.input_bytes + op.output_bytes) / (self.bytes_per_cycle * clock)
+        seconds = {"launch": part.vector.launch.si, "vector": op.vector_flops / part.vector.rate.si}
+        counts: dict[Action, int] = {FLOP: op.vector_flops}
+        if op.unit is Unit.VECTOR:
+            moved = {READ: op.weight_bytes + op.input_bytes, WRITE: op.output_bytes, SRAM: 2 * op.min_bytes}
+            memory = op.min_bytes / (self.bytes_per_cycle * clock)
             return _Cost({**seconds, "compute": 0.0, "memory": memory}, {**counts, **moved})
         busy = stalled = 0
         for count, work in self._works(op, level):
@@ -116,13 +114,13 @@ class SparseEngineDevice(Accelerator):
     def _works(self, op: Op, level: int) -> list[tuple[int, Work]]:
         """(count, work) of each of the op's products, or of the op where the engine runs it as a whole."""
         jobs, machine, d = gemm_list_of([op], frozenset()), self.machine(op.dtype), op.dims
-        if op.kind is OpKind.MOE_FFN:
+        if op.kind == OpKind.MOE_FFN:
             layer = self.engine.experts(op.expert_counts, d["d_model"], d["d_ff"], bool(d["gated"]), machine)
             if layer is not None:
                 return [(1, layer)]
-        weights = op.weight_sparsity if op.kind in WEIGHTED else DENSE
-        weights = weights if self.engine.applies(weights) else DENSE
-        inputs = op.input_sparsity if op.kind in WEIGHTED else DENSE
+        prunable = op.definition.prunable
+        weights = op.weight_sparsity if prunable and self.engine.applies(op.weight_sparsity) else DENSE
+        inputs = op.input_sparsity if prunable else DENSE
         works = []
         for count, m, n, k in zip(*(array.tolist() for array in (jobs.count, jobs.m, jobs.n, jobs.k)), strict=True):
             if level >= CYCLES:

@@ -11,7 +11,7 @@ from typing import ClassVar
 import numpy as np
 
 from simsparse.config.parts.storage import StoragePart
-from simsparse.core import Action, Op, OpKind
+from simsparse.core import Action, Op
 from simsparse.devices.base import DEVICES, CopyRates, CostArrays, Device
 from simsparse.devices.roofline import dominant, require_supported
 
@@ -27,11 +27,12 @@ class Storage(Device):
     """
 
     kind: ClassVar[str] = "storage"
+    op_kinds: ClassVar[frozenset[str]] = frozenset({"transfer"})
     lanes: ClassVar[tuple[str, ...]] = ("h2d", "d2h")
     part: StoragePart
 
     def supports(self, op: Op) -> str | None:
-        return None if op.kind is OpKind.TRANSFER else f"storage computes nothing; {op.kind} needs a processor"
+        return None if op.kind in self.op_kinds else f"storage computes nothing; {op.kind} needs a processor"
 
     def cost_arrays(self, ops: Sequence[Op], level: int = 0) -> CostArrays:
         del level

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
@@ -21,29 +21,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simsparse.config.quantity import Part, Quantity
-from simsparse.core import Action, ActionCounts, DType, Op, Sparsity
+from simsparse.core import Action, ActionCounts, DType, Op, OpCycles, Sparsity, Unit
 from simsparse.dataflow import DATAFLOWS, Gemms, PeArray, Traffic, dram_traffic, fastest, modes
 from simsparse.devices.accelerator import CYCLES, FLOP, SRAM, Accelerator, mac_action
-from simsparse.devices.base import DEVICES, CostArrays, Floats, device_for
-from simsparse.devices.gemm_list import GemmList, Ints, gemm_list_of, single_product, vector_operations
+from simsparse.devices.base import DEVICES, CostArrays, Floats, Mask
+from simsparse.devices.gemm_list import GemmList, Ints, gemm_list_of, single_product
 from simsparse.devices.memory import READ, WRITE
-from simsparse.devices.roofline import DATA_ONLY, dominant, require_supported, whole
+from simsparse.devices.roofline import dominant, require_supported, whole
 from simsparse.errors import MappingError, SpecError
-
-
-@dataclass(frozen=True)
-class MaskCycles:
-    """Level-2 outcome of a product: cycles, also by cause where the core tells them apart, and action counts."""
-
-    cycles: int
-    utilization: float
-    counts: ActionCounts
-    causes: Mapping[str, int] = field(default_factory=dict)
+from simsparse.sparsity.drawn import Operand, drawn
 
 
 @DEVICES.register("accel")
 class Systolic(Accelerator):
-    """A systolic accelerator with its own DRAM; at level 2 by its schedules, and ``walk`` with real masks."""
+    """A systolic accelerator with its own DRAM; at level 2 by the schedule of its folds, or with real masks."""
 
     def __init__(self, part: Part) -> None:
         super().__init__(part)
@@ -55,7 +46,7 @@ class Systolic(Accelerator):
     def cost_arrays(self, ops: Sequence[Op], level: int = 0) -> CostArrays:
         require_supported(self, ops)
         if level >= CYCLES and self.part.array.dataflow in ("ws", "os", "is"):
-            return self._walked(ops)
+            return self._scheduled(ops)
         totals = self._totals(ops)
         array, memory = self.part.array, self.part.memory
         rate = memory.bandwidth.si * memory.efficiency.si
@@ -70,7 +61,7 @@ class Systolic(Accelerator):
         latency = contributors["launch"] + np.maximum(busy, contributors["memory"])
         return CostArrays(latency, contributors, dominant(contributors), self._counts(ops, totals), [""] * len(ops))
 
-    def _walked(self, ops: Sequence[Op]) -> CostArrays:
+    def _scheduled(self, ops: Sequence[Op]) -> CostArrays:
         """Level 2: products by the schedule of each, with DRAM waits; the rest by closed forms."""
         from simsparse.devices.fold_schedules import scheduled
 
@@ -78,7 +69,7 @@ class Systolic(Accelerator):
         seconds = {name: closed.contributors[name].copy() for name in ("launch", "compute", "vector", "memory")}
         counts = {action: values.copy() for action, values in closed.counts.items()}
         for i, op in enumerate(ops):
-            if op.kind in DATA_ONLY:
+            if op.unit is Unit.VECTOR:
                 continue
             found = scheduled(self, op)
             seconds["compute"][i] = found.causes["compute"] / self.part.array.clock.si
@@ -88,20 +79,30 @@ class Systolic(Accelerator):
         latency = seconds["launch"] + np.maximum(seconds["compute"] + seconds["memory"], seconds["vector"])
         return CostArrays(latency, seconds, dominant(seconds), counts, [""] * len(ops), CYCLES)
 
-    def walk(self, op: Op, weight_mask: NDArray[np.bool_], input_mask: NDArray[np.bool_] | None = None) -> MaskCycles:
-        """Level 2: ``op``, one product, with its real masks, weights (n, k) and inputs (m, k); operands on chip.
+    def cycles(
+        self, op: Op, weight_mask: Mask | None = None, input_mask: Mask | None = None, seed: int = 0
+    ) -> OpCycles:
+        """Level 2 of ``op``; see Device.cycles.
 
-        Raises MappingError for several products, a mask of another shape or a dataflow without a core.
+        Dense weights without a mask and inputs without one: the schedule of the folds with the DRAM's stalls
+        (simsparse.devices.fold_schedules). Else one product with a weight, whose operands are on chip; inputs without
+        a mask are dense, as at level 0.
         """
+        if weight_mask is None and input_mask is None and op.weight_sparsity.is_dense:
+            from simsparse.devices.fold_schedules import scheduled
+
+            return scheduled(self, op)
         if reason := self.supports(op):
             raise MappingError(reason, key=op.name)
         m, n, k = single_product(op)
+        if weight_mask is None:
+            weight_mask = drawn(op.weight_sparsity, n, k, Operand.WEIGHT, seed).mask()
         if weight_mask.shape != (n, k) or (input_mask is not None and input_mask.shape != (m, k)):
             raise MappingError(f"masks do not fit; expected weights ({n}, {k}) and inputs ({m}, {k})", key=op.name)
         gemms = gemm_list_of([op], self._patterns).gemms
         inputs = m if input_mask is None else input_mask
-        walks = [self._walk(op, weight_mask, inputs, mode) for mode in modes(gemms, *self._pe)]
-        return min(walks, key=lambda walk: walk.cycles)
+        found = [self._masked(op, weight_mask, inputs, mode) for mode in modes(gemms, *self._pe)]
+        return min(found, key=lambda one: one.cycles)
 
     @cached_property
     def _patterns(self) -> frozenset[str]:
@@ -129,14 +130,14 @@ class Systolic(Accelerator):
         """Array cycles, MACs, vector flops and bytes of each op."""
         totals = {name: np.zeros(len(ops)) for name in ("cycles", "mac", "read", "write", "sram", "fill")}
         for dtype in _dtypes(ops):
-            index = [i for i, op in enumerate(ops) if op.dtype is dtype and op.kind not in DATA_ONLY]
+            index = [i for i, op in enumerate(ops) if op.dtype is dtype and op.unit is Unit.MATRIX]
             for name, values in self._products([ops[i] for i in index], dtype).items():
                 totals[name][index] = values
         for i, op in enumerate(ops):
-            if op.kind in DATA_ONLY:
-                totals["read"][i], totals["write"][i] = op.input_bytes, op.output_bytes
-        totals["sram"] += 2 * (totals["read"] + totals["write"]) * np.array([op.kind in DATA_ONLY for op in ops])
-        totals["flop"] = np.array([vector_operations(op) for op in ops], np.float64)
+            if op.unit is Unit.VECTOR:
+                totals["read"][i], totals["write"][i] = op.weight_bytes + op.input_bytes, op.output_bytes
+        totals["sram"] += 2 * (totals["read"] + totals["write"]) * np.array([op.unit is Unit.VECTOR for op in ops])
+        totals["flop"] = np.array([op.vector_flops for op in ops], np.float64)
         return totals
 
     def _products(self, ops: Sequence[Op], dtype: DType) -> dict[str, Floats]:
@@ -194,35 +195,15 @@ class Systolic(Accelerator):
         jobs = gemm_list_of([op], self._patterns, self._metadata)
         return 8 * float(jobs.weight_bytes[0]) / int(jobs.n[0] * jobs.gemms.kept_k[0])
 
-    def _walk(self, op: Op, weight_mask: NDArray[np.bool_], inputs: NDArray[np.bool_] | int, mode: Gemms) -> MaskCycles:
+    def _masked(self, op: Op, weight_mask: Mask, inputs: Mask | int, mode: Gemms) -> OpCycles:
         array = self._array(op.dtype)
         span = int(mode.per_pe(array.macs)[0][0])
         array = array if mode.sparse[0] else replace(array, decode=0)
-        walk = self.dataflow.walk(weight_mask, inputs, array, span)
-        loaded = math.ceil(walk.weights_loaded * self._weight_bits(op, mode))
-        streamed = walk.inputs_streamed * min(array.rows * span, weight_mask.shape[1]) * op.dtype.bits
-        counts = ActionCounts({mac_action(op.dtype): walk.macs, SRAM: -(-(loaded + streamed) // 8)})
-        return MaskCycles(walk.cycles, walk.utilization, counts)
-
-
-def cycles(
-    op: Op, part: Part, weight_mask: NDArray[np.bool_] | None = None, input_mask: NDArray[np.bool_] | None = None
-) -> MaskCycles:
-    """Level 2 of ``op`` on ``part``.
-
-    Without masks its schedule, with the DRAM's stalls (simsparse.devices.fold_schedules); with masks, what they keep
-    the array busy (Systolic.walk). Raises MappingError when it has no cycle core.
-    """
-    device = device_for(part)
-    if not isinstance(device, Systolic):
-        raise MappingError(f"{part.name} has no cycle core; an accel with dataflow ws has one", key=op.name)
-    if weight_mask is None and input_mask is None:
-        from simsparse.devices.fold_schedules import scheduled
-
-        return scheduled(device, op)
-    if weight_mask is None:
-        weight_mask = np.ones(single_product(op)[1:], np.bool_)
-    return device.walk(op, weight_mask, input_mask)
+        found = self.dataflow.cycles_with_masks(weight_mask, inputs, array, span)
+        loaded = math.ceil(found.weights_loaded * self._weight_bits(op, mode))
+        streamed = found.inputs_streamed * min(array.rows * span, weight_mask.shape[1]) * op.dtype.bits
+        counts = ActionCounts({mac_action(op.dtype): found.macs, SRAM: -(-(loaded + streamed) // 8)})
+        return OpCycles(found.cycles, found.utilization, counts)
 
 
 def _known(quantity: Quantity | None) -> float:
@@ -233,4 +214,4 @@ def _known(quantity: Quantity | None) -> float:
 
 def _dtypes(ops: Sequence[Op]) -> list[DType]:
     """Element types that the array works in."""
-    return sorted({op.dtype for op in ops if op.kind not in DATA_ONLY})
+    return sorted({op.dtype for op in ops if op.unit is Unit.MATRIX})

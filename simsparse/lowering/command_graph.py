@@ -14,10 +14,10 @@ from functools import cached_property
 from operator import attrgetter
 from typing import Any, NamedTuple
 
-from simsparse.core import Op, OpCost, OpKind
+from simsparse.core import Op, OpCost, OpKind, Unit
 from simsparse.errors import MappingError, SimulationError
 from simsparse.lowering.machine import Machine
-from simsparse.lowering.trace_index import LINK_KINDS, TraceIndex
+from simsparse.lowering.trace_index import TraceIndex
 from simsparse.units import bytes_text, seconds_to_fs
 
 Memory = Mapping[str, Mapping[str, int]]
@@ -148,7 +148,7 @@ class CommandGraph:
     @cached_property
     def has_collectives(self) -> bool:
         """Whether an op of the trace is a collective."""
-        return any(op.kind is OpKind.COLLECTIVE for op in self.index.unique)
+        return any(op.kind == OpKind.COLLECTIVE for op in self.index.unique)
 
 
 @dataclass(frozen=True)
@@ -212,13 +212,13 @@ class GraphBuilder:
     def op(self, index: int, after: Iterable[int] = ()) -> int:
         """Issue op ``index`` of the trace; returns its command's index."""
         op = self.index.trace.ops[index]
-        if op.kind in LINK_KINDS:
+        if op.unit is Unit.LINK:
             command = self._on_link(index, op)
         else:
             device = self.devices[index]
             lane = self._lane[device]
             needs = self._needs(index, device, lane, after)
-            command = Command(op.name, op.kind.value, device, lane, index, needs)
+            command = Command(op.name, op.kind, device, lane, index, needs)
         done = self._done[index] = self._issue(command)
         return done
 
@@ -264,12 +264,12 @@ class GraphBuilder:
         src, dst, bytes, steps = _link_work(op, self.machine)
         device, lane = self.machine.copy_lane(src, dst)
         needs = tuple(self._done[dep] for dep in self.index.deps[index])
-        return Command(op.name, op.kind.value, device, lane, index, needs, src, dst, bytes, steps=steps)
+        return Command(op.name, op.kind, device, lane, index, needs, src, dst, bytes, steps=steps)
 
 
 def _link_work(op: Op, machine: Machine) -> tuple[str, str, int, int]:
     """Ends, bytes and further latencies of an op that runs on a link. Raises MappingError."""
-    if op.kind is OpKind.TRANSFER:
+    if op.kind == OpKind.TRANSFER:
         for end in (op.src, op.dst):
             if end not in machine.system.devices:
                 raise MappingError(f"{end!r} is no device of {machine.system.name}", key=op.name)

@@ -7,16 +7,13 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-from simsparse.core import Op, OpKind, Trace
+from simsparse.core import Op, Trace
 from simsparse.core.memo import by_identity
 
 if TYPE_CHECKING:
     from simsparse.lowering.command_graph import CommandGraph
 
 _LAYER = re.compile(r"(?:^|\.)(?:layers|layer|blocks|block|h)\.(\d+)(?:\.|$)")
-
-LINK_KINDS = (OpKind.TRANSFER, OpKind.COLLECTIVE)
-"""Kinds that run on links, not on a processor."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,12 +33,10 @@ class OpFacts:
 
     @classmethod
     def of(cls, op: Op) -> OpFacts:
-        moe = op.kind is OpKind.MOE_FFN
-        expert = op.expert_bytes if moe else 0
-        weight, experts = op.weight_bytes, op.dims["experts"] if moe else 0
-        hit = op.routing.hit if moe and op.routing else ()
-        kv, into, out = op.kv_bytes, op.input_bytes, op.output_bytes
-        return cls(weight, expert * experts or weight, expert, hit, experts, kv, into - kv + out, out,
+        experts = op.dims["experts"] if op.definition.routed else 0
+        hit = op.routing.hit if op.routing else ()
+        weight, kv, into, out = op.weight_bytes, op.kv_bytes, op.input_bytes, op.output_bytes
+        return cls(weight, op.resident_bytes, op.expert_bytes, hit, experts, kv, into - kv + out, out,
                    weight + into + out, op.flops)  # fmt: skip
 
 

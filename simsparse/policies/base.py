@@ -7,13 +7,13 @@ from collections.abc import Hashable, Sequence
 from typing import ClassVar
 
 from simsparse.config.hardware import System
-from simsparse.core import Placement, Placements, Trace
+from simsparse.core import Placement, Placements, Trace, Unit
 from simsparse.errors import MappingError, SimulationError
 from simsparse.events.simulator import Process
 from simsparse.lowering.command_graph import CommandGraph, CostedGraph
 from simsparse.lowering.live_run import LiveRun
 from simsparse.lowering.machine import Machine, machine_of
-from simsparse.lowering.trace_index import LINK_KINDS, TraceIndex, trace_index_of
+from simsparse.lowering.trace_index import TraceIndex, trace_index_of
 from simsparse.registry import Registry
 from simsparse.units import bytes_text
 
@@ -95,7 +95,7 @@ def place(trace: Trace, system: System, streamed: Sequence[bool], home: str | No
     free = {name: machine.devices[name].model.memory_bytes for name in machine.processors}
     chosen: list[str] = []
     for i, op in enumerate(trace.ops):
-        if op.kind in LINK_KINDS:
+        if op.unit is Unit.LINK:
             chosen.append(op.dst or machine.processors[0])
             continue
         kept = workload.kept[i]
@@ -116,7 +116,7 @@ def _place_on_one(
 ) -> dict[str, Placement]:
     only = machine.processors[0]
     for op in workload.unique:
-        if op.kind not in LINK_KINDS and (reason := machine.devices[only].supports(op)):
+        if op.unit is not Unit.LINK and (reason := machine.devices[only].supports(op)):
             raise MappingError(f"no device of {machine.system.name} runs it: {only}: {reason}", key=op.name)
     here, elsewhere = Placement(only, only), Placement(only, home or only)
     return {op.name: elsewhere if away else here for op, away in zip(workload.trace.ops, streamed, strict=True)}
@@ -163,7 +163,7 @@ def resident_footprint(
     """
     result: dict[str, dict[str, int]] = {}
     for op, device, kept, away in zip(workload.trace.ops, devices, workload.kept, streamed, strict=True):
-        if op.kind in LINK_KINDS:
+        if op.unit is Unit.LINK:
             continue
         own = result.setdefault(device, {"weights": 0, "KV cache": 0, "activations": 0})
         own["weights"] += 0 if away else kept.weights

@@ -17,11 +17,11 @@ from enum import StrEnum
 from typing import ClassVar
 
 from simsparse.config.hardware import System
-from simsparse.core import OpKind, Placements, Trace
+from simsparse.core import Placements, Trace, Unit
 from simsparse.errors import SpecError
 from simsparse.lowering.command_graph import CommandGraph, GraphBuilder
 from simsparse.lowering.machine import Machine, machine_of
-from simsparse.lowering.trace_index import LINK_KINDS, TraceIndex, trace_index_of
+from simsparse.lowering.trace_index import TraceIndex, trace_index_of
 from simsparse.policies.base import Policy, devices_of, place, resident_footprint
 
 
@@ -43,8 +43,8 @@ class PrefetchWindow:
 def streamed_ops(workload: TraceIndex, what: WeightScope) -> list[bool]:
     """Per op whether its weights rest in host memory."""
     return [
-        op.kind not in LINK_KINDS
-        and (op.kind is OpKind.MOE_FFN or (what is WeightScope.ALL and workload.facts(i).weight_bytes > 0))
+        op.unit is not Unit.LINK
+        and (op.definition.routed or (what is WeightScope.ALL and workload.facts(i).weight_bytes > 0))
         for i, op in enumerate(workload.trace.ops)
     ]
 

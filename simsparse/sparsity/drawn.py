@@ -16,10 +16,11 @@ class Operand(IntEnum):
     INPUT = 1
 
 
-def drawn(sparsity: Sparsity, rows: int, cols: int, operand: Operand) -> NonZeros:
-    """Non-zeros of an operand (rows, cols): the same on every device, at every run.
+def drawn(sparsity: Sparsity, rows: int, cols: int, operand: Operand, seed: int = 0) -> NonZeros:
+    """Non-zeros of an operand (rows, cols): the same on every device, at every run of equal ``seed``.
 
-    The seed is the CRC-32 of the sparsity's text, plus one for inputs, so that weights and inputs of one shape and
-    sparsity do not have the same zeros.
+    The draw's seed is the CRC-32 of the sparsity's text, plus one for inputs, so that weights and inputs of one shape
+    and sparsity do not have the same zeros, plus two per unit of ``seed``. A weight has the same zeros for any number
+    of tokens and any element type.
     """
-    return sparsity.draw(rows, cols, crc32(str(sparsity).encode()) + operand)
+    return sparsity.draw(rows, cols, crc32(str(sparsity).encode()) + operand + 2 * seed)

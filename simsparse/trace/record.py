@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any, NoReturn
 
-from simsparse.core import DENSE, DIMS, DType, KernelCall, Op, OpKind, Routing, Sparsity
-from simsparse.errors import TraceError, nearest
+from simsparse.core import DENSE, KINDS, DType, KernelCall, Op, Routing, Sparsity
+from simsparse.errors import SpecError, TraceError, nearest
 from simsparse.trace.expert_ids import packed_ids, unpacked_ids
 
 MAX_DEPS = 20_000_000
 MAX_IDS = 20_000_000
 MAX_INT64 = 2**63 - 1
-_MAY_BE_ZERO = {"causal", "gated", "read_bytes", "write_bytes", "flops"}
-_FLAGS = {"causal", "gated"}
 _BODY_KEYS = ("kind", "dims", "dtype", "weight_dtype", "weight_sparsity", "input_sparsity", "label", "src", "dst",
               "bias", "latent_kv", "stats", "kernels")  # fmt: skip
 _OP_KEYS = ("op", "name", "module", "weight", "deps", "routing")
@@ -26,7 +23,7 @@ _ROUTING_KEYS = ("counts", "ids", "origin")
 def body_of(op: Op) -> dict[str, Any]:
     """What ops of one shape share, without the fields that have their usual value."""
     body: dict[str, Any] = {
-        "kind": str(op.kind), "dims": {key: op.dims[key] for key in DIMS[op.kind]}, "dtype": str(op.dtype),
+        "kind": op.kind, "dims": {key: op.dims[key] for key in op.definition.dims}, "dtype": str(op.dtype),
     }  # fmt: skip
     optional = {
         "weight_dtype": op.weight_dtype and str(op.weight_dtype), "weight_sparsity": _sparsity_text(op.weight_sparsity),
@@ -56,18 +53,15 @@ def op_record(op: Op, body: int, deps: Sequence[int]) -> dict[str, Any]:
 def checked(op: Op) -> Op:
     """``op`` when it may stand in a trace file.
 
-    Raises TraceError on unprintable text, a dim of zero where the kind needs one or more, a routing
-    that does not fit the dims, or counts and bytes that do not fit 64 bits.
+    Raises TraceError on unprintable text, a dim of zero where the kind needs one or more, or counts and bytes that
+    do not fit 64 bits, SpecError on a routing that does not fit the dims.
     """
     for key in ("name", "label", "module", "weight", "src", "dst"):
         _text(getattr(op, key) or "", key)
     if not op.name:
         _fail("is empty", "name")
     _check_dims(op)
-    if op.kind is OpKind.MOE_FFN:
-        _check_routing(op)
-    elif op.routing is not None:
-        _fail(f"{op.kind} has none; only a moe_ffn op is routed", "routing")
+    op.definition.check_routing(op)
     _check_size(op)
     return op
 
@@ -78,34 +72,10 @@ def _check_size(op: Op) -> None:
 
 
 def _check_dims(op: Op) -> None:
-    d = op.dims
-    for key, value in d.items():
-        if key in _FLAGS and value > 1:
-            _fail(f"{value} is not 0 or 1", f"dims.{key}")
-        if not value and key not in _MAY_BE_ZERO:
-            _fail("is 0; expected a positive whole number", f"dims.{key}")
-    if op.kind is OpKind.CONV2D and (d["c_in"] % d["groups"] or d["c_out"] % d["groups"]):
-        _fail(f"{d['groups']} does not divide c_in {d['c_in']} and c_out {d['c_out']}", "dims.groups")
-    if op.kind is OpKind.ATTENTION and d["heads"] % d["kv_heads"]:
-        _fail(f"{d['kv_heads']} does not divide heads {d['heads']}", "dims.kv_heads")
-
-
-def _check_routing(op: Op) -> None:
-    d, routing = op.dims, op.routing
-    if routing is None:
-        _fail("a moe_ffn op needs routing", "routing")
-    if len(routing.counts) != d["experts"] or sum(routing.counts) != d["tokens"] * d["top_k"]:
-        _fail(
-            f"{len(routing.counts)} experts and {sum(routing.counts)} assignments; "
-            f"the dims say {d['experts']} and {d['tokens']} x {d['top_k']}", "routing.counts"
-        )  # fmt: skip
-    if not routing.ids:
-        return
-    if len(routing.ids) != d["tokens"] or set(map(len, routing.ids)) != {d["top_k"]}:
-        _fail(f"is not {d['tokens']} rows of {d['top_k']} ids", "routing.ids")
-    given = Counter(chain.from_iterable(routing.ids))
-    if given != Counter({expert: count for expert, count in enumerate(routing.counts) if count}):
-        _fail("ids and counts differ", "routing.counts")
+    try:
+        op.checked()
+    except SpecError as error:
+        _fail(error.message, f"dims.{error.key}")
 
 
 @dataclass(frozen=True)
@@ -118,10 +88,9 @@ class OpRecord:
     def parse(cls, body: Mapping[str, Any]) -> OpRecord:
         """The fields of a body line. Raises TraceError or SpecError on unknown keys and bad values."""
         _known(body, _BODY_KEYS, ("kind", "dims", "dtype"))
-        try:
-            kind = OpKind(body["kind"])
-        except ValueError:
-            _fail(f"{body['kind']!r:.80} is not a kind; {nearest(str(body['kind'])[:80], OpKind)}", "kind")
+        kind = body["kind"]
+        if not isinstance(kind, str) or kind not in KINDS:
+            _fail(f"{kind!r:.80} is not a kind; {nearest(str(kind)[:80], KINDS)}", "kind")
         fields: dict[str, Any] = {
             "kind": kind, "dims": _dict(body["dims"], "dims"), "dtype": _dtype(body["dtype"], "dtype"),
             "weight_dtype": _dtype(body["weight_dtype"], "weight_dtype") if "weight_dtype" in body else None,
@@ -133,7 +102,7 @@ class OpRecord:
         }  # fmt: skip
         op = Op(name="body", **fields)
         _check_dims(op)
-        if kind is not OpKind.MOE_FFN:
+        if not op.definition.routed:
             _check_size(op)
         return cls(fields)
 
@@ -149,7 +118,7 @@ def op_from(record: Mapping[str, Any], bodies: Sequence[OpRecord], names: Sequen
         deps=tuple([names[_index(dep, -len(names), -1, "deps")] for dep in deps]),
         routing=_routing(record["routing"], body.fields["dims"]) if "routing" in record else None,
     )  # fmt: skip
-    return checked(op) if op.routing is not None or op.kind is OpKind.MOE_FFN or not op.name else op
+    return checked(op) if op.routing is not None or op.definition.routed or not op.name else op
 
 
 def _kernel_record(kernel: KernelCall) -> list[Any]:

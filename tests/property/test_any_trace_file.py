@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from simsparse.core import DIMS, DType, Op, OpKind, Routing, Sparsity, Trace, TraceBuilder, ops
+from simsparse.core import KINDS, DType, Op, OpKind, Routing, Sparsity, Trace, TraceBuilder, ops
 from simsparse.errors import TraceError
 from simsparse.trace import load_trace, save_trace
 from simsparse.trace.file import trace_text
@@ -34,21 +34,21 @@ SIZES = st.integers(1, 256)
 
 @st.composite
 def op_bodies(draw: st.DrawFn) -> Op:
-    kind = draw(st.sampled_from(list(OpKind)))
+    kind = KINDS.get(draw(st.sampled_from(list(KINDS))))
     fields: dict[str, Any] = {
         "dtype": draw(st.sampled_from(list(DType))), "weight_dtype": draw(st.none() | st.sampled_from(list(DType))),
         "weight_sparsity": draw(SPARSITIES), "input_sparsity": draw(SPARSITIES), "label": draw(st.just("") | NAMES),
         "module": draw(st.just("") | NAMES), "weight": draw(st.none() | NAMES), "src": draw(st.none() | NAMES),
         "dst": draw(st.none() | NAMES), "stats": draw(st.dictionaries(NAMES, JSON, max_size=2)),
     }  # fmt: skip
-    dims = {key: draw(SIZES) for key in DIMS[kind]}
-    if kind is OpKind.ATTENTION:
-        dims |= {"heads": dims["kv_heads"] * draw(st.integers(1, 8)), "causal": draw(st.integers(0, 1))}
-    if kind is OpKind.CONV2D:
+    dims = {key: draw(st.integers(0, 1) if key in kind.flags else SIZES) for key in kind.dims}
+    if kind.name == OpKind.ATTENTION:
+        dims |= {"heads": dims["kv_heads"] * draw(st.integers(1, 8))}
+    if kind.name == OpKind.CONV2D:
         dims |= {key: dims["groups"] * draw(st.integers(1, 8)) for key in ("c_in", "c_out")}
-    if kind is OpKind.MOE_FFN:
+    if kind.name == OpKind.MOE_FFN:
         return draw(moe_ops(dims, fields))
-    return Op(kind, draw(NAMES), dims, **fields)
+    return Op(kind.name, draw(NAMES), dims, **fields)
 
 
 @st.composite

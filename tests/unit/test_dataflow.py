@@ -12,7 +12,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from simsparse import dataflow
 from simsparse.dataflow import DATAFLOWS, Buffers, Gemms, PeArray, dram_traffic
 from simsparse.errors import MappingError, SpecError
 
@@ -57,25 +56,25 @@ def test_cycles_equal_scale_sim(run: dict[str, str]) -> None:
     rows, cols = map(int, run["array"].split("x"))
     keep, group = (2, 4) if run["sparsity"] == "2:4" else (1, 1)
     name = "ws_gather" if run["sparsity"] == "2:4" else run["dataflow"]
-    cycles = dataflow.get(name).cycles(Gemms.of(m, n, k, keep, group), PeArray(rows, cols))
+    cycles = DATAFLOWS.get(name).cycles(Gemms.of(m, n, k, keep, group), PeArray(rows, cols))
     assert int((cycles - 1).sum()) == int(run["cycles"])
 
 
 def test_double_buffering_approaches_the_ideal() -> None:
     """Loads hidden and one fill: k n / PEs folds of m cycles, plus the first load and one fill."""
-    cycles = dataflow.get("ws").cycles(Gemms.of(512, 512, 512), PeArray(32, 32, skew=0.0, overlap=1.0))
+    cycles = DATAFLOWS.get("ws").cycles(Gemms.of(512, 512, 512), PeArray(32, 32, skew=0.0, overlap=1.0))
     assert int(cycles) == 512**3 // 1024 + 32 + 62
 
 
 def test_loads_longer_than_streams_show() -> None:
     """One token: the load of the next fold hides behind one cycle only."""
-    cycles = dataflow.get("ws").cycles(Gemms.of(1, 32, 64), PeArray(32, 32, skew=0.0, overlap=1.0))
+    cycles = DATAFLOWS.get("ws").cycles(Gemms.of(1, 32, 64), PeArray(32, 32, skew=0.0, overlap=1.0))
     assert int(cycles) == 32 + 1 + (32 - 1) + 1 + 62
 
 
 def test_two_of_four_halves_the_stream() -> None:
     """512^3 on 32 x 32: 64 folds of 64 load, 1024 stream and 62 fill cycles."""
-    assert int(dataflow.get("ws").cycles(Gemms.of(512, 512, 512, 2, 4), PeArray(32, 32))) == 64 * (64 + 1024 + 62)
+    assert int(DATAFLOWS.get("ws").cycles(Gemms.of(512, 512, 512, 2, 4), PeArray(32, 32))) == 64 * (64 + 1024 + 62)
 
 
 def slow_walk(weights: Mask, inputs: Mask, array: PeArray, span: int) -> tuple[int, int]:
@@ -120,7 +119,7 @@ def random_masks(seed: int) -> tuple[Mask, Mask]:
 @given(seeds, arrays, st.integers(1, 4))
 def test_core_equals_its_twin(seed: int, array: PeArray, span: int) -> None:
     weights, inputs = random_masks(seed)
-    walk = dataflow.get("ws").walk(weights, inputs, array, span)
+    walk = DATAFLOWS.get("ws").cycles_with_masks(weights, inputs, array, span)
     assert (walk.cycles, walk.macs) == slow_walk(weights, inputs, array, span)
     assert 0.0 <= walk.utilization <= 1.0
 
@@ -133,7 +132,7 @@ def test_a_denser_mask_is_never_faster(seed: int, array: PeArray, span: int) -> 
     rng = np.random.default_rng(seed)
     more_weights[tuple(rng.integers(0, size) for size in weights.shape)] = True
     more_inputs[tuple(rng.integers(0, size) for size in inputs.shape)] = True
-    walk = dataflow.get("ws").walk
+    walk = DATAFLOWS.get("ws").cycles_with_masks
     base = walk(weights, inputs, array, span)
     for denser in (walk(more_weights, inputs, array, span), walk(weights, more_inputs, array, span)):
         assert denser.cycles >= base.cycles
@@ -152,16 +151,16 @@ def test_core_equals_the_closed_form_on_full_groups(
     gemms = Gemms.of(m, n, groups * group, keep, group)
     weights = np.zeros((n, groups, group), bool)
     weights[:, :, :keep] = True
-    walk = dataflow.get("ws").walk(weights.reshape(n, -1), m, array, span)
-    assert walk.cycles == int(dataflow.get("ws").cycles(gemms, array))
+    walk = DATAFLOWS.get("ws").cycles_with_masks(weights.reshape(n, -1), m, array, span)
+    assert walk.cycles == int(DATAFLOWS.get("ws").cycles(gemms, array))
     assert walk.macs == int(gemms.macs)
 
 
 def test_masks_that_do_not_fit_are_refused() -> None:
     with pytest.raises(SpecError, match="expected"):
-        dataflow.get("ws").walk(np.ones((4, 8), bool), np.ones((2, 9), bool), PeArray(2, 2), 1)
+        DATAFLOWS.get("ws").cycles_with_masks(np.ones((4, 8), bool), np.ones((2, 9), bool), PeArray(2, 2), 1)
     with pytest.raises(MappingError, match="no cycle core"):
-        dataflow.get("os").walk(np.ones((4, 8), bool), 3, PeArray(2, 2), 1)
+        DATAFLOWS.get("os").cycles_with_masks(np.ones((4, 8), bool), 3, PeArray(2, 2), 1)
 
 
 @pytest.mark.parametrize("bad", [{"rows": 0}, {"overlap": 1.5}, {"macs": 0}])
@@ -180,7 +179,7 @@ def traffic_of(room: int) -> tuple[float, float]:
     """(read, minimum) bytes of a 256^3 product in 2-byte elements with ``room`` bytes a buffer."""
     gemms, array = Gemms.of(256, 256, 256), PeArray(32, 32)
     buffers = Buffers(room, room, room)
-    tile = dataflow.get("ws").tiles(gemms, array, buffers.partial_sums())
+    tile = DATAFLOWS.get("ws").tiles(gemms, array, buffers.partial_sums())
     size = np.array(2.0 * 256 * 256)
     return float(dram_traffic(gemms, array, tile, buffers, size, size, size).read), float(2 * size)
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from simsparse.dataflow import Buffers
 from simsparse.dataflow.base import Mask
-from simsparse.dataflow.deltas import delta_pattern, deltas, spatial_pattern
+from simsparse.dataflow.deltas import deltas
 from simsparse.dataflow.expected import binomial, largest_binomial, largest_normal
 from simsparse.dataflow.sparse_engine import ENGINES, PeConfig
 from simsparse.errors import SpecError
@@ -89,9 +89,9 @@ def test_state_that_does_not_fit_crosses_the_dram() -> None:
 
 def test_a_still_picture_changes_once() -> None:
     still = np.repeat(np.random.default_rng(0).standard_normal((1, 3, 10)), 5, axis=0)
-    pattern = delta_pattern(still, 0.1)
-    assert pattern.shape == (15, 10) and pattern.row_counts[3:].sum() == 0
-    assert pattern.nnz == spatial_pattern(still[:1], 0.1).nnz
+    changes = deltas(still, 0.1)
+    assert changes.shape == (5, 3, 10) and not changes[1:].any()
+    assert (changes[0] == np.rint(still[0] / 0.1)).all()
 
 
 @given(st.integers(1, 8), st.integers(1, 20), st.floats(0.01, 2.0), st.integers(0, 99))

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from simsparse._estimate import estimate
 from simsparse.config.hardware import load_hardware, override_part
 from simsparse.config.paths import part_names
-from simsparse.core import OpKind, Routing, ops
+from simsparse.core import Routing, ops
 from simsparse.devices.base import device_for
 from simsparse.devices.gpu import Gpu
 from simsparse.devices.gpu_attention import key_splits
@@ -246,10 +246,6 @@ def test_counts_beyond_64_bits_are_an_error():
 def test_prices_and_rates_must_go_together():
     with pytest.raises(SpecError, match=r"is over power\.limit"):
         override_part(H100.part, {"power.static": "900 W"})
-
-
-def test_kinds_are_covered():
-    assert {op.kind for op in every_kind()} == set(OpKind) - {OpKind.TRANSFER, OpKind.COLLECTIVE, OpKind.OTHER}
 
 
 def test_a_part_with_other_values_is_not_the_one_that_was_measured() -> None:

@@ -72,11 +72,14 @@ def test_refresh_takes_its_share() -> None:
     assert float(with_refresh(commands, np.array(1e8))) * (1 - 455 / 5070) == pytest.approx(1e8, rel=1e-4)
 
 
-def test_internal_bandwidth_is_what_a_long_stream_reaches() -> None:
+def test_a_long_stream_loses_row_changes_and_refresh_of_the_columns_bandwidth() -> None:
     device = bank_pim()
     op = ops.linear(1, 16384, 16384, "fp16")
-    assert op.weight_bytes / cost(device, op).latency_s == pytest.approx(device.internal_bandwidth, rel=0.01)
-    assert device.internal_bandwidth < device.part.column_bandwidth
+    commands, per_row = device.part.commands, round(device.part.commands.row.si / device.part.commands.column.si)
+    reading = per_row * commands.interval.si / float(row_cycles(commands, np.array(per_row)))
+    bandwidth = device.part.column_bandwidth * reading * (1 - commands.rfc.si / commands.refi.si)
+    assert op.weight_bytes / cost(device, op).latency_s == pytest.approx(bandwidth, rel=0.01)
+    assert bandwidth < device.part.column_bandwidth
 
 
 def test_more_tokens_than_multipliers_read_again() -> None:

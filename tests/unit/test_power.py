@@ -36,7 +36,7 @@ class LimitedDevice(FakeDevice):
         return PowerBudget(watts=100.0, speed=2.0, window_s=12 * US)
 
     def burst_gain(self, ops: Sequence[Op]) -> Floats:
-        return np.where([op.kind is OpKind.LINEAR for op in ops], self.cost_arrays(ops).latency_s / 2, 0.0)
+        return np.where([op.kind == OpKind.LINEAR for op in ops], self.cost_arrays(ops).latency_s / 2, 0.0)
 
 
 DEVICES.register("limited")(LimitedDevice)

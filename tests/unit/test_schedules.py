@@ -9,12 +9,12 @@ from test_schedule import ROOMY
 
 import simsparse as ss
 from simsparse.config.hardware import load_hardware
-from simsparse.core import Op, ops
+from simsparse.core import Op, OpCycles, ops
 from simsparse.dataflow import PeArray
 from simsparse.dataflow.folds.schedule import FoldGemm, schedule
 from simsparse.devices.base import device_for
 from simsparse.devices.fold_schedules import schedules
-from simsparse.devices.systolic import MaskCycles, Systolic, cycles
+from simsparse.devices.systolic import Systolic
 from simsparse.errors import MappingError
 
 PARTS = (
@@ -25,11 +25,11 @@ PARTS = (
 )
 
 
-def level2(part: str, op: Op, **overrides: str) -> tuple[MaskCycles, Systolic]:
+def level2(part: str, op: Op, **overrides: str) -> tuple[OpCycles, Systolic]:
     loaded = load_hardware(part, {key.replace("__", "."): value for key, value in overrides.items()})
     device = device_for(loaded)
     assert isinstance(device, Systolic)
-    return cycles(op, loaded), device
+    return device.cycles(op), device
 
 
 PRODUCTS = [ops.linear(512, 512, 512), ops.linear(7, 1000, 300), ops.linear(300, 64, 4096),

@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+import simsparse as ss
 from simsparse.config.hardware import load_hardware
 from simsparse.config.parts.accel import AccelPart
 from simsparse.core import Op, OpCost, ops
 from simsparse.devices.base import device_for
-from simsparse.devices.systolic import Systolic, cycles
+from simsparse.devices.systolic import Systolic
 from simsparse.errors import MappingError, SpecError
 from simsparse.paths import data_root
 
@@ -108,7 +109,7 @@ def test_masks_give_the_closed_form_when_every_group_is_full() -> None:
     device = accel()
     op = ops.linear(24, 96, 512, weight_sparsity="2:4")
     mask = np.tile(np.array([True, False, True, False]), (96, 128))
-    walked = device.walk(op, mask)
+    walked = device.cycles(op, mask)
     assert walked.cycles == pytest.approx(array_cycles(device, op))
     assert walked.counts.of("array", "mac_bf16") == op.useful_macs
     assert 0 < walked.utilization <= 1
@@ -120,17 +121,17 @@ def test_zero_inputs_save_macs() -> None:
     mask = np.tile(np.array([True, False, True, False]), (96, 128))
     inputs = np.ones((24, 512), bool)
     inputs[:12] = False
-    full, half = device.walk(op, mask), device.walk(op, mask, inputs)
+    full, half = device.cycles(op, mask), device.cycles(op, mask, inputs)
     assert half.cycles < full.cycles
     assert 2 * half.counts.of("array", "mac_bf16") == full.counts.of("array", "mac_bf16")
 
 
-def test_only_parts_with_a_core_walk_masks() -> None:
+def test_only_parts_with_a_core_take_masks() -> None:
     op, mask = ops.linear(4, 8, 16), np.ones((8, 16), bool)
-    assert cycles(op, load_hardware("accel/systolic-ws-32x32"), mask) == accel().walk(op, mask)
+    assert ss.cycles(op, "accel/systolic-ws-32x32", mask) == accel().cycles(op, mask)
     for part in ("accel/systolic-os-32x32", "cpu/h100-host"):
         with pytest.raises(MappingError, match="no cycle core"):
-            cycles(op, load_hardware(part), mask)
+            ss.cycles(op, part, mask)
 
 
 @pytest.mark.parametrize(
@@ -139,7 +140,7 @@ def test_only_parts_with_a_core_walk_masks() -> None:
 )
 def test_masks_that_do_not_fit_are_refused(op: Any, shape: tuple[int, int]) -> None:
     with pytest.raises(MappingError):
-        accel().walk(op, np.ones(shape, bool))
+        accel().cycles(op, np.ones(shape, bool))
 
 
 def test_a_fraction_of_a_row_is_refused() -> None:
@@ -172,5 +173,5 @@ def test_metadata_counts_on_the_way_of_real_masks_too() -> None:
     loaded = {}
     for metadata in ("index", "combinatorial"):
         device = accel(**{"sparsity.metadata": metadata, "sparsity.patterns": "2:4"})
-        loaded[metadata] = device.walk(op, mask).counts.of("sram", "byte")
+        loaded[metadata] = device.cycles(op, mask).counts.of("sram", "byte")
     assert loaded["index"] - loaded["combinatorial"] == 64 * 64 // 8

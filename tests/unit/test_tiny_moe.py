@@ -47,7 +47,7 @@ def test_chance_is_what_independent_tokens_reuse() -> None:
 
 def test_the_committed_routing_is_recorded_and_balanced() -> None:
     trace = load_trace(TRACE)
-    layers = [op for op in trace.ops if op.kind is OpKind.MOE_FFN]
+    layers = [op for op in trace.ops if op.kind == OpKind.MOE_FFN]
     assert [op.routing.origin for op in layers if op.routing] == ["recorded"] * 4
     facts, training = trace.meta["routing_facts"], trace.meta["training"]
     assert facts == routing_facts(trace)

@@ -27,7 +27,7 @@ def committed(name: str) -> Trace:
 
 
 def of_kind(trace: Trace, kind: OpKind) -> list[Op]:
-    return [op for op in trace.ops if op.kind is kind]
+    return [op for op in trace.ops if op.kind == kind]
 
 
 def test_the_manifest_names_every_trace_and_no_other() -> None:
@@ -102,7 +102,7 @@ def test_mixtral_matches_its_closed_form(name: str, batch: int, q_len: int, kv_l
     head = m["vocab"] * m["hidden"]
     assert trace.weight_bytes == 2 * (m["layers"] * shared + hit * expert + head)
     macs = m["layers"] * (tokens * (shared + 2 * expert) + attention_macs(batch, q_len, kv_len, m["hidden"]))
-    products = [op for op in trace.ops if op.kind is not OpKind.ELEMENTWISE]
+    products = [op for op in trace.ops if op.kind != OpKind.ELEMENTWISE]
     assert sum(op.flops for op in products) == 2 * (macs + batch * head)
     assert sum(op.kv_bytes for op in trace.ops) == batch * kv_len * m["layers"] * 2 * m["kv"] * 2
 

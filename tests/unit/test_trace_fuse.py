@@ -41,7 +41,7 @@ class Script:
 def shape(trace: Trace) -> list[tuple[str, int, int, int]]:
     return [
         (op.label, op.dims["read_bytes"], op.dims["write_bytes"], op.dims["flops"])
-        for op in trace.ops if op.kind is OpKind.ELEMENTWISE
+        for op in trace.ops if op.kind == OpKind.ELEMENTWISE
     ]  # fmt: skip
 
 
@@ -122,6 +122,6 @@ def test_groups_of_any_recording_run_after_what_they_read(seed: int) -> None:
         assert read - inner <= made
         made |= inner
     trace = script.trace(values[-1])
-    assert sum(op.dims["flops"] for op in trace.ops if op.kind is OpKind.ELEMENTWISE) == 7 * sum(
+    assert sum(op.dims["flops"] for op in trace.ops if op.kind == OpKind.ELEMENTWISE) == 7 * sum(
         event.role is Role.FUSED for event in script.recording.events
     )

@@ -88,7 +88,7 @@ def test_zeros_that_relu_leaves_are_not_padding() -> None:
 
 def test_padding_with_another_value_is_no_padding_with_zeros() -> None:
     model = nn.Sequential(nn.ConstantPad2d(1, 2.0), nn.Conv2d(3, 4, 3))
-    stats = next(op for op in trace_model(model, torch.ones(1, 3, 8, 8)).ops if op.kind is OpKind.CONV2D).stats
+    stats = next(op for op in trace_model(model, torch.ones(1, 3, 8, 8)).ops if op.kind == OpKind.CONV2D).stats
     assert "padding" not in stats
     assert stats["input_density"] == 1.0
 
@@ -115,7 +115,7 @@ def test_masks_are_those_of_the_tensors(tmp_path: Path) -> None:
     path = save_with_masks(trace_model(model, x, masks=store), store, tmp_path / "x.trace")
     trace = load_trace(path)
     masks = load_masks(trace, tmp_path)
-    conv, linear = (next(op for op in trace.ops if op.kind is kind) for kind in (OpKind.CONV2D, OpKind.LINEAR))
+    conv, linear = (next(op for op in trace.ops if op.kind == kind) for kind in (OpKind.CONV2D, OpKind.LINEAR))
     with torch.no_grad():
         hidden = model[:3](x)
     for op, layer, given in ((conv, model[0], x.movedim(1, -1).reshape(-1, 4)), (linear, model[3], hidden)):
@@ -177,7 +177,7 @@ def test_both_projections_of_experts_and_their_input_are_measured() -> None:
         experts.down_proj.mul_(torch.tensor([1.0, 0.0, 1.0, 0.0]).repeat(12))
     ids = torch.randint(0, 64, (1, 8), generator=torch.Generator().manual_seed(0))
     for pattern, up in (("dense", 1.0), ("2:4", 0.5)):
-        op = next(o for o in trace_model(model, {"input_ids": ids}, "prefill").ops if o.kind is OpKind.MOE_FFN)
+        op = next(o for o in trace_model(model, {"input_ids": ids}, "prefill").ops if o.kind == OpKind.MOE_FFN)
         assert (op.stats["density"], op.stats["up"]["density"], op.stats["input_density"]) == (0.5, up, 1.0)
         assert str(op.weight_sparsity) == pattern
         with torch.no_grad():
@@ -200,6 +200,6 @@ def test_an_input_that_several_layers_read_is_measured_once(monkeypatch: pytest.
             first, second = self.layers[0](x), self.layers[1](x)
             return self.layers[2](x.mul_(0)) + first + second
 
-    ops = [op for op in trace_model(Shared(), torch.randn(4, 16)).ops if op.kind is OpKind.LINEAR]
+    ops = [op for op in trace_model(Shared(), torch.randn(4, 16)).ops if op.kind == OpKind.LINEAR]
     assert len(measured) == 2
     assert [op.stats["input_density"] for op in ops] == [1.0, 1.0, 0.0]

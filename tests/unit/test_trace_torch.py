@@ -121,7 +121,7 @@ def test_plain_attention_is_one_op_on_meta_and_on_cpu() -> None:
     for device in ("meta", "cpu"):
         trace = trace_model(Attend(), [torch.zeros(shape, device=device) for shape in shapes])
         (op,) = trace.ops
-        assert op.kind is OpKind.ATTENTION
+        assert op.kind == OpKind.ATTENTION
         assert op.dims == {"batch": 2, "heads": 4, "kv_heads": 4, "head_dim": 16, "v_head_dim": 24, "q_len": 8,
                            "kv_len": 8, "causal": 1}  # fmt: skip
 
@@ -152,7 +152,7 @@ def test_token_counts_equal_those_of_an_eager_run(family: str) -> None:
         expected = model(input_ids=ids).logits
     eager = list(seen)
     trace = trace_model(model, {"input_ids": ids}, "prefill", routing="model")
-    moe = [op for op in trace.ops if op.kind is OpKind.MOE_FFN]
+    moe = [op for op in trace.ops if op.kind == OpKind.MOE_FFN]
     assert [list(op.routing.counts) for op in moe if op.routing] == eager
     assert product_flops(trace, OpKind.MOE_FFN) == 2 * 2 * (2 * 12 * 2) * 3 * 64 * 96
     with torch.no_grad():
@@ -211,7 +211,7 @@ def test_any_cache_layout_is_filled(family: str) -> None:
         "mistral": {"sliding_window": 8},
     }[family]  # fmt: skip
     trace = trace_model(twin(family, **shape), {"input_ids": tokens(length=1)}, "decode", kv_len=20)
-    attention = [op for op in trace.ops if op.kind is OpKind.ATTENTION]
+    attention = [op for op in trace.ops if op.kind == OpKind.ATTENTION]
     assert [op.dims["kv_len"] for op in attention] == [8 if family == "mistral" else 21] * 2
     assert sum(op.label == "kv_append" for op in trace.ops) == 2
 

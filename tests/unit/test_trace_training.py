@@ -104,7 +104,7 @@ def test_experts_are_three_forward_passes_of_the_same_routing_and_match_the_flop
 
 
 def weighted(trace: Trace, word: str) -> set[str | None]:
-    return {op.weight for op in trace.ops if word in op.label.split() and op.kind is not OpKind.ELEMENTWISE}
+    return {op.weight for op in trace.ops if word in op.label.split() and op.kind != OpKind.ELEMENTWISE}
 
 
 @pytest.mark.parametrize("tied", [False, True])
@@ -116,7 +116,7 @@ def test_every_weight_has_its_gradients_and_one_update_after_all_that_reads_it(t
     assert set(updates) == {name for name, _ in model.named_parameters()}
     assert sum(stage(op) == "update" for op in trace.ops) == len(updates)
     for op in trace.ops:
-        if op.weight and stage(op) in ("fwd", "bwd_input", "bwd_weight") and (op.kind is not OpKind.MATMUL or not tied):
+        if op.weight and stage(op) in ("fwd", "bwd_input", "bwd_weight") and (op.kind != OpKind.MATMUL or not tied):
             assert op.name in updates[op.weight].deps or op.weight == "model.embed_tokens.weight"
     assert {"lm_head.bwd_input", "model.embed_tokens"} <= set(updates["model.embed_tokens.weight"].deps) or not tied
 
@@ -198,7 +198,7 @@ def test_any_family_is_trained_on_meta_like_on_real_weights(family: str) -> None
         ids = tokens().to(device)
         inputs = {"input_ids": ids, "labels": ids, **({"decoder_input_ids": ids} if family == "switch" else {})}
         traces.append(trace_model(model, inputs, "train", routing="uniform", name="x"))
-    real, meta = ([op for op in trace.ops if op.kind is not OpKind.ELEMENTWISE] for trace in traces)
+    real, meta = ([op for op in trace.ops if op.kind != OpKind.ELEMENTWISE] for trace in traces)
     assert [(op.name, op.dims, op.weight, op.routing) for op in real] == [
         (op.name, op.dims, op.weight, op.routing) for op in meta
     ]
@@ -226,7 +226,7 @@ def test_a_custom_autograd_function_is_recorded_both_ways() -> None:
             return Scaled.apply(x, self.weight)
 
     trace = trace_model(nn.Sequential(nn.Linear(8, 8), Custom()), torch.randn(3, 8), "train")
-    custom = [op for op in trace.ops if op.module == "1" and op.kind is not OpKind.ELEMENTWISE]
+    custom = [op for op in trace.ops if op.module == "1" and op.kind != OpKind.ELEMENTWISE]
     assert [(op.kind, op.label, op.weight) for op in custom] == [
         (OpKind.LINEAR, "fwd", "1.weight"), (OpKind.LINEAR, "bwd_input", "1.weight"),
         (OpKind.MATMUL, "bwd_weight", "1.weight"),
@@ -238,7 +238,7 @@ def test_named_models_are_trained_without_an_operation_left_over(name: str) -> N
     trace = extract(name, "train", batch=1, seq=64)
     assert trace.meta["other_ops"] == 0
     forward = sum(op.flops for op in trace.ops if stage(op) == "fwd" and op.kind in (OpKind.LINEAR, OpKind.MOE_FFN))
-    weights = sum(op.flops for op in trace.ops if stage(op) == "bwd_weight" and op.kind is not OpKind.CONV2D)
+    weights = sum(op.flops for op in trace.ops if stage(op) == "bwd_weight" and op.kind != OpKind.CONV2D)
     assert weights == forward
     updated = sum(op.dims["flops"] // OPTIMIZERS["adamw"].flops for op in trace.ops if stage(op) == "update")
     assert updated == trace.meta["parameters"]

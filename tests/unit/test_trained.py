@@ -85,7 +85,7 @@ def crepe() -> Any:
 
 def test_what_crepe_feeds_its_convolutions_has_zeros_of_padding_only(crepe: Any) -> None:
     """ReLU zeros half of each output; batch norm behind it turns those into constants, and padding follows."""
-    convolutions = [op for op in crepe.ops if op.kind is OpKind.CONV2D]
+    convolutions = [op for op in crepe.ops if op.kind == OpKind.CONV2D]
     lengths = (1024, 128, 64, 32, 16, 8)
     for op, length in zip(convolutions, lengths, strict=True):
         added = 508 if length == 1024 else 63
@@ -178,7 +178,7 @@ def test_storing_a_trace_in_fp16_halves_its_bytes(crepe: Any) -> None:
 
 def test_a_trained_model_is_extracted_by_name_and_pattern() -> None:
     trace = extract("crepe-tiny:1:4", "forward", batch=2)
-    assert {str(op.weight_sparsity) for op in trace.ops if op.kind is OpKind.CONV2D} == {"1:4"}
+    assert {str(op.weight_sparsity) for op in trace.ops if op.kind == OpKind.CONV2D} == {"1:4"}
     assert "accuracy" not in trace.meta
     for name, phase, says in (("crepe-tiny", "decode", "decode does not fit"), ("crepe-tin", "forward", "crepe-tiny")):
         with pytest.raises(TraceError, match=says):

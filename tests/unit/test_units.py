@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from simsparse.units import FS_PER_SECOND, cycles_to_fs, fs_to_seconds, parse_quantity, seconds_to_fs
+from simsparse.units import FS_PER_SECOND, fs_to_seconds, parse_quantity, seconds_to_fs
 
 
 @pytest.mark.parametrize(
@@ -72,8 +72,3 @@ def test_ticks_cover_the_seconds(seconds: float) -> None:
     ticks = seconds_to_fs(seconds)
     assert ticks >= seconds * FS_PER_SECOND > ticks - 1
     assert fs_to_seconds(ticks) == pytest.approx(seconds, rel=1e-9, abs=1e-15)
-
-
-def test_cycles_round_up() -> None:
-    assert cycles_to_fs(3, 1e9) == 3_000_000
-    assert cycles_to_fs(1, 3e9) == 333_334

@@ -47,7 +47,7 @@ def tokens(batch: int = 2, length: int = 12, vocab: int = 50) -> Any:
 
 def ops_of(trace: Trace, kind: OpKind, word: str = "") -> list[Op]:
     """The ops of a kind whose label has ``word`` among its words."""
-    return [op for op in trace.ops if op.kind is kind and (not word or word in op.label.split())]
+    return [op for op in trace.ops if op.kind == kind and (not word or word in op.label.split())]
 
 
 def flops_of(trace: Trace, kind: OpKind, word: str = "") -> int:

@@ -59,7 +59,7 @@ def rows(model: str, trace: Trace) -> Iterator[list[object]]:
     """One row a product, with the vector work that follows it; vector work before the first product stands alone."""
     unit: list[Op] = []
     for op in [*trace.ops, None]:
-        starts = op is None or op.kind is not OpKind.ELEMENTWISE or op.label == "update"
+        starts = op is None or op.kind != OpKind.ELEMENTWISE or op.label == "update"
         if starts and unit:
             yield row(model, unit)
         unit = [op] if starts and op is not None else [*unit, op] if op is not None else []
@@ -68,7 +68,7 @@ def rows(model: str, trace: Trace) -> Iterator[list[object]]:
 def row(model: str, unit: list[Op]) -> list[object]:
     """A chain of vector work reads what its largest operator reads and writes what its last one writes."""
     head = unit[0]
-    product = head.kind is not OpKind.ELEMENTWISE
+    product = head.kind != OpKind.ELEMENTWISE
     vector = unit[1:] if product else unit
     stage = "update" if head.label == "update" else "bwd" if "bwd" in f"{head.label} {head.name}" else "fwd"
     dims = " ".join(f"{key}={value}" for key, value in head.dims.items()) if product else ""

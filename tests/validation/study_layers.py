@@ -187,7 +187,7 @@ def longer(trace: Trace, name: str, kv_len: dict[int, int], otherwise: int) -> T
     """``trace`` with the cache of layer i ``kv_len[i]`` tokens long, else ``otherwise``."""
 
     def change(op: Op) -> Op:
-        if op.kind is not OpKind.ATTENTION:
+        if op.kind != OpKind.ATTENTION:
             return op
         layer = int(next(word for word in op.module.split(".") if word.isdigit()))
         return op.with_(dims={**op.dims, "kv_len": kv_len.get(layer, otherwise) + 1})

@@ -220,7 +220,7 @@ def _without_heads(op: Op) -> Op:
     if "encoder.layers" not in op.module:
         return op
     last, dims = op.module.rsplit(".", 1)[-1], dict(op.dims)
-    if last in ("q_proj", "k_proj", "v_proj") and op.kind is OpKind.LINEAR:
+    if last in ("q_proj", "k_proj", "v_proj") and op.kind == OpKind.LINEAR:
         dims["n"] = 256
     elif last == "out_proj":
         dims["k"] = 256
@@ -228,9 +228,9 @@ def _without_heads(op: Op) -> Op:
         dims["n"] = 416
     elif last == "output_dense":
         dims["k"] = 416
-    elif op.kind is OpKind.ATTENTION:
+    elif op.kind == OpKind.ATTENTION:
         dims["heads"] = dims["kv_heads"] = 4
-    elif op.kind is OpKind.ELEMENTWISE and "gelu" in op.label:
+    elif op.kind == OpKind.ELEMENTWISE and "gelu" in op.label:
         dims = {key: value * 416 // 3072 for key, value in dims.items()}
     return op.with_(dims=dims)
 

@@ -59,7 +59,7 @@ def test_scale_sims_own_parser_sees_the_same_products(tmp_path: Path, name: str)
     trace = committed(name)
     export_trace(trace, tmp_path / "a.csv")
     topology = topology_utils.topologies()
-    topology.load_arrays(str(tmp_path / "a.csv"), mnk_inputs=not any(op.kind is OpKind.CONV2D for op in trace.ops))
+    topology.load_arrays(str(tmp_path / "a.csv"), mnk_inputs=not any(op.kind == OpKind.CONV2D for op in trace.ops))
     topology.topo_calc_hyperparams()
     read = []
     for i in range(topology.get_num_layers()):

@@ -30,11 +30,6 @@ class Service:
         if not (self.work if self.early else self.work + self.gives).all():
             raise SpecError("a beat that takes no cycle", key="service")
 
-    @property
-    def busy_cycles(self) -> int:
-        """Cycles that the server works when nothing stalls."""
-        return int(self.work.sum() + self.gives.sum())
-
 
 def service_cycles(offers: Mask, accepts: Mask, service: Service) -> tuple[Ints, Ints]:
     """Cycles of the handshakes at both ends of a server: (of every beat in, of every beat out).

@@ -123,7 +123,7 @@ def _add_bias(capture: Capture, call: Call) -> bool:
         return False
     product, bias = call.inputs
     last = capture.recording.events[-1]
-    if last.op is None or last.op.kind is not OpKind.LINEAR or last.op.bias or last.module != capture.module:
+    if last.op is None or last.op.kind != OpKind.LINEAR or last.op.bias or last.module != capture.module:
         return False
     if capture.value(product) != last.writes[0].value or bias.dim() != 1 or bias.numel() != last.op.dims["n"]:
         return False

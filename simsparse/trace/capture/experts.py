@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from simsparse.core import DENSE, Op, Routing, Sparsity
-from simsparse.core.ops import moe_ffn
+from simsparse.core.kinds.moe_ffn import moe_ffn
 from simsparse.errors import TraceError
 from simsparse.trace.capture.event import Role
 from simsparse.trace.capture.kernel import Gradients, Kernel, Tensors

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from simsparse.core import DType, KernelCall, Op, OpKind, TraceBuilder
-from simsparse.core.ops import elementwise
+from simsparse.core.kinds.elementwise import elementwise
 from simsparse.trace.capture.aten_names import REDUCTION, ROWWISE
 from simsparse.trace.capture.event import Access, Event, Recording, Role
 from simsparse.trace.capture.label import label_of

@@ -15,7 +15,8 @@ from typing import Any
 
 import torch
 
-from simsparse.core.ops import attention, matmul
+from simsparse.core.kinds.attention import attention
+from simsparse.core.kinds.matmul import matmul
 from simsparse.trace.capture.event import Role
 from simsparse.trace.capture.label import path_join
 from simsparse.trace.capture.recorder import Capture

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 import torch
 
 from simsparse.core import DENSE, Op, OpKind
-from simsparse.core.ops import linear, matmul
+from simsparse.core.kinds.linear import linear
+from simsparse.core.kinds.matmul import matmul
 from simsparse.trace.capture.call import Call
 from simsparse.trace.capture.event import Role
 from simsparse.trace.capture.label import is_router, path_join

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.overrides import TorchFunctionMode
 
-from simsparse.core.ops import elementwise, linear
+from simsparse.core.kinds.elementwise import elementwise
+from simsparse.core.kinds.linear import linear
 from simsparse.trace.capture.event import Role
 from simsparse.trace.capture.label import path_join
 

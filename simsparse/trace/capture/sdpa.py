@@ -11,7 +11,7 @@ from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
 from simsparse.core import Op
-from simsparse.core.ops import attention
+from simsparse.core.kinds.attention import attention
 from simsparse.trace.capture.event import Role
 from simsparse.trace.capture.kernel import Gradients, Kernel
 from simsparse.trace.capture.label import path_join

@@ -107,14 +107,14 @@ def _recorded(run: _Run, builder: TraceBuilder, facts: dict[str, Any], steps: in
     if origins:
         facts |= {"routing": sorted(origins), "seed": run.seed}
     trace = builder.build()
-    others = sum(op.kind is OpKind.OTHER for op in trace.ops)
+    others = sum(op.kind == OpKind.OTHER for op in trace.ops)
     return replace(trace, meta={**facts, "other_ops": others, "other_share": other_share(trace)})
 
 
 def other_share(trace: Trace) -> float:
     """Share of the trace's bytes that move in operations that are not understood (OTHER)."""
     total = sum(op.min_bytes for op in trace.ops)
-    other = sum(op.min_bytes for op in trace.ops if op.kind is OpKind.OTHER)
+    other = sum(op.min_bytes for op in trace.ops if op.kind == OpKind.OTHER)
     return round(other / total, 6) if total else 0.0
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from simsparse.core import Op
-from simsparse.core.ops import elementwise
+from simsparse.core.kinds.elementwise import elementwise
 from simsparse.errors import TraceError
 from simsparse.trace.capture.event import Role
 from simsparse.trace.capture.recorder import Capture, tensors_in

@@ -45,13 +45,13 @@ def write_accelforge(trace: Trace, path: Path) -> tuple[str, ...]:
 def _shape(product: TraceGemm) -> tuple[object, ...]:
     """What makes two products one Einsum."""
     d = product.op.dims
-    conv = tuple(d.items()) if product.op.kind is OpKind.CONV2D else ()
+    conv = tuple(d.items()) if product.op.kind == OpKind.CONV2D else ()
     return (product.batch, product.m, product.n, product.k, conv, product.op.dtype, product.op.w_dtype)
 
 
 def _einsum(i: int, name: str, product: TraceGemm, count: int) -> str:
     """One Einsum; variables and tensors carry its number, as AccelForge ties equal names together."""
-    bounds, x, weight, y = _conv(product) if product.op.kind is OpKind.CONV2D else _matrix(product)
+    bounds, x, weight, y = _conv(product) if product.op.kind == OpKind.CONV2D else _matrix(product)
     shape = "".join(f"    - 0 <= {variable}{i} < {size}\n" for variable, size in bounds.items())
     value, stored = _bits(product.op.dtype), _bits(product.op.w_dtype)
     return (

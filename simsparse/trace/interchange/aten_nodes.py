@@ -177,7 +177,7 @@ class Lowering:
             self._writers[tensor.storage] for tensor in tensors_of(node.inputs) if tensor.storage in self._writers
         )
         is_free, weight = self._weight(node, op)
-        if op.kind is OpKind.LINEAR and not is_free:
+        if op.kind == OpKind.LINEAR and not is_free:
             d = op.dims
             op = ops.matmul(1, d["m"], d["n"], d["k"], op.dtype)
         name = _joined(module, f"{node.short}.{node.id}")
@@ -190,9 +190,9 @@ class Lowering:
 
     def _weight(self, node: Node, op: Op) -> tuple[bool, str | None]:
         """Whether an operand is a parameter, which nothing in the file wrote, and its storage's name."""
-        if op.kind is OpKind.CONV2D or node.short in names.LINEAR:
+        if op.kind == OpKind.CONV2D or node.short in names.LINEAR:
             candidates = tensors_of(node.inputs)[1:2]
-        elif op.kind is OpKind.LINEAR:
+        elif op.kind == OpKind.LINEAR:
             candidates = list(reversed(tensors_of(node.inputs)[-2:]))
         else:
             return False, None
@@ -348,7 +348,7 @@ def _flops(node: Node) -> int:
     return read if short in names.REDUCTION else max((tensor.numel for tensor in tensors_of(node.outputs)), default=0)
 
 
-def _moved(node: Node, kind: OpKind, flops: int) -> Op:
+def _moved(node: Node, kind: str, flops: int) -> Op:
     """An op bound by its bytes: each input read once, the first output written; a copy's target is not read."""
     inputs = list(dict.fromkeys(tensors_of(node.inputs)))
     if node.short in ("copy", "fill", "zero"):

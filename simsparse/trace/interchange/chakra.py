@@ -288,9 +288,9 @@ def write_chakra(trace: Trace, path: Path) -> tuple[str, ...]:
 
 
 def _type(op: Op) -> int:
-    if op.kind is OpKind.TRANSFER:
+    if op.kind == OpKind.TRANSFER:
         return MEM_STORE if op.dst == "host" else MEM_LOAD
-    if op.kind is OpKind.COLLECTIVE:
+    if op.kind == OpKind.COLLECTIVE:
         return SEND if op.label == "send_recv" else COLLECTIVE
     return COMP
 
@@ -298,9 +298,9 @@ def _type(op: Op) -> int:
 def _attrs(op: Op, notes: Notes) -> list[bytes]:
     """The attributes that ASTRA-sim reads, with the field numbers that Chakra's feeder expects."""
     cpu = _attr("is_cpu_op", 27, 0)
-    if op.kind is OpKind.TRANSFER:
+    if op.kind == OpKind.TRANSFER:
         return [cpu, _attr("tensor_size", 13, op.dims["bytes"])]
-    if op.kind is OpKind.COLLECTIVE:
+    if op.kind == OpKind.COLLECTIVE:
         size = _attr("comm_size", 9, op.dims["bytes"])
         if op.label == "send_recv":
             notes.add("a trace does not say between which ranks data is sent: comm_src and comm_dst are left out",

@@ -57,16 +57,16 @@ def _products(op: Op, notes: Notes) -> Iterator[TraceGemm]:
     d = op.dims
     if not op.input_sparsity.is_dense:
         notes.add("the sparsity of inputs is left out", op.name)
-    if op.kind is OpKind.LINEAR:
+    if op.kind == OpKind.LINEAR:
         yield TraceGemm(op, op.name, 1, 1, d["m"], d["n"], d["k"], op.weight_sparsity)
-    elif op.kind is OpKind.MATMUL:
+    elif op.kind == OpKind.MATMUL:
         yield TraceGemm(op, op.name, 1, d["batch"], d["m"], d["n"], d["k"])
-    elif op.kind is OpKind.CONV2D:
+    elif op.kind == OpKind.CONV2D:
         ((groups, m, n, k),) = op.gemms
         yield TraceGemm(op, op.name, groups, 1, m, n, k, op.weight_sparsity)
-    elif op.kind is OpKind.ATTENTION:
+    elif op.kind == OpKind.ATTENTION:
         yield from _attention(op, notes)
-    elif op.kind is OpKind.MOE_FFN:
+    elif op.kind == OpKind.MOE_FFN:
         yield from _experts(op)
     else:
         notes.add(f"{op.kind} ops are left out: they are no matrix products", op.name)

@@ -116,7 +116,7 @@ def write_scalesim(trace: Trace, path: Path) -> tuple[str, ...]:
     """Write the products of ``trace``: the convolution layout when it has convolutions, else the GEMM layout."""
     notes = Notes()
     found = products(trace, notes)
-    convolutions = any(product.op.kind is OpKind.CONV2D for product in found)
+    convolutions = any(product.op.kind == OpKind.CONV2D for product in found)
     columns = CONV_COLUMNS if convolutions else GEMM_COLUMNS
     lines, taken = [",".join(columns) + ","], set[str]()
     for product in found:
@@ -141,15 +141,15 @@ def _layer_name(product: TraceGemm, notes: Notes) -> str:
 
 def _is_depthwise(product: TraceGemm) -> bool:
     d = product.op.dims
-    return product.op.kind is OpKind.CONV2D and 1 < d["groups"] == d["c_in"] == d["c_out"] and d["batch"] == 1
+    return product.op.kind == OpKind.CONV2D and 1 < d["groups"] == d["c_in"] == d["c_out"] and d["batch"] == 1
 
 
 def _conv_cells(product: TraceGemm, notes: Notes) -> list[int]:
     """Sizes of a convolution with its padding in the input, or of a product as a 1 x k filter."""
     op, d = product.op, product.op.dims
-    vertical, horizontal = strides(op) if op.kind is OpKind.CONV2D else (0, 1)
+    vertical, horizontal = strides(op) if op.kind == OpKind.CONV2D else (0, 1)
     if vertical != horizontal or d["batch"] > 1:
-        if op.kind is OpKind.CONV2D:
+        if op.kind == OpKind.CONV2D:
             notes.add("convolutions over several images or with unequal strides are written as their im2col product",
                       product.name)  # fmt: skip
         return [product.m, product.k, 1, product.k, 1, product.n, 1]

@@ -82,7 +82,7 @@ def write_timeloop(trace: Trace, path: Path) -> tuple[str, ...]:
 
 def problem(product: TraceGemm, notes: Notes) -> str:
     """The problem of one product as YAML."""
-    if product.op.kind is OpKind.CONV2D:
+    if product.op.kind == OpKind.CONV2D:
         shape, bounds = _CONV, _conv_bounds(product)
     elif product.batch > 1:
         shape, bounds = _BATCHED, {"B": product.batch, "M": product.m, "N": product.n, "K": product.k}
@@ -114,7 +114,7 @@ def _density(product: TraceGemm, notes: Notes) -> str:
 
 
 def _stem(product: TraceGemm) -> str:
-    kind = "conv" if product.op.kind is OpKind.CONV2D else "bmm" if product.batch > 1 else "gemm"
+    kind = "conv" if product.op.kind == OpKind.CONV2D else "bmm" if product.batch > 1 else "gemm"
     return f"{kind}-m{product.m}-n{product.n}-k{product.k}"
 
 

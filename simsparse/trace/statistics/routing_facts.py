@@ -21,7 +21,7 @@ def routing_facts(trace: Trace) -> dict[str, Any]:
     ``reuse`` would be if tokens were drawn independently with the same shares.
     """
     sequences = int(trace.meta.get("batch", 1))
-    layers = [op.routing for op in trace.ops if op.kind is OpKind.MOE_FFN and op.routing and op.routing.ids]
+    layers = [op.routing for op in trace.ops if op.kind == OpKind.MOE_FFN and op.routing and op.routing.ids]
     rows = [_layer(routing, sequences) for routing in layers]
     return {key: [row[key] for row in rows] for key in rows[0]} if rows else {}
 

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-WEIGHTED = (OpKind.LINEAR, OpKind.CONV2D, OpKind.MOE_FFN)
 PATTERNS = ("1:4", "2:4", "3:4", "1:8", "2:8", "4:8", "6:8", "2:16", "4:16", "8:16", "12:16")
 _LAYER = re.compile(r"(?:^|\.)(\d+)(?:\.|$)")
 
@@ -94,7 +93,7 @@ class Weight:
 
 def weights(trace: Trace) -> list[Weight]:
     """The weights of linear, convolution and expert ops, in order."""
-    return [_weight(op) for op in trace.ops if op.kind in WEIGHTED]
+    return [_weight(op) for op in trace.ops if op.definition.prunable]
 
 
 def _weight(op: Op) -> Weight:
@@ -149,7 +148,7 @@ def inputs(trace: Trace) -> list[Input]:
 
 def routed(trace: Trace) -> list[Op]:
     """The mixture-of-experts ops, in order."""
-    return [op for op in trace.ops if op.kind is OpKind.MOE_FFN and op.routing is not None]
+    return [op for op in trace.ops if op.kind == OpKind.MOE_FFN and op.routing is not None]
 
 
 def expert_load(trace: Trace) -> NDArray[np.float64]:

@@ -171,8 +171,8 @@ def two_of_four_steps() -> list[tuple[str, float]]:
         ("2:4 mask walked, on chip", "2:4"),
         ("50 % unstructured mask walked, on chip", "unstructured:0.5"),
     ):
-        mask = Sparsity.parse(text).draw(size, size, 0).mask()
-        steps.append((name, gain(ws.cycles(pair, plain), ws.walk(np.asarray(mask), size, picking, 4).cycles)))
+        mask = np.asarray(Sparsity.parse(text).draw(size, size, 0).mask())
+        steps.append((name, gain(ws.cycles(pair, plain), ws.cycles_with_masks(mask, size, picking, 4).cycles)))
     return steps
 
 

@@ -7,33 +7,15 @@ import pytest
 
 from simsparse.config.hardware import load_hardware
 from simsparse.config.paths import part_names
-from simsparse.core import Op, ops
+from simsparse.core import KINDS, Op, ops
 from simsparse.devices.base import DEVICES, Device, device_for
 from simsparse.errors import MappingError
 from simsparse.lowering.energy import op_energy
 
-ROUTING = [[0, 1], [0, 2], [0, 3], [0, 1]]
-
 
 def zoo(dtype: str) -> list[Op]:
     """Small and large operators of every kind."""
-    return [
-        *(ops.linear(m, 1024, 4096, dtype, weight_sparsity=s, name=f"linear{m}-{s}")
-          for m in (1, 16, 1000) for s in ("dense", "2:4", "1:8", "unstructured:0.1", "block32:0.25", "bank16:0.25")),
-        ops.linear(3, 5, 7, dtype, name="tiny"),
-        ops.linear(1, 4096, 11007, dtype, weight_sparsity="2:4", name="ragged"),
-        ops.matmul(4, 64, 48, 96, dtype),
-        ops.conv2d(1, 64, 64, 56, 56, 3, 3, padding=1, dtype=dtype),
-        ops.conv2d(2, 32, 32, 14, 14, 3, 3, groups=32, dtype=dtype, name="depthwise"),
-        ops.attention(8, 32, 8, 128, 1, 2048, dtype=dtype, name="decode"),
-        ops.attention(1, 32, 32, 128, 512, 512, dtype=dtype, name="prefill"),
-        ops.moe_ffn(4, 512, 1024, 4, dtype=dtype, routing=ROUTING),
-        ops.moe_ffn(4, 512, 1024, 4, gated=False, dtype=dtype, routing=ROUTING, weight_sparsity="2:4", name="plain"),
-        ops.elementwise(1 << 20, 1 << 19, 1 << 20, dtype),
-        ops.elementwise(0, 16, 0, dtype, name="fill"),
-        ops.transfer(1 << 20, "a", "b"),
-        ops.collective("all_reduce", 1 << 20, 2),
-    ]  # fmt: skip
+    return [op for kind in KINDS for op in KINDS.get(kind).examples(dtype)]
 
 
 class DeviceContract:

@@ -14,7 +14,7 @@ import numpy as np
 from simsparse.config.hardware import Connection, System
 from simsparse.config.parts.link import LinkPart
 from simsparse.config.quantity import Bytes, Count, Part, Watts
-from simsparse.core import Action, Op, OpKind, Role, Trace, TraceBuilder, ops
+from simsparse.core import KINDS, Action, Op, OpKind, Role, Trace, TraceBuilder, ops
 from simsparse.devices.base import DEVICES, CostArrays, Device
 from simsparse.devices.roofline import require_supported
 
@@ -45,7 +45,9 @@ class FakeDevice(Device):
     lanes = ("compute", "h2d", "d2h")
     part: FakePart
 
-    def supports(self, op: Op) -> str | None:
+    op_kinds = frozenset(KINDS)
+
+    def unsuited(self, op: Op) -> str | None:
         return f"{op.kind} is refused" if op.kind == self.part.refuses else None
 
     def cost_arrays(self, ops: Sequence[Op], level: int = 0) -> CostArrays:
@@ -58,9 +60,9 @@ class FakeDevice(Device):
 
     @staticmethod
     def _micros(op: Op) -> float:
-        if op.kind is OpKind.MOE_FFN:
+        if op.kind == OpKind.MOE_FFN:
             return float(len(op.expert_counts))
-        return 1.0 if op.kind is OpKind.LINEAR else 0.5
+        return 1.0 if op.kind == OpKind.LINEAR else 0.5
 
     @property
     def prices(self) -> Mapping[Action, float]:

@@ -1,0 +1,202 @@
+"""Kinds of operator: what an op's dims mean in products, bytes and FLOPs. One file per kind under core/kinds."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from enum import StrEnum
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
+
+from simsparse.core.tensor import DType, bytes_of
+from simsparse.errors import SpecError
+from simsparse.registry import Registry
+from simsparse.sparsity.drawn import Operand
+
+if TYPE_CHECKING:
+    from simsparse.core.op import Op
+
+
+class OpKind:
+    """Names of the kinds that other modules name. A kind is any name that KINDS holds; this is no closed list."""
+
+    LINEAR = "linear"
+    CONV2D = "conv2d"
+    MATMUL = "matmul"
+    ATTENTION = "attention"
+    MOE_FFN = "moe_ffn"
+    ELEMENTWISE = "elementwise"
+    TRANSFER = "transfer"
+    COLLECTIVE = "collective"
+    OTHER = "other"
+
+
+class Unit(StrEnum):
+    """What runs an op: a unit for matrix products, one for vectors, or the links between devices."""
+
+    MATRIX = "matrix"
+    VECTOR = "vector"
+    LINK = "link"
+
+
+class Gemm(NamedTuple):
+    """``count`` equal products of an op, ``y[m, n] = x[m, k] @ w[n, k].T``, as a machine without caches runs them.
+
+    The bytes are those of one product that cross the memory; 0 where an operand or a result stays on chip.
+    ``second_bytes`` is the n x k operand where that is an activation, None where it is a weight, whose bytes depend
+    on its sparsity and format.
+    """
+
+    count: int
+    m: int
+    n: int
+    k: int
+    second_bytes: float | None
+    input_bytes: float
+    output_bytes: float
+
+
+class Kind(ABC):
+    """One kind of operator. Its objects hold no state; one is registered per kind with ``@KINDS.register(name)``.
+
+    ``dims``: the integers that an op of the kind has, in order. ``zero_dims`` may be 0, ``flags`` are 0 or 1.
+    ``unit``: what runs the op. ``prunable``: its weights can be sparse. ``routed``: it needs a Routing.
+    ``label_matters``: ops with different labels differ in cost. ``masked``: the operands that are one matrix each, for
+    which a cycle core takes a mask. ``factory``: the function that users call as ``ss.ops.NAME``.
+    """
+
+    name: ClassVar[str]
+    dims: ClassVar[tuple[str, ...]]
+    zero_dims: ClassVar[frozenset[str]] = frozenset()
+    flags: ClassVar[frozenset[str]] = frozenset()
+    unit: ClassVar[Unit]
+    prunable: ClassVar[bool] = False
+    routed: ClassVar[bool] = False
+    label_matters: ClassVar[bool] = False
+    masked: ClassVar[tuple[Operand, ...]] = ()
+
+    def __reduce__(self) -> tuple[Callable[[str], Kind], tuple[str]]:
+        return _kind_called, (self.name,)
+
+    @property
+    @abstractmethod
+    def factory(self) -> Callable[..., Op]:
+        """The function that makes ops of the kind, with its arguments checked."""
+
+    @abstractmethod
+    def examples(self, dtype: str) -> list[Op]:
+        """A few small and large ops, for the tests that every device and the trace file must pass."""
+
+    def check(self, op: Op) -> None:
+        """Raises SpecError when dims are out of range or do not fit together; ``key`` names the dim."""
+        for key, value in op.dims.items():
+            if key in self.flags and value > 1:
+                raise SpecError(f"{value} is not 0 or 1", key=key)
+            if not value and key not in self.zero_dims and key not in self.flags:
+                raise SpecError("is 0; expected a positive whole number", key=key)
+
+    def check_routing(self, op: Op) -> None:
+        """Raises SpecError when the routing does not fit the dims, or is there although the kind is not routed."""
+        if op.routing is not None:
+            raise SpecError(f"{self.name} has none; only an op of a routed kind, as moe_ffn, has one", key="routing")
+
+    def gemms(self, op: Op) -> tuple[tuple[int, int, int, int], ...]:
+        """The products of activations with weights, or of two activations, as (count, m, n, k)."""
+        del op
+        return ()
+
+    def products(self, op: Op) -> tuple[Gemm, ...]:
+        """The same with the bytes that each moves; every product that a matrix unit has to run."""
+        size = op.dtype.bits / 8
+        return tuple(
+            Gemm(count, m, n, k, None if self.prunable else n * k * size, m * k * size, m * n * size)
+            for count, m, n, k in self.gemms(op)
+        )
+
+    def dense_macs(self, op: Op) -> int:
+        """Multiply-accumulates with every weight counted, zero or not."""
+        return sum(count * m * n * k for count, m, n, k in self.gemms(op))
+
+    def useful_macs(self, op: Op) -> int:
+        """Multiply-accumulates whose weight is kept."""
+        return sum(count * m * op.weight_sparsity.kept(n, k) for count, m, n, k in self.gemms(op))
+
+    def flops(self, op: Op) -> int:
+        """Floating-point operations, dense: two per multiply-accumulate."""
+        return 2 * self.dense_macs(op)
+
+    def vector_flops(self, op: Op) -> int:
+        """Operations of a vector unit beside the products: softmax, activations, all of an element-wise op."""
+        del op
+        return 0
+
+    def weight_bytes(self, op: Op) -> int:
+        """Bytes of the weights that the op reads, as stored, metadata included."""
+        del op
+        return 0
+
+    def resident_bytes(self, op: Op) -> int:
+        """Bytes of the weights that the op keeps in memory, read or not."""
+        return self.weight_bytes(op)
+
+    def expert_bytes(self, op: Op) -> int:
+        """Stored bytes of one expert of a routed op; 0 of other ops."""
+        del op
+        return 0
+
+    def kv_bytes(self, op: Op) -> int:
+        """Bytes of state that the op reads and that lasts from step to step: cached keys and values."""
+        del op
+        return 0
+
+    @abstractmethod
+    def input_bytes(self, op: Op) -> int:
+        """Bytes of activations that a good kernel reads once, ``kv_bytes`` included."""
+
+    @abstractmethod
+    def output_bytes(self, op: Op) -> int:
+        """Bytes that a good kernel writes once."""
+
+
+class VectorKind(Kind):
+    """A kind without products: bytes that move and the FLOPs of a vector unit."""
+
+    unit = Unit.VECTOR
+
+    def vector_flops(self, op: Op) -> int:
+        return self.flops(op)
+
+
+def positive(**dims: int) -> dict[str, int]:
+    """``dims`` themselves. Raises SpecError when one is no positive whole number."""
+    for key, value in dims.items():
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            raise SpecError(f"{value!r} is not a positive whole number", key=key)
+    return dims
+
+
+def stored_bytes(op: Op, rows: int, cols: int) -> int:
+    """Bytes of a ``rows`` x ``cols`` weight of ``op``, metadata included."""
+    return -(-op.weight_sparsity.stored_bits(rows, cols, op.w_dtype.bits) // 8)
+
+
+def bias_bytes(op: Op, outputs: int) -> int:
+    """Bytes of the bias of ``op``: one element per output, 0 without a bias."""
+    return bytes_of(outputs, op.w_dtype) if op.bias else 0
+
+
+def activation_bytes(op: Op, elements: int) -> int:
+    """Bytes of ``elements`` input activations of ``op``, as its ``input_sparsity`` stores them."""
+    return -(-op.input_sparsity.stored_bits(1, elements, op.dtype.bits) // 8)
+
+
+def optional_dtype(dtype: str | DType | None) -> DType | None:
+    """``dtype`` parsed, None where it is not given. Raises SpecError."""
+    return DType.parse(dtype) if dtype else None
+
+
+KINDS: Registry[Kind] = Registry("op kind", package="simsparse.core.kinds")
+"""Every op kind by name; each module of core/kinds registers one."""
+
+
+def _kind_called(name: str) -> Kind:
+    return KINDS.get(name)

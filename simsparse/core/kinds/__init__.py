@@ -1,0 +1,1 @@
+"""Op kinds, one file per kind: dims, counts, bytes and the factory. Every module registers one in KINDS."""

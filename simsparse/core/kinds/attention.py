@@ -1,0 +1,110 @@
+"""Scaled dot-product attention, as one fused kernel runs it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from simsparse.core.kind import KINDS, Gemm, Kind, Unit, positive
+from simsparse.core.op import Op
+from simsparse.core.tensor import DType, bytes_of
+from simsparse.errors import SpecError
+
+SOFTMAX_FLOPS = 5
+"""Vector operations per score: maximum, subtraction, exponential, sum, division."""
+
+
+def attention(
+    batch: int,
+    heads: int,
+    kv_heads: int,
+    head_dim: int,
+    q_len: int,
+    kv_len: int,
+    causal: bool = True,
+    dtype: str | DType = "bf16",
+    *,
+    v_head_dim: int | None = None,
+    name: str = "attention",
+    **fields: Any,
+) -> Op:
+    """Scaled dot-product attention of ``q_len`` queries on ``kv_len`` cached keys and values.
+
+    With ``causal``, query i sees the keys up to kv_len - q_len + i. Raises SpecError on a bad dim or dtype, and when
+    ``kv_heads`` does not divide ``heads``.
+    """
+    dims = positive(batch=batch, heads=heads, kv_heads=kv_heads, head_dim=head_dim,
+                    v_head_dim=v_head_dim or head_dim, q_len=q_len, kv_len=kv_len)  # fmt: skip
+    return Op(ATTENTION.name, name, {**dims, "causal": int(causal)}, DType.parse(dtype), **fields).checked()
+
+
+def attention_pairs(op: Op) -> int:
+    """Query-key pairs per head: all, or those that a causal mask keeps."""
+    d = op.dims
+    q, kv = d["q_len"], d["kv_len"]
+    if not d["causal"] or q <= 1:
+        return d["batch"] * q * kv
+    masked = min(q, kv)
+    return d["batch"] * (q * kv - masked * (masked - 1) // 2)
+
+
+class Attention(Kind):
+    """``q_len`` queries of ``heads`` heads on ``kv_len`` keys and values of ``kv_heads`` heads, scores kept on chip."""
+
+    name = "attention"
+    dims = ("batch", "heads", "kv_heads", "head_dim", "v_head_dim", "q_len", "kv_len", "causal")
+    flags = frozenset({"causal"})
+    unit = Unit.MATRIX
+
+    @property
+    def factory(self) -> Callable[..., Op]:
+        return attention
+
+    def examples(self, dtype: str) -> list[Op]:
+        return [
+            attention(8, 32, 8, 128, 1, 2048, dtype=dtype, name="decode"),
+            attention(1, 32, 32, 128, 512, 512, dtype=dtype, name="prefill"),
+        ]
+
+    def check(self, op: Op) -> None:
+        super().check(op)
+        heads, kv_heads = op.dims["heads"], op.dims["kv_heads"]
+        if heads % kv_heads:
+            raise SpecError(f"{kv_heads} does not divide heads {heads}", key="kv_heads")
+
+    def products(self, op: Op) -> tuple[Gemm, ...]:
+        """Two products per group of heads that share keys; every score is computed, masked or not."""
+        d, size = op.dims, op.dtype.bits / 8
+        count, queries, keys = d["batch"] * d["kv_heads"], d["q_len"] * d["heads"] // d["kv_heads"], d["kv_len"]
+        key_size, value_size = d["head_dim"], d["v_head_dim"]
+        return (
+            Gemm(count, queries, keys, key_size, keys * key_size * size, queries * key_size * size, 0.0),
+            Gemm(count, queries, value_size, keys, keys * value_size * size, 0.0, queries * value_size * size),
+        )
+
+    def dense_macs(self, op: Op) -> int:
+        d = op.dims
+        return attention_pairs(op) * d["heads"] * (d["head_dim"] + d["v_head_dim"])
+
+    def useful_macs(self, op: Op) -> int:
+        return self.dense_macs(op)
+
+    def vector_flops(self, op: Op) -> int:
+        d = op.dims
+        return SOFTMAX_FLOPS * d["batch"] * d["heads"] * d["q_len"] * d["kv_len"]
+
+    def kv_bytes(self, op: Op) -> int:
+        d = op.dims
+        row = d["head_dim"] + (0 if op.latent_kv else d["v_head_dim"])
+        return bytes_of(d["batch"] * d["kv_heads"] * d["kv_len"] * row, op.dtype)
+
+    def input_bytes(self, op: Op) -> int:
+        d = op.dims
+        return bytes_of(d["batch"] * d["heads"] * d["q_len"] * d["head_dim"], op.dtype) + self.kv_bytes(op)
+
+    def output_bytes(self, op: Op) -> int:
+        d = op.dims
+        return bytes_of(d["batch"] * d["heads"] * d["q_len"] * d["v_head_dim"], op.dtype)
+
+
+ATTENTION = KINDS.register("attention")(Attention())

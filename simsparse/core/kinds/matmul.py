@@ -1,0 +1,47 @@
+"""Batched products of two activations."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from simsparse.core.kind import KINDS, Kind, Unit, activation_bytes, positive
+from simsparse.core.op import Op
+from simsparse.core.tensor import DType, bytes_of
+
+
+def matmul(
+    batch: int, m: int, n: int, k: int, dtype: str | DType = "bf16", *, name: str = "matmul", **fields: Any
+) -> Op:
+    """``batch`` products of two activations, (m, k) by (k, n). Raises SpecError on a bad dim or dtype."""
+    return Op(MATMUL.name, name, positive(batch=batch, m=m, n=n, k=k), DType.parse(dtype), **fields)
+
+
+class Matmul(Kind):
+    """``batch`` products (m, k) by (k, n), none of them with a weight."""
+
+    name = "matmul"
+    dims = ("batch", "m", "n", "k")
+    unit = Unit.MATRIX
+
+    @property
+    def factory(self) -> Callable[..., Op]:
+        return matmul
+
+    def examples(self, dtype: str) -> list[Op]:
+        return [matmul(4, 64, 48, 96, dtype)]
+
+    def gemms(self, op: Op) -> tuple[tuple[int, int, int, int], ...]:
+        d = op.dims
+        return ((d["batch"], d["m"], d["n"], d["k"]),)
+
+    def input_bytes(self, op: Op) -> int:
+        d = op.dims
+        return activation_bytes(op, d["batch"] * d["k"] * (d["m"] + d["n"]))
+
+    def output_bytes(self, op: Op) -> int:
+        d = op.dims
+        return bytes_of(d["batch"] * d["m"] * d["n"], op.dtype)
+
+
+MATMUL = KINDS.register("matmul")(Matmul())
