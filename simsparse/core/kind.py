@@ -39,14 +39,14 @@ class Unit(StrEnum):
 
 
 class Gemm(NamedTuple):
-    """``count`` equal products of an op, ``y[m, n] = x[m, k] @ w[n, k].T``, as a machine without caches runs them.
+    """``times`` equal products of an op, ``y[m, n] = x[m, k] @ w[n, k].T``, as a machine without caches runs them.
 
     The bytes are those of one product that cross the memory; 0 where an operand or a result stays on chip.
     ``second_bytes`` is the n x k operand where that is an activation, None where it is a weight, whose bytes depend
     on its sparsity and format.
     """
 
-    count: int
+    times: int
     m: int
     n: int
     k: int
