@@ -79,7 +79,7 @@ def _only_layer(ops: Sequence[Op], layer: int) -> tuple[Op, ...]:
 
 def _routed(trace: Trace, recorded: Any) -> list[Trace]:
     """``trace`` with the routing of each layer that was recorded; as it is without a record."""
-    if not isinstance(recorded, dict) or not any(op.kind is OpKind.MOE_FFN for op in trace.ops):
+    if not isinstance(recorded, dict) or not any(op.kind == OpKind.MOE_FFN for op in trace.ops):
         return [trace]
     layers = max(recorded.values(), key=len)[ROUTED_FROM:]
 
@@ -87,4 +87,4 @@ def _routed(trace: Trace, recorded: Any) -> list[Trace]:
 
 
 def _with_counts(counts: Sequence[int], op: Op) -> Op:
-    return op.with_(routing=Routing(tuple(counts), origin="given")) if op.kind is OpKind.MOE_FFN else op
+    return op.with_(routing=Routing(tuple(counts), origin="given")) if op.kind == OpKind.MOE_FFN else op

@@ -26,7 +26,7 @@ def committed(name: str) -> Trace:
     return load_trace(FOLDER / f"{name}.trace")
 
 
-def of_kind(trace: Trace, kind: OpKind) -> list[Op]:
+def of_kind(trace: Trace, kind: str) -> list[Op]:
     return [op for op in trace.ops if op.kind == kind]
 
 

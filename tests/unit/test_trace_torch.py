@@ -44,7 +44,7 @@ def tokens(batch: int = 2, length: int = 12) -> Any:
     return torch.randint(0, 100, (batch, length), generator=torch.Generator().manual_seed(1))
 
 
-def product_flops(trace: Trace, *kinds: OpKind) -> int:
+def product_flops(trace: Trace, *kinds: str) -> int:
     return sum(op.flops for op in trace.ops if op.kind in (kinds or PRODUCTS))
 
 

@@ -8,7 +8,7 @@ import torch
 import transformers
 from torch.utils.flop_counter import FlopCounterMode
 
-from simsparse.core import Op, OpKind, Trace
+from simsparse.core import Op, Trace
 
 BASE = {"hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2, "num_attention_heads": 4,
         "num_key_value_heads": 2, "vocab_size": 100}  # fmt: skip
@@ -45,12 +45,12 @@ def tokens(batch: int = 2, length: int = 12, vocab: int = 50) -> Any:
     return torch.randint(0, vocab, (batch, length), generator=torch.Generator().manual_seed(1))
 
 
-def ops_of(trace: Trace, kind: OpKind, word: str = "") -> list[Op]:
+def ops_of(trace: Trace, kind: str, word: str = "") -> list[Op]:
     """The ops of a kind whose label has ``word`` among its words."""
     return [op for op in trace.ops if op.kind == kind and (not word or word in op.label.split())]
 
 
-def flops_of(trace: Trace, kind: OpKind, word: str = "") -> int:
+def flops_of(trace: Trace, kind: str, word: str = "") -> int:
     """FLOPs of those ops."""
     return sum(op.flops for op in ops_of(trace, kind, word))
 

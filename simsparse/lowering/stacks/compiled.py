@@ -65,13 +65,13 @@ def _chained(ops: Sequence[Op]) -> Iterator[Op]:
     held: Op | None = None
     for traced in ops:
         op = traced.with_(deps=tuple(dict.fromkeys(into.get(dep, dep) for dep in traced.deps)))
-        if held is not None and op.kind is OpKind.ELEMENTWISE and held.name in op.deps:
+        if held is not None and op.kind == OpKind.ELEMENTWISE and held.name in op.deps:
             into[held.name] = op.name
             held = _joined(held, op, readers[held.name] > 1)
             continue
         if held is not None:
             yield held
-        held = op if op.kind is OpKind.ELEMENTWISE else None
+        held = op if op.kind == OpKind.ELEMENTWISE else None
         if held is None:
             yield op
     if held is not None:

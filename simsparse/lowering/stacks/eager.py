@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from simsparse.core import DType, KernelCall, Op, OpKind, Trace
-from simsparse.core.ops import elementwise
+from simsparse.core.kinds.elementwise import elementwise
 from simsparse.errors import TraceError
 from simsparse.lowering.stacks.base import STACKS, Stack, expanded
 
