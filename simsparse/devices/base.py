@@ -104,14 +104,15 @@ class Device(ABC):
 
     def supports(self, op: Op) -> str | None:
         """None when the device can run ``op``, else the reason why not, in words."""
-        return self.unsuited(op) if op.kind in self.op_kinds else self._refusal(op)
+        return self.unsuited(op) if op.kind in self.op_kinds else self.refusal(op)
 
     def unsuited(self, op: Op) -> str | None:
         """Why the device can't run ``op``, whose kind it takes: its element types, say; None when it can."""
         del op
         return None
 
-    def _refusal(self, op: Op) -> str:
+    def refusal(self, op: Op) -> str:
+        """Why the device takes no op of this kind."""
         if op.kind in self.refusals:
             return self.refusals[op.kind]
         if op.unit is Unit.LINK:

@@ -34,8 +34,8 @@ class MemoryDevice(Device):
     lanes: ClassVar[tuple[str, ...]] = ("h2d", "d2h")
     part: MemoryPart
 
-    def supports(self, op: Op) -> str | None:
-        return None if op.kind in self.op_kinds else f"memory computes nothing; {op.kind} needs a processor"
+    def refusal(self, op: Op) -> str:
+        return f"memory computes nothing; {op.kind} needs a processor"
 
     def seconds(self, bytes: int, random: bool = False) -> float:
         """Seconds to move ``bytes``, in order or as ``random`` accesses of one burst each."""

@@ -31,8 +31,8 @@ class Storage(Device):
     lanes: ClassVar[tuple[str, ...]] = ("h2d", "d2h")
     part: StoragePart
 
-    def supports(self, op: Op) -> str | None:
-        return None if op.kind in self.op_kinds else f"storage computes nothing; {op.kind} needs a processor"
+    def refusal(self, op: Op) -> str:
+        return f"storage computes nothing; {op.kind} needs a processor"
 
     def cost_arrays(self, ops: Sequence[Op], level: int = 0) -> CostArrays:
         del level

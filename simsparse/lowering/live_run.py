@@ -78,7 +78,7 @@ class LiveRun:
             raise MappingError(f"can't run on {device}: {reason}", key=op.name)
         cost = self.machine.devices[device].costs([op], self._level)[0]
         lane = self.machine.compute_lane(device)
-        command = Command(op.name, op.kind.value, device, lane, -1, (), cause=Cause.CONTROL)
+        command = Command(op.name, op.kind, device, lane, -1, (), cause=Cause.CONTROL)
         return self._issue(Issued(command, self._key(device, cost), op), seconds_to_fs(cost.latency_s), after)
 
     def kernel(
