@@ -96,7 +96,9 @@ class Systolic(Accelerator):
             raise MappingError(reason, key=op.name)
         m, n, k = single_product(op)
         if weight_mask is None:
-            weight_mask = drawn(op.weight_sparsity, n, k, Operand.WEIGHT, seed).mask()
+            dense = op.weight_sparsity.is_dense
+            kept = None if dense else drawn(op.weight_sparsity, n, k, Operand.WEIGHT, seed)
+            weight_mask = kept.mask() if kept else np.ones((n, k), np.bool_)
         if weight_mask.shape != (n, k) or (input_mask is not None and input_mask.shape != (m, k)):
             raise MappingError(f"masks do not fit; expected weights ({n}, {k}) and inputs ({m}, {k})", key=op.name)
         gemms = gemm_list_of([op], self._patterns).gemms
