@@ -80,7 +80,7 @@ class Kernels:
         """The kernels of ``ops`` on a card that has 2:4 units or not. Raises MappingError on counts over 2**63."""
         counts = _Counts(len(ops))
         gemm_owner, gemm_times, gemms = _gemms(ops, sparse24, counts)
-        convs = [i for i, op in enumerate(ops) if op.kind is OpKind.CONV2D]
+        convs = [i for i, op in enumerate(ops) if op.kind == OpKind.CONV2D]
         launched_owner, launched_times, launched = _launched(ops, counts)
         routed = [i for i, op in enumerate(ops) if op.kind in ACTIVATED]
         attention = [found for decode in (True, False) if (found := _attention(ops, decode, counts))]
@@ -166,7 +166,7 @@ def conforms_24(sparsity: Sparsity) -> bool:
 
 def _runs_24(op: Op, sparse24: bool) -> bool:
     """Whether the op's GEMMs take the 2:4 path: 16-bit, conforming weights, a card that has it; no convolution does."""
-    return sparse24 and op.kind is not OpKind.CONV2D and op.dtype.bits == 16 and conforms_24(op.weight_sparsity)
+    return sparse24 and op.kind != OpKind.CONV2D and op.dtype.bits == 16 and conforms_24(op.weight_sparsity)
 
 
 def _gemms(ops: Sequence[Op], sparse24: bool, counts: _Counts) -> tuple[Indexes, Floats, GemmShapes]:
