@@ -28,6 +28,7 @@ class OpKind:
     TRANSFER = "transfer"
     COLLECTIVE = "collective"
     OTHER = "other"
+    LAUNCHED = "launched"
 
 
 class Unit(StrEnum):

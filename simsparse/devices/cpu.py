@@ -27,7 +27,7 @@ class Cpu(Device):
 
     kind: ClassVar[str] = "cpu"
     op_kinds: ClassVar[frozenset[str]] = frozenset(
-        {"linear", "conv2d", "matmul", "attention", "moe_ffn", "elementwise", "other"}
+        {"linear", "conv2d", "matmul", "attention", "moe_ffn", "elementwise", "other", "launched"}
     )
     part: CpuPart
 

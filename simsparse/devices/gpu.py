@@ -40,7 +40,7 @@ class Gpu(Device):
 
     kind: ClassVar[str] = "gpu"
     op_kinds: ClassVar[frozenset[str]] = frozenset(
-        {"linear", "conv2d", "matmul", "attention", "moe_ffn", "elementwise", "other"}
+        {"linear", "conv2d", "matmul", "attention", "moe_ffn", "elementwise", "other", "launched"}
     )
     lanes: ClassVar[tuple[str, ...]] = ("compute", "h2d", "d2h")
     part: GpuPart

@@ -13,6 +13,7 @@ from simsparse.config.parts.gpu_gemm import GpuGemm
 from simsparse.core import Action, DType, Op, OpKind, Sparsity, Unit
 from simsparse.core.memo import by_identity
 from simsparse.devices.base import Floats
+from simsparse.devices.gpu_aten import launched_kernel
 from simsparse.devices.gpu_attention import AttentionShapes, AttentionTimes, decode_seconds, prefill_seconds
 from simsparse.devices.gpu_card import Card, KernelTimes
 from simsparse.devices.gpu_conv import ConvKernels, conv_kernels, conv_times
@@ -264,7 +265,7 @@ def _launched(ops: Sequence[Op], counts: _Counts) -> tuple[Indexes, Floats, Laun
                 rows += [(i, experts, stream) for stream in streams]
                 moved += [(experts * stream.read, experts * stream.write, 0.0) for stream in streams]
         elif op.unit is Unit.VECTOR:
-            rows.append((i, 1, _data_kernel(op)))
+            rows.append((i, 1, launched_kernel(op) if op.kind == OpKind.LAUNCHED else _data_kernel(op)))
             moved.append((op.weight_bytes + op.input_bytes, op.output_bytes, op.flops))
     owner, times = (np.array([row[column] for row in rows], np.int64) for column in (0, 1))
     for action, amount in zip((READ, WRITE, VECTOR), np.array(moved, np.float64).reshape(-1, 3).T, strict=True):

@@ -7,11 +7,11 @@ host, ``eager+graph`` replayed from a captured graph.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from simsparse.core import Op, Trace
+from simsparse.core import Op, OpKind, Trace
 from simsparse.core.memo import by_identity
 from simsparse.errors import SpecError, nearest
 from simsparse.registry import Registry
@@ -65,10 +65,18 @@ def expanded(trace: Trace, kernels_of: Callable[[Op], Iterable[Op]]) -> Trace:
     for op in trace.ops:
         before = tuple(last[dep] for dep in op.deps)
         for kernel in _named(op, kernels_of(op)):
-            ops.append(kernel.with_(deps=before))
+            ops.append(_after(ops, kernel.with_(deps=before)))
             before = (kernel.name,)
         last[op.name] = ops[-1].name
     return Trace(trace.name, tuple(ops), trace.meta)
+
+
+def _after(ops: Sequence[Op], kernel: Op) -> Op:
+    """``kernel``, told how much of what it reads the kernel launched right before it wrote."""
+    if kernel.kind != OpKind.LAUNCHED or not ops or ops[-1].name not in kernel.deps:
+        return kernel
+    fresh = min(kernel.dims["read_bytes"], ops[-1].output_bytes)
+    return kernel.with_(dims={**kernel.dims, "fresh_bytes": fresh})
 
 
 def _named(op: Op, kernels: Iterable[Op]) -> Iterator[Op]:

@@ -12,8 +12,9 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from simsparse.core import DType, KernelCall, Op, OpKind, Trace
+from simsparse.core.kinds.launched import launched
 from simsparse.lowering.stacks.base import STACKS, Stack, expanded
-from simsparse.lowering.stacks.eager import INDEX_BYTES, kernel_op, kernels_of
+from simsparse.lowering.stacks.eager import INDEX_BYTES, kernels_of
 
 
 @STACKS.register("compiled")
@@ -29,7 +30,11 @@ class Compiled(Stack):
     def _kernels(self, op: Op) -> Iterator[Op]:
         match op.kind:
             case OpKind.ELEMENTWISE:
-                yield op
+                d = op.dims
+                elements = max(1, max(d["read_bytes"], d["write_bytes"]) * 8 // op.dtype.bits)
+                yield launched(
+                    KernelCall("compiled", d["read_bytes"], d["write_bytes"], d["flops"], op.dtype, elements)
+                )
             case OpKind.MOE_FFN:
                 yield from _experts(op)
             case _:
@@ -38,7 +43,11 @@ class Compiled(Stack):
 
 def _placed(op: Op) -> Op:
     """A kernel whose addresses are compiled into it, where Inductor writes it."""
-    return op.with_(kernels=tuple(kernel._replace(strided=False) for kernel in op.kernels))
+    if op.kind != OpKind.LAUNCHED:
+        return op
+    return op.with_(
+        label="compiled", dims={**op.dims, "strided": 0, "rows": op.dims["rows"] * op.dims["cols"], "cols": 1}
+    )
 
 
 def _experts(op: Op) -> Iterator[Op]:
@@ -46,13 +55,13 @@ def _experts(op: Op) -> Iterator[Op]:
     d, size, dtype = op.dims, op.dtype.bits // 8, op.dtype
     rows, inner = d["tokens"] * d["top_k"], d["tokens"] * d["top_k"] * d["d_ff"]
     wide, out, index = rows * d["d_model"], d["tokens"] * d["d_model"], rows * INDEX_BYTES
-    yield kernel_op(KernelCall("sort", index, 2 * index, rows, DType.INT64, 1, rows))
-    yield kernel_op(KernelCall("histc", rows * 4, d["experts"] * 4, rows, DType.INT32, d["experts"]))
-    yield kernel_op(KernelCall("cumsum", d["experts"] * 4, d["experts"] * 4, 0, DType.INT32, 1, d["experts"]))
-    yield kernel_op(KernelCall("index", wide * size + index, wide * size, 0, dtype, rows, d["d_model"]))
+    yield launched(KernelCall("sort", index, 2 * index, rows, DType.INT64, 1, rows))
+    yield launched(KernelCall("histc", rows * 4, d["experts"] * 4, rows, DType.INT32, d["experts"]))
+    yield launched(KernelCall("cumsum", d["experts"] * 4, d["experts"] * 4, 0, DType.INT32, 1, d["experts"]))
+    yield launched(KernelCall("index", wide * size + index, wide * size, 0, dtype, rows, d["d_model"]))
     yield op.with_(label="grouped_mm")
-    yield kernel_op(KernelCall("gate", (1 + d["gated"]) * inner * size, inner * size, 2 * inner, dtype, inner))
-    yield kernel_op(KernelCall("sum", wide * size + index, out * size, 2 * wide, dtype, out, d["top_k"]))
+    yield launched(KernelCall("gate", (1 + d["gated"]) * inner * size, inner * size, 2 * inner, dtype, inner))
+    yield launched(KernelCall("sum", wide * size + index, out * size, 2 * wide, dtype, out, d["top_k"]))
 
 
 def _chained(ops: Sequence[Op]) -> Iterator[Op]:

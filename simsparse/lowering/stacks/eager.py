@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from simsparse.core import DType, KernelCall, Op, OpKind, Trace
-from simsparse.core.kinds.elementwise import elementwise
+from simsparse.core.kinds.launched import launched
 from simsparse.errors import TraceError
 from simsparse.lowering.stacks.base import STACKS, Stack, expanded
 
@@ -41,17 +41,9 @@ def kernels_of(op: Op, graph: bool) -> Iterator[Op]:
         case OpKind.ELEMENTWISE | OpKind.OTHER:
             if not op.kernels:
                 raise TraceError("the trace keeps no kernels of it, as a stack that does not fuse needs", key=op.name)
-            yield from map(kernel_op, op.kernels)
+            yield from map(launched, op.kernels)
         case _:
             yield op
-
-
-def kernel_op(kernel: KernelCall) -> Op:
-    """A kernel that moves bytes as an operator."""
-    return elementwise(
-        kernel.read_bytes, kernel.write_bytes, kernel.flops, kernel.dtype, label=kernel.name, name=kernel.name,
-        kernels=(kernel,),
-    )  # fmt: skip
 
 
 def _attention(op: Op, graph: bool) -> Iterator[Op]:
@@ -63,7 +55,7 @@ def _attention(op: Op, graph: bool) -> Iterator[Op]:
     if d["heads"] != d["kv_heads"]:
         for width in (d["head_dim"], d["v_head_dim"]):
             held = d["batch"] * d["kv_len"] * width * op.dtype.bits // 8
-            yield kernel_op(KernelCall(
+            yield launched(KernelCall(
                 "repeat_kv", held * d["kv_heads"], held * d["heads"], 0, op.dtype,
                 d["batch"] * d["kv_len"] * width * d["heads"], 1, True,
             ))  # fmt: skip
@@ -76,8 +68,8 @@ def _mask(op: Op) -> Iterator[Op]:
     d, dtype = op.dims, op.dtype
     elements = d["batch"] * d["q_len"] * d["kv_len"]
     for _ in range(2):
-        yield kernel_op(KernelCall("fill", 0, dtype.bits // 8, 0, dtype))
-    yield kernel_op(KernelCall("where", elements, elements * dtype.bits // 8, elements, dtype, elements, 1, True))
+        yield launched(KernelCall("fill", 0, dtype.bits // 8, 0, dtype))
+    yield launched(KernelCall("where", elements, elements * dtype.bits // 8, elements, dtype, elements, 1, True))
 
 
 def _experts(op: Op) -> Iterator[Op]:
@@ -114,9 +106,9 @@ def _experts(op: Op) -> Iterator[Op]:
         KernelCall("sum", wide * 4, out * 4, wide, fp32, out, d["top_k"]),
         KernelCall("_to_copy", out * 4, out * size, 0, dtype, out),
     )
-    yield from map(kernel_op, before)
+    yield from map(launched, before)
     yield op.with_(label="grouped_mm")
-    yield from map(kernel_op, (*between, *after))
+    yield from map(launched, (*between, *after))
 
 
 def _filled(elements: int, size: int, rows: int, dtype: DType) -> tuple[KernelCall, KernelCall]:

@@ -148,6 +148,9 @@ def _kernel(recording: Recording, event: Event) -> KernelCall:
     if event.aten in ROWWISE:
         cols = max((access.last_dim for access in event.reads), default=1)
         outputs = max(1, taken // cols)
+    if event.role is Role.GATHER:
+        cols = event.writes[0].last_dim
+        outputs = max(1, outputs // cols)
     return KernelCall(event.aten, read, written, event.flops, dtype, outputs, cols, _strided(event))
 
 

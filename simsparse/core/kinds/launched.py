@@ -1,0 +1,60 @@
+"""Kernels that a framework launches for parts of an op, named by the function that launches them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from simsparse.core.kernel import KernelCall
+from simsparse.core.kind import KINDS, VectorKind
+from simsparse.core.op import Op
+from simsparse.core.tensor import DType
+
+
+def launched(kernel: KernelCall, fresh_bytes: int = 0) -> Op:
+    """The kernel as an op; ``fresh_bytes`` of what it reads were written by the kernel before it.
+
+    Raises SpecError when its type is unknown or a number is out of range.
+    """
+    dims = {
+        "read_bytes": kernel.read_bytes, "write_bytes": kernel.write_bytes, "flops": kernel.flops,
+        "fresh_bytes": min(fresh_bytes, kernel.read_bytes), "rows": kernel.rows, "cols": kernel.cols,
+        "strided": int(kernel.strided),
+    }  # fmt: skip
+    return Op(LAUNCHED.name, kernel.name, dims, DType.parse(kernel.dtype), label=kernel.name).checked()
+
+
+class Launched(VectorKind):
+    """Bytes and FLOPs, outputs and the elements reduced to each, and whether addresses are computed one by one."""
+
+    name = "launched"
+    dims = ("read_bytes", "write_bytes", "flops", "fresh_bytes", "rows", "cols", "strided")
+    zero_dims = frozenset({"read_bytes", "write_bytes", "flops", "fresh_bytes"})
+    flags = frozenset({"strided"})
+    label_matters = True
+
+    @property
+    def factory(self) -> Callable[..., Op]:
+        return launched
+
+    def examples(self, dtype: str) -> list[Op]:
+        size, kind = 1 << 20, DType.parse(dtype)
+        values = size * 8 // kind.bits
+        return [
+            launched(KernelCall("mul", 2 * size, size, values, kind, values), size),
+            launched(KernelCall("repeat_kv", size, 8 * size, 0, kind, 8 * values, 1, True)),
+            launched(KernelCall("mean", size, size // 64, values, kind, values // 64, 64)),
+            launched(KernelCall("_softmax", size, size, 5 * values, kind, values // 64, 64)),
+            launched(KernelCall("index", size, size, 0, kind, values // 64, 64)),
+        ]
+
+    def flops(self, op: Op) -> int:
+        return op.dims["flops"]
+
+    def input_bytes(self, op: Op) -> int:
+        return op.dims["read_bytes"]
+
+    def output_bytes(self, op: Op) -> int:
+        return op.dims["write_bytes"]
+
+
+LAUNCHED = KINDS.register("launched")(Launched())
