@@ -41,9 +41,33 @@ def kernels_of(op: Op, graph: bool) -> Iterator[Op]:
         case OpKind.ELEMENTWISE | OpKind.OTHER:
             if not op.kernels:
                 raise TraceError("the trace keeps no kernels of it, as a stack that does not fuse needs", key=op.name)
-            yield from map(launched, op.kernels)
+            yield from map(launched, (kernel for called in op.kernels for kernel in _calls(called)))
+        case OpKind.CONV2D:
+            yield from _convolution(op)
         case _:
             yield op
+
+
+def _calls(call: KernelCall) -> tuple[KernelCall, ...]:
+    """The kernels of one aten call: three of a batch norm that is not trained, which first inverts the deviations."""
+    if "batch_norm" not in call.name or "backward" in call.name:
+        return (call,)
+    channels = 4 * max(1, (call.read_bytes - call.write_bytes) // 8)
+    small = KernelCall("rsqrt", channels, channels, 0, DType.FP32, channels // 4)
+    return (small._replace(name="_to_copy", read_bytes=channels // 2), small, call._replace(name="batch_norm"))
+
+
+def _convolution(op: Op) -> Iterator[Op]:
+    """cuDNN's kernels want channels last: all but products of single pixels convert to them and back."""
+    d, size = op.dims, op.dtype.bits // 8
+    if d["kh"] == d["kw"] == 1 and d["h_in"] == d["h_out"]:
+        yield op
+        return
+    taken, weights, made = op.input_bytes, op.weight_bytes, op.output_bytes
+    yield launched(KernelCall("nchw_to_nhwc", taken, taken, 0, op.dtype, max(1, taken // size), 1, True))
+    yield launched(KernelCall("nchw_to_nhwc", weights, weights, 0, op.dtype, max(1, weights // size), 1, True))
+    yield op
+    yield launched(KernelCall("nhwc_to_nchw", made, made, 0, op.dtype, max(1, made // size), 1, True))
 
 
 def _attention(op: Op, graph: bool) -> Iterator[Op]:
