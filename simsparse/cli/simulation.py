@@ -133,16 +133,19 @@ def run(
     level: Annotated[
         int | None, typer.Option("--level", min=0, max=2, help="Fidelity, in place of the experiment's.")
     ] = None,
+    changes: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="A key, in place of the experiment's."),
+    ] = None,
     json: Json = False,
 ) -> None:
     """Simulate one experiment; with --out also write its tables, timeline and resolved numbers."""
     from simsparse.config.experiment import load_experiment
     from simsparse.sweep.check import check_experiment
-    from simsparse.sweep.execute import simulate_job
+    from simsparse.sweep.execute import simulate_point
 
-    spec, document = load_experiment(experiment)
-    chosen = spec if level is None else spec.model_copy(update={"level": level})
-    result = simulate_job(check_experiment(chosen, document))
+    given = _pairs(changes or []) | ({} if level is None else {"level": str(level)})
+    result = simulate_point(check_experiment(*load_experiment(experiment, given)))
     if out is not None:
         with whole_folder(out) as folder:
             _write_result(result, folder)
@@ -151,6 +154,14 @@ def run(
         emit_json(result.summary())
     else:
         _show_result(result)
+
+
+def _pairs(texts: list[str]) -> dict[str, str]:
+    """Values by key from ``KEY=VALUE``. Raises SpecError."""
+    for text in texts:
+        if "=" not in text:
+            raise SpecError(f"{text!r} is not KEY=VALUE", key="--set")
+    return {key: value for key, _, value in (text.partition("=") for text in texts)}
 
 
 def _write_result(result: Result, folder: Path) -> None:

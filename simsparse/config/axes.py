@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 
 from simsparse.config.hardware import fault_message
-from simsparse.config.setting import Level, Scalar, Seed, SparsityText, Text, Value
+from simsparse.config.keys import OVERRIDE, Scalar, is_key, known_keys, read_value
 from simsparse.config.yaml import Document, KeyPath
 from simsparse.errors import nearest
 
@@ -65,17 +65,6 @@ class Range:
 
 Axis = Choices | Range
 
-_VALUE_TYPES: dict[str, TypeAdapter[Any]] = {
-    "weight_sparsity": TypeAdapter(SparsityText), "system": TypeAdapter(Text), "policy": TypeAdapter(Text),
-    "workload.trace": TypeAdapter(Text), "seed": TypeAdapter(Seed), "level": TypeAdapter(Level),
-}  # fmt: skip
-_PREFIXES = ("override.", "policy_options.")
-_SCALAR: TypeAdapter[Any] = TypeAdapter(Value)
-
-
-def _is_key(name: str) -> bool:
-    return name in _VALUE_TYPES or name.startswith(_PREFIXES)
-
 
 def read_axis(document: Document, name: str, value: Any) -> Axis:
     """The axis ``name`` of a sweep. Raises SpecError that names file, line, item and value."""
@@ -84,12 +73,11 @@ def read_axis(document: Document, name: str, value: Any) -> Axis:
         return _range(document, name, value)
     if not isinstance(value, list) or not value:
         raise document.error(path, f"{value!r}: expected a list of values or {{low, high, log, unit}}")
-    if _is_key(name):
+    if is_key(name):
         values = [_value(document, (*path, i), name, item) for i, item in enumerate(value)]
         return _distinct(document, Choices(name, tuple({name: v} for v in values), tuple(values), named=False))
     if not any(isinstance(item, dict) for item in value):
-        known = [*_VALUE_TYPES, "override.PATH", "policy_options.NAME"]
-        raise document.error(path, f"is not a key; {nearest(name, known)}; or a list of mappings")
+        raise document.error(path, f"is not a key; {nearest(name, known_keys())}; or a list of mappings")
     items = [_item(document, (*path, i), item) for i, item in enumerate(value)]
     return _distinct(document, Choices(name, tuple(i for i, _ in items), tuple(label for _, label in items), True))
 
@@ -109,9 +97,8 @@ def _item(document: Document, path: KeyPath, item: Any) -> tuple[dict[str, Scala
     for key, value in item.items():
         if key == "label":
             continue
-        if not _is_key(key):
-            known = ["label", *_VALUE_TYPES, "override.PATH", "policy_options.NAME"]
-            raise document.error((*path, key), f"is not a key; {nearest(key, known)}")
+        if not is_key(key):
+            raise document.error((*path, key), f"is not a key; {nearest(key, ['label', *known_keys()])}")
         values[key] = _value(document, (*path, key), key, value)
     if not values:
         raise document.error(path, "sets no key")
@@ -123,15 +110,14 @@ def _item(document: Document, path: KeyPath, item: Any) -> tuple[dict[str, Scala
 
 def _value(document: Document, path: KeyPath, key: str, value: Any) -> Scalar:
     try:
-        checked: Scalar = _VALUE_TYPES.get(key, _SCALAR).validate_python(value)
+        return read_value(key, value)
     except ValidationError as error:
         raise document.error(path, fault_message(error.errors()[0])) from None
-    return checked
 
 
 def _range(document: Document, name: str, raw: Mapping[str, Any]) -> Range:
     path: KeyPath = ("axes", name)
-    if not name.startswith("override."):
+    if not name.startswith(OVERRIDE):
         raise document.error(path, "a range needs an override axis (override.PATH); expected a list of values")
     for key in raw:
         if key not in ("low", "high", "log", "unit"):

@@ -13,8 +13,9 @@ from pydantic import Field, WithJsonSchema
 
 from simsparse.config.axes import AXES_SCHEMA, Axis, Choices, Range, read_axis
 from simsparse.config.hardware import load_system, validate_document
+from simsparse.config.keys import KEYS, Scalar, Seed, Text
 from simsparse.config.quantity import Frozen, Part
-from simsparse.config.setting import Scalar, Seed, Setting, Text, WorkloadSpec, load_document, settings
+from simsparse.config.run_spec import RunSpec, load_document
 from simsparse.config.yaml import Document
 from simsparse.errors import nearest
 
@@ -47,7 +48,7 @@ class Sample(Frozen):
     population: Annotated[int, Field(strict=True, ge=2, le=10_000)] | None = None
 
 
-class Sweep(Setting):
+class Sweep(RunSpec):
     """An experiment with axes; ``workload`` and ``system`` may come from an axis instead.
 
     ``skip`` drops grid points: each item maps keys or axis names to a value or a list of values, and
@@ -55,8 +56,6 @@ class Sweep(Setting):
     ``keep_timelines`` store the per-op tables and the level-1 timelines whatever the number of points.
     """
 
-    workload: WorkloadSpec | None = None
-    system: Text | None = None
     axes: Annotated[dict[str, Any], WithJsonSchema(AXES_SCHEMA)]
     skip: tuple[dict[str, Any], ...] = ()
     sample: Sample = Sample()
@@ -76,7 +75,7 @@ class SweepSpec:
     @property
     def base(self) -> dict[str, Scalar]:
         """What holds at every point that no axis changes, by key."""
-        return settings(self.sweep)
+        return self.sweep.values
 
     @property
     def lists_all(self) -> bool:
@@ -110,7 +109,7 @@ def _check_keys(spec: SweepSpec) -> None:
         for key in sorted(axis.keys):
             if (other := owner.setdefault(key, axis.name)) != axis.name:
                 raise spec.document.error(("axes", axis.name), f"sets {key}, which the axis {other} sets too")
-    for key in ("workload.trace", "system"):
+    for key in (key.name for key in KEYS.values() if key.required):
         if key not in spec.base and not any(_sets(axis, key) for axis in spec.axes):
             raise spec.document.error((), f"{key} is missing: give it at the top or at every item of one axis")
 

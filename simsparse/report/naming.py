@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from simsparse.config.keys import KEYS, Shown, names_shown
 from simsparse.report.results import short_name
 
-KEYS = ("workload.trace", "system", "policy", "weight_sparsity", "seed", "level")
-_WORKLOAD, _SETUP = ("workload.trace", "trace"), ("system", "policy", "level")
+_WORKLOAD, _SPARSITY = names_shown(Shown.WORKLOAD), names_shown(Shown.SPARSITY)
+_CONFIGURATION = names_shown(Shown.CONFIGURATION)
 
 
 @dataclass(frozen=True)
@@ -28,15 +29,15 @@ class Naming:
         """From the spec's axes; without any, from the columns that vary."""
         named = {name: _keys_of(items) for name, items in axes.items() if _is_named(items) and name in columns}
         if not axes:
-            named = {name: {"system", "policy"} for name in ("setup", "label") if name in columns}
-            named |= {"workload": {"workload.trace"}} if "workload" in columns else {}
-        setup = [name for name, keys in named.items() if not keys <= {"workload.trace", "weight_sparsity"}]
-        workload = [name for name, keys in named.items() if "workload.trace" in keys and name not in setup]
+            named = {name: set(_CONFIGURATION) for name in ("setup", "label") if name in columns}
+            named |= {"workload": set(_WORKLOAD)} if "workload" in columns else {}
+        setup = [name for name, keys in named.items() if not keys <= {*_WORKLOAD, *_SPARSITY}]
+        workload = [name for name, keys in named.items() if keys & set(_WORKLOAD) and name not in setup]
         covered = {key for keys in named.values() for key in keys}
-        setup += [key for key in _SETUP if key in varying and key not in covered]
+        setup += [key for key in _CONFIGURATION if key in varying and key not in covered]
         setup = setup or [key for key in ("system",) if key in columns]
-        plain = [key for key in _WORKLOAD if key in columns][:1] if not workload else []
-        taken = {*named, *KEYS[:4], "level", *_WORKLOAD}
+        plain = [key for key in (*_WORKLOAD, "trace") if key in columns][:1] if not workload else []
+        taken = {*named, *_WORKLOAD, *_SPARSITY, *_CONFIGURATION, "trace"}
         rest = tuple(name for name in (axes or varying) if name not in taken and name in columns)
         return cls((*workload, *plain), tuple(setup), rest)
 
@@ -47,7 +48,7 @@ class Naming:
     def setup_of(self, row: Mapping[str, str]) -> str:
         """The display name of a row's setup: system, policy and whatever a named axis sets."""
         words = [
-            short_name(row[name]) if name == "system" else f"level {row[name]}" if name == "level" else row[name]
+            short_name(row[name]) if name == "system" else KEYS[name].text(row[name]) if name in KEYS else row[name]
             for name in self.setup
             if row.get(name)
         ]

@@ -8,18 +8,18 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from simsparse.config.keys import OVERRIDE, is_key
 from simsparse.core import OpResult
 from simsparse.errors import SpecError, StoreError
 from simsparse.report.naming import Naming
 from simsparse.report.results import Results, StoredPoint, unique, unvalidated_share
-from simsparse.report.store import STORE_NAME, read_ops, read_rows, read_timelines
+from simsparse.store import SPEC_NAME, STORE_NAME, Reader, read_table
 
 if TYPE_CHECKING:
     import pandas as pd
 
-PARQUET, SPEC = "results.parquet", "resolved.yaml"
-_INPUTS = ("workload.trace", "system", "policy", "weight_sparsity", "seed", "level", "setup", "workload", "label")
-_PREFIXES = ("override.", "policy_options.")
+_LABELS = ("setup", "workload", "label")
+"""Usual names of axes of mappings, where the sweep's file does not tell which of the columns are axes."""
 
 
 def read_results(folder: Path) -> Results:
@@ -27,44 +27,26 @@ def read_results(folder: Path) -> Results:
 
     Raises StoreError when it holds neither, or one that can't be read.
     """
-    import pandas as pd
-
-    store, spec = folder / STORE_NAME, _spec(folder)
-    stored = store.is_file()
-    table = pd.DataFrame(read_rows(store)) if stored else _parquet(folder)
+    spec, table = _spec(folder), read_table(folder)
+    store = Reader(folder / STORE_NAME) if (folder / STORE_NAME).is_file() else None
     declared = spec.get("axes")
     axes = {str(name): items for name, items in declared.items()} if isinstance(declared, dict) else {}
     varying = tuple(name for name in _inputs(table) if table[name].astype(str).nunique() > 1)
     naming = Naming.of(axes, [str(name) for name in table.columns], varying)
-    ops = read_ops(store) if stored else {}
+    ops = store.ops() if store else {}
     points = tuple(_point(i, row, naming, ops) for i, row in enumerate(table.to_dict("records")))
-    text = (folder / SPEC).read_text(encoding="utf-8", errors="replace") if (folder / SPEC).is_file() else ""
+    text = (folder / SPEC_NAME).read_text(encoding="utf-8", errors="replace") if (folder / SPEC_NAME).is_file() else ""
     return Results(
         str(spec.get("name") or folder.resolve().name), points, naming.rest, table, text,
         description=str(spec.get("description") or ""), ops=ops,
-        timelines=read_timelines(store) if stored else {},
+        timelines=store.timelines() if store else {},
     )  # fmt: skip
-
-
-def _parquet(folder: Path) -> pd.DataFrame:
-    import pandas as pd
-
-    path = folder / PARQUET
-    if not path.is_file():
-        raise StoreError(
-            f"holds no sweep result; expected {STORE_NAME} or {PARQUET}, which simsparse sweep writes",
-            file=str(folder),
-        )
-    try:
-        return pd.read_parquet(path)
-    except Exception as error:
-        raise StoreError(f"is no Parquet table: {error}", file=str(path)) from error
 
 
 def _spec(folder: Path) -> Mapping[str, Any]:
     from simsparse.config.yaml import read_yaml
 
-    path = folder / SPEC
+    path = folder / SPEC_NAME
     if not path.is_file():
         return {}
     try:
@@ -76,7 +58,7 @@ def _spec(folder: Path) -> Mapping[str, Any]:
 
 def _inputs(table: pd.DataFrame) -> list[str]:
     names = [str(name) for name in table.columns]
-    return [name for name in names if name in _INPUTS or name.startswith(_PREFIXES)]
+    return [name for name in names if is_key(name) or name in _LABELS]
 
 
 def _point(index: int, row: Mapping[Any, Any], naming: Naming, ops: Mapping[str, tuple[OpResult, ...]]) -> StoredPoint:
@@ -97,7 +79,7 @@ def _point(index: int, row: Mapping[Any, Any], naming: Naming, ops: Mapping[str,
 
 
 def _overrides(texts: Mapping[str, str]) -> dict[str, str]:
-    return {name.removeprefix("override."): text for name, text in texts.items() if name.startswith("override.")}
+    return {name.removeprefix(OVERRIDE): text for name, text in texts.items() if name.startswith(OVERRIDE)}
 
 
 def _error(texts: Mapping[str, str], latency: float | None) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from simsparse.config.keys import label_of
 from simsparse.report.bars import sparsity_legend
 from simsparse.report.metrics import Metric, spans_decades
 from simsparse.report.plot import Plot, finish, panels, plain_log
@@ -63,19 +64,14 @@ def _sensitivity(results: Results, metric: Metric, axis: str, index: int) -> Plo
     for i, (ax, cell) in enumerate(zip(axes, cells, strict=True)):
         _panel(ax, results, moving[cell], x_scale, y_scale, log)
         ax.set_title("\n".join((cell[0], wrapped(cell[1], 32))), fontsize=8.5)
-        between = "\n" if columns > 2 and len(short_axis(axis)) > LONG_NAME else " "
-        ax.set_xlabel(f"{short_axis(axis)}{between}({x_scale.unit})" if x_scale.unit else short_axis(axis))
+        between = "\n" if columns > 2 and len(label_of(axis)) > LONG_NAME else " "
+        ax.set_xlabel(f"{label_of(axis)}{between}({x_scale.unit})" if x_scale.unit else label_of(axis))
         if i % columns == 0:
             ax.set_ylabel(f"{metric.name} ({y_scale.unit}){', log' if log else ''}")
     title = _title(axis, {cell: moving[cell] for cell in cells}, metric)
     finish(figure, title, sparsity_legend(results, results.sparsities)[: len(results.sparsities)])
-    label = f"{metric.name} over {short_axis(axis)}"
+    label = f"{metric.name} over {label_of(axis)}"
     return Plot(f"sensitivity_{index + 1}", label, title, _caption(results, axis, groups, cells, metric), figure)
-
-
-def short_axis(axis: str) -> str:
-    """The axis as a label: without its prefix, underscores as blanks."""
-    return axis.removeprefix("override.").removeprefix("policy_options.").replace("_", " ")
 
 
 def _median(values: Sequence[float]) -> float:
@@ -117,14 +113,14 @@ def _panel(ax: Axes, results: Results, lines: Lines, x_scale: Scale, y_scale: Sc
 def _title(axis: str, shown: Mapping[tuple[str, str], Lines], metric: Metric) -> str:
     workload, setup = max(shown, key=lambda cell: _change(shown[cell]))
     ratio = 1 + _change(shown[workload, setup])
-    return f"{short_axis(axis)} moves {metric.name.lower()} by up to {ratio:.2f}×, most on {setup} ({workload})"
+    return f"{label_of(axis)} moves {metric.name.lower()} by up to {ratio:.2f}×, most on {setup} ({workload})"
 
 
 def _caption(
     results: Results, axis: str, groups: Mapping[tuple[str, str], Lines], cells: Sequence[tuple[str, str]],
     metric: Metric,
 ) -> str:  # fmt: skip
-    text = f"{metric.name} over {short_axis(axis)}, by weight sparsity."
+    text = f"{metric.name} over {label_of(axis)}, by weight sparsity."
     if len(results.axes) > 1:
         text += " Lines are medians over the other axes, bands reach from least to most."
     if hidden := len(groups) - len(cells):

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from simsparse.config.keys import label_of
 from simsparse.report.metrics import PER_AREA, PER_JOULE, Metric
 from simsparse.report.results import Results, StoredPoint, unique
 from simsparse.report.si import digits, si
@@ -99,7 +100,7 @@ def failed_table(results: Results) -> HtmlTable:
 
 
 def _axis_names(results: Results) -> list[str]:
-    return [name.removeprefix("override.") for name in results.axes]
+    return [label_of(name) for name in results.axes]
 
 
 def assumed_table(results: Results) -> HtmlTable:

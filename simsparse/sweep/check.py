@@ -5,12 +5,14 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib import import_module
 
 from simsparse.config.axes import Axis, Choices
 from simsparse.config.experiment import Experiment
 from simsparse.config.hardware import System, load_system
+from simsparse.config.keys import KEYS, OPTION, OVERRIDE, Scalar
 from simsparse.config.paths import find_part
-from simsparse.config.setting import Scalar, folder, settings
+from simsparse.config.run_spec import folder
 from simsparse.config.sweep import SweepSpec
 from simsparse.config.yaml import Document, KeyPath
 from simsparse.errors import SpecError, nearest
@@ -28,11 +30,13 @@ class Names:
 
     def check(self, path: KeyPath, key: str, value: Scalar) -> None:
         """Check one value that stands at ``path``. Raises SpecError that names file and line."""
-        check = {"workload.trace": self._trace, "system": self._system, "policy": self._policy}.get(key)
-        if check is None:
-            return
         try:
-            check(str(value))
+            if key == "workload.trace":
+                self._trace(str(value))
+            elif key == "system":
+                self._system(str(value))
+            elif key in KEYS and KEYS[key].lookup:
+                _function(KEYS[key].lookup)(str(value))
         except SpecError as error:
             if error.file is not None:
                 raise
@@ -46,14 +50,15 @@ class Names:
         self.systems[name] = str(find_part(name, folder(self.document)).resolve()) if relative else name
         load_system(self.systems[name])
 
-    def _policy(self, name: str) -> None:
-        from simsparse.policies import POLICIES
-
-        POLICIES.get(name)
-
     def loaded(self, name: str) -> System:
         """The system called ``name`` in the spec."""
         return load_system(self.systems[name])
+
+
+def _function(place: str) -> Callable[[str], object]:
+    module, _, name = place.partition(":")
+    found: Callable[[str], object] = getattr(import_module(module), name)
+    return found
 
 
 @dataclass(frozen=True)
@@ -66,10 +71,10 @@ class _Setter:
 
 
 def check_experiment(experiment: Experiment, document: Document) -> PointRun:
-    """The job of an experiment, every name, option and override checked. Raises SpecError."""
-    values, names = settings(experiment), Names(document)
+    """The run of an experiment, every name, option and override checked. Raises SpecError."""
+    values, names = experiment.values, Names(document)
     _check(names, values, (), [_Setter(values, _top)])
-    return Resolver(experiment.exclude, names.files, names.systems).job(values)
+    return Resolver(experiment.exclude, names.files, names.systems).run(values)
 
 
 def check_sweep(spec: SweepSpec) -> Names:
@@ -85,11 +90,11 @@ def _check(names: Names, base: Mapping[str, Scalar], axes: Sequence[Axis], sette
             names.check(setter.place(key), key, value)
     for setter in setters:
         for key, value in setter.values.items():
-            group, _, name = key.partition(".")
-            if group == "override":
-                _check_override(names, setter, key, str(value), _beside(setter, "system", base, axes))
-            elif group == "policy_options":
-                _check_option(names.document, setter.place(key), name, _beside(setter, "policy", base, axes))
+            if key.startswith(OVERRIDE):
+                _check_override(names, setter, key, str(value), possible_values(setter, "system", base, axes))
+            elif key.startswith(OPTION):
+                policies = possible_values(setter, "policy", base, axes)
+                _check_option(names.document, setter.place(key), key.removeprefix(OPTION), policies)
 
 
 def _setters(spec: SweepSpec) -> Iterator[_Setter]:
@@ -115,8 +120,8 @@ def _end_place(name: str, end: str) -> Callable[[str], KeyPath]:
     return lambda _: ("axes", name, end)
 
 
-def _beside(setter: _Setter, key: str, base: Mapping[str, Scalar], axes: Sequence[Axis]) -> list[str]:
-    """The values that ``key`` can have at the points where ``setter`` holds."""
+def possible_values(setter: _Setter, key: str, base: Mapping[str, Scalar], axes: Sequence[Axis]) -> list[str]:
+    """Possible values of ``key`` in the points that this setter creates."""
     if key in setter.values:
         return [str(setter.values[key])]
     for axis in axes:
@@ -128,7 +133,7 @@ def _beside(setter: _Setter, key: str, base: Mapping[str, Scalar], axes: Sequenc
 def _check_override(names: Names, setter: _Setter, key: str, text: str, systems: list[str]) -> None:
     for system in systems:
         try:
-            names.loaded(system).with_overrides({key.removeprefix("override."): text})
+            names.loaded(system).with_overrides({key.removeprefix(OVERRIDE): text})
         except SpecError as error:
             raise names.document.error(setter.place(key), f"{error.message} (in {system})") from None
 

@@ -3,34 +3,22 @@
 from __future__ import annotations
 
 import json
-import zlib
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
 from simsparse.config.hardware import System, load_system
+from simsparse.config.keys import KEYS, Scalar
 from simsparse.config.quantity import Quantity
-from simsparse.core import Result, Trace
-from simsparse.core.result import OpResult
-from simsparse.core.timeline import Span
+from simsparse.core import OpResult, Result, Span, Trace
 from simsparse.errors import SimsparseError
+from simsparse.store.schema import Record, packed
 from simsparse.sweep.point import PointRun
 from simsparse.trace.file import load_trace
 
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What a point came to: a result's summary as JSON, or the error that ended it.
-
-    ``ops`` and ``timeline`` are zlib-compressed JSON, columns by name; None when not kept.
-    """
-
-    key: str
-    result: str | None
-    error: str | None = None
-    ops: bytes | None = None
-    timeline: bytes | None = None
+Values = tuple[tuple[str, Scalar], ...]
+_ON_TRACE = {key.name: key for key in KEYS.values() if key.on_trace}
+_ARGUMENTS = frozenset(key.name for key in KEYS.values() if key.argument)
 
 
 @lru_cache(maxsize=16)
@@ -39,9 +27,22 @@ def _trace(path: str) -> Trace:
 
 
 @lru_cache(maxsize=32)
-def _pruned(path: str, sparsity: str, exclude: tuple[str, ...]) -> Trace:
+def _changed(path: str, changes: Values, exclude: tuple[str, ...]) -> Trace:
     trace = _trace(path)
-    return trace if sparsity == "dense" else trace.with_weight_sparsity(sparsity, exclude)
+    for name, value in changes:
+        change = _ON_TRACE[name].on_trace
+        trace = change(trace, value, exclude) if change else trace
+    return trace
+
+
+def trace_of(run: PointRun) -> Trace:
+    """The trace of a run, as its keys change it. Raises SimsparseError."""
+    changes = tuple((name, value) for name, value in run.values if _differs(name, value))
+    return _changed(run.trace, changes, run.exclude)
+
+
+def _differs(name: str, value: Scalar) -> bool:
+    return name in _ON_TRACE and value != _ON_TRACE[name].default
 
 
 @lru_cache(maxsize=64)
@@ -61,57 +62,56 @@ def _assumed(name: str, overridden: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(line for line in _base_system(name).assumed if not line.startswith(starts))
 
 
-def simulate_job(job: PointRun) -> Result:
-    """The Result of a job. Raises SimsparseError."""
+def simulate_point(run: PointRun) -> Result:
+    """The Result of a run. Raises SimsparseError."""
     from simsparse._simulate import simulate
 
-    trace = _pruned(job.trace, job.weight_sparsity, job.exclude)
-    policy: Any = job.policy
-    if job.policy_options:
+    arguments: dict[str, Any] = {name: value for name, value in run.values if name in _ARGUMENTS}
+    if run.policy_options:
         from simsparse.policies import POLICIES
 
-        policy = POLICIES.get(job.policy)(**dict(job.policy_options))
-    return simulate(trace, _system(job.system, job.override), policy=policy, seed=job.seed, level=job.level)
+        arguments["policy"] = POLICIES.get(arguments["policy"])(**dict(run.policy_options))
+    return simulate(trace_of(run), _system(run.system, run.override), **arguments)
 
 
-def run_job(job: PointRun) -> Outcome:
-    """The outcome of a job; an error is part of it, so that one bad point does not end a sweep."""
+def run_point(run: PointRun) -> Record:
+    """The record of a run; an error is part of it, so that one bad point does not end a sweep."""
     try:
-        summary = _queue_summary(job)
+        summary = _queue_summary(run)
         if summary is not None:
-            return Outcome(job.key, _json(summary, job))
-        result = simulate_job(job)
-        return Outcome(
-            job.key, _json(result.summary(), job),
-            ops=_columns(OpResult, result.ops) if job.keep_ops else None,
-            timeline=_columns(Span, result.timeline.spans) if job.keep_timeline else None,
+            return Record(run.key, _json(summary, run))
+        result = simulate_point(run)
+        return Record(
+            run.key, _json(result.summary(), run),
+            ops=packed(OpResult, result.ops) if run.keep_ops else None,
+            timeline=packed(Span, result.timeline.spans) if run.keep_timeline else None,
         )  # fmt: skip
     except SimsparseError as error:
-        return Outcome(job.key, None, str(error))
+        return Record(run.key, None, str(error))
     except Exception as error:
-        return Outcome(job.key, None, f"internal error: {type(error).__name__}: {error}")
+        return Record(run.key, None, f"internal error: {type(error).__name__}: {error}")
 
 
-def _queue_summary(job: PointRun) -> dict[str, Any] | None:
-    """The summary by the short way, None where a job needs the whole simulation."""
+def _queue_summary(run: PointRun) -> dict[str, Any] | None:
+    """The summary by the short way, None where a run needs the whole simulation."""
     from simsparse.sweep.closed_form import POLICY, queue_summary
 
-    if job.keep_ops or job.keep_timeline or job.level or job.policy != POLICY or job.policy_options:
+    values = dict(run.values)
+    if run.keep_ops or run.keep_timeline or values["level"] or values["policy"] != POLICY or run.policy_options:
         return None
-    trace = _pruned(job.trace, job.weight_sparsity, job.exclude)
-    assumed = _assumed(job.system, tuple(path for path, _ in job.override))
-    return queue_summary(trace, _system(job.system, job.override), job.seed, assumed)
+    assumed = _assumed(run.system, tuple(path for path, _ in run.override))
+    return queue_summary(trace_of(run), _system(run.system, run.override), int(values["seed"]), assumed)
 
 
-def _json(summary: dict[str, Any], job: PointRun) -> str:
-    return json.dumps(summary | {"override_si": _override_si(job)}, allow_nan=False)
+def _json(summary: dict[str, Any], run: PointRun) -> str:
+    return json.dumps(summary | {"override_si": _override_si(run)}, allow_nan=False)
 
 
-def _override_si(job: PointRun) -> dict[str, float]:
+def _override_si(run: PointRun) -> dict[str, float]:
     """The numbers behind the overridden texts, in SI units, by path; words and lists of words have none."""
-    parts = _system(job.system, job.override).parts() if job.override else {}
+    parts = _system(run.system, run.override).parts() if run.override else {}
     found = {}
-    for path, _ in job.override:
+    for path, _ in run.override:
         owner, *keys = path.split(".")
         node: Any = parts[owner]
         for key in keys:
@@ -119,8 +119,3 @@ def _override_si(job: PointRun) -> dict[str, float]:
         if isinstance(node, Quantity):
             found[path] = node.si
     return found
-
-
-def _columns(kind: type[OpResult] | type[Span], rows: Iterable[OpResult | Span]) -> bytes:
-    columns = list(zip(*rows, strict=True)) or [()] * len(kind._fields)
-    return zlib.compress(json.dumps(dict(zip(kind._fields, columns, strict=True))).encode(), level=1)

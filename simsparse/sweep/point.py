@@ -10,11 +10,11 @@ from functools import cache, lru_cache
 from pathlib import Path
 
 from simsparse.config.hardware import load_system
-from simsparse.config.setting import Scalar
+from simsparse.config.keys import KEYS, OPTION, OVERRIDE, Scalar
 from simsparse.errors import TraceError
+from simsparse.store.schema import SCHEMA
 
-POINT_SCHEMA = 1
-"""Version of what a point's key covers and its stored result holds."""
+_OWN = tuple(key.name for key in KEYS.values() if not key.required)
 _NOT_COMPUTING = ("cli/", "report/", "validate/", "probe/")
 
 
@@ -22,36 +22,38 @@ _NOT_COMPUTING = ("cli/", "report/", "validate/", "probe/")
 class PointRun:
     """What one simulation needs, in plain values that travel to another process.
 
-    ``trace`` is a file, ``system`` a name or file. ``keep_ops`` and ``keep_timeline`` say what is
-    kept besides the summary.
+    ``trace`` is a file, ``system`` a name or file; ``values`` are those of the other keys by name, ``policy_options``
+    and ``override`` those of the keys with a free name. ``keep_ops`` and ``keep_timeline`` say what is kept besides
+    the summary.
     """
 
     key: str
     trace: str
     system: str
-    policy: str
+    values: tuple[tuple[str, Scalar], ...]
     policy_options: tuple[tuple[str, Scalar], ...]
-    seed: int
-    level: int
-    weight_sparsity: str
-    exclude: tuple[str, ...]
     override: tuple[tuple[str, str], ...]
+    exclude: tuple[str, ...]
     keep_ops: bool = False
     keep_timeline: bool = False
+
+    def value(self, name: str) -> Scalar:
+        """The value of the key ``name``."""
+        return dict(self.values)[name]
 
 
 @dataclass(frozen=True, slots=True)
 class SweepPoint:
-    """A row of a sweep: its place, its columns (the axes first, then every other key), and its job."""
+    """A point of a sweep: its place, its columns (the axes first, then every other key), and its run."""
 
     index: int
     columns: Mapping[str, Scalar]
-    job: PointRun
+    run: PointRun
 
 
 @dataclass(frozen=True)
 class Resolver:
-    """Turns values by key into jobs; ``exclude`` holds for all. Files are hashed once each.
+    """Turns values by key into runs; ``exclude`` holds for all. Files are hashed once each.
 
     ``files`` and ``systems`` map the names that the spec uses to files and loadable names.
     """
@@ -63,20 +65,18 @@ class Resolver:
     keep_timeline: bool = False
     _fingerprints: dict[str, str] = field(default_factory=dict)
 
-    def job(self, values: Mapping[str, Scalar]) -> PointRun:
-        """The job of a point. Raises TraceError or SpecError when a file is gone."""
+    def run(self, values: Mapping[str, Scalar]) -> PointRun:
+        """The run of a point. Raises TraceError or SpecError when a file is gone."""
         trace, system = self.files[str(values["workload.trace"])], self.systems[str(values["system"])]
-        options = _under("policy_options.", values)
-        override = tuple((path, str(value)) for path, value in _under("override.", values))
-        policy, sparsity = str(values["policy"]), str(values["weight_sparsity"])
-        seed, level = int(values["seed"]), int(values["level"])
+        options, own = _under(OPTION, values), tuple((name, values[name]) for name in _OWN)
+        override = tuple((path, str(value)) for path, value in _under(OVERRIDE, values))
         identity = (
-            POINT_SCHEMA, code_sha256(), self._hash("trace", trace), self._hash("system", system), policy, options,
-            seed, level, sparsity, self.exclude, override,
+            SCHEMA, code_sha256(), self._hash("trace", trace), self._hash("system", system), own, options, override,
+            self.exclude,
         )  # fmt: skip
         key = hashlib.sha256(json.dumps(identity).encode()).hexdigest()
-        return PointRun(key, trace, system, policy, options, seed, level, sparsity, self.exclude, override,
-                   self.keep_ops, self.keep_timeline and level > 0)  # fmt: skip
+        timeline = self.keep_timeline and int(values["level"]) > 0
+        return PointRun(key, trace, system, own, options, override, self.exclude, self.keep_ops, timeline)
 
     def _hash(self, kind: str, name: str) -> str:
         if name not in self._fingerprints:

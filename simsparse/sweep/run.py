@@ -8,14 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from simsparse.config.axes import Choices
-from simsparse.config.setting import Scalar
+from simsparse.config.keys import Scalar
 from simsparse.config.sweep import SweepSpec, load_sweep, resolved_text
 from simsparse.errors import SpecError
+from simsparse.store import SPEC_NAME, Store, to_frame, write_tables, write_text
 from simsparse.sweep.check import Names, check_sweep
 from simsparse.sweep.point import Resolver, SweepPoint
 from simsparse.sweep.sample import Draw, Objectives, sampler_for
-from simsparse.sweep.store import Store
-from simsparse.sweep.table import to_frame, write_tables, write_text
 from simsparse.sweep.workers import Workers
 
 if TYPE_CHECKING:
@@ -60,7 +59,7 @@ class Planned:
                 columns[axis.name] = axis.labels[int(entry)]
             else:
                 columns[axis.name] = values[axis.name] = axis.text(entry)
-        return SweepPoint(index, {**columns, **values}, self.resolver.job(values))
+        return SweepPoint(index, {**columns, **values}, self.resolver.run(values))
 
 
 def run_sweep(path: str | Path, out: str | Path, jobs: int = 1, progress: Progress | None = None) -> pd.DataFrame:
@@ -78,9 +77,9 @@ def run_sweep(path: str | Path, out: str | Path, jobs: int = 1, progress: Progre
         raise SpecError(f"{jobs} is not a number of processes; expected 1 or more", key="jobs")
     planned, folder = Planned.load(str(path)), Path(out)
     with Store.open(folder, planned.spec.sweep.name) as store, Workers(jobs) as workers:
-        write_text(folder / "resolved.yaml", resolved_text(planned.spec, planned.names.systems))
+        write_text(folder / SPEC_NAME, resolved_text(planned.spec, planned.names.systems))
         _Run(planned, store, workers, progress).all()
-        frame = to_frame(store.records(), once=planned.spec.evolves)
+        frame = to_frame(store.rows(), once=planned.spec.evolves)
     write_tables(frame, folder)
     return frame
 
@@ -98,18 +97,18 @@ class _Run:
         sampler, index = sampler_for(self.planned.spec), 0
         while draws := sampler.ask():
             points = [self.planned.point(index + i, draw) for i, draw in enumerate(draws)]
-            self.store.set_rows(points, index)
+            self.store.set_rows(((point.index, point.run.key, point.columns) for point in points), index)
             self._execute(points)
             index += len(points)
             sampler.tell(self._answers(points))
 
     def _execute(self, points: Sequence[SweepPoint]) -> None:
-        missing = {p.job.key: p.job for p in points if p.job.key not in self.finished}
+        missing = {p.run.key: p.run for p in points if p.run.key not in self.finished}
         self._advance(len(points) - len(missing))
-        for outcome in self.workers.run(list(missing.values())):
-            self.store.put(outcome)
-            self.finished.add(outcome.key)
-            self._advance(1, failed=outcome.error is not None)
+        for record in self.workers.run(list(missing.values())):
+            self.store.put(record)
+            self.finished.add(record.key)
+            self._advance(1, failed=record.error is not None)
 
     def _advance(self, count: int, failed: bool = False) -> None:
         self.done, self.failed = self.done + count, self.failed + failed
@@ -119,7 +118,7 @@ class _Run:
     def _answers(self, points: Sequence[SweepPoint]) -> list[Objectives]:
         if not self.planned.spec.evolves:
             return []
-        return [self._objectives(self.store.summary(point.job.key)) for point in points]
+        return [self._objectives(self.store.summary(point.run.key)) for point in points]
 
     def _objectives(self, summary: Mapping[str, Any] | None) -> Objectives:
         values = [(summary or {}).get(name) for name in self.planned.spec.sweep.objectives]

@@ -14,7 +14,7 @@ from itertools import product
 from typing import Any, Protocol
 
 from simsparse.config.axes import Axis, Choices, Range
-from simsparse.config.setting import Scalar
+from simsparse.config.keys import Scalar
 from simsparse.config.sweep import SampleKind, SweepSpec
 
 Draw = tuple[int | float, ...]

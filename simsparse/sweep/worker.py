@@ -1,4 +1,4 @@
-"""The program of a worker process: chunks of jobs in, lists of outcomes out, over an inherited pipe."""
+"""The program of a worker process: chunks of runs in, lists of records out, over an inherited pipe."""
 
 from __future__ import annotations
 
@@ -8,26 +8,27 @@ import sys
 import time
 from multiprocessing.connection import Connection
 
-from simsparse.sweep.execute import Outcome, run_job
+from simsparse.store.schema import Record
+from simsparse.sweep.execute import run_point
 from simsparse.sweep.point import PointRun
 
 FLUSH_S = 0.05
-"""Outcomes are sent at least this often, so that little is lost when the run is killed."""
+"""Records are sent at least this often, so that little is lost when the run is killed."""
 
 
 def serve(pipe: Connection) -> None:
     """Run chunks until the pipe closes."""
     while True:
-        jobs: list[PointRun] = pipe.recv()
-        outcomes: list[Outcome] = []
+        runs: list[PointRun] = pipe.recv()
+        records: list[Record] = []
         sent = time.monotonic()
-        for job in jobs:
-            outcomes.append(run_job(job))
+        for run in runs:
+            records.append(run_point(run))
             if time.monotonic() - sent > FLUSH_S:
-                pipe.send(outcomes)
-                outcomes, sent = [], time.monotonic()
-        if outcomes:
-            pipe.send(outcomes)
+                pipe.send(records)
+                records, sent = [], time.monotonic()
+        if records:
+            pipe.send(records)
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""Local processes that run jobs: results stream back as they come, whatever order they end in."""
+"""Local processes that run points: records stream back as they come, whatever order they end in."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from multiprocessing.connection import Connection, wait
 from types import TracebackType
 
 from simsparse.errors import SimulationError
-from simsparse.sweep.execute import Outcome, run_job
+from simsparse.store.schema import Record
+from simsparse.sweep.execute import run_point
 from simsparse.sweep.point import PointRun
 
 MAX_CHUNK = 64
@@ -28,32 +29,32 @@ class _Worker:
 
 @dataclass
 class Workers:
-    """``jobs`` processes, started on first use; with one, the work is done in this process.
+    """``count`` processes, started on first use; with one, the work is done in this process.
 
     A worker is a fresh interpreter that imports nothing of the caller's main module. It ends when
     its pipe closes, so none outlives a killed parent.
     """
 
-    jobs: int
+    count: int
     _workers: list[_Worker] = field(default_factory=list)
 
-    def run(self, jobs: Sequence[PointRun]) -> Iterator[Outcome]:
-        """Outcomes of ``jobs`` in the order in which they end. Raises SimulationError when a process dies."""
-        if self.jobs <= 1 or len(jobs) <= 1:
-            yield from map(run_job, jobs)
+    def run(self, runs: Sequence[PointRun]) -> Iterator[Record]:
+        """Records of ``runs`` in the order in which they end. Raises SimulationError when a process dies."""
+        if self.count <= 1 or len(runs) <= 1:
+            yield from map(run_point, runs)
             return
-        while len(self._workers) < min(self.jobs, len(jobs)):
+        while len(self._workers) < min(self.count, len(runs)):
             self._workers.append(_start())
-        size = max(1, min(MAX_CHUNK, len(jobs) // (4 * len(self._workers))))
-        chunks = [list(jobs[i : i + size]) for i in range(0, len(jobs), size)][::-1]
+        size = max(1, min(MAX_CHUNK, len(runs) // (4 * len(self._workers))))
+        chunks = [list(runs[i : i + size]) for i in range(0, len(runs), size)][::-1]
         for worker in self._workers:
             _feed(worker, chunks)
         while busy := {worker.pipe: worker for worker in self._workers if worker.outstanding}:
             for pipe in wait(list(busy)):
                 assert isinstance(pipe, Connection)
-                outcomes = _receive(busy[pipe])
+                records = _receive(busy[pipe])
                 _feed(busy[pipe], chunks)
-                yield from outcomes
+                yield from records
 
     def __enter__(self) -> Workers:
         return self
@@ -89,14 +90,14 @@ def _feed(worker: _Worker, chunks: list[list[PointRun]]) -> None:
     worker.outstanding = len(chunk)
 
 
-def _receive(worker: _Worker) -> list[Outcome]:
+def _receive(worker: _Worker) -> list[Record]:
     try:
-        outcomes: list[Outcome] = worker.pipe.recv()
+        records: list[Record] = worker.pipe.recv()
     except (EOFError, OSError):
         status = worker.process.wait()
         raise SimulationError(
             f"a worker process ended with status {status}; the points so far are stored, "
             "the same command goes on from there"
         ) from None
-    worker.outstanding -= len(outcomes)
-    return outcomes
+    worker.outstanding -= len(records)
+    return records

@@ -15,9 +15,8 @@ from hypothesis import strategies as st
 from simsparse.config.axes import Choices, Range
 from simsparse.config.sweep import load_sweep
 from simsparse.errors import StoreError
-from simsparse.sweep.execute import Outcome
+from simsparse.store import STORE_NAME, Record, Store
 from simsparse.sweep.sample import sampler_for
-from simsparse.sweep.store import STORE_NAME, Store
 
 QUICK = settings(max_examples=60)
 SPARSITIES = ["dense", "2:4", "1:4", "2:8", "1:8", "2:16", "unstructured:0.1", "block32:0.5"]
@@ -99,7 +98,7 @@ def test_a_random_subset_is_a_subset_without_repeats(
 
 
 outcomes = st.builds(
-    Outcome,
+    Record,
     key=st.sampled_from([f"k{i}" for i in range(9)]),
     result=st.none() | st.just('{"level": 0}'),
     error=st.none() | st.text(max_size=9),
@@ -109,7 +108,7 @@ outcomes = st.builds(
 @QUICK
 @given(written=st.lists(outcomes, max_size=30))
 def test_the_store_keeps_the_last_outcome_of_every_key(
-    written: list[Outcome], tmp_path_factory: pytest.TempPathFactory
+    written: list[Record], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     out = tmp_path_factory.mktemp("store")
     for half in (written[::2], written[1::2]):
@@ -128,7 +127,7 @@ def stored(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("whole")
     with Store.open(out, "p") as store:
         for i in range(200):
-            store.put(Outcome(f"key{i}", '{"level": 0}', ops=b"x" * 50))
+            store.put(Record(f"key{i}", '{"level": 0}', ops=b"x" * 50))
     return out / STORE_NAME
 
 
@@ -146,8 +145,8 @@ def test_a_damaged_store_opens_whole_or_not_at_all(
     try:
         with Store.open(out, "p") as store:
             store.finished()
-            list(store.records())
-            store.put(Outcome("new", '{"level": 0}'))
+            list(store.rows())
+            store.put(Record("new", '{"level": 0}'))
             assert "new" in store.finished()
     except StoreError as error:
         assert error.file == str(out / STORE_NAME)

@@ -11,7 +11,6 @@ import pytest
 from simsparse.config.axes import Choices, Range
 from simsparse.config.experiment import load_experiment, load_sweep
 from simsparse.config.schema import SCHEMAS, experiment_schema, hardware_schema, sweep_schema
-from simsparse.config.setting import settings
 from simsparse.core import TraceBuilder, ops
 from simsparse.errors import SpecError
 from simsparse.sweep import point, run_sweep
@@ -35,19 +34,19 @@ def write(folder: Path, text: str) -> str:
 
 def test_an_experiment_has_the_documented_defaults(folder: Path) -> None:
     experiment, _ = load_experiment(write(folder, HEAD))
-    assert settings(experiment) == {
+    assert experiment.values == {
         "policy": "resident", "seed": 0, "level": 1, "weight_sparsity": "dense", "workload.trace": "t.trace",
         "system": SYSTEM,
     }  # fmt: skip
     assert experiment.exclude == ("lm_head", "router")
 
 
-def test_a_job_has_every_name_resolved(folder: Path) -> None:
+def test_a_run_has_every_name_resolved(folder: Path) -> None:
     text = HEAD + "weight_sparsity: 2:4\nseed: 3\nlevel: 0\noverride: {cpu0.memory.bandwidth: 100 GB/s}\n"
-    job = check_experiment(*load_experiment(write(folder, text)))
-    assert Path(job.trace) == (folder / "t.trace").resolve()
-    assert (job.weight_sparsity, job.seed, job.level) == ("2:4", 3, 0)
-    assert job.override == (("cpu0.memory.bandwidth", "100 GB/s"),)
+    run = check_experiment(*load_experiment(write(folder, text)))
+    assert Path(run.trace) == (folder / "t.trace").resolve()
+    assert [run.value(name) for name in ("weight_sparsity", "seed", "level")] == ["2:4", 3, 0]
+    assert run.override == (("cpu0.memory.bandwidth", "100 GB/s"),)
 
 
 def test_the_key_covers_what_changes_the_answer(folder: Path) -> None:

@@ -32,8 +32,8 @@ from simsparse.report.plot import Plot, save_plot
 from simsparse.report.reader import read_results
 from simsparse.report.results import Results
 from simsparse.report.si import axis_numbers, si
-from simsparse.report.store import STORE_NAME, read_rows
 from simsparse.report.style import figure_style
+from simsparse.store import STORE_NAME, read_table
 from simsparse.sweep.run import run_sweep
 
 SPARSITIES = {"dense": 1.0, "2:4": 0.6, "1:8": 0.3}
@@ -163,7 +163,7 @@ def test_report_holds_all_files_and_leaves_no_parts(folder: Path, page: str) -> 
 
 def test_tables_round_trip(folder: Path, page: str) -> None:
     del page
-    frame = pd.DataFrame(read_rows(folder / STORE_NAME))
+    frame = read_table(folder)
     csv = pd.read_csv(folder / "report" / "points.csv")
     parquet = pd.read_parquet(folder / "report" / "points.parquet")
     for name in ("key", "setup", "weight_sparsity", "latency_s", "energy_j", "area_mm2"):

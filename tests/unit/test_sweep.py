@@ -17,8 +17,8 @@ import pytest
 from simsparse.config.hardware import System
 from simsparse.core import ActionCounts, OpResult, Result, Span, Timeline, Trace, TraceBuilder, ops
 from simsparse.errors import SimulationError, SpecError, StoreError
+from simsparse.store import STORE_NAME, Store
 from simsparse.sweep import point, run_sweep
-from simsparse.sweep.store import STORE_NAME, Store
 
 BASE = "name: test\nworkload: {trace: t.trace}\nsystem: cpu/h100-host\nlevel: 0\n"
 GRID = BASE + "axes:\n  weight_sparsity: [dense, 2:4, 1:4]\n  seed: [0, 1]\n"
@@ -140,11 +140,11 @@ def test_the_files_hold_the_table_and_the_inputs(folder: Path, runs: list[Any]) 
 def test_a_small_sweep_keeps_ops_and_level_1_timelines(folder: Path, runs: list[Any]) -> None:
     frame = run_sweep(write(folder, GRID.replace("level: 0", "level: 1")), folder / "out")
     with Store.open(folder / "out", "test") as store:
-        columns = store.ops(frame["key"][0])
-        timeline = store.timeline(frame["key"][0])
-        assert store.ops("none") is None and store.timeline("none") is None
-    assert columns is not None and columns["name"] == ["a"] and columns["bound"] == ["memory"]
-    assert timeline is not None and timeline.spans == (Span(0, 5, "gpu0", "compute", "a", "linear", 7),)
+        rows = store.ops()[frame["key"][0]]
+        timeline = store.timelines()[frame["key"][0]]
+        assert "none" not in store.ops() and len(store.timelines()) == len(frame)
+    assert [(row.name, row.bound) for row in rows] == [("a", "memory")]
+    assert timeline.spans == (Span(0, 5, "gpu0", "compute", "a", "linear", 7),)
     assert runs
 
 
@@ -231,7 +231,7 @@ def test_optimisers_move_towards_small_objectives(folder: Path, runs: list[Any],
     text = BASE + BANDWIDTH + f"sample: {{kind: {kind}, points: 80, population: 10}}\n"
     frame = run_sweep(write(folder, text), folder / "out")
     with Store.open(folder / "out", "test") as store:
-        drawn = pd.Series([summary["latency_s"] for _, _, summary, _ in store.records() if summary])
+        drawn = pd.Series([row.summary["latency_s"] for row in store.rows() if row.summary])
     assert len(drawn) == 80 and drawn.tail(20).median() < 0.5 * drawn.head(10).median()
     assert len(frame) == len(runs) <= 80 and frame["key"].is_unique
 

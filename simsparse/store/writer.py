@@ -1,44 +1,31 @@
-"""The store of a sweep: one SQLite file in which every finished point is one transaction.
-
-Tables: ``about(name, value)`` holds the sweep's name and the schema version; ``points(key, result,
-error, ops, timeline)`` the outcomes by the hash of their input; ``rows(idx, key, axes)`` the points of
-the sweep as last run, in order, with their axis values as JSON. ``result`` is JSON (the summary of a
-Result); ``ops`` and ``timeline`` are zlib-compressed JSON, ``{column: [values]}``, NULL when not kept.
-A process that is killed at any moment leaves a store that holds every point it had written.
-"""
+"""Writing the store of a sweep: a process that is killed at any moment leaves every point that it had written."""
 
 from __future__ import annotations
 
 import json
 import sqlite3
-import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from simsparse.core.timeline import Span, Timeline
 from simsparse.errors import StoreError
-from simsparse.sweep.execute import Outcome
-from simsparse.sweep.point import POINT_SCHEMA, SweepPoint
+from simsparse.store.reader import Reader
+from simsparse.store.schema import APPLICATION_ID, SCHEMA, STORE_NAME, TABLES, Record
 
-STORE_NAME = "sweep.sqlite"
-APPLICATION_ID = 0x53535053
 CHECKPOINT_PAGES = 8192
 """Pages of the write-ahead log before it is folded into the database, which waits for the disk."""
-_TABLES = """
-CREATE TABLE about (name TEXT PRIMARY KEY, value TEXT NOT NULL);
-CREATE TABLE points (key TEXT PRIMARY KEY, result TEXT, error TEXT, ops BLOB, timeline BLOB);
-CREATE TABLE rows (idx INTEGER PRIMARY KEY, key TEXT NOT NULL, axes TEXT NOT NULL);
-"""
+Row = tuple[int, str, Mapping[str, Any]]
+"""Place of a point in the sweep, its key, and its values by key."""
 
 
-class Store:
+class Store(Reader):
     """An open store; one process at a time. Use as a context manager."""
 
     def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
-        self._db, self.path = connection, path
+        super().__init__(path)
+        self._db = connection
 
     @classmethod
     def open(cls, out: Path, sweep: str) -> Store:
@@ -76,19 +63,19 @@ class Store:
             self._check_owner(sweep)
 
     def _create(self, sweep: str) -> None:
-        about = [("sweep", sweep), ("schema", str(POINT_SCHEMA))]
+        about = [("sweep", sweep), ("schema", str(SCHEMA))]
         self._db.execute("BEGIN IMMEDIATE")
         self._db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-        for statement in _TABLES.strip().split(";\n"):
-            self._db.execute(statement.rstrip(";"))
+        for statement in TABLES:
+            self._db.execute(statement)
         self._db.executemany("INSERT INTO about VALUES (?, ?)", about)
         self._db.execute("COMMIT")
 
     def _check_owner(self, sweep: str) -> None:
         about = dict(self._db.execute("SELECT name, value FROM about"))
-        if about.get("schema") != str(POINT_SCHEMA):
+        if about.get("schema") != str(SCHEMA):
             raise StoreError(
-                f"has schema {about.get('schema')}, this version reads {POINT_SCHEMA}; give another --out",
+                f"has schema {about.get('schema')}, this version reads {SCHEMA}; give another --out",
                 file=str(self.path),
             )
         if about.get("sweep") != sweep:
@@ -108,19 +95,23 @@ class Store:
         except (sqlite3.Error, UnicodeDecodeError) as error:
             raise StoreError(f"is damaged: {error}; move it away to start afresh", file=str(self.path)) from error
 
-    def put(self, outcome: Outcome) -> None:
-        """Write one outcome, as one transaction."""
-        row = (outcome.key, outcome.result, outcome.error, outcome.ops, outcome.timeline)
+    def select(self, query: str, values: tuple[str, ...] = ()) -> Iterator[tuple[Any, ...]]:
+        with self._guard():
+            yield from self._db.execute(query, values)
+
+    def put(self, record: Record) -> None:
+        """Write one record, as one transaction."""
+        row = (record.key, record.result, record.error, record.ops, record.timeline)
         with self._guard():
             self._db.execute("INSERT OR REPLACE INTO points VALUES (?, ?, ?, ?, ?)", row)
 
-    def set_rows(self, points: Iterable[SweepPoint], start: int = 0) -> None:
+    def set_rows(self, rows: Iterable[Row], start: int = 0) -> None:
         """Write the sweep's rows from place ``start`` on, dropping the ones that stood there."""
-        rows = [(p.index, p.job.key, json.dumps(p.columns)) for p in points]
+        written = [(index, key, json.dumps(values)) for index, key, values in rows]
         with self._guard():
             self._db.execute("BEGIN IMMEDIATE")
             self._db.execute("DELETE FROM rows WHERE idx >= ?", (start,))
-            self._db.executemany("INSERT INTO rows VALUES (?, ?, ?)", rows)
+            self._db.executemany("INSERT INTO rows VALUES (?, ?, ?)", written)
             self._db.execute("COMMIT")
 
     def finished(self, ops: bool = False, timeline: bool = False) -> set[str]:
@@ -128,38 +119,12 @@ class Store:
         query = "SELECT key FROM points WHERE result IS NOT NULL"
         query += " AND ops IS NOT NULL" if ops else ""
         query += " AND (timeline IS NOT NULL OR json_extract(result, '$.level') = 0)" if timeline else ""
-        with self._guard():
-            return {key for (key,) in self._db.execute(query)}
+        return {key for (key,) in self.select(query)}
 
     def summary(self, key: str) -> dict[str, Any] | None:
         """The summary of the result under ``key``, None when the point failed or has not run."""
-        with self._guard():
-            row = self._db.execute("SELECT result FROM points WHERE key = ?", (key,)).fetchone()
-        return json.loads(row[0]) if row and row[0] else None
-
-    def records(self) -> Iterator[tuple[str, dict[str, Any], dict[str, Any] | None, str | None]]:
-        """(key, axes, summary or None, error or None) of every row, in order."""
-        query = "SELECT key, axes, result, error FROM rows LEFT JOIN points USING (key) ORDER BY idx"
-        with self._guard():
-            for key, axes, result, error in self._db.execute(query):
-                yield key, json.loads(axes), json.loads(result) if result else None, error
-
-    def ops(self, key: str) -> Mapping[str, list[Any]] | None:
-        """The per-op table of a point by column, None when it was not kept."""
-        return self._columns("ops", key)
-
-    def timeline(self, key: str) -> Timeline | None:
-        """The timeline of a point, None when it was not kept."""
-        columns = self._columns("timeline", key)
-        return None if columns is None else Timeline.of(Span(*row) for row in zip(*columns.values(), strict=True))
-
-    def _columns(self, column: str, key: str) -> dict[str, list[Any]] | None:
-        with self._guard():
-            row = self._db.execute(f"SELECT {column} FROM points WHERE key = ?", (key,)).fetchone()
-        if row is None or row[0] is None:
-            return None
-        columns: dict[str, list[Any]] = json.loads(zlib.decompress(row[0]))
-        return columns
+        found = list(self.select("SELECT result FROM points WHERE key = ?", (key,)))
+        return self.object_in(found[0][0]) if found and found[0][0] else None
 
     def close(self) -> None:
         """Close the store; a closed store is one file."""

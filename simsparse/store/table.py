@@ -1,28 +1,23 @@
-"""The result of a sweep as a table and files, each written whole or not at all."""
+"""The rows of a store as one table and its files, each written whole or not at all."""
 
 from __future__ import annotations
 
-import json
 import os
 import tempfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from simsparse.errors import StoreError
+from simsparse.store.reader import Reader
+from simsparse.store.schema import CSV_NAME, DETAILS, NUMBERS, PARQUET_NAME, STORE_NAME, StoredRow
 
 if TYPE_CHECKING:
     import pandas as pd
 
-Record = tuple[str, dict[str, Any], dict[str, Any] | None, str | None]
 
-NUMBERS = ("latency_s", "energy_j", "area_mm2", "power_w")
-MEASURES = (*NUMBERS, "bound")
-DETAILS = ("seconds_by_bound", "energy_by_component", "assumed", "unvalidated", "overrides")
-
-
-def to_frame(records: Iterable[Record], once: bool = False) -> pd.DataFrame:
-    """One row a point, in order; with ``once`` only the first of points of equal key.
+def to_frame(rows: Iterable[StoredRow], once: bool = False) -> pd.DataFrame:
+    """One row per point, in order; with ``once`` only the first of points of equal key.
 
     Columns: the axes (a named one shows its labels), then all other keys (``workload.trace``,
     ``system``, ``policy``, ..., ``override.PATH`` as text and ``si.PATH`` in SI units); ``trace``, the trace's name;
@@ -33,31 +28,40 @@ def to_frame(records: Iterable[Record], once: bool = False) -> pd.DataFrame:
     """
     import pandas as pd
 
-    frame = pd.DataFrame([_row(*record) for record in records])
+    frame = pd.DataFrame([row.columns() for row in rows])
     if once:
         frame = frame.drop_duplicates("key", ignore_index=True)
-    last = [name for name in (*MEASURES, *DETAILS, "error", "key") if name in frame]
+    last = [name for name in (*NUMBERS, "bound", *DETAILS, "error", "key") if name in frame]
     frame = frame[[name for name in frame.columns if name not in last] + last]
     numbers = [name for name in NUMBERS if name in frame]
     frame[numbers] = frame[numbers].astype("float64")
     return frame
 
 
-def _row(key: str, axes: dict[str, Any], result: dict[str, Any] | None, error: str | None) -> dict[str, Any]:
-    summary = result or {}
-    row = dict(axes)
-    row |= {f"si.{path}": value for path, value in summary.get("override_si", {}).items()}
-    row["trace"] = summary.get("trace", "")
-    row |= {name: summary.get(name) for name in MEASURES}
-    row |= {name: json.dumps(summary[name]) if name in summary else "" for name in DETAILS}
-    return row | {"error": error or "", "key": key}
+def read_table(folder: Path) -> pd.DataFrame:
+    """The table of a sweep's folder: of its store, or of its Parquet file where the store is not there.
+
+    Raises StoreError when the folder holds neither, or one that can't be read.
+    """
+    import pandas as pd
+
+    if (folder / STORE_NAME).is_file():
+        return pd.DataFrame([row.columns() for row in Reader(folder / STORE_NAME).rows()])
+    path = folder / PARQUET_NAME
+    if not path.is_file():
+        expected = f"expected {STORE_NAME} or {PARQUET_NAME}, which simsparse sweep writes"
+        raise StoreError(f"holds no sweep result; {expected}", file=str(folder))
+    try:
+        return pd.read_parquet(path)
+    except Exception as error:
+        raise StoreError(f"is no Parquet table: {error}", file=str(path)) from error
 
 
 def write_tables(frame: pd.DataFrame, out: Path) -> None:
-    """Write results.csv and results.parquet. Raises StoreError when the folder can't be written."""
-    write_whole(out / "results.csv", lambda path: frame.to_csv(path, index=False))
+    """Write the table as CSV and as Parquet. Raises StoreError when the folder can't be written."""
+    write_whole(out / CSV_NAME, lambda path: frame.to_csv(path, index=False))
     texts = {name: "string" for name in frame.columns if frame[name].dtype == object}
-    write_whole(out / "results.parquet", lambda path: frame.astype(texts).to_parquet(path, index=False))
+    write_whole(out / PARQUET_NAME, lambda path: frame.astype(texts).to_parquet(path, index=False))
 
 
 def write_text(path: Path, text: str) -> None:

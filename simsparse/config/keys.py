@@ -1,0 +1,145 @@
+"""Every key of an experiment: how its value is read, what it changes in a run, and what reports call it.
+
+Experiments, sweeps, the command line, the store's columns and reports read this table, so that a new key, and with it
+a new axis of sweeps, is one line here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import cached_property
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BeforeValidator, Field, TypeAdapter
+
+from simsparse.core import Trace
+from simsparse.errors import SpecError
+from simsparse.sparsity.statement import Sparsity, syntax
+
+Scalar = str | int | float | bool
+"""A value of a key, as YAML gives it."""
+LEVELS = (0, 1, 2)
+"""Fidelities that an experiment may ask for: closed forms, discrete events, and these with cycle cores."""
+
+
+def _said(read: Callable[[str], object]) -> BeforeValidator:
+    """A validator that gives the canonical text of what ``read`` makes of a text, its SpecError as a ValueError."""
+
+    def validate(value: Any) -> str:
+        try:
+            return str(read(value if isinstance(value, str) else repr(value)))
+        except SpecError as error:
+            raise ValueError(error.message) from None
+
+    return BeforeValidator(validate)
+
+
+def _level(value: int) -> int:
+    if value not in LEVELS:
+        raise ValueError(f"{value} is not a level; allowed: {', '.join(map(str, LEVELS))}")
+    return value
+
+
+def _scalar(value: Any) -> Any:
+    if not isinstance(value, str | int | float):
+        raise ValueError(f"{value!r} is not a word or a number")
+    return value
+
+
+Text = Annotated[str, Field(min_length=1)]
+SparsityText = Annotated[str, _said(Sparsity.parse), Field(description=f"a sparsity: {syntax()}")]
+Seed = Annotated[int, Field(strict=True, ge=0, lt=2**63)]
+Level = Annotated[int, Field(strict=True), AfterValidator(_level)]
+Value = Annotated[Scalar, BeforeValidator(_scalar)]
+
+
+class Shown(StrEnum):
+    """What a key's value is part of in a report."""
+
+    WORKLOAD = "workload"
+    CONFIGURATION = "configuration"
+    SPARSITY = "sparsity"
+    AXIS = "axis"
+
+
+@dataclass(frozen=True)
+class Key:
+    """One key.
+
+    ``type`` reads its value, a pydantic annotation; ``default`` holds where a spec does not say the key, which it must
+    where it is ``required``. ``meaning`` is for schemas and docs, ``label`` and ``shown`` for reports; ``label`` may
+    format the value, as ``level {}`` does. A value other than the default is handed to ``on_trace`` with the trace and
+    the words of ``exclude``; the value of an ``argument`` is handed to ``simulate`` under the key's name. ``lookup`` is
+    ``MODULE:FUNCTION``, which raises SpecError on a name that does not exist; it is imported when a spec is checked.
+    """
+
+    name: str
+    type: Any
+    default: Scalar | None
+    meaning: str
+    label: str
+    shown: Shown = Shown.AXIS
+    on_trace: Callable[[Trace, Any, tuple[str, ...]], Trace] | None = None
+    argument: bool = False
+    lookup: str = ""
+    required: bool = False
+
+    @cached_property
+    def reader(self) -> TypeAdapter[Any]:
+        """Reads a value. Its ``validate_python`` raises ValidationError."""
+        return TypeAdapter(self.type)
+
+    def text(self, value: str) -> str:
+        """``value`` as a report names it."""
+        return self.label.format(value) if "{" in self.label else value
+
+
+_TABLE = (
+    Key("workload.trace", Text, None, "a trace file", "workload", Shown.WORKLOAD, required=True),
+    Key("system", Text, None, "a system, or a part alone", "system", Shown.CONFIGURATION, required=True),
+    Key("policy", Text, "resident", "what lies where and is copied when", "policy", Shown.CONFIGURATION, argument=True,
+        lookup="simsparse._simulate:policy_of"),
+    Key("level", Level, 1, "0 closed forms, 1 discrete events, 2 these with cycle cores", "level {}",
+        Shown.CONFIGURATION, argument=True),
+    Key("seed", Seed, 0, "for policies that draw", "seed", argument=True),
+    Key("weight_sparsity", SparsityText, "dense", "what every weight is taken to be", "sparsity", Shown.SPARSITY,
+        on_trace=Trace.with_weight_sparsity),
+)  # fmt: skip
+KEYS: Mapping[str, Key] = {key.name: key for key in _TABLE}
+"""The keys by name."""
+OVERRIDE, OPTION = "override.", "policy_options."
+PREFIXES: Mapping[str, str] = {OVERRIDE: "override.PATH", OPTION: "policy_options.NAME"}
+"""How keys with a free name begin, values of the system and options of the policy, and how messages show them."""
+_SCALAR: TypeAdapter[Any] = TypeAdapter(Value)
+
+
+def is_key(name: str) -> bool:
+    """Whether ``name`` is a key that an axis may set."""
+    return name in KEYS or name.startswith(tuple(PREFIXES))
+
+
+def known_keys() -> list[str]:
+    """All keys, as messages show them."""
+    return [*KEYS, *PREFIXES.values()]
+
+
+def read_value(name: str, value: Any) -> Scalar:
+    """The value of the key ``name``. Raises pydantic's ValidationError."""
+    read: Scalar = (KEYS[name].reader if name in KEYS else _SCALAR).validate_python(value)
+    return read
+
+
+def label_of(name: str) -> str:
+    """What a report calls a key or a named axis: without its prefix, underscores as blanks."""
+    if name in KEYS:
+        return KEYS[name].label.replace("{}", "").strip()
+    for prefix in PREFIXES:
+        name = name.removeprefix(prefix)
+    return name.replace("_", " ")
+
+
+def names_shown(shown: Shown) -> list[str]:
+    """The keys that are ``shown`` as that, in the order of the table."""
+    return [key.name for key in KEYS.values() if key.shown is shown]

@@ -1,0 +1,105 @@
+"""Reading a store, whoever wrote it and whether or not the sweep has ended. Nothing is written."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from simsparse.core import OpResult, Span, Timeline
+from simsparse.errors import StoreError
+from simsparse.store.schema import StoredRow, unpacked
+
+T = TypeVar("T")
+_ROWS = "SELECT key, axes, result, error FROM rows LEFT JOIN points USING (key) ORDER BY idx"
+
+
+class LazyTable(Mapping[str, T], Generic[T]):
+    """What a store kept of some points, by point key; read once, when it is asked for."""
+
+    def __init__(self, keys: frozenset[str], load: Callable[[str], T]) -> None:
+        self._keys, self._load = keys, load
+        self._loaded: dict[str, T] = {}
+
+    def __getitem__(self, key: str) -> T:
+        if key not in self._keys:
+            raise KeyError(key)
+        if key not in self._loaded:
+            self._loaded[key] = self._load(key)
+        return self._loaded[key]
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._keys
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(sorted(self._keys))
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+
+class Reader:
+    """The store in the file ``path``, opened for each question. Every method raises StoreError on a damaged store."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def rows(self) -> Iterator[StoredRow]:
+        """Every point of the sweep as last run, in order."""
+        for key, values, result, error in self.select(_ROWS):
+            yield StoredRow(key, self.object_in(values), self.object_in(result) if result else None, error)
+
+    def ops(self) -> LazyTable[tuple[OpResult, ...]]:
+        """The per-op rows of the points that have them; columns that this version does not know are left out."""
+
+        def load(key: str) -> tuple[OpResult, ...]:
+            columns = {name: values for name, values in self._columns("ops", key).items() if name in OpResult._fields}
+            rows = zip(*columns.values(), strict=True)
+            return tuple(OpResult(**dict(zip(columns, row, strict=True))) for row in rows)
+
+        return LazyTable(self._keys("ops"), load)
+
+    def timelines(self) -> LazyTable[Timeline]:
+        """The timelines of the points that have them."""
+
+        def load(key: str) -> Timeline:
+            columns = self._columns("timeline", key)
+            rows = zip(*columns.values(), strict=True)
+            return Timeline.of(Span(**dict(zip(columns, row, strict=True))) for row in rows)
+
+        return LazyTable(self._keys("timeline"), load)
+
+    def select(self, query: str, values: tuple[str, ...] = ()) -> Iterator[tuple[Any, ...]]:
+        """The answer to a query, row by row."""
+        try:
+            with closing(sqlite3.connect(f"{self.path.resolve().as_uri()}?mode=rw", uri=True, timeout=1.0)) as store:
+                yield from store.execute(query, values)
+        except sqlite3.Error as error:
+            busy = "locked" in str(error)
+            message = "is in use by a running sweep" if busy else f"is no sweep's store: {error}"
+            raise StoreError(message, file=str(self.path)) from error
+
+    def _keys(self, column: str) -> frozenset[str]:
+        rows = self.select(f"SELECT key FROM rows JOIN points USING (key) WHERE {column} IS NOT NULL")
+        return frozenset(key for (key,) in rows)
+
+    def _columns(self, column: str, key: str) -> dict[str, list[Any]]:
+        rows = list(self.select(f"SELECT {column} FROM points WHERE key = ?", (key,)))
+        try:
+            return unpacked(rows[0][0])
+        except (IndexError, TypeError, ValueError, AttributeError, zlib.error) as error:
+            raise StoreError(f"is damaged: {column} of point {key}: {error}", file=str(self.path)) from error
+
+    def object_in(self, text: str | None) -> dict[str, Any]:
+        """The JSON object in ``text``."""
+        try:
+            data = json.loads(text or "{}")
+        except ValueError as error:
+            raise StoreError(f"is damaged: a row is no JSON: {error}", file=str(self.path)) from error
+        if not isinstance(data, dict):
+            raise StoreError("is damaged: a row is no JSON object", file=str(self.path))
+        return data

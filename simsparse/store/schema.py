@@ -1,0 +1,80 @@
+"""What a store holds: its tables, the record of a point, and the columns of the table that people read.
+
+One SQLite file, in which every finished point is one transaction. ``about(name, value)`` holds the sweep's name and
+the schema version; ``points(key, result, error, ops, timeline)`` the records by the hash of their input;
+``rows(idx, key, axes)`` the points of the sweep as last run, in order, with their values by key as JSON. ``result`` is
+JSON (the summary of a Result); ``ops`` and ``timeline`` are zlib-compressed JSON, ``{column: [values]}``, NULL when
+not kept.
+"""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from simsparse.core import OpResult, Span
+
+STORE_NAME, PARQUET_NAME, CSV_NAME, SPEC_NAME = "sweep.sqlite", "results.parquet", "results.csv", "resolved.yaml"
+"""Files of a sweep's folder: the store, its table in two forms, and the sweep with every number that it used."""
+SCHEMA = 1
+"""Version of the tables and of what a key covers."""
+APPLICATION_ID = 0x53535053
+TABLES = (
+    "CREATE TABLE about (name TEXT PRIMARY KEY, value TEXT NOT NULL)",
+    "CREATE TABLE points (key TEXT PRIMARY KEY, result TEXT, error TEXT, ops BLOB, timeline BLOB)",
+    "CREATE TABLE rows (idx INTEGER PRIMARY KEY, key TEXT NOT NULL, axes TEXT NOT NULL)",
+)
+NUMBERS = ("latency_s", "energy_j", "area_mm2", "power_w")
+"""Fields of a summary that are numbers of their own."""
+DETAILS = ("seconds_by_bound", "energy_by_component", "assumed", "unvalidated", "overrides")
+"""Fields of a summary that a table holds as JSON text."""
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What a point came to: a result's summary as JSON, or the error that ended it.
+
+    ``ops`` and ``timeline`` are columns as ``packed`` gives them; None when not kept.
+    """
+
+    key: str
+    result: str | None
+    error: str | None = None
+    ops: bytes | None = None
+    timeline: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StoredRow:
+    """A point of the sweep in its place: its values by key, and the summary or the error of its record."""
+
+    key: str
+    values: Mapping[str, Any]
+    summary: Mapping[str, Any] | None
+    error: str | None
+
+    def columns(self) -> dict[str, Any]:
+        """The row of the table that people read; see ``simsparse.store.table.to_frame``."""
+        summary = self.summary or {}
+        si = {f"si.{path}": value for path, value in summary.get("override_si", {}).items()}
+        measures = {name: summary.get(name) for name in (*NUMBERS, "bound")}
+        details = {name: json.dumps(summary[name]) if name in summary else "" for name in DETAILS}
+        error = self.error or ("" if self.summary else "has not run yet")
+        return {
+            **self.values, **si, "trace": summary.get("trace", ""), **measures, **details, "error": error,
+            "key": self.key,
+        }  # fmt: skip
+
+
+def packed(kind: type[OpResult] | type[Span], rows: Iterable[OpResult | Span]) -> bytes:
+    """``rows`` as columns by name, compressed."""
+    columns = list(zip(*rows, strict=True)) or [()] * len(kind._fields)
+    return zlib.compress(json.dumps(dict(zip(kind._fields, columns, strict=True))).encode(), level=1)
+
+
+def unpacked(data: bytes) -> dict[str, list[Any]]:
+    """The columns that ``packed`` made. Raises TypeError, ValueError, AttributeError or zlib.error on other bytes."""
+    return {str(name): list(values) for name, values in json.loads(zlib.decompress(data)).items()}

@@ -1,0 +1,101 @@
+"""The table of keys: what it says reaches experiments, sweeps, the command line, the store and reports."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+import simsparse
+from simsparse.config.axes import Choices
+from simsparse.config.experiment import Experiment, load_experiment, load_sweep
+from simsparse.config.keys import KEYS, Shown, label_of, names_shown
+from simsparse.config.schema import experiment_schema
+from simsparse.core import TraceBuilder, ops
+from simsparse.errors import SpecError
+from simsparse.store import Reader
+from simsparse.sweep import run_sweep
+
+HEAD = "name: test\nworkload: {trace: t.trace}\nsystem: cpu/h100-host\nlevel: 0\n"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    TraceBuilder("t").add(ops.linear(8, 64, 64)).build().save(tmp_path / "t.trace")
+    return tmp_path
+
+
+def write(folder: Path, text: str) -> str:
+    path = folder / "spec.yaml"
+    path.write_text(text, encoding="utf-8")
+    return str(path)
+
+
+def test_every_key_is_a_field_an_axis_and_a_column(folder: Path) -> None:
+    spec, _ = load_experiment(write(folder, HEAD))
+    assert set(spec.values) == set(KEYS)
+    properties = experiment_schema()["properties"]
+    assert all(properties[name]["description"] == key.meaning for name, key in KEYS.items() if not key.required)
+    for name in KEYS:
+        (axis,) = load_sweep(write(folder, HEAD + f"axes: {{{name}: [{spec.values[name]}]}}\n")).axes
+        assert isinstance(axis, Choices) and axis.name == name
+    run_sweep(write(folder, HEAD + "axes: {seed: [0]}\n"), folder / "out")
+    (row,) = Reader(folder / "out" / "sweep.sqlite").rows()
+    assert set(row.values) == set(KEYS)
+
+
+def test_what_a_key_names_exists() -> None:
+    for key in KEYS.values():
+        module, _, function = key.lookup.partition(":")
+        assert not module or callable(getattr(import_module(module), function))
+        assert key.required or key.reader.validate_python(key.default) == key.default
+    assert set(Experiment.model_fields) > {name for name, key in KEYS.items() if not key.required}
+
+
+def test_labels_of_a_report() -> None:
+    assert label_of("weight_sparsity") == "sparsity" and label_of("level") == "level"
+    assert KEYS["level"].text("2") == "level 2" and KEYS["policy"].text("resident") == "resident"
+    assert label_of("override.gpu0.memory.read_efficiency") == "gpu0.memory.read efficiency"
+    assert names_shown(Shown.CONFIGURATION) == ["system", "policy", "level"]
+
+
+def test_values_of_an_experiment_can_be_replaced(folder: Path) -> None:
+    path = write(folder, HEAD + "override: {cpu0.memory.bandwidth: 1 GB/s}\n")
+    given = {"level": "1", "weight_sparsity": "2:4", "override.cpu0.memory.bandwidth": "2 GB/s",
+             "policy_options.what": "all"}  # fmt: skip
+    values = load_experiment(path, given)[0].values
+    assert {name: str(values[name]) for name in given} == given and values["level"] == 1
+    for name, text, message in (("levl", "1", "'levl' is not a key; did you mean level?"),
+                                ("level", "x", "spec.yaml:4: level: 'x'")):  # fmt: skip
+        with pytest.raises(SpecError) as fault:
+            load_experiment(path, {name: text})
+        assert message in str(fault.value)
+
+
+LINE = """    Key("repeats", Annotated[int, Field(ge=1)] | None, None, "runs one after another", "runs", argument=True),
+"""
+SWEEP = HEAD + "axes: {repeats: [1, 2]}\n"
+
+
+def test_a_new_axis_is_one_line(folder: Path) -> None:
+    """On a copy of the package: the line is the only difference, and a sweep over the new key runs."""
+    package = Path(simsparse.__file__).parent
+    shutil.copytree(package, folder / "simsparse", ignore=shutil.ignore_patterns("__pycache__", "_data"))
+    for name in ("hw_models", "configs", "traces"):
+        (folder / name).symlink_to(package.parent / name)
+    keys = folder / "simsparse" / "config" / "keys.py"
+    source = keys.read_text(encoding="utf-8")
+    keys.write_text(source.replace("_TABLE = (\n", "_TABLE = (\n" + LINE), encoding="utf-8")
+    code = (
+        "from simsparse.sweep import run_sweep; frame = run_sweep('spec.yaml', 'out');"
+        "print(frame['repeats'].tolist(), frame['error'].tolist(), frame['key'].nunique())"
+    )
+    write(folder, SWEEP)
+    environment = {"PYTHONPATH": str(folder), "NUMBA_CACHE_DIR": str(folder / "cache")}
+    done = subprocess.run([sys.executable, "-c", code], cwd=folder, env=environment, capture_output=True, text=True,
+                          check=False)  # fmt: skip
+    assert done.stdout.split() == ["[1,", "2]", "['',", "'']", "2"], done.stderr
