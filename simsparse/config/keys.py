@@ -101,9 +101,9 @@ _TABLE = (
     Key("system", Text, None, "a system, or a part alone", "system", Shown.CONFIGURATION, required=True),
     Key("policy", Text, "resident", "what lies where and is copied when", "policy", Shown.CONFIGURATION, argument=True,
         lookup="simsparse._simulate:policy_of"),
+    Key("seed", Seed, 0, "for policies that draw", "seed", argument=True),
     Key("level", Level, 1, "0 closed forms, 1 discrete events, 2 these with cycle cores", "level {}",
         Shown.CONFIGURATION, argument=True),
-    Key("seed", Seed, 0, "for policies that draw", "seed", argument=True),
     Key("weight_sparsity", SparsityText, "dense", "what every weight is taken to be", "sparsity", Shown.SPARSITY,
         on_trace=Trace.with_weight_sparsity),
 )  # fmt: skip
