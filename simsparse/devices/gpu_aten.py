@@ -6,7 +6,7 @@ Source: the names of kernels in profiles of Hugging Face layers on an H200 (PyTo
 from __future__ import annotations
 
 from simsparse.core import Op
-from simsparse.devices.gpu_launched import Gather, Kernel, NormRows, Reduce, SoftmaxRows, Stream, Topk
+from simsparse.devices.gpu_launched import Gather, Kernel, NormRows, Reduce, SoftmaxRows, Sort, Stream, Topk
 from simsparse.devices.gpu_norm import Norm
 from simsparse.devices.gpu_reduce import Reduction
 from simsparse.devices.gpu_stream import Form, Function
@@ -20,13 +20,14 @@ REDUCTIONS = {
 NORMS = {"native_layer_norm": Norm.LAYER, "_fused_rms_norm": Norm.RMS}
 SOFTMAXES = ("_softmax", "_log_softmax")
 GATHERS = ("embedding", "index", "index_select")
-SORTS = ("topk", "sort")
 FUNCTIONS = {
     **dict.fromkeys(("silu", "sigmoid", "silu_", "softplus"), Function.SILU),
     **dict.fromkeys(("gelu", "tanh", "erf", "gelu_"), Function.GELU),
 }  # fmt: skip
 COPIES = ("clone", "copy_")
 INDEX_BYTES = 8
+SHORTEST_ROW = 32
+"""Fewer values are reduced along another dimension than the last: experts, heads or pixels of a window. Assumed."""
 
 
 def launched_kernel(op: Op) -> Kernel:
@@ -35,14 +36,17 @@ def launched_kernel(op: Op) -> Kernel:
     read, fresh = d["read_bytes"], float(d["fresh_bytes"])
     if name in REDUCTIONS:
         value = max(1.0, read / (d["rows"] * d["cols"]))
-        return Reduce(d["rows"], d["cols"], value, REDUCTIONS[name], not d["strided"], fresh)
+        last = not d["strided"] and (d["cols"] >= SHORTEST_ROW or d["rows"] == 1)
+        return Reduce(d["rows"], d["cols"], value, REDUCTIONS[name], last, fresh)
     if name in NORMS:
         return NormRows(NORMS[name], d["rows"], d["cols"], size, fresh)
     if name in SOFTMAXES:
         return SoftmaxRows(d["rows"], d["cols"], size, fresh)
     if name in GATHERS:
         return Gather(d["rows"], d["cols"] * size, size, fresh=fresh)
-    if name in SORTS:
+    if name == "sort":
+        return Sort(d["rows"], d["cols"], max(1.0, read / (d["rows"] * d["cols"])))
+    if name == "topk":
         value = max(1.0, read / (d["rows"] * d["cols"]))
         kept = max(1.0, d["write_bytes"] / d["rows"] / (value + INDEX_BYTES))
         return Topk(d["rows"], d["cols"], min(kept, d["cols"]), value, fresh)
@@ -66,5 +70,5 @@ def _form(op: Op) -> Form:
     if d["strided"]:
         return Form.STRIDED
     if op.label == "_to_copy" and d["read_bytes"] != d["write_bytes"]:
-        return Form.CAST
+        return Form.WIDENING if d["write_bytes"] > d["read_bytes"] else Form.VECTOR
     return Form.COPY if op.label in COPIES else Form.VECTOR

@@ -101,13 +101,14 @@ def cached_share(card: Card, touched: Floats) -> Floats:
 
 
 def fresh_share(card: Card, written: Floats) -> Floats:
-    """Share of what the kernel before wrote that is still in L2; nothing passed between the two."""
-    return np.clip((1.0 - written / card.l2_bytes) / (1.0 - FRESH), 0.0, 1.0)
+    """Share of what the kernel before wrote that is still in L2, when that kernel read as much as it wrote."""
+    filled = written / card.l2_bytes
+    return np.clip((FRESH[1] - filled) / (FRESH[1] - FRESH[0]), 0.0, 1.0)
 
 
-FRESH = 1 / 3
-"""Share of the L2 up to which a kernel finds all of what the one before wrote. Source: fit to chains of two
-elementwise kernels on an H200."""
+FRESH = (1 / 3, 0.55)
+"""Shares of the L2 up to which a kernel finds all of what the one before wrote, and from which it finds nothing.
+Source: chains of elementwise kernels and means on an H200."""
 
 
 def memory_seconds(card: Card, read: Floats, write: Floats, cached: Floats, fresh: Floats | float = 0.0) -> Floats:

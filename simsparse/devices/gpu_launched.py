@@ -27,7 +27,7 @@ from simsparse.devices.gpu_norm import Norm, NormKernels, norm_times
 from simsparse.devices.gpu_reduce import ReduceKernels, Reduction, reduce_times
 from simsparse.devices.gpu_softmax import SoftmaxKernels, softmax_times
 from simsparse.devices.gpu_stream import Form, Function, StreamKernels, stream_times
-from simsparse.devices.gpu_topk import TopkKernels, topk_times
+from simsparse.devices.gpu_topk import SortKernels, TopkKernels, sort_times, topk_times
 
 
 class Library(Protocol):
@@ -144,7 +144,20 @@ class Topk(NamedTuple):
         return self.rows * (self.columns * self.value_bytes + self.kept * (self.value_bytes + 8))
 
 
-Kernel = Stream | Reduce | NormRows | SoftmaxRows | Gather | Topk
+class Sort(NamedTuple):
+    """A sort of each of ``rows`` of ``columns`` values, with indexes of eight bytes."""
+
+    rows: float
+    columns: float
+    value_bytes: float = 4.0
+
+    @property
+    def moved(self) -> float:
+        """Bytes read and written."""
+        return self.rows * self.columns * (2 * self.value_bytes + 8)
+
+
+Kernel = Stream | Reduce | NormRows | SoftmaxRows | Gather | Topk | Sort
 Columns = Sequence[NDArray[Any]]
 
 
@@ -227,6 +240,11 @@ def _topks(card: Card, library: Library, columns: Columns, _: Floats, __: Floats
     return topk_times(card, library.topk, TopkKernels(rows, width, kept, value_bytes))
 
 
+def _sorts(card: Card, library: Library, columns: Columns, _: Floats, __: Floats) -> KernelTimes:
+    rows, width, value_bytes = columns
+    return sort_times(card, library.topk, SortKernels(rows, width, value_bytes))
+
+
 def _with_fresh(card: Card, cached: Floats, fresh: Floats, moved: Floats) -> Floats:
     """Share of a kernel's bytes in L2, with those that the kernel before wrote."""
     return np.asarray(cached + (1.0 - cached) * fresh_share(card, fresh) * fresh / moved)
@@ -234,4 +252,5 @@ def _with_fresh(card: Card, cached: Floats, fresh: Floats, moved: Floats) -> Flo
 
 _CLASSES: Mapping[type[Kernel], Callable[[Card, Library, Columns, Floats, Floats], KernelTimes]] = {
     Stream: _streams, Reduce: _reduces, NormRows: _norms, SoftmaxRows: _softmaxes, Gather: _gathers, Topk: _topks,
+    Sort: _sorts,
 }  # fmt: skip

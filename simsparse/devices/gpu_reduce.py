@@ -128,9 +128,10 @@ def _loop_seconds(card: Card, library: GpuReduceKernels, kernels: ReduceKernels,
     operations = np.array([library.sum.si, library.max.si, library.argmax.si])[kernels.reduction]
     values, cycles = STEP * grid.width * grid.threads, 1.0 / card.clock_hz
     issue, fixed = (values * operations * cycles / LANES, grid.threads * library.thread.si * cycles / LANES)
-    load = values * kernels.value_bytes * cycles / library.port.si
+    port = np.where(grid.vector, library.vector_port.si, library.port.si)
+    load = values * kernels.value_bytes * cycles / port
     away = kernels.cached * library.cache_latency.si + (1.0 - kernels.cached) * library.memory_latency.si
     warps = np.maximum(1.0, grid.threads / LANES)
-    alone = grid.steps * (away + np.where(grid.vector, library.vector.si, 0.0) + issue / warps) + fixed / warps
+    alone = grid.steps * (away + load + issue / warps) + fixed / warps
     crowded = resident * (grid.steps * np.maximum(load, issue) + fixed)
     return np.asarray(waves * together(1.5, alone, crowded))

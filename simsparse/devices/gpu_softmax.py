@@ -50,7 +50,8 @@ def _warp_seconds(card: Card, library: GpuSoftmaxKernels, kernels: SoftmaxKernel
     """A warp per row, padded to a power of two; wide rows take registers, so that fewer warps run."""
     width = np.maximum(32.0, 2.0 ** np.ceil(np.log2(kernels.columns)))
     operations = width * (library.warp.si + library.warp_width.si * width) + library.warp_row.si
-    return together(3.0, kernels.rows * operations / card.operations_per_s, library.row_latency.si)
+    alone = library.warp_latency.si + width / 32.0 * library.lane_latency.si
+    return together(3.0, kernels.rows * operations / card.operations_per_s, alone)
 
 
 def _waves(card: Card, rows: Floats) -> tuple[Floats, Floats]:

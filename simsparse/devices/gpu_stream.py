@@ -22,16 +22,16 @@ Codes = NDArray[np.int64]
 class Form(IntEnum):
     """How an elementwise kernel addresses its operands.
 
-    ``VECTOR``: contiguous operands of one type, loaded by 16 bytes. ``STRIDED``: an operand is
-    broadcast, expanded, sliced or transposed, so that every element's address is computed.
-    ``CAST``: the type changes. ``CONCATENATED``: torch.cat. ``COMPILED``: one kernel from
+    ``VECTOR``: contiguous operands, loaded by 16 bytes, results of no more bytes. ``STRIDED``: an
+    operand is broadcast, expanded, sliced or transposed, so that every element's address is computed.
+    ``WIDENING``: to a type of more bytes. ``CONCATENATED``: torch.cat. ``COMPILED``: one kernel from
     torch.compile with dynamic shapes. ``COPY``: a copy from device to device inside a CUDA graph, which
     copy engines do where it is large.
     """
 
     VECTOR = 0
     STRIDED = 1
-    CAST = 2
+    WIDENING = 2
     CONCATENATED = 3
     COMPILED = 4
     COPY = 5
@@ -69,7 +69,9 @@ class StreamKernels:
 
 def stream_times(card: Card, library: GpuStreamKernels, kernels: StreamKernels) -> KernelTimes:
     """Seconds of each kernel."""
-    by_form = np.array([0.0, library.strided.si, library.cast.si, library.concatenated.si, library.compiled.si, 0.0])
+    by_form = np.array(
+        [0.0, library.strided.si, library.widening.si, library.concatenated.si, library.compiled.si, 0.0]
+    )
     by_function = np.array([0.0, library.silu.si, library.gelu.si])
     operations = by_form[kernels.form] + by_function[kernels.function]
     compute = (kernels.elements * operations + kernels.flops) / card.operations_per_s
@@ -83,6 +85,7 @@ def stream_times(card: Card, library: GpuStreamKernels, kernels: StreamKernels) 
 
 def _start(library: GpuStreamKernels, kernels: StreamKernels) -> Floats:
     """Seconds from launch to the first and from the last element on."""
-    slow = np.array([0.0, library.addresses.si, library.addresses.si, library.addresses.si, library.functions.si, 0.0])
+    addresses = library.addresses.si
+    slow = np.array([0.0, addresses, addresses, library.pieces.si, library.functions.si, 0.0])
     function = np.where(kernels.function != Function.PLAIN, library.functions.si, 0.0)
     return np.asarray(library.start.si + np.maximum(slow[kernels.form], function))

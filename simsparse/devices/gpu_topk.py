@@ -1,8 +1,9 @@
-"""Top-k along the last dimension, and the sort of what it found.
+"""Top-k along the last dimension, and sorts of rows.
 
 Few columns: one block per row selects by radix, a second kernel sorts. Many columns and few rows:
-several blocks per row in passes of eight bits, a score of kernels, then a sort of the k. Source:
-should_use_multiblock in TensorTopK.cu of PyTorch 2.11.
+several blocks per row in passes of eight bits, a score of kernels, then a sort of the k. A sort alone is
+one kernel up to 4,096 columns, and passes of eight bits over the whole beyond. Source:
+should_use_multiblock in TensorTopK.cu, and Sort.cpp, of PyTorch 2.11.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simsparse.config.parts.gpu_pointwise import GpuTopkKernels
-from simsparse.devices.gpu_card import THREADS, Card, Floats, KernelTimes
+from simsparse.devices.gpu_card import Card, Floats, KernelTimes
 
 Flags = NDArray[np.bool_]
 
@@ -22,8 +23,12 @@ MULTI_BLOCK = ((20, 20_000), (40, 10_000), (80, 8_000), (200, 5_000), (800, 3_00
 MULTI_BLOCK_COLUMNS = 800
 """The same for any number of rows."""
 BLOCK = 1024
-ROWS_AT_ONCE = 64.0
+DRAWN_ROWS = 64.0
+"""Rows among which one surely needs all passes of the selection; one row alone often needs fewer."""
 SORT_UNIT = 1024.0
+BITONIC, ONE_BLOCK = 32, 4096
+"""Most columns that a sort takes in one step, and in one block."""
+INDEX_BYTES = 8.0
 
 
 @dataclass(frozen=True)
@@ -36,12 +41,32 @@ class TopkKernels:
     value_bytes: Floats
 
 
+@dataclass(frozen=True)
+class SortKernels:
+    """Sorts with indexes, one array element each: ``rows`` of ``columns`` values of ``value_bytes``."""
+
+    rows: Floats
+    columns: Floats
+    value_bytes: Floats
+
+
 def topk_times(card: Card, library: GpuTopkKernels, kernels: TopkKernels) -> KernelTimes:
     """Seconds of each selection; those of one block per row are two launches."""
     multi = several_blocks(kernels.rows, kernels.columns)
     launch = np.where(multi, library.multi_launch.si, 2.0 * card.launch_s + library.sort.si)
     compute = np.where(multi, _multi_seconds(card, library, kernels), _single_seconds(card, library, kernels))
     return KernelTimes.overlapped(launch, compute, np.zeros(len(launch)), 1.0)
+
+
+def sort_times(card: Card, library: GpuTopkKernels, kernels: SortKernels) -> KernelTimes:
+    """Seconds of each sort: one block per row, or a pass over all values and indexes per byte of a value."""
+    passes, size = kernels.value_bytes, kernels.rows * kernels.columns * (kernels.value_bytes + INDEX_BYTES)
+    whole = kernels.columns > ONE_BLOCK
+    block = np.where(kernels.columns <= BITONIC, library.sort.si, library.block_sort.si)
+    launch = np.where(whole, passes * library.sort_pass.si, card.launch_s + block)
+    waves = np.maximum(1.0, kernels.rows / card.sms) - 1.0
+    moved = passes * 2.0 * size / (library.passes.si * card.memory_bytes_per_s)
+    return KernelTimes.overlapped(launch, np.where(whole, moved, waves * block), np.zeros(len(launch)), 1.0)
 
 
 def several_blocks(rows: Floats, columns: Floats) -> Flags:
@@ -55,10 +80,10 @@ def several_blocks(rows: Floats, columns: Floats) -> Flags:
 def _single_seconds(card: Card, library: GpuTopkKernels, kernels: TopkKernels) -> Floats:
     """One block per row; a block of 1,024 threads walks through longer rows, at 0.3 of the first pass each time."""
     warps = np.ceil(np.minimum(kernels.columns, BLOCK) / 32.0)
-    places = np.minimum(THREADS / (32.0 * warps), 32.0) * card.sms
     walk = 0.7 + 0.3 * np.ceil(kernels.columns / BLOCK)
-    waves = np.maximum(1.0, kernels.rows / places)
-    return np.asarray(waves * library.block.si * walk + library.row.si * np.minimum(kernels.rows, ROWS_AT_ONCE))
+    drawn = np.minimum(1.0, np.log2(kernels.rows) / np.log2(DRAWN_ROWS))
+    crowd = kernels.rows / card.sms * warps * library.warp.si
+    return np.asarray(walk * (library.block.si * (1.0 + library.drawn.si * drawn) + crowd))
 
 
 def _multi_seconds(card: Card, library: GpuTopkKernels, kernels: TopkKernels) -> Floats:

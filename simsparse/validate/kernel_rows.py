@@ -172,10 +172,10 @@ def _unfused_rms(row: Measurement) -> Launches:
     scalars = Stream(rows, 4.0 * rows, 4.0 * rows, fresh=4.0 * rows)
     return Launches(
         [
-            Stream(elements, narrow, wide, Form.CAST), Stream(elements, wide, wide, fresh=wide),
+            Stream(elements, narrow, wide, Form.WIDENING), Stream(elements, wide, wide, fresh=wide),
             Reduce(rows, columns, 4.0, fresh=wide), scalars, scalars,
             Stream(elements, wide, wide, Form.STRIDED, fresh=wide),
-            Stream(elements, wide, narrow, Form.CAST, fresh=wide),
+            Stream(elements, wide, narrow, fresh=wide),
             Stream(elements, narrow, narrow, Form.STRIDED, fresh=narrow),
         ],
         13 * narrow,
@@ -231,7 +231,7 @@ def _sum_of_fp32(row: Measurement) -> Launches:
 _ROWS: Mapping[str, Callable[[Measurement], Launches]] = {
     "add": _elementwise(2, 1), "mul_scalar": _elementwise(1, 1), "gelu": _elementwise(1, 1, function=Function.GELU),
     "silu_mul": _silu_mul, "silu_mul_fused": _elementwise(2, 1, Form.COMPILED), "rope_hf": _rope,
-    "to_fp32": _elementwise(1, 2, Form.CAST),
+    "to_fp32": _elementwise(1, 2, Form.WIDENING),
     "rms_norm": _norm(Norm.RMS), "layer_norm": _norm(Norm.LAYER), "rms_norm_hf": _unfused_rms, "softmax": _softmax,
     "sum_last": _reduce(Reduction.SUM), "amax_last": _reduce(Reduction.MAX), "argmax_last": _reduce(Reduction.ARGMAX),
     "sum_first": _sum_first, "sum_all": _sum_all, "topk": _topk,

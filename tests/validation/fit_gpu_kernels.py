@@ -1,10 +1,11 @@
 """Fit the kernels that are no GEMM and no attention, and write them into hw_models/kernels/pytorch-2.11/hopper.yaml.
 
 ``python tests/validation/fit_gpu_kernels.py [CLASS ...] [--write]`` prints the errors of each class in
-sample and cross-validated (whole shapes left out), then its YAML. The rows are those of
-kernels_h200_sxm5_141gb.jsonl, and of copies and sums those of probe_*.jsonl, both under
-tests/validation/data/gpu. A class starts from ``PRIORS``, which a fit may leave by a factor of e ** 0.3
-at the price of an error of 5 %: most classes have fewer rows than would fix every parameter.
+sample and cross-validated (whole shapes left out), then its YAML. The rows lie under
+tests/validation/data/gpu: kernels_h200_sxm5_141gb.jsonl, the copies and sums of probe_*.jsonl, and
+launched_h200_sxm5_141gb.jsonl, the kernels of layers of Hugging Face models with durations by the
+profiler. A class starts from ``PRIORS``, which a fit may leave by a factor of e ** 0.3 at the price of an
+error of 5 %: most classes have fewer rows than would fix every parameter.
 """
 
 from __future__ import annotations
@@ -25,7 +26,20 @@ from scipy.optimize import least_squares
 from simsparse.config.hardware import load_hardware
 from simsparse.devices.gpu_card import Card
 from simsparse.devices.gpu_conv import conv_kernels, conv_times
+from simsparse.devices.gpu_launched import (
+    Gather,
+    Kernel,
+    NormRows,
+    Reduce,
+    SoftmaxRows,
+    Sort,
+    Stream,
+    Topk,
+    launched_times,
+)
+from simsparse.devices.gpu_norm import Norm
 from simsparse.devices.gpu_spmm import BsrKernels, CsrKernels, bsr_times, csr_times
+from simsparse.devices.gpu_stream import Form, Function
 from simsparse.devices.gpu_zerocopy import zerocopy_seconds
 from simsparse.validate.kernel_rows import conv_op, launched_seconds
 from simsparse.validate.measurement import Measurement, read_measurements
@@ -42,19 +56,20 @@ Values = dict[str, float]
 
 PRIORS: dict[str, Values] = {
     "stream": {
-        "start": 0.25e-6, "functions": 0.11e-6, "addresses": 0.82e-6, "strided": 42, "cast": 79, "concatenated": 178,
-        "compiled": 62, "silu": 9.7, "gelu": 31, "overlap": 2.3,
+        "start": 0.25e-6, "functions": 0.11e-6, "addresses": 0.45e-6, "pieces": 0.8e-6, "strided": 79, "widening": 86,
+        "concatenated": 136, "compiled": 62, "silu": 9.7, "gelu": 31, "overlap": 2.3,
     },
     "reduce": {
-        "start": 0.56e-6, "level": 0.045e-6, "shared": 4.2e-6, "cache_latency": 0.07e-6, "memory_latency": 0.3e-6,
-        "vector": 0.042e-6, "sum": 5.5, "max": 22, "argmax": 36, "thread": 220, "port": 60,
+        "start": 0.56e-6, "level": 0.045e-6, "shared": 4.2e-6, "cache_latency": 0.01e-6, "memory_latency": 0.3e-6,
+        "sum": 5.5, "max": 22, "argmax": 36, "thread": 220, "port": 18, "vector_port": 64,
     },
     "norm": {
         "start": 0.6e-6, "row_latency": 0.19e-6, "cache_latency": 0.26e-6, "memory_latency": 0.56e-6,
         "rms_chain": 0.1e-6, "layer_chain": 0.32e-6, "rms": 9.2, "layer": 27, "row": 290,
     },
     "softmax": {
-        "start": 1.7e-6, "row_latency": 0.8e-6, "step_latency": 0.29e-6, "warp": 29, "warp_row": 2400,
+        "start": 0.3e-6, "row_latency": 0.8e-6, "step_latency": 0.29e-6, "warp_latency": 0.15e-6,
+        "lane_latency": 0.08e-6, "warp": 29, "warp_row": 2400,
         "warp_width": 0.017, "registers": 95, "passes": 68,
     },
     "gather": {
@@ -62,7 +77,8 @@ PRIORS: dict[str, Values] = {
         "addition": 2.0, "random": 0.9,
     },
     "topk": {
-        "block": 4.5e-6, "row": 0.028e-6, "sort": 1.85e-6, "multi_launch": 50e-6, "passes": 0.4, "sort_unit": 10e-6,
+        "block": 4.5e-6, "drawn": 0.4, "warp": 0.23e-6, "multi_launch": 50e-6, "passes": 0.4, "sort_unit": 10e-6,
+        "sort": 2.4e-6, "block_sort": 27e-6, "sort_pass": 7.3e-6,
     },
     "conv": {
         "launch": 3.0e-6, "dense_launch": 0.7e-6, "tensor": 0.91, "sustained": 0.74, "unaligned": 0.034, "port": 120,
@@ -77,6 +93,8 @@ PRIORS: dict[str, Values] = {
     },
     "zerocopy": {"row": 8.57e-9, "link": 0.8},
 }  # fmt: skip
+GAP_S = 0.2e-6
+"""What lies between two kernels of a graph and outside the time that a profiler gives to either."""
 LATENCIES = 1e-3
 """Below, a value is seconds; ratios are larger."""
 
@@ -105,6 +123,8 @@ def library_of(name: str, values: Values, fixed: dict[str, Any]) -> Any:
 def predicted(name: str, library: Any, rows: Rows) -> Floats:
     """Seconds of each row by the model of class ``name``."""
     own, card = rows.rows, rows.card
+    if own and own[0].section == "launched":
+        return launched_times(card, library, [launched_kernel(row) for row in own]).latency_s - GAP_S
     if name == "conv":
         ops = [conv_op(row) for row in own]
         peak = np.full(len(ops), load_hardware("gpu/h200-sxm5-141gb").compute.tensor["bf16"].si)  # type: ignore[attr-defined]
@@ -119,6 +139,27 @@ def predicted(name: str, library: Any, rows: Rows) -> Floats:
         link = load_hardware("link/pcie5-x16").bandwidth.si  # type: ignore[attr-defined]
         return zerocopy_seconds(library.zerocopy, link, column("rows"), column("row_bytes"), column("offset"))
     return launched_seconds(card, library, own)
+
+
+def launched_kernel(row: Measurement) -> Kernel:
+    """The kernel of a row of section ``launched``; what it reads, the kernel before wrote."""
+    rows, columns, size = row.whole("rows"), row.whole("cols"), row.dtype().bits / 8
+    elements, moved = rows * columns, rows * columns * size
+    one, two = (Stream(elements, reads * moved, moved, fresh=moved) for reads in (1, 2))
+    strided, silu = {"form": Form.STRIDED}, {"function": Function.SILU}
+    kernels: dict[str, Kernel] = {
+        "pow": one, "to_bf16": one._replace(write=moved / 2),
+        "to_fp32": one._replace(write=2 * moved, form=Form.WIDENING), "silu": one._replace(**silu),
+        "silu_strided": one._replace(**strided, **silu), "repeat_kv": Stream(elements, moved / 4, moved, Form.STRIDED),
+        "cat_halves": one._replace(form=Form.CONCATENATED, fresh=moved / 2), "add": two, "mul": two,
+        **dict.fromkeys(("mul_column", "mul_weight", "neg_half", "masked_fill"), one._replace(**strided)),
+        **dict.fromkeys(("add_strided", "mul_strided"), two._replace(**strided)),
+        "mean_last": Reduce(rows, columns, size, fresh=moved), "softmax": SoftmaxRows(rows, columns, size, fresh=moved),
+        "layer_norm": NormRows(Norm.LAYER, rows, columns, size, fresh=moved),
+        "gather_rows": Gather(rows, columns * size, size, fresh=moved),
+        "topk": Topk(rows, columns, row.fields.get("k", 1), size), "sort": Sort(rows, columns, size),
+    }  # fmt: skip
+    return kernels[row.text("op")]
 
 
 def fit(name: str, sets: Sequence[Rows], fixed: dict[str, Any], start: Floats | None = None) -> tuple[Values, Floats]:
@@ -138,8 +179,8 @@ def fit(name: str, sets: Sequence[Rows], fixed: dict[str, Any], start: Floats | 
 
 
 def weight(rows: Rows) -> Floats:
-    """Copies and sums of whole buffers are many rows of few shapes: half the weight."""
-    return np.array([0.5 if row.section == "mem" else 1.0 for row in rows.rows])
+    """Copies and sums of whole buffers and kernels of a few models' layers are many rows of few shapes: less weight."""
+    return np.array([{"mem": 0.5, "launched": 0.4}.get(row.section, 1.0) for row in rows.rows])
 
 
 def cross_validated(name: str, sets: Sequence[Rows], fixed: dict[str, Any], start: Floats) -> list[Floats]:
@@ -170,14 +211,20 @@ def load() -> dict[str, list[Rows]]:
         Rows(replace(card, rivals=1.0), tuple(read_measurements(DATA / f"probe_{name}.jsonl"))).take(in_kernels)
         for card, name in ((h200, "h200_sxm5_141gb"), (h100, "h100_sxm5_80gb"))
     ]
+    layers = Rows(h200, tuple(read_measurements(DATA / "launched_h200_sxm5_141gb.jsonl")))
     op = lambda *names: lambda row: row.fields.get("op") in names  # noqa: E731
     section = lambda *names: lambda row: row.section in names and row.fields["op"] not in ("topk", "rms_norm_hf")  # noqa: E731
+    classes = ("mean_last", "softmax", "layer_norm", "gather_rows", "topk", "sort", "cumsum")
     return {
-        "reduce": [own.take(section("reduce")), *(rows.take(op("reduce_read")) for rows in probe)],
+        "reduce": [own.take(section("reduce")), layers.take(op("mean_last")),
+                   *(rows.take(op("reduce_read")) for rows in probe)],
         "stream": [own.take(lambda row: row.section == "elementwise" or row.fields["op"] == "rms_norm_hf"),
+                   layers.take(lambda row: row.fields["op"] not in classes),
                    *(rows.take(op("d2d_copy")) for rows in probe)],
-        "norm": [own.take(section("norm"))], "softmax": [own.take(section("softmax"))],
-        "gather": [own.take(section("gather"))], "topk": [own.take(op("topk"))],
+        "norm": [own.take(section("norm")), layers.take(op("layer_norm"))],
+        "softmax": [own.take(section("softmax")), layers.take(op("softmax"))],
+        "gather": [own.take(section("gather")), layers.take(op("gather_rows"))],
+        "topk": [own.take(op("topk")), layers.take(op("topk", "sort"))],
         "conv": [own.take(lambda row: row.section == "conv2d")], "csr": [own.take(op("spmm_csr"))],
         "bsr": [own.take(lambda row: row.fields["op"] == "spmm_bsr" and row.fields["mode"] == "graph")],
         "zerocopy": [own.take(op("zerocopy_gather"))],

@@ -13,17 +13,18 @@ from simsparse.config.quantity import Frozen, Ratio, Seconds, Share
 class GpuStreamKernels(Frozen):
     """Elementwise kernels (simsparse.devices.gpu_stream).
 
-    ``start``: seconds beyond an empty kernel; ``functions``, ``addresses``: further seconds of a kernel
-    that computes a function, and of one that computes addresses, casts or concatenates. ``strided``,
-    ``cast``, ``concatenated``, ``compiled``, ``silu``, ``gelu``: operations per element. ``overlap``:
-    power with which operations and bytes add up.
+    ``start``: seconds beyond an empty kernel; ``functions``, ``addresses``, ``pieces``: further seconds of a
+    kernel that computes a function, of one that computes addresses or casts, and of a concatenation.
+    ``strided``, ``widening``, ``concatenated``, ``compiled``, ``silu``, ``gelu``: operations per element.
+    ``overlap``: power with which operations and bytes add up.
     """
 
     start: Seconds
     functions: Seconds
     addresses: Seconds
+    pieces: Seconds
     strided: Ratio
-    cast: Ratio
+    widening: Ratio
     concatenated: Ratio
     compiled: Ratio
     silu: Ratio
@@ -36,9 +37,9 @@ class GpuReduceKernels(Frozen):
 
     ``start``: seconds beyond an empty kernel; ``level``: of one level of a tree through shared memory;
     ``shared``: of resetting and joining where blocks share an output. ``cache_latency``,
-    ``memory_latency``: of a step whose values lie in L2 or in memory, ``vector``: more where they are
-    loaded by vectors. ``sum``, ``max``, ``argmax``: operations per value; ``thread``: operations of a
-    thread apart from its values. ``port``: bytes per cycle that an SM loads.
+    ``memory_latency``: of a step whose values lie in L2 or in memory. ``sum``, ``max``, ``argmax``:
+    operations per value; ``thread``: operations of a thread apart from its values. ``port``,
+    ``vector_port``: bytes per cycle that an SM loads one by one, and by vectors.
     """
 
     start: Seconds
@@ -46,12 +47,12 @@ class GpuReduceKernels(Frozen):
     shared: Seconds
     cache_latency: Seconds
     memory_latency: Seconds
-    vector: Seconds
     sum: Ratio
     max: Ratio
     argmax: Ratio
     thread: Ratio
     port: Ratio
+    vector_port: Ratio
 
 
 class GpuNormKernels(Frozen):
@@ -77,8 +78,9 @@ class GpuNormKernels(Frozen):
 class GpuSoftmaxKernels(Frozen):
     """Softmax (simsparse.devices.gpu_softmax).
 
-    ``start``: seconds beyond an empty kernel; ``row_latency``: of one row; ``step_latency``: of one load
-    of a block. Operations: ``warp`` and ``warp_row`` per value and row of a row held by a warp, and
+    ``start``: seconds beyond an empty kernel; ``row_latency``: of one row of a block; ``step_latency``: of one
+    load of a block; ``warp_latency``: of one row of a warp, ``lane_latency``: of each of a lane's values in it.
+    Operations: ``warp`` and ``warp_row`` per value and row of a row held by a warp, and
     ``warp_width`` per value and column; ``registers``, ``passes`` per value of a row held by a block's
     registers, and of one read three times.
     """
@@ -86,6 +88,8 @@ class GpuSoftmaxKernels(Frozen):
     start: Seconds
     row_latency: Seconds
     step_latency: Seconds
+    warp_latency: Seconds
+    lane_latency: Seconds
     warp: Ratio
     warp_row: Ratio
     warp_width: Ratio
@@ -112,19 +116,23 @@ class GpuGatherKernels(Frozen):
 
 
 class GpuTopkKernels(Frozen):
-    """Top-k (simsparse.devices.gpu_topk).
+    """Top-k and sorts (simsparse.devices.gpu_topk).
 
-    One block per row: ``block``, its seconds; ``row``, seconds that each of the first 64 rows adds;
-    ``sort``, the kernel that sorts what was found. Several blocks per row: ``multi_launch``, all their
-    launches; ``passes``, share of the memory's peak in the passes; ``sort_unit``, seconds to sort 1,024.
+    Selection by one block per row: ``block``, its seconds; ``drawn``, share by which the slowest of 64 rows
+    takes longer; ``warp``, seconds of an SM per warp. By several blocks per row: ``multi_launch``, all their
+    launches; ``passes``, share of the memory's peak in passes; ``sort_unit``, seconds to sort 1,024. Sorts:
+    ``sort``, seconds of up to 32 columns, ``block_sort`` of up to 4,096; ``sort_pass``, of a pass over more.
     """
 
     block: Seconds
-    row: Seconds
-    sort: Seconds
+    drawn: Ratio
+    warp: Seconds
     multi_launch: Seconds
     passes: Share
     sort_unit: Seconds
+    sort: Seconds
+    block_sort: Seconds
+    sort_pass: Seconds
 
 
 class GpuConvKernels(Frozen):
