@@ -61,8 +61,9 @@ class Kind(ABC):
 
     ``dims``: the integers that an op of the kind has, in order. ``zero_dims`` may be 0, ``flags`` are 0 or 1.
     ``unit``: what runs the op. ``prunable``: its weights can be sparse. ``routed``: it needs a Routing.
-    ``label_matters``: ops with different labels differ in cost. ``masked``: the operands that are one matrix each, for
-    which a cycle core takes a mask. ``factory``: the function that users call as ``ss.ops.NAME``.
+    ``label_matters``: ops with different labels differ in cost; ``labels``: those that an op may have, empty for any.
+    ``masked``: the operands that are one matrix each, for which a cycle core takes a mask.
+    ``factory``: the function that users call as ``ss.ops.NAME``.
     """
 
     name: ClassVar[str]
@@ -73,6 +74,7 @@ class Kind(ABC):
     prunable: ClassVar[bool] = False
     routed: ClassVar[bool] = False
     label_matters: ClassVar[bool] = False
+    labels: ClassVar[tuple[str, ...]] = ()
     masked: ClassVar[tuple[Operand, ...]] = ()
 
     def __reduce__(self) -> tuple[Callable[[str], Kind], tuple[str]]:
@@ -88,7 +90,9 @@ class Kind(ABC):
         """A few small and large ops, for the tests that every device and the trace file must pass."""
 
     def check(self, op: Op) -> None:
-        """Raises SpecError when dims are out of range or do not fit together; ``key`` names the dim."""
+        """Raises SpecError when dims are out of range or do not fit together; ``key`` names the dim, or ``label``."""
+        if self.labels and op.label not in self.labels:
+            raise SpecError(f"{op.label!r} is not a {self.name}; allowed: {', '.join(self.labels)}", key="label")
         for key, value in op.dims.items():
             if key in self.flags and value > 1:
                 raise SpecError(f"{value} is not 0 or 1", key=key)
@@ -148,6 +152,10 @@ class Kind(ABC):
         """Bytes of state that the op reads and that lasts from step to step: cached keys and values."""
         del op
         return 0
+
+    def resident_kv_bytes(self, op: Op) -> int:
+        """Bytes of the same state that the op keeps in memory, read or not."""
+        return self.kv_bytes(op)
 
     @abstractmethod
     def input_bytes(self, op: Op) -> int:

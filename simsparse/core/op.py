@@ -158,6 +158,11 @@ class Op:
         return self.definition.kv_bytes(self)
 
     @property
+    def resident_kv_bytes(self) -> int:
+        """Bytes of cached keys and values, or of other lasting state, that the op keeps in memory, read or not."""
+        return self.definition.resident_kv_bytes(self)
+
+    @property
     def input_bytes(self) -> int:
         """Bytes of activations that a good kernel reads once; ``kv_bytes`` included."""
         return self.definition.input_bytes(self)

@@ -27,8 +27,14 @@ class Accelerator(Device):
 
     kind: ClassVar[str] = "accel"
     op_kinds: ClassVar[frozenset[str]] = frozenset(
-        {"linear", "conv2d", "matmul", "attention", "moe_ffn", "elementwise", "other"}
-    )
+        {"linear", "conv2d", "matmul", "attention", "block_sparse_attention", "moe_ffn", "elementwise", "other",
+         "norm", "softmax", "reduce"}
+    )  # fmt: skip
+    refusals: ClassVar[Mapping[str, str]] = {
+        "gather": "it streams tensors in order and has no unit that fetches rows by index",
+        "topk": "its vector unit does not sort",
+        "scan": "its vector unit takes elements that do not depend on each other, not the steps of a recurrence",
+    }
     part: AccelPart
 
     def unsuited(self, op: Op) -> str | None:

@@ -116,8 +116,8 @@ class Device(ABC):
         if op.kind in self.refusals:
             return self.refusals[op.kind]
         if op.unit is Unit.LINK:
-            return f"a {op.kind} runs on links, not on a {self.part.kind}"
-        return f"a {self.part.kind} part takes no {op.kind}; it takes {', '.join(sorted(self.op_kinds))}"
+            return f"a {op.kind} runs on links, not on a part of kind {self.part.kind}"
+        return f"a part of kind {self.part.kind} takes no {op.kind}; it takes {', '.join(sorted(self.op_kinds))}"
 
     @abstractmethod
     def cost_arrays(self, ops: Sequence[Op], level: int = 0) -> CostArrays:

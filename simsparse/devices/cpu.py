@@ -27,8 +27,13 @@ class Cpu(Device):
 
     kind: ClassVar[str] = "cpu"
     op_kinds: ClassVar[frozenset[str]] = frozenset(
-        {"linear", "conv2d", "matmul", "attention", "moe_ffn", "elementwise", "other", "launched"}
-    )
+        {"linear", "conv2d", "matmul", "attention", "moe_ffn", "elementwise", "other", "launched", "norm", "softmax",
+         "reduce", "gather", "scan"}
+    )  # fmt: skip
+    refusals: ClassVar[Mapping[str, str]] = {
+        "topk": "sorting branches on its data and reaches no share of the peak rate that is known here",
+        "block_sparse_attention": "PyTorch has no kernel for a CPU that skips the blocks of a mask",
+    }
     part: CpuPart
 
     def unsuited(self, op: Op) -> str | None:

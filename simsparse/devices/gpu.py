@@ -21,6 +21,7 @@ from simsparse.config.quantity import Basis, Frozen, Part, Quantity
 from simsparse.core import Action, DType, Op, OpKind, Unit
 from simsparse.devices.base import DEVICES, CopyRates, CostArrays, Device, Floats, PowerBudget
 from simsparse.devices.gpu_kernels import (
+    ATTENTION_KINDS,
     READ,
     UNITS,
     VECTOR,
@@ -31,6 +32,7 @@ from simsparse.devices.gpu_kernels import (
     kernels_of,
     steady_times,
 )
+from simsparse.devices.gpu_op_kernels import OP_KERNELS
 from simsparse.devices.roofline import dominant, require_supported
 
 
@@ -40,7 +42,7 @@ class Gpu(Device):
 
     kind: ClassVar[str] = "gpu"
     op_kinds: ClassVar[frozenset[str]] = frozenset(
-        {"linear", "conv2d", "matmul", "attention", "moe_ffn", "elementwise", "other", "launched"}
+        {"linear", "conv2d", "matmul", "moe_ffn", *ATTENTION_KINDS, *OP_KERNELS}
     )
     lanes: ClassVar[tuple[str, ...]] = ("compute", "h2d", "d2h")
     part: GpuPart
@@ -148,4 +150,4 @@ def _measured(section: Frozen) -> bool:
 
 def _has_kernel(kind: str, dtype: DType) -> bool:
     """PyTorch's attention takes 16-bit and fp32 operands only."""
-    return kind != OpKind.ATTENTION or dtype in (DType.BF16, DType.FP16)
+    return kind not in ATTENTION_KINDS or dtype in (DType.BF16, DType.FP16)

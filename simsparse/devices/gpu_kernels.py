@@ -10,16 +10,17 @@ from numpy.typing import NDArray
 
 from simsparse.config.parts.gpu import GpuCompute, GpuPart
 from simsparse.config.parts.gpu_gemm import GpuGemm
-from simsparse.core import Action, DType, Op, OpKind, Sparsity, Unit
+from simsparse.core import Action, DType, Op, OpKind, Sparsity
+from simsparse.core.kinds.block_sparse_attention import BLOCK_SPARSE_ATTENTION
 from simsparse.core.memo import by_identity
 from simsparse.devices.base import Floats
-from simsparse.devices.gpu_aten import launched_kernel
 from simsparse.devices.gpu_attention import AttentionShapes, AttentionTimes, decode_seconds, prefill_seconds
 from simsparse.devices.gpu_card import Card, KernelTimes
 from simsparse.devices.gpu_conv import ConvKernels, conv_kernels, conv_times
 from simsparse.devices.gpu_gemm import GemmMachine, GemmParameters, GemmShapes, GemmTimes, GemmUnit, gemm_seconds
 from simsparse.devices.gpu_gemm_narrow import with_narrow
-from simsparse.devices.gpu_launched import Kernel, Launched, Reduce, Stream
+from simsparse.devices.gpu_launched import Kernel, Launched, Stream
+from simsparse.devices.gpu_op_kernels import OP_KERNELS
 from simsparse.devices.gpu_stream import Function
 from simsparse.errors import MappingError
 from simsparse.sparsity.patterns.nm import NM
@@ -31,6 +32,7 @@ WRITE: Action = ("hbm", "write_byte")
 VECTOR: Action = ("vector", "flop")
 GEMM_KINDS = (OpKind.LINEAR, OpKind.MATMUL, OpKind.MOE_FFN)
 ACTIVATED = (OpKind.MOE_FFN,)
+ATTENTION_KINDS = (OpKind.ATTENTION, BLOCK_SPARSE_ATTENTION.name)
 UNITS = {
     DType.BF16: GemmUnit.HALF, DType.FP16: GemmUnit.HALF, DType.FP8: GemmUnit.BYTE, DType.INT8: GemmUnit.INT8,
     DType.FP32: GemmUnit.FP32,
@@ -41,10 +43,6 @@ TILE_ROWS = 64
 """Rows of the smallest tensor-core tile; fewer tokens are padded to it. Source: PTX ISA, wgmma (m64)."""
 
 COUNT_LIMIT = float(2**63)
-
-
-REDUCED = 64
-"""A data-only operator that reads at least so many times what it writes is taken for a reduction."""
 
 
 @dataclass(frozen=True)
@@ -264,8 +262,8 @@ def _launched(ops: Sequence[Op], counts: _Counts) -> tuple[Indexes, Floats, Laun
                 streams = _activation(tokens * op.dims["d_ff"], op.dtype.bits / 8, op.dims["gated"] > 0)
                 rows += [(i, experts, stream) for stream in streams]
                 moved += [(experts * stream.read, experts * stream.write, 0.0) for stream in streams]
-        elif op.unit is Unit.VECTOR:
-            rows.append((i, 1, launched_kernel(op) if op.kind == OpKind.LAUNCHED else _data_kernel(op)))
+        elif op.kind in OP_KERNELS:
+            rows.append((i, 1, OP_KERNELS[op.kind](op)))
             moved.append((op.weight_bytes + op.input_bytes, op.output_bytes, op.flops))
     owner, times = (np.array([row[column] for row in rows], np.int64) for column in (0, 1))
     for action, amount in zip((READ, WRITE, VECTOR), np.array(moved, np.float64).reshape(-1, 3).T, strict=True):
@@ -279,16 +277,6 @@ def _activation(elements: float, size: float, gated: bool) -> list[Stream]:
     if not gated:
         return [Stream(elements, moved, moved)]
     return [Stream(elements, moved, moved, function=Function.SILU), Stream(elements, 2 * moved, moved, fresh=moved)]
-
-
-def _data_kernel(op: Op) -> Kernel:
-    """An elementwise kernel of contiguous operands, or a sum where little is written."""
-    read, write, flops = op.weight_bytes + op.input_bytes, op.output_bytes, op.flops
-    size = op.dtype.bits / 8
-    if read >= REDUCED * write and read >= REDUCED * size:
-        outputs = max(1.0, write / size)
-        return Reduce(outputs, read / size / outputs, size, flops=max(0.0, flops - read / size))
-    return Stream(max(read, write) / size, read, write, flops=flops)
 
 
 def _experts_by_tokens(op: Op) -> dict[int, int]:
@@ -307,7 +295,7 @@ def _replay_seconds(part: GpuPart, replays: int) -> GemmTimes:
 
 def _attention(ops: Sequence[Op], decode: bool, counts: _Counts) -> tuple[Indexes, Attention] | None:
     """Attention kernels: decode with one query token a sequence, prefill with more."""
-    own = [(i, op) for i, op in enumerate(ops) if op.kind == OpKind.ATTENTION and (op.dims["q_len"] == 1) is decode]
+    own = [(i, op) for i, op in enumerate(ops) if op.kind in ATTENTION_KINDS and (op.dims["q_len"] == 1) is decode]
     if not own:
         return None
     owner = np.array([i for i, _ in own], np.int64)
@@ -322,9 +310,18 @@ def _attention(ops: Sequence[Op], decode: bool, counts: _Counts) -> tuple[Indexe
 
 def _attention_shapes(ops: Sequence[Op]) -> AttentionShapes:
     names = ("batch", "heads", "kv_heads", "head_dim", "v_head_dim", "q_len", "kv_len", "causal")
-    dims = {name: np.array([op.dims[name] for op in ops], np.float64) for name in names}
-    row = dims["head_dim"] + dims["v_head_dim"] * [not op.latent_kv for op in ops]
-    return AttentionShapes(**dims, value_bytes=np.array([op.dtype.bits / 8 for op in ops]), kv_row=row)
+    full = [op.dims if op.kind == OpKind.ATTENTION else _without_blocks(op) for op in ops]
+    dims = {name: np.array([each[name] for each in full], np.float64) for name in names}
+    value_bytes = np.array([op.dtype.bits / 8 for op in ops])
+    cached = np.array([op.kv_bytes for op in ops], np.float64)
+    row = cached / (dims["batch"] * dims["kv_heads"] * dims["kv_len"] * value_bytes)
+    return AttentionShapes(**dims, value_bytes=value_bytes, kv_row=row)
+
+
+def _without_blocks(op: Op) -> dict[str, int]:
+    """Dims of the attention, without a mask, in which each query sees as many keys as in a block-sparse one."""
+    keys = -(-BLOCK_SPARSE_ATTENTION.pairs(op) // (op.dims["batch"] * op.dims["q_len"]))
+    return {**op.dims, "kv_len": keys, "causal": 0}
 
 
 def _attention_seconds(part: GpuPart, attention: Attention) -> AttentionTimes:

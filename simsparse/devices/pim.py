@@ -79,9 +79,16 @@ class Pim(Device):
     """A set of PIM stacks, all running one operator. Level 0 only."""
 
     kind: ClassVar[str] = "pim"
-    op_kinds: ClassVar[frozenset[str]] = frozenset({"linear", "matmul", "attention", "moe_ffn", "elementwise", "other"})
+    op_kinds: ClassVar[frozenset[str]] = frozenset(
+        {"linear", "matmul", "attention", "moe_ffn", "elementwise", "other", "norm", "softmax", "reduce"}
+    )
     refusals: ClassVar[Mapping[str, str]] = {
         "conv2d": "its units multiply rows as they lie in the banks; a convolution needs its input lowered first",
+        "block_sparse_attention": "all banks of a channel open the same row; blocks that are kept here and there need "
+        "commands of their own",
+        "gather": "its units compute on rows in place; copying rows by index is the host's work",
+        "topk": "its units multiply and add; they do not sort",
+        "scan": "its units multiply and add rows in place, without a state from step to step",
     }
     part: PimPart
 

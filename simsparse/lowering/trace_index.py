@@ -18,7 +18,8 @@ _LAYER = re.compile(r"(?:^|\.)(?:layers|layer|blocks|block|h)\.(\d+)(?:\.|$)")
 
 @dataclass(frozen=True, slots=True)
 class OpFacts:
-    """Bytes and flops of an op. ``resident_bytes`` are its weights with every expert, hit or not."""
+    """Bytes and flops of an op. ``resident_bytes`` are its weights with every expert, hit or not; ``kv_bytes`` its
+    cached keys and values, read or not."""
 
     weight_bytes: int
     resident_bytes: int
@@ -36,7 +37,8 @@ class OpFacts:
         experts = op.dims["experts"] if op.definition.routed else 0
         hit = op.routing.hit if op.routing else ()
         weight, kv, into, out = op.weight_bytes, op.kv_bytes, op.input_bytes, op.output_bytes
-        return cls(weight, op.resident_bytes, op.expert_bytes, hit, experts, kv, into - kv + out, out,
+        return cls(weight, op.resident_bytes, op.expert_bytes, hit, experts, op.resident_kv_bytes,
+                   into - kv + out, out,
                    weight + into + out, op.flops)  # fmt: skip
 
 

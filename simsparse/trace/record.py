@@ -75,7 +75,7 @@ def _check_dims(op: Op) -> None:
     try:
         op.checked()
     except SpecError as error:
-        _fail(error.message, f"dims.{error.key}")
+        _fail(error.message, f"dims.{error.key}" if error.key in op.dims else error.key)
 
 
 @dataclass(frozen=True)

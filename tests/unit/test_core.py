@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from simsparse.core import ActionCounts, Op, Routing, Span, Sparsity, Timeline, Trace, TraceBuilder, ops
-from simsparse.core.kinds.attention import attention_pairs
+from simsparse.core.kinds.attention import ATTENTION
 from simsparse.errors import SpecError, TraceError, nearest
 from simsparse.trace.file import load_trace
 
@@ -67,7 +67,7 @@ def test_causal_pairs_equal_a_count_of_the_mask(q: int, kv: int) -> None:
     if q > kv:
         return
     op = ops.attention(batch=1, heads=1, kv_heads=1, head_dim=8, q_len=q, kv_len=kv, causal=True)
-    assert attention_pairs(op) == sum(j <= kv - q + i for i in range(q) for j in range(kv))
+    assert ATTENTION.pairs(op) == sum(j <= kv - q + i for i in range(q) for j in range(kv))
 
 
 def test_moe_reads_only_the_experts_that_are_hit() -> None:

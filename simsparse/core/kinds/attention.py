@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 from simsparse.core.kind import KINDS, Gemm, Kind, Unit, positive
 from simsparse.core.op import Op
@@ -38,22 +38,14 @@ def attention(
     return Op(ATTENTION.name, name, {**dims, "causal": int(causal)}, DType.parse(dtype), **fields).checked()
 
 
-def attention_pairs(op: Op) -> int:
-    """Query-key pairs per head: all, or those that a causal mask keeps."""
-    d = op.dims
-    q, kv = d["q_len"], d["kv_len"]
-    if not d["causal"] or q <= 1:
-        return d["batch"] * q * kv
-    masked = min(q, kv)
-    return d["batch"] * (q * kv - masked * (masked - 1) // 2)
-
-
 class Attention(Kind):
     """``q_len`` queries of ``heads`` heads on ``kv_len`` keys and values of ``kv_heads`` heads, scores kept on chip."""
 
     name = "attention"
-    dims = ("batch", "heads", "kv_heads", "head_dim", "v_head_dim", "q_len", "kv_len", "causal")
-    flags = frozenset({"causal"})
+    dims: ClassVar[tuple[str, ...]] = (
+        "batch", "heads", "kv_heads", "head_dim", "v_head_dim", "q_len", "kv_len", "causal",
+    )  # fmt: skip
+    flags: ClassVar[frozenset[str]] = frozenset({"causal"})
     unit = Unit.MATRIX
 
     @property
@@ -82,9 +74,19 @@ class Attention(Kind):
             Gemm(count, queries, value_size, keys, keys * value_size * size, 0.0, queries * value_size * size),
         )
 
-    def dense_macs(self, op: Op) -> int:
+    def pairs(self, op: Op) -> int:
+        """Query-key pairs per head: all, or those that a causal mask keeps."""
         d = op.dims
-        return attention_pairs(op) * d["heads"] * (d["head_dim"] + d["v_head_dim"])
+        q, kv = d["q_len"], d["kv_len"]
+        if not d["causal"] or q <= 1:
+            return d["batch"] * q * kv
+        masked = min(q, kv)
+        return d["batch"] * (q * kv - masked * (masked - 1) // 2)
+
+    def dense_macs(self, op: Op) -> int:
+        """Multiply-accumulates of the pairs that the mask keeps."""
+        d = op.dims
+        return self.pairs(op) * d["heads"] * (d["head_dim"] + d["v_head_dim"])
 
     def useful_macs(self, op: Op) -> int:
         return self.dense_macs(op)
@@ -94,9 +96,13 @@ class Attention(Kind):
         return SOFTMAX_FLOPS * d["batch"] * d["heads"] * d["q_len"] * d["kv_len"]
 
     def kv_bytes(self, op: Op) -> int:
+        return self.cache_bytes(op, op.dims["kv_len"])
+
+    def cache_bytes(self, op: Op, keys: int) -> int:
+        """Bytes of ``keys`` cached keys and their values, of all sequences and heads."""
         d = op.dims
         row = d["head_dim"] + (0 if op.latent_kv else d["v_head_dim"])
-        return bytes_of(d["batch"] * d["kv_heads"] * d["kv_len"] * row, op.dtype)
+        return bytes_of(d["batch"] * d["kv_heads"] * keys * row, op.dtype)
 
     def input_bytes(self, op: Op) -> int:
         d = op.dims

@@ -8,10 +8,6 @@ from typing import Any
 from simsparse.core.kind import KINDS, Kind, Unit, positive
 from simsparse.core.op import Op
 from simsparse.core.tensor import DType
-from simsparse.errors import SpecError
-
-COLLECTIVES = ("all_gather", "all_reduce", "all_to_all", "reduce_scatter", "send_recv")
-"""Labels of collectives."""
 
 
 def collective(kind: str, bytes: int, ranks: int, *, name: str = "collective", **fields: Any) -> Op:
@@ -19,9 +15,8 @@ def collective(kind: str, bytes: int, ranks: int, *, name: str = "collective", *
 
     ``kind`` is all_reduce, all_to_all, all_gather, reduce_scatter or send_recv. Raises SpecError.
     """
-    if kind not in COLLECTIVES:
-        raise SpecError(f"{kind!r} is not a collective; allowed: {', '.join(COLLECTIVES)}", key="kind")
-    return Op(COLLECTIVE.name, name, positive(bytes=bytes, ranks=ranks), DType.INT8, label=kind, **fields)
+    dims = positive(bytes=bytes, ranks=ranks)
+    return Op(COLLECTIVE.name, name, dims, DType.INT8, label=kind, **fields).checked()
 
 
 class Collective(Kind):
@@ -31,6 +26,7 @@ class Collective(Kind):
     dims = ("bytes", "ranks")
     unit = Unit.LINK
     label_matters = True
+    labels = ("all_gather", "all_reduce", "all_to_all", "reduce_scatter", "send_recv")
 
     @property
     def factory(self) -> Callable[..., Op]:
@@ -38,7 +34,7 @@ class Collective(Kind):
 
     def examples(self, dtype: str) -> list[Op]:
         del dtype
-        return [collective(label, 1 << 20, 2, name=label) for label in COLLECTIVES]
+        return [collective(label, 1 << 20, 2, name=label) for label in self.labels]
 
     def input_bytes(self, op: Op) -> int:
         return op.dims["bytes"]
