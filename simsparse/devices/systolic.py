@@ -103,7 +103,10 @@ class Systolic(Accelerator):
             raise MappingError(f"masks do not fit; expected weights ({n}, {k}) and inputs ({m}, {k})", key=op.name)
         gemms = gemm_list_of([op], self._patterns).gemms
         inputs = m if input_mask is None else input_mask
-        found = [self._masked(op, weight_mask, inputs, mode) for mode in modes(gemms, *self._pe)]
+        try:
+            found = [self._masked(op, weight_mask, inputs, mode) for mode in modes(gemms, *self._pe)]
+        except MappingError as error:
+            raise MappingError(f"{self.part.name}: {error.message}", key=op.name) from None
         return min(found, key=lambda one: one.cycles)
 
     @cached_property

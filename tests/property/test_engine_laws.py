@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from contracts.fake_machine import moe_trace, offload_system
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -12,6 +11,7 @@ import simsparse as ss
 from simsparse.core import Span, Timeline
 from simsparse.events import Link, Observer, Simulator, Task, TimelineRecorder
 from simsparse.policies import POLICIES
+from simsparse.testing.fake_machine import moe_trace, offload_system
 from simsparse.units import FS_PER_SECOND
 
 law = settings()

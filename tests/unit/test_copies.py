@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-from contracts.fake_machine import host, link, processor
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -12,6 +11,7 @@ from simsparse.config.hardware import Connection, System, load_hardware
 from simsparse.core import Op, Trace, TraceBuilder, ops
 from simsparse.events import CopyEnd, Link
 from simsparse.events.network import Hop, fair_rates
+from simsparse.testing.fake_machine import host, link, processor
 
 GB = 10**9
 READ, WRITE = 0, 1

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from contracts.dataflow import DataflowContract
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from simsparse.dataflow import DATAFLOWS, Buffers, Gemms, PeArray, dram_traffic
 from simsparse.errors import MappingError, SpecError
+from simsparse.testing import DataflowContract
 
 RUNS = (Path(__file__).parents[1] / "validation/data/peers/scalesim_3.0.0.csv").read_text().splitlines()
 RESNET18 = [

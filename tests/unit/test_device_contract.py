@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import pytest
-from contracts.device import DeviceContract, each_part, parts_of
-
 from simsparse.devices.base import DEVICES
-
-
-def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    each_part(metafunc)
+from simsparse.testing import DeviceContract
+from simsparse.testing.device import parts_of
 
 
 class TestGpu(DeviceContract):
@@ -42,6 +37,6 @@ class TestMemory(DeviceContract):
 
 
 def test_every_device_is_under_contract() -> None:
-    ours = {model for model in DEVICES if DEVICES.get(model).__module__.startswith("simsparse.")}
+    ours = {model for model in DEVICES if DEVICES.get(model).__module__.startswith("simsparse.devices.")}
     assert {contract.model for contract in DeviceContract.__subclasses__()} == ours
     assert all(parts_of(model) for model in ours)

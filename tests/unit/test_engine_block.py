@@ -6,7 +6,6 @@ from math import prod
 
 import numpy as np
 import pytest
-from contracts.engine import EngineContract
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -28,6 +27,7 @@ from simsparse.dataflow.tile_queue import last_end
 from simsparse.errors import SpecError
 from simsparse.sparsity.formats.bsr import Bsr
 from simsparse.sparsity.nonzeros import NonZeros
+from simsparse.testing import EngineContract
 
 OWN = {"block_n": 16.0, "block_k": 16.0, "tile_m": 8.0, "team": 1.0, "resident": 1.0, "mma_m": 8.0, "mma_n": 16.0,
        "mma_k": 16.0, "stages": 2.0, "fill": 20.0, "feed": 64.0, "index_bits": 32.0,

@@ -6,7 +6,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from contracts.engine import EngineContract
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -17,6 +16,7 @@ from simsparse.dataflow.expected import binomial, largest_binomial, largest_norm
 from simsparse.dataflow.sparse_engine import ENGINES, PeConfig
 from simsparse.errors import SpecError
 from simsparse.sparsity.nonzeros import NonZeros
+from simsparse.testing import EngineContract
 
 OWN = {"scan": 4.0, "positions": 8.0, "state_bits": 24.0}
 MACHINE = PeConfig(4, 8, 1, Buffers(1 << 16, 1 << 18, 1 << 16), 32.0, 8, 8, OWN)

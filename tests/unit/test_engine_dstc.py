@@ -6,7 +6,6 @@ from collections import defaultdict
 
 import numpy as np
 import pytest
-from contracts.engine import EngineContract
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -16,6 +15,7 @@ from simsparse.dataflow.base import Mask
 from simsparse.dataflow.sparse_engine import ENGINES, PeConfig
 from simsparse.errors import SpecError
 from simsparse.sparsity.nonzeros import NonZeros
+from simsparse.testing import EngineContract
 
 OWN = {"tile": 32.0, "ports": 116.0, "collector": 8.0, "feed": 32.0, "span": 16.0}
 MACHINE = PeConfig(8, 16, 1, Buffers(1 << 18, 1 << 18, 4096, 4), 64.0, 16, 16, OWN)

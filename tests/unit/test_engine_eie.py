@@ -6,7 +6,6 @@ from collections import deque
 from dataclasses import replace
 
 import numpy as np
-from contracts.engine import EngineContract
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -15,6 +14,7 @@ from simsparse.dataflow import Buffers
 from simsparse.dataflow.base import Mask
 from simsparse.dataflow.sparse_engine import ENGINES, PeConfig
 from simsparse.sparsity.nonzeros import NonZeros
+from simsparse.testing import EngineContract
 
 OWN = {"run_bits": 4.0, "weight_bits": 16.0, "queue": 8.0}
 MACHINE = PeConfig(8, 1, 1, Buffers(1 << 16, 1 << 20, 1 << 16), 64.0, 16, 16, OWN)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from contracts.engine import EngineContract
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -13,6 +12,7 @@ from simsparse.dataflow import Buffers
 from simsparse.dataflow.base import Mask
 from simsparse.dataflow.sparse_engine import ENGINES, PeConfig, Work
 from simsparse.sparsity.nonzeros import NonZeros
+from simsparse.testing import EngineContract
 
 OWN = {"tile": 64.0, "skip": 4.0, "group": 32.0, "coordinate_bits": 16.0}
 MACHINE = PeConfig(4, 8, 1, Buffers(1 << 18, 1 << 18, 1 << 16), 256.0, 16, 16, OWN)

@@ -6,7 +6,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from contracts.engine import EngineContract
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -16,6 +15,7 @@ from simsparse.dataflow.base import Mask
 from simsparse.dataflow.sparse_engine import ENGINES, PeConfig
 from simsparse.sparsity.formats.fan_in import ConstantFanIn
 from simsparse.sparsity.nonzeros import NonZeros
+from simsparse.testing import EngineContract
 
 MACHINE = PeConfig(8, 16, 1, Buffers(1 << 16, 1 << 18, 1 << 16), 64.0, 16, 16, {"banks": 16.0, "index_bits": 16.0})
 

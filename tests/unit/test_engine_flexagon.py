@@ -6,7 +6,6 @@ import math
 from collections import OrderedDict
 
 import numpy as np
-from contracts.engine import EngineContract
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -15,6 +14,7 @@ from simsparse.dataflow.base import Mask
 from simsparse.dataflow.engines.flexagon import DATAFLOWS, Flexagon
 from simsparse.dataflow.sparse_engine import ENGINES, PeConfig
 from simsparse.sparsity.nonzeros import NonZeros
+from simsparse.testing import EngineContract
 
 
 def machine(size: int = 16, feed: int = 4, drain: int = 4, cache: int = 1 << 20, rate: float = 32.0) -> PeConfig:

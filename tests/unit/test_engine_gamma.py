@@ -7,7 +7,6 @@ import math
 from collections import OrderedDict
 
 import numpy as np
-from contracts.engine import EngineContract
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -15,6 +14,7 @@ from simsparse.dataflow import Buffers
 from simsparse.dataflow.base import Mask
 from simsparse.dataflow.sparse_engine import ENGINES, PeConfig
 from simsparse.sparsity.nonzeros import NonZeros
+from simsparse.testing import EngineContract
 
 
 def machine(pes: int = 4, radix: int = 8, cache: int = 1 << 15, rate: float = 16.0) -> PeConfig:

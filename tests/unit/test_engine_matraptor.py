@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from contracts.engine import EngineContract
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -13,6 +12,7 @@ from simsparse.dataflow import Buffers
 from simsparse.dataflow.base import Mask
 from simsparse.dataflow.sparse_engine import ENGINES, PeConfig
 from simsparse.sparsity.nonzeros import NonZeros
+from simsparse.testing import EngineContract
 
 
 def machine(pes: int = 4, queues: int = 5, queue_bytes: int = 256, channels: int = 4, rate: float = 64.0) -> PeConfig:

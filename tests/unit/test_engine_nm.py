@@ -7,7 +7,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from contracts.engine import EngineContract
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -21,6 +20,7 @@ from simsparse.dataflow.sparse_engine import ENGINES, PeConfig, Work
 from simsparse.dataflow.tile_engine import TileEngine, run_tiles, slabs
 from simsparse.errors import SpecError
 from simsparse.sparsity.nonzeros import NonZeros
+from simsparse.testing import EngineContract
 
 SAT = {"group": 8, "add_latency": 4, "interleave": 4, "skew": 1.0, "drain": 1}
 

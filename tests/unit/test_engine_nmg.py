@@ -7,7 +7,6 @@ from itertools import combinations
 
 import numpy as np
 import pytest
-from contracts.engine import EngineContract
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -18,6 +17,7 @@ from simsparse.dataflow.sparse_engine import ENGINES, PeConfig
 from simsparse.errors import SpecError
 from simsparse.sparsity.formats.grouped_nm import GroupedNM, pattern_order
 from simsparse.sparsity.nonzeros import NonZeros
+from simsparse.testing import EngineContract
 
 OWN = {"n": 2.0, "m": 4.0, "g": 8.0, "banks": 16.0}
 MACHINE = PeConfig(8, 16, 1, Buffers(1 << 16, 1 << 20, 1 << 16), 128.0, 16, 16, OWN)

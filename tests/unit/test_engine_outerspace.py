@@ -6,7 +6,6 @@ import heapq
 import math
 
 import numpy as np
-from contracts.engine import EngineContract
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -14,6 +13,7 @@ from simsparse.dataflow import Buffers
 from simsparse.dataflow.base import Mask
 from simsparse.dataflow.sparse_engine import ENGINES, PeConfig
 from simsparse.sparsity.nonzeros import NonZeros
+from simsparse.testing import EngineContract
 
 
 def machine(tiles: int = 2, pes: int = 3, rate: float = 32.0) -> PeConfig:

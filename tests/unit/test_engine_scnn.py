@@ -6,7 +6,6 @@ from collections import defaultdict
 
 import numpy as np
 import pytest
-from contracts.engine import EngineContract
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -15,6 +14,7 @@ from simsparse.dataflow.base import Mask
 from simsparse.dataflow.sparse_engine import ENGINES, PeConfig, Work
 from simsparse.errors import SpecError
 from simsparse.sparsity.nonzeros import NonZeros
+from simsparse.testing import EngineContract
 
 OWN = {"vector": 4.0, "accumulators": 256.0, "banks": 32.0, "queue": 4.0, "run_bits": 4.0}
 MACHINE = PeConfig(2, 4, 16, Buffers(1 << 18, 1 << 18, 1 << 16), 256.0, 16, 16, OWN)

@@ -6,7 +6,6 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from contracts.engine import EngineContract
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -16,6 +15,7 @@ from simsparse.dataflow.base import Mask
 from simsparse.dataflow.sparse_engine import ENGINES, PeConfig, Work
 from simsparse.errors import SpecError
 from simsparse.sparsity.nonzeros import NonZeros
+from simsparse.testing import EngineContract
 
 OWN = {"ports": 16.0, "streamed_zeros": 1.0}
 MACHINE = PeConfig(8, 16, 1, Buffers(1 << 18, 1 << 18, 1 << 16), 256.0, 16, 16, OWN)

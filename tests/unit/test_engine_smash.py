@@ -6,7 +6,6 @@ import math
 
 import numpy as np
 import pytest
-from contracts.engine import EngineContract
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -15,6 +14,7 @@ from simsparse.dataflow.base import Mask
 from simsparse.dataflow.sparse_engine import ENGINES, PeConfig
 from simsparse.errors import SpecError
 from simsparse.sparsity.nonzeros import NonZeros
+from simsparse.testing import EngineContract
 
 COSTS = {"dram_cycles": 50, "spad_cycles": 4, "product_instructions": 5, "probe_instructions": 3,
          "token_instructions": 9, "write_instructions": 2}  # fmt: skip

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from contracts.engine import EngineContract
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -14,6 +13,7 @@ from simsparse.dataflow.base import Mask
 from simsparse.dataflow.sparse_engine import ENGINES, PeConfig, Work
 from simsparse.errors import SpecError
 from simsparse.sparsity.nonzeros import NonZeros
+from simsparse.testing import EngineContract
 
 OWN = {"chunk": 128.0, "balance": 0.0}
 MACHINE = PeConfig(4, 8, 1, Buffers(1 << 18, 1 << 18, 1 << 16), 256.0, 8, 8, OWN)

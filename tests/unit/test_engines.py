@@ -6,7 +6,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from contracts.engine import EngineContract
 
 import simsparse as ss
 from simsparse.config.hardware import load_hardware
@@ -15,6 +14,7 @@ from simsparse.dataflow import Buffers
 from simsparse.dataflow.sparse_engine import ENGINES, PeConfig, double_buffered
 from simsparse.errors import MappingError, SpecError
 from simsparse.sparsity.nonzeros import NonZeros, effectual_macs
+from simsparse.testing import EngineContract
 
 PART = "accel/eyeriss-v2-pe"
 

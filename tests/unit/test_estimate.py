@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from contracts.fake_machine import processor
 
 import simsparse as ss
 from simsparse.core import ops
 from simsparse.errors import MappingError
+from simsparse.testing.fake_machine import processor
 
 MANY = [ops.linear(m, n, 64) for m in (1, 16) for n in (32, 64)] + [ops.elementwise(64, 64), ops.linear(1, 32, 64)]
 

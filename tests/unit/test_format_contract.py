@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from contracts.format import FormatContract
 from numpy.typing import NDArray
 
 from simsparse.errors import SpecError
@@ -27,6 +26,7 @@ from simsparse.sparsity.formats.nm import NMBitmap, NMCombinatorial, NMIndex
 from simsparse.sparsity.formats.run_length import RunLength
 from simsparse.sparsity.formats.sparse24_cutlass import Sparse24Cutlass, metadata_places
 from simsparse.sparsity.formats.ternary_codebook import TernaryCodebook, dictionary
+from simsparse.testing import FormatContract
 
 
 def keep_first(array: NDArray[Any], group: int, keep: int) -> NDArray[Any]:

@@ -10,8 +10,6 @@ import json
 from pathlib import Path
 
 import pytest
-from contracts.fake_machine import host, link, moe_trace, offload_system, processor, two_processors
-from contracts.policy import PolicyContract
 
 import simsparse as ss
 from simsparse.config.hardware import Connection, System
@@ -24,6 +22,8 @@ from simsparse.policies.on_demand import OnDemand
 from simsparse.policies.prefetch_all import PrefetchAll
 from simsparse.policies.pregated import Pregated
 from simsparse.policies.resident import Resident
+from simsparse.testing import PolicyContract
+from simsparse.testing.fake_machine import host, link, moe_trace, offload_system, processor, two_processors
 
 US = 1e-6
 EXPERT_US = 7.144

@@ -10,8 +10,6 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
-from contracts.fake_machine import FakeDevice, host, link, number
-from contracts.fake_machine import FakePart as BaseFakePart
 
 import simsparse as ss
 from simsparse.config.hardware import Connection, System, load_system
@@ -20,6 +18,8 @@ from simsparse.devices.base import DEVICES, Floats, PowerBudget
 from simsparse.errors import SpecError
 from simsparse.policies.on_demand import OnDemand
 from simsparse.sweep.closed_form import queue_summary
+from simsparse.testing.fake_machine import FakeDevice, host, link, number
+from simsparse.testing.fake_machine import FakePart as BaseFakePart
 
 US = 1e-6
 

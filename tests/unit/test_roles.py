@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from contracts.fake_machine import FakePart, host, link, number, offload_system, processor
 
 import simsparse as ss
 from simsparse.config.hardware import Connection, System, load_hardware, load_system
 from simsparse.core import Role, TraceBuilder, ops
 from simsparse.errors import MappingError, SpecError
 from simsparse.lowering.machine import Machine
+from simsparse.testing.fake_machine import FakePart, host, link, number, offload_system, processor
 
 ONE = TraceBuilder("one").add(ops.linear(1, 8, 8)).build()
 NODE = """\

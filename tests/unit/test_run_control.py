@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from contracts.fake_machine import READ, moe_trace, offload_system, two_processors
 
 import simsparse as ss
 from simsparse.core import ActionCounts, Result, ops
@@ -16,6 +15,7 @@ from simsparse.errors import MappingError, SimulationError, SpecError
 from simsparse.events.simulator import Process
 from simsparse.lowering.live_run import LiveRun
 from simsparse.policies.resident import Resident
+from simsparse.testing.fake_machine import READ, moe_trace, offload_system, two_processors
 
 US = 1e-6
 GB = 10**9

@@ -5,13 +5,13 @@ from __future__ import annotations
 import importlib
 
 import pytest
-from contracts.fake_machine import moe_trace, offload_system
 
 import simsparse as ss
 from simsparse.config.hardware import load_system
 from simsparse.core import Trace, ops
 from simsparse.errors import SpecError
 from simsparse.events import Progress
+from simsparse.testing.fake_machine import moe_trace, offload_system
 
 
 @pytest.mark.parametrize("level", [0, 1])

@@ -7,13 +7,13 @@ from math import comb
 
 import numpy as np
 import pytest
-from contracts.sparsity import SparsityContract
 
 from simsparse.core import Sparsity
 from simsparse.errors import SpecError
 from simsparse.sparsity import PATTERNS
 from simsparse.sparsity.drawn import Operand, drawn
 from simsparse.sparsity.formats import format_for, storage_text
+from simsparse.testing import SparsityContract
 
 
 class TestDense(SparsityContract):

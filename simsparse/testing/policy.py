@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from contracts.fake_machine import moe_trace, offload_system
 from simsparse._simulate import simulate
 from simsparse.config.hardware import System
 from simsparse.core import Trace
 from simsparse.errors import SimsparseError, SimulationError
 from simsparse.policies import POLICIES, Policy
+from simsparse.testing.fake_machine import moe_trace, offload_system
 
 
 class PolicyContract:

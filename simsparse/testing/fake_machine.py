@@ -7,7 +7,7 @@ A fake processor takes 1 us for any op of LINEAR kind and 1 us for every expert 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
@@ -42,7 +42,7 @@ class FakeHostPart(FakePart):
 
 class FakeDevice(Device):
     kind = "fake"
-    lanes = ("compute", "h2d", "d2h")
+    lanes: ClassVar[tuple[str, ...]] = ("compute", "h2d", "d2h")
     part: FakePart
 
     op_kinds = frozenset(KINDS)

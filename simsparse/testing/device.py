@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import ClassVar
+
 import numpy as np
 import pytest
 
 from simsparse.config.hardware import load_hardware
 from simsparse.config.paths import part_names
-from simsparse.core import KINDS, Op, ops
+from simsparse.core import KINDS, DType, Op, OpCycles, ops
+from simsparse.core.kinds.elementwise import Elementwise
 from simsparse.devices.base import DEVICES, Device, device_for
 from simsparse.errors import MappingError
 from simsparse.lowering.energy import op_energy
@@ -18,12 +22,24 @@ def zoo(dtype: str) -> list[Op]:
     return [op for kind in KINDS for op in KINDS.get(kind).examples(dtype)]
 
 
-class DeviceContract:
-    """Inherit and set ``model``: every part under hw_models/ that it runs is then checked."""
+class Stranger(Elementwise):
+    """A kind that no device knows."""
 
-    model: str
-    dtype = "bf16"
-    grows = ("m", "n", "k")
+    name = "stranger"
+
+
+class DeviceContract:
+    """Inherit and set ``model``: every part under hw_models/ that it runs is then checked, or those of ``parts``."""
+
+    model: ClassVar[str]
+    parts: ClassVar[Sequence[str]] = ()
+    dtype: ClassVar[str] = "bf16"
+    grows: ClassVar[tuple[str, ...]] = ("m", "n", "k")
+
+    def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
+        """Give each test every part."""
+        if "part" in metafunc.fixturenames and hasattr(self, "model"):
+            metafunc.parametrize("part", self.parts or parts_of(self.model))
 
     @pytest.fixture
     def device(self, part: str) -> Device:
@@ -40,15 +56,47 @@ class DeviceContract:
         assert type(device).kind == device.part.kind
         assert device.lanes
 
-    def test_refusals_give_a_reason(self, device: Device) -> None:
+    def test_it_runs_every_kind_that_it_names(self, device: Device) -> None:
+        """Some example of each in some element type; kinds that it gives a reason against are not among them."""
+        assert device.op_kinds <= set(KINDS)
+        assert not device.op_kinds & set(device.refusals)
+        runs = {op.kind for dtype in DType for op in zoo(dtype) if device.supports(op) is None}
+        assert runs == device.op_kinds
+
+    def test_every_kind_costs_something_or_is_refused_with_a_reason(self, device: Device) -> None:
         for op in zoo(self.dtype):
             reason = device.supports(op)
             if reason is None:
+                assert device.cost_arrays([op]).latency_s[0] > 0
                 continue
             assert len(reason.split()) > 2
-            with pytest.raises(MappingError, match=r".") as caught:
-                device.cost_arrays([op])
-            assert op.name in str(caught.value)
+            for ask in (lambda op=op: device.cost_arrays([op]), lambda op=op: device.cycles(op)):
+                with pytest.raises(MappingError) as caught:
+                    ask()
+                assert op.name in str(caught.value)
+
+    def test_a_kind_that_it_does_not_know_is_refused(self, device: Device, monkeypatch: pytest.MonkeyPatch) -> None:
+        assert set(KINDS)
+        monkeypatch.setitem(KINDS._items, Stranger.name, Stranger())
+        op = Op(Stranger.name, "odd", {"read_bytes": 1 << 30, "write_bytes": 0, "flops": 1 << 30})
+        assert Stranger.name in str(device.supports(op))
+        with pytest.raises(MappingError, match=Stranger.name):
+            device.cost_arrays([op])
+
+    def test_cycles_are_those_of_masks_or_there_is_no_core(self, device: Device) -> None:
+        """Level 2 of a product with sparse weights: a whole number of cycles that its causes add up to, or a reason."""
+        op = ops.linear(8, 64, 64, self.dtype, weight_sparsity="2:4", name="masked")
+        try:
+            found = device.cycles(op, seed=1)
+        except MappingError as error:
+            assert "masked" in str(error)
+            return
+        assert isinstance(found, OpCycles) and found.cycles > 0 and 0 < found.utilization <= 1
+        assert not found.causes or sum(found.causes.values()) == found.cycles
+        assert found == device.cycles(op, seed=1)
+        assert op_energy(found.counts, device.prices) >= 0
+        with pytest.raises(MappingError):
+            device.cycles(op, np.ones((64, 63), np.bool_))
 
     def test_costs_are_well_formed(self, device: Device, supported: list[Op]) -> None:
         arrays = device.cost_arrays(supported)
@@ -109,9 +157,3 @@ def parts_of(model: str) -> list[str]:
     """Names of the parts that a device model runs."""
     kind = DEVICES.get(model).kind
     return [name for name in part_names() if name.startswith(f"{kind}/") and load_hardware(name).model == model]
-
-
-def each_part(metafunc: pytest.Metafunc) -> None:
-    """Gives every test of a DeviceContract each of its parts; call it from pytest_generate_tests."""
-    if "part" in metafunc.fixturenames and metafunc.cls is not None:
-        metafunc.parametrize("part", parts_of(metafunc.cls.model))
