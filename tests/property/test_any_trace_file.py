@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from simsparse.core import KINDS, DType, Op, OpKind, Routing, Sparsity, Trace, TraceBuilder, ops
-from simsparse.errors import TraceError
+from simsparse.errors import SpecError, TraceError
 from simsparse.trace import load_trace, save_trace
 from simsparse.trace.file import trace_text
 
@@ -48,7 +48,13 @@ def op_bodies(draw: st.DrawFn) -> Op:
         dims |= {key: dims["groups"] * draw(st.integers(1, 8)) for key in ("c_in", "c_out")}
     if kind.name == OpKind.MOE_FFN:
         return draw(moe_ops(dims, fields))
-    return Op(kind.name, draw(NAMES), dims, **fields)
+    if kind.labels:
+        fields["label"] = draw(st.sampled_from(kind.labels))
+    op = Op(kind.name, draw(NAMES), dims, **fields)
+    try:
+        return op.checked()
+    except SpecError:
+        return op.with_(dims=draw(st.sampled_from(kind.examples("bf16"))).dims)
 
 
 @st.composite
