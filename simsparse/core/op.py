@@ -27,7 +27,8 @@ class Op:
     of ``w_dtype`` is read with the weights, one element per output. ``latent_kv``: the values of an attention are the
     first ``v_head_dim`` elements of its keys, so that one cache is read for both (multi-head latent attention,
     absorbed). ``kernels``: what the framework launched for an op that a good kernel would fuse; empty where that is
-    one kernel, the op itself. Ops with equal ``signature`` cost the same on the same part.
+    one kernel, the op itself. ``call``: which call of the framework launches the op, from 1; 0 where no host does.
+    Ops with equal ``signature`` cost the same on the same part.
 
     Raises SpecError when ``kind`` is unknown, or a dim is missing, unknown or no whole number from 0 to 2**62.
     """
@@ -50,6 +51,7 @@ class Op:
     latent_kv: bool = False
     stats: Mapping[str, Any] = field(default_factory=dict)
     kernels: tuple[KernelCall, ...] = ()
+    call: int = 0
 
     definition: Kind = field(init=False, repr=False, compare=False)
 

@@ -61,7 +61,7 @@ def test_eager_launches_every_kernel_in_turn() -> None:
 
 def test_a_mask_costs_copies_of_keys_and_values_to_all_heads() -> None:
     attention = names(stack_of("eager").launched(layer()), "attention")
-    assert attention == ["repeat_kv", "repeat_kv", "fill", "fill", "where", "masked"]
+    assert attention == ["repeat_kv", "repeat_kv", "mask_fill", "mask_fill", "mask_where", "masked"]
     copies = [op for op in stack_of("eager").launched(layer()).ops if op.label == "repeat_kv"]
     keys = 4 * 128 * 32 * 2
     assert [(op.dims["read_bytes"], op.dims["write_bytes"]) for op in copies] == [(2 * keys, 8 * keys)] * 2
@@ -110,3 +110,13 @@ def test_a_trace_without_kernels_is_refused() -> None:
 def test_kernels_survive_a_trace_file(tmp_path: Path) -> None:
     trace = layer()
     assert load_trace(trace.save(tmp_path / "layer.trace")) == trace
+
+
+def test_a_host_launches_each_call_once() -> None:
+    launched = stack_of("eager").launched(layer())
+    calls = {op.name: op.call for op in launched.ops}
+    assert [calls[f"norm/{i}"] for i in range(3)] == [1, 2, 3]
+    inside = [op.call for op in launched.ops if op.label.startswith("mask_")]
+    assert set(inside) == {calls["attention/1"]}
+    assert launched.ops[-1].call == len({op.call for op in launched.ops})
+    assert {op.call for op in stack_of("eager+graph").launched(layer()).ops} == {0}

@@ -7,11 +7,12 @@ host, ``eager+graph`` replayed from a captured graph.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 from simsparse.core import Op, OpKind, Trace
+from simsparse.core.kind import Unit
 from simsparse.core.memo import by_identity
 from simsparse.errors import SpecError, nearest
 from simsparse.registry import Registry
@@ -77,6 +78,15 @@ def _after(ops: Sequence[Op], kernel: Op) -> Op:
         return kernel
     fresh = min(kernel.dims["read_bytes"], ops[-1].output_bytes)
     return kernel.with_(dims={**kernel.dims, "fresh_bytes": fresh})
+
+
+def called(trace: Trace, inside: Collection[str] = ()) -> Trace:
+    """``trace`` with its kernels launched by a host, a call each but for kernels labelled as one ``inside`` a call."""
+    number, ops = 0, []
+    for op in trace.ops:
+        number += op.unit is not Unit.LINK and op.label not in inside
+        ops.append(op.with_(call=number))
+    return Trace(trace.name, tuple(ops), trace.meta)
 
 
 def _named(op: Op, kernels: Iterable[Op]) -> Iterator[Op]:

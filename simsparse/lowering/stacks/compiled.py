@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 
 from simsparse.core import DType, KernelCall, Op, OpKind, Trace
 from simsparse.core.kinds.launched import launched
-from simsparse.lowering.stacks.base import STACKS, Stack, expanded
+from simsparse.lowering.stacks.base import STACKS, Stack, called, expanded
 from simsparse.lowering.stacks.eager import INDEX_BYTES, kernels_of
 
 
@@ -25,7 +25,8 @@ class Compiled(Stack):
 
     def launched(self, trace: Trace) -> Trace:
         chained = Trace(trace.name, tuple(_chained(trace.ops)), trace.meta)
-        return expanded(chained, self._kernels)
+        kernels = expanded(chained, self._kernels)
+        return kernels if self.graph else called(kernels)
 
     def _kernels(self, op: Op) -> Iterator[Op]:
         match op.kind:

@@ -15,10 +15,12 @@ from collections.abc import Iterator
 from simsparse.core import DType, KernelCall, Op, OpKind, Trace
 from simsparse.core.kinds.launched import launched
 from simsparse.errors import TraceError
-from simsparse.lowering.stacks.base import STACKS, Stack, expanded
+from simsparse.lowering.stacks.base import STACKS, Stack, called, expanded
 
 INDEX_BYTES = 8
 """Of an element of torch's default index type."""
+INSIDE = ("batch_norm_cast", "batch_norm_scale", "mask_fill", "mask_where", "nchw_to_nhwc", "nhwc_to_nchw")
+"""Kernels that are launched inside the call of the kernel that needs them."""
 
 
 @STACKS.register("eager")
@@ -28,7 +30,8 @@ class Eager(Stack):
     name = "eager"
 
     def launched(self, trace: Trace) -> Trace:
-        return expanded(trace, lambda op: kernels_of(op, self.graph))
+        kernels = expanded(trace, lambda op: kernels_of(op, self.graph))
+        return kernels if self.graph else called(kernels, INSIDE)
 
 
 def kernels_of(op: Op, graph: bool) -> Iterator[Op]:
@@ -53,8 +56,8 @@ def _calls(call: KernelCall) -> tuple[KernelCall, ...]:
     if "batch_norm" not in call.name or "backward" in call.name:
         return (call,)
     channels = 4 * max(1, (call.read_bytes - call.write_bytes) // 8)
-    small = KernelCall("rsqrt", channels, channels, 0, DType.FP32, channels // 4)
-    return (small._replace(name="_to_copy", read_bytes=channels // 2), small, call._replace(name="batch_norm"))
+    small = KernelCall("batch_norm_scale", channels, channels, 0, DType.FP32, channels // 4)
+    return (small._replace(name="batch_norm_cast", read_bytes=channels // 2), small, call._replace(name="batch_norm"))
 
 
 def _convolution(op: Op) -> Iterator[Op]:
@@ -92,8 +95,8 @@ def _mask(op: Op) -> Iterator[Op]:
     d, dtype = op.dims, op.dtype
     elements = d["batch"] * d["q_len"] * d["kv_len"]
     for _ in range(2):
-        yield launched(KernelCall("fill", 0, dtype.bits // 8, 0, dtype))
-    yield launched(KernelCall("where", elements, elements * dtype.bits // 8, elements, dtype, elements, 1, True))
+        yield launched(KernelCall("mask_fill", 0, dtype.bits // 8, 0, dtype))
+    yield launched(KernelCall("mask_where", elements, elements * dtype.bits // 8, elements, dtype, elements, 1, True))
 
 
 def _experts(op: Op) -> Iterator[Op]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from simsparse.core import Trace
-from simsparse.lowering.stacks.base import STACKS, Stack
+from simsparse.lowering.stacks.base import STACKS, Stack, called
 
 
 @STACKS.register("fused")
@@ -13,4 +13,4 @@ class Fused(Stack):
     name = "fused"
 
     def launched(self, trace: Trace) -> Trace:
-        return trace
+        return trace if self.graph else called(trace)
