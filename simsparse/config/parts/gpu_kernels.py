@@ -14,10 +14,16 @@ from simsparse.config.parts.gpu_pointwise import (
     GpuTopkKernels,
     GpuZeroCopyKernels,
 )
-from simsparse.config.quantity import Frozen, shown
+from simsparse.config.quantity import Frozen, Seconds, shown
 from simsparse.config.yaml import read_yaml
 from simsparse.errors import SpecError, nearest
 from simsparse.paths import data_root, is_file
+
+
+class HostCalls(Frozen):
+    """What the host takes to call the framework once, from one call to the next, kernels launched in the background."""
+
+    call: Seconds
 
 
 class KernelLibrary(Frozen):
@@ -30,6 +36,7 @@ class KernelLibrary(Frozen):
     name: str
     architecture: str
     description: str
+    host: HostCalls
     stream: GpuStreamKernels
     reduce: GpuReduceKernels
     norm: GpuNormKernels
