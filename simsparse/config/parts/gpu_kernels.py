@@ -36,7 +36,7 @@ class KernelLibrary(Frozen):
     name: str
     architecture: str
     description: str
-    host: HostCalls
+    host: HostCalls | None = None
     stream: GpuStreamKernels
     reduce: GpuReduceKernels
     norm: GpuNormKernels
