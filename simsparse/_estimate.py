@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from simsparse.config.hardware import load_hardware
+from simsparse.config.hardware import part_of
 from simsparse.config.quantity import Part
 from simsparse.core import Action, Op, OpCycles, Trace
 from simsparse.devices.base import CostArrays, Device, Mask, device_for
@@ -51,12 +52,12 @@ class Estimates:
     bound: NDArray[np.str_]
 
 
-def estimate(op: Op, hw: Part | str, level: int = 0) -> Estimate:
-    """Latency and energy of ``op`` alone on ``hw``, a part or a part's name, weights in its own memory.
+def estimate(op: Op, hw: Part | str | Path, level: int = 0) -> Estimate:
+    """Latency and energy of ``op`` alone on ``hw``, a part or the name or path of one, weights in its own memory.
 
     Raises MappingError when the part does not support the op, SpecError when it is not known.
     """
-    device = device_for(load_hardware(hw) if isinstance(hw, str) else hw)
+    device = device_for(part_of(hw))
     if reason := device.supports(op):
         raise MappingError(f"can't run on {device.part.name}: {reason}", key=op.name)
     cost = device.costs([op], level)[0]
@@ -71,7 +72,7 @@ def estimate(op: Op, hw: Part | str, level: int = 0) -> Estimate:
     )
 
 
-def estimate_many(ops: Sequence[Op], parts: Sequence[Part | str], level: int = 0) -> Estimates:
+def estimate_many(ops: Sequence[Op], parts: Sequence[Part | str | Path], level: int = 0) -> Estimates:
     """Every op on every part, vectorised over the ops; ops of equal signature are computed once."""
     first: dict[tuple[object, ...], int] = {}
     slots = np.array([first.setdefault(op.signature, len(first)) for op in ops], np.intp)
@@ -81,7 +82,7 @@ def estimate_many(ops: Sequence[Op], parts: Sequence[Part | str], level: int = 0
     shape = (len(unique), len(parts))
     latency, energy, bound = np.full(shape, np.nan), np.full(shape, np.nan), np.full(shape, "", "<U32")
     for column, hw in enumerate(parts):
-        device = device_for(load_hardware(hw) if isinstance(hw, str) else hw)
+        device = device_for(part_of(hw))
         able, costs = _costs(device, unique, level)
         if costs is None:
             continue
@@ -92,7 +93,7 @@ def estimate_many(ops: Sequence[Op], parts: Sequence[Part | str], level: int = 0
 
 
 def cycles(
-    op: Op, hw: Part | str, weight_mask: Mask | None = None, input_mask: Mask | None = None, seed: int = 0
+    op: Op, hw: Part | str | Path, weight_mask: Mask | None = None, input_mask: Mask | None = None, seed: int = 0
 ) -> OpCycles:
     """Level 2: the cycles of ``op`` with real masks, weights (n, k) and inputs (m, k).
 
@@ -100,17 +101,17 @@ def cycles(
     operands on a systolic array come over its DRAM interface, and ``causes`` holds its stalls; with masks they are on
     chip. Raises MappingError when ``hw`` has no cycle core or a mask's shape is not the op's.
     """
-    part = load_hardware(hw) if isinstance(hw, str) else hw
+    part = part_of(hw)
     return device_for(part).cycles(op, weight_mask, input_mask, seed)
 
 
-def trace_cycles(trace: Trace, hw: Part | str, masks: Masks | None = None) -> dict[str, OpCycles | str]:
+def trace_cycles(trace: Trace, hw: Part | str | Path, masks: Masks | None = None) -> dict[str, OpCycles | str]:
     """Level 2 of the ops with weights of ``trace``, by name, each alone; the reason in place of one that has none.
 
     With ``masks`` of the trace (simsparse.trace.masks) those of every weight, and of the inputs of linear ops, are
     the real ones; else operands are as their sparsity says. Ops of equal signature without masks are computed once.
     """
-    part = load_hardware(hw) if isinstance(hw, str) else hw
+    part = part_of(hw)
     known: dict[object, OpCycles | str] = {}
     found: dict[str, OpCycles | str] = {}
     for op in trace.ops:

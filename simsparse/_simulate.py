@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from pathlib import Path
 
-from simsparse.config.hardware import System
-from simsparse.core import Result, Trace
-from simsparse.errors import SpecError
+from simsparse.config.hardware import System, system_of
+from simsparse.core import Keep, Result, Timeline, Trace
+from simsparse.errors import SpecError, nearest
 from simsparse.events import Observer
-from simsparse.lowering.account import action_counts, merged, peak_memory, rows, unvalidated
+from simsparse.lowering.account import Account, merged
 from simsparse.lowering.energy import price
+from simsparse.lowering.machine import machine_of
 from simsparse.lowering.power import within_power
 from simsparse.lowering.run import run_closed_form, run_events
 from simsparse.policies import POLICIES, Policy
@@ -22,41 +23,50 @@ LEVELS = (0, 1, 2)
 
 def simulate(
     trace: Trace,
-    system: System,
+    system: System | str | Path,
     policy: str | Policy = "resident",
     seed: int = 0,
     level: int = 1,
     observers: Sequence[Observer] = (),
     repeats: int | None = None,
+    keep: Keep | str = Keep.TIMELINE,
 ) -> Result:
-    """Run ``trace`` on ``system`` under ``policy``.
+    """Run ``trace`` on ``system``, a System or the name or path of one, under ``policy``.
 
     ``level`` 0 adds up closed forms, 1 runs the event engine, 2 does so with operators timed by cycle
     cores on the devices that have one. ``seed`` is for policies that draw. ``repeats``: back-to-back
     runs, starting cold; None = steady state; it matters where a power limit averages over time.
+    ``keep``: what is recorded, ``summary``, ``rows`` or ``timeline``; the numbers do not depend on it.
 
     Raises MappingError when an op has no device, SimulationError when a memory is full, SpecError on
-    an unknown policy or level, on ``repeats`` below 1, and when level 0 is asked for observers or a
-    policy that decides during the run.
+    an unknown system, policy, level or ``keep``, on ``repeats`` below 1, and when level 0 is asked for
+    observers or a policy that decides during the run.
     """
-    chosen = policy_of(policy)
+    chosen, machine, kept = policy_of(policy), machine_of(system_of(system)), _keep(keep)
     _check(chosen, level, observers, repeats)
-    placements = chosen.place(trace, system)
-    costed = chosen.lower(placements, system, level)
+    placements = chosen.place(trace, machine)
+    costed = chosen.lower(placements, machine, level)
     costed.check_memory()
     costed = within_power(costed, repeats)
     records = run_closed_form(costed) if level == 0 else run_events(costed, level, seed, chosen.control, observers)
-    machine, latency_s = costed.machine, fs_to_seconds(records.finish_fs)
-    counts = action_counts(records, machine)
-    energy = price(counts, latency_s, machine.prices, machine.static_watts)
-    result = Result(
-        trace.name, system.name, placements.policy, seed, level, latency_s, sum(energy.values()),
-        rows(records, machine), energy, merged(counts), records.timeline(),
-        assumed=system.assumed, overrides=dict(system.overrides),
-        unvalidated=unvalidated(records, machine, chosen.name, chosen.validated), area_mm2=system.area_mm2,
-        meta=dict(trace.meta), power_w=system.power_w, memory=peak_memory(records),
+    account, latency_s = Account(records, machine), fs_to_seconds(records.finish_fs)
+    energy = price(account.counts, latency_s, machine.prices, machine.static_watts)
+    used = machine.system
+    return Result(
+        trace.name, used.name, placements.policy, seed, level, latency_s, sum(energy.values()),
+        () if kept is Keep.SUMMARY else account.rows(), energy, merged(account.counts),
+        records.timeline() if kept is Keep.TIMELINE else Timeline((), records.finish_fs),
+        assumed=used.assumed, overrides=dict(used.overrides),
+        unvalidated=account.unvalidated(chosen.name, chosen.validated), area_mm2=used.area_mm2,
+        seconds_by_bound=account.seconds_by_bound, meta=dict(trace.meta), power_w=used.power_w,
+        memory=account.peak_memory,
     )  # fmt: skip
-    return replace(result, bound=next(iter(result.seconds_by_bound), ""))
+
+
+def _keep(keep: Keep | str) -> Keep:
+    if keep not in list(Keep):
+        raise SpecError(f"{keep!r} can't be kept; {nearest(str(keep), Keep)}", key="keep")
+    return Keep(keep)
 
 
 def _check(policy: Policy, level: int, observers: Sequence[Observer], repeats: int | None) -> None:

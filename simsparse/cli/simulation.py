@@ -10,6 +10,7 @@ import typer
 
 from simsparse.cli.console import Json, Out, ProgressBar, emit_json, note, si, table, whole_folder
 from simsparse.errors import SpecError
+from simsparse.units import bytes_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -183,6 +184,9 @@ def _show_result(result: Result) -> None:
     table("Seconds of operators by what bounds them", ("bound", "time"), bounds, right=("time",))
     energy = sorted(result.energy_by_component.items(), key=lambda item: -item[1])
     table("Energy", ("component", "energy"), [(name, si(joules, "J")) for name, joules in energy], right=("energy",))
+    kept = [(device, purpose, bytes_text(size)) for device, own in result.memory.items()
+            for purpose, size in own.items()]  # fmt: skip
+    table("Memory at its peak", ("device", "holds", "bytes"), kept, right=("bytes",))
     if result.assumed:
         note(f"rests on {len(result.assumed)} assumed values (--json lists them)")
     if result.unvalidated:

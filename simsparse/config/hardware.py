@@ -124,12 +124,7 @@ class System:
     @cached_property
     def assumed(self) -> tuple[str, ...]:
         """Paths of all values of basis ``assumed``."""
-        return tuple(
-            f"{name}.{path} = {quantity.text}"
-            for name, part in self.parts().items()
-            for path, quantity in part.quantities()
-            if quantity.basis is Basis.ASSUMED
-        )
+        return tuple(f"{name}.{text}" for name, part in self.parts().items() for text in part.assumed)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -300,6 +295,16 @@ def load_system(name: str | Path, overrides: Mapping[str, Any] | None = None) ->
     path = find_part(str(name))
     system = _load_system(path, _modified(path), _part_name(str(name), path))
     return system.with_overrides(overrides or {})
+
+
+def part_of(part: Part | str | Path) -> Part:
+    """``part`` itself, or the one that it names. Raises SpecError that names file, line and key."""
+    return part if isinstance(part, Part) else load_hardware(part)
+
+
+def system_of(system: System | str | Path) -> System:
+    """``system`` itself, or the one that it names. Raises SpecError that names file, line and key."""
+    return system if isinstance(system, System) else load_system(system)
 
 
 @lru_cache(maxsize=1024)

@@ -41,6 +41,11 @@ class Frozen(BaseModel):
         """Every number below with its dotted path; copies of a part share what they do not change."""
         return tuple(_walk({key: getattr(self, key) for key in type(self).model_fields}))
 
+    @cached_property
+    def assumed(self) -> tuple[str, ...]:
+        """Dotted path and text of every value of basis ``assumed``; copies of a part share what they do not change."""
+        return tuple(_assumed({key: getattr(self, key) for key in type(self).model_fields}))
+
 
 class Quantity(Frozen):
     """A number in SI units. ``text`` is what the file says, ``unit`` what ``si`` is counted in."""
@@ -203,3 +208,13 @@ def _walk(nodes: Mapping[Any, Any]) -> Iterator[tuple[str, Quantity]]:
         elif isinstance(node, Frozen | dict):
             below = _walk(node) if isinstance(node, dict) else node._numbers
             yield from ((f"{key}.{path}", quantity) for path, quantity in below)
+
+
+def _assumed(nodes: Mapping[Any, Any]) -> Iterator[str]:
+    for key, node in nodes.items():
+        if isinstance(node, Quantity):
+            if node.basis is Basis.ASSUMED:
+                yield f"{key} = {node.text}"
+        elif isinstance(node, Frozen | dict):
+            for line in _assumed(node) if isinstance(node, dict) else node.assumed:
+                yield f"{key}.{line}"

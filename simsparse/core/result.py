@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -15,6 +16,17 @@ if TYPE_CHECKING:
     import pandas as pd
 
 RESULT_SCHEMA = 1
+
+
+class Keep(StrEnum):
+    """What a caller wants recorded of a run; each includes those before it."""
+
+    SUMMARY = "summary"
+    """Latency, energy, counts, seconds by bound and memory."""
+    ROWS = "rows"
+    """A row per op too."""
+    TIMELINE = "timeline"
+    """A span per task too."""
 
 
 class OpResult(NamedTuple):
@@ -35,13 +47,14 @@ class OpResult(NamedTuple):
     validated: str | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Result:
     """The answer of one simulation.
 
     ``energy_by_component`` maps (component, action) text such as ``gpu0.hbm.read_byte`` or
     ``gpu0.static`` to joules; it sums to ``energy_j``. ``assumed`` lists every value of basis
-    ``assumed`` that the answer used; ``overrides`` what the user changed; ``unvalidated`` the
+    ``assumed`` that the answer used; ``overrides`` what the user changed; ``seconds_by_bound`` the seconds of
+    ``ops`` by what bound them, largest first; ``unvalidated`` the
     models that nothing checks. ``memory`` maps a device and a purpose (weights, KV cache, activations,
     buffers, gradients, optimizer state) to bytes, when most of the device's memory was taken. ``power_w`` is what
     makers or authors state of the devices at work, for comparison with ``energy_j / latency_s``.
@@ -62,18 +75,19 @@ class Result:
     overrides: Mapping[str, str] = field(default_factory=dict)
     unvalidated: tuple[str, ...] = ()
     area_mm2: float | None = None
-    bound: str = ""
+    seconds_by_bound: Mapping[str, float] = field(default_factory=dict)
     meta: Mapping[str, Any] = field(default_factory=dict)
     power_w: float | None = None
     memory: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
 
     @property
-    def seconds_by_bound(self) -> dict[str, float]:
-        """Op seconds by what bound them, largest first."""
-        sums: dict[str, float] = {}
-        for op in self.ops:
-            sums[op.bound] = sums.get(op.bound, 0.0) + op.latency_s
-        return dict(sorted(sums.items(), key=lambda item: -item[1]))
+    def bound(self) -> str:
+        """What bound most of the time, empty where nothing ran."""
+        return next(iter(self.seconds_by_bound), "")
+
+    def __repr__(self) -> str:
+        return (f"Result(trace={self.trace!r}, system={self.system!r}, policy={self.policy!r}, "
+                f"latency_s={self.latency_s:.6g}, energy_j={self.energy_j:.6g}, bound={self.bound!r})")  # fmt: skip
 
     def table(self) -> pd.DataFrame:
         """One row an op (a pandas DataFrame)."""
@@ -87,7 +101,7 @@ class Result:
             "schema": RESULT_SCHEMA, "trace": self.trace, "system": self.system, "policy": self.policy,
             "seed": self.seed, "level": self.level, "latency_s": self.latency_s, "energy_j": self.energy_j,
             "area_mm2": self.area_mm2, "power_w": self.power_w, "bound": self.bound,
-            "seconds_by_bound": self.seconds_by_bound, "energy_by_component": dict(self.energy_by_component),
+            "seconds_by_bound": dict(self.seconds_by_bound), "energy_by_component": dict(self.energy_by_component),
             "assumed": list(self.assumed), "overrides": dict(self.overrides), "unvalidated": list(self.unvalidated),
             "memory": {device: dict(own) for device, own in self.memory.items()},
         }  # fmt: skip

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 
 from simsparse.core import Action, ActionCounts, Op, OpResult
 from simsparse.lowering.command_graph import Cause, Command, CostKey
@@ -18,21 +20,182 @@ TRANSFER = "transfer"
 Counts = dict[str, dict[Action, int]]
 
 
-def copy_joules(command: Command, machine: Machine) -> float:
+def copy_joules(src: str, dst: str, bytes: int, machine: Machine) -> float:
     """Joules of a copy on its links and in the memories at its ends."""
-    counts = machine.copy_counts(command.src, command.dst, command.bytes)
+    counts = machine.copy_counts(src, dst, bytes)
     return sum(op_energy(ActionCounts(actions), machine.prices[owner]) for owner, actions in counts.items())
 
 
-def action_counts(records: Records, machine: Machine) -> dict[str, ActionCounts]:
-    """Action counts of everything that ran, by device and link."""
-    total: Counts = {}
-    for key, times in Counter(key for key in records.keys if key).items():
-        _add(total, {key[0]: records.costs[key].counts}, times)
-    copies = Counter((command.src, command.dst, command.bytes) for command in records.commands if command.src)
-    for copy, times in copies.items():
-        _add(total, machine.copy_counts(*copy), times)
-    return {owner: ActionCounts(counts) for owner, counts in total.items()}
+Priced = tuple[float, str, str | None]
+"""Joules, bound and reference of a task."""
+
+
+@dataclass(frozen=True)
+class Account:
+    """What the records of a run on a machine add up to."""
+
+    records: Records
+    machine: Machine
+
+    @cached_property
+    def counts(self) -> dict[str, ActionCounts]:
+        """Action counts of everything that ran, by device and link."""
+        total: Counts = {}
+        for key, times in self.records.runs.items():
+            _add(total, {key[0]: self.records.costs[key].counts}, times)
+        copies = Counter((command.src, command.dst, command.bytes) for command in self.records.commands if command.src)
+        for copy, times in copies.items():
+            _add(total, self.machine.copy_counts(*copy), times)
+        return {owner: ActionCounts(counts) for owner, counts in total.items()}
+
+    @cached_property
+    def stalls(self) -> list[int]:
+        """Idle femtoseconds of compute lanes per task, charged to the dependency that ended last.
+
+        A copy on a compute lane is charged with all of its own time.
+        """
+        lanes = {(name, self.machine.compute_lane(name)): 0 for name in self.machine.processors}
+        starts, ends = self.records.start_fs, self.records.end_fs
+        stalled = [0] * len(starts)
+        for i, command in enumerate(self.records.commands):
+            lane = (command.device, command.lane)
+            if lane not in lanes:
+                continue
+            if command.after and starts[i] > lanes[lane]:
+                stalled[max(command.after, key=ends.__getitem__)] += starts[i] - lanes[lane]
+            if command.src and command.cause is not Cause.OP:
+                stalled[i] += ends[i] - starts[i]
+            lanes[lane] = ends[i]
+        return stalled
+
+    def rows(self) -> tuple[OpResult, ...]:
+        """One row per op, one for all copies of an op's data, and one per command issued during the run, by start.
+
+        An op's ``latency_s`` is the time it ran; that of copies the time that compute stood still for
+        them, so that the rows of a machine with one compute lane add up to its latency. The timeline has
+        the copies in full. Joules are those of actions, without static power.
+        """
+        known, priced = self.records.graph.op_rows, self._priced(self.records.graph.op_commands)
+        columns = (
+            known.name, known.kind, known.label, known.module, known.device, known.weight_sparsity,
+            self._op_starts, self._op_seconds,
+            [joules for joules, _, _ in priced], [bound for _, bound, _ in priced], known.flops, known.bytes,
+            [reference for _, _, reference in priced],
+        )  # fmt: skip
+        result = list(map(OpResult._make, zip(*columns, strict=True)))
+        result += self._other_rows
+        result.sort(key=lambda row: row.start_s)
+        return tuple(result)
+
+    @cached_property
+    def seconds_by_bound(self) -> dict[str, float]:
+        """Seconds of the rows by what bound them, largest first."""
+        bounds = self.records.per_task({key: cost.bound for key, cost in self.records.costs.items()}, TRANSFER)
+        parts = list(zip(map(bounds.__getitem__, self.records.graph.op_commands), self._op_seconds, strict=True))
+        if not self.records.in_order:
+            starts = [*self._op_starts, *(row.start_s for row in self._other_rows)]
+            parts += [(row.bound, row.latency_s) for row in self._other_rows]
+            parts = [parts[i] for i in sorted(range(len(starts)), key=starts.__getitem__)]
+        sums = dict.fromkeys([bound for bound, _ in parts], 0.0)
+        for bound, seconds in parts:
+            sums[bound] += seconds
+        return dict(sorted(sums.items(), key=lambda item: -item[1]))
+
+    @cached_property
+    def _op_starts(self) -> list[float]:
+        starts = self.records.start_fs
+        return [starts[i] / FS_PER_SECOND for i in self.records.graph.op_commands]
+
+    @cached_property
+    def _op_seconds(self) -> list[float]:
+        starts, ends = self.records.start_fs, self.records.end_fs
+        return [(ends[i] - starts[i]) / FS_PER_SECOND for i in self.records.graph.op_commands]
+
+    @cached_property
+    def _known_joules(self) -> dict[tuple[str, str, int], float]:
+        return {}
+
+    def _copy_joules(self, command: Command) -> float:
+        """Joules of a copy; copies of equal ends and bytes are priced once."""
+        key = command.src, command.dst, command.bytes
+        if key not in self._known_joules:
+            self._known_joules[key] = copy_joules(*key, self.machine)
+        return self._known_joules[key]
+
+    def _priced(self, tasks: Sequence[int]) -> list[Priced]:
+        records, machine = self.records, self.machine
+        known: dict[CostKey, Priced] = {
+            key: (op_energy(cost.counts, machine.prices[key[0]]), cost.bound, cost.validated)
+            for key, cost in records.costs.items()
+        }
+        return [
+            known[key] if (key := records.keys[i]) else (self._copy_joules(records.commands[i]), TRANSFER, None)
+            for i in tasks
+        ]
+
+    @cached_property
+    def _other_rows(self) -> list[OpResult]:
+        """Rows of copies of ops' data, then of what a policy issued during the run."""
+        return [*map(self._copies_row, self._copies_by_op.values()), *self._issued_rows()]
+
+    @cached_property
+    def _copies_by_op(self) -> dict[int, list[int]]:
+        """Tasks of the command graph that copied data of an op, by the op."""
+        found: dict[int, list[int]] = {}
+        graph = self.records.graph
+        if len(graph.commands) > len(graph.op_commands):
+            for i, command in enumerate(graph.commands):
+                if command.cause is not Cause.OP:
+                    found.setdefault(command.op, []).append(i)
+        return found
+
+    def _copies_row(self, own: Sequence[int]) -> OpResult:
+        commands = [self.records.commands[i] for i in own]
+        op = self.records.graph.index.trace.ops[commands[0].op]
+        return OpResult(
+            f"{op.name} copies", "copy", "copy", op.module, commands[0].device, str(op.weight_sparsity),
+            fs_to_seconds(min(self.records.start_fs[i] for i in own)), fs_to_seconds(sum(self.stalls[i] for i in own)),
+            sum(map(self._copy_joules, commands)), TRANSFER, 0,
+            sum(command.bytes for command in commands),
+        )  # fmt: skip
+
+    def _issued_rows(self) -> list[OpResult]:
+        """One row per command that a policy issued during the run; a copy's latency is what compute waited for it."""
+        if not self.records.issued:
+            return []
+        first = len(self.records.graph.commands)
+        tasks = range(first, first + len(self.records.issued))
+        starts, ends = self.records.start_fs, self.records.end_fs
+        return [
+            _issued_row(each.command, each.op, starts[i],
+                        self.stalls[i] if each.command.src else ends[i] - starts[i], *priced)
+            for i, each, priced in zip(tasks, self.records.issued, self._priced(tasks), strict=True)
+        ]  # fmt: skip
+
+    @cached_property
+    def peak_memory(self) -> dict[str, dict[str, int]]:
+        """Bytes by device and purpose at the moment when most of the device's memory was taken."""
+        taken: dict[str, dict[str, int]] = {}
+        peaks: dict[str, dict[str, int]] = {}
+        for each in self.records.allocations:
+            own = taken.setdefault(each.device, {})
+            own[each.purpose] = own.get(each.purpose, 0) + each.bytes
+            if sum(own.values()) > sum(peaks.get(each.device, {}).values()):
+                peaks[each.device] = {purpose: size for purpose, size in own.items() if size}
+        return peaks
+
+    def unvalidated(self, policy: str, reference: str | None) -> tuple[str, ...]:
+        """Models behind the times that nothing checks, in words; ``reference`` is what checks the policy."""
+        found = {
+            f"{key[0]}: {self.records.kind(key)} on {self.machine.system.devices[key[0]].name}": None
+            for key, cost in self.records.costs.items()
+            if cost.validated is None
+        }
+        if self.records.graph.has_collectives:
+            found["collectives: ring form on one link"] = None
+        if reference is None:
+            found[f"policy {policy}"] = None
+        return tuple(found)
 
 
 def _add(total: Counts, more: Mapping[str, Mapping[Action, int]], times: int) -> None:
@@ -40,107 +203,6 @@ def _add(total: Counts, more: Mapping[str, Mapping[Action, int]], times: int) ->
         own = total.setdefault(owner, {})
         for action, count in counts.items():
             own[action] = own.get(action, 0) + count * times
-
-
-def merged(counts: Mapping[str, ActionCounts]) -> ActionCounts:
-    """All counts in one, components named ``gpu0.hbm``."""
-    return ActionCounts(
-        {(f"{owner}.{component}", action): count for owner, actions in counts.items()
-         for (component, action), count in actions.items()}
-    )  # fmt: skip
-
-
-def stalls(records: Records, machine: Machine) -> list[int]:
-    """Idle femtoseconds of compute lanes per task, charged to the dependency that ended last.
-
-    A copy on a compute lane is charged with all of its own time.
-    """
-    lanes = {(name, machine.compute_lane(name)): 0 for name in machine.processors}
-    starts, ends = records.start_fs, records.end_fs
-    stalled = [0] * len(starts)
-    for i, command in enumerate(records.commands):
-        lane = (command.device, command.lane)
-        if lane not in lanes:
-            continue
-        if command.after and starts[i] > lanes[lane]:
-            stalled[max(command.after, key=ends.__getitem__)] += starts[i] - lanes[lane]
-        if command.src and command.cause is not Cause.OP:
-            stalled[i] += ends[i] - starts[i]
-        lanes[lane] = ends[i]
-    return stalled
-
-
-def rows(records: Records, machine: Machine) -> tuple[OpResult, ...]:
-    """One row per op, one for all copies of an op's data, and one per command issued during the run, by start.
-
-    An op's ``latency_s`` is the time it ran; that of copies the time that compute stood still for
-    them, so that the rows of a machine with one compute lane add up to its latency. The timeline has
-    the copies in full. Joules are those of actions, without static power.
-    """
-    starts, ends = records.start_fs, records.end_fs
-    known, own = records.graph.op_rows, records.graph.op_commands
-    priced = _priced(records, own, machine)
-    columns = (
-        known.name, known.kind, known.label, known.module, known.device, known.weight_sparsity,
-        [starts[i] / FS_PER_SECOND for i in own], [(ends[i] - starts[i]) / FS_PER_SECOND for i in own],
-        [joules for joules, _, _ in priced], [bound for _, bound, _ in priced], known.flops, known.bytes,
-        [reference for _, _, reference in priced],
-    )  # fmt: skip
-    result = list(map(OpResult._make, zip(*columns, strict=True)))
-    if len(starts) > len(own):
-        stalled = stalls(records, machine)
-        result += [_copies_row(records, each, stalled, machine) for each in _copies_by_op(records).values()]
-        result += _issued_rows(records, stalled, machine)
-    result.sort(key=lambda row: row.start_s)
-    return tuple(result)
-
-
-Priced = tuple[float, str, str | None]
-
-
-def _priced(records: Records, tasks: Sequence[int], machine: Machine) -> list[Priced]:
-    """Joules, bound and reference of each of ``tasks``."""
-    known: dict[CostKey, Priced] = {
-        key: (op_energy(cost.counts, machine.prices[key[0]]), cost.bound, cost.validated)
-        for key, cost in records.costs.items()
-    }
-    keys, commands = records.keys, records.commands
-    return [
-        known[key] if (key := keys[i]) else (copy_joules(commands[i], machine), TRANSFER, None)
-        for i in tasks
-    ]  # fmt: skip
-
-
-def _copies_by_op(records: Records) -> dict[int, list[int]]:
-    """Tasks of the graph that copied data of an op, by the op."""
-    found: dict[int, list[int]] = {}
-    for i, command in enumerate(records.graph.commands):
-        if command.cause is not Cause.OP:
-            found.setdefault(command.op, []).append(i)
-    return found
-
-
-def _copies_row(records: Records, own: Sequence[int], stalled: Sequence[int], machine: Machine) -> OpResult:
-    commands = [records.commands[i] for i in own]
-    op = records.graph.index.trace.ops[commands[0].op]
-    return OpResult(
-        f"{op.name} copies", "copy", "copy", op.module, commands[0].device, str(op.weight_sparsity),
-        fs_to_seconds(min(records.start_fs[i] for i in own)), fs_to_seconds(sum(stalled[i] for i in own)),
-        sum(copy_joules(command, machine) for command in commands), TRANSFER, 0,
-        sum(command.bytes for command in commands),
-    )  # fmt: skip
-
-
-def _issued_rows(records: Records, stalled: Sequence[int], machine: Machine) -> list[OpResult]:
-    """One row per command that a policy issued during the run; a copy's latency is what compute waited for it."""
-    first = len(records.graph.commands)
-    tasks = range(first, first + len(records.issued))
-    priced = _priced(records, tasks, machine)
-    return [
-        _issued_row(each.command, each.op, records.start_fs[i],
-                    stalled[i] if each.command.src else records.end_fs[i] - records.start_fs[i], *cost)
-        for i, each, cost in zip(tasks, records.issued, priced, strict=True)
-    ]  # fmt: skip
 
 
 def _issued_row(
@@ -153,27 +215,9 @@ def _issued_row(
     )  # fmt: skip
 
 
-def peak_memory(records: Records) -> dict[str, dict[str, int]]:
-    """Bytes by device and purpose at the moment when most of the device's memory was taken."""
-    taken: dict[str, dict[str, int]] = {}
-    peaks: dict[str, dict[str, int]] = {}
-    for each in records.allocations:
-        own = taken.setdefault(each.device, {})
-        own[each.purpose] = own.get(each.purpose, 0) + each.bytes
-        if sum(own.values()) > sum(peaks.get(each.device, {}).values()):
-            peaks[each.device] = {purpose: size for purpose, size in own.items() if size}
-    return peaks
-
-
-def unvalidated(records: Records, machine: Machine, policy: str, reference: str | None) -> tuple[str, ...]:
-    """Models behind the times that nothing checks, in words; ``reference`` is what checks the policy."""
-    found = {
-        f"{key[0]}: {records.kind(key)} on {machine.system.devices[key[0]].name}": None
-        for key, cost in records.costs.items()
-        if cost.validated is None
-    }
-    if records.graph.has_collectives:
-        found["collectives: ring form on one link"] = None
-    if reference is None:
-        found[f"policy {policy}"] = None
-    return tuple(found)
+def merged(counts: Mapping[str, ActionCounts]) -> ActionCounts:
+    """All counts in one, components named ``gpu0.hbm``."""
+    return ActionCounts(
+        {(f"{owner}.{component}", action): count for owner, actions in counts.items()
+         for (component, action), count in actions.items()}
+    )  # fmt: skip

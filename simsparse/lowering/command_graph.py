@@ -111,6 +111,17 @@ class CommandGraph:
         return tuple((command.device, command.lane) for command in self.commands)
 
     @cached_property
+    def is_queue(self) -> bool:
+        """Whether there are commands, all on one lane, and none of them is a copy."""
+        return len(set(self.lanes)) == 1 and None not in self.keys
+
+    @cached_property
+    def places(self) -> tuple[int, ...]:
+        """The place of each command's cost among the distinct ops of ``runs``, that after the last for a copy."""
+        place = {key: i for i, key in enumerate(self.runs)}
+        return tuple(len(place) if key is None else place[key] for key in self.keys)
+
+    @cached_property
     def span_columns(self) -> tuple[tuple[Any, ...], ...]:
         """What a timeline says of the commands besides their times: fields of Span, one column each."""
         fields = attrgetter("device", "lane", "name", "kind", "bytes")
@@ -127,6 +138,11 @@ class CommandGraph:
         owners = dict.fromkeys(device for device, _ in self.runs)
         slots = {device: tuple(slot for owner, slot in self.runs if owner == device) for device in owners}
         return {device: (own, tuple(self.index.unique[slot] for slot in own)) for device, own in slots.items()}
+
+    @cached_property
+    def stepped(self) -> tuple[tuple[int, Command], ...]:
+        """The copies that take the latency of their links more than once, with their indexes."""
+        return tuple((i, command) for i, command in enumerate(self.commands) if command.steps)
 
     @cached_property
     def op_commands(self) -> tuple[int, ...]:
@@ -171,11 +187,11 @@ class CostedGraph:
     @cached_property
     def fs(self) -> Sequence[int]:
         """Femtoseconds of each command: the time of an op, or what a copy takes beyond one latency and its bytes."""
-        times = {key: seconds_to_fs(cost.latency_s) for key, cost in self.costs.items()}
-        return [
-            times[key] if key else command.steps and command.steps * self.machine.latency_fs(command.src, command.dst)
-            for key, command in zip(self.graph.keys, self.graph.commands, strict=True)
-        ]
+        times = [seconds_to_fs(self.costs[key].latency_s) for key in self.graph.runs]
+        result = list(map([*times, 0].__getitem__, self.graph.places))
+        for i, command in self.graph.stepped:
+            result[i] = command.steps * self.machine.latency_fs(command.src, command.dst)
+        return result
 
     def check_memory(self) -> None:
         """Raises SimulationError when a device's memory can't hold what the commands keep there."""

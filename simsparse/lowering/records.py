@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from simsparse.core import Op, OpCost, Span, Timeline
 from simsparse.lowering.command_graph import Allocation, Command, CommandGraph, CostKey
+
+T = TypeVar("T")
 
 
 class Issued(NamedTuple):
@@ -45,6 +48,24 @@ class Records:
     def keys(self) -> Sequence[CostKey | None]:
         """The cost of each task, None of a copy."""
         return (*self.graph.keys, *(each.key for each in self.issued)) if self.issued else self.graph.keys
+
+    @cached_property
+    def in_order(self) -> bool:
+        """Whether every task ran an op of the trace, one after another."""
+        return self.graph.is_queue and not self.issued
+
+    @cached_property
+    def runs(self) -> dict[CostKey, int]:
+        """How often each op, or kernel of a policy, ran on a device."""
+        counts = Counter(self.graph.places)
+        found = {key: counts[i] for i, key in enumerate(self.graph.runs)}
+        return found | Counter(each.key for each in self.issued if each.key)
+
+    def per_task(self, values: Mapping[CostKey, T], copy: T) -> list[T]:
+        """For each task the value of its cost's key, ``copy`` for a copy."""
+        listed = [*(values[key] for key in self.graph.runs), copy]
+        issued = (copy if each.key is None else values[each.key] for each in self.issued)
+        return [*map(listed.__getitem__, self.graph.places), *issued]
 
     def kind(self, key: CostKey) -> str:
         """The kind of the op, or of the policy's kernel, that a key of ``costs`` belongs to."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from itertools import accumulate
 
 from simsparse.events import Observer, Simulator
 from simsparse.events.simulator import Process
@@ -24,10 +25,12 @@ def run_closed_form(costed: CostedGraph) -> Records:
     so the answer is a lower bound where copies share a link.
     """
     graph, machine = costed.graph, costed.machine
+    if graph.is_queue:
+        ends = list(accumulate(costed.fs))
+        return Records(graph, costed.costs, [0, *ends[:-1]], ends, graph.allocations)
     free: dict[tuple[str, str], int] = {}
     issued: dict[tuple[str, str], int] = {}
-    starts: list[int] = []
-    ends: list[int] = []
+    starts, ends = list[int](), list[int]()
     for command, lane, fs in zip(graph.commands, graph.lanes, costed.fs, strict=True):
         start = free.get(lane, 0)
         for index in command.after:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from simsparse.config.hardware import System
 from simsparse.core import Placements, Trace
 from simsparse.lowering.command_graph import CommandGraph, GraphBuilder
 from simsparse.lowering.machine import Machine
 from simsparse.lowering.trace_index import trace_index_of
-from simsparse.policies.base import POLICIES, Policy, devices_of, place, resident_footprint
+from simsparse.policies.base import POLICIES, Policy, resident_footprint
+from simsparse.policies.placement.greedy import Greedy
 
 
 @POLICIES.register("resident")
@@ -21,11 +21,12 @@ class Resident(Policy):
     name = "resident"
     validated = "sections offload and weight_stream of the GPU measurements"
 
-    def place(self, trace: Trace, system: System) -> Placements:
-        return Placements(trace, self.name, place(trace, system, [False] * len(trace.ops)))
+    def place(self, trace: Trace, machine: Machine) -> Placements:
+        devices = Greedy().devices(trace_index_of(trace), machine, [False] * len(trace.ops))
+        return Placements(trace, self.name, devices, devices)
 
     def graph(self, placements: Placements, machine: Machine) -> CommandGraph:
-        index, devices = trace_index_of(placements.trace), devices_of(placements)
+        index, devices = trace_index_of(placements.trace), placements.devices
         builder = GraphBuilder(index, devices, machine)
         for i in range(len(devices)):
             builder.op(i)

@@ -16,13 +16,13 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import ClassVar
 
-from simsparse.config.hardware import System
 from simsparse.core import Placements, Trace, Unit
 from simsparse.errors import SpecError
 from simsparse.lowering.command_graph import CommandGraph, GraphBuilder
-from simsparse.lowering.machine import Machine, machine_of
+from simsparse.lowering.machine import Machine
 from simsparse.lowering.trace_index import TraceIndex, trace_index_of
-from simsparse.policies.base import Policy, devices_of, place, resident_footprint
+from simsparse.policies.base import Policy, resident_footprint
+from simsparse.policies.placement.greedy import Greedy
 
 
 class WeightScope(StrEnum):
@@ -111,17 +111,20 @@ class Streaming(Policy):
             raise SpecError(f"{chunk_bytes!r} is not a positive whole number", key="chunk_bytes")
         self.what, self.chunk_bytes = WeightScope(what), chunk_bytes
 
-    def place(self, trace: Trace, system: System) -> Placements:
-        home = machine_of(system).require_host(self.name)
-        placed = place(trace, system, streamed_ops(trace_index_of(trace), self.what), home)
-        return Placements(trace, self.name, placed, {"streamed": str(self.what)})
+    def place(self, trace: Trace, machine: Machine) -> Placements:
+        home = machine.require_host(self.name)
+        index = trace_index_of(trace)
+        streamed = streamed_ops(index, self.what)
+        devices = Greedy().devices(index, machine, streamed)
+        homes = tuple(home if away else device for device, away in zip(devices, streamed, strict=True))
+        return Placements(trace, self.name, devices, homes, {"streamed": str(self.what)})
 
     @property
     def options(self) -> Hashable:
         return self.what, self.chunk_bytes
 
     def graph(self, placements: Placements, machine: Machine) -> CommandGraph:
-        workload, devices = trace_index_of(placements.trace), devices_of(placements)
+        workload, devices = trace_index_of(placements.trace), placements.devices
         streamed = streamed_ops(workload, self.what)
         cut = windows(workload, self.what, streamed)
         builder = GraphBuilder(workload, devices, machine)

@@ -10,7 +10,7 @@ from typing import Any
 from simsparse.config.hardware import System, load_system
 from simsparse.config.keys import KEYS, Scalar
 from simsparse.config.quantity import Quantity
-from simsparse.core import OpResult, Result, Span, Trace
+from simsparse.core import Keep, OpResult, Result, Span, Trace
 from simsparse.errors import SimsparseError
 from simsparse.store.schema import Record, packed
 from simsparse.sweep.point import PointRun
@@ -55,15 +55,8 @@ def _system(name: str, override: tuple[tuple[str, str], ...]) -> System:
     return _base_system(name).with_overrides(dict(override))
 
 
-@lru_cache(maxsize=64)
-def _assumed(name: str, overridden: tuple[str, ...]) -> tuple[str, ...]:
-    """The assumed values of a system that are not among those overridden."""
-    starts = tuple(f"{path} = " for path in overridden)
-    return tuple(line for line in _base_system(name).assumed if not line.startswith(starts))
-
-
-def simulate_point(run: PointRun) -> Result:
-    """The Result of a run. Raises SimsparseError."""
+def simulate_point(run: PointRun, keep: Keep = Keep.TIMELINE) -> Result:
+    """The Result of a run with what is to be kept of it. Raises SimsparseError."""
     from simsparse._simulate import simulate
 
     arguments: dict[str, Any] = {name: value for name, value in run.values if name in _ARGUMENTS}
@@ -71,16 +64,14 @@ def simulate_point(run: PointRun) -> Result:
         from simsparse.policies import POLICIES
 
         arguments["policy"] = POLICIES.get(arguments["policy"])(**dict(run.policy_options))
-    return simulate(trace_of(run), _system(run.system, run.override), **arguments)
+    return simulate(trace_of(run), _system(run.system, run.override), keep=keep, **arguments)
 
 
 def run_point(run: PointRun) -> Record:
     """The record of a run; an error is part of it, so that one bad point does not end a sweep."""
+    keep = Keep.TIMELINE if run.keep_timeline else Keep.ROWS if run.keep_ops else Keep.SUMMARY
     try:
-        summary = _queue_summary(run)
-        if summary is not None:
-            return Record(run.key, _json(summary, run))
-        result = simulate_point(run)
+        result = simulate_point(run, keep)
         return Record(
             run.key, _json(result.summary(), run),
             ops=packed(OpResult, result.ops) if run.keep_ops else None,
@@ -90,17 +81,6 @@ def run_point(run: PointRun) -> Record:
         return Record(run.key, None, str(error))
     except Exception as error:
         return Record(run.key, None, f"internal error: {type(error).__name__}: {error}")
-
-
-def _queue_summary(run: PointRun) -> dict[str, Any] | None:
-    """The summary by the short way, None where a run needs the whole simulation."""
-    from simsparse.sweep.closed_form import POLICY, queue_summary
-
-    values = dict(run.values)
-    if run.keep_ops or run.keep_timeline or values["level"] or values["policy"] != POLICY or run.policy_options:
-        return None
-    assumed = _assumed(run.system, tuple(path for path, _ in run.override))
-    return queue_summary(trace_of(run), _system(run.system, run.override), int(values["seed"]), assumed)
 
 
 def _json(summary: dict[str, Any], run: PointRun) -> str:

@@ -8,6 +8,7 @@ from simsparse._simulate import simulate
 from simsparse.config.hardware import System
 from simsparse.core import Trace
 from simsparse.errors import SimsparseError, SimulationError
+from simsparse.lowering.machine import machine_of
 from simsparse.policies import POLICIES, Policy
 from simsparse.testing.fake_machine import moe_trace, offload_system
 
@@ -29,10 +30,10 @@ class PolicyContract:
         assert POLICIES.get(self.policy.name) is type(self.policy)
 
     def test_every_op_is_placed_on_a_device_that_exists(self, trace: Trace, system: System) -> None:
-        placed = self.policy.place(trace, system)
+        placed = self.policy.place(trace, machine_of(system))
         assert placed.policy == self.policy.name
-        assert set(placed.placements) == {op.name for op in trace.ops}
-        for placement in placed.placements.values():
+        assert set(placed.by_op) == {op.name for op in trace.ops}
+        for placement in placed.by_op.values():
             assert placement.device in system.devices
             assert placement.weight_home in system.devices
 

@@ -17,7 +17,6 @@ from simsparse.core import Op, OpKind, Trace, TraceBuilder, ops
 from simsparse.devices.base import DEVICES, Floats, PowerBudget
 from simsparse.errors import SpecError
 from simsparse.policies.on_demand import OnDemand
-from simsparse.sweep.closed_form import queue_summary
 from simsparse.testing.fake_machine import FakeDevice, host, link, number
 from simsparse.testing.fake_machine import FakePart as BaseFakePart
 
@@ -107,7 +106,9 @@ def test_the_short_way_of_sweeps_is_paced_too() -> None:
     for layer in range(4):
         builder.add(ops.linear(1, 16, 16, name=f"{layer}.a")).add(ops.elementwise(8, 8, name=f"{layer}.b"))
     trace, system = builder.build(), limited_system()
-    assert queue_summary(trace, system, 0, ()) == ss.simulate(trace, system, level=0).summary()
+    short, whole = (ss.simulate(trace, system, level=0, keep=keep) for keep in ("summary", "timeline"))
+    assert short.summary() == whole.summary()
+    assert short.ops == ()
 
 
 @pytest.mark.parametrize("repeats", [0, -1])

@@ -347,7 +347,8 @@ def test_damaged_spec_and_unknown_format_are_store_errors(folder: Path, tmp_path
 def test_one_result_makes_a_report(tmp_path: Path) -> None:
     result = Result(
         "llama", "systems/h100-pcie5", "resident", 0, 1, 3.2e-5, 2e-3, tuple(OPS), {"gpu0.static": 2e-3},
-        ActionCounts(), Timeline.of(SPANS), unvalidated=("gpu0: elementwise",), bound="memory",
+        ActionCounts(), Timeline.of(SPANS), unvalidated=("gpu0: elementwise",),
+        seconds_by_bound={"memory": 3e-5, "launch": 2e-6},
     )  # fmt: skip
     html = report_result(result, tmp_path / "out").read_text(encoding="utf-8")
     names = {path.name for path in (tmp_path / "out").iterdir()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from pathlib import Path
 
 import pytest
 
@@ -41,6 +42,33 @@ def test_a_result_is_complete() -> None:
     assert result.unvalidated == ()
     assert len(result.table()) == 9 + 3
     assert result.meta == {"phase": "decode"}
+
+
+def test_a_result_shows_itself_in_one_line() -> None:
+    text = repr(ss.simulate(moe_trace(), offload_system(), "pregated"))
+    assert text == ("Result(trace='moe', system='offload', policy='pregated', latency_s=4.6864e-05, "
+                    "energy_j=0.000750417, bound='transfer')")  # fmt: skip
+
+
+def test_a_system_is_given_by_name_by_path_or_as_it_is(tmp_path: Path) -> None:
+    name = "systems/h100-pcie5"
+    path = tmp_path / "mine.yaml"
+    path.write_text("kind: system\ndescription: one\ndevices: {gpu0: {part: gpu/h100-sxm5-80gb}}\n", encoding="utf-8")
+    trace = moe_trace()
+    assert ss.simulate(trace, name) == ss.simulate(trace, load_system(name))
+    assert ss.simulate(trace, path).latency_s == ss.simulate(trace, str(path)).latency_s > 0
+
+
+def test_memory_is_told_by_device_and_purpose() -> None:
+    """3 layers of two 16 x 16 linears of 512 bytes, and of four experts of 6,144 bytes."""
+    linears, moe = 3 * 2 * 512, 3 * 4 * 6144
+    resident = ss.simulate(moe_trace(), offload_system()).memory
+    assert resident == {"gpu0": {"weights": linears + moe, "activations": 64}}
+    streamed = ss.simulate(moe_trace(), offload_system(), "pregated").memory
+    assert streamed == {
+        "gpu0": {"weights": linears, "activations": 64, "buffers": 2 * 2 * 6144},
+        "host": {"streamed weights": moe},
+    }
 
 
 def test_energy_of_copies_is_priced_on_the_link_and_in_both_memories() -> None:

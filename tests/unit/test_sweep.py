@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 
 from simsparse.config.hardware import System
-from simsparse.core import ActionCounts, OpResult, Result, Span, Timeline, Trace, TraceBuilder, ops
+from simsparse.core import ActionCounts, Keep, OpResult, Result, Span, Timeline, Trace, TraceBuilder, ops
 from simsparse.errors import SimulationError, SpecError, StoreError
 from simsparse.store import STORE_NAME, Store
 from simsparse.sweep import point, run_sweep
@@ -44,7 +44,8 @@ def runs(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
     """Replaces the simulation by a closed form and lists what was run: (sparsity, policy, seed, level)."""
     seen: list[tuple[Any, ...]] = []
 
-    def fake(trace: Trace, system: System, policy: str = "resident", seed: int = 0, level: int = 1) -> Result:
+    def fake(trace: Trace, system: System, policy: str, seed: int, level: int, keep: Keep) -> Result:
+        assert keep in list(Keep)
         sparsity = str(trace.ops[0].weight_sparsity)
         seen.append((sparsity, policy, seed, level))
         if seed == 13:
@@ -59,7 +60,7 @@ def runs(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
         row = OpResult("a", "linear", "", "m", "gpu0", sparsity, 0.0, seconds, watts * seconds, "memory", 1, 2)
         timeline = Timeline.of([Span(0, 5, "gpu0", "compute", "a", "linear", 7)])
         return Result(trace.name, system.name, policy, seed, level, seconds, watts * seconds, (row,),
-                      {"gpu0.static": watts * seconds}, ActionCounts(), timeline, bound="memory",
+                      {"gpu0.static": watts * seconds}, ActionCounts(), timeline, seconds_by_bound={"memory": seconds},
                       overrides=dict(system.overrides))  # fmt: skip
 
     monkeypatch.setattr(import_module("simsparse._simulate"), "simulate", fake)
