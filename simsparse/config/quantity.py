@@ -39,7 +39,7 @@ class Frozen(BaseModel):
     @cached_property
     def _numbers(self) -> tuple[tuple[str, Quantity], ...]:
         """Every number below with its dotted path; copies of a part share what they do not change."""
-        return tuple(_walk({key: getattr(self, key) for key in type(self).model_fields}))
+        return tuple(_visit({key: getattr(self, key) for key in type(self).model_fields}))
 
     @cached_property
     def assumed(self) -> tuple[str, ...]:
@@ -201,12 +201,12 @@ class Part(Frozen):
         yield from self._numbers
 
 
-def _walk(nodes: Mapping[Any, Any]) -> Iterator[tuple[str, Quantity]]:
+def _visit(nodes: Mapping[Any, Any]) -> Iterator[tuple[str, Quantity]]:
     for key, node in nodes.items():
         if isinstance(node, Quantity):
             yield str(key), node
         elif isinstance(node, Frozen | dict):
-            below = _walk(node) if isinstance(node, dict) else node._numbers
+            below = _visit(node) if isinstance(node, dict) else node._numbers
             yield from ((f"{key}.{path}", quantity) for path, quantity in below)
 
 

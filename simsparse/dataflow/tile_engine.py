@@ -97,7 +97,7 @@ def run_tiles(counts: Ints, tokens: int, k: int, engine: TileEngine, indexed: bo
     width = 4 // smallest
     weight_load = math.ceil((REGISTER_BYTES + (INDEX_BYTES if indexed else 0)) / engine.load_bytes)
     input_load = math.ceil(REGISTER_BYTES / engine.load_bytes)
-    state = _walk(
+    state = _slab_cycles(
         short, ceil_div(tokens, TILE), last, engine.blocking(width), engine.rows, engine.ready,
         engine.first_result + TILE + engine.cols - 1, (weight_load, input_load),
     )  # fmt: skip
@@ -132,7 +132,7 @@ when its weights were last swapped; counts; cycles that each cause held the engi
 
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
-def _walk(
+def _slab_cycles(
     counts: Ints, token_tiles: int, last: int, block: tuple[int, int], pe_rows: int, ready: int, drained: int,
     loads: tuple[int, int],
 ) -> Ints:  # fmt: skip

@@ -25,9 +25,11 @@ def schedules(device: Systolic, op: Op) -> list[tuple[int, FoldSchedule]]:
     """
     if (reason := device.supports(op)) or op.unit is Unit.VECTOR:
         raise MappingError(reason or f"a {op.kind} is no matrix product", key=op.name)
-    jobs = gemm_list_of([op], device._patterns, device._metadata)
+    products = gemm_list_of([op], device._patterns, device._metadata)
     try:
-        return [(int(jobs.count[i]), _fold_schedule(device, op.dtype, jobs, i)) for i in range(len(jobs.count))]
+        return [
+            (int(products.count[i]), _fold_schedule(device, op.dtype, products, i)) for i in range(len(products.count))
+        ]
     except SpecError as error:
         raise MappingError(f"{device.part.name} has no cycle core for it: {error.message}", key=op.name) from None
 
@@ -46,12 +48,14 @@ def scheduled(device: Systolic, op: Op) -> OpCycles:
     return OpCycles(total, macs / (total * runs[0][1].peak_macs), ActionCounts(bytes_of), causes)
 
 
-def _fold_schedule(device: Systolic, dtype: DType, jobs: GemmList, index: int) -> FoldSchedule:
+def _fold_schedule(device: Systolic, dtype: DType, products: GemmList, index: int) -> FoldSchedule:
     """The product with as many groups of weights a PE as level 0 takes."""
     part, array, buffers = device.part, device._array(dtype), device.buffers
-    gemm = Gemms.of(*(sizes[index : index + 1] for sizes in (jobs.m, jobs.n, jobs.k, jobs.keep, jobs.group)))
+    gemm = Gemms.of(
+        *(sizes[index : index + 1] for sizes in (products.m, products.n, products.k, products.keep, products.group))
+    )
     mode, _ = fastest(device.dataflow, gemm, array, buffers.partial_sums(), *device._pe)
-    moved = (jobs.input_bytes, jobs.weight_bytes, jobs.output_bytes)
+    moved = (products.input_bytes, products.weight_bytes, products.output_bytes)
     read, weights, written = (max(1, round(8 * float(size[index]))) for size in moved)
     m, n, k, keep, group = (int(size[0]) for size in (mode.m, mode.n, mode.k, mode.keep, mode.group))
     bits = 8 * device.bytes_per_cycle

@@ -49,13 +49,13 @@ class GemmList:
         return self.gemms.macs
 
     def per_op(self, values: Any, ops: int) -> Floats:
-        """The sum over each op's jobs of ``values`` of one product."""
+        """The sum over each op's products of ``values`` of one product."""
         total = np.zeros(ops)
         np.add.at(total, self.owner, self.count * values)
         return total
 
     def longest_per_op(self, values: Floats, ops: int) -> Floats:
-        """The largest of ``values`` among each op's jobs."""
+        """The largest of ``values`` among each op's products."""
         longest = np.zeros(ops)
         np.maximum.at(longest, self.owner, values)
         return longest
@@ -87,10 +87,10 @@ def applied_sparsity(op: Op, patterns: frozenset[str]) -> Sparsity:
     return op.weight_sparsity if usable else DENSE
 
 
-Product = tuple[int, int, int, int, float, float, float, int, int]
+_Row = tuple[int, int, int, int, float, float, float, int, int]
 
 
-def _products(op: Op, sparsity: Sparsity, metadata: str) -> Iterator[Product]:
+def _products(op: Op, sparsity: Sparsity, metadata: str) -> Iterator[_Row]:
     keep, group = sparsity.groups or (1, 1)
     storage = USUAL if sparsity.is_dense else METADATA[metadata]
     for count, m, n, k, second, read, write in op.products:

@@ -100,22 +100,22 @@ class Pim(Device):
     def cost_arrays(self, ops: Sequence[Op], level: int = 0) -> CostArrays:
         del level
         require_supported(self, ops)
-        jobs = gemm_list_of(ops, frozenset(self.part.compute.patterns))
-        layout = self._layout(ops, jobs)
-        external = self._external_bytes(ops, jobs)
+        gemms = gemm_list_of(ops, frozenset(self.part.compute.patterns))
+        layout = self._layout(ops, gemms)
+        external = self._external_bytes(ops, gemms)
         vector = np.array([op.vector_flops for op in ops], np.int64)
         memory = self.part.memory
         contributors = {
             "launch": np.full(len(ops), self.part.compute.launch.si),
-            "compute": self._compute_seconds(ops, jobs, layout),
-            "internal": self._command_seconds(jobs, replace(layout, repeats=np.ones_like(layout.repeats)), len(ops)),
+            "compute": self._compute_seconds(ops, gemms, layout),
+            "internal": self._command_seconds(gemms, replace(layout, repeats=np.ones_like(layout.repeats)), len(ops)),
             "external": external / (memory.stacks.si * memory.bandwidth.si * memory.efficiency.si),
             "vector": vector / (memory.stacks.si * self.part.compute.vector.si),
         }
         busy = np.stack([seconds for name, seconds in contributors.items() if name != "launch"])
         latency = contributors["launch"] + busy.max(axis=0)
         counts = {
-            **self._bank_counts(jobs, layout, len(ops)),
+            **self._bank_counts(gemms, layout, len(ops)),
             EXTERNAL: np.ceil(external).astype(np.int64),
             FLOP: vector,
         }
@@ -144,54 +144,54 @@ class Pim(Device):
     def _channels(self) -> int:
         return round(self.part.memory.stacks.si * self.part.commands.channels.si)
 
-    def _layout(self, ops: Sequence[Op], jobs: GemmList) -> _Layout:
-        beside = np.array([not ops[i].definition.prunable for i in jobs.owner], np.bool_)
-        sharing = np.where(beside, np.maximum(1, self._channels // jobs.count), self._channels)
-        waves = np.where(beside, -(-jobs.count // self._channels), jobs.count)
+    def _layout(self, ops: Sequence[Op], gemms: GemmList) -> _Layout:
+        beside = np.array([not ops[i].definition.prunable for i in gemms.owner], np.bool_)
+        sharing = np.where(beside, np.maximum(1, self._channels // gemms.count), self._channels)
+        waves = np.where(beside, -(-gemms.count // self._channels), gemms.count)
         command_bytes = self.part.commands.banks.si * self.part.commands.column.si
-        columns = np.ceil(jobs.weight_bytes / sharing / command_bytes).astype(np.int64)
-        return _Layout(waves, columns, sharing, -(-jobs.m // self._tokens_a_read(ops, jobs)))
+        columns = np.ceil(gemms.weight_bytes / sharing / command_bytes).astype(np.int64)
+        return _Layout(waves, columns, sharing, -(-gemms.m // self._tokens_per_read(ops, gemms)))
 
-    def _tokens_a_read(self, ops: Sequence[Op], jobs: GemmList) -> Ints:
+    def _tokens_per_read(self, ops: Sequence[Op], gemms: GemmList) -> Ints:
         """Tokens that the multipliers of a channel serve with one column command."""
         commands = self.part.commands
-        bits = np.array([ops[i].dtype.bits for i in jobs.owner], np.int64)
+        bits = np.array([ops[i].dtype.bits for i in gemms.owner], np.int64)
         elements = commands.banks.si * commands.column.si * 8 / bits
-        served = self._macs_per_second(ops, jobs) * commands.interval.si / commands.clock.si / elements
+        served = self._macs_per_second(ops, gemms) * commands.interval.si / commands.clock.si / elements
         return np.maximum(1, np.round(served)).astype(np.int64)
 
-    def _macs_per_second(self, ops: Sequence[Op], jobs: GemmList) -> Floats:
+    def _macs_per_second(self, ops: Sequence[Op], gemms: GemmList) -> Floats:
         """Peak rate of the units of one channel for each job."""
         compute = self.part.compute
-        lanes = np.array([compute.macs[ops[i].dtype].si for i in jobs.owner], np.float64)
+        lanes = np.array([compute.macs[ops[i].dtype].si for i in gemms.owner], np.float64)
         rate: Floats = compute.units.si / self.part.commands.channels.si * lanes * compute.clock.si
         return rate
 
-    def _command_seconds(self, jobs: GemmList, layout: _Layout, ops: int) -> Floats:
+    def _command_seconds(self, gemms: GemmList, layout: _Layout, ops: int) -> Floats:
         cycles = np.zeros(ops)
-        np.add.at(cycles, jobs.owner, layout.waves * stream_cycles(self.part.commands, layout.columns, layout.repeats))
+        np.add.at(cycles, gemms.owner, layout.waves * stream_cycles(self.part.commands, layout.columns, layout.repeats))
         return with_refresh(self.part.commands, cycles) / self.part.commands.clock.si
 
-    def _compute_seconds(self, ops: Sequence[Op], jobs: GemmList, layout: _Layout) -> Floats:
+    def _compute_seconds(self, ops: Sequence[Op], gemms: GemmList, layout: _Layout) -> Floats:
         """Multipliers at peak, or the commands when they are repeated to feed them."""
         peak = np.zeros(len(ops))
-        np.add.at(peak, jobs.owner, layout.waves * jobs.macs / layout.channels / self._macs_per_second(ops, jobs))
+        np.add.at(peak, gemms.owner, layout.waves * gemms.macs / layout.channels / self._macs_per_second(ops, gemms))
         repeated = np.zeros(len(ops), np.bool_)
-        np.logical_or.at(repeated, jobs.owner, layout.repeats > 1)
-        return np.where(repeated, np.maximum(peak, self._command_seconds(jobs, layout, len(ops))), peak)
+        np.logical_or.at(repeated, gemms.owner, layout.repeats > 1)
+        return np.where(repeated, np.maximum(peak, self._command_seconds(gemms, layout, len(ops))), peak)
 
-    def _external_bytes(self, ops: Sequence[Op], jobs: GemmList) -> Floats:
+    def _external_bytes(self, ops: Sequence[Op], gemms: GemmList) -> Floats:
         """Bytes over the stacks' own data path: vectors in and out, all of an element-wise op."""
-        moved = jobs.per_op(jobs.input_bytes + jobs.output_bytes, len(ops))
+        moved = gemms.per_op(gemms.input_bytes + gemms.output_bytes, len(ops))
         return moved + np.array([op.min_bytes if op.unit is Unit.VECTOR else 0 for op in ops], np.float64)
 
-    def _bank_counts(self, jobs: GemmList, layout: _Layout, ops: int) -> dict[Action, NDArray[np.int64]]:
+    def _bank_counts(self, gemms: GemmList, layout: _Layout, ops: int) -> dict[Action, NDArray[np.int64]]:
         commands = self.part.commands
         banks = layout.channels * round(commands.banks.si)
         rows = -(-layout.columns // round(commands.row.si / commands.column.si))
         read = layout.columns * layout.repeats
-        per_product = {ACTIVATE: rows * banks, INTERNAL: read * banks * commands.column.si, MAC: jobs.macs}
-        return {action: np.ceil(jobs.per_op(each, ops)).astype(np.int64) for action, each in per_product.items()}
+        per_product = {ACTIVATE: rows * banks, INTERNAL: read * banks * commands.column.si, MAC: gemms.macs}
+        return {action: np.ceil(gemms.per_op(each, ops)).astype(np.int64) for action, each in per_product.items()}
 
     def _reference(self, op: Op) -> str:
         """Decode attention without grouped queries at bank level is what has been compared."""

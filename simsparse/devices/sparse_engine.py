@@ -113,7 +113,7 @@ class SparseEngineDevice(Accelerator):
 
     def _works(self, op: Op, level: int) -> list[tuple[int, Work]]:
         """(count, work) of each of the op's products, or of the op where the engine runs it as a whole."""
-        jobs, machine, d = gemm_list_of([op], frozenset()), self.machine(op.dtype), op.dims
+        gemms, machine, d = gemm_list_of([op], frozenset()), self.machine(op.dtype), op.dims
         if op.kind == OpKind.MOE_FFN:
             layer = self.engine.experts(op.expert_counts, d["d_model"], d["d_ff"], bool(d["gated"]), machine)
             if layer is not None:
@@ -122,7 +122,7 @@ class SparseEngineDevice(Accelerator):
         weights = op.weight_sparsity if prunable and self.engine.applies(op.weight_sparsity) else DENSE
         inputs = op.input_sparsity if prunable else DENSE
         works = []
-        for count, m, n, k in zip(*(array.tolist() for array in (jobs.count, jobs.m, jobs.n, jobs.k)), strict=True):
+        for count, m, n, k in zip(*(array.tolist() for array in (gemms.count, gemms.m, gemms.n, gemms.k)), strict=True):
             if level >= CYCLES:
                 masks = drawn(weights, n, k, Operand.WEIGHT), drawn(inputs, m, k, Operand.INPUT)
                 work = self.engine.run(*masks, machine)

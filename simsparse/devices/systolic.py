@@ -146,23 +146,23 @@ class Systolic(Accelerator):
         return totals
 
     def _products(self, ops: Sequence[Op], dtype: DType) -> dict[str, Floats]:
-        jobs = gemm_list_of(ops, self._patterns, self._metadata)
+        products = gemm_list_of(ops, self._patterns, self._metadata)
         array, buffers = self._array(dtype), self.buffers
         dataflow = self.dataflow
-        gemms, _ = fastest(dataflow, jobs.gemms, array, buffers.partial_sums(), *self._pe)
-        tile, cycles, traffic = self._tiled(gemms, array, jobs)
+        gemms, _ = fastest(dataflow, products.gemms, array, buffers.partial_sums(), *self._pe)
+        tile, cycles, traffic = self._tiled(gemms, array, products)
         passes = dataflow.passes(gemms, array, tile)
-        crossing = [size * times for size, times in zip(self._edge_bytes(jobs, dtype), passes, strict=True)]
+        crossing = [size * times for size, times in zip(self._edge_bytes(products, dtype), passes, strict=True)]
         per_product: dict[str, Any] = {
-            "cycles": cycles, "mac": jobs.macs, "read": traffic.read, "write": traffic.write,
+            "cycles": cycles, "mac": products.macs, "read": traffic.read, "write": traffic.write,
             "sram": sum(crossing) + traffic.read + traffic.write,
         }  # fmt: skip
-        totals = {name: jobs.per_op(values, len(ops)) for name, values in per_product.items()}
-        return {**totals, "fill": jobs.longest_per_op(traffic.first + traffic.last, len(ops))}
+        totals = {name: products.per_op(values, len(ops)) for name, values in per_product.items()}
+        return {**totals, "fill": products.longest_per_op(traffic.first + traffic.last, len(ops))}
 
-    def _tiled(self, gemms: Gemms, array: PeArray, jobs: GemmList) -> tuple[tuple[Ints, Ints], Ints, Traffic]:
+    def _tiled(self, gemms: Gemms, array: PeArray, products: GemmList) -> tuple[tuple[Ints, Ints], Ints, Traffic]:
         """Tiles, array cycles and traffic: of the dataflow's cuts the fastest, product by product."""
-        moved = (jobs.weight_bytes, jobs.input_bytes, jobs.output_bytes)
+        moved = (products.weight_bytes, products.input_bytes, products.output_bytes)
         best = None
         for tile in self.dataflow.cuts(gemms, array, self.buffers.partial_sums()):
             cycles = self.dataflow.cut_cycles(gemms, array, tile)
@@ -180,10 +180,10 @@ class Systolic(Accelerator):
         assert best is not None
         return best[0], best[1], best[2]
 
-    def _edge_bytes(self, jobs: GemmList, dtype: DType) -> tuple[Floats, ...]:
+    def _edge_bytes(self, products: GemmList, dtype: DType) -> tuple[Floats, ...]:
         """Bytes of one pass of weights, inputs and partial sums over the array's edge."""
-        inputs = np.asarray(jobs.m * jobs.k * (dtype.bits / 8), np.float64)
-        return jobs.weight_bytes, inputs, np.asarray(jobs.m * jobs.n * self.buffers.partial_sum, np.float64)
+        inputs = np.asarray(products.m * products.k * (dtype.bits / 8), np.float64)
+        return products.weight_bytes, inputs, np.asarray(products.m * products.n * self.buffers.partial_sum, np.float64)
 
     def _counts(self, ops: Sequence[Op], totals: Mapping[str, Floats]) -> dict[Action, NDArray[np.int64]]:
         counts = {
@@ -197,8 +197,8 @@ class Systolic(Accelerator):
         """Bits of a kept weight, with its share of the metadata where ``mode`` skips weights."""
         if not mode.sparse[0]:
             return float(op.w_dtype.bits)
-        jobs = gemm_list_of([op], self._patterns, self._metadata)
-        return 8 * float(jobs.weight_bytes[0]) / int(jobs.n[0] * jobs.gemms.kept_k[0])
+        products = gemm_list_of([op], self._patterns, self._metadata)
+        return 8 * float(products.weight_bytes[0]) / int(products.n[0] * products.gemms.kept_k[0])
 
     def _masked(self, op: Op, weight_mask: Mask, inputs: Mask | int, mode: Gemms) -> OpCycles:
         array = self._array(op.dtype)

@@ -11,7 +11,7 @@ import pytest
 from simsparse.config.hardware import load_hardware
 from simsparse.config.paths import part_names
 from simsparse.core import KINDS, DType, Op, OpCycles, ops
-from simsparse.core.kinds.elementwise import Elementwise
+from simsparse.core.kinds.elementwise import ElementwiseKind
 from simsparse.devices.base import DEVICES, Device, device_for
 from simsparse.errors import MappingError
 from simsparse.lowering.energy import op_energy
@@ -22,7 +22,7 @@ def zoo(dtype: str) -> list[Op]:
     return [op for kind in KINDS for op in KINDS.get(kind).examples(dtype)]
 
 
-class Stranger(Elementwise):
+class Stranger(ElementwiseKind):
     """A kind that no device knows."""
 
     name = "stranger"

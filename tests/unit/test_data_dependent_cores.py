@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from simsparse.dataflow.handshake.hash_accumulate import LATENCY_CYCLES as HASH_LATENCY
-from simsparse.dataflow.handshake.hash_accumulate import LOST, HashWalk, hash_walk
+from simsparse.dataflow.handshake.hash_accumulate import LOST, HashProbes, hash_probes
 from simsparse.dataflow.handshake.intersect import LATENCY_CYCLES, intersect, intersect_cycles, intersect_service
 from simsparse.dataflow.handshake.service import Service, service_cycles
 from simsparse.errors import SpecError
@@ -148,14 +148,14 @@ def hashed(rows: list[list[int]], depth: int) -> tuple[list[int], list[int], lis
 ROWS = st.lists(st.lists(st.integers(0, 30), max_size=20), min_size=1, max_size=6)
 
 
-def walked(rows: list[list[int]], depth: int) -> HashWalk:
+def walked(rows: list[list[int]], depth: int) -> HashProbes:
     pointers = np.cumsum([0, *map(len, rows)])
-    return hash_walk(np.array([key for row in rows for key in row], np.int64), pointers, depth)
+    return hash_probes(np.array([key for row in rows for key in row], np.int64), pointers, depth)
 
 
 @settings(max_examples=80)
 @given(ROWS, st.sampled_from((1, 2, 8, 16, 64)))
-def test_hash_walk_is_its_slow_twin(rows: list[list[int]], depth: int) -> None:
+def test_hash_probes_is_its_slow_twin(rows: list[list[int]], depth: int) -> None:
     walk = walked(rows, depth)
     assert (walk.probes.tolist(), walk.slots.tolist(), walk.entries.tolist()) == hashed(rows, depth)
     assert walk.entries.tolist() == [min(depth, len(set(row))) for row in rows]
@@ -181,9 +181,9 @@ def test_rows_follow_one_another_without_a_gap() -> None:
     assert given_[0] == walk.probes[:12].sum() + HASH_LATENCY
 
 
-def test_hash_walk_refuses_what_does_not_fit() -> None:
+def test_hash_probes_refuses_what_does_not_fit() -> None:
     keys, pointers = np.arange(4), np.array([0, 4])
     for bad, said in (((keys, pointers, 6), "power of two"), ((-keys, pointers, 8), "below 0"),
                       ((keys, np.array([0, 3]), 8), "do not fit")):  # fmt: skip
         with pytest.raises(SpecError, match=said):
-            hash_walk(*bad)
+            hash_probes(*bad)

@@ -38,7 +38,7 @@ def attention(
     return Op(ATTENTION.name, name, {**dims, "causal": int(causal)}, DType.parse(dtype), **fields).checked()
 
 
-class Attention(Kind):
+class AttentionKind(Kind):
     """``q_len`` queries of ``heads`` heads on ``kv_len`` keys and values of ``kv_heads`` heads, scores kept on chip."""
 
     name = "attention"
@@ -113,4 +113,4 @@ class Attention(Kind):
         return bytes_of(d["batch"] * d["heads"] * d["q_len"] * d["v_head_dim"], op.dtype)
 
 
-ATTENTION = KINDS.register("attention")(Attention())
+ATTENTION = KINDS.register("attention")(AttentionKind())

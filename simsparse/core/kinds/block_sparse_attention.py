@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from simsparse.core.kind import KINDS, Gemm, positive
-from simsparse.core.kinds.attention import SOFTMAX_FLOPS, Attention
+from simsparse.core.kinds.attention import SOFTMAX_FLOPS, AttentionKind
 from simsparse.core.op import Op
 from simsparse.core.tensor import DType
 from simsparse.errors import SpecError
@@ -54,7 +54,7 @@ def _kept_blocks(rows: int, cols: int, kept: Sequence[int] | None, density: floa
     return sum(kept)
 
 
-class BlockSparseAttention(Attention):
+class BlockSparseAttentionKind(AttentionKind):
     """Attention of which ``kept_blocks`` tiles of ``block`` x ``block`` scores are computed per head.
 
     Blocks at the ends of the lengths are smaller; pairs are those of all tiles times the share that is kept.
@@ -116,5 +116,5 @@ def key_blocks(op: Op) -> int:
     return -(-op.dims["kv_len"] // op.dims["block"])
 
 
-BLOCK_SPARSE_ATTENTION = BlockSparseAttention()
+BLOCK_SPARSE_ATTENTION = BlockSparseAttentionKind()
 KINDS.register(BLOCK_SPARSE_ATTENTION.name)(BLOCK_SPARSE_ATTENTION)

@@ -19,7 +19,7 @@ def collective(kind: str, bytes: int, ranks: int, *, name: str = "collective", *
     return Op(COLLECTIVE.name, name, dims, DType.INT8, label=kind, **fields).checked()
 
 
-class Collective(Kind):
+class CollectiveKind(Kind):
     """``bytes`` of input per rank, over ``ranks`` devices; the label names which collective it is."""
 
     name = "collective"
@@ -43,4 +43,4 @@ class Collective(Kind):
         return op.dims["bytes"]
 
 
-COLLECTIVE = KINDS.register("collective")(Collective())
+COLLECTIVE = KINDS.register("collective")(CollectiveKind())

@@ -41,7 +41,7 @@ def conv2d(
     return Op(CONV2D.name, name, dims, DType.parse(dtype), weight_sparsity=sparsity, **fields).checked()
 
 
-class Conv2d(Kind):
+class Conv2dKind(Kind):
     """A convolution (batch, c_in, h_in, w_in) to (batch, c_out, h_out, w_out) with kernels (kh, kw) in ``groups``."""
 
     name = "conv2d"
@@ -90,4 +90,4 @@ class Conv2d(Kind):
         return bytes_of(d["batch"] * d["c_out"] * d["h_out"] * d["w_out"], op.dtype)
 
 
-CONV2D = KINDS.register("conv2d")(Conv2d())
+CONV2D = KINDS.register("conv2d")(Conv2dKind())

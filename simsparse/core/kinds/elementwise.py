@@ -19,7 +19,7 @@ def elementwise(
     return Op(ELEMENTWISE.name, name, dims, DType.parse(dtype), label=label, **fields)
 
 
-class Elementwise(VectorKind):
+class ElementwiseKind(VectorKind):
     """Bytes read and written, and FLOPs; nothing else is known of the op."""
 
     name = "elementwise"
@@ -44,4 +44,4 @@ class Elementwise(VectorKind):
         return op.dims["write_bytes"]
 
 
-ELEMENTWISE = KINDS.register("elementwise")(Elementwise())
+ELEMENTWISE = KINDS.register("elementwise")(ElementwiseKind())

@@ -31,7 +31,7 @@ def gather(
     return Op(GATHER.name, name, dims, DType.parse(dtype), **fields).checked()
 
 
-class Gather(VectorKind):
+class GatherKind(VectorKind):
     """``rows`` rows of ``row_bytes``, read where an index points and written side by side."""
 
     name = "gather"
@@ -69,4 +69,4 @@ class Gather(VectorKind):
         return op.dims["rows"] * op.dims["row_bytes"]
 
 
-GATHER = KINDS.register("gather")(Gather())
+GATHER = KINDS.register("gather")(GatherKind())

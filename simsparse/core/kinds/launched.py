@@ -23,7 +23,7 @@ def launched(kernel: KernelCall, fresh_bytes: int = 0) -> Op:
     return Op(LAUNCHED.name, kernel.name, dims, DType.parse(kernel.dtype), label=kernel.name).checked()
 
 
-class Launched(VectorKind):
+class LaunchedKind(VectorKind):
     """Bytes and FLOPs, outputs and the elements reduced to each, and whether addresses are computed one by one."""
 
     name = "launched"
@@ -57,4 +57,4 @@ class Launched(VectorKind):
         return op.dims["write_bytes"]
 
 
-LAUNCHED = KINDS.register("launched")(Launched())
+LAUNCHED = KINDS.register("launched")(LaunchedKind())

@@ -42,7 +42,7 @@ def linear(
     )  # fmt: skip
 
 
-class Linear(Kind):
+class LinearKind(Kind):
     """``y[m, n] = x[m, k] @ w[n, k].T``: m tokens, n outputs, k inputs."""
 
     name = "linear"
@@ -76,4 +76,4 @@ class Linear(Kind):
         return bytes_of(op.dims["m"] * op.dims["n"], op.dtype)
 
 
-LINEAR = KINDS.register("linear")(Linear())
+LINEAR = KINDS.register("linear")(LinearKind())

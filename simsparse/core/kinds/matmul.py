@@ -17,7 +17,7 @@ def matmul(
     return Op(MATMUL.name, name, positive(batch=batch, m=m, n=n, k=k), DType.parse(dtype), **fields)
 
 
-class Matmul(Kind):
+class MatmulKind(Kind):
     """``batch`` products (m, k) by (k, n), none of them with a weight."""
 
     name = "matmul"
@@ -44,4 +44,4 @@ class Matmul(Kind):
         return bytes_of(d["batch"] * d["m"] * d["n"], op.dtype)
 
 
-MATMUL = KINDS.register("matmul")(Matmul())
+MATMUL = KINDS.register("matmul")(MatmulKind())

@@ -54,7 +54,7 @@ def moe_ffn(
     )  # fmt: skip
 
 
-class MoeFfn(Kind):
+class MoeFfnKind(Kind):
     """``tokens`` through ``top_k`` of ``experts`` FFNs each: up (and gate where ``gated``), activation, down."""
 
     name = "moe_ffn"
@@ -129,4 +129,4 @@ def _ups(op: Op) -> int:
     return 2 if op.dims["gated"] else 1
 
 
-MOE_FFN = KINDS.register("moe_ffn")(MoeFfn())
+MOE_FFN = KINDS.register("moe_ffn")(MoeFfnKind())

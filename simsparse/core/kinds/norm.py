@@ -29,7 +29,7 @@ def norm(
     return Op(NORM.name, name, dims, DType.parse(dtype), **fields)
 
 
-class Norm(VectorKind):
+class NormKind(VectorKind):
     """``rows`` vectors of ``cols``, each divided by its root mean square, or by its deviation where ``centred``."""
 
     name = "norm"
@@ -62,4 +62,4 @@ class Norm(VectorKind):
         return self.input_bytes(op)
 
 
-NORM = KINDS.register("norm")(Norm())
+NORM = KINDS.register("norm")(NormKind())

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from simsparse.core.kind import KINDS
-from simsparse.core.kinds.elementwise import Elementwise
+from simsparse.core.kinds.elementwise import ElementwiseKind
 from simsparse.core.op import Op
 from simsparse.core.tensor import DType
 
@@ -20,7 +20,7 @@ def other(
     return Op(OTHER.name, name, dims, DType.parse(dtype), label=label, **fields)
 
 
-class Other(Elementwise):
+class OtherKind(ElementwiseKind):
     """As elementwise; a kind of its own, so that reports state the share that was not understood."""
 
     name = "other"
@@ -30,4 +30,4 @@ class Other(Elementwise):
         return other
 
 
-OTHER = KINDS.register("other")(Other())
+OTHER = KINDS.register("other")(OtherKind())

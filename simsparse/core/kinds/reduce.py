@@ -21,7 +21,7 @@ def reduce(
     return Op(REDUCE.name, name, dims, DType.parse(dtype), label=function, **fields).checked()
 
 
-class Reduce(VectorKind):
+class ReduceKind(VectorKind):
     """``rows`` vectors of ``cols`` elements, of each of which one element is left; the label names the function."""
 
     name = "reduce"
@@ -46,4 +46,4 @@ class Reduce(VectorKind):
         return bytes_of(op.dims["rows"], op.dtype)
 
 
-REDUCE = KINDS.register("reduce")(Reduce())
+REDUCE = KINDS.register("reduce")(ReduceKind())

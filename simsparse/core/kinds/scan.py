@@ -37,7 +37,7 @@ def scan(
     return Op(SCAN.name, name, dims, DType.parse(dtype), **fields).checked()
 
 
-class Scan(VectorKind):
+class ScanKind(VectorKind):
     """A recurrence of ``length`` steps over a state (heads, head_dim, state) of each of ``batch`` sequences."""
 
     name = "scan"
@@ -83,4 +83,4 @@ class Scan(VectorKind):
         return d["batch"] * d["heads"] * d["head_dim"] * d["state"]
 
 
-SCAN = KINDS.register("scan")(Scan())
+SCAN = KINDS.register("scan")(ScanKind())

@@ -16,7 +16,7 @@ def softmax(rows: int, cols: int, dtype: str | DType = "bf16", *, name: str = "s
     return Op(SOFTMAX.name, name, positive(rows=rows, cols=cols), DType.parse(dtype), **fields)
 
 
-class Softmax(VectorKind):
+class SoftmaxKind(VectorKind):
     """``rows`` vectors of ``cols``, each exponentiated and divided by its sum."""
 
     name = "softmax"
@@ -39,4 +39,4 @@ class Softmax(VectorKind):
         return self.input_bytes(op)
 
 
-SOFTMAX = KINDS.register("softmax")(Softmax())
+SOFTMAX = KINDS.register("softmax")(SoftmaxKind())

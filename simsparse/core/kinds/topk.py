@@ -20,7 +20,7 @@ def topk(rows: int, cols: int, kept: int, dtype: str | DType = "fp32", *, name: 
     return Op(TOPK.name, name, positive(rows=rows, cols=cols, kept=kept), DType.parse(dtype), **fields).checked()
 
 
-class Topk(VectorKind):
+class TopkKind(VectorKind):
     """The ``kept`` largest of ``cols`` elements in each of ``rows``, and their indexes, sorted."""
 
     name = "topk"
@@ -53,4 +53,4 @@ class Topk(VectorKind):
         return bytes_of(kept, op.dtype) + kept * INDEX_BYTES
 
 
-TOPK = KINDS.register("topk")(Topk())
+TOPK = KINDS.register("topk")(TopkKind())

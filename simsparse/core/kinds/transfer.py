@@ -15,7 +15,7 @@ def transfer(bytes: int, src: str, dst: str, *, name: str = "transfer", **fields
     return Op(TRANSFER.name, name, positive(bytes=bytes), DType.INT8, src=src, dst=dst, **fields)
 
 
-class Transfer(Kind):
+class TransferKind(Kind):
     """``bytes`` that are read at one device, cross the links and are written at another."""
 
     name = "transfer"
@@ -37,4 +37,4 @@ class Transfer(Kind):
         return op.dims["bytes"]
 
 
-TRANSFER = KINDS.register("transfer")(Transfer())
+TRANSFER = KINDS.register("transfer")(TransferKind())

@@ -54,7 +54,7 @@ class Flexagon(SparseEngine):
         works = []
         for which in DATAFLOWS:
             order = inputs.transposed if which == "outer" else inputs
-            sums = _walk(
+            sums = _tile_sums(
                 order.pointers, order.columns, *fibers.parts, DATAFLOWS.index(which), machine.peak_macs,
                 machine.whole("feed"), machine.whole("drain"), entry, machine.buffers.weight,
             )  # fmt: skip
@@ -129,7 +129,7 @@ def _results(
 
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
-def _walk(
+def _tile_sums(
     x_pointers: Ints, x_columns: Columns, pointers: Ints, columns: Columns, bitmap_of: Ints, bitmaps: Words,
     which: int, size: int, feed: int, leave: int, entry: int, capacity: int,
 ) -> tuple[int, int, int, int]:  # fmt: skip

@@ -45,7 +45,7 @@ class Gamma(SparseEngine):
     def run(self, weights: NonZeros, inputs: NonZeros, machine: PeConfig) -> Work:
         m, _, k = same_k(weights, inputs)
         entry = entry_bytes(machine)
-        ends, counts = _walk(
+        ends, counts = _row_cycles(
             inputs.pointers, inputs.columns, *Fibers.of(weights.transposed).parts, machine.rows * machine.cols,
             machine.macs, machine.whole("radix"), entry, machine.buffers.weight, machine.dram_bytes,
         )  # fmt: skip
@@ -119,7 +119,7 @@ def lowest_groups(fibers: int, radix: int) -> int:
 
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
-def _walk(
+def _row_cycles(
     x_pointers: Ints, x_columns: Columns, pointers: Ints, columns: Columns, bitmap_of: Ints, bitmaps: Words,
     pes: int, macs: int, radix: int, entry: int, capacity: int, rate: float,
 ) -> tuple[Ints, Ints]:  # fmt: skip

@@ -44,7 +44,7 @@ class SparTen(SparseEngine):
     def run(self, weights: NonZeros, inputs: NonZeros, machine: PeConfig) -> Work:
         m, n, k = same_k(weights, inputs)
         order = np.argsort(-weights.row_counts, kind="stable") if _balanced(machine) else np.arange(n)
-        slowest, joined = _walk(inputs, _rows(weights, order), machine)
+        slowest, joined = _join_cycles(inputs, _rows(weights, order), machine)
         clusters = [slowest[cluster :: machine.rows].sum(axis=0) for cluster in range(min(m, machine.rows))]
         sets = max(clusters, key=lambda busy: int(busy.sum()))
         units = machine.rows * machine.cols
@@ -78,7 +78,7 @@ def _balanced(machine: PeConfig) -> bool:
     return value == 1
 
 
-def _walk(inputs: NonZeros, weights: NonZeros, machine: PeConfig) -> tuple[Ints, int]:
+def _join_cycles(inputs: NonZeros, weights: NonZeros, machine: PeConfig) -> tuple[Ints, int]:
     """Cycles (m, sets) of the slowest unit, and of all joins; some rows at a time, so that few masks are in memory."""
     a_set = (2 if _balanced(machine) else 1) * machine.cols
     step = -(-BLOCK // a_set) * a_set

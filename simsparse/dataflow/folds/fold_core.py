@@ -20,7 +20,7 @@ STREAMED, WHOLE, TURNS = range(3)
 
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
-def walk_plan(
+def run_plan(
     state: Any, ticks: int, plan: Ints, operands: Ints, held: Ints, shape: tuple[int, int, int, float, int], folds: Ints
 ) -> tuple[int, int, int]:
     """Walk ``plan`` (folds, 8) with the DMA engine ``state`` of ``ticks`` a cycle.

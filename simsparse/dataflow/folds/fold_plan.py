@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class FoldPlan:
-    """``rows`` (folds, 8) as fold_core.walk_plan reads them, and what holds for all folds.
+    """``rows`` (folds, 8) as fold_core.run_plan reads them, and what holds for all folds.
 
     ``operands``: (stationary, streamed, streamed second); ``held``: how each lies in its buffer. ``piece`` steps of
     the stream are loaded at once; a step takes ``beat`` cycles; a fold fills for ``fill``. ``sram``: elements that

@@ -112,40 +112,42 @@ class FoldSchedule:
 def schedule(
     dataflow: str, product: FoldGemm, array: PeArray, scratchpad: Scratchpad, outer: Outer | None = None, cut: int = 1
 ) -> FoldSchedule:
-    """Walk ``product``. ``outer``: the operand of the outer loop, each part of which is used up before the next one;
+    """The folds of ``product``, run one after another.
+
+    ``outer``: the operand of the outer loop, each part of which is used up before the next one;
     ``fitted``: the one that streams, in chunks that half of its buffer holds (ws and is); ``blocked``: pieces of k
     stream past as many columns' tiles as the output buffer has room for, in streams ``cut`` times shorter than they
     could be (ws and is). Without it all of these orders that the buffers allow, blocked ones with the CUTS of
-    Dataflow.cuts, are walked until one comes within a hundredth of the closed form's cycles, and the one with the
+    Dataflow.cuts, are run until one comes within a hundredth of the closed form's cycles, and the one with the
     fewest cycles is taken.
 
     Raises SpecError for another dataflow than ws, os and is, and for buffers too small for one piece of an operand.
     """
     if outer is not None:
-        return _walk(dataflow, product, array, scratchpad, outer, cut)
+        return _in_order(dataflow, product, array, scratchpad, outer, cut)
     orders: list[tuple[Outer, int]] = [("weights", 1), ("inputs", 1)]
     if dataflow != "os":
         orders += [("fitted", 1), *(("blocked", each) for each in (1, *CUTS))]
     least = int(DATAFLOWS.get(dataflow).cycles(product.gemms, array)[()])
-    walks, faults = [], []
+    found, faults = [], []
     for order in orders:
         try:
-            walks.append(_walk(dataflow, product, array, scratchpad, *order))
+            found.append(_in_order(dataflow, product, array, scratchpad, *order))
         except SpecError as error:
             faults.append(error)
             continue
-        if walks[-1].cycles <= 1.01 * least:
+        if found[-1].cycles <= 1.01 * least:
             break
-    if not walks:
+    if not found:
         raise faults[0]
-    return min(walks, key=lambda walk: walk.cycles)
+    return min(found, key=lambda one: one.cycles)
 
 
-def _walk(
+def _in_order(
     dataflow: str, product: FoldGemm, array: PeArray, scratchpad: Scratchpad, outer: Outer, cut: int
 ) -> FoldSchedule:
     from simsparse.dataflow.folds.dma import BINS, BIT_TICKS, MOVED, dma_state
-    from simsparse.dataflow.folds.fold_core import END, STALL, START, walk_plan
+    from simsparse.dataflow.folds.fold_core import END, STALL, START, run_plan
     from simsparse.dataflow.folds.fold_plan import plan_folds
 
     plan = plan_folds(dataflow, product, array, scratchpad.buffers, outer, cut)
@@ -154,7 +156,7 @@ def _walk(
     table = np.zeros((len(plan.rows), 3), np.int64)
     first = _prefill(product, scratchpad) if scratchpad.prefill else 0
     shape = (plan.piece, plan.beat, plan.fill, array.overlap, first)
-    end, waited, written = walk_plan(state, ticks, plan.rows, plan.operands, plan.held, shape, table)
+    end, waited, written = run_plan(state, ticks, plan.rows, plan.operands, plan.held, shape, table)
     start, end = int(table[0, START]), int(end) + array.once_fill
     stall = int(waited) - (start - first)
     ports, _, _, bins, width = state

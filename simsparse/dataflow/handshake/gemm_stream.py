@@ -74,14 +74,14 @@ def gemm_handshakes(
 ) -> GemmHandshakes:  # fmt: skip
     """Handshakes of ``requests`` (of Request), the n-th START of which begins the n-th of ``jobs``."""
     table = np.array([[job.tokens, job.k_folds, job.tiles, job.serial] for job in jobs], np.int64).reshape(-1, 4)
-    return GemmHandshakes(*_walk(
+    return GemmHandshakes(*_handshakes(
         sides.requests, sides.weights, sides.activations, sides.responses, sides.results, requests, table, rows,
         rows + cols - 1,
     ))  # fmt: skip
 
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
-def _walk(
+def _handshakes(
     request_offers: Mask, weight_offers: Mask, offers: Mask, response_accepts: Mask, accepts: Mask, requests: Ints,
     jobs: Ints, rows: int, latency: int,
 ) -> tuple[Ints, Ints, Ints, Ints, Ints, Ints]:  # fmt: skip

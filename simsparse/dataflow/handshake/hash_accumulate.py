@@ -17,7 +17,7 @@ LATENCY_CYCLES = 2
 
 
 @dataclass(frozen=True)
-class HashWalk:
+class HashProbes:
     """What a stream of keys did: by pair ``probes`` (cycles) and ``slots`` (LOST when none), by row ``entries``.
 
     ``pointers`` (rows + 1) say where rows begin, as in CSR.
@@ -44,7 +44,7 @@ class HashWalk:
         return int((self.slots == LOST).sum())
 
 
-def hash_walk(keys: Ints, pointers: Ints, depth: int) -> HashWalk:
+def hash_probes(keys: Ints, pointers: Ints, depth: int) -> HashProbes:
     """Walk rows of ``keys`` (row r: ``keys[pointers[r]:pointers[r + 1]]``) through a table of ``depth`` slots.
 
     A key starts at its low bits, ``key % depth``, and goes on slot by slot, wrapping, until it finds itself or a free
@@ -58,12 +58,12 @@ def hash_walk(keys: Ints, pointers: Ints, depth: int) -> HashWalk:
         raise SpecError(f"key {keys.min()}; expected none below 0", key="hash")
     if pointers[0] != 0 or pointers[-1] != keys.size or (np.diff(pointers) < 0).any():
         raise SpecError(f"pointers do not fit {keys.size} keys", key="hash")
-    probes, slots, entries = _walk(keys.astype(np.int64), pointers.astype(np.int64), depth)
-    return HashWalk(pointers, probes, slots, entries)
+    probes, slots, entries = _probed(keys.astype(np.int64), pointers.astype(np.int64), depth)
+    return HashProbes(pointers, probes, slots, entries)
 
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
-def _walk(keys: Ints, pointers: Ints, depth: int) -> tuple[Ints, Ints, Ints]:
+def _probed(keys: Ints, pointers: Ints, depth: int) -> tuple[Ints, Ints, Ints]:
     rows = pointers.size - 1
     probes, slots = np.empty(keys.size, np.int64), np.full(keys.size, LOST, np.int64)
     entries = np.zeros(rows, np.int64)

@@ -40,12 +40,12 @@ def stream_cycles(offers: Mask, accepts: Mask, emits: Mask, stages: tuple[Stage,
         raise SpecError("a stream needs stages, and a source and a sink that move sometimes", key="stream")
     depths = np.array([stage.depth for stage in stages], np.int64)
     delays = np.array([stage.registered for stage in stages], np.int64)
-    taken, given = _walk(offers, accepts, emits, depths, delays)
+    taken, given = _handshakes(offers, accepts, emits, depths, delays)
     return taken, given
 
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
-def _walk(offers: Mask, accepts: Mask, emits: Mask, depths: Ints, delays: Ints) -> tuple[Ints, Ints]:
+def _handshakes(offers: Mask, accepts: Mask, emits: Mask, depths: Ints, delays: Ints) -> tuple[Ints, Ints]:
     """Beat by beat: a beat enters a stage behind the one before it, when the one ``depth`` before has left."""
     beats, stages = emits.size, depths.size
     entered = np.full((stages + 1, beats), -1, np.int64)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simsparse.dataflow.base import Ints, Mask
-from simsparse.dataflow.handshake.hash_accumulate import LOST, HashWalk, hash_walk
+from simsparse.dataflow.handshake.hash_accumulate import LOST, HashProbes, hash_probes
 from simsparse.dataflow.handshake.service import Service
 from simsparse.rtl.block import BLOCKS, Block, Expected, corner_bins, covered_corners
 from simsparse.rtl.stimulus import signed
@@ -136,15 +136,15 @@ class SpadHashAccumulate(Block):
             | {kind for kind, where in kinds.items() if where.any()} | covered_corners(self.inputs, beats)
         )  # fmt: skip
 
-    def _walked(self, beats: Beats) -> tuple[Mask, Ints, HashWalk]:
+    def _walked(self, beats: Beats) -> tuple[Mask, Ints, HashProbes]:
         """Which beats bring a pair, the row of every beat, and the walk of the pairs."""
         last, inserts = beats["last"][:, 0], beats["insert"][:, 0] == 1
         row = (np.cumsum(last) - last).astype(np.int64)
         counts = np.bincount(row[inserts], minlength=int(last.sum()))
         pointers = np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)])
-        return inserts, row, hash_walk(beats["key"][inserts, 0], pointers, self.depth)
+        return inserts, row, hash_probes(beats["key"][inserts, 0], pointers, self.depth)
 
-    def _overflows(self, row: Ints, walk: HashWalk) -> Mask:
+    def _overflows(self, row: Ints, walk: HashProbes) -> Mask:
         """Whether each row lost a pair; ``row`` of every pair."""
         return np.asarray(np.bincount(row[walk.slots == LOST], minlength=walk.entries.size) > 0, np.bool_)
 
