@@ -46,6 +46,10 @@ class Registry(Generic[T]):
         except KeyError:
             raise SpecError(f"{name!r} is not a {self.role}; {nearest(name, self._items)}") from None
 
+    def __contains__(self, name: object) -> bool:
+        self._load()
+        return name in self._items
+
     def __iter__(self) -> Iterator[str]:
         self._load()
         return iter(sorted(self._items))

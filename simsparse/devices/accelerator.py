@@ -26,7 +26,7 @@ class Accelerator(Device):
     """An accelerator of kind ``accel``: an array, buffers, a vector unit and DRAM, as its part says."""
 
     kind: ClassVar[str] = "accel"
-    op_kinds: ClassVar[frozenset[str]] = frozenset(
+    op_kinds = frozenset(
         {"linear", "conv2d", "matmul", "attention", "block_sparse_attention", "moe_ffn", "elementwise", "other",
          "norm", "softmax", "reduce"}
     )  # fmt: skip

@@ -95,12 +95,16 @@ class Device(ABC):
     """
 
     kind: ClassVar[str]
-    op_kinds: ClassVar[frozenset[str]]
     refusals: ClassVar[Mapping[str, str]] = {}
     lanes: ClassVar[tuple[str, ...]] = ("compute",)
 
     def __init__(self, part: Part) -> None:
         self.part = part
+
+    @property
+    @abstractmethod
+    def op_kinds(self) -> frozenset[str]:
+        """Names of the op kinds that the device takes; most devices set it as a class attribute."""
 
     def supports(self, op: Op) -> str | None:
         """None when the device can run ``op``, else the reason why not, in words."""

@@ -26,7 +26,7 @@ class Cpu(Device):
     """All cores of a host on one operator at a time. Level 0 only."""
 
     kind: ClassVar[str] = "cpu"
-    op_kinds: ClassVar[frozenset[str]] = frozenset(
+    op_kinds = frozenset(
         {"linear", "conv2d", "matmul", "attention", "moe_ffn", "elementwise", "other", "launched", "norm", "softmax",
          "reduce", "gather", "scan"}
     )  # fmt: skip

@@ -41,16 +41,19 @@ class Gpu(Device):
     """One GPU; ops run one after the other."""
 
     kind: ClassVar[str] = "gpu"
-    op_kinds: ClassVar[frozenset[str]] = frozenset(
-        {"linear", "conv2d", "matmul", "moe_ffn", *ATTENTION_KINDS, *OP_KERNELS}
-    )
     lanes: ClassVar[tuple[str, ...]] = ("compute", "h2d", "d2h")
     part: GpuPart
 
     def __init__(self, part: Part) -> None:
         super().__init__(part)
+        self._op_kinds = frozenset({"linear", "conv2d", "matmul", "moe_ffn", *ATTENTION_KINDS, *OP_KERNELS})
         self._checked = _checked_kinds(self.part)
         self._reasons: dict[tuple[str, DType, DType], str | None] = {}
+
+    @property
+    def op_kinds(self) -> frozenset[str]:
+        """Kinds with a model of their own, and those in OP_KERNELS."""
+        return self._op_kinds
 
     def unsuited(self, op: Op) -> str | None:
         key = (op.kind, op.dtype, op.w_dtype)

@@ -91,8 +91,10 @@ class Kernels:
             gemm_times, np.ones(len(convs)), launched_times, np.full(len(routed), 2.0),
             *(np.ones(len(owner)) for owner, _ in attention),
         ]  # fmt: skip
+        owner = np.concatenate(owners)
+        _check_owners(ops, owner)
         return cls(
-            len(ops), np.concatenate(owners), np.concatenate(times), gemms, _convs(ops, convs, counts),
+            len(ops), owner, np.concatenate(times), gemms, _convs(ops, convs, counts),
             tuple(ops[i].dtype for i in convs), launched, len(routed),
             tuple(kernels for _, kernels in attention), counts.whole(),
         )  # fmt: skip
@@ -105,6 +107,14 @@ class Kernels:
         """Seconds of each GEMM and each convolution added up by op."""
         seconds = np.concatenate([gemms, convs])
         return _added(self.owner[: len(seconds)], self.times[: len(seconds)] * seconds, self.ops)
+
+
+def _check_owners(ops: Sequence[Op], owner: Indexes) -> None:
+    """Raises MappingError for an op without a kernel: it would cost nothing."""
+    kernels = np.bincount(owner, minlength=len(ops))
+    if len(ops) and not kernels.min():
+        op = ops[int(kernels.argmin())]
+        raise MappingError(f"no model of a kernel for a {op.kind} on a GPU", key=op.name)
 
 
 def _added(owner: Indexes, seconds: Floats, ops: int) -> Floats:
@@ -263,7 +273,7 @@ def _launched(ops: Sequence[Op], counts: _Counts) -> tuple[Indexes, Floats, Laun
                 rows += [(i, experts, stream) for stream in streams]
                 moved += [(experts * stream.read, experts * stream.write, 0.0) for stream in streams]
         elif op.kind in OP_KERNELS:
-            rows.append((i, 1, OP_KERNELS[op.kind](op)))
+            rows.append((i, 1, OP_KERNELS.get(op.kind)(op)))
             moved.append((op.weight_bytes + op.input_bytes, op.output_bytes, op.flops))
     owner, times = (np.array([row[column] for row in rows], np.int64) for column in (0, 1))
     for action, amount in zip((READ, WRITE, VECTOR), np.array(moved, np.float64).reshape(-1, 3).T, strict=True):

@@ -30,7 +30,7 @@ class MemoryDevice(Device):
     """
 
     kind: ClassVar[str] = "memory"
-    op_kinds: ClassVar[frozenset[str]] = frozenset({"transfer"})
+    op_kinds = frozenset({"transfer"})
     lanes: ClassVar[tuple[str, ...]] = ("h2d", "d2h")
     part: MemoryPart
 

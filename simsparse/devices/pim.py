@@ -79,7 +79,7 @@ class Pim(Device):
     """A set of PIM stacks, all running one operator. Level 0 only."""
 
     kind: ClassVar[str] = "pim"
-    op_kinds: ClassVar[frozenset[str]] = frozenset(
+    op_kinds = frozenset(
         {"linear", "matmul", "attention", "moe_ffn", "elementwise", "other", "norm", "softmax", "reduce"}
     )
     refusals: ClassVar[Mapping[str, str]] = {

@@ -27,7 +27,7 @@ class Storage(Device):
     """
 
     kind: ClassVar[str] = "storage"
-    op_kinds: ClassVar[frozenset[str]] = frozenset({"transfer"})
+    op_kinds = frozenset({"transfer"})
     lanes: ClassVar[tuple[str, ...]] = ("h2d", "d2h")
     part: StoragePart
 

@@ -15,6 +15,9 @@ from simsparse.core.kind import VectorKind
 from simsparse.core.kinds.block_sparse_attention import block_sparse_attention
 from simsparse.devices.base import DEVICES
 from simsparse.devices.cpu import Cpu
+from simsparse.devices.gpu import Gpu
+from simsparse.devices.gpu_launched import Stream
+from simsparse.devices.gpu_op_kernels import OP_KERNELS
 from simsparse.errors import MappingError, SpecError
 from simsparse.testing import KindContract
 
@@ -83,6 +86,15 @@ class TestANewKind:
     def test_a_device_that_names_it_prices_it(self) -> None:
         found = ss.estimate(ss.ops.toy(1 << 20), "cpu/h100-host")
         assert found.bound == "memory" and found.latency_s > 6 * (1 << 20) / 1e12
+
+    def test_a_gpu_takes_it_with_a_kernel(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setitem(OP_KERNELS._items, "toy", lambda op: Stream(op.dims["items"], op.input_bytes, 0.0))
+        assert ss.estimate(ss.ops.toy(1 << 20), "gpu/h100-sxm5-80gb").latency_s > 1e-6
+
+    def test_a_gpu_never_runs_a_kind_without_a_kernel(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(Gpu, "op_kinds", frozenset({"toy", "linear"}))
+        with pytest.raises(MappingError, match="no model of a kernel for a toy"):
+            ss.estimate_many(self.trace().ops, ["gpu/h100-sxm5-80gb"])
 
     @pytest.mark.parametrize(
         "part",
