@@ -30,8 +30,12 @@ from typing import Any
 from doc_tables import GENERATED
 
 from simsparse.cli import main as simsparse
+from simsparse.config.hardware import PARTS
+from simsparse.core import KINDS
 from simsparse.dataflow import DATAFLOWS
 from simsparse.dataflow.sparse_engine import ENGINES
+from simsparse.devices.base import DEVICES
+from simsparse.devices.gpu_op_kernels import OP_KERNELS
 from simsparse.policies import POLICIES
 from simsparse.registry import Registry
 
@@ -75,7 +79,7 @@ def current(text: str, folder: Path) -> str:
 def _forgotten() -> Iterator[None]:
     """What an example imports or registers within it is gone afterwards."""
     path, modules = list(sys.path), set(sys.modules)
-    registries: tuple[Registry[Any], ...] = (DATAFLOWS, ENGINES, POLICIES)
+    registries: tuple[Registry[Any], ...] = (DATAFLOWS, DEVICES, ENGINES, KINDS, OP_KERNELS, PARTS, POLICIES)
     registered = [(registry, {name: registry.get(name) for name in registry}) for registry in registries]
     try:
         yield

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from simsparse.cli.app import command
+from simsparse.core import KINDS
 from simsparse.validate import (
     TOLERANCES,
     Measurement,
@@ -44,6 +45,15 @@ MEASURED: Mapping[str, str] = {
     "offload": "MoE layers, experts in host memory, 4 policies",
     "weight_stream": "layers with all weights in host memory",
 }
+
+
+def kinds() -> str:
+    """A row per op kind: what runs it, and its dims."""
+    rows = ["| kind | runs on | dims |", "| --- | --- | --- |"]
+    for kind in map(KINDS.get, KINDS):
+        dims = (f"{dim} (0 or 1)" if dim in kind.flags else dim for dim in kind.dims)
+        rows.append(f"| {kind.name} | {kind.unit} | {', '.join(dims)} |")
+    return "\n".join(["", *rows, ""]) + "\n"
 
 
 def commands() -> str:
@@ -123,4 +133,9 @@ def _line(cells: tuple[str, ...]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-GENERATED: Mapping[str, Callable[[], str]] = {"commands": commands, "overlap": overlap, "validation": validation}
+GENERATED: Mapping[str, Callable[[], str]] = {
+    "commands": commands,
+    "kinds": kinds,
+    "overlap": overlap,
+    "validation": validation,
+}
