@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from simsparse.dataflow import DATAFLOWS, Gemms, PeArray
 from simsparse.dataflow.handshake.array_stream import Handshakes, Sides, os_handshakes, ws_handshakes
-from simsparse.dataflow.nm_ws import walk_masks
+from simsparse.dataflow.nm_ws import masked_cycles
 from simsparse.errors import SpecError
 
 ALWAYS = np.ones(1, np.bool_)
@@ -38,7 +38,7 @@ def test_ws_without_stalls_is_the_closed_form(
     gemm = Gemms.of(m, n_folds * cols, k_folds * rows * group, keep, group)
     assert at.results[-1] == DATAFLOWS.get("ws").cycles(gemm, array)
     mask = np.tile(np.arange(group) < keep, (n_folds * cols, k_folds * rows))
-    assert at.results[-1] == walk_masks(mask, m, array, group).cycles
+    assert at.results[-1] == masked_cycles(mask, m, array, group).cycles
 
 
 @settings(max_examples=80)
