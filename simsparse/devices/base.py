@@ -85,6 +85,10 @@ class CopyRates:
     unit_bytes: int = 1
 
 
+SAVING = "limit"
+"""Component whose actions save energy that others were counted with."""
+
+
 class Device(ABC):
     """A part that runs operators.
 
@@ -182,7 +186,10 @@ class Device(ABC):
     @property
     @abstractmethod
     def prices(self) -> Mapping[Action, float]:
-        """Joules of one occurrence of each action that ``cost_arrays`` counts."""
+        """Joules of one occurrence of each action that ``cost_arrays`` counts.
+
+        Negative only for an action of SAVING, which counts what a power limit saves of the others.
+        """
 
     @property
     @abstractmethod

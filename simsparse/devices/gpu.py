@@ -15,17 +15,19 @@ from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from simsparse.config.parts.gpu import GpuPart
 from simsparse.config.quantity import Basis, Frozen, Part, Quantity
 from simsparse.core import Action, DType, Op, OpKind, Unit
-from simsparse.devices.base import DEVICES, CopyRates, CostArrays, Device, Floats, PowerBudget
+from simsparse.devices.base import DEVICES, SAVING, CopyRates, CostArrays, Device, Floats, PowerBudget
 from simsparse.devices.gpu_kernels import (
     ATTENTION_KINDS,
     READ,
     UNITS,
     VECTOR,
     WRITE,
+    Kernels,
     conv_seconds,
     gemm_times,
     kernel_seconds,
@@ -34,6 +36,10 @@ from simsparse.devices.gpu_kernels import (
 )
 from simsparse.devices.gpu_op_kernels import OP_KERNELS
 from simsparse.devices.roofline import dominant, require_supported
+
+SAVED: Action = (SAVING, "saved_picojoule")
+"""What a card at its power limit saves: it lowers voltage and clock until power is the limit."""
+PICOJOULE = 1e-12
 
 
 @DEVICES.register("gpu")
@@ -80,10 +86,18 @@ class Gpu(Device):
             "launch": kernels.per_op(times.launch_s), "compute": kernels.per_op(times.compute_s),
             "memory": kernels.per_op(times.memory_s),
         }  # fmt: skip
+        latency = kernels.per_op(times.latency_s)
         return CostArrays(
-            kernels.per_op(times.latency_s), contributors, dominant(contributors), kernels.counts,
+            latency, contributors, dominant(contributors), {**kernels.counts, SAVED: self._saved(kernels, latency)},
             [self._checked.get((op.kind, op.dtype), "") for op in ops], level,
         )  # fmt: skip
+
+    def _saved(self, kernels: Kernels, latency: Floats) -> NDArray[np.int64]:
+        """Picojoules that each op takes less than at full clock and voltage, which the power limit lowers."""
+        prices, power = self.prices, self.part.power
+        full = sum((counts * prices[action] for action, counts in kernels.counts.items()), np.zeros(len(latency)))
+        allowed = (power.limit.si - power.static.si) * latency
+        return np.rint(np.maximum(0.0, full - allowed) / PICOJOULE).astype(np.int64)
 
     @property
     def power_budget(self) -> PowerBudget | None:
@@ -112,6 +126,7 @@ class Gpu(Device):
         energy = self.part.energy
         prices: dict[Action, float] = {
             READ: energy.hbm_read_byte.si, WRITE: energy.hbm_write_byte.si, VECTOR: energy.vector_flop.si,
+            SAVED: -PICOJOULE,
         }  # fmt: skip
         for component, by_dtype in (("tensor", energy.tensor_mac), ("tensor24", energy.tensor24_mac or {})):
             prices.update({(component, f"mac_{dtype}"): price.si for dtype, price in by_dtype.items()})

@@ -39,9 +39,6 @@ UNITS = {
 }  # fmt: skip
 STORED_24 = 0.5625
 """Bytes of a 16-bit 2:4 weight against the dense one: half the values, two bits of index each."""
-TILE_ROWS = 64
-"""Rows of the smallest tensor-core tile; fewer tokens are padded to it. Source: PTX ISA, wgmma (m64)."""
-
 COUNT_LIMIT = float(2**63)
 
 
@@ -195,8 +192,7 @@ def _gemms(ops: Sequence[Op], sparse24: bool, counts: _Counts) -> tuple[Indexes,
         stored = np.where(sparse, STORED_24, 1.0) * outputs * inputs
         counts.add(READ, owner, times * size * (stored + tokens * inputs))
         counts.add(WRITE, owner, times * tokens * outputs * np.maximum(size, 2))
-        rows_done = np.where(unit == GemmUnit.FP32, tokens, np.ceil(tokens / TILE_ROWS) * TILE_ROWS)
-        macs = times * rows_done * outputs * np.where(sparse, inputs / 2, inputs)
+        macs = times * tokens * outputs * np.where(sparse, inputs / 2, inputs)
         _count_macs([(i, op) for i, op, _ in kernels], sparse24, macs, counts)
     return owner, launches.astype(np.float64), shapes
 

@@ -42,20 +42,28 @@ def latency_breakdown(results: Results) -> list[Plot]:
 def energy_breakdown(results: Results) -> list[Plot]:
     """Shares of energy by component; none without data."""
     return _breakdown(
-        results, _by_unit, lambda point: si(point.energy_j, "J"), component_colours,
-        "energy_breakdown", "Energy by component", "Share of energy (%)", "energy",
+        results, lambda point: energy_by_unit(point.energy_by_component), lambda point: si(point.energy_j, "J"),
+        component_colours, "energy_breakdown", "Energy by component", "Share of energy (%)", "energy",
         "Share of energy by device and component; the number to the right is the energy of the whole pass. Devices of "
         "one kind are summed.",
     )  # fmt: skip
 
 
-def _by_unit(point: StoredPoint) -> dict[str, float]:
-    """Energy by device kind and component: ``gpu0.hbm.read_byte`` counts for ``gpu hbm``."""
+def energy_by_unit(energy: Mapping[str, float]) -> dict[str, float]:
+    """Energy by device kind and component: ``gpu0.hbm.read_byte`` counts for ``gpu hbm``.
+
+    What a power limit saves is taken off the components that act, each in proportion.
+    """
     sums: dict[str, float] = {}
-    for path, joules in point.energy_by_component.items():
+    for path, joules in energy.items():
         device, _, rest = path.partition(".")
         name = f"{device.rstrip('0123456789')} {rest.split('.')[0]}".strip()
         sums[name] = sums.get(name, 0.0) + joules
+    for saving in [name for name in sums if name.endswith(" limit")]:
+        saved, kind = sums.pop(saving), saving.removesuffix("limit")
+        acting = [name for name in sums if name.startswith(kind) and not name.endswith("static")]
+        full = sum(sums[name] for name in acting)
+        sums.update({name: sums[name] * (1 + saved / full) for name in acting if full})
     return sums
 
 

@@ -245,5 +245,5 @@ def conv_op(row: Measurement) -> Op:
     return ops.conv2d(
         row.whole("batch"), row.whole("c_in"), row.whole("c_out"), row.whole("h_in"), row.whole("w_in"),
         row.whole("kh"), row.whole("kw"), stride=row.whole("stride"), padding=row.count("padding"),
-        groups=row.whole("groups"), dtype=row.dtype(),
+        groups=row.whole("groups") if "groups" in row.fields else 1, dtype=row.dtype(),
     )  # fmt: skip

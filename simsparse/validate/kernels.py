@@ -7,11 +7,12 @@ from collections.abc import Callable, Sequence
 from simsparse.config.parts.gpu import GpuPart
 from simsparse.config.parts.link import LinkPart
 from simsparse.core import DENSE, ActionCounts, DType, Op, OpCost, Sparsity, ops
-from simsparse.devices.gpu import Gpu
+from simsparse.devices.gpu import SAVED, Gpu
 from simsparse.devices.link import copy_counts, copy_seconds, duplex_rate, link_prices
 from simsparse.errors import MappingError
 from simsparse.lowering.energy import op_energy
 from simsparse.validate.comparison import Prediction, Unsupported
+from simsparse.validate.kernel_rows import conv_op
 from simsparse.validate.measurement import Measurement
 
 GEMMS_PER_CALL = 20
@@ -133,7 +134,7 @@ def _power(gpu: Gpu, row: Measurement) -> Prediction | str:
 
 
 def predict_energy(gpu: Gpu, link: LinkPart | None, rows: Sequence[Measurement]) -> list[Prediction | str]:
-    """Joules of a call: priced actions, and static power over the measured seconds."""
+    """Joules of a call: priced actions and static power over the measured seconds, at most the power limit's."""
     return [_energy(gpu, link, row) for row in rows]
 
 
@@ -148,8 +149,17 @@ def _energy(gpu: Gpu, link: LinkPart | None, row: Measurement) -> Prediction | s
         size = row.whole("bytes")
         dynamic = op_energy(copy_counts(size), link_prices(link)) + _written(gpu, size)
         return Prediction(row, row.number("joule"), dynamic + static, "J")
+    counts = full_counts(gpu, row)
+    if isinstance(counts, str):
+        return counts
+    limit = gpu.part.power.limit.si * row.number("s")
+    return Prediction(row, row.number("joule"), min(limit, op_energy(counts, gpu.prices) + static), "J")
+
+
+def full_counts(gpu: Gpu, row: Measurement) -> ActionCounts | str:
+    """What a call of an energy row does, at full clock; the reason why it can't be said."""
     with row.placed():
-        op, times = _energy_op(row, name)
+        op, times = _energy_op(row, row.text("op"))
     if isinstance(op, str):
         return op
     if reason := gpu.supports(op):
@@ -157,8 +167,7 @@ def _energy(gpu: Gpu, link: LinkPart | None, row: Measurement) -> Prediction | s
     cost = _costs(gpu, [op])[0]
     if isinstance(cost, str):
         return cost
-    dynamic = times * op_energy(cost.counts, gpu.prices)
-    return Prediction(row, row.number("joule"), dynamic + static, "J")
+    return ActionCounts({action: times * count for action, count in cost.counts.items() if action != SAVED})
 
 
 def _energy_op(row: Measurement, name: str) -> tuple[Op | str, int]:
@@ -166,6 +175,8 @@ def _energy_op(row: Measurement, name: str) -> tuple[Op | str, int]:
         return linear_op(row), GEMMS_PER_CALL
     if name == "sdpa_decode":
         return attention_op(row), 1
+    if name == "conv2d":
+        return conv_op(row), 1
     if name.startswith(("d2d_", "read_")):
         size = row.whole("bytes")
         return ops.elementwise(size, size if name.startswith("d2d_") else 4, 0, DType.FP32), 1

@@ -14,7 +14,7 @@ from simsparse.config.hardware import load_hardware, override_part
 from simsparse.config.paths import part_names
 from simsparse.core import Routing, ops
 from simsparse.devices.base import device_for
-from simsparse.devices.gpu import Gpu
+from simsparse.devices.gpu import SAVED, Gpu
 from simsparse.devices.gpu_attention import key_splits
 from simsparse.devices.gpu_card import Card
 from simsparse.devices.gpu_kernels import conforms_24
@@ -22,6 +22,7 @@ from simsparse.devices.gpu_launched import Stream, launched_times
 from simsparse.devices.gpu_stream import Function
 from simsparse.errors import MappingError, SpecError
 from simsparse.lowering.energy import op_energy
+from simsparse.report.breakdown import energy_by_unit
 
 GPUS = [name for name in part_names() if name.startswith("gpu/")]
 H100 = Gpu(load_hardware("gpu/h100-sxm5-80gb"))
@@ -71,8 +72,19 @@ def test_counts_of_a_linear_by_hand():
     assert counts.of("hbm", "write_byte") == 2 * 64 * 1024
 
 
-def test_few_tokens_fill_a_tile():
-    assert cost(ops.linear(1, 1024, 512)).counts.of("tensor", "mac_bf16") == 64 * 1024 * 512
+def test_padding_of_few_tokens_is_not_counted():
+    """Products with rows of zeros draw next to nothing (tests/validation/fit_gpu_energy.py)."""
+    assert cost(ops.linear(1, 1024, 512)).counts.of("tensor", "mac_bf16") == 1024 * 512
+
+
+def test_no_op_draws_more_than_the_power_limit():
+    power = H100.part.power
+    for op in (*every_kind("bf16"), ops.linear(8192, 8192, 8192)):
+        found = cost(op)
+        dynamic = op_energy(found.counts, H100.prices)
+        assert 0 < dynamic <= (power.limit.si - power.static.si) * found.latency_s * (1 + 1e-6) + 1e-12
+    assert found.counts.of(*SAVED) > 0
+    assert cost(ops.linear(1, 4096, 4096)).counts.of(*SAVED) == 0
 
 
 @pytest.mark.parametrize(
@@ -270,3 +282,13 @@ def test_cards_share_the_kernels_of_a_tuple_of_operators_and_nothing_else():
         assert shared.op_costs() == afresh.op_costs()
         assert card.burst_gain(mixed).tolist() == card.burst_gain(list(mixed)).tolist()
     assert len({cost(mixed[0], card).latency_s for card in cards}) == len(cards)
+
+
+def test_reports_take_what_the_limit_saves_off_the_actions():
+    """Shares of a card at its power limit add up to its energy, none of them negative."""
+    found = estimate(ops.linear(8192, 8192, 8192), "gpu/h100-sxm5-80gb")
+    parts = {f"gpu0.{name}": joules for name, joules in found.energy_by_component.items()}
+    shares = energy_by_unit(parts)
+    assert min(shares.values()) > 0
+    assert set(shares) == {"gpu hbm", "gpu tensor", "gpu static"}
+    assert sum(shares.values()) == pytest.approx(found.energy_j)
