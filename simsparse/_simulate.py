@@ -14,6 +14,7 @@ from simsparse.lowering.energy import price
 from simsparse.lowering.machine import machine_of
 from simsparse.lowering.power import within_power
 from simsparse.lowering.run import run_closed_form, run_events
+from simsparse.lowering.stacks import DEFAULT_STACK, Stack, launched_by, stack_of
 from simsparse.policies import POLICIES, Policy
 from simsparse.units import fs_to_seconds
 
@@ -30,12 +31,14 @@ def simulate(
     observers: Sequence[Observer] = (),
     repeats: int | None = None,
     keep: Keep | str = Keep.TIMELINE,
+    stack: str | Stack = DEFAULT_STACK,
 ) -> Result:
     """Run ``trace`` on ``system``, a System or the name or path of one, under ``policy``.
 
     ``level`` 0 adds up closed forms, 1 runs the event engine, 2 does so with operators timed by cycle
     cores on the devices that have one. ``seed`` is for policies that draw. ``repeats``: back-to-back
     runs, starting cold; None = steady state; it matters where a power limit averages over time.
+    ``stack``: the software that launches kernels for the trace's ops, such as ``eager`` or ``compiled+graph``.
     ``keep``: what is recorded, ``summary``, ``rows`` or ``timeline``; the numbers do not depend on it.
 
     Raises MappingError when an op has no device, SimulationError when a memory is full, SpecError on
@@ -44,7 +47,8 @@ def simulate(
     """
     chosen, machine, kept = policy_of(policy), machine_of(system_of(system)), _keep(keep)
     _check(chosen, level, observers, repeats)
-    placements = chosen.place(trace, machine)
+    software = stack_of(stack)
+    placements = chosen.place(launched_by(trace, software), machine)
     costed = chosen.lower(placements, machine, level)
     costed.check_memory()
     costed = within_power(costed, repeats)
@@ -59,7 +63,7 @@ def simulate(
         assumed=used.assumed, overrides=dict(used.overrides),
         unvalidated=account.unvalidated(chosen.name, chosen.validated), area_mm2=used.area_mm2,
         seconds_by_bound=account.seconds_by_bound, meta=dict(trace.meta), power_w=used.power_w,
-        memory=account.peak_memory,
+        memory=account.peak_memory, stack=str(software),
     )  # fmt: skip
 
 

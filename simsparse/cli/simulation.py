@@ -134,6 +134,10 @@ def run(
     level: Annotated[
         int | None, typer.Option("--level", min=0, max=2, help="Fidelity, in place of the experiment's.")
     ] = None,
+    stack: Annotated[
+        str | None,
+        typer.Option("--stack", help="What launches kernels: eager, compiled or fused, +graph replayed."),
+    ] = None,
     changes: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="A key, in place of the experiment's."),
@@ -146,6 +150,7 @@ def run(
     from simsparse.sweep.execute import simulate_point
 
     given = _pairs(changes or []) | ({} if level is None else {"level": str(level)})
+    given |= {} if stack is None else {"stack": stack}
     result = simulate_point(check_experiment(*load_experiment(experiment, given)))
     if out is not None:
         with whole_folder(out) as folder:
@@ -177,7 +182,7 @@ def _show_result(result: Result) -> None:
         ("latency", si(result.latency_s, "s")), ("energy", si(result.energy_j, "J")), ("bound", result.bound),
         ("area", f"{result.area_mm2:g} mm2" if result.area_mm2 else "unknown"), ("mean power", si(mean_w, "W")),
         ("stated power", f"{result.power_w:g} W" if result.power_w else "unknown"), ("policy", result.policy),
-        ("level", str(result.level)),
+        ("stack", result.stack), ("level", str(result.level)),
     ]  # fmt: skip
     table(f"{result.trace} on {result.system}", ("", "value"), rows, right=("value",))
     bounds = [(name, si(seconds, "s")) for name, seconds in result.seconds_by_bound.items()]

@@ -101,6 +101,8 @@ _TABLE = (
     Key("system", Text, None, "a system, or a part alone", "system", Shown.CONFIGURATION, required=True),
     Key("policy", Text, "resident", "what lies where and is copied when", "policy", Shown.CONFIGURATION, argument=True,
         lookup="simsparse._simulate:policy_of"),
+    Key("stack", Text, "fused+graph", "the software that launches kernels: eager, compiled or fused, +graph replayed",
+        "stack", Shown.CONFIGURATION, argument=True, lookup="simsparse.lowering.stacks:stack_of"),
     Key("seed", Seed, 0, "for policies that draw", "seed", argument=True),
     Key("level", Level, 1, "0 closed forms, 1 discrete events, 2 these with cycle cores", "level {}",
         Shown.CONFIGURATION, argument=True),

@@ -57,7 +57,8 @@ class Result:
     ``ops`` by what bound them, largest first; ``unvalidated`` the
     models that nothing checks. ``memory`` maps a device and a purpose (weights, KV cache, activations,
     buffers, gradients, optimizer state) to bytes, when most of the device's memory was taken. ``power_w`` is what
-    makers or authors state of the devices at work, for comparison with ``energy_j / latency_s``.
+    makers or authors state of the devices at work, for comparison with ``energy_j / latency_s``. ``stack`` is the
+    software stack that launched the kernels.
     """
 
     trace: str
@@ -79,6 +80,7 @@ class Result:
     meta: Mapping[str, Any] = field(default_factory=dict)
     power_w: float | None = None
     memory: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    stack: str = ""
 
     @property
     def bound(self) -> str:
@@ -99,6 +101,7 @@ class Result:
         """What a sweep stores of a result: JSON-able, without the per-op rows and the timeline."""
         return {
             "schema": RESULT_SCHEMA, "trace": self.trace, "system": self.system, "policy": self.policy,
+            "stack": self.stack,
             "seed": self.seed, "level": self.level, "latency_s": self.latency_s, "energy_j": self.energy_j,
             "area_mm2": self.area_mm2, "power_w": self.power_w, "bound": self.bound,
             "seconds_by_bound": dict(self.seconds_by_bound), "energy_by_component": dict(self.energy_by_component),

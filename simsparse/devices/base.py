@@ -167,6 +167,11 @@ class Device(ABC):
         return {}
 
     @property
+    def call_s(self) -> float | None:
+        """Seconds that a host takes per call of the framework that launches ops; None where none is known."""
+        return None
+
+    @property
     def power_budget(self) -> PowerBudget | None:
         """The power limit under which ``cost_arrays`` holds; None when none is known."""
         return None

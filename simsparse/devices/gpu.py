@@ -100,6 +100,11 @@ class Gpu(Device):
         return np.rint(np.maximum(0.0, full - allowed) / PICOJOULE).astype(np.int64)
 
     @property
+    def call_s(self) -> float | None:
+        host = self.part.kernels.host
+        return None if host is None else host.call.si
+
+    @property
     def power_budget(self) -> PowerBudget | None:
         power = self.part.power
         if power.burst is None:

@@ -17,6 +17,9 @@ from simsparse.units import FS_PER_SECOND, fs_to_seconds
 TRANSFER = "transfer"
 """What bounds the time that waits for copies."""
 
+HOST = "host"
+"""What bounds the time that waits for calls of the framework."""
+
 Counts = dict[str, dict[Action, int]]
 
 
@@ -135,8 +138,21 @@ class Account:
 
     @cached_property
     def _other_rows(self) -> list[OpResult]:
-        """Rows of copies of ops' data, then of what a policy issued during the run."""
-        return [*map(self._copies_row, self._copies_by_op.values()), *self._issued_rows()]
+        """Rows of copies of ops' data, of the host's calls, then of what a policy issued during the run."""
+        copies = map(self._copies_row, self._copies_by_op.values())
+        return [*copies, *self._call_rows(), *self._issued_rows()]
+
+    def _call_rows(self) -> list[OpResult]:
+        """One row per device for the time that it waited for calls of the framework."""
+        by_device: dict[str, list[int]] = {}
+        for i in self.records.graph.calls:
+            by_device.setdefault(self.records.commands[i].device, []).append(i)
+        starts, stalls = self.records.start_fs, self.stalls if by_device else []
+        return [
+            OpResult(f"calls for {device}", "call", "call", "", device, "dense", fs_to_seconds(starts[own[0]]),
+                     fs_to_seconds(sum(stalls[i] for i in own)), 0.0, HOST, 0, 0)
+            for device, own in by_device.items()
+        ]  # fmt: skip
 
     @cached_property
     def _copies_by_op(self) -> dict[int, list[int]]:
@@ -145,7 +161,7 @@ class Account:
         graph = self.records.graph
         if len(graph.commands) > len(graph.op_commands):
             for i, command in enumerate(graph.commands):
-                if command.cause is not Cause.OP:
+                if command.cause not in (Cause.OP, Cause.CALL):
                     found.setdefault(command.op, []).append(i)
         return found
 

@@ -25,6 +25,10 @@ CostKey = tuple[str, int]
 """A device and a distinct op (a slot of the trace index) that it runs."""
 
 
+HOST_LANE = "host"
+"""The lane on which a host calls the framework for a device."""
+
+
 class Cause(StrEnum):
     """Why a command is there."""
 
@@ -34,6 +38,8 @@ class Cause(StrEnum):
     """An operator reads what another device wrote."""
     WEIGHTS = "weights"
     """An operator reads weights that rest elsewhere."""
+    CALL = "call"
+    """A host calls the framework, which launches an operator."""
     CONTROL = "control"
     """A policy issued it during the run."""
 
@@ -101,9 +107,12 @@ class CommandGraph:
 
     @cached_property
     def keys(self) -> tuple[CostKey | None, ...]:
-        """The cost of each command, None of a copy."""
+        """The cost of each command, None of a copy and of a host's call."""
         slot = self.index.slot
-        return tuple(None if command.src else (command.device, slot[command.op]) for command in self.commands)
+        return tuple(
+            None if command.src or command.cause is Cause.CALL else (command.device, slot[command.op])
+            for command in self.commands
+        )
 
     @cached_property
     def lanes(self) -> tuple[tuple[str, str], ...]:
@@ -143,6 +152,11 @@ class CommandGraph:
     def stepped(self) -> tuple[tuple[int, Command], ...]:
         """The copies that take the latency of their links more than once, with their indexes."""
         return tuple((i, command) for i, command in enumerate(self.commands) if command.steps)
+
+    @cached_property
+    def calls(self) -> tuple[int, ...]:
+        """Indexes of the calls of the framework."""
+        return tuple(i for i, command in enumerate(self.commands) if command.cause is Cause.CALL)
 
     @cached_property
     def op_commands(self) -> tuple[int, ...]:
@@ -186,11 +200,13 @@ class CostedGraph:
 
     @cached_property
     def fs(self) -> Sequence[int]:
-        """Femtoseconds of each command: the time of an op, or what a copy takes beyond one latency and its bytes."""
+        """Femtoseconds of each command: of an op or a call, or what a copy takes beyond one latency and its bytes."""
         times = [seconds_to_fs(self.costs[key].latency_s) for key in self.graph.runs]
         result = list(map([*times, 0].__getitem__, self.graph.places))
         for i, command in self.graph.stepped:
             result[i] = command.steps * self.machine.latency_fs(command.src, command.dst)
+        for i in self.graph.calls:
+            result[i] = self.machine.call_fs(self.graph.commands[i].device)
         return result
 
     def check_memory(self) -> None:
@@ -217,6 +233,7 @@ class GraphBuilder:
     def __post_init__(self) -> None:
         self._done = [-1] * len(self.devices)
         self._moved: dict[tuple[int, str], int] = {}
+        self._calls: dict[tuple[int, str], int] = {}
         self._last: dict[tuple[str, str], int] = {}
         self._lane = {name: self.machine.compute_lane(name) for name in self.machine.devices}
 
@@ -233,7 +250,7 @@ class GraphBuilder:
         else:
             device = self.devices[index]
             lane = self._lane[device]
-            needs = self._needs(index, device, lane, after)
+            needs = (*self._needs(index, device, lane, after), *self._called(op, index, device))
             command = Command(op.name, op.kind, device, lane, index, needs)
         done = self._done[index] = self._issue(command)
         return done
@@ -264,6 +281,15 @@ class GraphBuilder:
             elif self.commands[self._done[dep]].lane != lane:
                 needs.append(self._done[dep])
         return tuple(needs)
+
+    def _called(self, op: Op, index: int, device: str) -> tuple[int, ...]:
+        """The host's call that launches ``op``, issued once; none where a graph is replayed."""
+        if not op.call:
+            return ()
+        if (op.call, device) not in self._calls:
+            call = Command(f"call {op.call}", "call", device, HOST_LANE, index, cause=Cause.CALL)
+            self._calls[op.call, device] = self._issue(call)
+        return (self._calls[op.call, device],)
 
     def _move(self, dep: int, device: str) -> int:
         """Bring what op ``dep`` wrote to ``device``, once."""

@@ -130,6 +130,14 @@ class Machine:
                 counts[device] = {**counts.get(device, {}), **own}
         return counts
 
+    def call_fs(self, device: str) -> int:
+        """Femtoseconds from one call of the framework to the next. Raises MappingError where the device states none."""
+        seconds = self.devices[device].model.call_s
+        if seconds is None:
+            raise MappingError(f"{device} states no time per call of a framework; choose a stack that replays a graph",
+                               key="stack")  # fmt: skip
+        return seconds_to_fs(seconds)
+
     def compute_lane(self, device: str) -> str:
         """The lane that runs a device's operators."""
         return self.devices[device].model.lanes[0]

@@ -11,8 +11,6 @@ from simsparse._simulate import simulate
 from simsparse.config.hardware import System, load_system
 from simsparse.core import Op, OpKind, Routing, Trace
 from simsparse.errors import SimsparseError
-from simsparse.lowering.stacks import stack_of
-from simsparse.lowering.stacks.base import launched_by
 from simsparse.models.by_name import extract
 from simsparse.validate.comparison import Prediction
 from simsparse.validate.measurement import Measurement
@@ -48,7 +46,7 @@ def _measured(row: Measurement) -> float:
 
 
 def _seconds(system: System, row: Measurement) -> float:
-    stack = stack_of("eager+graph" if row.text("mode") == "graph" else "eager")
+    stack = "eager+graph" if row.text("mode") == "graph" else "eager"
     model = MODELS.get(row.text("model"), row.text("model"))
     whole = row.text("phase") == "forward"
     trace = _traced(model, row.text("phase"), row.whole("batch"), row.fields.get("seq") or 1, whole)
@@ -58,10 +56,10 @@ def _seconds(system: System, row: Measurement) -> float:
     return sum(found) / len(found)
 
 
-def _layer_seconds(system: System, stack: Any, trace: Trace, whole: bool) -> float:
+def _layer_seconds(system: System, stack: str, trace: Trace, whole: bool) -> float:
     ops = trace.ops if whole else _only_layer(trace.ops, LAYERS - 1)
-    kernels = launched_by(Trace(trace.name, ops, trace.meta), stack)
-    return simulate(kernels, system, level=0).latency_s
+    layer = Trace(trace.name, ops, trace.meta)
+    return simulate(layer, system, level=0, stack=stack, keep="summary").latency_s
 
 
 @cache

@@ -35,7 +35,8 @@ def write(folder: Path, text: str) -> str:
 def test_an_experiment_has_the_documented_defaults(folder: Path) -> None:
     experiment, _ = load_experiment(write(folder, HEAD))
     assert experiment.values == {
-        "policy": "resident", "seed": 0, "level": 1, "weight_sparsity": "dense", "workload.trace": "t.trace",
+        "policy": "resident", "stack": "fused+graph", "seed": 0, "level": 1, "weight_sparsity": "dense",
+        "workload.trace": "t.trace",
         "system": SYSTEM,
     }  # fmt: skip
     assert experiment.exclude == ("lm_head", "router")

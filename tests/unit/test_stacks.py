@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+import simsparse as ss
 from simsparse.core import DType, KernelCall, Trace, TraceBuilder, ops
-from simsparse.errors import SpecError, TraceError
+from simsparse.errors import MappingError, SpecError, TraceError
 from simsparse.lowering.stacks import STACKS, stack_of
 from simsparse.trace.file import load_trace
 
@@ -120,3 +121,33 @@ def test_a_host_launches_each_call_once() -> None:
     assert set(inside) == {calls["attention/1"]}
     assert launched.ops[-1].call == len({op.call for op in launched.ops})
     assert {op.call for op in stack_of("eager+graph").launched(layer()).ops} == {0}
+
+
+def small_layer() -> Trace:
+    return TraceBuilder("t").add(ops.linear(1, 256, 256, name="a")).add(ops.linear(1, 256, 256, name="b")).build()
+
+
+@pytest.mark.parametrize("level", [0, 1])
+def test_a_host_that_calls_one_by_one_is_the_clock_of_small_kernels(level: int) -> None:
+    replayed, called = (
+        ss.simulate(small_layer(), "systems/h100-pcie5", level=level, stack=stack) for stack in ("fused+graph", "fused")
+    )
+    call_s = ss.load_hardware("gpu/h100-sxm5-80gb").kernels.host.call.si
+    kernel_s = replayed.latency_s / 2
+    assert kernel_s < call_s
+    assert called.latency_s == pytest.approx(2 * call_s + kernel_s, rel=1e-9)
+    assert (replayed.stack, called.stack) == ("fused+graph", "fused")
+    assert sum(row.latency_s for row in called.ops) == pytest.approx(called.latency_s, rel=1e-9)
+    assert called.bound == "host"
+
+
+def test_large_kernels_hide_the_calls() -> None:
+    trace = TraceBuilder("t").add(ops.linear(8192, 8192, 8192, name="a")).add(ops.linear(8192, 8192, 8192)).build()
+    replayed, called = (ss.simulate(trace, "gpu/h100-sxm5-80gb", stack=stack) for stack in ("fused+graph", "fused"))
+    call_s = ss.load_hardware("gpu/h100-sxm5-80gb").kernels.host.call.si
+    assert called.latency_s == pytest.approx(replayed.latency_s + call_s, rel=0.01)
+
+
+def test_a_device_without_a_time_per_call_says_so() -> None:
+    with pytest.raises(MappingError, match="choose a stack that replays a graph"):
+        ss.simulate(small_layer(), "systems/bank-pim", stack="fused")

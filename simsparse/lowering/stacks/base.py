@@ -9,6 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import ClassVar
 
 from simsparse.core import Op, OpKind, Trace
@@ -47,8 +48,11 @@ STACKS: Registry[type[Stack]] = Registry(
 
 def stack_of(text: str | Stack) -> Stack:
     """The stack called ``text``, such as ``eager`` or ``compiled+graph``. Raises SpecError with the nearest name."""
-    if isinstance(text, Stack):
-        return text
+    return text if isinstance(text, Stack) else _named_stack(text)
+
+
+@cache
+def _named_stack(text: str) -> Stack:
     name = text.removesuffix(GRAPH)
     allowed = [*STACKS, *(f"{known}{GRAPH}" for known in STACKS)]
     if name not in STACKS:
