@@ -69,7 +69,8 @@ def _products(op: Op, notes: Notes) -> Iterator[TraceGemm]:
     elif op.kind == OpKind.MOE_FFN:
         yield from _experts(op)
     else:
-        notes.add(f"{op.kind} ops are left out: they are no matrix products", op.name)
+        why = "which products they keep can't be said" if op.products else "they are no matrix products"
+        notes.add(f"{op.kind} ops are left out: {why}", op.name)
 
 
 def _attention(op: Op, notes: Notes) -> Iterator[TraceGemm]:
