@@ -63,7 +63,7 @@ def simulate(
         assumed=used.assumed, overrides=dict(used.overrides),
         unvalidated=account.unvalidated(chosen.name, chosen.validated), area_mm2=used.area_mm2,
         seconds_by_bound=account.seconds_by_bound, meta=dict(trace.meta), power_w=used.power_w,
-        memory=account.peak_memory, stack=str(software),
+        memory=account.peak_memory, notes=account.notes, stack=str(software),
     )  # fmt: skip
 
 

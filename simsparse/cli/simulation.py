@@ -194,6 +194,8 @@ def _show_result(result: Result) -> None:
     table("Memory at its peak", ("device", "holds", "bytes"), kept, right=("bytes",))
     if result.assumed:
         note(f"rests on {len(result.assumed)} assumed values (--json lists them)")
+    for each in result.notes:
+        note(each)
     if result.unvalidated:
         note("unvalidated: " + ", ".join(result.unvalidated))
 

@@ -16,7 +16,9 @@ from pydantic import AfterValidator, BeforeValidator, Field, TypeAdapter
 
 from simsparse.core import Trace
 from simsparse.errors import SpecError
-from simsparse.sparsity.statement import Sparsity, syntax
+from simsparse.sparsity import USUAL, Sparsity
+from simsparse.sparsity.formats.storage import storage_text
+from simsparse.sparsity.statement import syntax
 
 Scalar = str | int | float | bool
 """A value of a key, as YAML gives it."""
@@ -50,6 +52,7 @@ def _scalar(value: Any) -> Any:
 
 Text = Annotated[str, Field(min_length=1)]
 SparsityText = Annotated[str, _said(Sparsity.parse), Field(description=f"a sparsity: {syntax()}")]
+FormatText = Annotated[str, _said(storage_text), Field(description="a storage format: usual, csr, bsr:32, ...")]
 Seed = Annotated[int, Field(strict=True, ge=0, lt=2**63)]
 Level = Annotated[int, Field(strict=True), AfterValidator(_level)]
 Value = Annotated[Scalar, BeforeValidator(_scalar)]
@@ -108,6 +111,8 @@ _TABLE = (
         Shown.CONFIGURATION, argument=True),
     Key("weight_sparsity", SparsityText, "dense", "what every weight is taken to be", "sparsity", Shown.SPARSITY,
         on_trace=Trace.with_weight_sparsity),
+    Key("weight_format", FormatText, USUAL, "how every weight is stored", "stored as",
+        on_trace=Trace.with_weight_format),
 )  # fmt: skip
 KEYS: Mapping[str, Key] = {key.name: key for key in _TABLE}
 """The keys by name."""

@@ -15,7 +15,9 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from simsparse.core.role import Role
 from simsparse.core.tensor import DType
-from simsparse.errors import nearest
+from simsparse.errors import SpecError, nearest
+from simsparse.sparsity import USUAL
+from simsparse.sparsity.formats.storage import storage_text
 from simsparse.units import parse_quantity
 
 
@@ -161,6 +163,20 @@ def _dtype(text: str) -> str:
 
 DTypeName = Annotated[str, AfterValidator(_dtype)]
 """A key of numbers that differ by element type."""
+
+
+def _format(text: str) -> str:
+    try:
+        named = storage_text(text)
+    except SpecError as error:
+        raise ValueError(error.message) from None
+    if named in (USUAL, "dense"):
+        raise ValueError(f"{shown(text)} weights need no decoding")
+    return named
+
+
+FormatName = Annotated[str, AfterValidator(_format)]
+"""A key of numbers that differ by storage format."""
 
 
 class Part(Frozen):

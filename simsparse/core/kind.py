@@ -184,8 +184,11 @@ def positive(**dims: int) -> dict[str, int]:
 
 
 def stored_bytes(op: Op, rows: int, cols: int) -> int:
-    """Bytes of a ``rows`` x ``cols`` weight of ``op``, metadata included."""
-    return -(-op.weight_sparsity.stored_bits(rows, cols, op.w_dtype.bits) // 8)
+    """Bytes of a ``rows`` x ``cols`` weight of ``op`` in its format, metadata included.
+
+    Raises SpecError when the format cannot hold the weight.
+    """
+    return -(-op.weight_sparsity.stored_bits(rows, cols, op.w_dtype.bits, op.weight_format) // 8)
 
 
 def bias_bytes(op: Op, outputs: int) -> int:

@@ -11,7 +11,8 @@ from simsparse.core.kind import KINDS, Gemm, Kind, Unit
 from simsparse.core.routing import Routing
 from simsparse.core.tensor import DType
 from simsparse.errors import SpecError
-from simsparse.sparsity import DENSE, Sparsity
+from simsparse.sparsity import DENSE, USUAL, Sparsity
+from simsparse.sparsity.formats.storage import storage_text
 
 Signature = tuple[Any, ...]
 
@@ -24,13 +25,16 @@ class Op:
     ``label`` refines a kind (``rmsnorm``, ``all_to_all``). ``weight`` names the parameter that the op reads, so that
     residency and sharing can be followed; ``module`` is the torch module path. ``deps`` are names of earlier ops.
     ``stats`` are measured facts about the real weights or activations (density, N:M conformity). ``bias``: a vector
-    of ``w_dtype`` is read with the weights, one element per output. ``latent_kv``: the values of an attention are the
+    of ``w_dtype`` is read with the weights, one element per output. ``weight_format``: how the weights are stored, as
+    text such as ``csr`` or ``bsr:32``; ``usual`` leaves that to each device, and counts the sparsity's usual format
+    where weights are copied or held. ``latent_kv``: the values of an attention are the
     first ``v_head_dim`` elements of its keys, so that one cache is read for both (multi-head latent attention,
     absorbed). ``kernels``: what the framework launched for an op that a good kernel would fuse; empty where that is
     one kernel, the op itself. ``call``: which call of the framework launches the op, from 1; 0 where no host does.
     Ops with equal ``signature`` cost the same on the same part.
 
-    Raises SpecError when ``kind`` is unknown, or a dim is missing, unknown or no whole number from 0 to 2**62.
+    Raises SpecError when ``kind`` or ``weight_format`` is unknown, or a dim is missing, unknown or no whole number from
+    0 to 2**62.
     """
 
     kind: str
@@ -40,6 +44,7 @@ class Op:
     weight_dtype: DType | None = None
     weight_sparsity: Sparsity = DENSE
     input_sparsity: Sparsity = DENSE
+    weight_format: str = USUAL
     label: str = ""
     module: str = ""
     weight: str | None = None
@@ -57,6 +62,8 @@ class Op:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "definition", KINDS.get(self.kind))
+        if self.weight_format != USUAL:
+            object.__setattr__(self, "weight_format", storage_text(self.weight_format))
         expected = self.definition.dims
         if set(self.dims) != set(expected):
             raise SpecError(
@@ -83,7 +90,8 @@ class Op:
         counts = tuple(sorted(self.routing.counts)) if self.routing else None
         return (
             self.kind, self.label if kind.label_matters else "", tuple([dims[key] for key in kind.dims]), self.dtype,
-            self.w_dtype, self.weight_sparsity, self.input_sparsity, counts, self.src, self.dst, self.bias,
+            self.w_dtype, self.weight_sparsity, self.weight_format, self.input_sparsity, counts, self.src, self.dst,
+            self.bias,
             self.latent_kv,
         )  # fmt: skip
 

@@ -45,6 +45,7 @@ class OpResult(NamedTuple):
     flops: int
     bytes: int
     validated: str | None = None
+    weight_format: str = "usual"
 
 
 @dataclass(frozen=True, repr=False)
@@ -53,7 +54,8 @@ class Result:
 
     ``energy_by_component`` maps (component, action) text such as ``gpu0.hbm.read_byte`` or
     ``gpu0.static`` to joules; it sums to ``energy_j``. ``assumed`` lists every value of basis
-    ``assumed`` that the answer used; ``overrides`` what the user changed; ``seconds_by_bound`` the seconds of
+    ``assumed`` that the answer used; ``notes`` what devices leave out of the costs, in words;
+    ``overrides`` what the user changed; ``seconds_by_bound`` the seconds of
     ``ops`` by what bound them, largest first; ``unvalidated`` the
     models that nothing checks. ``memory`` maps a device and a purpose (weights, KV cache, activations,
     buffers, gradients, optimizer state) to bytes, when most of the device's memory was taken. ``power_w`` is what
@@ -81,6 +83,7 @@ class Result:
     power_w: float | None = None
     memory: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     stack: str = ""
+    notes: tuple[str, ...] = ()
 
     @property
     def bound(self) -> str:
@@ -106,7 +109,7 @@ class Result:
             "area_mm2": self.area_mm2, "power_w": self.power_w, "bound": self.bound,
             "seconds_by_bound": dict(self.seconds_by_bound), "energy_by_component": dict(self.energy_by_component),
             "assumed": list(self.assumed), "overrides": dict(self.overrides), "unvalidated": list(self.unvalidated),
-            "memory": {device: dict(own) for device, own in self.memory.items()},
+            "notes": list(self.notes), "memory": {device: dict(own) for device, own in self.memory.items()},
         }  # fmt: skip
 
     def save(self, path: str | Path) -> Path:

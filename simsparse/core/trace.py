@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from simsparse.core.op import Op
-from simsparse.errors import TraceError
+from simsparse.errors import SpecError, TraceError
 from simsparse.registry import Registry
-from simsparse.sparsity.statement import Sparsity
+from simsparse.sparsity import Sparsity
+from simsparse.sparsity.formats.storage import storage_text
 
 WRITERS: Registry[Callable[[Trace, str | Path], Path]] = Registry("trace writer", ("simsparse.trace.file",))
 """How a trace becomes a file; the module that knows the format registers itself."""
@@ -58,21 +59,33 @@ class Trace:
         The gradient of a weight (``bwd_weight``) stays dense. Raises SpecError on text that is no sparsity.
         """
         pattern, words = Sparsity.parse(sparsity), tuple(exclude)
+        return self.map(lambda op: op.with_(weight_sparsity=pattern) if _is_weight(op, words) else op)
 
-        def prune(op: Op) -> Op:
-            if (
-                not op.definition.prunable
-                or op.label == "bwd_weight"
-                or any(word in f"{op.module} {op.name} {op.label}" for word in words)
-            ):
-                return op
-            return op.with_(weight_sparsity=pattern)
+    def with_weight_format(self, storage: str, exclude: Iterable[str] = ("lm_head", "router")) -> Trace:
+        """The trace with the weights that ``with_weight_sparsity`` would change stored in the format ``storage``.
 
-        return self.map(prune)
+        Which values are zero stays as it is. Raises SpecError on text that is no format, and on a weight that the
+        format cannot hold.
+        """
+        form, words = storage_text(storage), tuple(exclude)
+
+        def stored(op: Op) -> Op:
+            for _, _, n, k in op.gemms if _is_weight(op, words) else ():
+                if reason := op.weight_sparsity.refusal(form, n, k, op.w_dtype.bits):
+                    raise SpecError(f"{op.name} can't be stored as {form}: {reason}", key="weight_format")
+            return op.with_(weight_format=form) if _is_weight(op, words) else op
+
+        return self.map(stored)
 
     def save(self, path: str | Path) -> Path:
         """Write the trace to ``path``; see simsparse.trace.file for the format."""
         return WRITERS.get("file")(self, path)
+
+
+def _is_weight(op: Op, exclude: tuple[str, ...]) -> bool:
+    """Whether ``op`` has a weight that may be sparse and none of the words ``exclude`` in its names."""
+    named = f"{op.module} {op.name} {op.label}"
+    return op.definition.prunable and op.label != "bwd_weight" and not any(word in named for word in exclude)
 
 
 class TraceBuilder:

@@ -75,13 +75,15 @@ class SparseEngine(ABC):
 
     ``settings`` says what each of its own parameters means. ``tolerance`` is how far ``expect`` may be from ``run``,
     as a share of the cycles, on a draw of the same sparsity. ``denser_is_slower``: another non-zero never makes it
-    faster; where that is False the docstring says why.
+    faster; where that is False the docstring says why. ``weight_formats`` name the storage formats whose bytes its
+    traffic counts; an engine without one reads weights in a form of its own alone.
     """
 
     name: ClassVar[str]
     settings: ClassVar[Mapping[str, str]] = {}
     tolerance: ClassVar[float] = 0.1
     denser_is_slower: ClassVar[bool] = True
+    weight_formats: ClassVar[tuple[str, ...]] = ()
 
     @abstractmethod
     def run(self, weights: NonZeros, inputs: NonZeros, machine: PeConfig) -> Work:

@@ -44,6 +44,10 @@ class Accelerator(Device):
         return None
 
     @property
+    def decode_rates(self) -> Mapping[str, float]:
+        return {name: rate.si for name, rate in (self.part.decode or {}).items()}
+
+    @property
     def prices(self) -> Mapping[Action, float]:
         energy = self.part.energy
         macs = {mac_action(dtype): joules.si for dtype, joules in energy.mac.items()}

@@ -14,7 +14,9 @@ from simsparse.config.quantity import Part
 from simsparse.core import Action, ActionCounts, Op, OpCost, OpCycles, Role, Unit
 from simsparse.errors import MappingError
 from simsparse.registry import Registry
+from simsparse.sparsity import USUAL
 
+DENSE_FORMAT = "dense"
 Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
@@ -126,6 +128,30 @@ class Device(ABC):
         if op.unit is Unit.LINK:
             return f"a {op.kind} runs on links, not on a part of kind {self.part.kind}"
         return f"a part of kind {self.part.kind} takes no {op.kind}; it takes {', '.join(sorted(self.op_kinds))}"
+
+    def skips(self, op: Op) -> bool:
+        """Whether zeros among the weights of ``op``, stored as they are, save work; else they are run as dense ones."""
+        del op
+        return False
+
+    @property
+    def decode_rates(self) -> Mapping[str, float]:
+        """Decoded bytes per second by format of the weights that the device decodes in a known time."""
+        return {}
+
+    def decodes(self, op: Op) -> bool:
+        """Whether the weights of ``op`` are stored in a format that the device has to turn into dense ones first."""
+        stored = op.definition.prunable and op.weight_format not in (USUAL, DENSE_FORMAT)
+        return stored and not self.skips(op)
+
+    def notes(self, op: Op) -> tuple[str, ...]:
+        """What the costs of ``op`` leave out about its weights, in words."""
+        found = []
+        if op.definition.prunable and not op.weight_sparsity.is_dense and not self.skips(op):
+            found.append(f"{op.weight_sparsity} weights are multiplied as dense ones")
+        if self.decodes(op) and op.weight_format not in self.decode_rates:
+            found.append(f"decoding {op.weight_format} weights takes no time")
+        return tuple(found)
 
     @abstractmethod
     def cost_arrays(self, ops: Sequence[Op], level: int = 0) -> CostArrays:

@@ -1,7 +1,8 @@
 """Host processors: a roofline with a fixed cost per operator.
 
 Left out: caches (every operand comes from DRAM once), NUMA, the slow ramp of small GEMMs. No
-sparse kernels: sparse weights are stored and multiplied as dense ones, as PyTorch does on a CPU.
+sparse kernels: sparse weights are stored and multiplied as dense ones, as PyTorch does on a CPU, or decoded from the
+format that an op names.
 """
 
 from __future__ import annotations
@@ -14,8 +15,10 @@ import numpy as np
 from simsparse.config.parts.cpu import CpuPart
 from simsparse.core import DENSE, Action, Op, Unit
 from simsparse.devices.base import DEVICES, CopyRates, CostArrays, Device, Floats
+from simsparse.devices.decode import with_decoding
 from simsparse.devices.memory import READ, WRITE
 from simsparse.devices.roofline import dominant, require_supported
+from simsparse.sparsity import USUAL
 
 FLOP: Action = ("core", "flop")
 SCALAR = "fp32"
@@ -44,20 +47,25 @@ class Cpu(Device):
     def cost_arrays(self, ops: Sequence[Op], level: int = 0) -> CostArrays:
         del level
         require_supported(self, ops)
-        dense = [_dense(op) for op in ops]
-        read = np.array([op.weight_bytes + op.input_bytes for op in dense], np.int64)
-        write = np.array([op.output_bytes for op in dense], np.int64)
-        flops = np.array([op.flops for op in dense], np.int64)
+        weights = np.array([(op if self.decodes(op) else _dense(op)).weight_bytes for op in ops], np.int64)
+        read = weights + np.array([_dense(op).input_bytes for op in ops], np.int64)
+        write = np.array([op.output_bytes for op in ops], np.int64)
+        flops = np.array([op.flops for op in ops], np.int64)
         contributors: dict[str, Floats] = {
             "launch": np.full(len(ops), self.part.compute.launch.si),
             "compute": flops / np.array([self._flops_per_s(op) for op in ops], np.float64),
             "memory": (read + write) / (self.part.memory.bandwidth.si * self.part.memory.efficiency.si),
         }
         latency = contributors["launch"] + np.maximum(contributors["compute"], contributors["memory"])
-        return CostArrays(
+        costs = CostArrays(
             latency, contributors, dominant(contributors), {FLOP: flops, READ: read, WRITE: write},
             [""] * len(ops),
         )  # fmt: skip
+        return with_decoding(self, ops, costs)
+
+    @property
+    def decode_rates(self) -> Mapping[str, float]:
+        return {name: rate.si for name, rate in (self.part.decode or {}).items()}
 
     @property
     def prices(self) -> Mapping[Action, float]:
@@ -85,9 +93,9 @@ class Cpu(Device):
 
 
 def _dense(op: Op) -> Op:
-    if op.weight_sparsity.is_dense and op.input_sparsity.is_dense:
+    if op.weight_sparsity.is_dense and op.input_sparsity.is_dense and op.weight_format == USUAL:
         return op
-    return op.with_(weight_sparsity=DENSE, input_sparsity=DENSE)
+    return op.with_(weight_sparsity=DENSE, input_sparsity=DENSE, weight_format=USUAL)
 
 
 def gather_seconds(part: CpuPart, rows: int, row_bytes: int) -> float | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -61,14 +61,17 @@ class GemmList:
         return longest
 
 
-METADATA = {"least": USUAL, "index": "nm_index", "bitmap": "nm_bitmap", "combinatorial": "nm_combinatorial"}
-"""The format of N:M weights by how a part says which of M are kept; ``least`` is the smaller of the first two."""
+METADATA: Mapping[str, tuple[str, ...]] = {
+    "least": ("nm_index", "nm_bitmap"), "index": ("nm_index",), "bitmap": ("nm_bitmap",),
+    "combinatorial": ("nm_combinatorial",),
+}  # fmt: skip
+"""Formats of N:M weights that a part reads, by how it says which of M are kept; ``least`` takes the smaller one."""
 
 
 def gemm_list_of(ops: Sequence[Op], patterns: frozenset[str], metadata: str = "least") -> GemmList:
     """The products of ``ops``. Weights of a sparsity in ``patterns`` are sparse, N:M ones with that ``metadata``;
-    others are dense."""
-    rows = [(i, *row) for i, op in enumerate(ops) for row in _products(op, applied_sparsity(op, patterns), metadata)]
+    others are dense. Weights in a format that an op names have the bytes of that format."""
+    rows = [(i, *row) for i, op in enumerate(ops) for row in _products(op, patterns, metadata)]
     owner, count, m, n, k, weight, read, write, keep, group = zip(*rows, strict=True) if rows else ((),) * 10
     return GemmList(
         _ints(owner), _ints(count), _ints(m), _ints(n), _ints(k),
@@ -81,21 +84,32 @@ def _ints(column: Sequence[int]) -> Ints:
     return np.array(column, np.int64)
 
 
-def applied_sparsity(op: Op, patterns: frozenset[str]) -> Sparsity:
-    """The weight sparsity that a machine with these ``patterns`` makes use of."""
-    usable = op.definition.prunable and str(op.weight_sparsity) in patterns
+def applied_sparsity(op: Op, patterns: frozenset[str], metadata: str = "least") -> Sparsity:
+    """The weight sparsity that a machine with these ``patterns`` makes use of, when it reads the weights' format."""
+    text = str(op.weight_sparsity)
+    known = {USUAL, *METADATA[metadata], *(f"{name}:{text}" for name in METADATA[metadata])}
+    usable = op.definition.prunable and text in patterns and op.weight_format in known
     return op.weight_sparsity if usable else DENSE
 
 
 _Row = tuple[int, int, int, int, float, float, float, int, int]
 
 
-def _products(op: Op, sparsity: Sparsity, metadata: str) -> Iterator[_Row]:
+def _products(op: Op, patterns: frozenset[str], metadata: str) -> Iterator[_Row]:
+    sparsity = applied_sparsity(op, patterns, metadata)
     keep, group = sparsity.groups or (1, 1)
-    storage = USUAL if sparsity.is_dense else METADATA[metadata]
     for count, m, n, k, second, read, write in op.products:
-        weights = sparsity.stored_bits(n, k, op.w_dtype.bits, storage) / 8 if second is None else second
+        weights = _stored_bits(op, sparsity, n, k, metadata) / 8 if second is None else second
         yield count, m, n, k, weights, read, write, keep, group
+
+
+def _stored_bits(op: Op, applied: Sparsity, rows: int, cols: int, metadata: str) -> int:
+    """Bits of a weight in the format that the op names, else as a machine with that ``metadata`` keeps it."""
+    bits = op.w_dtype.bits
+    if op.weight_format != USUAL:
+        return op.weight_sparsity.stored_bits(rows, cols, bits, op.weight_format)
+    storage = USUAL if applied.is_dense or metadata == "least" else METADATA[metadata][0]
+    return applied.stored_bits(rows, cols, bits, storage)
 
 
 def single_product(op: Op) -> tuple[int, int, int]:

@@ -6,12 +6,15 @@ MOE_FFN, the gathering and scattering of tokens.
 
 Sparsity: only 2:4 has hardware. Weights that keep at most two of every aligned four (2:4 itself,
 1:4, 1:8 and other N:M with N <= 2 and M a multiple of four) run PyTorch's semi-structured path.
-All other patterns are stored and multiplied as dense ones, zeros included.
+All other patterns are stored and multiplied as dense ones, zeros included. Weights in another format that an op
+names are read as they are stored and decoded on their way to the multipliers, which multiply them as dense ones ("load
+as sparse, compute as dense": Xia et al., Flash-LLM, PVLDB 17(2), 2023). No kernel that does so has been measured.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import ClassVar
 
 import numpy as np
@@ -21,6 +24,7 @@ from simsparse.config.parts.gpu import GpuPart
 from simsparse.config.quantity import Basis, Frozen, Part, Quantity
 from simsparse.core import Action, DType, Op, OpKind, Unit
 from simsparse.devices.base import DEVICES, SAVING, CopyRates, CostArrays, Device, Floats, PowerBudget
+from simsparse.devices.decode import with_decoding
 from simsparse.devices.gpu_kernels import (
     ATTENTION_KINDS,
     READ,
@@ -32,6 +36,7 @@ from simsparse.devices.gpu_kernels import (
     gemm_times,
     kernel_seconds,
     kernels_of,
+    runs_24,
     steady_times,
 )
 from simsparse.devices.gpu_op_kernels import OP_KERNELS
@@ -86,11 +91,18 @@ class Gpu(Device):
             "launch": kernels.per_op(times.launch_s), "compute": kernels.per_op(times.compute_s),
             "memory": kernels.per_op(times.memory_s),
         }  # fmt: skip
-        latency = kernels.per_op(times.latency_s)
-        return CostArrays(
-            latency, contributors, dominant(contributors), {**kernels.counts, SAVED: self._saved(kernels, latency)},
-            [self._checked.get((op.kind, op.dtype), "") for op in ops], level,
-        )  # fmt: skip
+        costs = with_decoding(self, ops, CostArrays(
+            kernels.per_op(times.latency_s), contributors, dominant(contributors), kernels.counts,
+            ["" if self.decodes(op) else self._checked.get((op.kind, op.dtype), "") for op in ops], level,
+        ))  # fmt: skip
+        return replace(costs, counts={**kernels.counts, SAVED: self._saved(kernels, costs.latency_s)})
+
+    def skips(self, op: Op) -> bool:
+        return op.definition.prunable and runs_24(op, self.part.compute.sparse24 is not None)
+
+    @property
+    def decode_rates(self) -> Mapping[str, float]:
+        return {name: rate.si for name, rate in (self.part.decode or {}).items()}
 
     def _saved(self, kernels: Kernels, latency: Floats) -> NDArray[np.int64]:
         """Picojoules that each op takes less than at full clock and voltage, which the power limit lowers."""

@@ -71,7 +71,7 @@ def _factors(derating: Derating, shapes: GemmShapes) -> Floats:
 def vector_seconds(shapes: GemmShapes, machine: GemmMachine, vector: VectorParameters, peak: float) -> GemmTimes:
     """Seconds of fp32 GEMMs on CUDA cores whose peak is ``peak`` flop/s."""
     m, n, k, batch = (size.astype(np.float64) for size in (shapes.m, shapes.n, shapes.k, shapes.batch))
-    moved = batch * shapes.value_bytes * (np.where(shapes.in_l2, 0.0, k * (n + m)) + m * n)
+    moved = batch * shapes.value_bytes * (np.where(shapes.in_l2, 0.0, k * (n * shapes.stored + m)) + m * n)
     single = m == 1
     memory = moved / (np.where(single, vector.stream, vector.memory) * machine.hbm_bytes_per_s)
     arithmetic = 2.0 * batch * m * n * k / (vector.arithmetic * peak)

@@ -19,7 +19,8 @@ def with_narrow(times: GemmTimes, shapes: GemmShapes, machine: GemmMachine, narr
     chosen = (shapes.unit == GemmUnit.FP32) & (shapes.m > 1) & (shapes.m <= narrow.tokens.si)
     m, n, k, batch = (size.astype(np.float64) for size in (shapes.m, shapes.n, shapes.k, shapes.batch))
     compute = narrow.step.si * k
-    memory = batch * shapes.value_bytes * (n * k + m * (n + k)) / (narrow.memory.si * machine.hbm_bytes_per_s)
+    moved = batch * shapes.value_bytes * (n * k * shapes.stored + m * (n + k))
+    memory = moved / (narrow.memory.si * machine.hbm_bytes_per_s)
     launch = np.full(len(m), narrow.launch.si)
     own = (launch + np.maximum(compute, memory), compute, memory, launch)
     old = (times.latency_s, times.compute_s, times.memory_s, times.launch_s)

@@ -97,7 +97,7 @@ def _chunk_seconds(
     away = np.where(shapes.in_l2, 0.0, 1.0)[:, None]
     grid = _grid(shapes, tensor.clustered * machine.sms)
     compute = _loop_seconds(grid, k, value_bytes, machine, tensor, peak)
-    moved = batch * (away * value_bytes * k * (n + m) + 2.0 * m * n)
+    moved = batch * (away * value_bytes * k * (n * shapes.stored[:, None] + m) + 2.0 * m * n)
     memory = moved * _seconds_per_byte(grid, away, machine, tensor)
     launch = tensor.launch + tensor.split_launch * (SPLITS > 1.0)
     latency = launch + _fourth_root(_fourth_power(compute) + _fourth_power(memory))

@@ -45,7 +45,8 @@ class GemmShapes:
 
     ``m`` tokens, ``n`` outputs, ``k`` inputs; ``unit`` is a GemmUnit; ``value_bytes`` of an element
     of x and w; ``sparse24``, the weight is stored 2:4; ``in_l2``, operands are in the L2 cache;
-    ``batch`` products of this shape, each with operands of its own, run in one launch.
+    ``batch`` products of this shape, each with operands of its own, run in one launch. ``weight_share``: bytes of w in
+    device memory over those of a dense w; weights are decoded on their way to the tensor cores. None: all are dense.
     """
 
     m: Sizes
@@ -56,6 +57,12 @@ class GemmShapes:
     sparse24: Flags
     in_l2: Flags
     batch: Sizes
+    weight_share: Floats | None = None
+
+    @cached_property
+    def stored(self) -> Floats:
+        """``weight_share`` of each GEMM."""
+        return np.ones(len(self.m)) if self.weight_share is None else self.weight_share
 
     @cached_property
     def columns(self) -> tuple[Floats, Floats, Floats, Floats, Floats]:
@@ -80,6 +87,7 @@ class GemmShapes:
         return GemmShapes(
             self.m[chosen], self.n[chosen], self.k[chosen], self.unit[chosen], self.value_bytes[chosen],
             self.sparse24[chosen], self.in_l2[chosen], self.batch[chosen],
+            None if self.weight_share is None else self.weight_share[chosen],
         )  # fmt: skip
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +13,7 @@ from simsparse.config.parts.gpu_gemm import GpuGemm
 from simsparse.core import Action, DType, Op, OpKind, Sparsity
 from simsparse.core.kinds.block_sparse_attention import BLOCK_SPARSE_ATTENTION
 from simsparse.core.memo import by_identity
-from simsparse.devices.base import Floats
+from simsparse.devices.base import DENSE_FORMAT, Floats
 from simsparse.devices.gpu_attention import AttentionShapes, AttentionTimes, decode_seconds, prefill_seconds
 from simsparse.devices.gpu_card import Card, KernelTimes
 from simsparse.devices.gpu_conv import ConvKernels, conv_kernels, conv_times
@@ -23,6 +23,7 @@ from simsparse.devices.gpu_launched import Kernel, Launched, Stream
 from simsparse.devices.gpu_op_kernels import OP_KERNELS
 from simsparse.devices.gpu_stream import Function
 from simsparse.errors import MappingError
+from simsparse.sparsity import USUAL
 from simsparse.sparsity.patterns.nm import NM
 
 Indexes = NDArray[np.int64]
@@ -170,9 +171,26 @@ def conforms_24(sparsity: Sparsity) -> bool:
     return isinstance(sparsity, NM) and sparsity.n <= 2 and sparsity.m % 4 == 0
 
 
-def _runs_24(op: Op, sparse24: bool) -> bool:
+def runs_24(op: Op, sparse24: bool) -> bool:
     """Whether the op's GEMMs take the 2:4 path: 16-bit, conforming weights, a card that has it; no convolution does."""
-    return sparse24 and op.kind != OpKind.CONV2D and op.dtype.bits == 16 and conforms_24(op.weight_sparsity)
+    suited = sparse24 and op.kind != OpKind.CONV2D and op.dtype.bits == 16
+    return suited and conforms_24(op.weight_sparsity) and _stored_24(op)
+
+
+def _stored_24(op: Op) -> bool:
+    """Whether the weights of ``op`` are as the 2:4 path reads them, two values and their indexes of every four."""
+    named = op.weight_format
+    return named in (USUAL, "sparse24_cutlass", "nm_index:2:4") or (
+        named == "nm_index" and op.weight_sparsity.groups == (2, 4)
+    )
+
+
+def _weight_share(op: Op, rows: int, cols: int, sparse24: bool) -> float:
+    """Bytes of a weight in memory over those of a dense one, where it is decoded on its way to the multipliers."""
+    if not op.definition.prunable or op.weight_format in (USUAL, DENSE_FORMAT) or runs_24(op, sparse24):
+        return 1.0
+    bits = op.w_dtype.bits
+    return op.weight_sparsity.stored_bits(rows, cols, bits, op.weight_format) / (rows * cols * bits)
 
 
 def _gemms(ops: Sequence[Op], sparse24: bool, counts: _Counts) -> tuple[Indexes, Floats, GemmShapes]:
@@ -181,15 +199,19 @@ def _gemms(ops: Sequence[Op], sparse24: bool, counts: _Counts) -> tuple[Indexes,
     The products of a MATMUL are one kernel, a batch.
     """
     kernels = [(i, op, gemm) for i, op in enumerate(ops) if op.kind in GEMM_KINDS for gemm in op.gemms]
-    rows = [(i, *gemm, UNITS[op.dtype], op.dtype.bits // 8, _runs_24(op, sparse24)) for i, op, gemm in kernels]
+    rows = [(i, *gemm, UNITS[op.dtype], op.dtype.bits // 8, runs_24(op, sparse24)) for i, op, gemm in kernels]
+    share = np.array([_weight_share(op, gemm[2], gemm[3], sparse24) for _, op, gemm in kernels], np.float64)
     owner, count, m, n, k, unit, value_bytes, sparse = np.array(rows, np.int64).reshape(-1, 8).T
     in_l2 = np.zeros(len(rows), np.bool_)
     batched = np.array([op.kind == OpKind.MATMUL for _, op, _ in kernels], np.bool_)
     batch, launches = np.where(batched, count, 1), np.where(batched, 1, count)
-    shapes = GemmShapes(m, n, k, unit, value_bytes.astype(np.float64), sparse.astype(np.bool_), in_l2, batch)
+    shapes = GemmShapes(
+        m, n, k, unit, value_bytes.astype(np.float64), sparse.astype(np.bool_), in_l2, batch,
+        share if (share != 1.0).any() else None,
+    )  # fmt: skip
     times, tokens, outputs, inputs, size = (column.astype(np.float64) for column in (count, m, n, k, value_bytes))
     if rows:
-        stored = np.where(sparse, STORED_24, 1.0) * outputs * inputs
+        stored = np.where(sparse, STORED_24, share) * outputs * inputs
         counts.add(READ, owner, times * size * (stored + tokens * inputs))
         counts.add(WRITE, owner, times * tokens * outputs * np.maximum(size, 2))
         macs = times * tokens * outputs * np.where(sparse, inputs / 2, inputs)
@@ -200,7 +222,7 @@ def _gemms(ops: Sequence[Op], sparse24: bool, counts: _Counts) -> tuple[Indexes,
 def _component(op: Op, sparse24: bool) -> Action:
     if op.dtype is DType.FP32:
         return VECTOR
-    return ("tensor24" if _runs_24(op, sparse24) else "tensor", f"mac_{op.dtype}")
+    return ("tensor24" if runs_24(op, sparse24) else "tensor", f"mac_{op.dtype}")
 
 
 def _count_macs(members: Sequence[tuple[int, Op]], sparse24: bool, macs: Floats, counts: _Counts) -> None:
@@ -251,6 +273,10 @@ def _convs(ops: Sequence[Op], convs: Sequence[int], counts: _Counts) -> ConvKern
     """The convolutions at the places ``convs``, one kernel each."""
     own = [ops[i] for i in convs]
     owner, kernels = np.array(convs, np.int64), conv_kernels(own)
+    shares = [_weight_share(op, n, k, False) for op in own for _, _, n, k in op.gemms]
+    if any(share != 1.0 for share in shares):
+        weights = kernels.weights * shares
+        kernels = replace(kernels, weights=weights, touched=kernels.touched - kernels.weights + weights)
     if own:
         counts.add(READ, owner, kernels.read + kernels.weights)
         counts.add(WRITE, owner, kernels.write)

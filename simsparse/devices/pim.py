@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from simsparse.config.parts.pim import PimCommands, PimPart
 from simsparse.core import Action, Op, OpKind, Unit
 from simsparse.devices.base import DEVICES, CopyRates, CostArrays, Device, Floats
-from simsparse.devices.gemm_list import GemmList, Ints, gemm_list_of
+from simsparse.devices.gemm_list import GemmList, Ints, applied_sparsity, gemm_list_of
 from simsparse.devices.roofline import dominant, require_supported
 
 ACTIVATE: Action = ("bank", "activate")
@@ -95,7 +95,12 @@ class Pim(Device):
     def unsuited(self, op: Op) -> str | None:
         if op.unit is Unit.MATRIX and op.dtype not in self.part.compute.macs:
             return f"its units have no {op.dtype} multipliers; they have {', '.join(self.part.compute.macs)}"
+        if self.decodes(op):
+            return f"its units multiply weights as they lie in the banks; they do not read {op.weight_format} weights"
         return None
+
+    def skips(self, op: Op) -> bool:
+        return not applied_sparsity(op, frozenset(self.part.compute.patterns)).is_dense
 
     def cost_arrays(self, ops: Sequence[Op], level: int = 0) -> CostArrays:
         del level

@@ -15,11 +15,12 @@ from simsparse.config.quantity import Part
 from simsparse.core import DENSE, Action, ActionCounts, DType, Op, OpCycles, OpKind, Unit
 from simsparse.dataflow.sparse_engine import ENGINES, PeConfig, Work
 from simsparse.devices.accelerator import CYCLES, FLOP, SRAM, Accelerator, mac_action
-from simsparse.devices.base import DEVICES, CostArrays, Mask
+from simsparse.devices.base import DENSE_FORMAT, DEVICES, CostArrays, Mask
 from simsparse.devices.gemm_list import gemm_list_of, single_product
 from simsparse.devices.memory import READ, WRITE
 from simsparse.devices.roofline import dominant, require_supported, whole
 from simsparse.errors import MappingError, SpecError
+from simsparse.sparsity import USUAL
 from simsparse.sparsity.drawn import Operand, drawn
 from simsparse.sparsity.nonzeros import NonZeros
 
@@ -48,6 +49,18 @@ class SparseEngineDevice(Accelerator):
             said = "is missing" if key in named else "is not a parameter"
             allowed = ", ".join(sorted(named)) or "no parameter"
             raise SpecError(f"{key} {said} of {self.engine.name}, which has {allowed}", key=f"{part.name}.engine")
+
+    def unsuited(self, op: Op) -> str | None:
+        named = op.weight_format.split(":")[0]
+        if not op.definition.prunable or named in (USUAL, *self.engine.weight_formats):
+            return super().unsuited(op)
+        if named == DENSE_FORMAT and op.weight_sparsity.is_dense:
+            return super().unsuited(op)
+        readable = " or ".join([USUAL, *self.engine.weight_formats])
+        return f"{self.engine.name} reads weights in its own form, not {op.weight_format}; expected {readable}"
+
+    def skips(self, op: Op) -> bool:
+        return op.definition.prunable and self.engine.applies(op.weight_sparsity)
 
     def cost_arrays(self, ops: Sequence[Op], level: int = 0) -> CostArrays:
         require_supported(self, ops)

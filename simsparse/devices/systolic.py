@@ -25,7 +25,8 @@ from simsparse.core import Action, ActionCounts, DType, Op, OpCycles, Sparsity, 
 from simsparse.dataflow import DATAFLOWS, Gemms, PeArray, Traffic, dram_traffic, fastest, modes
 from simsparse.devices.accelerator import CYCLES, FLOP, SRAM, Accelerator, mac_action
 from simsparse.devices.base import DEVICES, CostArrays, Floats, Mask
-from simsparse.devices.gemm_list import GemmList, Ints, gemm_list_of, single_product
+from simsparse.devices.decode import with_decoding
+from simsparse.devices.gemm_list import GemmList, Ints, applied_sparsity, gemm_list_of, single_product
 from simsparse.devices.memory import READ, WRITE
 from simsparse.devices.roofline import dominant, require_supported, whole
 from simsparse.errors import MappingError, SpecError
@@ -59,7 +60,11 @@ class Systolic(Accelerator):
         }
         busy = np.maximum(contributors["compute"], contributors["vector"]) + contributors["fill"]
         latency = contributors["launch"] + np.maximum(busy, contributors["memory"])
-        return CostArrays(latency, contributors, dominant(contributors), self._counts(ops, totals), [""] * len(ops))
+        costs = CostArrays(latency, contributors, dominant(contributors), self._counts(ops, totals), [""] * len(ops))
+        return with_decoding(self, ops, costs)
+
+    def skips(self, op: Op) -> bool:
+        return not applied_sparsity(op, self._patterns, self._metadata).is_dense
 
     def _scheduled(self, ops: Sequence[Op]) -> CostArrays:
         """Level 2: products by the schedule of each, with DRAM waits; the rest by closed forms."""
@@ -77,7 +82,8 @@ class Systolic(Accelerator):
             for action, count in found.counts.items():
                 counts[action][i] = count
         latency = seconds["launch"] + np.maximum(seconds["compute"] + seconds["memory"], seconds["vector"])
-        return CostArrays(latency, seconds, dominant(seconds), counts, [""] * len(ops), CYCLES)
+        costs = CostArrays(latency, seconds, dominant(seconds), counts, [""] * len(ops), CYCLES)
+        return with_decoding(self, ops, costs)
 
     def cycles(
         self, op: Op, weight_mask: Mask | None = None, input_mask: Mask | None = None, seed: int = 0
@@ -101,7 +107,7 @@ class Systolic(Accelerator):
             weight_mask = kept.mask() if kept else np.ones((n, k), np.bool_)
         if weight_mask.shape != (n, k) or (input_mask is not None and input_mask.shape != (m, k)):
             raise MappingError(f"masks do not fit; expected weights ({n}, {k}) and inputs ({m}, {k})", key=op.name)
-        gemms = gemm_list_of([op], self._patterns).gemms
+        gemms = gemm_list_of([op], self._patterns, self._metadata).gemms
         inputs = m if input_mask is None else input_mask
         try:
             found = [self._masked(op, weight_mask, inputs, mode) for mode in modes(gemms, *self._pe)]

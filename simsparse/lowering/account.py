@@ -83,7 +83,7 @@ class Account:
             known.name, known.kind, known.label, known.module, known.device, known.weight_sparsity,
             self._op_starts, self._op_seconds,
             [joules for joules, _, _ in priced], [bound for _, bound, _ in priced], known.flops, known.bytes,
-            [reference for _, _, reference in priced],
+            [reference for _, _, reference in priced], known.weight_format,
         )  # fmt: skip
         result = list(map(OpResult._make, zip(*columns, strict=True)))
         result += self._other_rows
@@ -199,6 +199,15 @@ class Account:
             if sum(own.values()) > sum(peaks.get(each.device, {}).values()):
                 peaks[each.device] = {purpose: size for purpose, size in own.items() if size}
         return peaks
+
+    @cached_property
+    def notes(self) -> tuple[str, ...]:
+        """What devices leave out of the costs of the ops that they ran, in words."""
+        special = self.records.graph.index.special_weights
+        ran = [(device, special[slot]) for device, slot in self.records.costs if slot in special]
+        ran += [(each.command.device, each.op) for each in self.records.issued if each.op]
+        return tuple(dict.fromkeys(f"{device}: {note}" for device, op in ran
+                                   for note in self.machine.devices[device].model.notes(op)))  # fmt: skip
 
     def unvalidated(self, policy: str, reference: str | None) -> tuple[str, ...]:
         """Models behind the times that nothing checks, in words; ``reference`` is what checks the policy."""

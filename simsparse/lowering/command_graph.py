@@ -85,6 +85,7 @@ class OpRows(NamedTuple):
     weight_sparsity: Sequence[str] = ()
     flops: Sequence[int] = ()
     bytes: Sequence[int] = ()
+    weight_format: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -172,7 +173,7 @@ class CommandGraph:
             op, slot = self.index.trace.ops[command.op], self.index.slot[command.op]
             facts = self.index.facts(command.op)
             rows.append((op.name, command.kind, op.label, op.module, command.device, texts[slot],
-                         facts.flops, facts.min_bytes))  # fmt: skip
+                         facts.flops, facts.min_bytes, op.weight_format))  # fmt: skip
         return OpRows(*zip(*rows, strict=True))
 
     @cached_property

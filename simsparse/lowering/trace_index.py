@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from simsparse.core import Op, Trace
 from simsparse.core.memo import by_identity
+from simsparse.sparsity import USUAL
 
 if TYPE_CHECKING:
     from simsparse.lowering.command_graph import CommandGraph
@@ -55,7 +56,8 @@ class TraceIndex:
     """A trace with its distinct ops (equal signature) told apart once.
 
     ``unique[slot[i]]`` costs what op i costs; ``deps[i]`` are indexes of earlier ops; ``layer[i]``
-    is the decoder layer that the module path names, None outside of layers; ``kept[i]`` what op i keeps
+    is the decoder layer that the module path names, None outside of layers; ``special_weights`` are the distinct ops
+    whose weights are sparse or in a format that is not the usual one, by slot; ``kept[i]`` what op i keeps
     in memory; ``graphs`` remembers the command graphs that policies made of the trace.
     """
 
@@ -76,6 +78,9 @@ class TraceIndex:
         self.deps = tuple(tuple(index[dep] for dep in op.deps) for op in trace.ops)
         self.layer = tuple(layer_of(op) for op in trace.ops)
         self.owns_weight = _first_readers(trace.ops)
+        self.special_weights = {
+            slot: op for slot, op in enumerate(unique) if not op.weight_sparsity.is_dense or op.weight_format != USUAL
+        }
         self.graphs: dict[Hashable, CommandGraph] = {}
         self.kept = tuple(
             ResidentBytes(

@@ -1,6 +1,6 @@
 """Sparsity: how an operand's zeros are arranged, draws of their places, and storage formats."""
 
 from simsparse.sparsity.patterns.dense import DENSE
-from simsparse.sparsity.statement import PATTERNS, Factor, Sparsity
+from simsparse.sparsity.statement import PATTERNS, USUAL, Factor, Sparsity
 
-__all__ = ["DENSE", "PATTERNS", "Factor", "Sparsity"]
+__all__ = ["DENSE", "PATTERNS", "USUAL", "Factor", "Sparsity"]

@@ -116,6 +116,19 @@ class DeviceContract:
         together = sum(arrays.contributors.values())
         assert (arrays.latency_s <= together * (1 + 1e-9)).all()
 
+    @pytest.mark.parametrize("storage", ["dense", "nm_index", "bitmap", "csr", "bsr:16", "run_length"])
+    def test_a_weight_format_is_paid_for_or_refused(self, device: Device, storage: str) -> None:
+        """It runs for a positive cost, and what is decoded in no time is noted; or the refusal names the format."""
+        usual = ops.linear(8, 1024, 1024, self.dtype, weight_sparsity="2:4")
+        op = usual.with_(weight_format=storage)
+        if reason := device.supports(op):
+            assert storage in reason or device.supports(usual)
+            return
+        (found,) = device.costs([op])
+        assert found.latency_s > 0 and sum(found.counts.values()) > 0
+        assert bool(device.notes(op)) == (not device.skips(op))
+        assert any("decoding" in note for note in device.notes(op)) == device.decodes(op)
+
     def test_vectorised_equals_one_by_one(self, device: Device, supported: list[Op]) -> None:
         for op, cost in zip(supported, device.costs(supported), strict=True):
             alone = device.costs([op])[0]

@@ -9,12 +9,15 @@ from typing import Any, NoReturn
 
 from simsparse.core import DENSE, KINDS, DType, KernelCall, Op, Routing, Sparsity
 from simsparse.errors import SpecError, TraceError, nearest
+from simsparse.sparsity import USUAL
+from simsparse.sparsity.formats.storage import storage_text
 from simsparse.trace.expert_ids import packed_ids, unpacked_ids
 
 MAX_DEPS = 20_000_000
 MAX_IDS = 20_000_000
 MAX_INT64 = 2**63 - 1
-_BODY_KEYS = ("kind", "dims", "dtype", "weight_dtype", "weight_sparsity", "input_sparsity", "label", "src", "dst",
+_BODY_KEYS = ("kind", "dims", "dtype", "weight_dtype", "weight_sparsity", "input_sparsity", "weight_format",
+              "label", "src", "dst",
               "bias", "latent_kv", "stats", "kernels")  # fmt: skip
 _OP_KEYS = ("op", "name", "module", "weight", "deps", "routing")
 _ROUTING_KEYS = ("counts", "ids", "origin")
@@ -28,6 +31,7 @@ def body_of(op: Op) -> dict[str, Any]:
     optional = {
         "weight_dtype": op.weight_dtype and str(op.weight_dtype), "weight_sparsity": _sparsity_text(op.weight_sparsity),
         "input_sparsity": _sparsity_text(op.input_sparsity), "label": op.label, "src": op.src, "dst": op.dst,
+        "weight_format": "" if op.weight_format == USUAL else op.weight_format,
         "bias": op.bias, "latent_kv": op.latent_kv, "stats": dict(op.stats),
         "kernels": [_kernel_record(kernel) for kernel in op.kernels],
     }  # fmt: skip
@@ -95,6 +99,7 @@ class OpRecord:
             "kind": kind, "dims": _dict(body["dims"], "dims"), "dtype": _dtype(body["dtype"], "dtype"),
             "weight_dtype": _dtype(body["weight_dtype"], "weight_dtype") if "weight_dtype" in body else None,
             "weight_sparsity": _sparsity(body, "weight_sparsity"), "input_sparsity": _sparsity(body, "input_sparsity"),
+            "weight_format": _format(body.get("weight_format", USUAL)),
             "label": _text(body.get("label", ""), "label"), "stats": _dict(body.get("stats", {}), "stats"),
             "src": _optional_text(body, "src"), "dst": _optional_text(body, "dst"),
             "bias": _flag(body, "bias"), "latent_kv": _flag(body, "latent_kv"),
@@ -186,6 +191,10 @@ def _sparsity_text(sparsity: Sparsity) -> str:
 
 def _sparsity(body: Mapping[str, Any], key: str) -> Sparsity:
     return Sparsity.parse(_text(body[key], key)) if key in body else DENSE
+
+
+def _format(value: Any) -> str:
+    return storage_text(_text(value, "weight_format"))
 
 
 def _dtype(value: Any, key: str) -> DType:

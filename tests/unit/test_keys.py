@@ -60,7 +60,9 @@ def test_labels_of_a_report() -> None:
     assert label_of("weight_sparsity") == "sparsity" and label_of("level") == "level"
     assert KEYS["level"].text("2") == "level 2" and KEYS["policy"].text("resident") == "resident"
     assert label_of("override.gpu0.memory.read_efficiency") == "gpu0.memory.read efficiency"
-    assert names_shown(Shown.CONFIGURATION) == ["system", "policy", "level"]
+    shown = {place: names_shown(place) for place in Shown}
+    assert shown[Shown.WORKLOAD] == ["workload.trace"] and shown[Shown.CONFIGURATION][:2] == ["system", "policy"]
+    assert sum(map(len, shown.values())) == len(KEYS)
 
 
 def test_values_of_an_experiment_can_be_replaced(folder: Path) -> None:

@@ -14,6 +14,7 @@ from simsparse.config.quantity import (
     DTypeName,
     Efficiency,
     FlopsPerSecond,
+    FormatName,
     Frozen,
     Hertz,
     Joules,
@@ -113,7 +114,7 @@ class AccelPart(Part):
     """An accelerator: a systolic array, or with ``engine`` a sparse engine and its own parameters.
 
     A systolic array without ``sparsity`` runs every weight as dense. ``power`` is what makers or authors state
-    of the whole part at work; energy does not come from it.
+    of the whole part at work; energy does not come from it. ``decode`` as of a GpuPart.
     """
 
     kind: Literal["accel"]
@@ -125,6 +126,7 @@ class AccelPart(Part):
     memory: AccelMemory
     vector: AccelVector
     energy: AccelEnergy
+    decode: dict[FormatName, BytesPerSecond] | None = None
 
     @model_validator(mode="after")
     def _one_kind(self) -> AccelPart:

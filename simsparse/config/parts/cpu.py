@@ -11,6 +11,7 @@ from simsparse.config.quantity import (
     DTypeName,
     Efficiency,
     FlopsPerSecond,
+    FormatName,
     Frozen,
     Joules,
     JoulesPerByte,
@@ -58,7 +59,8 @@ class CpuEnergy(Frozen):
 
 @PARTS.register("cpu")
 class CpuPart(Part):
-    """A host processor, as one pool of cores and one pool of DRAM; ``gather`` is null where it was not measured."""
+    """A host processor, as one pool of cores and one pool of DRAM; ``gather`` is null where it was not measured.
+    ``decode`` as of a GpuPart."""
 
     role: ClassVar[Role] = Role.HOST
     kind: Literal["cpu"]
@@ -66,3 +68,4 @@ class CpuPart(Part):
     memory: CpuMemory
     gather: CpuGather | None = None
     energy: CpuEnergy
+    decode: dict[FormatName, BytesPerSecond] | None = None

@@ -14,6 +14,7 @@ from simsparse.config.quantity import (
     BytesPerSecond,
     Count,
     FlopsPerSecond,
+    FormatName,
     Frozen,
     Hertz,
     Joules,
@@ -177,7 +178,8 @@ class GpuEnergy(Frozen):
 
 @PARTS.register("gpu")
 class GpuPart(Part):
-    """A card. ``kernels``: the library that runs on it; a file gives its name."""
+    """A card. ``kernels``: the library that runs on it; a file gives its name. ``decode``: bytes of dense weights per
+    second that it decodes from a storage format; a format that is not there is decoded in no time."""
 
     kind: Literal["gpu"]
     architecture: Literal["turing", "ampere", "ada", "hopper"]
@@ -191,6 +193,7 @@ class GpuPart(Part):
     attention: GpuAttention
     power: GpuPower
     energy: GpuEnergy
+    decode: dict[FormatName, BytesPerSecond] | None = None
 
     @model_validator(mode="before")
     @classmethod

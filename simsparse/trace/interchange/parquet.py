@@ -18,7 +18,17 @@ from simsparse.trace.interchange.base import MAX_BYTES, TRACE_FORMATS, Imported,
 from simsparse.trace.interchange.embedded import MARK, OpReader, header_of, header_text
 from simsparse.trace.record import body_of, checked, op_record
 
-_BODY_TEXT = ("kind", "dtype", "weight_dtype", "weight_sparsity", "input_sparsity", "label", "src", "dst")
+_BODY_TEXT = (
+    "kind",
+    "dtype",
+    "weight_dtype",
+    "weight_sparsity",
+    "input_sparsity",
+    "weight_format",
+    "label",
+    "src",
+    "dst",
+)
 _BODY_JSON = ("dims", "bias", "latent_kv", "stats")
 _OP_TEXT = ("name", "module", "weight")
 _COMPUTED = ("flops", "dense_macs", "useful_macs", "weight_bytes", "input_bytes", "output_bytes", "min_bytes")

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from simsparse.core import DENSE, Op, OpKind, Sparsity, Trace
 from simsparse.errors import TraceError
+from simsparse.sparsity import USUAL
 from simsparse.trace.interchange.base import Notes
 
 _MOST = 1_000_000
@@ -57,6 +58,8 @@ def _products(op: Op, notes: Notes) -> Iterator[TraceGemm]:
     d = op.dims
     if not op.input_sparsity.is_dense:
         notes.add("the sparsity of inputs is left out", op.name)
+    if op.weight_format != USUAL:
+        notes.add("the format of weights is left out", op.name)
     if op.kind == OpKind.LINEAR:
         yield TraceGemm(op, op.name, 1, 1, d["m"], d["n"], d["k"], op.weight_sparsity)
     elif op.kind == OpKind.MATMUL:
