@@ -79,11 +79,12 @@ def estimate_many(ops: Sequence[Op], parts: Sequence[Part | str | Path], level: 
     unique: list[Op] = list(ops[: len(first)])
     for op, slot in zip(ops, slots.tolist(), strict=True):
         unique[slot] = op
-    shape = (len(unique), len(parts))
+    chosen = tuple(unique)  # devices remember what a tuple of ops runs, for the next part
+    shape = (len(chosen), len(parts))
     latency, energy, bound = np.full(shape, np.nan), np.full(shape, np.nan), np.full(shape, "", "<U32")
     for column, hw in enumerate(parts):
         device = device_for(part_of(hw))
-        able, costs = _costs(device, unique, level)
+        able, costs = _costs(device, chosen, level)
         if costs is None:
             continue
         latency[able, column] = costs.latency_s
