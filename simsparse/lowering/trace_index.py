@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from simsparse.core import Op, Trace
 from simsparse.core.memo import by_identity
+from simsparse.lowering.kept import WITHOUT_CACHE, kept_bytes
 from simsparse.sparsity import USUAL
 
 if TYPE_CHECKING:
@@ -19,16 +20,15 @@ _LAYER = re.compile(r"(?:^|\.)(?:layers|layer|blocks|block|h)\.(\d+)(?:\.|$)")
 
 @dataclass(frozen=True, slots=True)
 class OpFacts:
-    """Bytes and flops of an op. ``resident_bytes`` are its weights with every expert, hit or not; ``kv_bytes`` its
-    cached keys and values, read or not."""
+    """Bytes and flops of an op. ``input_bytes`` are those of activations, without ``kv_bytes``, the keys and values
+    that it reads."""
 
     weight_bytes: int
-    resident_bytes: int
     expert_bytes: int
     experts_hit: tuple[int, ...]
     experts: int
     kv_bytes: int
-    activation_bytes: int
+    input_bytes: int
     output_bytes: int
     min_bytes: int
     flops: int
@@ -38,18 +38,7 @@ class OpFacts:
         experts = op.dims["experts"] if op.definition.routed else 0
         hit = op.routing.hit if op.routing else ()
         weight, kv, into, out = op.weight_bytes, op.kv_bytes, op.input_bytes, op.output_bytes
-        return cls(weight, op.resident_bytes, op.expert_bytes, hit, experts, op.resident_kv_bytes,
-                   into - kv + out, out,
-                   weight + into + out, op.flops)  # fmt: skip
-
-
-class ResidentBytes(NamedTuple):
-    """Bytes that an op keeps in a device's memory: weights (0 when an earlier op has them), cached keys and
-    values, and its inputs and outputs while it runs."""
-
-    weights: int
-    kv: int
-    activations: int
+        return cls(weight, op.expert_bytes, hit, experts, kv, into - kv, out, weight + into + out, op.flops)
 
 
 class TraceIndex:
@@ -58,7 +47,8 @@ class TraceIndex:
     ``unique[slot[i]]`` costs what op i costs; ``deps[i]`` are indexes of earlier ops; ``layer[i]``
     is the decoder layer that the module path names, None outside of layers; ``special_weights`` are the distinct ops
     whose weights are sparse or in a format that is not the usual one, by slot; ``kept[i]`` what op i keeps
-    in memory; ``graphs`` remembers the command graphs that policies made of the trace.
+    in memory; ``caches`` whether keys and values stay after the pass; ``graphs`` remembers the command
+    graphs that policies made of the trace.
     """
 
     def __init__(self, trace: Trace) -> None:
@@ -77,17 +67,12 @@ class TraceIndex:
         index = {op.name: i for i, op in enumerate(trace.ops)}
         self.deps = tuple(tuple(index[dep] for dep in op.deps) for op in trace.ops)
         self.layer = tuple(layer_of(op) for op in trace.ops)
-        self.owns_weight = _first_readers(trace.ops)
         self.special_weights = {
             slot: op for slot, op in enumerate(unique) if not op.weight_sparsity.is_dense or op.weight_format != USUAL
         }
         self.graphs: dict[Hashable, CommandGraph] = {}
-        self.kept = tuple(
-            ResidentBytes(
-                self.facts(i).resident_bytes if first else 0, self.facts(i).kv_bytes, self.facts(i).activation_bytes
-            )
-            for i, first in enumerate(self.owns_weight)
-        )
+        self.caches = trace.meta.get("phase") not in WITHOUT_CACHE
+        self.kept = kept_bytes(trace.ops, self.caches)
 
     def facts(self, index: int) -> OpFacts:
         """What op ``index`` holds and moves."""
@@ -98,17 +83,6 @@ def layer_of(op: Op) -> int | None:
     """The number after ``layers`` (or ``h``, ``block``) in the op's module path, or else its name."""
     match = _LAYER.search(op.module) or _LAYER.search(op.name)
     return int(match[1]) if match else None
-
-
-def _first_readers(ops: Sequence[Op]) -> tuple[bool, ...]:
-    """Per op whether it is the first to read its weight; a shared weight takes memory once."""
-    seen: set[str] = set()
-    first = []
-    for op in ops:
-        first.append(op.weight is None or op.weight not in seen)
-        if op.weight is not None:
-            seen.add(op.weight)
-    return tuple(first)
 
 
 @by_identity(maxsize=64)

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable
 from typing import ClassVar
 
-from simsparse.core import Placements, Trace, Unit
+from simsparse.core import Placements, Trace
 from simsparse.events.simulator import Process
 from simsparse.lowering.command_graph import CommandGraph, CostedGraph
 from simsparse.lowering.live_run import LiveRun
 from simsparse.lowering.machine import Machine
-from simsparse.lowering.trace_index import TraceIndex, trace_index_of
+from simsparse.lowering.trace_index import trace_index_of
 from simsparse.registry import Registry
 
 MAX_GRAPHS = 64
@@ -68,21 +68,3 @@ POLICIES: Registry[type[Policy]] = Registry(
     "policy",
     tuple(f"simsparse.policies.{module}" for module in ("resident", "on_demand", "prefetch_all", "pregated")),
 )
-
-
-def resident_footprint(
-    workload: TraceIndex, devices: Sequence[str], streamed: Sequence[bool]
-) -> dict[str, dict[str, int]]:
-    """Bytes of weights, KV cache and activations by device.
-
-    Activations are the largest inputs and outputs of any one op.
-    """
-    result: dict[str, dict[str, int]] = {}
-    for op, device, kept, away in zip(workload.trace.ops, devices, workload.kept, streamed, strict=True):
-        if op.unit is Unit.LINK:
-            continue
-        own = result.setdefault(device, {"weights": 0, "KV cache": 0, "activations": 0})
-        own["weights"] += 0 if away else kept.weights
-        own["KV cache"] += kept.kv
-        own["activations"] = max(own["activations"], kept.activations)
-    return result

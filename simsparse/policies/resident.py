@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from simsparse.core import Placements, Trace
 from simsparse.lowering.command_graph import CommandGraph, GraphBuilder
+from simsparse.lowering.footprint import footprint
 from simsparse.lowering.machine import Machine
 from simsparse.lowering.trace_index import trace_index_of
-from simsparse.policies.base import POLICIES, Policy, resident_footprint
+from simsparse.policies.base import POLICIES, Policy
 from simsparse.policies.placement.greedy import Greedy
 
 
@@ -30,4 +31,4 @@ class Resident(Policy):
         builder = GraphBuilder(index, devices, machine)
         for i in range(len(devices)):
             builder.op(i)
-        return builder.build(resident_footprint(index, devices, [False] * len(devices)))
+        return builder.build(footprint(index, devices, [False] * len(devices)))

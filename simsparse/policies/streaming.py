@@ -19,9 +19,10 @@ from typing import ClassVar
 from simsparse.core import Placements, Trace, Unit
 from simsparse.errors import SpecError
 from simsparse.lowering.command_graph import CommandGraph, GraphBuilder
+from simsparse.lowering.footprint import footprint
 from simsparse.lowering.machine import Machine
 from simsparse.lowering.trace_index import TraceIndex, trace_index_of
-from simsparse.policies.base import Policy, resident_footprint
+from simsparse.policies.base import Policy
 from simsparse.policies.placement.greedy import Greedy
 
 
@@ -198,7 +199,7 @@ class Streaming(Policy):
 
         Two buffers hold the largest window; on demand, one holds the largest op.
         """
-        footprint = resident_footprint(workload, devices, streamed)
+        kept = footprint(workload, devices, streamed)
         groups = [window.streamed for window in cut] if self.ahead else [(i,) for i in range(len(streamed))]
         for group in groups:
             need: dict[str, int] = {}
@@ -206,6 +207,6 @@ class Streaming(Policy):
                 device = devices[load.op]
                 need[device] = need.get(device, 0) + load.bytes * (2 if self.ahead else 1)
             for device, size in need.items():
-                footprint[device]["buffers"] = max(size, footprint[device].get("buffers", 0))
-        at_rest = sum(kept.weights for kept, away in zip(workload.kept, streamed, strict=True) if away)
-        return {**footprint, machine.require_host(self.name): {"streamed weights": at_rest}}
+                kept[device]["buffers"] = max(size, kept[device].get("buffers", 0))
+        at_rest = sum(own.weights for own, away in zip(workload.kept, streamed, strict=True) if away)
+        return {**kept, machine.require_host(self.name): {"weights": at_rest}}

@@ -162,7 +162,7 @@ class TestMemory:
         assert ss.simulate(trace, system, "pregated").latency_s > 0
 
     def test_the_host_must_hold_what_is_streamed(self) -> None:
-        with pytest.raises(SimulationError, match=r"host is full: .*streamed weights"):
+        with pytest.raises(SimulationError, match=r"host is full: .*weights"):
             ss.simulate(moe_trace(), offload_system(host_capacity="1 kB"), "on_demand")
 
     def test_the_kv_cache_counts(self) -> None:

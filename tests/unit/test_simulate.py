@@ -67,7 +67,7 @@ def test_memory_is_told_by_device_and_purpose() -> None:
     streamed = ss.simulate(moe_trace(), offload_system(), "pregated").memory
     assert streamed == {
         "gpu0": {"weights": linears, "activations": 64, "buffers": 2 * 2 * 6144},
-        "host": {"streamed weights": moe},
+        "host": {"weights": moe},
     }
 
 

@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeAlias
 
 import torch
 
-from simsparse.core import OpKind, Trace, TraceBuilder
+from simsparse.core import Op, OpKind, Trace, TraceBuilder
 from simsparse.errors import SimsparseError, TraceError, nearest
 from simsparse.trace.capture.cache import cached_tensors, filled_cache
 from simsparse.trace.capture.experts import MoeTracing
@@ -106,9 +106,21 @@ def _recorded(run: _Run, builder: TraceBuilder, facts: dict[str, Any], steps: in
         origins |= set(tracing.origins)
     if origins:
         facts |= {"routing": sorted(origins), "seed": run.seed}
-    trace = builder.build()
+    trace = builder.build().map(_sized(run.model))
     others = sum(op.kind == OpKind.OTHER for op in trace.ops)
     return replace(trace, meta={**facts, "other_ops": others, "other_share": other_share(trace)})
+
+
+def _sized(model: torch.nn.Module) -> Callable[[Op], Op]:
+    """Adds the bytes of the parameter to an op whose dims do not give them: a table, a norm, a batched product."""
+    sizes = {name: weight.numel() * weight.element_size() for name, weight in model.named_parameters()}
+
+    def sized(op: Op) -> Op:
+        if op.weight not in sizes or op.resident_bytes or op.label == "update":
+            return op
+        return op.with_(stats={**op.stats, "parameter_bytes": sizes[op.weight]})
+
+    return sized
 
 
 def other_share(trace: Trace) -> float:

@@ -1,0 +1,64 @@
+"""What each op keeps in memory for the whole run: weights, cached keys and values, optimizer state."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from simsparse.core import Op
+
+UPDATE = "update"
+"""Label of an optimizer's update of one parameter."""
+BACKWARD, BACKWARD_INPUT = "bwd", "bwd_input"
+"""How labels of the backward pass begin, and the label of a gradient of an input."""
+STATE_BYTES, PARAMETER_BYTES = "state_bytes", "parameter_bytes"
+"""Facts of an op: what the optimizer keeps of its parameter, and the parameter where the dims do not give its size."""
+WITHOUT_CACHE = ("forward", "train")
+"""Phases in which keys and values are activations."""
+_STEP = re.compile(r"^step\d+\.")
+
+
+class KeptBytes(NamedTuple):
+    """Bytes that an op keeps in a device's memory; 0 of what an earlier op has.
+
+    ``weights``, every expert's included; ``kv``, keys and values in a cache; ``state``, of the optimizer.
+    """
+
+    weights: int = 0
+    kv: int = 0
+    state: int = 0
+
+
+def kept_bytes(ops: Sequence[Op], caches: bool) -> tuple[KeptBytes, ...]:
+    """What each op keeps. Parameters of one name take memory once, and so does the cache of an op in several steps.
+
+    ``caches``: keys and values stay after the pass.
+    """
+    sizes, seen, cached = updated_bytes(ops), set[str](), dict[str, int]()
+    found = []
+    for op in ops:
+        weights = 0
+        if op.weight is None or op.weight not in seen:
+            weights = sizes.get(op.weight or "") or op.resident_bytes or int(op.stats.get(PARAMETER_BYTES, 0))
+        if op.weight is not None and weights:
+            seen.add(op.weight)
+        name, kv = same_in_every_step(op.name), op.resident_kv_bytes if caches else 0
+        found.append(KeptBytes(weights, max(0, kv - cached.get(name, 0)), int(op.stats.get(STATE_BYTES, 0))))
+        if kv:
+            cached[name] = max(kv, cached.get(name, 0))
+    return tuple(found)
+
+
+def updated_bytes(ops: Sequence[Op]) -> Mapping[str, int]:
+    """Bytes of each parameter that an optimizer updates: what its update writes beside the state."""
+    return {
+        op.weight: op.output_bytes - int(op.stats.get(STATE_BYTES, 0))
+        for op in ops
+        if op.label == UPDATE and op.weight is not None
+    }
+
+
+def same_in_every_step(name: str) -> str:
+    """The name of an op without the step that a trace of several decode steps puts before it."""
+    return _STEP.sub("", name)
