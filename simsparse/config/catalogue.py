@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from simsparse.config.hardware import load_hardware, load_system
+from simsparse.config.parts.gpu_kernels import libraries, library_file, read_library
 from simsparse.config.paths import find_part, part_names
-from simsparse.config.quantity import Basis, Part, Quantity, shown
+from simsparse.config.quantity import Basis, Frozen, Part, Quantity, shown
 from simsparse.config.yaml import Document, KeyPath, read_yaml
 from simsparse.errors import SpecError, nearest
 from simsparse.paths import data_root, is_file
@@ -94,6 +95,7 @@ def check(names: Sequence[str] | None = None) -> list[SpecError]:
         except SpecError as error:
             faults.append(error)
     if names is None:
+        faults += _check_libraries(cited, used)
         document = _sources_document()
         faults += [document.error((key,), "no part uses this source") for key in cited if key not in used]
     return faults
@@ -105,7 +107,22 @@ def _check_part(name: str, cited: Mapping[str, str], used: set[str]) -> Iterator
     if _is_system(document):
         load_system(name)
         return
-    for path, quantity in load_hardware(name).quantities():
+    yield from _check_numbers(document, load_hardware(name), cited, used)
+
+
+def _check_libraries(cited: Mapping[str, str], used: set[str]) -> Iterator[SpecError]:
+    """Faults of kernel libraries, those that no part names included."""
+    for name, architecture in libraries():
+        try:
+            library = read_library(name, architecture)
+        except SpecError as error:
+            yield error
+            continue
+        yield from _check_numbers(read_yaml(library_file(name, architecture)), library, cited, used)
+
+
+def _check_numbers(document: Document, part: Frozen, cited: Mapping[str, str], used: set[str]) -> Iterator[SpecError]:
+    for path, quantity in part.quantities():
         where: KeyPath = (*path.split("."), "source")
         if quantity.basis is Basis.OVERRIDE:
             yield document.error((*where[:-1], "basis"), "override is for values given at run time")

@@ -48,6 +48,10 @@ class Frozen(BaseModel):
         """Dotted path and text of every value of basis ``assumed``; copies of a part share what they do not change."""
         return tuple(_assumed({key: getattr(self, key) for key in type(self).model_fields}))
 
+    def quantities(self) -> Iterator[tuple[str, Quantity]]:
+        """Every number below with its dotted path."""
+        yield from self._numbers
+
 
 class Quantity(Frozen):
     """A number in SI units. ``text`` is what the file says, ``unit`` what ``si`` is counted in."""
@@ -211,10 +215,6 @@ class Part(Frozen):
         """Hash of everything the part says."""
         values = self.model_dump(mode="json")
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
-
-    def quantities(self) -> Iterator[tuple[str, Quantity]]:
-        """Every number of the part with its dotted path."""
-        yield from self._numbers
 
 
 def _visit(nodes: Mapping[Any, Any]) -> Iterator[tuple[str, Quantity]]:

@@ -174,7 +174,7 @@ def _checked_kinds(part: GpuPart) -> dict[tuple[str, DType], str]:
     checked: dict[tuple[str, DType], str] = {}
     if _measured(part.gemm.half):
         checked |= {(kind, dtype): label for kind in kinds for dtype in (DType.BF16, DType.FP32)}
-    if _measured(part.attention.decode):
+    if _measured(part.kernels.sdpa.decode):
         checked[OpKind.ATTENTION, DType.BF16] = label
     return checked
 

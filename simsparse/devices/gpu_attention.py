@@ -1,6 +1,6 @@
 """Seconds of scaled dot-product attention on a GPU, as cuDNN's kernels schedule it.
 
-Left out: masks other than causal, dropout, keys that an earlier kernel left in the L2 cache.
+Left out: masks other than causal and windows that reach back from a token, dropout.
 """
 
 from __future__ import annotations
@@ -9,14 +9,18 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from simsparse.config.parts.gpu import GpuDecode, GpuPrefill
-from simsparse.devices.base import Floats
+from simsparse.config.parts.gpu_attention import GpuSdpaDecode, GpuSdpaPrefill
+from simsparse.devices.gpu_card import Card, Floats, KernelTimes, together
 
 TILE = 128
 """Rows and columns of a tile of the score matrix (profiled kernel names: 16x128, 64x128)."""
-SPLIT_FROM = 1024
-"""Cached keys from which the keys of one head are split among thread blocks (profiled grids)."""
-OVERLAP = 4.0
+SPLIT_ABOVE = 512
+"""Cached keys above which the keys of one head are split among thread blocks. Source: profiled grids."""
+MOST_SPLITS = 64
+"""Parts into which the keys of one head are split at most. Source: profiled grids."""
+WIDTHS = (64.0, 128.0, 256.0)
+"""Head dims that decode kernels are built for; others are padded. Source: profiled kernel names."""
+OVERLAP = 3.0
 """Exponent of the norm that joins the times of two overlapping resources; assumed."""
 
 
@@ -25,6 +29,9 @@ class AttentionShapes:
     """Attention operators, one array element each; dims as in OpKind.ATTENTION, ``causal`` 0 or 1.
 
     ``kv_row``: elements cached of one key and its value, fewer than both head dims where they share some.
+    ``cache_bytes``: of an element of the cache, ``value_bytes``: of queries and outputs. ``window``: keys that a
+    query looks back on, its own included; 0 without a window. ``warm``: 1 where the kernel runs in a loop over the
+    same buffers, 0 where its operands come from memory.
     """
 
     batch: Floats
@@ -36,83 +43,106 @@ class AttentionShapes:
     kv_len: Floats
     causal: Floats
     value_bytes: Floats
+    cache_bytes: Floats
     kv_row: Floats
+    window: Floats
+    warm: Floats
+
+    @property
+    def group(self) -> Floats:
+        """Query heads that share a key-value head."""
+        return self.heads / self.kv_heads
+
+    @property
+    def windowed(self) -> Floats:
+        """1 where the window leaves keys out, else 0."""
+        return np.where((self.window > 0) & (self.kv_len > self.window), 1.0, 0.0)
 
 
-@dataclass(frozen=True)
-class AttentionTimes:
-    """Seconds of each operator, and of what it consists of; compute and memory overlap."""
+def decode_seconds(shapes: AttentionShapes, model: GpuSdpaDecode, card: Card) -> KernelTimes:
+    """Seconds with one query token per sequence.
 
-    latency_s: Floats
-    compute_s: Floats
-    memory_s: Floats
-    launch_s: Floats
-
-
-def decode_seconds(shapes: AttentionShapes, model: GpuDecode, sms: int, hbm_bytes_per_s: float) -> AttentionTimes:
-    """Seconds with one query token a sequence.
-
-    A thread block serves the query heads of one key-value head, two blocks an SM (four with head
-    dims up to 64). Few heads with many keys are split over more blocks, whose results a second
-    kernel combines. Rounds of blocks that fill the GPU share its memory bandwidth; the blocks of
-    the last round are bound by what one block can fetch. Source: derived; block shapes, packing of
-    heads and numbers of splits read off profiles of cuDNN 9 on an H100.
+    A thread block serves the query heads of one key-value head: four blocks an SM with head dims up to 64, two beyond.
+    With head dims over 128, two blocks share the values of a head, and each reads the keys. Few heads with many keys
+    are split over more blocks, whose results a second kernel combines. Rounds of blocks that fill the GPU share its
+    memory bandwidth; the blocks of the last round are bound by what one block can fetch. Source: derived; block
+    shapes, grids and numbers of splits read off profiles of cuDNN 9 on an H100 and an H200.
     """
+    keys = np.where(shapes.window > 0, np.minimum(shapes.kv_len, shapes.window), shapes.kv_len)
     units = shapes.batch * shapes.kv_heads
-    splits = key_splits(units, shapes.kv_len, sms)
-    tiles = np.ceil(shapes.kv_len / splits / TILE)
-    row_bytes = shapes.kv_row * shapes.value_bytes
-    block_bytes = row_bytes * shapes.kv_len / splits
-    block_s = tiles * (model.tile_latency.si + TILE * row_bytes / model.tile_bandwidth.si)
-    resident = sms * np.where(shapes.head_dim <= 64, 4, 2)
-    rounds = np.floor((units * splits - 1) / resident)
-    last = units * splits - rounds * resident
-    bandwidth = hbm_bytes_per_s * model.memory.si
-    streaming = rounds * _overlap(resident * block_bytes / bandwidth, model.turnover.si + block_s)
-    streaming += _overlap(last * block_bytes / bandwidth, block_s)
-    launch = model.launch.si + np.where(splits > 1, model.combine.si, 0.0)
-    compute = (rounds + 1) * block_s
-    return AttentionTimes(launch + streaming, compute, units * splits * block_bytes / bandwidth, launch)
+    splits, shared = key_splits(units, keys, card.sms), np.where(shapes.head_dim > 128, 2.0, 1.0)
+    row = np.where(shared > 1, (shapes.kv_row + model.again.si) / 2, shapes.kv_row) * shapes.cache_bytes
+    block_bytes = row * keys / splits
+    widths = [shapes.head_dim <= width for width in WIDTHS[:2]]
+    step = np.select(widths, [model.step_64.si, model.step_128.si], model.step_256.si) / card.clock_hz
+    block = np.ceil(np.ceil(keys / TILE) / splits) * step
+    resident = card.sms * np.where(shapes.head_dim <= 64, 4.0, 2.0)
+    blocks = units * splits * shared
+    rounds = np.floor((blocks - 1) / resident)
+    last = blocks - rounds * resident
+    beside = 1 + model.beside.si * (np.ceil(last / card.sms) - 1)
+    bandwidth = card.memory_bytes_per_s * model.memory.si
+    turnover = model.turnover.si * np.where(keys < TILE, model.short.si, 1.0)
+    streaming = rounds * together(OVERLAP, resident * block_bytes / bandwidth, turnover + block)
+    streaming += together(OVERLAP, last * block_bytes / bandwidth, block * beside)
+    launch = model.launch.si + model.per_dim.si * np.select(widths, WIDTHS[:2], WIDTHS[2])
+    launch = launch + np.where(splits > 1, model.combine.si + model.part.si * splits, 0.0)
+    return KernelTimes(launch + streaming, (rounds + 1) * block, blocks * block_bytes / bandwidth, launch)
 
 
 def key_splits(units: Floats, kv_len: Floats, sms: int) -> Floats:
     """Thread blocks among which the keys of one key-value head are split.
 
-    The largest power of two with which two blocks an SM suffice, at most one a tile; one when the
-    heads already fill half of the SMs or the keys are few. Source: grids of cuDNN 9 on an H100.
+    The largest power of two with which two blocks an SM suffice, at most one a tile; one when the heads already fill
+    half of the SMs or the keys are few. Source: grids of cuDNN 9 on an H100 and an H200.
     """
     fitting = 2.0 ** np.floor(np.log2(np.maximum(2 * sms / units, 1)))
-    split = np.minimum(fitting, np.ceil(kv_len / TILE))
-    return np.where((units > sms / 2) | (kv_len < SPLIT_FROM), 1.0, split)
+    tiles = 2.0 ** np.floor(np.log2(np.ceil(kv_len / TILE)))
+    split = np.minimum(np.minimum(fitting, tiles), MOST_SPLITS)
+    return np.where((units > sms / 2) | (kv_len <= SPLIT_ABOVE), 1.0, split)
 
 
-def prefill_seconds(
-    shapes: AttentionShapes, model: GpuPrefill, sms: int, flops_per_s: Floats, hbm_bytes_per_s: float
-) -> AttentionTimes:
-    """Seconds with several query tokens a sequence; ``flops_per_s`` is each operator's peak.
+def prefill_seconds(shapes: AttentionShapes, model: GpuSdpaPrefill, card: Card, flops_per_s: Floats) -> KernelTimes:
+    """Seconds with several query tokens per sequence; ``flops_per_s`` is each operator's peak.
 
-    A row of tiles (128 queries against their keys) is one unit of work. Persistent thread blocks
-    take rows as they come, so that the last one ends late by a share of the longest row.
+    A row of tiles (128 queries against their keys) is one unit of work. Persistent thread blocks take rows as they
+    come, so that the last one ends late by a share of the longest row; the prologue of the first row is in ``launch``.
+    A window leaves out the tiles before it.
     """
     rows = np.ceil(shapes.q_len / TILE)
-    width = np.ceil(shapes.kv_len / TILE)
-    heads = shapes.batch * shapes.heads
-    before = (shapes.kv_len - shapes.q_len) / TILE
-    tiles = rows * before + rows * (rows + 1) / 2 + rows * model.prologue.si
-    longest = width + model.prologue.si
-    full = np.ceil(heads * rows / sms) * longest
-    causal = np.maximum(longest, heads * tiles / sms + model.imbalance.si * longest)
-    makespan = np.where(shapes.causal > 0, np.minimum(causal, full), full)
-    tile_flops = 2.0 * TILE * TILE * (shapes.head_dim + shapes.v_head_dim)
-    tile_s = model.tile_latency.si + tile_flops * sms / (model.tensor.si * flops_per_s)
-    compute = tile_s * makespan
-    queries = shapes.heads * shapes.q_len * (shapes.head_dim + shapes.v_head_dim)
-    moved = shapes.batch * shapes.value_bytes * (queries + shapes.kv_heads * shapes.kv_len * shapes.kv_row)
-    memory = moved / hbm_bytes_per_s
+    width, mean = _row_tiles(shapes, rows)
+    heads, prologue = shapes.batch * shapes.heads, model.prologue.si
+    tiles, longest = rows * (mean + prologue), width + prologue
+    full = np.ceil(heads * rows / card.sms) * longest
+    uneven = np.maximum(longest, heads * tiles / card.sms + model.imbalance.si * longest)
+    makespan = np.where(shapes.causal > 0, np.minimum(uneven, full), full) - prologue
+    tile_flops = 2.0 * TILE * TILE * (_padded(shapes.head_dim) + _padded(shapes.v_head_dim))
+    softmax = model.softmax.si + np.where(shapes.head_dim > 128, model.wide.si, 0.0)
+    compute = makespan * (softmax / card.clock_hz + tile_flops * card.sms / (model.tensor.si * flops_per_s))
+    limited = heads * rows * mean * tile_flops / (model.sustained.si * flops_per_s)
+    queries = shapes.heads * shapes.q_len * (shapes.head_dim + shapes.v_head_dim) * shapes.value_bytes
+    cached = shapes.kv_heads * shapes.kv_len * shapes.kv_row * shapes.cache_bytes
+    memory = shapes.batch * (queries + cached) / (model.memory.si * card.memory_bytes_per_s)
     launch = np.full(compute.shape, model.launch.si)
-    return AttentionTimes(launch + np.maximum(compute, memory), compute, memory, launch)
+    latency = launch + together(PREFILL_OVERLAP, compute, memory, limited)
+    return KernelTimes(latency, np.maximum(compute, limited), memory, launch)
 
 
-def _overlap(a: Floats, b: Floats) -> Floats:
-    """Seconds of two resources that work at the same time, a little over the longer of the two."""
-    return np.asarray((a**OVERLAP + b**OVERLAP) ** (1 / OVERLAP), np.float64)
+PREFILL_OVERLAP = 6.0
+"""Exponent of the norm that joins products, memory and the power limit in prefill; assumed."""
+
+
+def _padded(head_dim: Floats) -> Floats:
+    """The head dim that a prefill kernel is built for: a multiple of 64. Source: profiled kernel names."""
+    return np.ceil(head_dim / 64) * 64
+
+
+def _row_tiles(shapes: AttentionShapes, rows: Floats) -> tuple[Floats, Floats]:
+    """Tiles of the longest row, and of the mean row."""
+    width = np.ceil(shapes.kv_len / TILE)
+    mean = np.where(shapes.causal > 0, (shapes.kv_len - shapes.q_len) / TILE + (rows + 1) / 2, width)
+    seen = np.ceil(np.minimum(shapes.window, shapes.kv_len) / TILE) + 1
+    windowed = (shapes.causal > 0) & (shapes.windowed > 0) & (seen < width)
+    ramp = seen * (seen - 1) / 2 / np.maximum(rows, 1)
+    within = np.where(shapes.q_len == shapes.kv_len, np.maximum(seen - ramp, 1.0), seen)
+    return np.where(windowed, seen, width), np.where(windowed, within, mean)

@@ -14,7 +14,8 @@ from simsparse.core import Action, DType, Op, OpKind, Sparsity
 from simsparse.core.kinds.block_sparse_attention import BLOCK_SPARSE_ATTENTION
 from simsparse.core.memo import by_identity
 from simsparse.devices.base import DENSE_FORMAT, Floats
-from simsparse.devices.gpu_attention import AttentionShapes, AttentionTimes, decode_seconds, prefill_seconds
+from simsparse.devices.gpu_attention import AttentionShapes, decode_seconds, prefill_seconds
+from simsparse.devices.gpu_attention_paged import paged_seconds
 from simsparse.devices.gpu_card import Card, KernelTimes
 from simsparse.devices.gpu_conv import ConvKernels, conv_kernels, conv_times
 from simsparse.devices.gpu_gemm import GemmMachine, GemmParameters, GemmShapes, GemmTimes, GemmUnit, gemm_seconds
@@ -45,11 +46,11 @@ COUNT_LIMIT = float(2**63)
 
 @dataclass(frozen=True)
 class Attention:
-    """Attention kernels of one kind, ``decode`` with one query token a sequence; ``dtypes`` of each."""
+    """Attention kernels of one ``dtype``, ``decode`` with one query token per sequence."""
 
     decode: bool
+    dtype: DType
     shapes: AttentionShapes
-    dtypes: tuple[DType, ...]
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,7 @@ class Kernels:
         convs = [i for i, op in enumerate(ops) if op.kind == OpKind.CONV2D]
         launched_owner, launched_times, launched = _launched(ops, counts)
         routed = [i for i, op in enumerate(ops) if op.kind in ACTIVATED]
-        attention = [found for decode in (True, False) if (found := _attention(ops, decode, counts))]
+        attention = _attention(ops, counts)
         owners = [
             gemm_owner, np.array(convs, np.int64), launched_owner, np.array(routed, np.int64),
             *(owner for owner, _ in attention),
@@ -132,7 +133,7 @@ def _kernels_of(ops: tuple[Op, ...], sparse24: bool) -> Kernels:
 def kernel_seconds(part: GpuPart, kernels: Kernels) -> GemmTimes:
     """Seconds of each kernel."""
     card = Card.of(part)
-    parts: list[GemmTimes | KernelTimes | AttentionTimes] = [
+    parts: list[GemmTimes | KernelTimes] = [
         steady_times(part, kernels.gemms), conv_seconds(part, kernels),
         kernels.launched.times(card, part.kernels), _replay_seconds(part, kernels.replays),
         *(_attention_seconds(part, found) for found in kernels.attention),
@@ -325,29 +326,34 @@ def _replay_seconds(part: GpuPart, replays: int) -> GemmTimes:
     return GemmTimes(gap, none, none, gap)
 
 
-def _attention(ops: Sequence[Op], decode: bool, counts: _Counts) -> tuple[Indexes, Attention] | None:
-    """Attention kernels: decode with one query token a sequence, prefill with more."""
-    own = [(i, op) for i, op in enumerate(ops) if op.kind in ATTENTION_KINDS and (op.dims["q_len"] == 1) is decode]
-    if not own:
-        return None
-    owner = np.array([i for i, _ in own], np.int64)
-    shapes = _attention_shapes([op for _, op in own])
-    cached = shapes.kv_heads * shapes.kv_len * shapes.kv_row
-    elements = shapes.heads * shapes.q_len * shapes.head_dim + cached
-    counts.add(READ, owner, shapes.batch * shapes.value_bytes * elements)
-    counts.add(WRITE, owner, shapes.batch * shapes.value_bytes * shapes.heads * shapes.q_len * shapes.v_head_dim)
-    _count_macs(own, False, np.array([op.dense_macs for _, op in own], np.float64), counts)
-    return owner, Attention(decode, shapes, tuple(op.dtype for _, op in own))
+def _attention(ops: Sequence[Op], counts: _Counts) -> list[tuple[Indexes, Attention]]:
+    """Attention kernels by dtype: decode with one query token per sequence, prefill with more."""
+    kinds: dict[tuple[bool, DType], list[int]] = {}
+    for i, op in enumerate(ops):
+        if op.kind in ATTENTION_KINDS:
+            kinds.setdefault((op.dims["q_len"] == 1, op.dtype), []).append(i)
+    found = []
+    for (decode, dtype), places in kinds.items():
+        own, owner = [ops[i] for i in places], np.array(places, np.int64)
+        shapes = _attention_shapes(own)
+        cached = shapes.kv_heads * shapes.kv_len * shapes.kv_row
+        elements = shapes.heads * shapes.q_len * shapes.head_dim + cached
+        counts.add(READ, owner, shapes.batch * shapes.value_bytes * elements)
+        counts.add(WRITE, owner, shapes.batch * shapes.value_bytes * shapes.heads * shapes.q_len * shapes.v_head_dim)
+        macs = np.array([op.dense_macs for op in own], np.float64)
+        _count_macs(list(zip(places, own, strict=True)), False, macs, counts)
+        found.append((owner, Attention(decode, dtype, shapes)))
+    return found
 
 
 def _attention_shapes(ops: Sequence[Op]) -> AttentionShapes:
     names = ("batch", "heads", "kv_heads", "head_dim", "v_head_dim", "q_len", "kv_len", "causal")
     full = [op.dims if op.kind == OpKind.ATTENTION else _without_blocks(op) for op in ops]
     dims = {name: np.array([each[name] for each in full], np.float64) for name in names}
-    value_bytes = np.array([op.dtype.bits / 8 for op in ops])
+    size, none = np.array([op.dtype.bits / 8 for op in ops]), np.zeros(len(ops))
     cached = np.array([op.kv_bytes for op in ops], np.float64)
-    row = cached / (dims["batch"] * dims["kv_heads"] * dims["kv_len"] * value_bytes)
-    return AttentionShapes(**dims, value_bytes=value_bytes, kv_row=row)
+    row = cached / (dims["batch"] * dims["kv_heads"] * dims["kv_len"] * size)
+    return AttentionShapes(**dims, value_bytes=size, cache_bytes=size, kv_row=row, window=none, warm=none)
 
 
 def _without_blocks(op: Op) -> dict[str, int]:
@@ -356,12 +362,14 @@ def _without_blocks(op: Op) -> dict[str, int]:
     return {**op.dims, "kv_len": keys, "causal": 0}
 
 
-def _attention_seconds(part: GpuPart, attention: Attention) -> AttentionTimes:
-    hbm, sms = part.memory.bandwidth.si, part.compute.sms.whole
+def _attention_seconds(part: GpuPart, attention: Attention) -> KernelTimes:
+    card, kernels = Card.of(part), part.kernels
+    if kernels.paged is not None and attention.dtype is not DType.FP32:
+        return paged_seconds(attention.shapes, kernels.paged, card)
     if attention.decode:
-        return decode_seconds(attention.shapes, part.attention.decode, sms, hbm)
-    peaks = np.array([_peak(part, dtype) for dtype in attention.dtypes])
-    return prefill_seconds(attention.shapes, part.attention.prefill, sms, peaks, hbm)
+        return decode_seconds(attention.shapes, kernels.sdpa.decode, card)
+    peak = np.full(len(attention.shapes.batch), _peak(part, attention.dtype))
+    return prefill_seconds(attention.shapes, kernels.sdpa.prefill, card, peak)
 
 
 def _peak(part: GpuPart, dtype: DType) -> float:

@@ -31,13 +31,14 @@ def batched_op(row: Measurement) -> Op:
 
 
 def attention_op(row: Measurement) -> Op:
-    """The attention operator of a row: decode has one query token, prefill as many as keys."""
+    """The attention operator of a row: decode has one query token, prefill as many as keys, causal or in full."""
     length = row.whole("L")
     heads, kv_heads = row.whole("H"), row.whole("KV")
     if heads % kv_heads:
         raise row.error("KV", f"{kv_heads} does not divide H = {heads}")
     queries = 1 if row.text("op") == "sdpa_decode" else length
-    return ops.attention(row.whole("B"), heads, kv_heads, row.whole("D"), queries, length)
+    causal = row.text("op") != "sdpa_prefill_full"
+    return ops.attention(row.whole("B"), heads, kv_heads, row.whole("D"), queries, length, causal)
 
 
 def predict_ops(gpu: Gpu, rows: Sequence[Measurement], op_of: Callable[[Measurement], Op]) -> list[Prediction | str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -29,12 +30,17 @@ from simsparse.validate.kernels import (
 )  # fmt: skip
 from simsparse.validate.layers import host_system, predict_offload, predict_weight_stream
 from simsparse.validate.measurement import Measurement, measurements, read_measurements
+from simsparse.validate.sparse_rows import predict_grouped
+from simsparse.validate.tables import is_table, read_table
+from simsparse.validate.tables.attention import predict_attention_table
+from simsparse.validate.tables.moe import predict_moe_table
 from simsparse.validate.whole_models import predict_whole_models
 
 TOLERANCES: Mapping[str, float] = {
     "conv2d": 0.15, "elementwise": 0.10, "norm": 0.10, "softmax": 0.10, "reduce": 0.15, "gather": 0.10, "spmm": 0.20,
     "zerocopy": 0.10, "gemm_dense": 0.10, "gemm_sparse24": 0.20, "gemm_fp32": 0.25, "lowp": 0.15, "bmm": 0.25,
-    "attn_decode": 0.20, "attn_prefill": 0.15, "mem": 0.20, "launch": 0.25, "pcie": 0.15, "pcie_small": 0.60,
+    "attn_decode": 0.10, "attn_prefill": 0.10, "grouped_gemm": 0.12, "attn_table_context": 0.12,
+    "attn_table_generation": 0.12, "moe_table": 0.15, "mem": 0.20, "launch": 0.25, "pcie": 0.15, "pcie_small": 0.60,
     "power": 0.10, "energy": 0.20, "offload": 0.10, "weight_stream": 0.10, "e2e": 0.10,
 }  # fmt: skip
 """Mean absolute percentage error, as a share, that each section must stay within."""
@@ -63,13 +69,17 @@ def validate_references() -> list[ValidationReport]:
 
 
 def validate_file(path: str | Path, hw: str) -> ValidationReport:
-    """Compare a JSON-lines file with the part ``hw``. Raises SpecError that names file and line."""
-    return _validate(read_measurements(path), hw, str(path))
+    """Compare a JSON-lines file, or a table as CSV, with the part ``hw``. Raises SpecError that names file and line."""
+    rows = read_table(path) if is_table(path) else read_measurements(path)
+    return _validate(rows, hw, str(path))
 
 
 def validate(rows: Iterable[Mapping[str, Any]], hw: str) -> ValidationReport:
     """Compare rows of the measurement schema with the part ``hw``. Raises SpecError."""
     return _validate(measurements(rows), hw, "rows")
+
+
+Predictor = Callable[[Sequence[Measurement]], list[Prediction | str]]
 
 
 @dataclass(frozen=True)
@@ -97,24 +107,8 @@ class _Models:
 
     def predict(self, section: str, rows: Sequence[Measurement]) -> list[Prediction | str]:
         """Predictions in the order of ``rows``; in place of one that can't be made, the reason."""
-        op_of: Mapping[str, Callable[[Measurement], Any]] = {
-            "gemm_dense": linear_op, "gemm_sparse24": linear_op, "gemm_fp32": linear_op, "lowp": linear_op,
-            "bmm": batched_op, "attn_decode": attention_op, "attn_prefill": attention_op, "conv2d": conv_op,
-        }  # fmt: skip
-        if section in op_of:
-            return predict_ops(self.gpu, rows, op_of[section])
-        if section == "e2e":
-            return predict_whole_models(self.gpu.part.name, rows)
-        if section in KERNEL_SECTIONS:
-            return predict_kernels(self.gpu, rows)
-        if section == "spmm":
-            return predict_spmm(self.gpu, rows)
-        if section == "launch":
-            return predict_launches(self.gpu.part, rows)
-        if section == "power":
-            return predict_power(self.gpu, rows)
-        if section == "energy":
-            return predict_energy(self.gpu, self.link, rows)
+        if section in self._of_card:
+            return self._of_card[section](rows)
         if self.system is None or self.link is None:
             return [f"no system joins {self.gpu.part.name} to a host"] * len(rows)
         if section in ("pcie", "pcie_small"):
@@ -122,6 +116,25 @@ class _Models:
         if section == "zerocopy":
             return predict_zerocopy(self.gpu, self.link, self.host, rows)
         return (predict_offload if section == "offload" else predict_weight_stream)(self.system, rows)
+
+    @cached_property
+    def _of_card(self) -> Mapping[str, Predictor]:
+        """What predicts the sections that need no host."""
+        gpu, part = self.gpu, self.gpu.part
+        op_of: Mapping[str, Callable[[Measurement], Any]] = {
+            "gemm_dense": linear_op, "gemm_sparse24": linear_op, "gemm_fp32": linear_op, "lowp": linear_op,
+            "bmm": batched_op, "attn_decode": attention_op, "attn_prefill": attention_op, "conv2d": conv_op,
+        }  # fmt: skip
+        return {
+            **{section: partial(predict_ops, gpu, op_of=op) for section, op in op_of.items()},
+            **{section: partial(predict_kernels, gpu) for section in KERNEL_SECTIONS},
+            "grouped_gemm": partial(predict_grouped, gpu), "moe_table": partial(predict_moe_table, part),
+            "attn_table_context": partial(predict_attention_table, part),
+            "attn_table_generation": partial(predict_attention_table, part),
+            "e2e": partial(predict_whole_models, part.name), "spmm": partial(predict_spmm, gpu),
+            "launch": partial(predict_launches, part), "power": partial(predict_power, gpu),
+            "energy": partial(predict_energy, gpu, self.link),
+        }  # fmt: skip
 
 
 def _validate(rows: Sequence[Measurement], hw: str, file: str) -> ValidationReport:
@@ -145,7 +158,11 @@ SMALL_COPY_BYTES = 1 << 20
 def _section_of(row: Measurement) -> str:
     """The row's section; decode and prefill, and large and small copies over PCIe, are told apart."""
     if row.section == "attn":
-        kinds = {"sdpa_decode": "attn_decode", "sdpa_prefill_causal": "attn_prefill"}
+        kinds = {
+            "sdpa_decode": "attn_decode",
+            "sdpa_prefill_causal": "attn_prefill",
+            "sdpa_prefill_full": "attn_prefill",
+        }
         return kinds.get(row.text("op"), f"attn: {row.text('op')}")
     if row.section == "pcie" and row.whole("bytes") < SMALL_COPY_BYTES:
         return "pcie_small"

@@ -102,45 +102,6 @@ class GpuNarrowGemm(Frozen):
     memory: Share
 
 
-class GpuDecode(Frozen):
-    """Attention of one query token per sequence (simsparse.devices.gpu_attention.decode_seconds).
-
-    ``launch``: kernel alone, start of the pipeline included; ``combine``: the second kernel where
-    the keys are split; ``tile_latency`` and ``tile_bandwidth``: time of a tile of 128 keys and values
-    in one thread block; ``turnover``: time for a thread block to follow another; ``memory``: share of
-    the HBM peak.
-    """
-
-    launch: Seconds
-    combine: Seconds
-    tile_latency: Seconds
-    tile_bandwidth: BytesPerSecond
-    turnover: Seconds
-    memory: Share
-
-
-class GpuPrefill(Frozen):
-    """Attention of many query tokens (simsparse.devices.gpu_attention.prefill_seconds).
-
-    ``launch``: kernel alone; ``tile_latency``: softmax and hand-over of a 128 x 128 tile;
-    ``tensor``: share of the tensor peak in the products of a tile; ``prologue``: start of a row of
-    tiles, in tiles; ``imbalance``: share of the longest row by which the last SM finishes late.
-    """
-
-    launch: Seconds
-    tile_latency: Seconds
-    tensor: Share
-    prologue: Ratio
-    imbalance: Share
-
-
-class GpuAttention(Frozen):
-    """Parameters of the attention models; fitted to measured attention where the part was measured."""
-
-    decode: GpuDecode
-    prefill: GpuPrefill
-
-
 class GpuBurst(Frozen):
     """What the card does while there is power to spare.
 
@@ -190,7 +151,6 @@ class GpuPart(Part):
     launch: GpuLaunch
     gemm: GpuGemm
     narrow: GpuNarrowGemm
-    attention: GpuAttention
     power: GpuPower
     energy: GpuEnergy
     decode: dict[FormatName, BytesPerSecond] | None = None

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
+from simsparse.config.parts.gpu_attention import GpuPaged, GpuSdpa
+from simsparse.config.parts.gpu_moe import GpuMoe
 from simsparse.config.parts.gpu_pointwise import (
     GpuBsrKernels,
     GpuConvKernels,
@@ -15,7 +20,7 @@ from simsparse.config.parts.gpu_pointwise import (
     GpuZeroCopyKernels,
 )
 from simsparse.config.quantity import Frozen, Seconds, shown
-from simsparse.config.yaml import read_yaml
+from simsparse.config.yaml import Document, read_yaml
 from simsparse.errors import SpecError, nearest
 from simsparse.paths import data_root, is_file
 
@@ -30,7 +35,8 @@ class KernelLibrary(Frozen):
     """The kernels of one library on one architecture, by class of kernel.
 
     Values are in units that carry over to another card of the architecture: seconds of launches and
-    waits, cycles of the card's clock, bytes per cycle and SM, shares of a peak.
+    waits, cycles of the card's clock, bytes per cycle and SM, shares of a peak. A file may name a ``base``, a
+    library whose sections hold where the file has none: a serving engine calls the framework's kernels for the rest.
     """
 
     name: str
@@ -47,17 +53,31 @@ class KernelLibrary(Frozen):
     csr: GpuCsrKernels
     bsr: GpuBsrKernels
     zerocopy: GpuZeroCopyKernels
+    sdpa: GpuSdpa
+    moe: GpuMoe
+    paged: GpuPaged | None = None
+
+
+def libraries() -> list[tuple[str, str]]:
+    """Every library that has a file, with the architecture of the file."""
+    files = (data_root() / "hw_models/kernels").glob("*/*.yaml")
+    return sorted((path.parent.name, path.stem) for path in files)
 
 
 def library_names(architecture: str) -> list[str]:
     """Libraries that have kernels for ``architecture``."""
-    return sorted(path.parent.name for path in (data_root() / "hw_models/kernels").glob(f"*/{architecture}.yaml"))
+    return [name for name, own in libraries() if own == architecture]
+
+
+def library_file(name: str, architecture: str) -> Path:
+    """The file of the library ``name`` on ``architecture``, whether it is there or not."""
+    return data_root() / "hw_models/kernels" / name / f"{architecture}.yaml"
 
 
 def read_library(name: str, architecture: str) -> KernelLibrary:
     """The library ``name`` on ``architecture``. Raises SpecError that names the file or the libraries there are."""
     known = library_names(architecture)
-    path = data_root() / "hw_models/kernels" / name / f"{architecture}.yaml"
+    path = library_file(name, architecture)
     if name not in known or not is_file(path):
         raise SpecError(f"{shown(name)} has no kernels for {architecture}; {nearest(name, known)}", key="kernels")
     document = read_yaml(path)
@@ -65,7 +85,18 @@ def read_library(name: str, architecture: str) -> KernelLibrary:
         raise document.error((), "expected a mapping")
     from simsparse.config.hardware import validate_document  # hardware loads the parts that hold libraries
 
-    library: KernelLibrary = validate_document(
-        document, KernelLibrary, {**document.data, "name": name, "architecture": architecture}
-    )
+    own = {key: value for key, value in document.data.items() if key != "base"}
+    sections = {**_base(document, name, architecture), **own, "name": name, "architecture": architecture}
+    library: KernelLibrary = validate_document(document, KernelLibrary, sections)
     return library
+
+
+def _base(document: Document, name: str, architecture: str) -> dict[str, Any]:
+    """Sections of the library that ``document`` builds on. Raises SpecError when there is none, or it builds on one."""
+    base = document.data.get("base")
+    if base is None:
+        return {}
+    if base == name or base not in library_names(architecture):
+        raise document.error(("base",), f"{shown(base)} has no kernels for {architecture}")
+    found = read_library(base, architecture)
+    return {key: getattr(found, key) for key in KernelLibrary.model_fields}

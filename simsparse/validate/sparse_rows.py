@@ -1,0 +1,49 @@
+"""Predictions for rows of experts and of sparse attention that are no single operator."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from simsparse.core import DType, ops
+from simsparse.devices.gpu import Gpu
+from simsparse.devices.gpu_card import Card
+from simsparse.devices.gpu_grouped import ExpertCounts, GroupedShapes
+from simsparse.devices.gpu_moe import grouped_gemm_seconds
+from simsparse.validate.comparison import Prediction
+from simsparse.validate.measurement import Measurement
+
+
+def predict_grouped(gpu: Gpu, rows: Sequence[Measurement]) -> list[Prediction | str]:
+    """Seconds of a grouped GEMM, or of a loop of GEMMs over the experts that are hit."""
+    return [_grouped(gpu, row) for row in rows]
+
+
+def _grouped(gpu: Gpu, row: Measurement) -> Prediction | str:
+    match row.text("op"):
+        case "grouped_mm":
+            return _grouped_mm(gpu, row)
+        case "loop_of_linear":
+            loop = [ops.linear(count, row.whole("n"), row.whole("k"), row.dtype()) for count in _counts(row) if count]
+            return Prediction(row, row.number("s"), sum(cost.latency_s for cost in gpu.costs(loop)))
+        case other:
+            return f"op {other}"
+
+
+def _grouped_mm(gpu: Gpu, row: Measurement) -> Prediction | str:
+    model = gpu.part.kernels.moe.grouped
+    if model is None:
+        return f"{gpu.part.kernels.name} has no grouped GEMM on {gpu.part.architecture}"
+    n, k, size = (np.array([value], np.float64) for value in (row.whole("n"), row.whole("k"), row.dtype().bits / 8))
+    flops = np.array([gpu.part.compute.tensor[DType.BF16].si])
+    shapes = GroupedShapes(ExpertCounts.of([_counts(row)]), n, k, size, size, flops, np.array([np.inf]))
+    times = grouped_gemm_seconds(shapes, model, Card.of(gpu.part))
+    return Prediction(row, row.number("s"), float(times.latency_s[0]))
+
+
+def _counts(row: Measurement) -> tuple[int, ...]:
+    counts = row.fields.get("counts")
+    if not isinstance(counts, list) or not all(isinstance(count, int) and 0 <= count < 2**40 for count in counts):
+        raise row.error("counts", f"{counts!r} are not tokens by expert")
+    return tuple(counts)

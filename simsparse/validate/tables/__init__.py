@@ -1,0 +1,86 @@
+"""Public tables of measured kernels: CSV files whose header says what they hold.
+
+A user gives the path of a table that was fetched from where docs/howto/validate.md says; tables are not part of
+this project. A row becomes a Measurement: its columns as fields, ``s`` the seconds.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from simsparse.errors import SpecError
+from simsparse.registry import Registry
+from simsparse.validate.measurement import MAX_BYTES, Measurement
+
+
+@dataclass(frozen=True)
+class Table:
+    """A schema: the ``columns`` that its header must hold, and the section of a row (by its fields)."""
+
+    columns: frozenset[str]
+    section: Callable[[Mapping[str, Any]], str]
+    seconds: Callable[[Mapping[str, Any]], Any]
+
+
+TABLES: Registry[Table] = Registry("table", package="simsparse.validate.tables")
+"""Schemas by name; a module of this package registers those of one source."""
+
+
+def is_table(path: str | Path) -> bool:
+    """Whether the file is read as a table: by its name."""
+    return str(path).endswith((".csv", ".csv.gz"))
+
+
+def read_table(path: str | Path) -> list[Measurement]:
+    """The rows of a CSV file, packed or plain. Raises SpecError that names file and line."""
+    text = _text(Path(path))
+    rows = csv.DictReader(io.StringIO(text))
+    table = _table_of(rows.fieldnames or (), str(path))
+    return [_row(table, row, str(path), rows.line_num) for row in rows]
+
+
+def _text(path: Path) -> str:
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise SpecError(f"larger than {MAX_BYTES} bytes", file=str(path))
+        data = path.read_bytes()
+        if path.suffix == ".gz":
+            with gzip.open(io.BytesIO(data)) as packed:
+                data = packed.read(MAX_BYTES + 1)
+        if len(data) > MAX_BYTES:
+            raise SpecError(f"unpacks to more than {MAX_BYTES} bytes", file=str(path))
+        return data.decode("utf-8")
+    except (OSError, EOFError) as error:
+        raise SpecError(f"can't be read: {error}", file=str(path)) from error
+    except UnicodeDecodeError as error:
+        raise SpecError(f"is not UTF-8 text: {error.reason}", file=str(path)) from error
+
+
+def _table_of(header: Sequence[str], file: str) -> Table:
+    found = [table for name in TABLES if (table := TABLES.get(name)).columns <= set(header)]
+    if not found:
+        known = "; ".join(f"{name}: {', '.join(sorted(TABLES.get(name).columns))}" for name in TABLES)
+        raise SpecError(f"no table has these columns; there are {known}", file=file, line=1)
+    return found[0]
+
+
+def _row(table: Table, row: Mapping[str, Any], file: str, line: int) -> Measurement:
+    if None in row or None in row.values():
+        raise SpecError("has not as many fields as the header", file=file, line=line)
+    fields = {key: _value(text) for key, text in row.items()}
+    return Measurement(table.section(fields), {**fields, "s": table.seconds(fields)}, file, line)
+
+
+def _value(text: str) -> Any:
+    for read in (int, float):
+        try:
+            return read(text)
+        except ValueError:
+            continue
+    return text
