@@ -49,7 +49,9 @@ def _seconds(system: System, row: Measurement) -> float:
     stack = "eager+graph" if row.text("mode") == "graph" else "eager"
     model = MODELS.get(row.text("model"), row.text("model"))
     whole = row.text("phase") == "forward"
-    trace = _traced(model, row.text("phase"), row.whole("batch"), row.fields.get("seq") or 1, whole)
+    trace = _traced(
+        model, row.text("phase"), row.whole("batch"), row.whole("seq") if row.fields.get("seq") else 1, whole
+    )
     if row.fields.get("sparse24") is True or row.fields.get("weight_sparsity") == "2:4":
         trace = trace.with_weight_sparsity("2:4")
     found = [_layer_seconds(system, stack, each, whole) for each in _routed(trace, row.fields.get("routed"))]

@@ -74,7 +74,11 @@ def _row(table: Table, row: Mapping[str, Any], file: str, line: int) -> Measurem
     if None in row or None in row.values():
         raise SpecError("has not as many fields as the header", file=file, line=line)
     fields = {key: _value(text) for key, text in row.items()}
-    return Measurement(table.section(fields), {**fields, "s": table.seconds(fields)}, file, line)
+    try:
+        seconds = table.seconds(fields)
+    except TypeError as error:
+        raise SpecError("holds text where its seconds should be", file=file, line=line) from error
+    return Measurement(table.section(fields), {**fields, "s": seconds}, file, line)
 
 
 def _value(text: str) -> Any:

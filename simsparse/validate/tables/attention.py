@@ -56,9 +56,11 @@ def table_shapes(rows: Sequence[Measurement]) -> AttentionShapes:
             raise row.error("kv_cache_dtype", f"{row.fields['kv_cache_dtype']!r}; known: {', '.join(CACHE_BYTES)}")
         if row.whole("num_heads") % row.whole("num_key_value_heads"):
             raise row.error("num_key_value_heads", "does not divide num_heads")
+        for key in ("batch_size", "isl", "head_dim"):
+            row.whole(key)
 
     def column(key: str) -> Floats:
-        return np.array([float(row.fields[key]) for row in rows])
+        return np.array([row.count(key) for row in rows], np.float64)
 
     head_dim, new, past = column("head_dim"), column("isl"), column("step")
     same = np.ones(len(rows))

@@ -38,6 +38,8 @@ TYPES = {"bfloat16": "bf16", "fp8": "fp8", "fp8_block": "fp8-block", "w4a16_mxfp
 PEAKS = {"bf16": DType.BF16, "fp8": DType.FP8, "fp8-block": DType.FP8, "mxfp4": DType.BF16}
 GATELESS = ((2688, 1856, 6, 128), (2048, 5120, 22, 512))
 """Hidden size, expert size, top_k and experts of the Nemotron layers, which have no gate matrix."""
+MAX_ASSIGNMENTS, MAX_EXPERTS = 1 << 25, 1 << 14
+"""Assignments of tokens and experts beyond which a row is refused, so that a damaged one can't fill the memory."""
 COLUMNS = ("moe_dtype", "num_tokens", "hidden_size", "inter_size", "topk", "num_experts", "moe_tp_size", "moe_ep_size",
            "distribution", "latency")  # fmt: skip
 
@@ -105,12 +107,28 @@ def moe_layers(rows: Sequence[Measurement], library: str, flops: float) -> tuple
 
 
 def _layers(row: Measurement, library: str) -> tuple[_Layer, ...]:
-    law = row.text("distribution")
     load = Load(
-        row.whole("num_tokens"), row.whole("num_experts"), row.whole("topk"), row.whole("moe_ep_size"),
-        None if law == "balanced" else float(law.rpartition("_")[2]),
-    )  # fmt: skip
+        row.whole("num_tokens"), row.whole("num_experts"), row.whole("topk"), row.whole("moe_ep_size"), _alpha(row)
+    )
+    if load.tokens * load.top_k > MAX_ASSIGNMENTS or load.experts > MAX_EXPERTS:
+        raise row.error("num_tokens", f"more than {MAX_ASSIGNMENTS} assignments or {MAX_EXPERTS} experts")
+    if load.top_k > load.experts or load.experts % load.ranks:
+        raise row.error("num_experts", f"{load.experts} are not at least topk, or moe_ep_size does not divide them")
     return _routed(load, library.startswith("sglang"))
+
+
+def _alpha(row: Measurement) -> float | None:
+    """Exponent of the row's power law; None of a balanced row."""
+    law = row.text("distribution")
+    if law == "balanced":
+        return None
+    try:
+        alpha = float(law.removeprefix("power_law_"))
+    except ValueError:
+        alpha = 1.0
+    if not law.startswith("power_law_") or not 0 < alpha < 10 or alpha == 1:
+        raise row.error("distribution", f"{law!r}; expected balanced, or power_law_ and an exponent other than 1")
+    return alpha
 
 
 @lru_cache(maxsize=1 << 16)
