@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Mapping, Sequence
 from functools import cache, partial
-from typing import Any
 
 from simsparse._simulate import simulate
 from simsparse.config.hardware import System, load_system
@@ -35,6 +34,8 @@ def predict_whole_models(hardware: str, rows: Sequence[Measurement]) -> list[Pre
 
 
 def _predicted(system: System, row: Measurement) -> Prediction | str:
+    if row.fields.get("sparse24") is True or row.fields.get("weight_sparsity") == "2:4":
+        return "2:4 products give transposed outputs, which send PyTorch's attention to its fp32 path: not modelled"
     try:
         return Prediction(row, _measured(row), _seconds(system, row))
     except SimsparseError as error:
@@ -49,12 +50,9 @@ def _seconds(system: System, row: Measurement) -> float:
     stack = "eager+graph" if row.text("mode") == "graph" else "eager"
     model = MODELS.get(row.text("model"), row.text("model"))
     whole = row.text("phase") == "forward"
-    trace = _traced(
-        model, row.text("phase"), row.whole("batch"), row.whole("seq") if row.fields.get("seq") else 1, whole
-    )
-    if row.fields.get("sparse24") is True or row.fields.get("weight_sparsity") == "2:4":
-        trace = trace.with_weight_sparsity("2:4")
-    found = [_layer_seconds(system, stack, each, whole) for each in _routed(trace, row.fields.get("routed"))]
+    length = row.whole("seq") if row.fields.get("seq") else 1
+    trace = _traced(model, row.text("phase"), row.whole("batch"), length, whole)
+    found = [_layer_seconds(system, stack, each, whole) for each in _routed(trace, row)]
     return sum(found) / len(found)
 
 
@@ -77,13 +75,30 @@ def _only_layer(ops: Sequence[Op], layer: int) -> tuple[Op, ...]:
     return tuple(op.with_(deps=tuple(dep for dep in op.deps if dep in names)) for op in own)
 
 
-def _routed(trace: Trace, recorded: Any) -> list[Trace]:
+def _routed(trace: Trace, row: Measurement) -> list[Trace]:
     """``trace`` with the routing of each layer that was recorded; as it is without a record."""
-    if not isinstance(recorded, dict) or not any(op.kind == OpKind.MOE_FFN for op in trace.ops):
+    experts = next((op for op in trace.ops if op.kind == OpKind.MOE_FFN), None)
+    if experts is None or "routed" not in row.fields:
         return [trace]
-    layers = max(recorded.values(), key=len)[ROUTED_FROM:]
+    return [trace.map(partial(_with_counts, counts)) for counts in _recorded(row, experts)]
 
-    return [trace.map(partial(_with_counts, counts)) for counts in layers]
+
+def _recorded(row: Measurement, experts: Op) -> list[list[int]]:
+    """Tokens of each expert, by layer, of the deepest model that was run. Raises SpecError."""
+    recorded = row.fields["routed"]
+    by_depth = (
+        [layers for layers in recorded.values() if isinstance(layers, list)] if isinstance(recorded, dict) else []
+    )
+    layers: list[list[int]] = max(by_depth, key=len, default=[])[ROUTED_FROM:]
+    routed = experts.dims["tokens"] * experts.dims["top_k"]
+    fits = all(
+        isinstance(counts, list) and len(counts) == experts.dims["experts"]
+        and all(type(count) is int and count >= 0 for count in counts) and sum(counts) == routed
+        for counts in layers
+    )  # fmt: skip
+    if not layers or not fits:
+        raise row.error("routed", f"is not the tokens of {experts.dims['experts']} experts in layers, {routed} each")
+    return layers
 
 
 def _with_counts(counts: Sequence[int], op: Op) -> Op:
