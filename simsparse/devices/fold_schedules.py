@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from simsparse.core import ActionCounts, DType, Op, OpCycles, Unit
 from simsparse.dataflow.base import Gemms
 from simsparse.dataflow.folds.dma import Interface
@@ -10,8 +12,10 @@ from simsparse.dataflow.modes import fastest
 from simsparse.devices.accelerator import SRAM, mac_action
 from simsparse.devices.gemm_list import GemmList, gemm_list_of
 from simsparse.devices.memory import READ, WRITE
-from simsparse.devices.systolic import Systolic
 from simsparse.errors import MappingError, SpecError
+
+if TYPE_CHECKING:
+    from simsparse.devices.systolic import Systolic
 
 CAUSES = ("prefetch", "compute", "stall", "drain")
 
