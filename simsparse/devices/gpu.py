@@ -85,7 +85,7 @@ class Gpu(Device):
 
     def cost_arrays(self, ops: Sequence[Op], level: int = 0) -> CostArrays:
         require_supported(self, ops)
-        kernels = kernels_of(ops, self.part.compute.sparse24 is not None)
+        kernels = kernels_of(ops, self.part)
         times = kernel_seconds(self.part, kernels)
         contributors = {
             "launch": kernels.per_op(times.launch_s), "compute": kernels.per_op(times.compute_s),
@@ -126,7 +126,7 @@ class Gpu(Device):
 
     def burst_gain(self, ops: Sequence[Op]) -> Floats:
         """What GEMMs and convolutions gain on a card that has power to spare; nothing else does."""
-        budget, kernels = self.power_budget, kernels_of(ops, self.part.compute.sparse24 is not None)
+        budget, kernels = self.power_budget, kernels_of(ops, self.part)
         if budget is None:
             return np.zeros(len(ops))
         gained = [

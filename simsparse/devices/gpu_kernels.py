@@ -18,8 +18,10 @@ from simsparse.devices.gpu_attention import AttentionShapes, decode_seconds, pre
 from simsparse.devices.gpu_attention_paged import paged_seconds
 from simsparse.devices.gpu_card import Card, KernelTimes
 from simsparse.devices.gpu_conv import ConvKernels, conv_kernels, conv_times
+from simsparse.devices.gpu_experts import GROUPED, experts_seconds, grouped_shapes, runs_grouped
 from simsparse.devices.gpu_gemm import GemmMachine, GemmParameters, GemmShapes, GemmTimes, GemmUnit, gemm_seconds
 from simsparse.devices.gpu_gemm_narrow import with_narrow
+from simsparse.devices.gpu_grouped import GroupedShapes
 from simsparse.devices.gpu_launched import Kernel, Launched, Stream
 from simsparse.devices.gpu_op_kernels import OP_KERNELS
 from simsparse.devices.gpu_stream import Function
@@ -33,7 +35,6 @@ READ: Action = ("hbm", "read_byte")
 WRITE: Action = ("hbm", "write_byte")
 VECTOR: Action = ("vector", "flop")
 GEMM_KINDS = (OpKind.LINEAR, OpKind.MATMUL, OpKind.MOE_FFN)
-ACTIVATED = (OpKind.MOE_FFN,)
 ATTENTION_KINDS = (OpKind.ATTENTION, BLOCK_SPARSE_ATTENTION.name)
 UNITS = {
     DType.BF16: GemmUnit.HALF, DType.FP16: GemmUnit.HALF, DType.FP8: GemmUnit.BYTE, DType.INT8: GemmUnit.INT8,
@@ -58,8 +59,8 @@ class Kernels:
     """What a list of operators runs on a GPU, whatever its rates.
 
     Kernel i runs ``times[i]`` times in op ``owner[i]``: first the GEMMs, then the convolutions of ``conv_dtypes``,
-    activations and data movement, boundaries of CUDA graphs, attention. ``counts``: how often each action happens,
-    by op.
+    activations and data movement, boundaries of CUDA graphs, grouped products, attention. ``counts``: how often each
+    action happens, by op.
     """
 
     ops: int
@@ -70,24 +71,31 @@ class Kernels:
     conv_dtypes: tuple[DType, ...]
     launched: Launched
     replays: int
+    grouped: GroupedShapes
     attention: tuple[Attention, ...]
     counts: Mapping[Action, NDArray[np.int64]]
 
     @classmethod
-    def of(cls, ops: Sequence[Op], sparse24: bool) -> Kernels:
-        """The kernels of ``ops`` on a card that has 2:4 units or not. Raises MappingError on counts over 2**63."""
+    def of(cls, ops: Sequence[Op], sparse24: bool, grouped: bool = False) -> Kernels:
+        """The kernels of ``ops`` on a card that has 2:4 units or not, whose library has a grouped product or not.
+
+        Raises MappingError on counts over 2**63.
+        """
         counts = _Counts(len(ops))
-        gemm_owner, gemm_times, gemms = _gemms(ops, sparse24, counts)
+        gemm_owner, gemm_times, gemms = _gemms(ops, sparse24, grouped, counts)
         convs = [i for i, op in enumerate(ops) if op.kind == OpKind.CONV2D]
         launched_owner, launched_times, launched = _launched(ops, counts)
-        routed = [i for i, op in enumerate(ops) if op.kind in ACTIVATED]
+        routed = [i for i, op in enumerate(ops) if _activated(op)]
+        experts = [i for i, op in enumerate(ops) if _grouped(op, sparse24, grouped)]
         attention = _attention(ops, counts)
         owners = [
             gemm_owner, np.array(convs, np.int64), launched_owner, np.array(routed, np.int64),
+            np.repeat(np.array(experts, np.int64), 2),
             *(owner for owner, _ in attention),
         ]  # fmt: skip
         times = [
             gemm_times, np.ones(len(convs)), launched_times, np.full(len(routed), 2.0),
+            np.ones(2 * len(experts)),
             *(np.ones(len(owner)) for owner, _ in attention),
         ]  # fmt: skip
         owner = np.concatenate(owners)
@@ -95,7 +103,7 @@ class Kernels:
         return cls(
             len(ops), owner, np.concatenate(times), gemms, _convs(ops, convs, counts),
             tuple(ops[i].dtype for i in convs), launched, len(routed),
-            tuple(kernels for _, kernels in attention), counts.whole(),
+            grouped_shapes([ops[i] for i in experts]), tuple(kernels for _, kernels in attention), counts.whole(),
         )  # fmt: skip
 
     def per_op(self, seconds: Floats) -> Floats:
@@ -120,14 +128,15 @@ def _added(owner: Indexes, seconds: Floats, ops: int) -> Floats:
     return np.asarray(np.bincount(owner, seconds, ops), np.float64)
 
 
-def kernels_of(ops: Sequence[Op], sparse24: bool) -> Kernels:
-    """The kernels of ``ops``; the last of tuples of ops are kept, for the next machine."""
-    return _kernels_of(ops, sparse24) if isinstance(ops, tuple) else Kernels.of(ops, sparse24)
+def kernels_of(ops: Sequence[Op], part: GpuPart) -> Kernels:
+    """The kernels of ``ops`` on ``part``; the last of tuples of ops are kept, for the next machine."""
+    sparse24, grouped = part.compute.sparse24 is not None, part.kernels.moe.grouped is not None
+    return _kernels_of(ops, sparse24, grouped) if isinstance(ops, tuple) else Kernels.of(ops, sparse24, grouped)
 
 
 @by_identity(maxsize=64)
-def _kernels_of(ops: tuple[Op, ...], sparse24: bool) -> Kernels:
-    return Kernels.of(ops, sparse24)
+def _kernels_of(ops: tuple[Op, ...], sparse24: bool, grouped: bool) -> Kernels:
+    return Kernels.of(ops, sparse24, grouped)
 
 
 def kernel_seconds(part: GpuPart, kernels: Kernels) -> GemmTimes:
@@ -136,6 +145,7 @@ def kernel_seconds(part: GpuPart, kernels: Kernels) -> GemmTimes:
     parts: list[GemmTimes | KernelTimes] = [
         steady_times(part, kernels.gemms), conv_seconds(part, kernels),
         kernels.launched.times(card, part.kernels), _replay_seconds(part, kernels.replays),
+        experts_seconds(kernels.grouped, part.kernels.moe.grouped, card, _peaks(part.compute)[0]),
         *(_attention_seconds(part, found) for found in kernels.attention),
     ]  # fmt: skip
     columns = zip(*((times.latency_s, times.compute_s, times.memory_s, times.launch_s) for times in parts), strict=True)
@@ -194,10 +204,19 @@ def _weight_share(op: Op, rows: int, cols: int, sparse24: bool) -> float:
     return op.weight_sparsity.stored_bits(rows, cols, bits, op.weight_format) / (rows * cols * bits)
 
 
-def _gemms(ops: Sequence[Op], sparse24: bool, counts: _Counts) -> tuple[Indexes, Floats, GemmShapes]:
+def _activated(op: Op) -> bool:
+    """Whether the op's experts run one after the other with their activations, as a graph of their own."""
+    return op.kind == OpKind.MOE_FFN and op.label != GROUPED
+
+
+def _grouped(op: Op, sparse24: bool, grouped: bool) -> bool:
+    return runs_grouped(op, grouped) and not runs_24(op, sparse24)
+
+
+def _gemms(ops: Sequence[Op], sparse24: bool, grouped: bool, counts: _Counts) -> tuple[Indexes, Floats, GemmShapes]:
     """Each op's GEMMs, one kernel after another; of a MOE_FFN those of the experts that are hit.
 
-    The products of a MATMUL are one kernel, a batch.
+    The products of a MATMUL are one kernel, a batch. Those of grouped kernels are counted, and no kernels here.
     """
     kernels = [(i, op, gemm) for i, op in enumerate(ops) if op.kind in GEMM_KINDS for gemm in op.gemms]
     rows = [(i, *gemm, UNITS[op.dtype], op.dtype.bits // 8, runs_24(op, sparse24)) for i, op, gemm in kernels]
@@ -217,7 +236,12 @@ def _gemms(ops: Sequence[Op], sparse24: bool, counts: _Counts) -> tuple[Indexes,
         counts.add(WRITE, owner, times * tokens * outputs * np.maximum(size, 2))
         macs = times * tokens * outputs * np.where(sparse, inputs / 2, inputs)
         _count_macs([(i, op) for i, op, _ in kernels], sparse24, macs, counts)
-    return owner, launches.astype(np.float64), shapes
+    alone = np.array([not _grouped(op, sparse24, grouped) for _, op, _ in kernels], np.bool_)
+    return (
+        owner[alone],
+        launches[alone].astype(np.float64),
+        shapes if alone.all() else shapes.take(np.flatnonzero(alone)),
+    )
 
 
 def _component(op: Op, sparse24: bool) -> Action:
@@ -290,7 +314,9 @@ def _launched(ops: Sequence[Op], counts: _Counts) -> tuple[Indexes, Floats, Laun
     rows: list[tuple[int, int, Kernel]] = []
     moved: list[tuple[float, float, float]] = []
     for i, op in enumerate(ops):
-        if op.kind in ACTIVATED:
+        if op.kind == OpKind.MOE_FFN:
+            if not _activated(op):
+                continue
             for tokens, experts in _experts_by_tokens(op).items():
                 streams = _activation(tokens * op.dims["d_ff"], op.dtype.bits / 8, op.dims["gated"] > 0)
                 rows += [(i, experts, stream) for stream in streams]

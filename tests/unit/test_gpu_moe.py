@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 
 from simsparse.config.hardware import load_hardware
 from simsparse.config.parts.gpu_kernels import libraries, read_library
+from simsparse.core import Routing, ops
+from simsparse.devices.gpu import Gpu
 from simsparse.devices.gpu_attention import AttentionShapes
 from simsparse.devices.gpu_attention_paged import paged_seconds
 from simsparse.devices.gpu_card import Card
@@ -173,3 +175,23 @@ def test_a_grouped_gemm_of_no_tokens_costs_its_launch():
     model, one = H200.kernels.moe.grouped, np.ones(1)
     shapes = GroupedShapes(ExpertCounts.of([(0, 0)]), 768 * one, 2048 * one, 2 * one, 2 * one, 1e15 * one, one * np.inf)
     assert grouped_gemm_seconds(shapes, model, CARD).latency_s[0] == pytest.approx(model.launch.si)
+
+
+def experts_op(counts, label=""):
+    routing = Routing(tuple(counts), origin="given")
+    return ops.moe_ffn(sum(counts), 2048, 768, len(counts), routing=routing, label=label)
+
+
+def test_experts_of_a_stack_that_groups_them_are_two_products():
+    gpu, a100 = Gpu(H200), Gpu(load_hardware("gpu/a100-sxm4-80gb"))
+    one_by_one, grouped = (gpu.costs([experts_op([8] * 128, label)])[0] for label in ("", "grouped_mm"))
+    rows = [
+        {"section": "grouped_gemm", "op": "grouped_mm", "counts": [8] * 128, "n": n, "k": k, "dtype": "bf16", "s": 1.0}
+        for n, k in ((2 * 768, 2048), (2048, 768))
+    ]
+    products = validate(rows, H200.name).section("grouped_gemm").predictions
+    assert grouped.latency_s == pytest.approx(sum(row.predicted for row in products))
+    assert grouped.latency_s < one_by_one.latency_s / 1.6
+    assert grouped.counts.of("tensor", "mac_bf16") == one_by_one.counts.of("tensor", "mac_bf16")
+    loop = a100.costs([experts_op([8] * 128, "grouped_mm")])[0]
+    assert loop.latency_s > 384 * a100.part.gemm.half.launch.si / 2

@@ -63,6 +63,7 @@ class MoeFfnKind(Kind):
     unit = Unit.MATRIX
     prunable = True
     routed = True
+    label_matters = True
 
     @property
     def factory(self) -> Callable[..., Op]:
