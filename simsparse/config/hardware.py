@@ -26,7 +26,7 @@ from simsparse.registry import Registry
 PARTS: Registry[type[Part]] = Registry(
     "part kind",
     tuple(f"simsparse.config.parts.{kind}" for kind in
-          ("gpu", "cpu", "accel", "pim", "memory", "link", "storage", "nic")),
+          ("gpu", "cpu", "accel", "pim", "memory", "link", "storage", "nic", "switch")),
 )  # fmt: skip
 
 

@@ -31,7 +31,8 @@ class Op:
     first ``v_head_dim`` elements of its keys, so that one cache is read for both (multi-head latent attention,
     absorbed). ``kernels``: what the framework launched for an op that a good kernel would fuse; empty where that is
     one kernel, the op itself. ``call``: which call of the framework launches the op, from 1; 0 where no host does.
-    Ops with equal ``signature`` cost the same on the same part.
+    ``src`` and ``dst``: the devices of a transfer. ``group``: names of groups and devices that a collective joins, in
+    the order of ranks; empty for all processors. Ops with equal ``signature`` cost the same on the same part.
 
     Raises SpecError when ``kind`` or ``weight_format`` is unknown, or a dim is missing, unknown or no whole number from
     0 to 2**62.
@@ -52,6 +53,7 @@ class Op:
     routing: Routing | None = None
     src: str | None = None
     dst: str | None = None
+    group: tuple[str, ...] = ()
     bias: bool = False
     latent_kv: bool = False
     stats: Mapping[str, Any] = field(default_factory=dict)
@@ -91,7 +93,7 @@ class Op:
         return (
             self.kind, self.label if kind.label_matters else "", tuple([dims[key] for key in kind.dims]), self.dtype,
             self.w_dtype, self.weight_sparsity, self.weight_format, self.input_sparsity, counts, self.src, self.dst,
-            self.bias,
+            self.group, self.bias,
             self.latent_kv,
         )  # fmt: skip
 

@@ -35,8 +35,7 @@ Hop = tuple["Link | CopyEnd", int]
 class Link:
     """A full-duplex link. Rates in bytes per second, times in femtoseconds.
 
-    ``busy`` counts the flows of each direction (0: from the first end to the second), ``moved`` the
-    bytes delivered.
+    ``moved`` counts the bytes delivered in each direction (0: from the first end to the second).
     """
 
     unit_bytes = 1
@@ -47,19 +46,12 @@ class Link:
     latency_fs: int = 0
     issue_fs: int = 0
     duplex: float = 2.0
-    busy: list[int] = field(default_factory=lambda: [0, 0])
     moved: list[int] = field(default_factory=lambda: [0, 0])
 
-    def rate(self, direction: int) -> int:
-        """Bytes per second of ``direction`` with the other one at rest."""
+    def rate(self, direction: int, both: bool = False) -> int:
+        """Bytes per second of ``direction``, with the other one at rest or ``both`` busy."""
         del direction
-        return self.bytes_per_s
-
-    def capacity(self, direction: int) -> int:
-        """Bytes per second that all flows of ``direction`` share now."""
-        if self.busy[1 - direction]:
-            return min(self.bytes_per_s, int(self.bytes_per_s * self.duplex / 2))
-        return self.bytes_per_s
+        return min(self.bytes_per_s, int(self.bytes_per_s * self.duplex / 2)) if both else self.bytes_per_s
 
     def share_key(self, direction: int) -> int:
         """What the flows of ``direction`` share; equal where both directions share one rate."""
@@ -80,16 +72,11 @@ class CopyEnd:
     latency_fs: int = 0
     unit_bytes: int = 1
     issue_fs = 0
-    busy: list[int] = field(default_factory=lambda: [0, 0])
     moved: list[int] = field(default_factory=lambda: [0, 0])
 
-    def rate(self, direction: int) -> int:
-        """Bytes per second of ``direction`` with the other one at rest."""
-        return self.bytes_per_s[direction]
-
-    def capacity(self, direction: int) -> int:
-        """Bytes per second that all flows of ``direction`` share now."""
-        return self.bytes_per_s[direction]
+    def rate(self, direction: int, both: bool = False) -> int:
+        """Bytes per second of ``direction``; with ``both`` busy, what they share or each of them has."""
+        return min(self.bytes_per_s) if both and self.shared else self.bytes_per_s[direction]
 
     def share_key(self, direction: int) -> int:
         """What the flows of ``direction`` share; equal where both directions share one rate."""
@@ -137,7 +124,11 @@ def whole_bytes(hops: Iterable[Hop], bytes: int) -> int:
 
 def alone_fs(hops: tuple[Hop, ...], bytes: int) -> int:
     """Femtoseconds of a copy that shares its route with no other: latency, then bytes at the least rate."""
-    rate = min(each.rate(direction) for each, direction in hops)
+    return at_rate_fs(hops, bytes, min(each.rate(direction) for each, direction in hops))
+
+
+def at_rate_fs(hops: tuple[Hop, ...], bytes: int, rate: int) -> int:
+    """Femtoseconds of a copy that has ``rate`` bytes per second all the while."""
     return sum(each.latency_fs for each, _ in hops) + -(-whole_bytes(hops, bytes) * FS_PER_SECOND // rate)
 
 
@@ -149,10 +140,11 @@ def fair_rates(flows: Sequence[tuple[Hop, ...]]) -> list[int]:
     """
     left: dict[tuple[Link | CopyEnd, int], int] = {}
     users: dict[tuple[Link | CopyEnd, int], list[int]] = {}
+    used = {hop for hops in flows for hop in hops}
     for i, hops in enumerate(flows):
         for each, direction in hops:
             key = each, each.share_key(direction)
-            left[key] = each.capacity(direction)
+            left[key] = each.rate(direction, (each, 1 - direction) in used)
             users.setdefault(key, []).append(i)
     rates = [0] * len(flows)
     while users:
@@ -188,8 +180,6 @@ class Network:
     def join(self, task: Task, hops: tuple[Hop, ...]) -> None:
         """Begin to move ``task.bytes`` over ``hops``."""
         self._advance()
-        for link, direction in hops:
-            link.busy[direction] += 1
         self._flows.append(_Flow(task, hops, whole_bytes(hops, task.bytes) * FS_PER_SECOND))
         self._replan()
 
@@ -216,7 +206,6 @@ class Network:
         self._flows = [flow for flow in self._flows if flow.left > 0]
         for flow in done:
             for link, direction in flow.hops:
-                link.busy[direction] -= 1
                 link.moved[direction] += whole_bytes(flow.hops, flow.task.bytes)
             self._sim.complete_in(flow.task, 0)
         self._replan()

@@ -107,19 +107,19 @@ class Simulator:
 
     def copy(
         self, src: str, dst: str, bytes: int, name: str, after: Iterable[simpy.Event] = (), *,
-        device: str | None = None, lane: str = "copy", extra_fs: int = 0, kind: str = "copy",
+        device: str | None = None, lane: str = "copy", kind: str = "copy",
     ) -> Task:  # fmt: skip
         """Move ``bytes`` from ``src`` to ``dst``, holding a lane of ``device`` (``dst``) meanwhile.
 
-        The copy takes the latency of its route and ``extra_fs``, then its share of the bandwidth of links and memories.
+        The copy takes the latency of its route, then its share of the bandwidth of links and memories.
         Raises SimulationError when no links lead there.
         """
         hops = self._path(src, dst)
         target = self._lane(device or dst, lane)
         task = Task(target, name, kind, 0)
         task.bytes = bytes
-        task.least_gap_fs = max((link.issue_fs for link, _ in hops), default=0)
-        latency = extra_fs + sum(link.latency_fs for link, _ in hops)
+        task.least_gap_fs = max((each.issue_fs for each, _ in hops), default=0)
+        latency = sum(each.latency_fs for each, _ in hops)
 
         def begin(task: Task) -> None:
             self.call_in(latency, lambda _: self._network.join(task, hops))

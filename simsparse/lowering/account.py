@@ -79,6 +79,8 @@ class Account:
         the copies in full. Joules are those of actions, without static power.
         """
         known, priced = self.records.graph.op_rows, self._priced(self.records.graph.op_commands)
+        for place, copies in self.records.graph.collectives.items():
+            priced[place] = sum(self._copy_joules(self.records.commands[i]) for i in copies), TRANSFER, None
         columns = (
             known.name, known.kind, known.label, known.module, known.device, known.weight_sparsity,
             self._op_starts, self._op_seconds,
@@ -106,13 +108,19 @@ class Account:
 
     @cached_property
     def _op_starts(self) -> list[float]:
-        starts = self.records.start_fs
-        return [starts[i] / FS_PER_SECOND for i in self.records.graph.op_commands]
+        starts, graph = self.records.start_fs, self.records.graph
+        found = [starts[i] / FS_PER_SECOND for i in graph.op_commands]
+        for place, copies in graph.collectives.items():
+            found[place] = min(starts[i] for i in copies) / FS_PER_SECOND
+        return found
 
     @cached_property
     def _op_seconds(self) -> list[float]:
-        starts, ends = self.records.start_fs, self.records.end_fs
-        return [(ends[i] - starts[i]) / FS_PER_SECOND for i in self.records.graph.op_commands]
+        starts, ends, graph = self.records.start_fs, self.records.end_fs, self.records.graph
+        found = [(ends[i] - starts[i]) / FS_PER_SECOND for i in graph.op_commands]
+        for place, copies in graph.collectives.items():
+            found[place] = (max(ends[i] for i in copies) - min(starts[i] for i in copies)) / FS_PER_SECOND
+        return found
 
     @cached_property
     def _known_joules(self) -> dict[tuple[str, str, int], float]:
@@ -217,7 +225,7 @@ class Account:
             if cost.validated is None
         }
         if self.records.graph.has_collectives:
-            found["collectives: ring form on one link"] = None
+            found["collectives: copies on links"] = None
         if reference is None:
             found[f"policy {policy}"] = None
         return tuple(found)

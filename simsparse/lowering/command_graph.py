@@ -6,17 +6,19 @@ Machines that differ in numbers alone share command graphs.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
+from itertools import pairwise
 from operator import attrgetter
 from typing import Any, NamedTuple
 
 from simsparse.core import Op, OpCost, OpKind, Unit
 from simsparse.errors import MappingError, SimulationError
-from simsparse.lowering.machine import Machine
+from simsparse.lowering.collectives import copies_of
+from simsparse.lowering.machine import Ends, Machine
 from simsparse.lowering.trace_index import TraceIndex
 from simsparse.units import bytes_text, seconds_to_fs
 
@@ -48,8 +50,9 @@ class Command(NamedTuple):
     """One piece of work on a lane.
 
     ``op`` is the index of the trace's op that it runs, or, of any other ``cause`` than OP, that it moves data
-    for; -1 of none. A copy has ``src`` and ``dst`` and takes their links' latency 1 + ``steps`` times.
-    ``after`` are indexes of earlier commands; those before it on the same lane may be left out.
+    for; -1 of none. A collective is several commands of one op. A copy has ``src`` and ``dst``; ``beside`` are the
+    ends of copies that are known to run at the same time, its own among them. ``after`` are indexes of earlier
+    commands; those before it on the same lane may be left out.
     """
 
     name: str
@@ -62,7 +65,7 @@ class Command(NamedTuple):
     dst: str = ""
     bytes: int = 0
     cause: Cause = Cause.OP
-    steps: int = 0
+    beside: tuple[Ends, ...] = ()
 
 
 class Allocation(NamedTuple):
@@ -150,9 +153,9 @@ class CommandGraph:
         return {device: (own, tuple(self.index.unique[slot] for slot in own)) for device, own in slots.items()}
 
     @cached_property
-    def stepped(self) -> tuple[tuple[int, Command], ...]:
-        """The copies that take the latency of their links more than once, with their indexes."""
-        return tuple((i, command) for i, command in enumerate(self.commands) if command.steps)
+    def op_commands(self) -> tuple[int, ...]:
+        """Index of the first command of each op of the trace."""
+        return tuple(i for i, command in enumerate(self.commands) if command.cause is Cause.OP and i not in self._parts)
 
     @cached_property
     def calls(self) -> tuple[int, ...]:
@@ -160,9 +163,21 @@ class CommandGraph:
         return tuple(i for i, command in enumerate(self.commands) if command.cause is Cause.CALL)
 
     @cached_property
-    def op_commands(self) -> tuple[int, ...]:
-        """Indexes of the commands that run ops of the trace."""
-        return tuple(i for i, command in enumerate(self.commands) if command.cause is Cause.OP)
+    def collectives(self) -> dict[int, range]:
+        """The commands of each collective, by its place among ``op_commands``."""
+        owner = {self.commands[i].op: place for place, i in enumerate(self.op_commands)}
+        last = {self.commands[i].op: i for i in sorted(self._parts)}
+        return {owner[op]: range(self.op_commands[owner[op]], end + 1) for op, end in last.items()}
+
+    @cached_property
+    def _parts(self) -> frozenset[int]:
+        """Commands of collectives that follow the first."""
+        if not self.has_collectives:
+            return frozenset()
+        return frozenset(
+            i for i, (one, following) in enumerate(pairwise(self.commands), start=1)
+            if following.cause is Cause.OP and following.op == one.op and one.cause is Cause.OP
+        )  # fmt: skip
 
     @cached_property
     def op_rows(self) -> OpRows:
@@ -201,11 +216,9 @@ class CostedGraph:
 
     @cached_property
     def fs(self) -> Sequence[int]:
-        """Femtoseconds of each command: of an op or a call, or what a copy takes beyond one latency and its bytes."""
+        """Femtoseconds of each command: of an op or a call; 0 of a copy, whose time is that of its route."""
         times = [seconds_to_fs(self.costs[key].latency_s) for key in self.graph.runs]
         result = list(map([*times, 0].__getitem__, self.graph.places))
-        for i, command in self.graph.stepped:
-            result[i] = command.steps * self.machine.latency_fs(command.src, command.dst)
         for i in self.graph.calls:
             result[i] = self.machine.call_fs(self.graph.commands[i].device)
         return result
@@ -232,8 +245,8 @@ class GraphBuilder:
     commands: list[Command] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self._done = [-1] * len(self.devices)
-        self._moved: dict[tuple[int, str], int] = {}
+        self._done: list[tuple[int, ...]] = [()] * len(self.devices)
+        self._landed: list[dict[str, tuple[int, ...]]] = [{} for _ in self.devices]
         self._calls: dict[tuple[int, str], int] = {}
         self._last: dict[tuple[str, str], int] = {}
         self._lane = {name: self.machine.compute_lane(name) for name in self.machine.devices}
@@ -244,16 +257,18 @@ class GraphBuilder:
         return () if index is None else (index,)
 
     def op(self, index: int, after: Iterable[int] = ()) -> int:
-        """Issue op ``index`` of the trace; returns its command's index."""
-        op = self.index.trace.ops[index]
+        """Issue op ``index`` of the trace; returns the index of its last command."""
+        op, device = self.index.trace.ops[index], self.devices[index]
+        if op.kind == OpKind.COLLECTIVE:
+            return self._collective(index, op)
         if op.unit is Unit.LINK:
-            command = self._on_link(index, op)
+            command = self._transfer(index, op)
         else:
-            device = self.devices[index]
             lane = self._lane[device]
             needs = (*self._needs(index, device, lane, after), *self._called(op, index, device))
             command = Command(op.name, op.kind, device, lane, index, needs)
-        done = self._done[index] = self._issue(command)
+        done = self._issue(command)
+        self._done[index], self._landed[index] = (done,), {device: (done,)}
         return done
 
     def load(
@@ -277,10 +292,9 @@ class GraphBuilder:
     def _needs(self, index: int, device: str, lane: str, after: Iterable[int]) -> tuple[int, ...]:
         needs = list(after)
         for dep in self.index.deps[index]:
-            if self.devices[dep] != device:
-                needs.append(self._move(dep, device))
-            elif self.commands[self._done[dep]].lane != lane:
-                needs.append(self._done[dep])
+            if device not in self._landed[dep]:
+                self._move(dep, device)
+            needs += [i for i in self._landed[dep][device] if self.commands[i].lane != lane]
         return tuple(needs)
 
     def _called(self, op: Op, index: int, device: str) -> tuple[int, ...]:
@@ -292,51 +306,46 @@ class GraphBuilder:
             self._calls[op.call, device] = self._issue(call)
         return (self._calls[op.call, device],)
 
-    def _move(self, dep: int, device: str) -> int:
-        """Bring what op ``dep`` wrote to ``device``, once."""
-        if (dep, device) not in self._moved:
-            src, op = self.devices[dep], self.index.trace.ops[dep]
-            owner, lane = self.machine.copy_lane(src, device)
-            self._moved[dep, device] = self._issue(Command(
-                f"{op.name} to {device}", "copy", owner, lane, dep, (self._done[dep],), src, device,
-                self.index.facts(dep).output_bytes, Cause.INPUT,
-            ))  # fmt: skip
-        return self._moved[dep, device]
+    def _move(self, dep: int, device: str) -> None:
+        """Bring what op ``dep`` wrote to ``device``."""
+        src, op = self.devices[dep], self.index.trace.ops[dep]
+        owner, lane = self.machine.copy_lane(src, device)
+        self._landed[dep][device] = (self._issue(Command(
+            f"{op.name} to {device}", "copy", owner, lane, dep, self._landed[dep][src], src, device,
+            self.index.facts(dep).output_bytes, Cause.INPUT,
+        )),)  # fmt: skip
 
-    def _on_link(self, index: int, op: Op) -> Command:
-        src, dst, bytes, steps = _link_work(op, self.machine)
-        device, lane = self.machine.copy_lane(src, dst)
-        needs = tuple(self._done[dep] for dep in self.index.deps[index])
-        return Command(op.name, op.kind, device, lane, index, needs, src, dst, bytes, steps=steps)
-
-
-def _link_work(op: Op, machine: Machine) -> tuple[str, str, int, int]:
-    """Ends, bytes and further latencies of an op that runs on a link. Raises MappingError."""
-    if op.kind == OpKind.TRANSFER:
+    def _transfer(self, index: int, op: Op) -> Command:
+        devices = self.machine.system.devices
         for end in (op.src, op.dst):
-            if end not in machine.system.devices:
-                raise MappingError(f"{end!r} is no device of {machine.system.name}", key=op.name)
-        return str(op.src), str(op.dst), op.dims["bytes"], 0
-    ranks = op.dims["ranks"]
-    if not 2 <= ranks <= len(machine.processors):
-        raise MappingError(
-            f"{op.label} over {ranks} ranks; {machine.system.name} has {len(machine.processors)} processors",
-            key=op.name,
-        )
-    bytes, steps = collective_work(op.label, op.dims["bytes"], ranks)
-    return machine.processors[0], machine.processors[1], bytes, steps - 1
+            if end not in devices:
+                raise MappingError(f"{end!r} is no device of {self.machine.system.name}", key=op.name)
+        src, dst = str(op.src), str(op.dst)
+        device, lane = self.machine.copy_lane(src, dst)
+        return Command(op.name, op.kind, device, lane, index, self._dependencies(index), src, dst, op.dims["bytes"])
 
+    def _collective(self, index: int, op: Op) -> int:
+        """Issue the copies of a collective: a rank takes part in a step when its copies of the step before are done."""
+        ready: dict[str, list[int]] = {}
+        landed: dict[str, list[int]] = {}
+        first = list(self._dependencies(index))
+        for step in copies_of(op, self.machine):
+            taking_part, arriving = defaultdict[str, list[int]](list), defaultdict[str, list[int]](list)
+            for src, dst, bytes, beside in step:
+                after = dict.fromkeys([*ready.get(src, first), *ready.get(dst, first)])
+                lane = f"{op.kind} {len(arriving[dst])}" if arriving[dst] else op.kind
+                done = self._issue(
+                    Command(op.name, op.kind, dst, lane, index, tuple(after), src, dst, bytes, beside=beside)
+                )
+                taking_part[src].append(done)
+                taking_part[dst].append(done)
+                arriving[dst].append(done)
+            ready |= taking_part
+            landed |= arriving
+        self._landed[index] = {device: tuple(own) for device, own in landed.items()}
+        self._done[index] = tuple(i for own in landed.values() for i in own)
+        return done
 
-def collective_work(label: str, bytes: int, ranks: int) -> tuple[int, int]:
-    """Bytes that each rank sends and steps of a collective of ``bytes`` input a rank.
-
-    Ring algorithms: an all_reduce is a reduce_scatter and an all_gather of the shares. Source:
-    Thakur, Rabenseifner and Gropp, Optimization of Collective Communication Operations in MPICH
-    (2005). Left out: other algorithms for small inputs, and the arithmetic of reductions.
-    """
-    others = ranks - 1
-    share = -(-bytes * others // ranks)
-    return {
-        "all_reduce": (2 * share, 2 * others), "all_gather": (bytes * others, others),
-        "reduce_scatter": (share, others), "all_to_all": (share, others), "send_recv": (bytes, 1),
-    }[label]  # fmt: skip
+    def _dependencies(self, index: int) -> tuple[int, ...]:
+        """The commands whose ends are those of the ops that op ``index`` waits for."""
+        return tuple(i for dep in self.index.deps[index] for i in self._done[dep])

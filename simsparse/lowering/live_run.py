@@ -50,18 +50,19 @@ class LiveRun:
         return None if pool.capacity is None else pool.capacity - pool.used
 
     def task(self, op: str) -> Task:
-        """The task of an operator of the trace, an event that happens at its end. Raises SimulationError."""
-        found = self._by_op.get(op)
-        if found is None:
-            raise SimulationError(f"{op!r} is no operator of the trace; {nearest(op, self._by_op)}")
-        return found
+        """The task of an operator of the trace, an event that happens at its end; of a collective, its last copy.
+
+        Raises SimulationError.
+        """
+        return self._tasks_of(op)[-1]
 
     def hold(self, op: str, until: simpy.Event) -> None:
         """Keep an operator of the trace back until an event. Raises SimulationError when it has started."""
-        task = self.task(op)
-        if task.start_fs >= 0:
+        tasks = self._tasks_of(op)
+        if any(task.start_fs >= 0 for task in tasks):
             raise SimulationError(f"{op} has started; it can't be held back any more")
-        task.depend([until])
+        for task in tasks:
+            task.depend([until])
 
     def copy(self, src: str, dst: str, bytes: int, name: str, after: Sequence[Task] = ()) -> Task:
         """Copy ``bytes`` from one device to another on the copy engine that lies between them."""
@@ -133,9 +134,17 @@ class LiveRun:
         return key
 
     @cached_property
-    def _by_op(self) -> dict[str, Task]:
-        commands = self._costed.graph.commands
-        return {commands[i].name: self._tasks[i] for i in self._costed.graph.op_commands}
+    def _by_op(self) -> dict[str, range]:
+        """Indexes of each operator's tasks."""
+        graph = self._costed.graph
+        own = {graph.commands[i].name: range(i, i + 1) for i in graph.op_commands}
+        return own | {graph.commands[copies.start].name: copies for copies in graph.collectives.values()}
+
+    def _tasks_of(self, op: str) -> list[Task]:
+        found = self._by_op.get(op)
+        if found is None:
+            raise SimulationError(f"{op!r} is no operator of the trace; {nearest(op, self._by_op)}")
+        return [self._tasks[i] for i in found]
 
 
 class Recorder(LiveRun):
@@ -169,6 +178,6 @@ def start(sim: Simulator, command: Command, fs: int, after: Sequence[Task]) -> T
     if command.src:
         return sim.copy(
             command.src, command.dst, command.bytes, command.name, after, device=command.device,
-            lane=command.lane, extra_fs=fs, kind=command.kind,
+            lane=command.lane, kind=command.kind,
         )  # fmt: skip
     return sim.launch(command.device, command.lane, fs, command.name, after, command.kind)

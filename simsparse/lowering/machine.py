@@ -15,9 +15,11 @@ from simsparse.devices.base import Device, device_for
 from simsparse.devices.link import BYTE, link_prices, link_rate
 from simsparse.errors import MappingError, SpecError
 from simsparse.events import CopyEnd, Link, alone_fs
-from simsparse.events.network import Hop, path, whole_bytes
+from simsparse.events.network import Hop, at_rate_fs, fair_rates, path, whole_bytes
 from simsparse.units import fs_to_seconds, seconds_to_fs
 
+Ends = tuple[str, str]
+"""The devices from which and to which a copy goes."""
 MAX_COSTS = 65536
 
 
@@ -80,8 +82,11 @@ class Machine:
         self.topology = (
             tuple((name, system.role(name), device.model.lanes) for name, device in self.devices.items()),
             tuple((link.name, link.between) for link in system.links),
+            tuple(system.groups.items()),
+            tuple(system.collectives.items()),
         )
-        self._routes: dict[tuple[str, str], tuple[Hop, ...]] = {}
+        self._routes: dict[Ends, tuple[Hop, ...]] = {}
+        self._shared: dict[tuple[Ends, ...], dict[Ends, int]] = {}
         if not self.processors:
             raise MappingError(f"{system.name} has no device that computes")
 
@@ -100,14 +105,22 @@ class Machine:
             self._routes[src, dst] = path(self.links.values(), self.ends, src, dst)
         return self._routes[src, dst]
 
-    def latency_fs(self, src: str, dst: str) -> int:
-        """Femtoseconds of latency from ``src`` to ``dst``."""
-        return sum(each.latency_fs for each, _ in self.hops(src, dst))
+    def copy_fs(self, src: str, dst: str, bytes: int, beside: tuple[Ends, ...] = ()) -> int:
+        """Femtoseconds of a copy that shares its route with no others than those between the ends ``beside``.
 
-    def copy_fs(self, src: str, dst: str, bytes: int) -> int:
-        """Femtoseconds of a copy that shares its route with no other."""
+        These, the copy among them, run as long as it does.
+        """
         hops = self.hops(src, dst)
-        return alone_fs(hops, bytes) if hops else 0
+        if not hops:
+            return 0
+        return at_rate_fs(hops, bytes, self._rate_beside(beside)[src, dst]) if beside else alone_fs(hops, bytes)
+
+    def _rate_beside(self, copies: tuple[Ends, ...]) -> dict[Ends, int]:
+        """Bytes per second of copies that run at the same time."""
+        if copies not in self._shared:
+            rates = fair_rates([self.hops(*ends) for ends in copies])
+            self._shared[copies] = dict(zip(copies, rates, strict=True))
+        return self._shared[copies]
 
     def issue_fs(self, src: str, dst: str) -> int:
         """The least femtoseconds from the start of one copy to the next of the same lane."""

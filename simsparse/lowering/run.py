@@ -39,7 +39,7 @@ def run_closed_form(costed: CostedGraph) -> Records:
         if command.src:
             start = max(start, issued.get(lane, 0))
             issued[lane] = start + machine.issue_fs(command.src, command.dst)
-            end = start + fs + machine.copy_fs(command.src, command.dst, command.bytes)
+            end = start + machine.copy_fs(command.src, command.dst, command.bytes, command.beside)
         free[lane] = end
         starts.append(start)
         ends.append(end)
@@ -72,7 +72,7 @@ def simulator(machine: Machine) -> Simulator:
     sim = Simulator()
     for name in machine.system.devices:
         end = machine.ends.get(name)
-        sim.add_device(name, machine.devices[name].model.memory_bytes, end and replace(end, busy=[0, 0], moved=[0, 0]))
+        sim.add_device(name, machine.devices[name].model.memory_bytes, end and replace(end, moved=[0, 0]))
     for link in machine.links.values():
-        sim.add_link(replace(link, busy=[0, 0], moved=[0, 0]))
+        sim.add_link(replace(link, moved=[0, 0]))
     return sim

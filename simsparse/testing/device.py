@@ -48,7 +48,7 @@ class DeviceContract:
     @pytest.fixture
     def supported(self, device: Device) -> list[Op]:
         found = [op for dtype in (self.dtype, "fp16", "int8") for op in zoo(dtype) if not device.supports(op)]
-        assert found
+        assert found or not device.op_kinds
         return found
 
     def test_its_kind_is_registered(self, device: Device) -> None:

@@ -17,8 +17,7 @@ MAX_DEPS = 20_000_000
 MAX_IDS = 20_000_000
 MAX_INT64 = 2**63 - 1
 _BODY_KEYS = ("kind", "dims", "dtype", "weight_dtype", "weight_sparsity", "input_sparsity", "weight_format",
-              "label", "src", "dst",
-              "bias", "latent_kv", "stats", "kernels")  # fmt: skip
+              "label", "src", "dst", "group", "bias", "latent_kv", "stats", "kernels")  # fmt: skip
 _OP_KEYS = ("op", "name", "module", "weight", "deps", "routing")
 _ROUTING_KEYS = ("counts", "ids", "origin")
 
@@ -32,7 +31,7 @@ def body_of(op: Op) -> dict[str, Any]:
         "weight_dtype": op.weight_dtype and str(op.weight_dtype), "weight_sparsity": _sparsity_text(op.weight_sparsity),
         "input_sparsity": _sparsity_text(op.input_sparsity), "label": op.label, "src": op.src, "dst": op.dst,
         "weight_format": "" if op.weight_format == USUAL else op.weight_format,
-        "bias": op.bias, "latent_kv": op.latent_kv, "stats": dict(op.stats),
+        "group": list(op.group), "bias": op.bias, "latent_kv": op.latent_kv, "stats": dict(op.stats),
         "kernels": [_kernel_record(kernel) for kernel in op.kernels],
     }  # fmt: skip
     kept = {"src", "dst"}
@@ -62,6 +61,8 @@ def checked(op: Op) -> Op:
     """
     for key in ("name", "label", "module", "weight", "src", "dst"):
         _text(getattr(op, key) or "", key)
+    for name in op.group:
+        _text(name, "group")
     if not op.name:
         _fail("is empty", "name")
     _check_dims(op)
@@ -102,6 +103,7 @@ class OpRecord:
             "weight_format": _format(body.get("weight_format", USUAL)),
             "label": _text(body.get("label", ""), "label"), "stats": _dict(body.get("stats", {}), "stats"),
             "src": _optional_text(body, "src"), "dst": _optional_text(body, "dst"),
+            "group": tuple(_text(name, "group") for name in _list(body.get("group", []), "group")),
             "bias": _flag(body, "bias"), "latent_kv": _flag(body, "latent_kv"),
             "kernels": tuple(_kernel(item) for item in _list(body.get("kernels", []), "kernels")),
         }  # fmt: skip

@@ -36,6 +36,10 @@ class TestMemory(DeviceContract):
     model = "memory"
 
 
+class TestSwitch(DeviceContract):
+    model = "switch"
+
+
 def test_every_device_is_under_contract() -> None:
     ours = {model for model in DEVICES if DEVICES.get(model).__module__.startswith("simsparse.devices.")}
     assert {contract.model for contract in DeviceContract.__subclasses__()} == ours

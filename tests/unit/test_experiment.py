@@ -195,7 +195,7 @@ def test_schemas_are_json_schemas_of_the_files() -> None:
     link = hardware_schema("link")["$defs"]
     assert "name" not in link["LinkPart"]["properties"]
     assert link["Quantity"]["required"] == ["value", "source", "basis"]
-    assert len(hardware_schema()["oneOf"]) == 9
+    assert len(hardware_schema()["oneOf"]) == 10
     with pytest.raises(SpecError, match="is not a part kind; did you mean gpu"):
         hardware_schema("gpo")
 

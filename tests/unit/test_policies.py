@@ -15,7 +15,6 @@ import simsparse as ss
 from simsparse.config.hardware import Connection, System
 from simsparse.core import Op, Trace, TraceBuilder, ops
 from simsparse.errors import MappingError, SimulationError, SpecError
-from simsparse.lowering.command_graph import collective_work
 from simsparse.lowering.trace_index import layer_of
 from simsparse.policies import POLICIES
 from simsparse.policies.on_demand import OnDemand
@@ -233,25 +232,6 @@ class TestOpsOnLinks:
         trace = TraceBuilder("t").add(ops.transfer(5000, "host", "gpu7")).build()
         with pytest.raises(MappingError, match="'gpu7' is no device of offload"):
             ss.simulate(trace, offload_system())
-
-    def test_a_collective_takes_its_ring_form_and_is_labelled(self) -> None:
-        """All-reduce of 1 MB over two ranks: each sends 1 MB in two steps, at 1 TB/s: 1 us."""
-        trace = TraceBuilder("t").add(ops.collective("all_reduce", 10**6, 2)).build()
-        result = ss.simulate(trace, two_processors())
-        assert result.latency_s == pytest.approx(1 * US)
-        assert "collectives: ring form on one link" in result.unvalidated
-
-    def test_a_collective_needs_its_ranks(self) -> None:
-        trace = TraceBuilder("t").add(ops.collective("all_gather", 10**6, 4)).build()
-        with pytest.raises(MappingError, match="all_gather over 4 ranks; pair has 2 processors"):
-            ss.simulate(trace, two_processors())
-
-    def test_an_all_reduce_is_a_reduce_scatter_and_an_all_gather_of_the_shares(self) -> None:
-        for ranks in (2, 4, 8):
-            scatter, gather = collective_work("reduce_scatter", 1 << 20, ranks), collective_work(
-                "all_gather", (1 << 20) // ranks, ranks
-            )  # fmt: skip
-            assert collective_work("all_reduce", 1 << 20, ranks) == (scatter[0] + gather[0], scatter[1] + gather[1])
 
 
 @pytest.mark.parametrize(("option", "value"), [("what", "some"), ("chunk_bytes", 0), ("chunk_bytes", True)])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from simsparse.core.kind import KINDS, Kind, Unit, positive
@@ -10,13 +10,18 @@ from simsparse.core.op import Op
 from simsparse.core.tensor import DType
 
 
-def collective(kind: str, bytes: int, ranks: int, *, name: str = "collective", **fields: Any) -> Op:
+def collective(
+    kind: str, bytes: int, ranks: int, *, group: str | Sequence[str] = (), name: str = "collective", **fields: Any
+) -> Op:
     """A collective over ``ranks`` devices, ``bytes`` the input of one rank.
 
-    ``kind`` is all_reduce, all_to_all, all_gather, reduce_scatter or send_recv. Raises SpecError.
+    ``kind`` is all_reduce, all_to_all, all_gather, reduce_scatter or send_recv. ``group`` is the name of a group
+    of the system, or names of groups and devices in the order of ranks: the first ``ranks`` take part, those of
+    all processors where there is no group. Raises SpecError.
     """
+    members = (group,) if isinstance(group, str) else tuple(group)
     dims = positive(bytes=bytes, ranks=ranks)
-    return Op(COLLECTIVE.name, name, dims, DType.INT8, label=kind, **fields).checked()
+    return Op(COLLECTIVE.name, name, dims, DType.INT8, label=kind, group=members, **fields).checked()
 
 
 class CollectiveKind(Kind):
@@ -40,7 +45,8 @@ class CollectiveKind(Kind):
         return op.dims["bytes"]
 
     def output_bytes(self, op: Op) -> int:
-        return op.dims["bytes"]
+        size, ranks = op.dims["bytes"], op.dims["ranks"]
+        return {"all_gather": size * ranks, "reduce_scatter": -(-size // ranks)}.get(op.label, size)
 
 
 COLLECTIVE = KINDS.register("collective")(CollectiveKind())

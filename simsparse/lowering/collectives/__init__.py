@@ -1,0 +1,6 @@
+"""Collectives as copies between devices: one file per algorithm."""
+
+from simsparse.lowering.collectives.base import ALGORITHMS, Algorithm, Send
+from simsparse.lowering.collectives.expand import collective_fs, copies_of, ranks_of, results_of
+
+__all__ = ["ALGORITHMS", "Algorithm", "Send", "collective_fs", "copies_of", "ranks_of", "results_of"]
