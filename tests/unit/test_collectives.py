@@ -6,7 +6,6 @@ from collections import Counter
 from dataclasses import replace
 
 import pytest
-from contracts.fake_machine import link, processor
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -17,6 +16,7 @@ from simsparse.core import Op, Trace, TraceBuilder, ops
 from simsparse.errors import MappingError, SpecError
 from simsparse.lowering.collectives import ALGORITHMS
 from simsparse.lowering.machine import Machine
+from simsparse.testing.fake_machine import link, processor
 
 US = 1e-6
 

@@ -7,7 +7,6 @@ from itertools import product
 from typing import Any
 
 import pytest
-from contracts.fake_machine import host, link, moe_trace, processor, two_processors
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -22,6 +21,7 @@ from simsparse.policies.placement import PLACEMENTS, Placer
 from simsparse.policies.placement.greedy import Greedy
 from simsparse.policies.placement.mapped import Mapped
 from simsparse.policies.resident import Resident
+from simsparse.testing.fake_machine import host, link, moe_trace, processor, two_processors
 
 US = 1e-6
 GEMM = ops.linear(4096, 4096, 4096)
