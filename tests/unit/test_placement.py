@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import simsparse as ss
-from simsparse.config.hardware import Connection, System, load_system
-from simsparse.core import Placement, Placements, Trace, TraceBuilder, ops
+from simsparse.config.hardware import Connection, System, load_hardware, load_system
+from simsparse.core import Placements, Trace, TraceBuilder, ops
 from simsparse.errors import MappingError, SimulationError, SpecError
-from simsparse.lowering.machine import machine_of
+from simsparse.lowering.machine import Machine, machine_of
 from simsparse.lowering.trace_index import trace_index_of
 from simsparse.paths import data_root
 from simsparse.policies.placement import PLACEMENTS, Placer
@@ -124,6 +124,13 @@ def pair(**overrides: Any) -> System:
     return load_system("systems/h200-x2-nvlink", overrides)
 
 
+def plain_pair(**overrides: Any) -> System:
+    """Two GPUs of the same rates, without a power limit that averages over the run: placement does not see one."""
+    parts = {name: load_hardware("gpu/a100-sxm4-80gb") for name in ("gpu0", "gpu1")}
+    links = (Connection("nvlink", load_hardware("link/nvlink4"), ("gpu0", "gpu1")),)
+    return System("plain pair", "", parts, links).with_overrides(overrides)
+
+
 RATES = {"gpu0.memory.bandwidth": 4.8e12, "gpu1.memory.bandwidth": 4.8e12, "nvlink.bandwidth": 450e9,
          "gpu0.l2.bandwidth": 5.5e12}  # fmt: skip
 
@@ -136,7 +143,7 @@ def systems(draw: st.DrawFn) -> dict[str, float]:
 
 def system_of(rates: dict[str, float], latency: str) -> System:
     said = {path: f"{rate:.6g} byte/s" for path, rate in rates.items()}
-    return pair(**said, **{"nvlink.latency": latency, "nvlink.issue": latency, "nvlink.duplex": "2"})
+    return plain_pair(**said, **{"nvlink.latency": latency, "nvlink.issue": latency, "nvlink.duplex": "2"})
 
 
 @settings(max_examples=25, deadline=None)
@@ -176,7 +183,6 @@ class Fixed(Resident):
     def __init__(self, names: Sequence[str]) -> None:
         self.names = names
 
-    def plan(self, trace: Trace, system: System) -> Placements:
-        del system
-        placed = {op.name: Placement(name, name) for op, name in zip(trace.ops, self.names, strict=True)}
-        return Placements(trace, self.name, placed)
+    def place(self, trace: Trace, machine: Machine) -> Placements:
+        del machine
+        return Placements(trace, self.name, tuple(self.names), tuple(self.names))
