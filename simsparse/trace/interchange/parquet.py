@@ -29,7 +29,7 @@ _BODY_TEXT = (
     "src",
     "dst",
 )
-_BODY_JSON = ("dims", "bias", "latent_kv", "stats")
+_BODY_JSON = ("dims", "group", "bias", "latent_kv", "stats", "kernels")
 _OP_TEXT = ("name", "module", "weight")
 _COMPUTED = ("flops", "dense_macs", "useful_macs", "weight_bytes", "input_bytes", "output_bytes", "min_bytes")
 _ROWS_AT_ONCE = 4096
