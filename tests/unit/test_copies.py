@@ -102,7 +102,7 @@ class TestContention:
         """The host's 8 GB/s go to both GPUs in equal parts, then to the longer copy alone."""
         dram = load_hardware("cpu/h100-host", {"memory.bandwidth": "8 GB/s"})
         links = tuple(Connection(f"to-{gpu}", link("6 GB/s", "0 us"), ("host", gpu)) for gpu in ("gpu0", "gpu1"))
-        system = System("fan", "", {"host": dram, "gpu0": processor(), "gpu1": processor()}, links)
+        system = System("fan", "", {"host": dram, "gpu0": processor("9 GB"), "gpu1": processor("9 GB")}, links)
         both = seconds(system, ops.transfer(GB, "host", "gpu0"), ops.transfer(2 * GB, "host", "gpu1"))
         assert both == pytest.approx(1 / 4 + 1 / 6)
 
