@@ -30,7 +30,7 @@ from simsparse.validate.kernels import (
 )  # fmt: skip
 from simsparse.validate.layers import host_system, predict_offload, predict_weight_stream
 from simsparse.validate.measurement import Measurement, measurements, read_measurements
-from simsparse.validate.sparse_rows import predict_grouped
+from simsparse.validate.sparse_rows import predict_grouped, predict_sparse_attention
 from simsparse.validate.tables import is_table, read_table
 from simsparse.validate.tables.attention import predict_attention_table
 from simsparse.validate.tables.moe import predict_moe_table
@@ -39,7 +39,7 @@ from simsparse.validate.whole_models import predict_whole_models
 TOLERANCES: Mapping[str, float] = {
     "conv2d": 0.15, "elementwise": 0.10, "norm": 0.10, "softmax": 0.10, "reduce": 0.15, "gather": 0.10, "spmm": 0.20,
     "zerocopy": 0.10, "gemm_dense": 0.10, "gemm_sparse24": 0.20, "gemm_fp32": 0.25, "lowp": 0.15, "bmm": 0.25,
-    "attn_decode": 0.10, "attn_prefill": 0.10, "grouped_gemm": 0.12, "attn_table_context": 0.12,
+    "attn_decode": 0.10, "attn_prefill": 0.10, "grouped_gemm": 0.12, "sparse_attn": 0.10, "attn_table_context": 0.12,
     "attn_table_generation": 0.12, "moe_table": 0.15, "mem": 0.20, "launch": 0.25, "pcie": 0.15, "pcie_small": 0.60,
     "power": 0.10, "energy": 0.20, "offload": 0.10, "weight_stream": 0.10, "e2e": 0.10,
 }  # fmt: skip
@@ -128,7 +128,8 @@ class _Models:
         return {
             **{section: partial(predict_ops, gpu, op_of=op) for section, op in op_of.items()},
             **{section: partial(predict_kernels, gpu) for section in KERNEL_SECTIONS},
-            "grouped_gemm": partial(predict_grouped, gpu), "moe_table": partial(predict_moe_table, part),
+            "grouped_gemm": partial(predict_grouped, gpu), "sparse_attn": partial(predict_sparse_attention, gpu),
+            "moe_table": partial(predict_moe_table, part),
             "attn_table_context": partial(predict_attention_table, part),
             "attn_table_generation": partial(predict_attention_table, part),
             "e2e": partial(predict_whole_models, part.name), "spmm": partial(predict_spmm, gpu),

@@ -8,6 +8,7 @@ import numpy as np
 
 from simsparse.core import DType, ops
 from simsparse.devices.gpu import Gpu
+from simsparse.devices.gpu_attention_sparse import flex_seconds
 from simsparse.devices.gpu_card import Card
 from simsparse.devices.gpu_grouped import ExpertCounts, GroupedShapes
 from simsparse.devices.gpu_moe import grouped_gemm_seconds
@@ -39,6 +40,26 @@ def _grouped_mm(gpu: Gpu, row: Measurement) -> Prediction | str:
     flops = np.array([gpu.part.compute.tensor[DType.BF16].si])
     shapes = GroupedShapes(ExpertCounts.of([_counts(row)]), n, k, size, size, flops, np.array([np.inf]))
     times = grouped_gemm_seconds(shapes, model, Card.of(gpu.part))
+    return Prediction(row, row.number("s"), float(times.latency_s[0]))
+
+
+def predict_sparse_attention(gpu: Gpu, rows: Sequence[Measurement]) -> list[Prediction | str]:
+    """Seconds of FlexAttention with a mask of blocks; in its stead the reason why not."""
+    return [_flex(gpu, row) for row in rows]
+
+
+def _flex(gpu: Gpu, row: Measurement) -> Prediction | str:
+    op, model = row.text("op"), gpu.part.kernels.flex
+    if not op.startswith("flex_"):
+        return f"op {op}"
+    if model is None:
+        return f"{gpu.part.kernels.name} has no FlexAttention on {gpu.part.architecture}"
+    block, head_dim = row.whole("block"), row.whole("D")
+    if block not in (64, 128) or head_dim != 128:
+        return f"blocks of {block} with head dim {head_dim}: only 64 and 128 with head dim 128 were measured"
+    heads = row.whole("B") * row.whole("H")
+    rows, kept = (np.array([heads * count], np.float64) for count in (-(-row.whole("L") // block), row.whole("blocks")))
+    times = flex_seconds(rows, kept, np.array([block == 128], np.float64), model, Card.of(gpu.part))
     return Prediction(row, row.number("s"), float(times.latency_s[0]))
 
 

@@ -177,6 +177,16 @@ def test_a_grouped_gemm_of_no_tokens_costs_its_launch():
     assert grouped_gemm_seconds(shapes, model, CARD).latency_s[0] == pytest.approx(model.launch.si)
 
 
+def test_a_mask_of_a_third_of_the_blocks_pays_on_flex_attention():
+    def seconds(blocks):
+        row = {"section": "sparse_attn", "op": "flex_random_blocks", "block": 128, "blocks": blocks, "B": 1, "H": 32,
+               "KV": 8, "D": 128, "L": 32768, "dtype": "bf16", "s": 1.0}  # fmt: skip
+        return validate([row], H200.name).section("sparse_attn").predictions[0].predicted
+
+    dense = Gpu(H200).costs([ops.attention(1, 32, 8, 128, 32768, 32768, causal=True)])[0].latency_s
+    assert seconds(256 * 256 // 10) < dense < seconds(256 * 256 // 2)
+
+
 def experts_op(counts, label=""):
     routing = Routing(tuple(counts), origin="given")
     return ops.moe_ffn(sum(counts), 2048, 768, len(counts), routing=routing, label=label)

@@ -108,6 +108,20 @@ class GpuPagedPrefill(Frozen):
     key: Ratio
 
 
+class GpuFlexAttention(Frozen):
+    """PyTorch's FlexAttention with a mask of blocks (simsparse.devices.gpu_attention_sparse.flex_seconds).
+
+    ``launch``: kernel alone; ``unit_B``: cycles of an SM to start and end a row of blocks of B x B scores,
+    ``step_B``: cycles of one block, at head dim 128.
+    """
+
+    launch: Seconds
+    unit_64: Ratio
+    unit_128: Ratio
+    step_64: Ratio
+    step_128: Ratio
+
+
 class GpuSdpa(Frozen):
     """The framework's scaled dot-product attention."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from simsparse.config.parts.gpu_attention import GpuPaged, GpuSdpa
+from simsparse.config.parts.gpu_attention import GpuFlexAttention, GpuPaged, GpuSdpa
 from simsparse.config.parts.gpu_moe import GpuMoe
 from simsparse.config.parts.gpu_pointwise import (
     GpuBsrKernels,
@@ -56,6 +56,7 @@ class KernelLibrary(Frozen):
     sdpa: GpuSdpa
     moe: GpuMoe
     paged: GpuPaged | None = None
+    flex: GpuFlexAttention | None = None
 
 
 def libraries() -> list[tuple[str, str]]:
