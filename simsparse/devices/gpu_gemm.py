@@ -1,6 +1,7 @@
 """Seconds of ``y[m, n] = x[m, k] @ w[n, k].T`` on a GPU, replayed in a CUDA graph.
 
-Dense GEMMs on tensor cores: simsparse.devices.gpu_gemm_tiles. 2:4 sparse ones as PyTorch runs them:
+Dense GEMMs whose kernels the library describes: simsparse.devices.gpu_tile_kernels; others on tensor
+cores: simsparse.devices.gpu_gemm_tiles. 2:4 sparse ones as PyTorch runs them:
 simsparse.devices.gpu_gemm_sparse24. fp32 runs on CUDA cores: the longer of bytes and arithmetic.
 What these leave over is a smooth derating on a coarse grid of m, n and k, for 16-bit GEMMs.
 
@@ -14,6 +15,7 @@ from __future__ import annotations
 import numpy as np
 
 from simsparse.core.memo import by_identity
+from simsparse.devices.gpu_gemm_library import has_kernel, library_kernels, library_seconds
 from simsparse.devices.gpu_gemm_sparse24 import sparse24_seconds
 from simsparse.devices.gpu_gemm_tiles import dense_seconds
 from simsparse.devices.gpu_gemm_types import (
@@ -38,12 +40,18 @@ def gemm_seconds(shapes: GemmShapes, machine: GemmMachine) -> GemmTimes:
     """
     result = GemmTimes(*(np.empty(len(shapes.m)) for _ in range(4)))
     for group in shapes.groups:
-        times = _group_seconds(group, machine)
-        result.latency_s[group.place] = times.latency_s
-        result.compute_s[group.place] = times.compute_s
-        result.memory_s[group.place] = times.memory_s
-        result.launch_s[group.place] = times.launch_s
+        kernels = library_kernels(machine.kernels)
+        sparse = group.sparse24 and machine.gemm.sparse24 is not None
+        tiled = has_kernel(group.unit, group.shapes, kernels) & (not sparse)
+        for place, seconds in ((np.flatnonzero(tiled), _library_seconds), (np.flatnonzero(~tiled), _group_seconds)):
+            if len(place):
+                own = group._replace(shapes=group.shapes.take(place)) if len(place) < len(tiled) else group
+                result.put(group.place[place], seconds(own, machine))
     return result
+
+
+def _library_seconds(group: GemmGroup, machine: GemmMachine) -> GemmTimes:
+    return library_seconds(group.unit, group.shapes, machine, library_kernels(machine.kernels))
 
 
 def _group_seconds(group: GemmGroup, machine: GemmMachine) -> GemmTimes:
@@ -52,7 +60,7 @@ def _group_seconds(group: GemmGroup, machine: GemmMachine) -> GemmTimes:
         return vector_seconds(shapes, machine, gemm.vector, peak)
     if group.sparse24 and gemm.sparse24 is not None:
         return _derated(sparse24_seconds(shapes, machine, gemm.sparse24, 2.0 * peak), shapes, gemm.sparse24_derating)
-    tensor = {GemmUnit.HALF: gemm.half, GemmUnit.BYTE: gemm.fp8, GemmUnit.INT8: gemm.int8}[unit]
+    tensor = {GemmUnit.HALF: gemm.half, GemmUnit.INT8: gemm.int8}.get(unit, gemm.fp8)
     return _derated(
         dense_seconds(shapes, machine, tensor, peak), shapes, gemm.half_derating if unit is GemmUnit.HALF else None
     )

@@ -11,7 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simsparse.config.parts.gpu_gemm import GpuDerating, GpuGemm, GpuSparse24Gemm, GpuTensorGemm, GpuVectorGemm
+from simsparse.config.parts.gpu_tile_kernels import GpuGemmKernels
 
+NO_KERNELS = GpuGemmKernels()
 Floats = NDArray[np.float64]
 Sizes = NDArray[np.int64]
 Flags = NDArray[np.bool_]
@@ -28,6 +30,8 @@ class GemmUnit(IntEnum):
     """fp32 on CUDA cores."""
     INT8 = 3
     """int8 on tensor cores."""
+    BYTE_ROW = 4
+    """fp8 on tensor cores, with one scale per row of x and of w."""
 
 
 class GemmGroup(NamedTuple):
@@ -47,6 +51,8 @@ class GemmShapes:
     of x and w; ``sparse24``, the weight is stored 2:4; ``in_l2``, operands are in the L2 cache;
     ``batch`` products of this shape, each with operands of its own, run in one launch. ``weight_share``: bytes of w in
     device memory over those of a dense w; weights are decoded on their way to the tensor cores. None: all are dense.
+    The kernel runs in a loop over ``weight_sets`` sets of weights and ``input_sets`` of inputs. None: nothing of them
+    is left in the L2 when it starts.
     """
 
     m: Sizes
@@ -58,11 +64,20 @@ class GemmShapes:
     in_l2: Flags
     batch: Sizes
     weight_share: Floats | None = None
+    weight_sets: Floats | None = None
+    input_sets: Floats | None = None
 
     @cached_property
     def stored(self) -> Floats:
         """``weight_share`` of each GEMM."""
         return np.ones(len(self.m)) if self.weight_share is None else self.weight_share
+
+    @cached_property
+    def sets(self) -> tuple[Floats, Floats]:
+        """``weight_sets`` and ``input_sets`` as columns (GEMMs, 1), infinite where nothing is left."""
+        cold = np.full(len(self.m), np.inf)
+        weights, inputs = (cold if sets is None else sets for sets in (self.weight_sets, self.input_sets))
+        return weights[:, None], inputs[:, None]
 
     @cached_property
     def columns(self) -> tuple[Floats, Floats, Floats, Floats, Floats]:
@@ -84,10 +99,11 @@ class GemmShapes:
 
     def take(self, chosen: NDArray[np.intp] | slice) -> GemmShapes:
         """The GEMMs at some places."""
+        optional = (self.weight_share, self.weight_sets, self.input_sets)
         return GemmShapes(
             self.m[chosen], self.n[chosen], self.k[chosen], self.unit[chosen], self.value_bytes[chosen],
             self.sparse24[chosen], self.in_l2[chosen], self.batch[chosen],
-            None if self.weight_share is None else self.weight_share[chosen],
+            *(None if each is None else each[chosen] for each in optional),
         )  # fmt: skip
 
 
@@ -221,17 +237,18 @@ class GemmParameters:
 class GemmMachine:
     """The datasheet side of the model, SI units.
 
-    ``flops``: dense peak at ``clock_hz`` by GemmUnit (HALF, BYTE, FP32, INT8), flop/s. ``speed``: arithmetic rate of
+    ``flops``: dense peak at ``clock_hz`` by GemmUnit, flop/s. ``speed``: arithmetic rate of
     the tensor cores over the one that the power limit lets them hold.
     """
 
     sms: int
     clock_hz: float
-    flops: tuple[float, float, float, float]
+    flops: tuple[float, float, float, float, float]
     hbm_bytes_per_s: float
     l2_bytes: float
     gemm: GemmParameters
     speed: float = 1.0
+    kernels: GpuGemmKernels = NO_KERNELS
 
 
 @dataclass(frozen=True)
@@ -242,6 +259,11 @@ class GemmTimes:
     compute_s: Floats
     memory_s: Floats
     launch_s: Floats
+
+    def put(self, place: NDArray[np.intp], times: GemmTimes) -> None:
+        """Write the times of some GEMMs at their places."""
+        self.latency_s[place], self.compute_s[place] = times.latency_s, times.compute_s
+        self.memory_s[place], self.launch_s[place] = times.memory_s, times.launch_s
 
     def scaled(self, factor: Floats) -> GemmTimes:
         """All times multiplied by ``factor``."""

@@ -25,11 +25,6 @@ def linear_op(row: Measurement) -> Op:
     return ops.linear(row.whole("m"), row.whole("n"), row.whole("k"), row.dtype(), weight_sparsity=sparsity)
 
 
-def batched_op(row: Measurement) -> Op:
-    """The batch of products of a ``bmm`` row, whichever way its second operand lies in memory."""
-    return ops.matmul(row.whole("batch"), row.whole("m"), row.whole("n"), row.whole("k"), row.dtype())
-
-
 def attention_op(row: Measurement) -> Op:
     """The attention operator of a row: decode has one query token, prefill as many as keys, causal or in full."""
     length = row.whole("L")

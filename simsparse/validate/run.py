@@ -17,10 +17,10 @@ from simsparse.devices.gpu import Gpu
 from simsparse.errors import SpecError
 from simsparse.paths import data_root
 from simsparse.validate.comparison import Prediction, SectionReport, ValidationReport
+from simsparse.validate.gemms import predict_gemms
 from simsparse.validate.kernel_rows import conv_op, predict_kernels, predict_spmm, predict_zerocopy
 from simsparse.validate.kernels import (
     attention_op,
-    batched_op,
     linear_op,
     predict_copies,
     predict_energy,
@@ -33,12 +33,14 @@ from simsparse.validate.measurement import Measurement, measurements, read_measu
 from simsparse.validate.sparse_rows import predict_grouped, predict_sparse_attention
 from simsparse.validate.tables import is_table, read_table
 from simsparse.validate.tables.attention import predict_attention_table
+from simsparse.validate.tables.gemm import predict_gemm_table
 from simsparse.validate.tables.moe import predict_moe_table
 from simsparse.validate.whole_models import predict_whole_models
 
 TOLERANCES: Mapping[str, float] = {
     "conv2d": 0.15, "elementwise": 0.10, "norm": 0.10, "softmax": 0.10, "reduce": 0.15, "gather": 0.10, "spmm": 0.20,
     "zerocopy": 0.10, "gemm_dense": 0.10, "gemm_sparse24": 0.20, "gemm_fp32": 0.25, "lowp": 0.15, "bmm": 0.25,
+    "gemm_hot": 0.15, "quant": 0.15, "gemm_table": 0.10,
     "attn_decode": 0.10, "attn_prefill": 0.10, "grouped_gemm": 0.12, "sparse_attn": 0.10, "attn_table_context": 0.12,
     "attn_table_generation": 0.12, "moe_table": 0.15, "mem": 0.20, "launch": 0.25, "pcie": 0.15, "pcie_small": 0.60,
     "power": 0.10, "energy": 0.20, "offload": 0.10, "weight_stream": 0.10, "e2e": 0.10,
@@ -46,6 +48,8 @@ TOLERANCES: Mapping[str, float] = {
 """Mean absolute percentage error, as a share, that each section must stay within."""
 KERNEL_SECTIONS = ("elementwise", "norm", "softmax", "reduce", "gather", "mem")
 """Sections whose rows are kernels that only need their own bytes and shape."""
+GEMM_SECTIONS = ("gemm_dense", "gemm_fp32", "gemm_hot", "lowp", "bmm", "quant")
+"""Sections whose rows are one dense GEMM in a loop over sets of buffers."""
 NOT_SIMULATED = ("env", "nccl", "ep_moe", "cpu")
 """Sections of the schema that no model here predicts."""
 REFERENCES: Mapping[str, str] = {
@@ -122,12 +126,13 @@ class _Models:
         """What predicts the sections that need no host."""
         gpu, part = self.gpu, self.gpu.part
         op_of: Mapping[str, Callable[[Measurement], Any]] = {
-            "gemm_dense": linear_op, "gemm_sparse24": linear_op, "gemm_fp32": linear_op, "lowp": linear_op,
-            "bmm": batched_op, "attn_decode": attention_op, "attn_prefill": attention_op, "conv2d": conv_op,
+            "gemm_sparse24": linear_op, "attn_decode": attention_op, "attn_prefill": attention_op, "conv2d": conv_op,
         }  # fmt: skip
         return {
             **{section: partial(predict_ops, gpu, op_of=op) for section, op in op_of.items()},
             **{section: partial(predict_kernels, gpu) for section in KERNEL_SECTIONS},
+            **{section: partial(predict_gemms, gpu) for section in GEMM_SECTIONS},
+            "gemm_table": partial(predict_gemm_table, gpu),
             "grouped_gemm": partial(predict_grouped, gpu), "sparse_attn": partial(predict_sparse_attention, gpu),
             "moe_table": partial(predict_moe_table, part),
             "attn_table_context": partial(predict_attention_table, part),

@@ -156,7 +156,7 @@ def test_narrow_fp32_gemms_have_a_kernel_of_their_own():
         assert deep == pytest.approx(narrow.launch.si + narrow.step.si * 4096, rel=1e-12)
         assert wide == pytest.approx(narrow.launch.si + moved, rel=1e-12)
     around = [cost(ops.linear(m, 512, 4096, "fp32")).latency_s for m in (1, 5, 8)]
-    assert around[0] < deep and around[1] == around[2]
+    assert around[0] < deep and around[1] == pytest.approx(around[2], rel=0.01)
 
 
 @pytest.mark.parametrize("name", ["gpu/h100-sxm5-80gb", "gpu/h200-sxm5-141gb"])
@@ -276,7 +276,7 @@ def test_cards_share_the_kernels_of_a_tuple_of_operators_and_nothing_else():
         ops.linear(4, 512, 512, "fp32"), ops.moe_ffn(4, 512, 1024, 4, routing=[[0, 1], [0, 2], [3, 1], [0, 3]]),
         ops.attention(8, 32, 8, 128, 1, 2048), ops.elementwise(4096, 4096),
     )  # fmt: skip
-    changes = ({"memory.bandwidth": "1 TB/s"}, {"compute.sms": "80"}, {"gemm.half.spread": "0.05"})
+    changes = ({"memory.bandwidth": "1 TB/s"}, {"compute.sms": "80"}, {"kernels.gemm.half.spread": "0.03"})
     cards = [H100, *(Gpu(override_part(H100.part, change)) for change in changes)]
     for card in cards:
         shared, afresh = card.cost_arrays(mixed), card.cost_arrays(list(mixed))

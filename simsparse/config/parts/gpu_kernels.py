@@ -19,6 +19,7 @@ from simsparse.config.parts.gpu_pointwise import (
     GpuTopkKernels,
     GpuZeroCopyKernels,
 )
+from simsparse.config.parts.gpu_tile_kernels import GpuGemmKernels
 from simsparse.config.quantity import Frozen, Seconds, shown
 from simsparse.config.yaml import Document, read_yaml
 from simsparse.errors import SpecError, nearest
@@ -43,6 +44,7 @@ class KernelLibrary(Frozen):
     architecture: str
     description: str
     host: HostCalls | None = None
+    gemm: GpuGemmKernels = GpuGemmKernels()
     stream: GpuStreamKernels
     reduce: GpuReduceKernels
     norm: GpuNormKernels

@@ -1,0 +1,117 @@
+"""Parameters of a library's tiled GEMM kernels (simsparse.devices.gpu_tile_kernels), fitted to measured GEMMs."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import model_validator
+
+from simsparse.config.quantity import Basis, Frozen, Ratio, Seconds
+
+TileFamily = tuple[Literal["tokens", "outputs"], int, int, int, tuple[int, ...], float, float]
+"""Free side of the tile, size of the fixed side, most and granule of the free one, splits of k, efficiency,
+preference."""
+
+
+class GpuTiles(Frozen):
+    """Families of tiles, one per row: ``free side, fixed size, most, granule, splits, efficiency, preference``.
+
+    A tile has a fixed size along one side of the output; along the other it is as long as it must be to cut
+    that side evenly into tiles of at most ``most``, rounded up to ``granule``. ``efficiency``: share of the
+    tensor rate of the kernel; ``preference``: how much more likely the library takes it than its own
+    estimate says, as a logarithm.
+    """
+
+    rows: tuple[TileFamily, ...]
+    source: str | None
+    basis: Basis
+    note: str = ""
+
+    @model_validator(mode="after")
+    def _possible(self) -> GpuTiles:
+        """Raises ValueError for a tile without an element."""
+        for side, fixed, most, granule, splits, efficiency, _ in self.rows:
+            if min(fixed, most, granule, *splits) < 1 or efficiency <= 0:
+                raise ValueError(f"[{side}, {fixed}, {most}, {granule}, {list(splits)}, {efficiency}] is no tile")
+        if not self.rows:
+            raise ValueError("a kernel needs at least one tile")
+        return self
+
+
+class GpuTileView(Frozen):
+    """By what factor the library's own estimate, by which it takes a tile, differs from the time.
+
+    ``overhead``, ``port``, ``fill``, ``stream``, ``split``: factors of the kernel's parameters. ``missing``:
+    share of the operands that it takes to lie in memory. ``memory``: share of the HBM peak it counts on.
+    """
+
+    overhead: Ratio
+    port: Ratio
+    fill: Ratio
+    stream: Ratio
+    split: Ratio
+    missing: Ratio
+    memory: Ratio
+
+
+class GpuTileKernel(Frozen):
+    """One kind of tiled kernel; cycles are those of the card's clock.
+
+    ``launch``: fixed seconds. ``cold_launch``: what they grow by when operands lie in memory. ``overhead``,
+    ``cold_overhead``: cycles per k beside the products. ``fill``: cycles per tile before and after its k
+    loop; ``epilogue``: cycles per element of a tile. ``tensor``: rate of one SM over its share of the peak.
+    ``port``: bytes per cycle that an SM reads from L2; ``multicast``: share of the longer side's operand
+    that a block of a cluster reads itself. ``stream``: bytes per cycle that one SM draws from memory;
+    ``l2_stream``: factor of it for operands in L2; ``l2``: bytes per cycle and SM that the L2 delivers.
+    ``split_launch``, ``cold_split``: seconds of the reduction after a split k. ``reread``: share of x read
+    again from L2 per further column of tiles. ``write``: bytes written to memory per byte of output.
+    ``thrash``: how often operands that do not fit in L2 are read again, over what square waves of tiles
+    would read. ``resident``, ``sharpness``: share of the L2 that buffers in a loop may fill until half of
+    them is lost, and how fast; ``resident_output`` and ``resident_operands`` the same for outputs and for
+    the operands of one GEMM. ``padded``: share of the padding that draws power; ``memory_power``: power of
+    memory traffic over what the limit leaves. ``spread``: how far from the best of its estimate the library
+    strays.
+    """
+
+    launch: Seconds
+    cold_launch: Seconds
+    overhead: Ratio
+    cold_overhead: Ratio
+    fill: Ratio
+    epilogue: Ratio
+    tensor: Ratio
+    port: Ratio
+    multicast: Ratio
+    stream: Ratio
+    l2_stream: Ratio
+    l2: Ratio
+    split_launch: Seconds
+    cold_split: Seconds
+    reread: Ratio
+    write: Ratio
+    thrash: Ratio
+    resident: Ratio
+    sharpness: Ratio
+    resident_output: Ratio
+    resident_operands: Ratio
+    padded: Ratio
+    memory_power: Ratio
+    spread: Ratio
+    view: GpuTileView
+    tiles: GpuTiles
+
+
+class GpuGemmKernels(Frozen):
+    """A library's GEMM kernels by kind; a kind without one takes the part's own ``gemm`` section.
+
+    ``half``: bf16 and fp16 whose rows are multiples of 16 bytes. ``unaligned``: whose rows are not, by
+    the bytes (8, 4 or 2) of which they are multiples. ``fp8``: one scale per tensor; ``fp8_row``: one per
+    row. ``int8``: int8 inputs and weights. ``fp32``: CUDA cores, more than four tokens.
+    """
+
+    half: GpuTileKernel | None = None
+    unaligned: dict[Literal["bytes8", "bytes4", "bytes2"], GpuTileKernel] | None = None
+    fp8: GpuTileKernel | None = None
+    fp8_row: GpuTileKernel | None = None
+    int8: GpuTileKernel | None = None
+    fp32: GpuTileKernel | None = None

@@ -1,0 +1,92 @@
+"""Predictions for rows that time one GEMM in a loop over sets of buffers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from simsparse.core import DType, ops
+from simsparse.devices.base import Floats
+from simsparse.devices.gpu import Gpu
+from simsparse.devices.gpu_gemm import GemmShapes, GemmUnit
+from simsparse.devices.gpu_kernels import COUNT_LIMIT, UNITS, gemm_times
+from simsparse.validate.comparison import Prediction
+from simsparse.validate.measurement import Measurement
+
+REPLAYS = 5
+"""Replays of a graph of ``calls`` calls that a row times at least."""
+SPARED_S = 0.05
+"""Load after which the power that a card saved up is spent to 1/e, in a run of many measurements. Fitted to the
+16-bit GEMMs of tests/validation/data/gpu, whose larger ones ran up to 18 % above the rate of the power limit."""
+SPEED_STEPS = 50
+"""Rates over the one of the power limit are rounded to this part of one, so that few are evaluated."""
+QUANTIZED = ("bf16", "fp8_tensorwise", "fp8_rowwise")
+"""Ops of section ``quant`` that are one GEMM."""
+
+
+def predict_gemms(gpu: Gpu, rows: Sequence[Measurement]) -> list[Prediction | str]:
+    """Seconds of each row's GEMM; in its stead the reason why not.
+
+    A row's ``copies`` say over how many sets of weights and inputs its loop ran, ``calls`` for how long: a
+    card that was not busy before runs faster than its power limit allows for ever.
+    """
+    reasons = [_reason(gpu, row) for row in rows]
+    known = [row for row, reason in zip(rows, reasons, strict=True) if reason is None]
+    seconds = iter(_seconds(gpu, known))
+    return [
+        Prediction(row, row.number("s"), float(next(seconds))) if reason is None else reason
+        for row, reason in zip(rows, reasons, strict=True)
+    ]
+
+
+def _reason(gpu: Gpu, row: Measurement) -> str | None:
+    if row.section == "quant" and row.text("op") not in QUANTIZED:
+        return f"op {row.text('op')}"
+    sizes = row.whole("m"), row.whole("n"), row.whole("k")
+    batch = (row.whole("batch"),) if "batch" in row.fields else ()
+    if (products := math.prod((*batch, *sizes))) >= COUNT_LIMIT:
+        return f"{products:.3g} products: more than 2**63"
+    return gpu.supports(ops.matmul(*batch, *sizes, row.dtype()) if batch else ops.linear(*sizes, row.dtype()))
+
+
+def _seconds(gpu: Gpu, rows: Sequence[Measurement]) -> Floats:
+    if not rows:
+        return np.empty(0)
+    shapes = gemm_shapes(rows)
+    steady = gemm_times(gpu.part, shapes).latency_s
+    budget = gpu.power_budget
+    if budget is None:
+        return steady
+    load = np.array([REPLAYS * row.whole("calls") if "calls" in row.fields else np.inf for row in rows]) * steady
+    return seconds_at(gpu, shapes, 1.0 + (budget.speed - 1.0) * np.exp(-load / SPARED_S))
+
+
+def seconds_at(gpu: Gpu, shapes: GemmShapes, speeds: Floats) -> Floats:
+    """Seconds of each GEMM, the card at ``speeds`` times the rate that its power limit lets it hold."""
+    rounded, seconds = np.round(speeds * SPEED_STEPS) / SPEED_STEPS, np.empty(len(speeds))
+    for speed in np.unique(rounded).tolist():
+        place = np.flatnonzero(rounded == speed)
+        seconds[place] = gemm_times(gpu.part, shapes.take(place), speed).latency_s
+    return seconds
+
+
+def gemm_shapes(rows: Sequence[Measurement]) -> GemmShapes:
+    """The GEMMs of rows. Raises SpecError."""
+    m, n, k = (np.array([row.whole(name) for row in rows], np.int64) for name in ("m", "n", "k"))
+    batch = np.array([row.whole("batch") if "batch" in row.fields else 1 for row in rows], np.int64)
+    units = np.array([_unit(row) for row in rows], np.int64)
+    sizes = np.array([row.dtype().bits / 8 for row in rows])
+    weights, inputs = (np.array([_sets(row, name) for row in rows]) for name in ("weight_sets", "input_sets"))
+    none = np.zeros(len(rows), np.bool_)
+    return GemmShapes(m, n, k, units, sizes, none, none, batch, None, weights, inputs)
+
+
+def _unit(row: Measurement) -> GemmUnit:
+    by_row = row.fields.get("scales") == "row-wise" or row.fields.get("op") == "fp8_rowwise"
+    return GemmUnit.BYTE_ROW if by_row and row.dtype() is DType.FP8 else UNITS[row.dtype()]
+
+
+def _sets(row: Measurement, name: str) -> float:
+    return float(row.whole(name)) if name in row.fields else float(row.fields.get("copies", np.inf))

@@ -1,0 +1,71 @@
+"""Tables of linear layers by AIConfigurator (``*/gemm_perf``), 16-bit ones.
+
+Columns gemm_dtype, m, n, k, latency in ms; with the board's power or, over several cards, ``gpu``. H200 and
+H100 by vLLM 0.22 and 0.24 (ai-dynamo/aiconfigurator, commit 095f58a51c4c; collector/vllm/collect_gemm.py). The
+collector captures a graph of six layers with weights of their own and one input, and replays it: small weights
+and the input stay in the L2. Tables with power were taken over 0.3 s or more, others over six replays.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from simsparse.core import DType, ops
+from simsparse.devices.gpu import Gpu
+from simsparse.devices.gpu_card import Floats
+from simsparse.devices.gpu_gemm import GemmShapes, GemmUnit
+from simsparse.validate.comparison import Prediction
+from simsparse.validate.gemms import SPARED_S, seconds_at
+from simsparse.validate.measurement import Measurement
+from simsparse.validate.tables import TABLES, Table
+
+SECTION = "gemm_table"
+LAYERS, SHORT_RUN = 6, 54
+"""Layers of a graph, and calls of a layer from the first warm-up to the last timed replay of a short run."""
+LAUNCH_S = -0.43e-6
+"""What a kernel of those graphs takes more than one of ours. Fitted to half of the tables of H100 and H200."""
+UNSET, RESTED = 1.05, 0.37
+"""Weights that were never set draw less power: rate over that of random ones; what a card that rested adds to it.
+Fitted to half of the tables of H100 and H200."""
+
+TABLES.register("aic_gemm")(
+    Table(
+        frozenset(("gemm_dtype", "m", "n", "k", "latency")), lambda _: SECTION, lambda row: row["latency"] * 1e-3
+    )
+)  # fmt: skip
+
+
+def predict_gemm_table(gpu: Gpu, rows: Sequence[Measurement]) -> list[Prediction | str]:
+    """Seconds of each row's linear layer; in its stead the reason why not."""
+    reasons = [_reason(gpu, row) for row in rows]
+    known = [row for row, reason in zip(rows, reasons, strict=True) if reason is None]
+    seconds = iter(seconds_at(gpu, _shapes(known), _speeds(gpu, known)) + LAUNCH_S)
+    return [
+        Prediction(row, row.number("s"), float(next(seconds))) if reason is None else reason
+        for row, reason in zip(rows, reasons, strict=True)
+    ]
+
+
+def _reason(gpu: Gpu, row: Measurement) -> str | None:
+    if row.text("gemm_dtype") != "bfloat16":
+        return f"no kernels for gemm_dtype {row.text('gemm_dtype')}"
+    if "gpu" in row.fields and f"/{row.text('gpu')}-" not in gpu.part.name:
+        return f"measured on {row.text('gpu')}"
+    return gpu.supports(ops.linear(row.whole("m"), row.whole("n"), row.whole("k"), DType.BF16))
+
+
+def _shapes(rows: Sequence[Measurement]) -> GemmShapes:
+    m, n, k = (np.array([row.whole(name) for row in rows], np.int64) for name in ("m", "n", "k"))
+    one, none = np.ones(len(rows)), np.zeros(len(rows), np.bool_)
+    units = np.full(len(rows), GemmUnit.HALF, np.int64)
+    return GemmShapes(m, n, k, units, 2 * one, none, none, one.astype(np.int64), None, LAYERS * one, one)
+
+
+def _speeds(gpu: Gpu, rows: Sequence[Measurement]) -> Floats:
+    """Rate of each row's layer over the one that the power limit allows for ever."""
+    if gpu.power_budget is None:
+        return np.ones(len(rows))
+    load = np.array([np.inf if "power" in row.fields else SHORT_RUN * row.number("s") for row in rows])
+    return np.asarray(UNSET * (1.0 + RESTED * np.exp(-load / SPARED_S)))
