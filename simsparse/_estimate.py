@@ -134,10 +134,10 @@ def trace_cycles(trace: Trace, hw: Part | str | Path, masks: Masks | None = None
 def _costs(device: Device, ops: Sequence[Op], level: int) -> tuple[NDArray[np.intp], CostArrays | None]:
     """Indexes of the ops that the device supports, and their costs."""
     try:
-        return np.arange(len(ops)), device.cost_arrays(ops, level) if ops else None
+        return np.arange(len(ops)), device.op_arrays(ops, level) if ops else None
     except MappingError:
         able = [i for i, op in enumerate(ops) if device.supports(op) is None]
-        return np.array(able, np.intp), device.cost_arrays([ops[i] for i in able], level) if able else None
+        return np.array(able, np.intp), device.op_arrays([ops[i] for i in able], level) if able else None
 
 
 def _joules(costs: CostArrays, device: Device) -> Floats:

@@ -5,13 +5,15 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from itertools import chain
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from simsparse.config.quantity import Part
 from simsparse.core import Action, ActionCounts, Op, OpCost, OpCycles, Role, Unit
+from simsparse.devices.factored import parts_of
 from simsparse.errors import MappingError
 from simsparse.registry import Registry
 from simsparse.sparsity import USUAL
@@ -37,6 +39,15 @@ class CostArrays:
     counts: Mapping[Action, NDArray[np.int64]]
     validated: Sequence[str]
     level: int = 0
+
+    def summed(self, lengths: Sequence[int]) -> CostArrays:
+        """The costs of ops that run ``lengths`` of these one after another; nothing validates an op of several."""
+        seconds = {name: _summed(values, lengths) for name, values in self.contributors.items()}
+        counts = {action: np.rint(_summed(values, lengths)).astype(np.int64) for action, values in self.counts.items()}
+        bound: NDArray[np.intp] = np.argmax(np.stack(list(seconds.values())), axis=0)
+        starts = np.cumsum([0, *lengths[:-1]]).tolist()
+        validated = [self.validated[at] if length == 1 else "" for at, length in zip(starts, lengths, strict=True)]
+        return CostArrays(_summed(self.latency_s, lengths), seconds, bound, counts, validated, self.level)
 
     def op_costs(self) -> list[OpCost]:
         """The same as one OpCost an op."""
@@ -89,6 +100,12 @@ class CopyRates:
 
 SAVING = "limit"
 """Component whose actions save energy that others were counted with."""
+
+
+def _summed(values: NDArray[Any], lengths: Sequence[int]) -> Floats:
+    """Sums of ``lengths`` values each, one run after another."""
+    owner = np.repeat(np.arange(len(lengths)), lengths)
+    return np.asarray(np.bincount(owner, values, len(lengths)), np.float64)
 
 
 class Device(ABC):
@@ -144,8 +161,22 @@ class Device(ABC):
         stored = op.definition.prunable and op.weight_format not in (USUAL, DENSE_FORMAT)
         return stored and not self.skips(op)
 
+    def parts(self, op: Op) -> tuple[Op, ...]:
+        """The products of the factors of ``op``'s weight, where the device runs them all; else the op itself."""
+        parts = parts_of(op)
+        return parts if all(self.supports(part) is None for part in parts) else (op,)
+
+    def op_arrays(self, ops: Sequence[Op], level: int = 0) -> CostArrays:
+        """``cost_arrays`` of ``ops``, those with factored weights as the sums of their factors' products."""
+        if not any(op.weight_sparsity.is_factored for op in ops):
+            return self.cost_arrays(ops, level)
+        parts = [self.parts(op) for op in ops]
+        return self.cost_arrays(tuple(chain.from_iterable(parts)), level).summed(list(map(len, parts)))
+
     def notes(self, op: Op) -> tuple[str, ...]:
         """What the costs of ``op`` leave out about its weights, in words."""
+        if len(parts := self.parts(op)) > 1:
+            return tuple(dict.fromkeys(note for part in parts for note in self.notes(part)))
         found = []
         if op.definition.prunable and not op.weight_sparsity.is_dense and not self.skips(op):
             found.append(f"{op.weight_sparsity} weights are multiplied as dense ones")
@@ -203,14 +234,21 @@ class Device(ABC):
         return None
 
     def burst_gain(self, ops: Sequence[Op]) -> Floats:
-        """Seconds by which each op is faster while there is power to spare."""
+        """Seconds by which each op is faster while there is power to spare; weights as ``cost_arrays`` takes them."""
         return np.zeros(len(ops))
+
+    def op_burst_gain(self, ops: Sequence[Op]) -> Floats:
+        """``burst_gain`` of ``ops``, those with factored weights as the sums of their factors' products."""
+        if not any(op.weight_sparsity.is_factored for op in ops):
+            return self.burst_gain(ops)
+        parts = [self.parts(op) for op in ops]
+        return _summed(self.burst_gain(tuple(chain.from_iterable(parts))), list(map(len, parts)))
 
     def costs(self, ops: Sequence[Op], level: int = 0) -> list[OpCost]:
         """One OpCost an op; ops of equal signature are computed once."""
         signatures = [op.signature for op in ops]
         unique = dict(zip(signatures, ops, strict=True))
-        costs = self.cost_arrays(list(unique.values()), level).op_costs() if unique else []
+        costs = self.op_arrays(list(unique.values()), level).op_costs() if unique else []
         by_signature = dict(zip(unique, costs, strict=True))
         return [by_signature[signature] for signature in signatures]
 

@@ -119,6 +119,8 @@ def single_product(op: Op) -> tuple[int, int, int]:
     """
     if Operand.WEIGHT not in op.definition.masked:
         raise MappingError(f"a cycle core takes masks of linear ops and convolutions, not of {op.kind}", key=op.name)
+    if op.weight_sparsity.is_factored:
+        raise MappingError(f"{op.weight_sparsity} weights are several products, not one with a mask", key=op.name)
     ((count, m, n, k),) = op.gemms
     if count != 1:
         raise MappingError("a convolution with groups is no single product", key=op.name)

@@ -54,13 +54,14 @@ class SparseEngineDevice(Accelerator):
         named = op.weight_format.split(":")[0]
         if not op.definition.prunable or named in (USUAL, *self.engine.weight_formats):
             return super().unsuited(op)
-        if named == DENSE_FORMAT and op.weight_sparsity.is_dense:
+        if named == DENSE_FORMAT and op.weight_sparsity.density == 1:
             return super().unsuited(op)
         readable = " or ".join([USUAL, *self.engine.weight_formats])
         return f"{self.engine.name} reads weights in its own form, not {op.weight_format}; expected {readable}"
 
     def skips(self, op: Op) -> bool:
-        return op.definition.prunable and self.engine.applies(op.weight_sparsity)
+        sparsity = op.weight_sparsity
+        return op.definition.prunable and not sparsity.is_factored and self.engine.applies(sparsity)
 
     def cost_arrays(self, ops: Sequence[Op], level: int = 0) -> CostArrays:
         require_supported(self, ops)
@@ -132,7 +133,7 @@ class SparseEngineDevice(Accelerator):
             if layer is not None:
                 return [(1, layer)]
         prunable = op.definition.prunable
-        weights = op.weight_sparsity if prunable and self.engine.applies(op.weight_sparsity) else DENSE
+        weights = op.weight_sparsity if self.skips(op) else DENSE
         inputs = op.input_sparsity if prunable else DENSE
         works = []
         for count, m, n, k in zip(*(array.tolist() for array in (gemms.count, gemms.m, gemms.n, gemms.k)), strict=True):

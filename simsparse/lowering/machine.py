@@ -47,7 +47,7 @@ class CostedDevice:
         if missing:
             _make_room(self._costs)
             distinct = ops if len(missing) == len(ops) else tuple(missing.values())
-            self._costs.update(zip(missing, self.model.cost_arrays(distinct, level).op_costs(), strict=True))
+            self._costs.update(zip(missing, self.model.op_arrays(distinct, level).op_costs(), strict=True))
         return [self._costs[key] for key in keys]
 
 

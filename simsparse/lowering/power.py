@@ -72,7 +72,7 @@ def _load(costed: CostedGraph, machine: Machine, device: str, budget: PowerBudge
     ran = {(device, slot): costed.graph.runs[device, slot] for slot in slots}
     if not any(costed.costs[key].bound == LIMITED for key in ran):
         return None
-    gained = zip(ran, machine.devices[device].model.burst_gain(ops).tolist(), strict=True)
+    gained = zip(ran, machine.devices[device].model.op_burst_gain(ops).tolist(), strict=True)
     gains = {key: gain for key, gain in gained if costed.costs[key].bound == LIMITED}
     limited_s = sum(ran[key] * gain for key, gain in gains.items()) / (1 - 1 / budget.speed)
     if limited_s <= LEAST_SHARE * sum(times * costed.costs[key].latency_s for key, times in ran.items()):

@@ -38,6 +38,7 @@ from simsparse.devices.base import DEVICES
 from simsparse.devices.gpu_op_kernels import OP_KERNELS
 from simsparse.policies import POLICIES
 from simsparse.registry import Registry
+from simsparse.sparsity.formats import FORMATS
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -79,7 +80,7 @@ def current(text: str, folder: Path) -> str:
 def _forgotten() -> Iterator[None]:
     """What an example imports or registers within it is gone afterwards."""
     path, modules = list(sys.path), set(sys.modules)
-    registries: tuple[Registry[Any], ...] = (DATAFLOWS, DEVICES, ENGINES, KINDS, OP_KERNELS, PARTS, POLICIES)
+    registries: tuple[Registry[Any], ...] = (DATAFLOWS, DEVICES, ENGINES, FORMATS, KINDS, OP_KERNELS, PARTS, POLICIES)
     registered = [(registry, {name: registry.get(name) for name in registry}) for registry in registries]
     try:
         yield

@@ -46,6 +46,21 @@ class TestGroupedNM(SparsityContract):
     refused = ("nmg:4:2:1", "nmg:2:4", "nmg:2:4:0", "nmg:8:16:9")
 
 
+class TestMonarch(SparsityContract):
+    name, texts = "monarch", ("monarch:4", "monarch:1", "monarch:7")
+    refused = ("monarch", "monarch:0", "monarch4")
+
+
+class TestButterfly(SparsityContract):
+    name, texts = "butterfly", ("butterfly",)
+    refused = ("butterfly:2",)
+
+
+class TestLowRank(SparsityContract):
+    name, texts = "lowrank", ("lowrank4", "lowrank8+2:4", "lowrank2+unstructured:0.1")
+    refused = ("lowrank", "lowrank0", "lowrank4+dense", "lowrank4+monarch:2", "lowrank4+", "lowrank4+x")
+
+
 def test_every_pattern_is_under_contract() -> None:
     ours = {name for name in PATTERNS if PATTERNS.get(name).__module__.startswith("simsparse.")}
     assert {contract.name for contract in SparsityContract.__subclasses__()} == ours

@@ -19,17 +19,11 @@ from simsparse.trace.interchange.embedded import MARK, OpReader, header_of, head
 from simsparse.trace.record import body_of, checked, op_record
 
 _BODY_TEXT = (
-    "kind",
-    "dtype",
-    "weight_dtype",
-    "weight_sparsity",
-    "input_sparsity",
-    "weight_format",
-    "label",
-    "src",
-    "dst",
-)
+    "kind", "dtype", "weight_dtype", "weight_sparsity", "input_sparsity", "weight_format", "label", "src", "dst",
+)  # fmt: skip
 _BODY_JSON = ("dims", "group", "bias", "latent_kv", "stats", "kernels")
+_LATER = ("weight_format", "group", "kernels")
+"""Columns that tables of earlier versions do not have."""
 _OP_TEXT = ("name", "module", "weight")
 _COMPUTED = ("flops", "dense_macs", "useful_macs", "weight_bytes", "input_bytes", "output_bytes", "min_bytes")
 _ROWS_AT_ONCE = 4096
@@ -106,9 +100,9 @@ def _header(file: Any) -> tuple[str, Mapping[str, Any]]:
 
 
 def _rows(file: Any) -> Iterator[dict[str, Any]]:
-    wanted = _schema_names()
-    missing = [name for name in wanted if name not in file.schema_arrow.names]
-    if missing:
+    there = set(file.schema_arrow.names)
+    wanted = [name for name in _schema_names() if name in there or name not in _LATER]
+    if missing := [name for name in wanted if name not in there]:
         raise TraceError(f"column {missing[0]} is missing")
     for batch in file.iter_batches(batch_size=_ROWS_AT_ONCE, columns=wanted):
         yield from batch.to_pylist()
@@ -120,8 +114,8 @@ def _schema_names() -> list[str]:
 
 def _record(row: Mapping[str, Any]) -> str:
     """A row as the line that a trace file would have."""
-    body = {name: row[name] for name in _BODY_TEXT if row[name] is not None}
-    body |= {name: json.loads(row[name]) for name in _BODY_JSON if row[name] is not None}
+    body = {name: row[name] for name in _BODY_TEXT if row.get(name) is not None}
+    body |= {name: json.loads(row[name]) for name in _BODY_JSON if row.get(name) is not None}
     record: dict[str, Any] = {"body": body, "op": 0, "deps": row["deps"] or []}
     record |= {name: row[name] for name in _OP_TEXT if row[name] is not None}
     if row["routing_origin"] is not None:

@@ -60,6 +60,9 @@ def _products(op: Op, notes: Notes) -> Iterator[TraceGemm]:
         notes.add("the sparsity of inputs is left out", op.name)
     if op.weight_format != USUAL:
         notes.add("the format of weights is left out", op.name)
+    if op.weight_sparsity.is_factored:
+        notes.add("factored weights are written as dense ones", op.name)
+        op = op.with_(weight_sparsity=DENSE)
     if op.kind == OpKind.LINEAR:
         yield TraceGemm(op, op.name, 1, 1, d["m"], d["n"], d["k"], op.weight_sparsity)
     elif op.kind == OpKind.MATMUL:
