@@ -2,7 +2,7 @@
 
 Attention has a mask as transformers 5.17 builds one: in decode, for the static cache that a captured graph needs, and
 in prefill that is captured. With a mask, PyTorch has no kernel for grouped queries, so keys and values are copied out
-to all heads first. Experts run as transformers' ``grouped_mm``: sort, gather, two grouped products, activation,
+to all heads first, and no block of scores is skipped for being masked. Experts run as transformers' ``grouped_mm``: sort, gather, two grouped products, activation,
 weighting, scatter back and a sum. Source: the code of transformers 5.17.
 
 Left out: the cache is one that is written in place; transformers' default cache copies itself at every step.
@@ -87,7 +87,7 @@ def _attention(op: Op, graph: bool) -> Iterator[Op]:
                 d["batch"] * d["kv_len"] * width * d["heads"], 1, True,
             ))  # fmt: skip
     yield from _mask(op)
-    yield op.with_(dims={**d, "kv_heads": d["heads"]}, label="masked")
+    yield op.with_(dims={**d, "kv_heads": d["heads"], "causal": 0}, label="masked")
 
 
 def _mask(op: Op) -> Iterator[Op]:
