@@ -2,8 +2,9 @@
 
 Attention has a mask as transformers 5.17 builds one: in decode, for the static cache that a captured graph needs, and
 in prefill that is captured. With a mask, PyTorch has no kernel for grouped queries, so keys and values are copied out
-to all heads first, and no block of scores is skipped for being masked. Experts run as transformers' ``grouped_mm``: sort, gather, two grouped products, activation,
-weighting, scatter back and a sum. Source: the code of transformers 5.17.
+to all heads first, and no block of scores is skipped for being masked. Experts run as transformers' ``grouped_mm``:
+sort, gather, two grouped products, activation, weighting, scatter back and a sum. Source: the code of transformers
+5.17.
 
 Left out: the cache is one that is written in place; transformers' default cache copies itself at every step.
 """
