@@ -17,49 +17,18 @@ if TYPE_CHECKING:
 def validate(
     data: Annotated[Path | None, typer.Option("--data", help="Measured rows, JSON lines.")] = None,
     hw: Annotated[str | None, typer.Option("--hw", help="The part that was measured.")] = None,
-    case: Annotated[
-        list[str] | None, typer.Option("--case", help="A published result; may repeat; all: every one.")
-    ] = None,
-    pages: Annotated[Path | None, typer.Option("--pages", help="Folder for a page and a plot a case.")] = None,
     json: Json = False,
 ) -> None:
-    """Compare the models with measured data by section (a file, or without --data the bundled references), or with
-    published results (--case, --pages).
+    """Compare the models with measured data by section: a file, or without --data the bundled references.
 
-    Exit code 1 when a section or a case is beyond its tolerance.
+    Exit code 1 when a section is beyond its tolerance. ``simsparse study`` compares with published results.
     """
-    if case or pages is not None:
-        if data is not None or hw is not None:
-            raise SpecError("--data belongs to measured rows; leave out --case and --pages")
-        _validate_cases(() if not case or "all" in case else tuple(case), pages, json)
-        return
     reports = _validations(data, hw)
     if json:
         emit_json(reports[0].to_dict() if data is not None else [report.to_dict() for report in reports])
     else:
         for report in reports:
             table(f"{report.hardware} against {report.file}", *report.table())
-    if not all(report.passed for report in reports):
-        raise typer.Exit(1)
-
-
-def _validate_cases(names: tuple[str, ...], pages: Path | None, json: bool) -> None:
-    from simsparse.validate import run_cases
-
-    reports = run_cases(names)
-    found = [report.to_dict() for report in reports]
-    if pages is not None:
-        from simsparse.report.cases import write_case_pages
-
-        for page in write_case_pages(found, pages):
-            note(f"written: {page}")
-    if json:
-        emit_json(found)
-    else:
-        rows = [(report.name, str(len(report.points)), f"{100 * report.mean_error:.1f} %",
-                 f"{100 * report.worst.error:+.1f} % {report.worst.label}", report.verdict)
-                for report in reports]  # fmt: skip
-        table("published results", ("case", "points", "mean error", "worst", "verdict"), rows, right=("points",))
     if not all(report.passed for report in reports):
         raise typer.Exit(1)
 
@@ -73,7 +42,7 @@ def _validations(data: Path | None, hw: str | None) -> list[ValidationReport]:
 
 
 def schema(
-    name: Annotated[str, typer.Argument(metavar="experiment|sweep|hardware")],
+    name: Annotated[str, typer.Argument(metavar="experiment|sweep|study|hardware")],
     kind: Annotated[str | None, typer.Option("--kind", help="Of hardware: only this part kind.")] = None,
     json: Json = True,
 ) -> None:

@@ -12,6 +12,7 @@ from simsparse.config.experiment import Experiment, Sweep
 from simsparse.config.hardware import PARTS
 from simsparse.config.hardware import _SystemSpec as SystemSpec
 from simsparse.config.quantity import Basis, Quantity
+from simsparse.config.study import Study
 from simsparse.errors import SpecError, nearest
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -53,6 +54,11 @@ def sweep_schema() -> dict[str, Any]:
     return _alone(Sweep)
 
 
+def study_schema() -> dict[str, Any]:
+    """Schema of a study."""
+    return _alone(Study)
+
+
 def _alone(model: type[BaseModel]) -> dict[str, Any]:
     _, definitions = _of([model])
     return {"$schema": DIALECT, **definitions.pop(model.__name__), "$defs": definitions}
@@ -77,5 +83,5 @@ def _without_name(schema: dict[str, Any]) -> None:
 
 
 SCHEMAS: Mapping[str, Callable[..., dict[str, Any]]] = {
-    "experiment": experiment_schema, "sweep": sweep_schema, "hardware": hardware_schema,
+    "experiment": experiment_schema, "sweep": sweep_schema, "study": study_schema, "hardware": hardware_schema,
 }  # fmt: skip

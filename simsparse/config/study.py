@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Self
@@ -169,7 +170,7 @@ class Claim(Frozen):
     """A published figure, how it is compared and how far off the answer may be.
 
     ``published`` is None where the document gives no figure; ``to`` is the end of a published range. ``tolerance`` is
-    a relative deviation, stated before the run; None where none could be stated. ``why`` says from what source and
+    a relative deviation, to be stated before the run; None where none can be stated. ``why`` says from what source and
     assumptions it follows. ``lacks`` lists what the figure includes and the run leaves out; such a run is a
     comparison in part. A claim about the baseline says how well the machine is modelled and does not count for the
     state of the system.
@@ -216,15 +217,16 @@ class Status(Frozen):
 
 
 def _id(text: str) -> str:
-    if not (text.startswith("A") and text[1:].isdigit()):
-        raise ValueError(f"{shown(text)} is not an id; expected A and a number, such as A1")
+    if not re.fullmatch(r"[A-Z][0-9]{1,4}", text):
+        raise ValueError(f"{shown(text)} is not an id; expected a capital letter and a number, such as A1")
     return text
 
 
 class Study(Frozen):
     """A published system: what it is, what it claims, what our runs assume and what is missing.
 
-    ``status`` is for a system of which no claim is run; the state of any other follows from the runs.
+    ``assumptions`` are the key ``assumed``. ``status`` is for a system of which no claim is run; the state of any
+    other follows from the runs.
     """
 
     id: Annotated[str, AfterValidator(_id)]
@@ -233,7 +235,7 @@ class Study(Frozen):
     family: Family
     mechanism: Text
     claims: Annotated[tuple[Claim, ...], Field(min_length=1)]
-    assumed: tuple[Text, ...] = ()
+    assumptions: Annotated[tuple[Text, ...], Field(alias="assumed")] = ()
     missing: tuple[Text, ...] = ()
     status: Status | None = None
 
@@ -250,9 +252,9 @@ class Study(Frozen):
         return self
 
     @property
-    def number(self) -> int:
-        """The number of the id, by which studies are listed."""
-        return int(self.id[1:])
+    def order(self) -> tuple[str, int]:
+        """Letter and number of the id, by which studies are listed."""
+        return self.id[0], int(self.id[1:])
 
 
 def studies_folder() -> Path:
@@ -263,12 +265,26 @@ def studies_folder() -> Path:
 def study_names() -> list[str]:
     """Names of all studies, in the order of their ids. Raises SpecError when one can't be read."""
     names = [path.parent.name for path in studies_folder().glob(f"*/{FILE}")]
-    return sorted(names, key=lambda name: load_study(name)[0].number)
+    return sorted(names, key=lambda name: load_study(name)[0].order)
+
+
+def is_path(name: str) -> bool:
+    """Whether ``name`` is a YAML file of the user's own and no study that comes along."""
+    return name.endswith((".yaml", ".yml"))
+
+
+def study_name(name: str) -> str:
+    """What a study is called: its folder, or its file without the suffix when that is not study.yaml."""
+    path = Path(name)
+    return (path.resolve().parent.name if path.name == FILE else path.stem) if is_path(name) else name
 
 
 def load_study(name: str) -> tuple[Study, Document]:
-    """The study called ``name``. Raises SpecError that names file, line and key, or the nearest name."""
-    path = studies_folder() / name / FILE
+    """The study called ``name``, or in the YAML file ``name``.
+
+    Raises SpecError that names file, line and key, or the nearest name.
+    """
+    path = Path(name) if is_path(name) else studies_folder() / name / FILE
     if not is_file(path):
         known = [found.parent.name for found in studies_folder().glob(f"*/{FILE}")]
         raise SpecError(f"{shown(name)} is not a study; {nearest(name, known)}")

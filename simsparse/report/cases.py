@@ -19,25 +19,20 @@ ROW_IN = 0.19
 
 
 def write_case_pages(cases: Sequence[Case], folder: Path) -> list[Path]:
-    """One page and one plot a case, and an index; returns the pages. Cases are CaseReport.to_dict()."""
+    """One page and one plot per case; returns the pages. Cases are CaseReport.to_dict()."""
     folder.mkdir(parents=True, exist_ok=True)
     pages = []
     for case in cases:
         save_plot(case_plot(case), folder, ("png",))
         pages.append(folder / f"{case['case']}.md")
         pages[-1].write_text(case_page(case), encoding="utf-8")
-    (folder / "README.md").write_text(index_page(cases), encoding="utf-8")
     return pages
 
 
-def index_page(cases: Sequence[Case]) -> str:
-    """All cases in one table."""
-    rows = [[f"[{case['title']}]({case['case']}.md)", str(len(case["points"])), _percent(_mean(case)),
-             _percent(_worst(case)), case["verdict"]] for case in cases]  # fmt: skip
-    return "\n".join(
-        ["# Published figures and simulated ones", "", "Made by `simsparse validate --pages reports/validation`.", "",
-         *_table(["case", "points", "mean deviation", "worst", "verdict"], rows), ""]
-    )  # fmt: skip
+def case_row(case: Case, folder: str = "") -> list[str]:
+    """A case as a row of a table: link, points, mean and worst deviation, verdict."""
+    return [f"[{case['title']}]({folder}{case['case']}.md)", str(len(case["points"])), _percent(_mean(case)),
+            _percent(_worst(case)), case["verdict"]]  # fmt: skip
 
 
 def case_page(case: Case) -> str:
@@ -59,7 +54,7 @@ def case_page(case: Case) -> str:
                   *_table(["point", "assumption", "value", "simulated"], moved), ""]  # fmt: skip
     if case["assumed"]:
         lines += ["## Assumed", "", *(f"- {item}" for item in case["assumed"]), ""]
-    lines += [f"Remade by `simsparse validate --case {case['case']} --pages FOLDER`.", ""]
+    lines += [f"Remade by `simsparse study {case['case']} --out FOLDER`.", ""]
     return "\n".join(lines)
 
 

@@ -116,6 +116,18 @@ CASES: Registry[Callable[[], CaseReport]] = Registry("case", package="simsparse.
 """Cases by name; a module of validate/cases registers one or a few that share their data."""
 
 
+@dataclass(frozen=True)
+class Varied:
+    """How the points of a case follow from its part: the part's name, and the points by label under overrides."""
+
+    part: str
+    points: Callable[[Mapping[str, str]], Mapping[str, float]]
+
+
+VARIED: Registry[Varied] = Registry("case that can be varied", package="simsparse.validate.cases")
+"""The same cases as functions of their part's values, where they are that, so that assumed values can be moved."""
+
+
 def case_folder(name: str) -> Path:
     """Where the data of a case lie: in a wheel's data, or in the checkout's tests."""
     root = data_root()

@@ -45,7 +45,7 @@ def test_a_study_names_sources_and_what_is_missing(name: str) -> None:
     for claim in study.claims:
         assert claim.source.where and (claim.source.cite or study.reference.cite)
         if claim.run is not None:
-            assert study.assumed, "a run always assumes something"
+            assert study.assumptions, "a run always assumes something"
             assert claim.lacks or claim.tolerance is not None, "a like-for-like run needs a tolerance"
 
 
@@ -94,7 +94,7 @@ def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):  # type: ignore[no-u
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("id: A1", "id: B1", r"study.yaml:1: id: 'B1' is not an id"),
+        ("id: A1", "id: one", r"study.yaml:1: id: 'one' is not an id"),
         ("family: offload", "family: cloud", r"study.yaml:4: family: 'cloud'"),
         ("    unit: x\n", "", r"study.yaml:7: claims\[0\].unit: is missing"),
         ("where: abstract", "where: hearsay", r"claims\[0\].source.where: 'hearsay'"),

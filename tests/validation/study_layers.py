@@ -138,10 +138,10 @@ def attention_only(kv_len: int, name: str, scored: int = 0) -> Trace:
 
 
 def alexnet(share: float) -> Trace:
-    """AlexNet's convolutions on one image, each with ``share`` of its filters."""
+    """AlexNet's convolutions on one image, each with ``share`` of its filters, in whole eights."""
 
     def kept(filters: int) -> int:
-        return max(2, 2 * round(filters * share / 2))
+        return 8 * round(filters * share / 8)
 
     c1, c2, c3, c4, c5 = (kept(filters) for filters in (96, 256, 384, 384, 256))
     layers = [
@@ -190,7 +190,7 @@ def longer(trace: Trace, name: str, kv_len: dict[int, int], otherwise: int) -> T
         if op.kind != OpKind.ATTENTION:
             return op
         layer = int(next(word for word in op.module.split(".") if word.isdigit()))
-        return op.with_(dims={**op.dims, "kv_len": kv_len.get(layer, otherwise) + 1})
+        return op.with_(dims={**op.dims, "kv_len": kv_len.get(layer, otherwise) + 1}, kernels=())
 
     return Trace(name, trace.map(change).ops, {**trace.meta, "kv_len": otherwise})
 

@@ -12,13 +12,13 @@ from typing import Any
 
 import torch
 import transformers
-from simsparse.trace.models import MODELS, build_model, extract, versions
 from study_layers import BY_HAND, longer
 from torch import nn
 from transformers import AutoConfig
 
 import simsparse as ss
 from simsparse.core import DType, Op, OpKind, Trace, TraceBuilder, ops
+from simsparse.models.by_name import MODELS, build_model, extract, versions
 
 OUT = Path(__file__).parents[2] / "traces" / "studies"
 BF16 = torch.bfloat16
@@ -42,7 +42,7 @@ def causal(name: str, family: str, shape: Mapping[str, Any], phase: str, batch: 
 
 def half(trace: Trace) -> Trace:
     """``trace`` in fp16 in place of bf16."""
-    return trace.map(lambda op: op.with_(dtype=DType.FP16) if op.dtype is DType.BF16 else op)
+    return trace.map(lambda op: op.with_(dtype=DType.FP16, kernels=()) if op.dtype is DType.BF16 else op)
 
 
 def zoo(model: str, **changes: Any) -> dict[str, Any]:
@@ -187,7 +187,7 @@ def resnet_int8() -> Trace:
         dims = op.dims
         if op.kind in (OpKind.ELEMENTWISE, OpKind.OTHER):
             dims = {**dims, "read_bytes": dims["read_bytes"] // 2, "write_bytes": dims["write_bytes"] // 2}
-        return op.with_(dims=dims, dtype=DType.INT8, weight_dtype=None)
+        return op.with_(dims=dims, dtype=DType.INT8, weight_dtype=None, kernels=())
 
     return Trace("resnet-50-int8-b16", trace.map(narrow).ops, dict(trace.meta))
 
@@ -232,7 +232,7 @@ def _without_heads(op: Op) -> Op:
         dims["heads"] = dims["kv_heads"] = 4
     elif op.kind == OpKind.ELEMENTWISE and "gelu" in op.label:
         dims = {key: value * 416 // 3072 for key, value in dims.items()}
-    return op.with_(dims=dims)
+    return op.with_(dims=dims, kernels=()) if dims != dict(op.dims) else op
 
 
 LFM2 = {

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 from simsparse.config.hardware import load_hardware
 from simsparse.dataflow.engines.edge_moe import EdgeMoE, compute_cycles, load_cycles
 from simsparse.dataflow.sparse_engine import PeConfig, Work
 from simsparse.devices.sparse_engine import SparseEngineDevice
-from simsparse.validate.case import CASES, CasePoint, CaseReport, Sensitivity, Table, case_rows
+from simsparse.validate.case import CASES, VARIED, CasePoint, CaseReport, Sensitivity, Table, Varied, case_rows
 
 PART = "accel/edge-moe-zcu102"
 TOKENS, EXPERTS, TOP_K, D_MODEL, D_FF = 129, 16, 2, 192, 384
@@ -19,13 +20,7 @@ TOKENS, EXPERTS, TOP_K, D_MODEL, D_FF = 129, 16, 2, 192, 384
 def edge_moe() -> CaseReport:
     """Cycles of one expert and the reload ratio, each within 5 %."""
     published = {row["quantity"]: float(row["cycles"]) for row in case_rows("edge_moe", "loops.csv")}
-    machine = _machine()
-    both = [(D_FF, D_MODEL), (D_MODEL, D_FF)]
-    load = sum(load_cycles(n, k, machine) for n, k in both)
-    token = sum(compute_cycles(1, n, k, machine) for n, k in both)
-    queued, by_token = _weights_read(1), _weights_read(0)
-    simulated = {"expert_load": float(load), "token_compute": float(token),
-                 "mean_expert_compute": token * TOKENS * TOP_K / EXPERTS, "reload": by_token / queued}  # fmt: skip
+    simulated = _quantities(_machine())
     units = {"reload": "x"}
     return CaseReport(
         "edge-moe",
@@ -37,13 +32,25 @@ def edge_moe() -> CaseReport:
         [CasePoint(name, published[name], simulated[name], units.get(name, "cycles")) for name in published],
         tolerance=0.05,
         assumed=("even routing in the layer's cycles: 129 tokens over 16 experts, two each",),
-        sensitivity=_sensitivity(machine),
+        sensitivity=_sensitivity(_machine()),
         tables=(_orders(),),
     )
 
 
-def _machine() -> PeConfig:
-    device = SparseEngineDevice(load_hardware(PART))
+def _quantities(machine: PeConfig) -> dict[str, float]:
+    both = [(D_FF, D_MODEL), (D_MODEL, D_FF)]
+    load = sum(load_cycles(n, k, machine) for n, k in both)
+    token = sum(compute_cycles(1, n, k, machine) for n, k in both)
+    queued, by_token = _weights_read(1, machine), _weights_read(0, machine)
+    return {"expert_load": float(load), "token_compute": float(token),
+            "mean_expert_compute": token * TOKENS * TOP_K / EXPERTS, "reload": by_token / queued}  # fmt: skip
+
+
+VARIED.register("edge-moe")(Varied(PART, lambda overrides: _quantities(_machine(overrides))))
+
+
+def _machine(overrides: Mapping[str, str] | None = None) -> PeConfig:
+    device = SparseEngineDevice(load_hardware(PART, overrides))
     return device.machine("fp32")
 
 
@@ -60,20 +67,19 @@ def _orders() -> Table:
     """An MoE layer in both orders: cycles, milliseconds, megabytes of weights."""
     rows = []
     for name, by_expert in (("by expert", 1), ("by token", 0)):
-        cost = _layer(by_expert)
+        cost = _layer(by_expert, _machine())
         rows.append((name, f"{cost.cycles:,}", f"{cost.cycles / 300e3:.2f}", f"{cost.dram_read / 1e6:.2f}",
                      f"{100 * cost.causes['load'] / cost.cycles:.0f} %"))  # fmt: skip
     return Table("One MoE layer", ("order", "cycles", "ms at 300 MHz", "MB read", "waiting for weights"), rows)
 
 
-def _layer(by_expert: int) -> Work:
-    machine = _machine()
+def _layer(by_expert: int, machine: PeConfig) -> Work:
     chosen = replace(machine, settings={**machine.settings, "by_expert": float(by_expert)})
     share, more = divmod(TOKENS * TOP_K, EXPERTS)
     counts = [share + (expert < more) for expert in range(EXPERTS)]
     return EdgeMoE().experts(counts, D_MODEL, D_FF, False, chosen)
 
 
-def _weights_read(by_expert: int) -> int:
+def _weights_read(by_expert: int, machine: PeConfig) -> int:
     """Bytes of weights of a layer: all that is read but the tokens."""
-    return _layer(by_expert).dram_read - 4 * TOKENS * TOP_K * D_MODEL
+    return _layer(by_expert, machine).dram_read - 4 * TOKENS * TOP_K * D_MODEL

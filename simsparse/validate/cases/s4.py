@@ -14,7 +14,7 @@ from simsparse.config.parts.accel import AccelPart
 from simsparse.dataflow.sparse_engine import ENGINES, PeConfig
 from simsparse.devices.sparse_engine import SparseEngineDevice
 from simsparse.sparsity import DENSE, Sparsity
-from simsparse.validate.case import CASES, CasePoint, CaseReport, Sensitivity, Table, case_rows
+from simsparse.validate.case import CASES, VARIED, CasePoint, CaseReport, Sensitivity, Table, Varied, case_rows
 
 BANK, RATIOS, BATCH, STATED, UNITS = 32, (1, 2, 4, 8, 16, 32), 16, 16, 4
 """Columns of a bank; ratios of the curve; assumed batch; the ratio that ByteMLPerf states; recalled units of a chip."""
@@ -66,6 +66,14 @@ def s4() -> CaseReport:
         ],
         tables=[curve(), explained(rows)],
     )  # fmt: skip
+
+
+def _varied(overrides: Mapping[str, str]) -> dict[str, float]:
+    setup = S4Setup(overrides=tuple(overrides.items()))
+    return {_label(row): throughput(row["model"], STATED, setup) for row in case_rows("s4", "points.csv")}
+
+
+VARIED.register("s4")(Varied("accel/s4", _varied))
 
 
 def variants() -> list[tuple[str, str, S4Setup]]:

@@ -10,7 +10,7 @@ from simsparse.config.hardware import load_hardware
 from simsparse.dataflow.sparse_engine import Work
 from simsparse.devices.sparse_engine import SparseEngineDevice
 from simsparse.sparsity.nonzeros import NonZeros
-from simsparse.validate.case import CASES, CasePoint, CaseReport, Sensitivity, Table, case_rows
+from simsparse.validate.case import CASES, VARIED, CasePoint, CaseReport, Sensitivity, Table, Varied, case_rows
 
 SCALE, EDGES = 14, 16
 """2^14 rows and columns, 16 draws a row."""
@@ -64,6 +64,15 @@ def smash_ladder() -> CaseReport:
                      for item in _moved(matrices, name, value)],
         tables=[_table(works)],
     )  # fmt: skip
+
+
+def _varied(overrides: Mapping[str, str]) -> dict[str, float]:
+    matrices = rmat(SCALE, EDGES, 1), rmat(SCALE, EDGES, 2)
+    works = {version: _run(matrices, {"engine.version": str(version), **overrides}) for version in (1, 2, 3)}
+    return {step: _ratio(works, step) for step in ("V1/V3", "V1/V2", "V2/V3")}
+
+
+VARIED.register("smash-ladder")(Varied(PART, _varied))
 
 
 def _run(matrices: tuple[NonZeros, NonZeros], overrides: Mapping[str, str]) -> Work:

@@ -1,0 +1,83 @@
+"""Assumed values of parts, and what halving and doubling makes of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+from simsparse.config.hardware import override_part
+from simsparse.config.quantity import Basis, Part, Quantity
+from simsparse.errors import SpecError
+
+FACTORS = (0.5, 2.0)
+
+
+@dataclass(frozen=True, order=True)
+class Assumption:
+    """A value of basis ``assumed``: the part that has it, its path there, and its text."""
+
+    part: str
+    path: str
+    text: str
+
+    @property
+    def key(self) -> tuple[str, str]:
+        return self.part, self.path
+
+
+@dataclass(frozen=True)
+class Move:
+    """An assumption at ``factor`` times its value; ``value`` is the text of that, None when the part refuses it."""
+
+    assumption: Assumption
+    factor: float
+    value: str | None
+    refusal: str = ""
+
+
+def assumptions(parts: Iterable[Part]) -> list[Assumption]:
+    """The assumed values of ``parts``, each part once, in order of part and path."""
+    found = {
+        Assumption(part.name, path, quantity.text)
+        for part in parts
+        for path, quantity in part.quantities()
+        if quantity.basis is Basis.ASSUMED
+    }
+    return sorted(found)
+
+
+def moves(parts: Iterable[Part]) -> Iterator[Move]:
+    """Each assumed value of ``parts`` halved and doubled, as far as the part takes it."""
+    by_name = {part.name: part for part in parts}
+    for assumption in assumptions(by_name.values()):
+        part = by_name[assumption.part]
+        quantity = dict(part.quantities())[assumption.path]
+        for factor in FACTORS:
+            yield _moved(part, assumption, quantity, factor)
+
+
+def _moved(part: Part, assumption: Assumption, quantity: Quantity, factor: float) -> Move:
+    if quantity.si == 0:
+        return Move(assumption, factor, None, "is zero")
+    text = scaled(quantity, factor)
+    try:
+        override_part(part, {assumption.path: text})
+    except SpecError as error:
+        return Move(assumption, factor, None, error.message)
+    return Move(assumption, factor, text)
+
+
+def scaled(quantity: Quantity, factor: float) -> str:
+    """``factor`` times the value as text, in SI units, whole numbers without a point."""
+    value = quantity.si * factor
+    number = str(round(value)) if value == round(value) and abs(value) < 1e15 else repr(value)
+    return f"{number} {quantity.unit}".strip()
+
+
+def overrides_for(assumption: Assumption, value: str, parts: Mapping[str, Part]) -> dict[str, str]:
+    """The overrides that give ``value`` to the assumption wherever its part is among ``parts``, by owner."""
+    return {
+        f"{owner}.{assumption.path}": value
+        for owner, part in parts.items()
+        if part.name == assumption.part and dict(part.quantities())[assumption.path].basis is Basis.ASSUMED
+    }

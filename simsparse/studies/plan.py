@@ -1,0 +1,160 @@
+"""What a study runs: its experiments, and the same with assumed values moved, first in groups."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from simsparse.config.experiment import Experiment, load_experiment
+from simsparse.config.hardware import System, load_system
+from simsparse.config.study import Claim, Metric, Run, Study, load_study, study_name
+from simsparse.config.yaml import Document
+from simsparse.errors import SimsparseError
+from simsparse.studies.answers import Answers
+from simsparse.studies.assumption import Move, moves, overrides_for
+from simsparse.sweep.check import check_experiment
+from simsparse.sweep.point import PointRun
+
+MoveKey = tuple[str, str, float]
+"""Part, path and factor of a move."""
+
+
+@dataclass(frozen=True)
+class Group:
+    """Values of a part that stand together in its file, with all their moves.
+
+    ``screens`` are two runs in which every value is moved at once, every other one the other way. Where
+    both have the result of the unmoved run to the last bit, no value of the group enters it. Fewer screens: the
+    experiment can't have all values at once.
+    """
+
+    moves: tuple[Move, ...]
+    screens: tuple[PointRun, ...]
+
+
+@dataclass
+class PlannedExperiment:
+    """An experiment of a study: its run, the groups of values that may move it, and, once the groups have run, the
+    runs with one value moved by move. ``refused`` says of a move why the experiment can't have it.
+    """
+
+    experiment: Experiment
+    document: Document
+    run: PointRun
+    system: System
+    metrics: frozenset[Metric]
+    groups: tuple[Group, ...] = ()
+    moved: dict[MoveKey, PointRun] = field(default_factory=dict)
+    refused: dict[MoveKey, str] = field(default_factory=dict)
+
+    def screening(self) -> Iterator[PointRun]:
+        """The unmoved run and those of all groups."""
+        yield self.run
+        for group in self.groups:
+            yield from group.screens
+
+    def open_groups(self, answers: Answers) -> None:
+        """Plan a run for each move of the groups that change the result."""
+        for group in self.groups:
+            if len(group.screens) < 2 or any(self._differs(screen, answers) for screen in group.screens):
+                for move in group.moves:
+                    self._plan(move)
+
+    def _differs(self, screen: PointRun, answers: Answers) -> bool:
+        base, moved = answers.result(self.run.key), answers.result(screen.key)
+        return base is None or moved is None or any(base[metric] != moved[metric] for metric in self.metrics)
+
+    def _plan(self, move: Move) -> None:
+        try:
+            self.moved[key_of(move)] = self.with_moves([move])
+        except SimsparseError as error:
+            self.refused[key_of(move)] = str(error)
+
+    def with_moves(self, chosen: Iterable[Move]) -> PointRun:
+        """The run with the values of ``chosen``. Raises SimsparseError when the experiment can't have them."""
+        values = dict(self.experiment.override)
+        for move in chosen:
+            if move.value is not None:
+                values.update(overrides_for(move.assumption, move.value, self.system.parts()))
+        return check_experiment(self.experiment.model_copy(update={"override": values}), self.document)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A study with its experiments by file; ``moves`` are those of every part that they use."""
+
+    name: str
+    study: Study
+    document: Document
+    experiments: Mapping[str, PlannedExperiment] = field(default_factory=dict)
+    moves: tuple[Move, ...] = ()
+    vary: bool = True
+
+    @property
+    def cases(self) -> list[str]:
+        """The cases that claims refer to."""
+        return sorted({run.case for run in runs(self.study) if run.case is not None})
+
+
+def key_of(move: Move) -> MoveKey:
+    """What a move is found by."""
+    return (*move.assumption.key, move.factor)
+
+
+def runs(study: Study) -> list[Run]:
+    """The runs of all claims."""
+    return [claim.run for claim in study.claims if claim.run is not None]
+
+
+def files_of(run: Run | None) -> list[str]:
+    """The experiment files of a claim's run, each once."""
+    sides = run.sides if run is not None else ()
+    return list(dict.fromkeys(item.experiment for side in sides for item in side.passes))
+
+
+def plan_study(name: str, vary: bool = True) -> Plan:
+    """The plan of the study called ``name``, or in that file; without ``vary`` no value is moved.
+
+    Raises SpecError that names the faulty file.
+    """
+    study, document = load_study(name)
+    files = list(dict.fromkeys(file for claim in study.claims for file in files_of(claim.run)))
+    planned = {file: _planned(Path(document.file).parent / file, file, study.claims) for file in files}
+    parts = [part for item in planned.values() for part in item.system.parts().values()]
+    chosen = tuple(moves(parts)) if vary else ()
+    for item in planned.values():
+        item.groups = tuple(_groups(item, chosen))
+    return Plan(study_name(name), study, document, planned, chosen, vary)
+
+
+def _planned(path: Path, file: str, claims: Sequence[Claim]) -> PlannedExperiment:
+    experiment, document = load_experiment(str(path))
+    run = check_experiment(experiment, document)
+    metrics = frozenset(claim.run.metric for claim in claims if claim.run and file in files_of(claim.run))
+    return PlannedExperiment(experiment, document, run, load_system(run.system, dict(run.override)), metrics)
+
+
+def _groups(item: PlannedExperiment, chosen: Sequence[Move]) -> Iterator[Group]:
+    """The moves that concern the experiment, by part and by the place of the value within it."""
+    parts = item.system.parts()
+    grouped: dict[tuple[str, str], list[Move]] = {}
+    for move in chosen:
+        if move.value is not None and overrides_for(move.assumption, move.value, parts):
+            place = move.assumption.path.rpartition(".")[0]
+            grouped.setdefault((move.assumption.part, place), []).append(move)
+    for own in grouped.values():
+        yield Group(tuple(own), tuple(_screens(item, own)))
+
+
+def _screens(item: PlannedExperiment, own: Sequence[Move]) -> Iterator[PointRun]:
+    """Two runs with all values of a group moved; none where the experiment can't have them together."""
+    by_value: dict[tuple[str, str], list[Move]] = {}
+    for move in own:
+        by_value.setdefault(move.assumption.key, []).append(move)
+    for start in (0, 1):
+        picked = [ends[(start + place) % len(ends)] for place, ends in enumerate(by_value.values())]
+        try:
+            yield item.with_moves(picked)
+        except SimsparseError:
+            return
