@@ -24,6 +24,7 @@ _WHERE = {
     "cycles": "simsparse._estimate",
     "trace_cycles": "simsparse._estimate",
     "simulate": "simsparse._simulate",
+    "Steps": "simsparse.sources",
     "run_sweep": "simsparse.sweep",
 }
 

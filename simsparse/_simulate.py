@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache, partial
 from pathlib import Path
+from typing import Any
 
 from simsparse.config.hardware import System, system_of
 from simsparse.core import Keep, Result, Timeline, Trace
+from simsparse.core.memo import by_identity
 from simsparse.errors import SpecError, nearest
 from simsparse.events import Observer
 from simsparse.lowering.account import Account, merged
@@ -15,7 +18,9 @@ from simsparse.lowering.machine import machine_of
 from simsparse.lowering.power import within_power
 from simsparse.lowering.run import run_closed_form, run_events
 from simsparse.lowering.stacks import DEFAULT_STACK, Stack, launched_by, stack_of
-from simsparse.policies import POLICIES, Policy
+from simsparse.lowering.trace_index import TraceIndex
+from simsparse.policies import Policy, policy_of
+from simsparse.sources import OnePass, Source, Steps
 from simsparse.units import fs_to_seconds
 
 LEVELS = (0, 1, 2)
@@ -23,18 +28,23 @@ LEVELS = (0, 1, 2)
 
 
 def simulate(
-    trace: Trace,
+    trace: Trace | Source,
     system: System | str | Path,
-    policy: str | Policy = "resident",
+    policy: str | Mapping[str, Any] | Policy = "resident",
     seed: int = 0,
     level: int = 1,
     observers: Sequence[Observer] = (),
     repeats: int | None = None,
     keep: Keep | str = Keep.TIMELINE,
     stack: str | Stack = DEFAULT_STACK,
+    steps: int = 1,
+    routing: str = "",
 ) -> Result:
     """Run ``trace`` on ``system``, a System or the name or path of one, under ``policy``.
 
+    ``trace`` may be a Source, such as Steps; ``steps`` above 1 makes one of a decode trace, whose tokens
+    ``routing`` sends to experts in each step. ``policy`` is a name, or a composition such as
+    ``{"residency": {"kind": "lru", "experts": 64}, "prefetch": "none"}``.
     ``level`` 0 adds up closed forms, 1 runs the event engine, 2 does so with operators timed by cycle
     cores on the devices that have one. ``seed`` is for policies that draw. ``repeats``: back-to-back
     runs, starting cold; None = steady state; it matters where a power limit averages over time.
@@ -47,23 +57,24 @@ def simulate(
     """
     chosen, machine, kept = policy_of(policy), machine_of(system_of(system)), _keep(keep)
     _check(chosen, level, observers, repeats)
-    software = stack_of(stack)
-    placements = chosen.place(launched_by(trace, software), machine)
-    costed = chosen.lower(placements, machine, level)
+    source, software = source_of(trace, steps, routing), stack_of(stack)
+    index = index_of(source, software, seed)
+    placements = chosen.place(index, machine)
+    costed = chosen.lower(index, placements, machine, level, seed)
     costed.check_memory()
     costed = within_power(costed, repeats)
-    records = run_closed_form(costed) if level == 0 else run_events(costed, level, seed, chosen.control, observers)
+    records = run_closed_form(costed) if level == 0 else run_events(costed, level, seed, chosen.controls, observers)
     account, latency_s = Account(records, machine), fs_to_seconds(records.finish_fs)
     energy = price(account.counts, latency_s, machine.prices, machine.static_watts)
     used = machine.system
     return Result(
-        trace.name, used.name, placements.policy, seed, level, latency_s, sum(energy.values()),
+        source.name, used.name, placements.policy, seed, level, latency_s, sum(energy.values()),
         () if kept is Keep.SUMMARY else account.rows(), energy, merged(account.counts),
         records.timeline() if kept is Keep.TIMELINE else Timeline((), records.finish_fs),
         assumed=used.assumed, overrides=dict(used.overrides),
         unvalidated=account.unvalidated(chosen.name, chosen.validated), area_mm2=used.area_mm2,
-        seconds_by_bound=account.seconds_by_bound, meta=dict(trace.meta), power_w=used.power_w,
-        memory=account.peak_memory, notes=account.notes, stack=str(software),
+        seconds_by_bound=account.seconds_by_bound, meta=dict(source.meta), power_w=used.power_w,
+        memory=account.peak_memory, cache=records.graph.cache, notes=account.notes, stack=str(software),
     )  # fmt: skip
 
 
@@ -80,10 +91,38 @@ def _check(policy: Policy, level: int, observers: Sequence[Observer], repeats: i
         raise SpecError(f"{repeats!r} runs in a row; expected 1 or more", key="repeats")
     if level == 0 and observers:
         raise SpecError("level 0 has no events to observe; use level 1 or 2", key="observers")
-    if level == 0 and policy.needs_events:
+    if level == 0 and policy.controls:
         raise SpecError(f"{policy.name} decides during the run, which level 0 has not; use level 1 or 2", key="policy")
 
 
-def policy_of(policy: str | Policy) -> Policy:
-    """A policy by name, with its default options. Raises SpecError with the nearest name."""
-    return POLICIES.get(policy)() if isinstance(policy, str) else policy
+def source_of(trace: Trace | Source, steps: int = 1, routing: str = "") -> Source:
+    """What is run: a Source itself, a trace once, or decode steps of it. Raises SpecError."""
+    if isinstance(trace, Source):
+        if steps != 1 or routing:
+            raise SpecError(
+                "a Source says its steps and their routing itself", key="steps" if steps != 1 else "routing"
+            )
+        return trace
+    if steps == 1 and not routing:
+        return _one_pass(trace)
+    return _steps_of(trace)(steps, routing)
+
+
+@by_identity(maxsize=64)
+def _one_pass(trace: Trace) -> Source:
+    return OnePass(trace)
+
+
+@by_identity(maxsize=64)
+def _steps_of(trace: Trace) -> Callable[[int, str], Source]:
+    return lru_cache(maxsize=16)(partial(Steps, trace))
+
+
+def index_of(source: Source, stack: Stack, seed: int) -> TraceIndex:
+    """What a stack launches for a source, indexed; the last 64 are kept."""
+    return _index(source, stack, seed if source.draws else 0)
+
+
+@lru_cache(maxsize=64)
+def _index(source: Source, stack: Stack, seed: int) -> TraceIndex:
+    return TraceIndex(*(launched_by(each, stack) for each in source.passes(seed)))

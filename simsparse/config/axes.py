@@ -21,7 +21,7 @@ _RANGE_SCHEMA = {
                    "unit": {"type": "string"}},
     "required": ["low", "high"], "additionalProperties": False,
 }  # fmt: skip
-_ITEM_SCHEMA = {"anyOf": [_SCALAR_SCHEMA, {"type": "object", "additionalProperties": _SCALAR_SCHEMA}]}
+_ITEM_SCHEMA = {"anyOf": [_SCALAR_SCHEMA, {"type": "object", "additionalProperties": True}]}
 AXES_SCHEMA = {
     "type": "object",
     "minProperties": 1,

@@ -12,8 +12,9 @@ from enum import StrEnum
 from functools import cached_property
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BeforeValidator, Field, TypeAdapter
+from pydantic import AfterValidator, BeforeValidator, Field, TypeAdapter, WithJsonSchema
 
+from simsparse.config.composition import composed_text, composition
 from simsparse.core import Trace
 from simsparse.errors import SpecError
 from simsparse.sparsity import USUAL, Sparsity
@@ -50,7 +51,18 @@ def _scalar(value: Any) -> Any:
     return value
 
 
+def _policy(value: Any) -> Any:
+    if not isinstance(value, Mapping):
+        return value
+    try:
+        return composed_text(composition(value))
+    except SpecError as error:
+        raise ValueError(f"{error.key}: {error.message}") from None
+
+
 Text = Annotated[str, Field(min_length=1)]
+PolicyText = Annotated[Text, BeforeValidator(_policy), WithJsonSchema({"type": ["string", "object"]})]
+Steps = Annotated[int, Field(strict=True, ge=1, le=100_000)]
 SparsityText = Annotated[str, _said(Sparsity.parse), Field(description=f"a sparsity: {syntax()}")]
 FormatText = Annotated[str, _said(storage_text), Field(description="a storage format: usual, csr, bsr:32, ...")]
 Seed = Annotated[int, Field(strict=True, ge=0, lt=2**63)]
@@ -102,10 +114,13 @@ class Key:
 _TABLE = (
     Key("workload.trace", Text, None, "a trace file", "workload", Shown.WORKLOAD, required=True),
     Key("system", Text, None, "a system, or a part alone", "system", Shown.CONFIGURATION, required=True),
-    Key("policy", Text, "resident", "what lies where and is copied when", "policy", Shown.CONFIGURATION, argument=True,
-        lookup="simsparse._simulate:policy_of"),
+    Key("policy", PolicyText, "resident", "what lies where and is copied when: a name, or a mapping of parts", "policy",
+        Shown.CONFIGURATION, argument=True, lookup="simsparse.policies:policy_of"),
     Key("stack", Text, "fused+graph", "the software that launches kernels: eager, compiled or fused, +graph replayed",
         "stack", Shown.CONFIGURATION, argument=True, lookup="simsparse.lowering.stacks:stack_of"),
+    Key("steps", Steps, 1, "decode steps of the trace, one after another", "{} steps", argument=True),
+    Key("routing", str, "", "the process that routes tokens in each step; empty: that of the trace", "routing",
+        argument=True),
     Key("seed", Seed, 0, "for policies that draw", "seed", argument=True),
     Key("level", Level, 1, "0 closed forms, 1 discrete events, 2 these with cycle cores", "level {}",
         Shown.CONFIGURATION, argument=True),

@@ -48,6 +48,19 @@ class OpResult(NamedTuple):
     weight_format: str = "usual"
 
 
+class CacheUse(NamedTuple):
+    """What a device did with weights that rest in host memory.
+
+    ``hits``: reads of weights that were there, copied ahead or kept; ``misses``: those that waited for a
+    copy. ``copied_ahead``: weights that came before they were read, or in vain. ``copied_bytes``: bytes of all copies.
+    """
+
+    hits: int
+    misses: int
+    copied_ahead: int
+    copied_bytes: int
+
+
 @dataclass(frozen=True, repr=False)
 class Result:
     """The answer of one simulation.
@@ -82,6 +95,7 @@ class Result:
     meta: Mapping[str, Any] = field(default_factory=dict)
     power_w: float | None = None
     memory: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    cache: Mapping[str, CacheUse] = field(default_factory=dict)
     stack: str = ""
     notes: tuple[str, ...] = ()
 
@@ -110,6 +124,7 @@ class Result:
             "seconds_by_bound": dict(self.seconds_by_bound), "energy_by_component": dict(self.energy_by_component),
             "assumed": list(self.assumed), "overrides": dict(self.overrides), "unvalidated": list(self.unvalidated),
             "notes": list(self.notes), "memory": {device: dict(own) for device, own in self.memory.items()},
+            "cache": {device: use._asdict() for device, use in self.cache.items()},
         }  # fmt: skip
 
     def save(self, path: str | Path) -> Path:

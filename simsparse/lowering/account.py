@@ -175,9 +175,10 @@ class Account:
 
     def _copies_row(self, own: Sequence[int]) -> OpResult:
         commands = [self.records.commands[i] for i in own]
-        op = self.records.graph.index.trace.ops[commands[0].op]
+        index, i = self.records.graph.index, commands[0].op
+        op = index.ops[i]
         return OpResult(
-            f"{op.name} copies", "copy", "copy", op.module, commands[0].device, str(op.weight_sparsity),
+            f"{index.names[i]} copies", "copy", "copy", op.module, commands[0].device, str(op.weight_sparsity),
             fs_to_seconds(min(self.records.start_fs[i] for i in own)), fs_to_seconds(sum(self.stalls[i] for i in own)),
             sum(map(self._copy_joules, commands)), TRANSFER, 0,
             sum(command.bytes for command in commands),

@@ -15,7 +15,7 @@ from itertools import pairwise
 from operator import attrgetter
 from typing import Any, NamedTuple
 
-from simsparse.core import Op, OpCost, OpKind, Unit
+from simsparse.core import CacheUse, Op, OpCost, OpKind, Unit
 from simsparse.errors import MappingError, SimulationError
 from simsparse.lowering.collectives import copies_of
 from simsparse.lowering.machine import Ends, Machine
@@ -95,13 +95,15 @@ class OpRows(NamedTuple):
 class CommandGraph:
     """Commands in issue order, where each op runs, and memory by device.
 
-    ``footprint[device][what]`` are bytes that are taken for the whole run.
+    ``footprint[device][what]`` are bytes that are taken for the whole run; ``cache`` is what each device did with
+    weights that rest elsewhere.
     """
 
     index: TraceIndex
     devices: tuple[str, ...]
     commands: tuple[Command, ...]
     footprint: Memory
+    cache: Mapping[str, CacheUse] = field(default_factory=dict)
 
     @cached_property
     def allocations(self) -> tuple[Allocation, ...]:
@@ -185,9 +187,9 @@ class CommandGraph:
         texts = [str(op.weight_sparsity) for op in self.index.unique]
         rows = []
         for command in map(self.commands.__getitem__, self.op_commands):
-            op, slot = self.index.trace.ops[command.op], self.index.slot[command.op]
+            op, slot = self.index.ops[command.op], self.index.slot[command.op]
             facts = self.index.facts(command.op)
-            rows.append((op.name, command.kind, op.label, op.module, command.device, texts[slot],
+            rows.append((command.name, command.kind, op.label, op.module, command.device, texts[slot],
                          facts.flops, facts.min_bytes, op.weight_format))  # fmt: skip
         return OpRows(*zip(*rows, strict=True))
 
@@ -247,7 +249,7 @@ class GraphBuilder:
     def __post_init__(self) -> None:
         self._done: list[tuple[int, ...]] = [()] * len(self.devices)
         self._landed: list[dict[str, tuple[int, ...]]] = [{} for _ in self.devices]
-        self._calls: dict[tuple[int, str], int] = {}
+        self._calls: dict[tuple[int, str, int], int] = {}
         self._last: dict[tuple[str, str], int] = {}
         self._lane = {name: self.machine.compute_lane(name) for name in self.machine.devices}
 
@@ -258,7 +260,7 @@ class GraphBuilder:
 
     def op(self, index: int, after: Iterable[int] = ()) -> int:
         """Issue op ``index`` of the trace; returns the index of its last command."""
-        op, device = self.index.trace.ops[index], self.devices[index]
+        op, device = self.index.ops[index], self.devices[index]
         if op.kind == OpKind.COLLECTIVE:
             return self._collective(index, op)
         if op.unit is Unit.LINK:
@@ -266,7 +268,7 @@ class GraphBuilder:
         else:
             lane = self._lane[device]
             needs = (*self._needs(index, device, lane, after), *self._called(op, index, device))
-            command = Command(op.name, op.kind, device, lane, index, needs)
+            command = Command(self.index.names[index], op.kind, device, lane, index, needs)
         done = self._issue(command)
         self._done[index], self._landed[index] = (done,), {device: (done,)}
         return done
@@ -279,9 +281,9 @@ class GraphBuilder:
         owner, lane = (device, self._lane[device]) if on_compute_lane else self.machine.copy_lane(src, device)
         return self._issue(Command(name, "copy", owner, lane, index, tuple(after), src, device, bytes, Cause.WEIGHTS))
 
-    def build(self, footprint: Memory) -> CommandGraph:
+    def build(self, footprint: Memory, cache: Mapping[str, CacheUse] | None = None) -> CommandGraph:
         """The finished command graph."""
-        return CommandGraph(self.index, self.devices, tuple(self.commands), footprint)
+        return CommandGraph(self.index, self.devices, tuple(self.commands), footprint, cache or {})
 
     def _issue(self, command: Command) -> int:
         self.commands.append(command)
@@ -295,23 +297,26 @@ class GraphBuilder:
             if device not in self._landed[dep]:
                 self._move(dep, device)
             needs += [i for i in self._landed[dep][device] if self.commands[i].lane != lane]
+        needs += [i for wait in self.index.waits[index] for i in self._done[wait]]
         return tuple(needs)
 
     def _called(self, op: Op, index: int, device: str) -> tuple[int, ...]:
         """The host's call that launches ``op``, issued once; none where a graph is replayed."""
         if not op.call:
             return ()
-        if (op.call, device) not in self._calls:
-            call = Command(f"call {op.call}", "call", device, HOST_LANE, index, cause=Cause.CALL)
-            self._calls[op.call, device] = self._issue(call)
-        return (self._calls[op.call, device],)
+        key = op.call, device, self.index.step[index]
+        if key not in self._calls:
+            self._calls[key] = self._issue(
+                Command(f"call {op.call}", "call", device, HOST_LANE, index, cause=Cause.CALL)
+            )
+        return (self._calls[key],)
 
     def _move(self, dep: int, device: str) -> None:
         """Bring what op ``dep`` wrote to ``device``."""
-        src, op = self.devices[dep], self.index.trace.ops[dep]
+        src = self.devices[dep]
         owner, lane = self.machine.copy_lane(src, device)
         self._landed[dep][device] = (self._issue(Command(
-            f"{op.name} to {device}", "copy", owner, lane, dep, self._landed[dep][src], src, device,
+            f"{self.index.names[dep]} to {device}", "copy", owner, lane, dep, self._landed[dep][src], src, device,
             self.index.facts(dep).output_bytes, Cause.INPUT,
         )),)  # fmt: skip
 
@@ -322,7 +327,7 @@ class GraphBuilder:
                 raise MappingError(f"{end!r} is no device of {self.machine.system.name}", key=op.name)
         src, dst = str(op.src), str(op.dst)
         device, lane = self.machine.copy_lane(src, dst)
-        return Command(op.name, op.kind, device, lane, index, self._dependencies(index), src, dst, op.dims["bytes"])
+        return Command(self.index.names[index], op.kind, device, lane, index, self._dependencies(index), src, dst, op.dims["bytes"])
 
     def _collective(self, index: int, op: Op) -> int:
         """Issue the copies of a collective: a rank takes part in a step when its copies of the step before are done."""
@@ -335,7 +340,7 @@ class GraphBuilder:
                 after = dict.fromkeys([*ready.get(src, first), *ready.get(dst, first)])
                 lane = f"{op.kind} {len(arriving[dst])}" if arriving[dst] else op.kind
                 done = self._issue(
-                    Command(op.name, op.kind, dst, lane, index, tuple(after), src, dst, bytes, beside=beside)
+                    Command(self.index.names[index], op.kind, dst, lane, index, tuple(after), src, dst, bytes, beside=beside)
                 )
                 taking_part[src].append(done)
                 taking_part[dst].append(done)
@@ -348,4 +353,4 @@ class GraphBuilder:
 
     def _dependencies(self, index: int) -> tuple[int, ...]:
         """The commands whose ends are those of the ops that op ``index`` waits for."""
-        return tuple(i for dep in self.index.deps[index] for i in self._done[dep])
+        return tuple(i for dep in (*self.index.deps[index], *self.index.waits[index]) for i in self._done[dep])

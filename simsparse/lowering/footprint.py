@@ -25,7 +25,7 @@ Footprint = dict[str, dict[str, int]]
 def footprint(index: TraceIndex, devices: Sequence[str], streamed: Sequence[bool]) -> Footprint:
     """Bytes that the ops of ``index`` keep on the ``devices`` that run them; weights of ``streamed`` rest elsewhere."""
     result: Footprint = {}
-    for op, device, kept, away in zip(index.trace.ops, devices, index.kept, streamed, strict=True):
+    for op, device, kept, away in zip(index.ops, devices, index.kept, streamed, strict=True):
         if op.unit is Unit.LINK:
             continue
         own = result.setdefault(device, {WEIGHTS: 0, KV_CACHE: 0, OPTIMIZER_STATE: 0})
@@ -55,7 +55,7 @@ class _Alive:
 
 
 def _alive(index: TraceIndex, devices: Sequence[str]) -> dict[str, _Alive]:
-    ops, sizes, readers = index.trace.ops, updated_bytes(index.trace.ops), _readers(index)
+    ops, sizes, readers = index.ops, updated_bytes(index.ops), _readers(index)
     found: dict[str, _Alive] = {}
     for i, (op, device) in enumerate(zip(ops, devices, strict=True)):
         if op.label == UPDATE:
@@ -89,7 +89,7 @@ def _makes_gradient(op: Op) -> bool:
 
 def _from_outside(index: TraceIndex, i: int) -> int:
     """Bytes that op ``i`` reads and no op of the trace wrote; what it reads of a parameter is none."""
-    op, facts = index.trace.ops[i], index.facts(i)
+    op, facts = index.ops[i], index.facts(i)
     if op.unit is Unit.LINK or (op.weight is not None and not facts.weight_bytes):
         return 0
     read = facts.input_bytes + (0 if index.caches else facts.kv_bytes)

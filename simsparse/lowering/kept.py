@@ -38,12 +38,12 @@ def kept_bytes(ops: Sequence[Op], caches: bool) -> tuple[KeptBytes, ...]:
     sizes, seen, cached = updated_bytes(ops), set[str](), dict[str, int]()
     found = []
     for op in ops:
-        weights = 0
-        if op.weight is None or op.weight not in seen:
-            weights = sizes.get(op.weight or "") or op.resident_bytes or int(op.stats.get(PARAMETER_BYTES, 0))
-        if op.weight is not None and weights:
-            seen.add(op.weight)
-        name, kv = same_in_every_step(op.name), op.resident_kv_bytes if caches else 0
+        weights, name, kv = 0, same_in_every_step(op.name), op.resident_kv_bytes if caches else 0
+        matrix = op.weight or name
+        if matrix not in seen:
+            weights = sizes.get(matrix) or op.resident_bytes or int(op.stats.get(PARAMETER_BYTES, 0))
+        if weights:
+            seen.add(matrix)
         found.append(KeptBytes(weights, max(0, kv - cached.get(name, 0)), int(op.stats.get(STATE_BYTES, 0))))
         if kv:
             cached[name] = max(kv, cached.get(name, 0))

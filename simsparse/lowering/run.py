@@ -47,11 +47,11 @@ def run_closed_form(costed: CostedGraph) -> Records:
 
 
 def run_events(
-    costed: CostedGraph, level: int, seed: int = 0, control: Control | None = None, observers: Sequence[Observer] = ()
+    costed: CostedGraph, level: int, seed: int = 0, controls: Sequence[Control] = (), observers: Sequence[Observer] = ()
 ) -> Records:
     """Level 1: the commands through the event engine, with shared links and limited memories.
 
-    ``control`` makes a process that may issue more during the run, with random numbers from ``seed``.
+    ``controls`` make processes that may issue more during the run, with random numbers from ``seed``.
     Raises SimulationError when a memory is full or work waits for what never happens.
     """
     sim = simulator(costed.machine)
@@ -61,7 +61,7 @@ def run_events(
         sim.alloc(each.device, each.bytes, each.purpose)
     run = Recorder(sim, costed, level, seed)
     run.issue_graph()
-    if control is not None and (process := control(run)) is not None:
+    for process in filter(None, [control(run) for control in controls]):
         run.watch(process)
     sim.run()
     return run.records()

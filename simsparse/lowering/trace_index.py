@@ -1,10 +1,11 @@
-"""A trace as policies see it: distinct operators, what they hold in memory, which layer they are in."""
+"""A source as policies see it: distinct operators, what they hold in memory, which layer they are in."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import accumulate, chain
 from typing import TYPE_CHECKING
 
 from simsparse.core import Op, Trace
@@ -42,41 +43,67 @@ class OpFacts:
 
 
 class TraceIndex:
-    """A trace with its distinct ops (equal signature) told apart once.
+    """What policies see of a source: the ops of all its steps, one after another, with distinct ops told apart once.
 
-    ``unique[slot[i]]`` costs what op i costs; ``deps[i]`` are indexes of earlier ops; ``layer[i]``
-    is the decoder layer that the module path names, None outside of layers; ``special_weights`` are the distinct ops
-    whose weights are sparse or in a format that is not the usual one, by slot; ``kept[i]`` what op i keeps
-    in memory; ``caches`` whether keys and values stay after the pass; ``graphs`` remembers the command
-    graphs that policies made of the trace.
+    Distinct ops differ in signature, or in the experts that they hit. ``ops`` and ``names`` are those of all
+    steps, names of later ones with the step before them; ``steps`` are the ranges of their indexes, ``step[i]`` the
+    step of op i. ``unique[slot[i]]``
+    costs what op i costs; ``deps[i]`` are indexes of earlier ops that wrote what op i reads, ``waits[i]`` of
+    ops that only have to be done: a step waits for the one before it. ``layer[i]`` is the decoder layer that the
+    module path names, None outside of layers; ``special_weights`` are the distinct ops whose weights are sparse or in a
+    format that is not the usual one, by slot; ``kept[i]`` what op i keeps in memory; ``caches`` whether keys
+    and values stay after the pass; ``graphs`` remembers the command graphs that policies made of the source.
+    ``trace`` and ``first`` are the first step and its index.
     """
 
-    def __init__(self, trace: Trace) -> None:
-        first: dict[tuple[object, ...], int] = {}
-        unique: list[Op] = []
-        slots: list[int] = []
-        for op in trace.ops:
-            # Experts hit by number matter to what is copied, not to what the op costs.
-            key = (op.signature, op.routing.hit if op.routing else ())
-            slot = first.setdefault(key, len(first))
-            if slot == len(unique):
-                unique.append(op)
-            slots.append(slot)
-        self.trace, self.unique, self.slot = trace, tuple(unique), tuple(slots)
-        self._facts = tuple(map(OpFacts.of, unique))
-        index = {op.name: i for i, op in enumerate(trace.ops)}
-        self.deps = tuple(tuple(index[dep] for dep in op.deps) for op in trace.ops)
-        self.layer = tuple(layer_of(op) for op in trace.ops)
+    def __init__(self, *passes: Trace) -> None:
+        self.trace = passes[0]
+        self.ops = tuple(chain.from_iterable(each.ops for each in passes))
+        ends = list(accumulate(len(each.ops) for each in passes))
+        self.steps = tuple(map(range, [0, *ends], ends))
+        self.names = tuple(f"step{step}.{op.name}" if step else op.name
+                           for step, each in enumerate(passes) for op in each.ops)  # fmt: skip
+        self.step = tuple(step for step, each in enumerate(passes) for _ in each.ops)
+        self.unique, self.slot = _distinct(self.ops)
+        self._facts = tuple(map(OpFacts.of, self.unique))
+        self.deps = tuple(chain.from_iterable(map(_dependencies, passes, (step.start for step in self.steps))))
+        self.waits = tuple(
+            (step.start - 1,) if step.start and not self.deps[i] else () for step in self.steps for i in step
+        )
+        self.layer = tuple(layer_of(op) for op in self.ops)
         self.special_weights = {
-            slot: op for slot, op in enumerate(unique) if not op.weight_sparsity.is_dense or op.weight_format != USUAL
-        }
+            slot: op for slot, op in enumerate(self.unique)
+            if not op.weight_sparsity.is_dense or op.weight_format != USUAL
+        }  # fmt: skip
         self.graphs: dict[Hashable, CommandGraph] = {}
-        self.caches = trace.meta.get("phase") not in WITHOUT_CACHE
-        self.kept = kept_bytes(trace.ops, self.caches)
+        self.caches = self.trace.meta.get("phase") not in WITHOUT_CACHE
+        self.kept = kept_bytes(self.ops, self.caches)
+        self.first = self if len(passes) == 1 else TraceIndex(passes[0])
 
     def facts(self, index: int) -> OpFacts:
         """What op ``index`` holds and moves."""
         return self._facts[self.slot[index]]
+
+
+def _distinct(ops: Sequence[Op]) -> tuple[tuple[Op, ...], tuple[int, ...]]:
+    """One op of each distinct kind, and the place of each op's kind among them."""
+    first: dict[tuple[object, ...], int] = {}
+    unique: list[Op] = []
+    slots: list[int] = []
+    for op in ops:
+        # Experts hit by number matter to what is copied, not to what the op costs.
+        key = (op.signature, op.routing.hit if op.routing else ())
+        slot = first.setdefault(key, len(first))
+        if slot == len(unique):
+            unique.append(op)
+        slots.append(slot)
+    return tuple(unique), tuple(slots)
+
+
+def _dependencies(trace: Trace, start: int) -> Iterator[tuple[int, ...]]:
+    """The dependencies of each op of a step whose first op has the index ``start``."""
+    index = {op.name: i for i, op in enumerate(trace.ops, start)}
+    return (tuple([index[dep] for dep in op.deps]) for op in trace.ops)
 
 
 def layer_of(op: Op) -> int | None:

@@ -1,5 +1,5 @@
-"""Policies: what goes where and when."""
+"""Policies: what goes where and when, composed of one part per decision."""
 
-from simsparse.policies.base import POLICIES, Policy
+from simsparse.policies.base import POLICIES, Policy, option_names, policy_of
 
-__all__ = ["POLICIES", "Policy"]
+__all__ = ["POLICIES", "Policy", "option_names", "policy_of"]

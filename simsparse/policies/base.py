@@ -1,70 +1,167 @@
-"""What every policy is: placements of ops, their command graph, and what it does during the run."""
+"""What every policy is: a composition of parts, and what the pipeline asks of it."""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Hashable
-from typing import ClassVar
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass, field, fields
+from inspect import signature
+from typing import Any
 
-from simsparse.core import Placements, Trace
-from simsparse.events.simulator import Process
+from simsparse.config.composition import Composition, composed_text, composition, is_composed, parse_composed
+from simsparse.core import Placements
+from simsparse.errors import MappingError, SpecError, nearest
 from simsparse.lowering.command_graph import CommandGraph, CostedGraph
-from simsparse.lowering.live_run import LiveRun
 from simsparse.lowering.machine import Machine
-from simsparse.lowering.trace_index import trace_index_of
+from simsparse.lowering.run import Control
+from simsparse.lowering.trace_index import TraceIndex
+from simsparse.lowering.weights import streamed_ops
+from simsparse.policies.issue import resident_graph, streamed_graph
+from simsparse.policies.part import Part
+from simsparse.policies.placement import PLACEMENTS, Placer
+from simsparse.policies.placement.greedy import Greedy
+from simsparse.policies.prefetch import PREFETCHES, Prefetch
+from simsparse.policies.prefetch.none import NoPrefetch
+from simsparse.policies.residency import RESIDENCIES, Residency
+from simsparse.policies.residency.keep_all import KeepAll
 from simsparse.registry import Registry
 
 MAX_GRAPHS = 64
+MEASURED = "sections offload and weight_stream of the GPU measurements"
+"""What checks the timing of the four named policies."""
 
 
-class Policy(ABC):
-    """Decides what goes where and when.
+@dataclass(frozen=True)
+class Policy:
+    """Decides what goes where and when: one part per decision.
 
-    A subclass names itself in ``name`` and registers with ``@POLICIES.register(name)``; its
-    constructor takes the policy's options by keyword. ``place`` decides ahead where each op runs and
-    where its weights rest; ``lower`` turns that into commands. A policy that decides at run time
-    overrides ``control``; level 0 refuses it. ``validated`` names the reference that the policy's
-    timing was checked against, None when nothing checks it.
+    ``name`` is that of a named composition, else its text. ``validated`` names the reference that its timing was
+    checked against, None when nothing checks it. Raises SpecError when a part has nothing to do.
     """
 
-    name: ClassVar[str]
-    validated: ClassVar[str | None] = None
+    name: str
+    placement: Placer = field(default_factory=Greedy)
+    residency: Residency = field(default_factory=KeepAll)
+    prefetch: Prefetch = field(default_factory=NoPrefetch)
+    validated: str | None = None
 
-    @abstractmethod
-    def place(self, trace: Trace, machine: Machine) -> Placements:
-        """A placement for every op. Raises MappingError or SimulationError when there is none."""
-
-    @abstractmethod
-    def graph(self, placements: Placements, machine: Machine) -> CommandGraph:
-        """The commands of placed ops; they may depend on the machine's topology, not on its numbers."""
+    def __post_init__(self) -> None:
+        if self.residency.scope is None and type(self.prefetch) is not NoPrefetch and not self.prefetch.needs_events:
+            raise SpecError(f"{self.prefetch.name} copies weights ahead, and with the residency {self.residency.name} "
+                            "none rest elsewhere; use prefetch: none", key="prefetch")  # fmt: skip
 
     @property
-    def options(self) -> Hashable:
-        """What the constructor was given, as far as command graphs depend on it."""
-        return None
+    def parts(self) -> tuple[Part, ...]:
+        """The parts, one per decision."""
+        return self.placement, self.residency, self.prefetch
 
-    def lower(self, placements: Placements, machine: Machine, level: int) -> CostedGraph:
+    @property
+    def controls(self) -> tuple[Control, ...]:
+        """What the parts do during the run, of those that need events."""
+        return tuple(part.control for part in self.parts if part.needs_events)
+
+    def place(self, index: TraceIndex, machine: Machine) -> Placements:
+        """The device and the home of the weights of each op of the first step. Raises MappingError, SimulationError."""
+        first = index.first
+        streamed = streamed_ops(first, self.residency.scope)
+        home = machine.require_host(self.name) if self.residency.scope else ""
+        devices = self.placement.devices(first, machine, streamed)
+        homes = tuple(home if away else device for device, away in zip(devices, streamed, strict=True))
+        return Placements(first.trace, self.name, devices, homes)
+
+    def lower(
+        self, index: TraceIndex, placements: Placements, machine: Machine, level: int, seed: int = 0
+    ) -> CostedGraph:
         """The commands of placed ops, with op costs of fidelity ``level``. Command graphs are remembered."""
-        index = trace_index_of(placements.trace)
-        key = (type(self), self.options, placements.devices, machine.topology)
+        key = (self._identity(seed), placements.devices, machine.topology)
         if key not in index.graphs:
             if len(index.graphs) >= MAX_GRAPHS:
                 index.graphs.clear()
-            index.graphs[key] = self.graph(placements, machine)
+            index.graphs[key] = self._graph(index, _in_every_step(index, placements), machine, seed)
         return CostedGraph.of(index.graphs[key], machine, level)
 
-    def control(self, run: LiveRun) -> Process | None:
-        """A process that issues further commands during the run; None when the command graph is all."""
-        del run
-        return None
+    def _identity(self, seed: int) -> Hashable:
+        drawn = seed if any(part.draws for part in self.parts) else None
+        return tuple((type(part), repr(part)) for part in self.parts), drawn
 
-    @property
-    def needs_events(self) -> bool:
-        """Whether the policy decides during the run, which takes the event engine."""
-        return type(self).control is not Policy.control
+    def _graph(self, index: TraceIndex, devices: tuple[str, ...], machine: Machine, seed: int) -> CommandGraph:
+        if self.residency.scope is None:
+            return resident_graph(index, devices, machine)
+        home = machine.require_host(self.name)
+        return streamed_graph(index, devices, machine, self.residency, self.prefetch, home, seed)
 
 
-POLICIES: Registry[type[Policy]] = Registry(
+def _in_every_step(index: TraceIndex, placements: Placements) -> tuple[str, ...]:
+    """The device of each op of every step: where the op of that name runs in the first one. Raises MappingError."""
+    if len(index.steps) <= 1:
+        return placements.devices
+    known = {op.name: device for op, device in zip(placements.trace.ops, placements.devices, strict=True)}
+    if unplaced := next((op.name for op in index.ops if op.name not in known), None):
+        raise MappingError("a later step runs it and the first does not", key=unplaced)
+    return tuple(known[op.name] for op in index.ops)
+
+
+POLICIES: Registry[Callable[..., Policy]] = Registry(
     "policy",
     tuple(f"simsparse.policies.{module}" for module in ("resident", "on_demand", "prefetch_all", "pregated")),
 )
+"""Named compositions: functions of their options, given by keyword."""
+ROLES: Mapping[str, Registry[Any]] = {"placement": PLACEMENTS, "residency": RESIDENCIES, "prefetch": PREFETCHES}
+"""The parts of a policy by role."""
+
+
+def policy_of(policy: str | Mapping[str, Any] | Policy, options: Mapping[str, Any] | None = None) -> Policy:
+    """The policy of a name, a composition (a mapping or its text), or itself, with options where they are given.
+
+    Options of a named composition are its own; those of a composition are called ROLE.OPTION. Raises SpecError
+    that names what is allowed.
+    """
+    if isinstance(policy, Policy):
+        return policy
+    if isinstance(policy, Mapping) or is_composed(policy):
+        roles = composition(policy) if isinstance(policy, Mapping) else parse_composed(policy)
+        return _composed(_with_options(roles, options or {}))
+    named = POLICIES.get(policy)
+    for name in options or {}:
+        if name not in option_names(policy):
+            raise SpecError(f"{name!r} is no option of the policy {policy}; {nearest(name, option_names(policy))}")
+    return named(**(options or {}))
+
+
+def _with_options(roles: Composition, options: Mapping[str, Any]) -> Composition:
+    changed = {role: dict(said) for role, said in roles.items()}
+    for name, value in options.items():
+        role, _, option = name.partition(".")
+        if role not in changed or not option:
+            raise SpecError(f"{name!r} is no option of the composition; {nearest(role, changed)}, then a dot")
+        changed[role][option] = value
+    return changed
+
+
+def _composed(roles: Composition) -> Policy:
+    parts: dict[str, Any] = {}
+    for role, said in roles.items():
+        if role not in ROLES:
+            raise SpecError(f"{role!r} is no part of a policy; {nearest(role, ROLES)}")
+        parts[role] = _part(role, said)
+    return Policy(composed_text(roles), **parts)
+
+
+def _part(role: str, said: Mapping[str, Any]) -> Part:
+    kind = ROLES[role].get(str(said["kind"]))
+    options = {name: value for name, value in said.items() if name != "kind"}
+    known = [each.name for each in fields(kind)]
+    if unknown := next((name for name in options if name not in known), None):
+        raise SpecError(f"{unknown!r} is no option of {said['kind']}; {nearest(unknown, known)}", key=role)
+    try:
+        part: Part = kind(**options)
+    except SpecError as error:
+        raise SpecError(error.message, key=f"{role}.{error.key}") from error
+    return part
+
+
+def option_names(policy: str) -> list[str]:
+    """The options of a policy, as ``policy_options`` calls them. Raises SpecError."""
+    if not is_composed(policy):
+        return list(signature(POLICIES.get(policy)).parameters)
+    roles = parse_composed(policy)
+    return [f"{role}.{each.name}" for role, said in roles.items() for each in fields(ROLES[role].get(said["kind"]))]

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from simsparse.policies.base import POLICIES
-from simsparse.policies.streaming import Streaming
+from simsparse.policies.base import MEASURED, POLICIES, Policy
+from simsparse.policies.prefetch.none import NoPrefetch
+from simsparse.policies.residency.none import KeepNone
 
 
 @POLICIES.register("on_demand")
-class OnDemand(Streaming):
-    """Routed experts (or weights) are copied on the compute lane right before the op that needs them."""
+def on_demand(what: str = "experts", chunk_bytes: int | None = None) -> Policy:
+    """Routed experts (or all weights) are copied on the compute lane right before the op that needs them.
 
-    name = "on_demand"
-    ahead = False
+    Raises SpecError on options that KeepNone refuses.
+    """
+    return Policy("on_demand", residency=KeepNone(chunk_bytes, what), prefetch=NoPrefetch(), validated=MEASURED)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from simsparse.policies.base import POLICIES
-from simsparse.policies.streaming import Streaming
+from simsparse.policies.base import MEASURED, POLICIES, Policy
+from simsparse.policies.prefetch.next_layer import NextLayer
+from simsparse.policies.residency.none import KeepNone
 
 
 @POLICIES.register("pregated")
-class Pregated(Streaming):
-    """The gate of layer l+1 is known when layer l starts, as pre-gated MoE models are trained to allow."""
+def pregated(what: str = "experts", chunk_bytes: int | None = None) -> Policy:
+    """The gate of layer l+1 is known when layer l starts, as pre-gated MoE models are trained to allow.
 
-    name = "pregated"
+    Raises SpecError on options that KeepNone refuses.
+    """
+    return Policy("pregated", residency=KeepNone(chunk_bytes, what), prefetch=NextLayer(), validated=MEASURED)

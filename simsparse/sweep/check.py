@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -139,9 +138,9 @@ def _check_override(names: Names, setter: _Setter, key: str, text: str, systems:
 
 
 def _check_option(document: Document, place: KeyPath, name: str, policies: list[str]) -> None:
-    from simsparse.policies import POLICIES
+    from simsparse.policies import option_names
 
     for policy in policies:
-        known = [option for option in inspect.signature(POLICIES.get(policy)).parameters if option != "self"]
+        known = option_names(policy)
         if name not in known:
             raise document.error(place, f"{name!r} is no option of the policy {policy}; {nearest(name, known)}")

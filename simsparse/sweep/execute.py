@@ -61,9 +61,9 @@ def simulate_point(run: PointRun, keep: Keep = Keep.TIMELINE) -> Result:
 
     arguments: dict[str, Any] = {name: value for name, value in run.values if name in _ARGUMENTS}
     if run.policy_options:
-        from simsparse.policies import POLICIES
+        from simsparse.policies import policy_of
 
-        arguments["policy"] = POLICIES.get(arguments["policy"])(**dict(run.policy_options))
+        arguments["policy"] = policy_of(arguments["policy"], dict(run.policy_options))
     return simulate(trace_of(run), _system(run.system, run.override), keep=keep, **arguments)
 
 

@@ -21,10 +21,10 @@ from simsparse.testing.device import DeviceContract  # noqa: E402
 from simsparse.testing.engine import EngineContract  # noqa: E402
 from simsparse.testing.format import FormatContract  # noqa: E402
 from simsparse.testing.kind import KindContract  # noqa: E402
-from simsparse.testing.policy import PolicyContract  # noqa: E402
+from simsparse.testing.policy import PolicyContract, PolicyPartContract  # noqa: E402
 from simsparse.testing.sparsity import SparsityContract  # noqa: E402
 
 __all__ = [
     "DataflowContract", "DeviceContract", "EngineContract", "FormatContract", "KindContract", "PolicyContract",
-    "SparsityContract",
+    "PolicyPartContract", "SparsityContract",
 ]  # fmt: skip

@@ -35,7 +35,8 @@ def write(folder: Path, text: str) -> str:
 def test_an_experiment_has_the_documented_defaults(folder: Path) -> None:
     experiment, _ = load_experiment(write(folder, HEAD))
     assert experiment.values == {
-        "policy": "resident", "stack": "fused+graph", "seed": 0, "level": 1, "weight_sparsity": "dense",
+        "policy": "resident", "stack": "fused+graph", "steps": 1, "routing": "",
+        "seed": 0, "level": 1, "weight_sparsity": "dense",
         "weight_format": "usual", "workload.trace": "t.trace", "system": SYSTEM,
     }  # fmt: skip
     assert experiment.exclude == ("lm_head", "router")
@@ -47,6 +48,31 @@ def test_a_run_has_every_name_resolved(folder: Path) -> None:
     assert Path(run.trace) == (folder / "t.trace").resolve()
     assert [run.value(name) for name in ("weight_sparsity", "seed", "level")] == ["2:4", 3, 0]
     assert run.override == (("cpu0.memory.bandwidth", "100 GB/s"),)
+
+
+def test_a_policy_is_composed_in_a_file(folder: Path) -> None:
+    text = HEAD + "steps: 4\nrouting: zipf:1.0\npolicy: {residency: {kind: lru, experts: 8}, prefetch: none}\n"
+    run = check_experiment(*load_experiment(write(folder, text)))
+    assert run.value("policy") == "residency: lru(experts=8), prefetch: none"
+    assert (run.value("steps"), run.value("routing")) == (4, "zipf:1.0")
+    options = check_experiment(*load_experiment(write(folder, text + "policy_options: {residency.experts: 5}\n")))
+    assert options.policy_options == (("residency.experts", 5),)
+
+
+@pytest.mark.parametrize(
+    ("policy", "message"),
+    [
+        ("{residency: lur}", r"spec\.yaml:\d+: policy: 'lur' is not a residency.*lru"),
+        ("{residence: lru}", "'residence' is no part of a policy.*residency"),
+        ("{residency: {kind: lru, expert: 8}}", "'expert' is no option of lru.*experts"),
+        ("{residency: {kind: lru, experts: 0}}", "0 is not a positive whole number"),
+        ("{residency: {experts: 8}}", "expected a kind, or a mapping with the key kind"),
+        ("{prefetch: next_layer}", "next_layer copies weights ahead"),
+    ],
+)
+def test_faults_of_a_composition_are_named(folder: Path, policy: str, message: str) -> None:
+    with pytest.raises(SpecError, match=message):
+        check_experiment(*load_experiment(write(folder, f"{HEAD}policy: {policy}\n")))
 
 
 def test_the_key_covers_what_changes_the_answer(folder: Path) -> None:

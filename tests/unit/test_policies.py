@@ -16,11 +16,11 @@ from simsparse.config.hardware import Connection, System
 from simsparse.core import Op, Trace, TraceBuilder, ops
 from simsparse.errors import MappingError, SimulationError, SpecError
 from simsparse.lowering.trace_index import layer_of
-from simsparse.policies import POLICIES
-from simsparse.policies.on_demand import OnDemand
-from simsparse.policies.prefetch_all import PrefetchAll
-from simsparse.policies.pregated import Pregated
-from simsparse.policies.resident import Resident
+from simsparse.policies import POLICIES, Policy
+from simsparse.policies.on_demand import on_demand
+from simsparse.policies.prefetch_all import prefetch_all
+from simsparse.policies.pregated import pregated
+from simsparse.policies.resident import resident
 from simsparse.testing import PolicyContract
 from simsparse.testing.fake_machine import host, link, moe_trace, offload_system, processor, two_processors
 
@@ -30,30 +30,30 @@ EXPERT_BYTES = 6144
 
 
 class TestResidentContract(PolicyContract):
-    policy = Resident()
+    policy = resident()
 
 
 class TestOnDemandContract(PolicyContract):
-    policy = OnDemand()
+    policy = on_demand()
 
 
 class TestOnDemandOfAllWeightsContract(PolicyContract):
-    policy = OnDemand(what="all", chunk_bytes=1000)
+    policy = on_demand(what="all", chunk_bytes=1000)
 
 
 class TestPrefetchAllContract(PolicyContract):
-    policy = PrefetchAll()
+    policy = prefetch_all()
 
 
 class TestPrefetchOfAllWeightsContract(PolicyContract):
-    policy = PrefetchAll(what="all")
+    policy = prefetch_all(what="all")
 
 
 class TestPregatedContract(PolicyContract):
-    policy = Pregated()
+    policy = pregated()
 
 
-def latency_us(trace: Trace, policy: str | OnDemand | PrefetchAll | Pregated, level: int) -> float:
+def latency_us(trace: Trace, policy: str | Policy, level: int) -> float:
     return ss.simulate(trace, offload_system(), policy, level=level).latency_s / US
 
 
@@ -83,13 +83,13 @@ class TestLatencies:
         """A 16 x 16 linear has 512 bytes: 1.512 us."""
         trace = moe_trace(layers=3, experts=2, hit=2, linears=2)
         copies, compute = 2 * 1.512 + 2 * EXPERT_US, 2 + 2
-        assert latency_us(trace, OnDemand(what="all"), level) == pytest.approx(3 * (copies + compute))
-        assert latency_us(trace, PrefetchAll(what="all"), level) == pytest.approx(3 * copies + compute)
+        assert latency_us(trace, on_demand(what="all"), level) == pytest.approx(3 * (copies + compute))
+        assert latency_us(trace, prefetch_all(what="all"), level) == pytest.approx(3 * copies + compute)
 
     def test_chunks_pay_the_latency_each(self, level: int) -> None:
         trace = moe_trace(layers=1, experts=2, hit=1, linears=0)
         expected = 1 + 7 * 1 + EXPERT_BYTES * 1e-3
-        assert latency_us(trace, OnDemand(chunk_bytes=1000), level) == pytest.approx(expected)
+        assert latency_us(trace, on_demand(chunk_bytes=1000), level) == pytest.approx(expected)
 
     def test_a_trace_without_experts_runs_as_if_resident(self, level: int) -> None:
         trace = TraceBuilder("dense").add(ops.linear(1, 8, 8)).build()

@@ -16,7 +16,8 @@ from simsparse.config.hardware import Connection, System, load_system
 from simsparse.core import Op, OpKind, Trace, TraceBuilder, ops
 from simsparse.devices.base import DEVICES, Floats, PowerBudget
 from simsparse.errors import SpecError
-from simsparse.policies.on_demand import OnDemand
+from simsparse.policies import Policy
+from simsparse.policies.on_demand import on_demand
 from simsparse.testing.fake_machine import FakeDevice, host, link, number
 from simsparse.testing.fake_machine import FakePart as BaseFakePart
 
@@ -56,7 +57,7 @@ def linears(count: int, d: int = 16) -> Trace:
     return builder.build()
 
 
-def latency_us(trace: Trace, policy: str | OnDemand = "resident", repeats: int | None = None, level: int = 1) -> float:
+def latency_us(trace: Trace, policy: str | Policy = "resident", repeats: int | None = None, level: int = 1) -> float:
     return ss.simulate(trace, limited_system(), policy, level=level, repeats=repeats).latency_s / US
 
 
@@ -81,12 +82,12 @@ class TestBothLevels:
     def test_waiting_for_copies_leaves_power(self, level: int) -> None:
         """A 16 x 16 linear's 512 bytes take 1.512 us: at speed s, s^2 = 1.512 + 1 / s."""
         speed = max(root.real for root in np.roots([1, 0, -1.512, -1]) if abs(root.imag) < 1e-9)
-        found = latency_us(linears(5), OnDemand(what="all"), level=level)
+        found = latency_us(linears(5), on_demand(what="all"), level=level)
         assert found == pytest.approx(5 * (1.512 + 1 / speed), rel=2e-3)
 
     def test_speed_ends_at_that_of_a_rested_device(self, level: int) -> None:
         """32 KiB of weights take 33.8 us, far more than the linear."""
-        found = latency_us(linears(4, d=128), OnDemand(what="all"), level=level)
+        found = latency_us(linears(4, d=128), on_demand(what="all"), level=level)
         assert found == pytest.approx(4 * (1 + 32.768 + 0.5))
 
 
@@ -129,7 +130,7 @@ def test_a_measured_card_runs_faster_between_copies_than_without_end() -> None:
     system, trace = load_system("systems/h200-pcie5"), large_gemms()
     steady = ss.simulate(trace, system).latency_s
     burst = ss.simulate(trace, system, repeats=1).latency_s
-    streamed = ss.simulate(trace, system, OnDemand(what="all"))
+    streamed = ss.simulate(trace, system, on_demand(what="all"))
     computing = sum(op.latency_s for op in streamed.ops if op.kind == "linear")
     assert computing == pytest.approx(burst, rel=1e-9)
     assert 1.08 < steady / burst < 1.15

@@ -14,7 +14,8 @@ from simsparse.core import ActionCounts, Result, ops
 from simsparse.errors import MappingError, SimulationError, SpecError
 from simsparse.events.simulator import Process
 from simsparse.lowering.live_run import LiveRun
-from simsparse.policies.resident import Resident
+from simsparse.policies import Policy
+from simsparse.policies.prefetch.none import NoPrefetch
 from simsparse.testing.fake_machine import READ, moe_trace, offload_system, two_processors
 
 US = 1e-6
@@ -22,14 +23,14 @@ GB = 10**9
 TRACE = moe_trace(layers=1, linears=1, hit=1)
 
 
-def policy(decide: Callable[[LiveRun], Process]) -> Resident:
-    """The policy ``resident`` that also does during the run what ``decide`` says."""
+def policy(decide: Callable[[LiveRun], Process]) -> Policy:
+    """Everything resident, and a part that does during the run what ``decide`` says."""
 
-    class Deciding(Resident):
+    class Deciding(NoPrefetch):
         def control(self, run: LiveRun) -> Process:
             return decide(run)
 
-    return Deciding()
+    return Policy("deciding", prefetch=Deciding())
 
 
 def simulated(decide: Callable[[LiveRun], Process], seed: int = 0) -> Result:
@@ -121,7 +122,7 @@ def test_random_decisions_follow_the_seed() -> None:
 
 def test_level_0_refuses_what_needs_events() -> None:
     system = offload_system()
-    with pytest.raises(SpecError, match="resident decides during the run, which level 0 has not"):
+    with pytest.raises(SpecError, match="deciding decides during the run, which level 0 has not"):
         ss.simulate(moe_trace(), system, policy(copy_and_kernel), level=0)
 
 

@@ -44,9 +44,9 @@ def runs(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
     """Replaces the simulation by a closed form and lists what was run: (sparsity, policy, seed, level)."""
     seen: list[tuple[Any, ...]] = []
 
-    def fake(trace: Trace, system: System, policy: str, stack: str, seed: int, level: int, keep: Keep) -> Result:
-        assert keep in list(Keep)
-        assert stack == "fused+graph"
+    def fake(trace: Trace, system: System, policy: str, seed: int, level: int, **usual: Any) -> Result:
+        assert usual.pop("keep") in list(Keep)
+        assert usual == {"stack": "fused+graph", "steps": 1, "routing": ""}
         sparsity = str(trace.ops[0].weight_sparsity)
         seen.append((sparsity, policy, seed, level))
         if seed == 13:

@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
 
 from simsparse.lowering.machine import Machine
 from simsparse.lowering.trace_index import TraceIndex
+from simsparse.policies.part import Part
 from simsparse.registry import Registry
 
 
 @dataclass(frozen=True)
-class Placer(ABC):
+class Placer(Part):
     """Decides which device runs each op.
 
-    A subclass names itself in ``name``, registers with ``@PLACEMENTS.register(name)``, holds its
-    options as dataclass fields and implements ``devices``, which is pure.
+    A subclass registers with ``@PLACEMENTS.register(name)`` and implements ``devices``, which is pure.
     """
-
-    name: ClassVar[str]
 
     @abstractmethod
     def devices(self, index: TraceIndex, machine: Machine, streamed: Sequence[bool]) -> tuple[str, ...]:

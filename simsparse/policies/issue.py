@@ -1,0 +1,183 @@
+"""From placed ops and the parts of a policy to commands: the copies of weights, in the order in which they are issued.
+
+The source is walked once, window by window. At each window the prefetch says what to copy ahead; what an
+op reads and its device's cache does not hold is copied on the compute lane right before the op. Copies ahead use a
+copy engine and start when the window before the current one is done; the next window waits for them. Source: the
+semantics of the GPU measurements, sections offload and weight_stream.
+
+Left out: copies back (weights are not written); the time to hand over from kernels to a copy and back on one
+stream. A step begins as a run does: nothing is copied ahead for it while the step before runs.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain
+
+import numpy as np
+
+from simsparse.core import CacheUse
+from simsparse.errors import SimulationError
+from simsparse.lowering.command_graph import CommandGraph, GraphBuilder
+from simsparse.lowering.footprint import Footprint, footprint
+from simsparse.lowering.machine import Machine
+from simsparse.lowering.trace_index import TraceIndex
+from simsparse.lowering.weights import Weight, WeightScope, streamed_ops, weights_read, weights_stored
+from simsparse.policies.part import Progress, View
+from simsparse.policies.prefetch.base import Prefetch
+from simsparse.policies.residency.base import Cache, Residency, Room
+from simsparse.policies.windows import PrefetchWindow, windows
+
+BUFFERS = "buffers"
+Read = tuple[int, Weight]
+"""An op and a weight that it reads."""
+
+
+def resident_graph(index: TraceIndex, devices: tuple[str, ...], machine: Machine) -> CommandGraph:
+    """The commands of ops whose weights stay where they are read."""
+    builder = GraphBuilder(index, devices, machine)
+    for i in range(len(devices)):
+        builder.op(i)
+    return builder.build(footprint(index, devices, [False] * len(devices)))
+
+
+def streamed_graph(
+    index: TraceIndex, devices: tuple[str, ...], machine: Machine, residency: Residency, prefetch: Prefetch, home: str,
+    seed: int,
+) -> CommandGraph:  # fmt: skip
+    """The commands of ops whose weights rest at ``home`` and are copied as ``residency`` and ``prefetch`` decide.
+
+    Raises SimulationError when a cache has no room for what one op needs.
+    """
+    scope = residency.scope or WeightScope.EXPERTS
+    streamed = streamed_ops(index, scope)
+    kept = footprint(index, devices, streamed)
+    steps = windows(index, scope, streamed)
+    free = {name: _left(machine.devices[name].model.memory_bytes, kept.get(name, {})) for name in machine.devices}
+    progress = Progress(index, list(chain.from_iterable(steps)), machine, free, np.random.default_rng(seed))
+    copies = _Copies(GraphBuilder(index, devices, machine), streamed, residency, prefetch, home, progress)
+    for step in steps:
+        copies.step(step)
+    rest = sum(own.weights for own, away in zip(index.kept, streamed, strict=True) if away)
+    at_home = kept.setdefault(home, {})
+    at_home["weights"] = at_home.get("weights", 0) + rest
+    return copies.builder.build(_with_buffers(kept, copies.caches), copies.uses())
+
+
+def _left(capacity: int | None, kept: Mapping[str, int]) -> int | None:
+    return None if capacity is None else capacity - sum(kept.values())
+
+
+def _with_buffers(kept: Footprint, caches: Mapping[str, Cache]) -> Footprint:
+    for device, cache in caches.items():
+        kept[device][BUFFERS] = cache.bytes
+    return kept
+
+
+class _Copies:
+    """One walk over a source: the caches of all devices and the commands so far."""
+
+    def __init__(
+        self, builder: GraphBuilder, streamed: Sequence[bool], residency: Residency, prefetch: Prefetch, home: str,
+        progress: Progress,
+    ) -> None:  # fmt: skip
+        self.builder, self.index, self.progress = builder, builder.index, progress
+        self.caches: dict[str, Cache] = {}
+        self._streamed, self._residency, self._prefetch, self._home = streamed, residency, prefetch, home
+        self._views = View(progress, residency), View(progress, prefetch)
+        self._counts: dict[str, dict[str, int]] = {}
+        self._readers: dict[tuple[int | None, str], list[int]] = {}
+        for i in (i for i, away in enumerate(streamed) if away):
+            weight = weights_stored(self.index, i)[0]
+            self._readers.setdefault((weight.layer, weight.matrix), []).append(i)
+
+    def uses(self) -> dict[str, CacheUse]:
+        """What each device's cache did."""
+        return {device: CacheUse(**counts) for device, counts in self._counts.items()}
+
+    def step(self, step: Sequence[PrefetchWindow]) -> None:
+        """Issue one step: what its first window needs ahead, then window by window."""
+        progress = self.progress
+        progress.step_end, progress.begins = progress.window + 1 + len(step), True
+        arrived = self._copy_ahead(on_compute_lane=True)
+        progress.begins = False
+        for window in step:
+            self._end_window()
+            progress.window += 1
+            coming = self._copy_ahead(on_compute_lane=False)
+            for i in window.ops:
+                self._op(i, arrived, first=i == window.ops.start)
+            arrived = coming
+        self._end_window()
+
+    def _op(self, i: int, arrived: Mapping[str, int], *, first: bool) -> None:
+        """Issue op ``i``: the window's first op waits for all copies ahead, others for their device's."""
+        if self._streamed[i]:
+            self._copy(self._missing(i), on_compute_lane=True)
+            self._cache(self.builder.devices[i]).end_op()
+        device = self.builder.devices[i]
+        awaited = arrived.values() if first else ((arrived[device],) if device in arrived else ())
+        self.builder.op(i, awaited)
+
+    def _missing(self, i: int) -> list[Read]:
+        """The weights of op ``i`` that its device's cache does not hold, now that it reads them."""
+        device = self.builder.devices[i]
+        cache, counts, missing = self._cache(device), self._counts[device], list[Read]()
+        for weight in weights_read(self.index, i):
+            self.progress.access += 1
+            room = cache.bring(weight, ahead=False)
+            if room is Room.NONE:
+                raise SimulationError(f"the cache of {device} has no room for all that the op reads at once",
+                                      key=self.index.names[i])  # fmt: skip
+            if room is Room.MADE:
+                missing.append((i, weight))
+            counts["misses" if room is Room.MADE else "hits"] += 1
+            cache.read(weight)
+        return missing
+
+    def _copy_ahead(self, *, on_compute_lane: bool) -> dict[str, int]:
+        """Copy what the prefetch wants and there is room for; returns the last copy to each device."""
+        wanted = list[Read]()
+        for weight in self._prefetch.ahead(self._views[1]):
+            i = self._next_reader(weight)
+            if self._cache(device := self.builder.devices[i]).bring(weight, ahead=True) is Room.MADE:
+                wanted.append((i, weight))
+                self._counts[device]["copied_ahead"] += 1
+        return self._copy(wanted, on_compute_lane=on_compute_lane)
+
+    def _next_reader(self, weight: Weight) -> int:
+        """The op that can read ``weight`` next, from the next window on. Raises SimulationError when there is none."""
+        readers = self._readers.get((weight.layer, weight.matrix), [])
+        place = bisect_left(readers, self.progress.windows[self.progress.window + 1].ops.start)
+        if place == len(readers):
+            raise SimulationError(f"{self._prefetch.name} copies {weight.matrix} ahead, which no later op reads")
+        return readers[place]
+
+    def _copy(self, reads: Iterable[Read], *, on_compute_lane: bool) -> dict[str, int]:
+        """Issue copies; returns the last one to each device, after which its weights are there."""
+        last = dict[str, int]()
+        for i, weight in reads:
+            device, name = self.builder.devices[i], self.index.names[i]
+            named = f"{name}.weight" if weight.expert is None else f"{name}.expert{weight.expert}"
+            self._counts[device]["copied_bytes"] += weight.bytes
+            for size in self._chunks(weight.bytes):
+                after = () if on_compute_lane or device in last else self.builder.last_on(device)
+                last[device] = self.builder.load(
+                    i, named, size, on_compute_lane=on_compute_lane, after=after, src=self._home
+                )
+        return last
+
+    def _chunks(self, bytes: int) -> Iterator[int]:
+        size = self._residency.chunk_bytes or bytes
+        return (min(size, bytes - start) for start in range(0, bytes, size))
+
+    def _cache(self, device: str) -> Cache:
+        if device not in self.caches:
+            self.caches[device] = self._residency.cache(self._views[0])
+            self._counts[device] = dict.fromkeys(CacheUse._fields, 0)
+        return self.caches[device]
+
+    def _end_window(self) -> None:
+        for cache in self.caches.values():
+            cache.end_window()

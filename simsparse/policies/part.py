@@ -1,0 +1,120 @@
+"""What every part of a policy is, and what it sees when it decides."""
+
+from __future__ import annotations
+
+from abc import ABC
+from bisect import bisect_right
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from typing import ClassVar
+
+import numpy as np
+
+from simsparse.errors import SimulationError
+from simsparse.events.simulator import Process
+from simsparse.lowering.live_run import LiveRun
+from simsparse.lowering.machine import Machine
+from simsparse.lowering.trace_index import TraceIndex
+from simsparse.lowering.weights import Weight
+from simsparse.policies.windows import PrefetchWindow
+
+
+@dataclass(frozen=True)
+class Part(ABC):
+    """One decision of a policy: placement, residency or prefetch.
+
+    A subclass names itself in ``name``, registers as that, and holds its options as dataclass fields,
+    checked in ``__post_init__``. It is immutable: what changes during a run lives in what it returns.
+    ``lookahead`` says how many windows after the current one its View shows, None for all of them: what
+    no real system knows is declared here. ``draws``: whether its decisions depend on the seed. A part
+    that decides during the run overrides ``control``; level 0 refuses it.
+    """
+
+    name: ClassVar[str]
+    lookahead: ClassVar[int | None] = 0
+    draws: ClassVar[bool] = False
+
+    def control(self, run: LiveRun) -> Process | None:
+        """A process that issues commands during the run; None when the part decides nothing then."""
+        del run
+        return None
+
+    @property
+    def needs_events(self) -> bool:
+        """Whether the part decides during the run."""
+        return type(self).control is not Part.control
+
+
+class Progress:
+    """How far a source has been lowered, which the views of all parts share.
+
+    ``window`` is the place of the current window among those of all steps, ``step_end`` that after the
+    last window of its step; ``begins``: a step begins, and ``window`` is the one before it. ``access`` is the place
+    of the last weight that was read among the reads of all ops.
+    """
+
+    def __init__(
+        self, index: TraceIndex, windows: Sequence[PrefetchWindow], machine: Machine,
+        free_bytes: Mapping[str, int | None], rng: np.random.Generator,
+    ) -> None:  # fmt: skip
+        self.index, self.windows, self.machine, self.free_bytes, self.rng = index, windows, machine, free_bytes, rng
+        self.window, self.step_end, self.begins, self.access = -1, 0, True, -1
+        self.read = [window.read(index) for window in windows]
+        self.uses: dict[Weight, list[int]] = {}
+        for place, weight in enumerate(chain.from_iterable(self.read)):
+            self.uses.setdefault(weight, []).append(place)
+
+
+class View:
+    """What one part sees: the machine, the source so far, free memory, a seeded generator.
+
+    ``free_bytes``: of each device, beside what stays there anyway; None where it is not limited. A window
+    is what runs between two gates (a MoE layer), or the ops of one layer. Ahead, a view shows as many
+    windows as the part's ``lookahead`` says, and none of the next step.
+    """
+
+    def __init__(self, progress: Progress, part: Part) -> None:
+        self._progress, self._part = progress, part
+        self.machine, self.rng, self.free_bytes = progress.machine, progress.rng, progress.free_bytes
+
+    @property
+    def begins(self) -> bool:
+        """Whether a step begins: the window ahead is its first, and copies have nothing to hide behind."""
+        return self._progress.begins
+
+    @property
+    def past(self) -> Sequence[tuple[Weight, ...]]:
+        """The weights that each window so far read, the current one last."""
+        return self._progress.read[: self._progress.window + 1]
+
+    def read(self, ahead: int = 1) -> tuple[Weight, ...]:
+        """The weights that the window ``ahead`` after the current one reads; () where the step ends before.
+
+        Raises SimulationError when the part has not declared that it sees so far.
+        """
+        if self._part.lookahead is not None and ahead > self._part.lookahead:
+            raise self._unseen(f"the window {ahead} after the current one")
+        place = self._progress.window + ahead
+        return self._progress.read[place] if place < self._progress.step_end else ()
+
+    def stored(self, ahead: int = 1) -> tuple[Weight, ...]:
+        """All weights of that window's ops, read or not; () where the step ends before."""
+        place, progress = self._progress.window + ahead, self._progress
+        return progress.windows[place].stored(progress.index) if place < progress.step_end else ()
+
+    def next_use(self, weight: Weight) -> float:
+        """Reads of weights until ``weight`` is read again, infinity for never.
+
+        Raises SimulationError when the part has not declared that it sees everything.
+        """
+        if self._part.lookahead is not None:
+            raise self._unseen("all that comes")
+        uses = self._progress.uses.get(weight, [])
+        place = bisect_right(uses, self._progress.access)
+        return uses[place] - self._progress.access if place < len(uses) else float("inf")
+
+    def _unseen(self, what: str) -> SimulationError:
+        return SimulationError(
+            f"the policy part {self._part.name} asks for {what}; it declares a lookahead of {self._part.lookahead}"
+        )

@@ -1,0 +1,5 @@
+"""Prefetches: which weights are copied ahead; one file per rule."""
+
+from simsparse.policies.prefetch.base import PREFETCHES, Prefetch
+
+__all__ = ["PREFETCHES", "Prefetch"]

@@ -1,0 +1,21 @@
+"""Everything that the next layer could read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from simsparse.lowering.weights import Weight
+from simsparse.policies.part import View
+from simsparse.policies.prefetch.base import PREFETCHES, Prefetch
+
+
+@PREFETCHES.register("all")
+@dataclass(frozen=True)
+class AllExperts(Prefetch):
+    """All experts of the next layer, without knowing its gate; a step begins with only those that it reads."""
+
+    name = "all"
+    lookahead = 1
+
+    def ahead(self, view: View) -> tuple[Weight, ...]:
+        return view.read() if view.begins else view.stored()

@@ -1,0 +1,32 @@
+"""What every prefetch is: the weights that are copied while the window before them runs."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from simsparse.lowering.weights import Weight
+from simsparse.policies.part import Part, View
+from simsparse.registry import Registry
+
+
+@dataclass(frozen=True)
+class Prefetch(Part):
+    """Decides which weights are copied ahead.
+
+    A subclass registers with ``@PREFETCHES.register(name)`` and implements ``ahead``. What an op needs and
+    has not come is copied on the compute lane right before it.
+    """
+
+    @abstractmethod
+    def ahead(self, view: View) -> Iterable[Weight]:
+        """The weights to copy while the current window runs, those that the device has left out.
+
+        They fill one buffer while the other is read: a copy engine moves them when the window before the current
+        one is done, and the next window starts when they have come. At the start of a step (``view.begins``) there
+        is no window to hide behind: they come on the compute lane before the first one.
+        """
+
+
+PREFETCHES: Registry[type[Prefetch]] = Registry("prefetch", package="simsparse.policies.prefetch")

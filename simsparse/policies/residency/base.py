@@ -1,0 +1,75 @@
+"""What every residency is: which weights rest in host memory, and which of them a device keeps."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from enum import Enum
+
+from simsparse.lowering.weights import Weight, WeightScope
+from simsparse.policies.part import Part, View
+from simsparse.registry import Registry
+
+
+class Room(Enum):
+    """What a cache finds when a weight is wanted."""
+
+    HELD = "held"
+    """The weight is there."""
+    MADE = "made"
+    """There is room, and the weight must be copied."""
+    NONE = "none"
+    """All room is in use."""
+
+
+class Cache(ABC):
+    """The streamed weights in the memory of one device, during one run.
+
+    ``bytes`` is the memory that they take, known at the end of the run.
+    """
+
+    @property
+    @abstractmethod
+    def bytes(self) -> int:
+        """Memory that is set aside for the whole run."""
+
+    @abstractmethod
+    def bring(self, weight: Weight, *, ahead: bool) -> Room:
+        """Have ``weight`` for the current op or, ``ahead``, for the next window, and say whether a copy is due."""
+
+    @abstractmethod
+    def read(self, weight: Weight) -> None:
+        """Note that the current op reads ``weight``, which is there."""
+
+    @abstractmethod
+    def end_op(self) -> None:
+        """The op that read weights has been issued."""
+
+    @abstractmethod
+    def end_window(self) -> None:
+        """All ops of the current window have been issued."""
+
+
+@dataclass(frozen=True)
+class Residency(Part):
+    """Decides which weights rest in host memory, and which of them a device keeps.
+
+    A subclass registers with ``@RESIDENCIES.register(name)`` and implements ``scope`` and ``cache``.
+    """
+
+    @property
+    @abstractmethod
+    def scope(self) -> WeightScope | None:
+        """The weights that rest in host memory, None where all stay on the devices that read them."""
+
+    @property
+    def chunk_bytes(self) -> int | None:
+        """The largest single copy; None: an expert or a matrix in one."""
+        return None
+
+    @abstractmethod
+    def cache(self, view: View) -> Cache:
+        """An empty cache of one device at the start of a run; ``view`` shows what the part may see."""
+
+
+RESIDENCIES: Registry[type[Residency]] = Registry("residency", package="simsparse.policies.residency")

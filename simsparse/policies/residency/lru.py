@@ -1,0 +1,21 @@
+"""Least recently used."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from simsparse.policies.part import View
+from simsparse.policies.residency.base import RESIDENCIES
+from simsparse.policies.residency.expert_cache import ExpertCache, Held, Rank
+
+
+@RESIDENCIES.register("lru")
+@dataclass(frozen=True)
+class Lru(ExpertCache):
+    """The expert goes whose last use is longest ago."""
+
+    name = "lru"
+
+    def rank(self, held: Held, view: View) -> Rank:
+        del view
+        return (held.last_used,)

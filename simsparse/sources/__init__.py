@@ -1,0 +1,7 @@
+"""Sources: what arrives when: one pass, or a sequence of steps."""
+
+from simsparse.sources.base import Source
+from simsparse.sources.one_pass import OnePass
+from simsparse.sources.steps import Steps
+
+__all__ = ["OnePass", "Source", "Steps"]

@@ -1,0 +1,84 @@
+"""Decode steps: one trace several times, with the routing of each step.
+
+Left out: the KV cache that grows by a token per step; its length is the trace's in all steps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+
+from simsparse.core import Op, Routing, Trace
+from simsparse.errors import SpecError
+from simsparse.sources.base import Source
+from simsparse.trace.routing import RoutingProcess, generate
+
+GENERATED = "generated:"
+"""How the origin of a routing begins that a process drew."""
+Given = Sequence[Mapping[str, Routing | Sequence[Sequence[int]]]]
+"""Per step the routing of each routed op by name: a Routing, or expert ids (tokens, top_k)."""
+
+
+class Steps(Source):
+    """``steps`` decode steps of ``trace``, each of which needs the token of the one before.
+
+    ``routing`` is a process such as ``zipf:1.0``, from which each step draws its own with the seed of the run; by
+    default that which the trace's routing was drawn from. Or it gives the routing of every step. A trace without
+    routed ops needs none. Raises SpecError on fewer than one step, on a trace that is no decode step, on a trace
+    whose routing no process drew, and on given routing that leaves an op or a step out.
+    """
+
+    def __init__(self, trace: Trace, steps: int, routing: str | Given = "") -> None:
+        if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
+            raise SpecError(f"{steps!r} steps; expected 1 or more", key="steps")
+        if trace.meta.get("phase", "decode") != "decode":
+            raise SpecError(f"{trace.name} is a {trace.meta['phase']} trace; steps repeat a decode trace", key="steps")
+        self.trace, self.name, self.steps = trace, trace.name, steps
+        self._routed = [op for op in trace.ops if op.definition.routed]
+        self._given = None if isinstance(routing, str) else self._checked(routing)
+        self._process = _process(self._routed, routing) if self._routed and isinstance(routing, str) else None
+        self.draws = self._process is not None
+        origin = self._process.text if self._process else "given"
+        self.meta = {**trace.meta, "steps": steps, **({"routing": [origin]} if self._routed else {})}
+
+    def _checked(self, given: Given) -> list[dict[str, Routing]]:
+        if len(given) != self.steps:
+            raise SpecError(f"of {len(given)} steps; expected {self.steps}", key="routing")
+        found: list[dict[str, Routing]] = []
+        for step, by_op in enumerate(given):
+            if missing := next((op.name for op in self._routed if op.name not in by_op), None):
+                raise SpecError(f"step {step} gives none to {missing}", key="routing")
+            found.append({op.name: _routing(op, by_op[op.name]) for op in self._routed})
+        return found
+
+    def passes(self, seed: int) -> Iterator[Trace]:
+        for step in range(self.steps):
+            routing = self._given[step] if self._given is not None else self._drawn(step, seed)
+            changed = (op.with_(routing=routing[op.name]) if op.name in routing else op for op in self.trace.ops)
+            yield replace(self.trace, ops=tuple(changed))
+
+    def _drawn(self, step: int, seed: int) -> dict[str, Routing]:
+        if self._process is None:
+            return {}
+        return {
+            op.name: generate(self._process, op.dims["tokens"], op.dims["experts"], op.dims["top_k"], layer, seed,
+                              sequences=op.dims["tokens"], start=step)
+            for layer, op in enumerate(self._routed)
+        }  # fmt: skip
+
+
+def _process(routed: Sequence[Op], text: str) -> RoutingProcess:
+    """The process called ``text``, or that from which the ops' routing was drawn. Raises TraceError, SpecError."""
+    origin = routed[0].routing.origin if routed[0].routing else ""
+    if not text and not origin.startswith(GENERATED):
+        raise SpecError(
+            f"that of {routed[0].name} is {origin or 'unknown'}, which gives one step; name a process such as zipf:1.0",
+            key="routing",
+        )
+    return RoutingProcess.parse(text or origin.removeprefix(GENERATED))
+
+
+def _routing(op: Op, given: Routing | Sequence[Sequence[int]]) -> Routing:
+    if isinstance(given, Routing):
+        return given
+    return Routing.from_ids([list(row) for row in given], op.dims["experts"], "given")

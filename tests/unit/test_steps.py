@@ -1,0 +1,169 @@
+"""Decode steps, and caches of experts over them.
+
+The fake processor takes 1 us per linear and per expert; the link 1 us and 1 ns per byte. An expert of a 16-wide gated
+MoE with 64 hidden units has 6,144 bytes: 7.144 us per copy.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, OrderedDict
+from collections.abc import Iterable, Iterator
+
+import pytest
+
+import simsparse as ss
+from simsparse.core import CacheUse, Trace, TraceBuilder, ops
+from simsparse.errors import SimulationError, SpecError
+from simsparse.sources import Steps
+from simsparse.testing.fake_machine import moe_trace, offload_system, two_processors
+
+US = 1e-6
+EXPERT_BYTES, EXPERT_US = 6144, 7.144
+STEPS = 64
+TRACE = moe_trace(layers=3, experts=8, hit=2, linears=2)
+
+
+def cache(kind: str, experts: int, prefetch: str = "none") -> dict[str, object]:
+    return {"residency": {"kind": kind, "experts": experts}, "prefetch": prefetch}
+
+
+def routed(source: Steps, seed: int) -> Iterator[tuple[str, int]]:
+    """Every expert that is read, with its layer, in order."""
+    for trace in source.passes(seed):
+        for op in trace.ops:
+            if op.routing is not None:
+                yield from ((op.name, expert) for expert in op.routing.hit)
+
+
+def lru_hits(reads: Iterable[tuple[str, int]], room: int) -> int:
+    held: OrderedDict[tuple[str, int], None] = OrderedDict()
+    hits = 0
+    for each in reads:
+        hits += each in held
+        held[each] = held.pop(each, None)
+        if len(held) > room:
+            held.popitem(last=False)
+    return hits
+
+
+def belady_hits(reads: list[tuple[str, int]], room: int, together: int = 2) -> int:
+    """Hits where the experts of one op, ``together`` reads in a row, are all there when it runs."""
+    held: set[tuple[str, int]] = set()
+    hits = 0
+    for i, each in enumerate(reads):
+        hits += each in held
+        if each not in held and len(held) == room:
+            later = reads[i + 1 :]
+            free = held - set(reads[i - i % together : i])
+            held.remove(max(free, key=lambda one: later.index(one) if one in later else len(reads)))
+        held.add(each)
+    return hits
+
+
+@pytest.mark.parametrize("level", [0, 1])
+def test_an_lru_cache_over_64_steps(level: int) -> None:
+    """The answer as a whole: hits, misses, copies, time, energy, memory and timeline."""
+    source, room, seed = Steps(TRACE, STEPS, "zipf:1.0"), 10, 3
+    reads = list(routed(source, seed))
+    result = ss.simulate(source, offload_system(), cache("lru", room), seed=seed, level=level)
+    hits = lru_hits(reads, room)
+    misses = len(reads) - hits
+    assert 0 < hits < len(reads) == STEPS * 3 * 2
+    assert result.cache == {"gpu0": CacheUse(hits, misses, 0, misses * EXPERT_BYTES)}
+    assert result.counts.of("pcie.link", "byte") == misses * EXPERT_BYTES
+    assert result.latency_s == pytest.approx((STEPS * 3 * (2 + 2) + misses * EXPERT_US) * US)
+    assert [span.bytes for span in result.timeline.spans if span.kind == "copy"] == [EXPERT_BYTES] * misses
+    copying_j = sum(row.energy_j for row in result.ops if row.kind == "copy")
+    assert copying_j == pytest.approx(misses * EXPERT_BYTES * 15e-12)
+    static = (10 + 5 + 1) * result.latency_s
+    assert result.energy_j == pytest.approx(static + sum(row.energy_j for row in result.ops), rel=1e-12)
+    assert sum(row.latency_s for row in result.ops) == pytest.approx(result.latency_s, rel=1e-12)
+    assert result.memory["gpu0"]["buffers"] == room * EXPERT_BYTES
+    assert result.memory["host"] == {"weights": 3 * 8 * EXPERT_BYTES}
+    assert result.summary()["cache"]["gpu0"]["hits"] == hits
+
+
+@pytest.mark.parametrize("room", [2, 5, 24])
+def test_belady_is_the_bound_of_all(room: int) -> None:
+    source = Steps(TRACE, STEPS, "zipf:1.0")
+    found = {kind: ss.simulate(source, offload_system(), cache(kind, room)).cache["gpu0"]
+             for kind in ("lru", "lfu", "random", "belady")}  # fmt: skip
+    assert found["lru"].hits == lru_hits(routed(source, 0), room)
+    assert found["belady"].hits == belady_hits(list(routed(source, 0)), room)
+    assert all(use.hits <= found["belady"].hits for use in found.values())
+    assert len({use.hits + use.misses for use in found.values()}) == 1
+
+
+def test_a_cache_with_room_for_all_copies_each_expert_once() -> None:
+    source = Steps(TRACE, STEPS, "uniform")
+    result = ss.simulate(source, offload_system(), cache("lfu", 24))
+    assert result.cache["gpu0"].misses == len(set(routed(source, 0)))
+
+
+def test_a_cache_with_prefetch_copies_ahead_what_it_lacks() -> None:
+    source = Steps(TRACE, 16, "zipf:1.0")
+    demand, ahead = (ss.simulate(source, offload_system(), cache("lru", 12, prefetch)) for prefetch in
+                     ("none", "next_layer"))  # fmt: skip
+    use = ahead.cache["gpu0"]
+    assert use.misses == 0 and use.copied_ahead * EXPERT_BYTES == use.copied_bytes
+    assert ahead.latency_s < demand.latency_s
+    lanes = Counter(span.lane for span in ahead.timeline.spans if span.kind == "copy")
+    assert set(lanes) == {"compute", "h2d"}
+
+
+def test_an_op_that_needs_more_than_a_cache_holds_is_named() -> None:
+    with pytest.raises(SimulationError, match=r"layers\.0\.moe: the cache of gpu0 has no room"):
+        ss.simulate(TRACE, offload_system(), cache("lru", 1))
+
+
+def test_random_eviction_follows_the_seed() -> None:
+    source = Steps(TRACE, 16, [{op.name: [[step % 8, (3 * step + 1) % 8]] for op in TRACE.ops if op.routing}
+                               for step in range(16)])  # fmt: skip
+    first, again, other = (ss.simulate(source, offload_system(), cache("random", 5), seed=seed) for seed in (1, 1, 7))
+    assert first == again
+    assert first.cache != other.cache
+
+
+def test_steps_take_one_after_another_and_count_weights_once() -> None:
+    dense = TraceBuilder("dense", phase="decode").add(ops.linear(1, 8, 8, name="a")).build()
+    once, often = ss.simulate(dense, offload_system()), ss.simulate(dense, offload_system(), steps=5)
+    assert often.latency_s == pytest.approx(5 * once.latency_s)
+    assert often.memory == once.memory
+    assert [row.name for row in often.ops] == ["a", "step1.a", "step2.a", "step3.a", "step4.a"]
+    assert often.meta["steps"] == 5
+
+
+def test_a_step_waits_for_the_step_before_on_other_devices_too() -> None:
+    trace = TraceBuilder("pair", phase="decode").add(ops.linear(1, 8, 8, name="a")).add(ops.elementwise(8, 8, name="b"))
+    spans = {span.name: span for span in
+             ss.simulate(trace.build(), two_processors(refuses="linear"), steps=2).timeline.spans}  # fmt: skip
+    assert spans["step1.a"].start_fs >= spans["b"].end_fs
+
+
+def test_the_first_step_is_drawn_as_the_trace_was() -> None:
+    trace = ss.load_trace("traces/mixtral-8x7b-decode-b1.trace")
+    steps = list(Steps(trace, 3).passes(trace.meta["seed"]))
+    assert [op.routing for op in steps[0].ops] == [op.routing for op in trace.ops]
+    assert [op.routing for op in steps[1].ops] != [op.routing for op in trace.ops]
+
+
+def test_given_routing_is_taken() -> None:
+    given = [{op.name: [[step, step + 1]] for op in TRACE.ops if op.routing} for step in range(4)]
+    assert [expert for _, expert in routed(Steps(TRACE, 4, given), 0)][::6] == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("steps", "routing", "message"),
+    [(0, "", "0 steps"), (2, "", "which gives one step"), (2, [{}], "of 1 steps"), (1, [{}], "step 0 gives none to")],
+)
+def test_steps_are_checked(steps: int, routing: object, message: str) -> None:
+    with pytest.raises(SpecError, match=message):
+        Steps(TRACE, steps, routing)  # type: ignore[arg-type]
+
+
+def test_only_decode_traces_have_steps() -> None:
+    prefill = Trace("p", TRACE.ops, {"phase": "prefill"})
+    with pytest.raises(SpecError, match="p is a prefill trace"):
+        ss.simulate(prefill, offload_system(), steps=2)
+    with pytest.raises(SpecError, match="says its steps"):
+        ss.simulate(Steps(TRACE, 2, "uniform"), offload_system(), steps=2)
