@@ -19,8 +19,9 @@ import numpy as np
 
 from simsparse.core import CacheUse
 from simsparse.errors import SimulationError
-from simsparse.lowering.command_graph import CommandGraph, GraphBuilder
+from simsparse.lowering.command_graph import CommandGraph
 from simsparse.lowering.footprint import Footprint, footprint
+from simsparse.lowering.graph_builder import GraphBuilder
 from simsparse.lowering.machine import Machine
 from simsparse.lowering.trace_index import TraceIndex
 from simsparse.lowering.weights import Weight, WeightScope, streamed_ops, weights_read, weights_stored

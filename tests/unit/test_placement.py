@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
@@ -12,15 +13,15 @@ from hypothesis import strategies as st
 
 import simsparse as ss
 from simsparse.config.hardware import Connection, System, load_hardware, load_system
-from simsparse.core import Placements, Trace, TraceBuilder, ops
+from simsparse.core import Trace, TraceBuilder, ops
 from simsparse.errors import MappingError, SimulationError, SpecError
 from simsparse.lowering.machine import Machine, machine_of
-from simsparse.lowering.trace_index import trace_index_of
+from simsparse.lowering.trace_index import TraceIndex, trace_index_of
 from simsparse.paths import data_root
+from simsparse.policies import Policy
 from simsparse.policies.placement import PLACEMENTS, Placer
 from simsparse.policies.placement.greedy import Greedy
 from simsparse.policies.placement.mapped import Mapped
-from simsparse.policies.resident import Resident
 from simsparse.testing.fake_machine import host, link, moe_trace, processor, two_processors
 
 US = 1e-6
@@ -152,7 +153,7 @@ def test_a_small_graph_is_placed_best(trace: Trace, rates: dict[str, float], lat
     """No placement of up to six operators on two GPUs ends sooner at level 0."""
     system = system_of(rates, latency)
     best = min(
-        ss.simulate(trace, system, Fixed(names), level=0).latency_s
+        ss.simulate(trace, system, Policy("fixed", placement=Fixed(names)), level=0).latency_s
         for names in product(("gpu0", "gpu1"), repeat=len(trace.ops))
     )
     assert ss.simulate(trace, system, level=0).latency_s == best
@@ -177,12 +178,13 @@ def test_doubling_a_bandwidth_of_the_shipped_pair_is_not_slower(name: str, path:
     assert ss.simulate(trace, pair(**{path: doubled})).latency_s <= ss.simulate(trace, pair()).latency_s
 
 
-class Fixed(Resident):
+@dataclass(frozen=True)
+class Fixed(Placer):
     """Operators on devices that a test names."""
 
-    def __init__(self, names: Sequence[str]) -> None:
-        self.names = names
+    name = "fixed"
+    names: tuple[str, ...] = ()
 
-    def place(self, trace: Trace, machine: Machine) -> Placements:
-        del machine
-        return Placements(trace, self.name, tuple(self.names), tuple(self.names))
+    def devices(self, index: TraceIndex, machine: Machine, streamed: Sequence[bool]) -> tuple[str, ...]:
+        del index, machine, streamed
+        return self.names

@@ -1,0 +1,137 @@
+"""Command graphs op by op: which commands an op becomes, and what each of them waits for."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from simsparse.core import CacheUse, Op, OpKind, Unit
+from simsparse.errors import MappingError
+from simsparse.lowering.collectives import copies_of
+from simsparse.lowering.command_graph import HOST_LANE, Cause, Command, CommandGraph, Memory
+from simsparse.lowering.machine import Machine
+from simsparse.lowering.trace_index import TraceIndex
+
+
+@dataclass
+class GraphBuilder:
+    """Issues ops one by one: inserts the copies of activations between devices, keeps indexes."""
+
+    index: TraceIndex
+    devices: tuple[str, ...]
+    machine: Machine
+    commands: list[Command] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._done: list[tuple[int, ...]] = [()] * len(self.devices)
+        self._landed: list[dict[str, tuple[int, ...]]] = [{} for _ in self.devices]
+        self._calls: dict[tuple[int, str, int], int] = {}
+        self._last: dict[tuple[str, str], int] = {}
+        self._lane = {name: self.machine.compute_lane(name) for name in self.machine.devices}
+
+    def last_on(self, device: str) -> tuple[int, ...]:
+        """The command issued last on a device's compute lane, if there is one."""
+        index = self._last.get((device, self._lane[device]))
+        return () if index is None else (index,)
+
+    def op(self, index: int, after: Iterable[int] = ()) -> int:
+        """Issue op ``index`` of the trace; returns the index of its last command."""
+        op, device = self.index.ops[index], self.devices[index]
+        if op.kind == OpKind.COLLECTIVE:
+            return self._collective(index, op)
+        if op.unit is Unit.LINK:
+            command = self._transfer(index, op)
+        else:
+            lane = self._lane[device]
+            needs = (*self._needs(index, device, lane, after), *self._called(op, index, device))
+            command = Command(self.index.names[index], op.kind, device, lane, index, needs)
+        done = self._issue(command)
+        self._done[index], self._landed[index] = (done,), {device: (done,)}
+        return done
+
+    def load(
+        self, index: int, name: str, bytes: int, *, on_compute_lane: bool, after: Iterable[int] = (), src: str
+    ) -> int:
+        """Issue a copy of weights of op ``index`` to the op's device; returns its command's index."""
+        device = self.devices[index]
+        owner, lane = (device, self._lane[device]) if on_compute_lane else self.machine.copy_lane(src, device)
+        return self._issue(Command(name, "copy", owner, lane, index, tuple(after), src, device, bytes, Cause.WEIGHTS))
+
+    def build(self, footprint: Memory, cache: Mapping[str, CacheUse] | None = None) -> CommandGraph:
+        """The finished command graph."""
+        return CommandGraph(self.index, self.devices, tuple(self.commands), footprint, cache or {})
+
+    def _issue(self, command: Command) -> int:
+        self.commands.append(command)
+        index = len(self.commands) - 1
+        self._last[command.device, command.lane] = index
+        return index
+
+    def _needs(self, index: int, device: str, lane: str, after: Iterable[int]) -> tuple[int, ...]:
+        needs = list(after)
+        for dep in self.index.deps[index]:
+            if device not in self._landed[dep]:
+                self._move(dep, device)
+            needs += [i for i in self._landed[dep][device] if self.commands[i].lane != lane]
+        needs += [i for wait in self.index.waits[index] for i in self._done[wait]]
+        return tuple(needs)
+
+    def _called(self, op: Op, index: int, device: str) -> tuple[int, ...]:
+        """The host's call that launches ``op``, issued once; none where a graph is replayed."""
+        if not op.call:
+            return ()
+        key = op.call, device, self.index.step[index]
+        if key not in self._calls:
+            self._calls[key] = self._issue(
+                Command(f"call {op.call}", "call", device, HOST_LANE, index, cause=Cause.CALL)
+            )
+        return (self._calls[key],)
+
+    def _move(self, dep: int, device: str) -> None:
+        """Bring what op ``dep`` wrote to ``device``."""
+        src = self.devices[dep]
+        owner, lane = self.machine.copy_lane(src, device)
+        self._landed[dep][device] = (self._issue(Command(
+            f"{self.index.names[dep]} to {device}", "copy", owner, lane, dep, self._landed[dep][src], src, device,
+            self.index.facts(dep).output_bytes, Cause.INPUT,
+        )),)  # fmt: skip
+
+    def _transfer(self, index: int, op: Op) -> Command:
+        devices = self.machine.system.devices
+        for end in (op.src, op.dst):
+            if end not in devices:
+                raise MappingError(f"{end!r} is no device of {self.machine.system.name}", key=op.name)
+        src, dst = str(op.src), str(op.dst)
+        device, lane = self.machine.copy_lane(src, dst)
+        return Command(
+            self.index.names[index], op.kind, device, lane, index, self._dependencies(index), src, dst, op.dims["bytes"]
+        )
+
+    def _collective(self, index: int, op: Op) -> int:
+        """Issue the copies of a collective: a rank takes part in a step when its copies of the step before are done."""
+        ready: dict[str, list[int]] = {}
+        landed: dict[str, list[int]] = {}
+        first = list(self._dependencies(index))
+        for step in copies_of(op, self.machine):
+            taking_part, arriving = defaultdict[str, list[int]](list), defaultdict[str, list[int]](list)
+            for src, dst, bytes, beside in step:
+                after = dict.fromkeys([*ready.get(src, first), *ready.get(dst, first)])
+                lane = f"{op.kind} {len(arriving[dst])}" if arriving[dst] else op.kind
+                done = self._issue(
+                    Command(
+                        self.index.names[index], op.kind, dst, lane, index, tuple(after), src, dst, bytes, beside=beside
+                    )
+                )
+                taking_part[src].append(done)
+                taking_part[dst].append(done)
+                arriving[dst].append(done)
+            ready |= taking_part
+            landed |= arriving
+        self._landed[index] = {device: tuple(own) for device, own in landed.items()}
+        self._done[index] = tuple(i for own in landed.values() for i in own)
+        return done
+
+    def _dependencies(self, index: int) -> tuple[int, ...]:
+        """The commands whose ends are those of the ops that op ``index`` waits for."""
+        return tuple(i for dep in (*self.index.deps[index], *self.index.waits[index]) for i in self._done[dep])
