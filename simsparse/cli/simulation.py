@@ -192,6 +192,11 @@ def _show_result(result: Result) -> None:
     kept = [(device, purpose, bytes_text(size)) for device, own in result.memory.items()
             for purpose, size in own.items()]  # fmt: skip
     table("Memory at its peak", ("device", "holds", "bytes"), kept, right=("bytes",))
+    used = [(device, str(use.hits), str(use.misses), str(use.copied_ahead), bytes_text(use.copied_bytes))
+            for device, use in result.cache.items()]  # fmt: skip
+    if used:
+        columns = ("hits", "misses", "copied ahead", "copied")
+        table("Weights that rest in host memory", ("device", *columns), used, right=columns)
     if result.assumed:
         note(f"rests on {len(result.assumed)} assumed values (--json lists them)")
     for each in result.notes:

@@ -78,8 +78,8 @@ class PowerBudget:
     speed: float
     window_s: float
 
-    def gained(self, speed: float) -> float:
-        """Share of the time won at the full speed that ``speed``, from 1 to ``self.speed``, wins."""
+    def saving_fraction(self, speed: float) -> float:
+        """Fraction of the full-clock saving that clock ratio ``speed`` (1..self.speed) achieves."""
         return (1 - 1 / speed) / (1 - 1 / self.speed)
 
 

@@ -98,8 +98,8 @@ def _paced(costed: CostedGraph, load: _Load, budget: PowerBudget, repeats: int |
 
 
 def _at_speed(costed: CostedGraph, load: _Load, speed: float, budget: PowerBudget) -> CostedGraph:
-    share = budget.gained(speed)
-    faster = {key: _less(costed.costs[key], share * gain) for key, gain in load.gains.items()}
+    fraction = budget.saving_fraction(speed)
+    faster = {key: _less(costed.costs[key], fraction * gain) for key, gain in load.gains.items()}
     return replace(costed, costs={**costed.costs, **faster})
 
 

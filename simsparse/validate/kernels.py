@@ -126,7 +126,9 @@ def _power(gpu: Gpu, row: Measurement) -> Prediction | str:
         if duty > 1:
             raise row.error("duty", f"{duty} is more than all of the time")
         speed = min(speed, duty ** (-1 / 3))
-    return Prediction(row, row.number("s"), cost.latency_s - budget.gained(speed) * float(gpu.burst_gain([op])[0]))
+    return Prediction(
+        row, row.number("s"), cost.latency_s - budget.saving_fraction(speed) * float(gpu.burst_gain([op])[0])
+    )
 
 
 def predict_energy(gpu: Gpu, link: LinkPart | None, rows: Sequence[Measurement]) -> list[Prediction | str]:

@@ -6,8 +6,10 @@ MoE with 64 hidden units has 6,144 bytes: 7.144 us per copy.
 
 from __future__ import annotations
 
+import json
 from collections import Counter, OrderedDict
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -15,6 +17,7 @@ import simsparse as ss
 from simsparse.core import CacheUse, Trace, TraceBuilder, ops
 from simsparse.errors import SimulationError, SpecError
 from simsparse.sources import Steps
+from simsparse.sweep import run_sweep
 from simsparse.testing.fake_machine import moe_trace, offload_system, two_processors
 
 US = 1e-6
@@ -167,3 +170,20 @@ def test_only_decode_traces_have_steps() -> None:
         ss.simulate(prefill, offload_system(), steps=2)
     with pytest.raises(SpecError, match="says its steps"):
         ss.simulate(Steps(TRACE, 2, "uniform"), offload_system(), steps=2)
+
+
+def test_a_sweep_takes_compositions_and_their_options_as_axes(tmp_path: Path) -> None:
+    Trace("t", TRACE.ops, {"phase": "decode"}).save(tmp_path / "t.trace")
+    (tmp_path / "s.yaml").write_text(
+        "name: s\nworkload: {trace: t.trace}\nsystem: systems/h100-pcie5\nsteps: 8\nlevel: 0\n"
+        "policy: {residency: {kind: lru, experts: 1}}\naxes:\n  policy_options.residency.experts: [10, 24]\n"
+        "  policy: [{residency: lru}, {residency: belady}]\n  routing: [uniform, 'zipf:1.0']\n",
+        encoding="utf-8",
+    )
+    frame = run_sweep(tmp_path / "s.yaml", tmp_path / "out")
+    assert list(frame["error"]) == [""] * 8
+    assert set(frame["policy"]) == {"residency: lru", "residency: belady"}
+    hits = [json.loads(text)["gpu0"]["hits"] for text in frame["cache"]]
+    room = frame["policy_options.residency.experts"].tolist()
+    assert all(few <= many for few, many in zip(hits[:4], hits[4:], strict=True)) and room == [10] * 4 + [24] * 4
+    assert hits[0] != hits[1]
