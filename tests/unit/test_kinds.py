@@ -106,7 +106,8 @@ class TestANewKind:
 
     def test_it_runs_in_a_trace_from_a_file(self, tmp_path: Path) -> None:
         trace = ss.load_trace(self.trace().save(tmp_path / "toys.trace"))
-        result = ss.simulate(trace, System("toys", "", {"cpu0": load_hardware("cpu/h100-host")}, ()))
+        host = load_hardware("cpu/h100-host", {"memory.capacity": "1 TB"})  # a part that no other test has asked
+        result = ss.simulate(trace, System("toys", "", {"cpu0": host}, ()))
         table = result.table()
         assert list(table["kind"]) == ["linear", "toy"]
         assert result.latency_s > 0
