@@ -178,8 +178,11 @@ def _chunk_seconds(shapes: GemmShapes, card: TileCard, kernel: TileKernel) -> Ge
     sizes = _sizes(shapes)
     tiling, weights = _choice(shapes, kernel, card.sms, card.clock_hz, card.flops, card.hbm_bytes_per_s, card.l2_bytes)
     launch, compute, memory = _parts(sizes, tiling, card, kernel)
-    latency = launch + np.maximum(_joined(compute, memory), _power_seconds(sizes, tiling, card, kernel.value))
-    columns = (latency, np.maximum(compute, latency - launch), memory, launch)
+    overlapped, power = _joined(compute, memory), _power_seconds(sizes, tiling, card, kernel.value)
+    busy = np.maximum(overlapped, power)
+    arithmetic = (compute >= memory) | (power >= overlapped)
+    by_compute, by_memory = np.where(arithmetic, busy, compute), np.where(arithmetic, np.minimum(memory, busy), busy)
+    columns = (launch + busy, by_compute, by_memory, launch)
     return GemmTimes(*((weights * column).sum(axis=1) for column in columns))
 
 
