@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """simsparse: how long a sparse model takes on a machine, what energy it costs, and why."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Single operators on single parts: latency, energy and bound, one or many at once."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The pipeline: place, lower, run, account, price, Result."""
 
 from __future__ import annotations

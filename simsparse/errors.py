@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Errors, as a tree: everything that a user's input can cause is a SimsparseError.
 
 SimsparseError

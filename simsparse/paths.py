@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Where the data lies: the checkout's folders, or the copies that a wheel carries."""
 
 from __future__ import annotations

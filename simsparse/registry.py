@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Registries: a device, format, dataflow or policy is one file and one registration line."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Units: the one place where text becomes SI numbers and seconds become engine ticks.
 
 Time in the engine is an integer number of femtoseconds (1 s = 10**15 fs), so that events keep a

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Hypothesis profiles: ``repeatable`` draws the same examples in every run, ``fuzz`` draws new ones from a seed."""
 
 from __future__ import annotations

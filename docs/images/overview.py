@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Draws docs/images/overview.png: kernels measured and simulated, and one decode step on four machines.
 
 ``python docs/images/overview.py`` needs the checkout and no torch; about a minute.

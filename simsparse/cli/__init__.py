@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The command line. Errors end in one line on stderr and exit code 2, never in a traceback."""
 
 from __future__ import annotations

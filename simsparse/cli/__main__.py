@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """``python -m simsparse.cli``, the same as ``simsparse``."""
 
 from simsparse.cli import main

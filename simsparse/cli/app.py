@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """All commands under one name."""
 
 from __future__ import annotations

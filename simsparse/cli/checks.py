@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Commands that check: validate, schema, doctor, probe."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What commands print: tables for people, JSON for programs, and files that are whole or absent."""
 
 from __future__ import annotations

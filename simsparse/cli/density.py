@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The command that compares all sparse engines over density: density."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the machine has: one finding a line, each with what to do when it is missing."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Commands on parts and systems: hw list, show, check."""
 
 from __future__ import annotations

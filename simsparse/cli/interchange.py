@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What ``simsparse trace`` does with other tools' files."""
 
 from __future__ import annotations

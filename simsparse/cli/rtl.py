@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Commands on the RTL: rtl verify, synth, area, datapath."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Commands that compute: estimate, cycles, run, sweep, report."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The command study: published systems beside what the models say."""
 
 from __future__ import annotations

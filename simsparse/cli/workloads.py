@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Commands on workloads: trace, models."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Axes of a sweep: lists of values, lists of mappings, and ranges."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The catalogue of parts and systems: what there is, what each number rests on, what is wrong."""
 
 from __future__ import annotations

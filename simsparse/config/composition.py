@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Compositions as text: ``residency: lru(experts=64), prefetch: none``.
 
 YAML holds a composition as a mapping of roles to kinds, ``{residency: {kind: lru, experts: 64}, prefetch: none}``. As

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Experiments: one simulation as YAML, checked before anything runs. Sweeps are here by name too."""
 
 from __future__ import annotations

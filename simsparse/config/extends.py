@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Parts that extend another: a new card says what differs, and takes the rest from a card that is described."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Parts and systems: from a name or path to a validated, frozen machine."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Every key of an experiment: how its value is read, what it changes in a run, and what reports call it.
 
 Experiments, sweeps, the command line, the store's columns and reports read this table, so that a new key, and with it

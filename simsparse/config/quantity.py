@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Numbers with unit, source and basis, and the pydantic base that every part stands on."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What experiments and sweeps share: the keys of a run as fields of a YAML file, and their values by key."""
 
 from __future__ import annotations

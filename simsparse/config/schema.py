@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """JSON Schemas of the YAML files, for editors that complete and check them."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Studies: a published system, what it claims, and the runs that compare a claim with the models.
 
 ``configs/studies/NAME/study.yaml`` describes the system NAME; the experiments that it runs lie beside it.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Sweeps: axes over an experiment, how to sample them, and what to make small."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """YAML in: one safe loader that knows the line of every key and refuses what hides mistakes."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The core types: frozen, without I/O, known to every other package."""
 
 from simsparse.core.cost import OpCost, OpCycles

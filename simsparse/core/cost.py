@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The cost of one operator on one part, before anything else competes with it."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Action counts: what hardware did, before anyone says what it cost."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Kernels: what a framework launches for an op, beside the op itself."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Kinds of operator: what an op's dims mean in products, bytes and FLOPs. One file per kind under core/kinds."""
 
 from __future__ import annotations

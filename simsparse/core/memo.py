@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Bounded caches keyed by identity, for frozen values that are slow or impossible to hash; numbers by value."""
 
 from __future__ import annotations

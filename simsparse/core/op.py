@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Operators: what a workload asks of a machine, in shapes and bytes, free of any machine."""
 
 from __future__ import annotations

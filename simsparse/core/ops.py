@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Factories of operators by name: ``ops.linear``, ``ops.attention`` and one for every other kind in KINDS."""
 
 from __future__ import annotations

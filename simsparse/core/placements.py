@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Placements: where operators run and where their weights rest."""
 
 from __future__ import annotations

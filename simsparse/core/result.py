@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Results: latency, energy and the reasons, with every assumption they rest on."""
 
 from __future__ import annotations

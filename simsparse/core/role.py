@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a device is there for in a system."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which experts the tokens of a MoE layer went to."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Timelines: what ran where and when, as the engine's observers saw it."""
 
 from __future__ import annotations

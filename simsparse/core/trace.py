@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Traces: a workload as operators with dependencies."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Dataflows: how long a GEMM keeps a systolic array busy, by closed form or with real masks."""
 
 from simsparse.dataflow.base import DATAFLOWS, ArrayCycles, Dataflow, Gemms, PeArray

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What every dataflow is: integer cycles of GEMMs on an array of processing elements (PEs)."""
 
 from __future__ import annotations

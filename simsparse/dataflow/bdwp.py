@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A training step with bidirectional N:M weight pruning (BDWP) on an N:M systolic array with a sorter of weights.
 
 Weights are pruned in groups along the input channels for the forward pass (FF) and along the output channels for the

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Block patterns: a matrix seen as blocks, rows clustered for fewer of them, and the masks of block-sparse layers."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Temporal sparsity: what changed between consecutive activations, quantised."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Expected values that closed forms of sparse engines share."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A cache of whole rows of different lengths, the least recently used out first."""
 
 from __future__ import annotations

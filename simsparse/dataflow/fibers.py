@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Rows of a sparse operand as sets that are merged: unions counted without a touch of every product."""
 
 from __future__ import annotations

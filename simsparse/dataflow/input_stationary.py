@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Input-stationary: inputs stay, weights stream through."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How many groups of weights a PE takes on at once, and which choice is fastest."""
 
 from __future__ import annotations

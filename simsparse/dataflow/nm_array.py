@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Cycles of an N:M systolic array, weight- or output-stationary, from how many weights each group of k keeps."""
 
 from __future__ import annotations

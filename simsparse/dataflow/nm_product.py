@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One product on an N:M systolic array with its buffers and DRAM, by the fastest of its schedules."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Cycle core of the N:M weight-stationary array: walks real masks fold by fold."""
 
 from __future__ import annotations

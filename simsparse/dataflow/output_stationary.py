@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Output-stationary: every PE accumulates one output; both operands stream."""
 
 from __future__ import annotations

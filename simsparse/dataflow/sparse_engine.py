@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What every sparse engine is: a cycle core that walks the non-zeros of both operands, and its closed form."""
 
 from __future__ import annotations

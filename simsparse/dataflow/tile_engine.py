@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Cycles of a CPU's matrix engine that runs tile instructions on a few tile registers, dense or N:4.
 
 A tile instruction multiplies 16 rows of weights by 16 tokens. A register holds 512 weights: 32 of each row dense, and

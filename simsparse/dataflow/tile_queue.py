@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Tiles of work handed out in order to the team of multipliers that has room first, as on a GPU."""
 
 from __future__ import annotations

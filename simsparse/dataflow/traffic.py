@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """DRAM traffic of a tiled GEMM: what the buffers can't keep is read again."""
 
 from __future__ import annotations

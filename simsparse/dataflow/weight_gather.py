@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Weight-stationary with packed weights: a PE holds one kept weight and picks its input from M."""
 
 from __future__ import annotations

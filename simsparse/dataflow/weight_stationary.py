@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Weight-stationary: weights stay, inputs stream through, partial sums flow down the columns."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What accelerators with their own DRAM share: what they run, what they count and what it costs."""
 
 from __future__ import annotations

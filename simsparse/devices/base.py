@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What every device is: a part, and a pure cost of operators on it, vectorised over operators."""
 
 from __future__ import annotations

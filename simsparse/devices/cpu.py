@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Host processors: a roofline with a fixed cost per operator.
 
 Left out: caches (every operand comes from DRAM once), NUMA, the slow ramp of small GEMMs. No

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Decoding weights that are stored in a format which a device does not multiply: beside the rest of an operator."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Linear layers whose weight is a product or a sum of matrices, as the products that a device runs in turn."""
 
 from __future__ import annotations

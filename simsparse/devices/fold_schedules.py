@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Level 2 of a systolic accelerator without masks: its products' schedules, with scratchpads and DRAM."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The matrix products of many operators as arrays: what a matrix unit without caches runs."""
 
 from __future__ import annotations

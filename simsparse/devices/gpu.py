@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """GPUs: closed forms of PyTorch's kernels, replayed in a CUDA graph.
 
 Left out: kernels that run at the same time on one GPU, weights that an earlier kernel left in the

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Kernels that PyTorch launches for aten functions, as the classes that the card's models price.
 
 Source: the names of kernels in profiles of Hugging Face layers on an H200 (PyTorch 2.11).

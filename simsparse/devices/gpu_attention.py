@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Seconds of scaled dot-product attention on a GPU, as cuDNN's kernels schedule it.
 
 Left out: masks other than causal and windows that reach back from a token, dropout.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Seconds of attention on a paged cache, as FlashAttention 3 runs it in a serving engine.
 
 A unit of work is a tile of query rows (the queries of all heads that share keys are packed into it) against its

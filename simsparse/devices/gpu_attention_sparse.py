@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Seconds of FlexAttention with a mask of blocks: rows of blocks, each a start, its kept blocks and an end.
 
 Left out: what the edges of causal and windowed masks cost beyond a whole block (2 to 4 % at 8,192 tokens), rows that

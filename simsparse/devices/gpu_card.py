@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Physics of a GPU that all classes of kernels share: memory, cache, clocks, launches.
 
 Whatever belongs to a kernel (thread blocks, passes, operations per element) is a parameter of the

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Convolutions of cuDNN on channels-last tensors: implicit GEMMs on tensor cores, and depthwise kernels.
 
 An implicit GEMM of m output pixels, n output channels and k = taps x input channels is cut into

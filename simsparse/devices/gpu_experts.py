@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Experts of a mixture in grouped products: which operators run them, their shapes and their seconds."""
 
 from __future__ import annotations

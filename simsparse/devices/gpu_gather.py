@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Kernels that move rows by index: embedding and index_select, index_add.
 
 More than 16 rows: thread blocks of one piece of a row each (gather), or an atomic addition per

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Seconds of ``y[m, n] = x[m, k] @ w[n, k].T`` on a GPU, replayed in a CUDA graph.
 
 Dense GEMMs whose kernels the library describes: simsparse.devices.gpu_tile_kernels; others on tensor

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which of a library's tiled kernels a GEMM runs, and its seconds there."""
 
 from __future__ import annotations

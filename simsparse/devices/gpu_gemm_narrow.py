@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Seconds of fp32 GEMMs of a few tokens, as cuBLAS's kernels for narrow matrices run them.
 
 Instead of tiles of the output, a thread block takes rows of the weights and runs through all of k.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """2:4 sparse GEMMs as PyTorch runs them: one cuSPARSELt kernel, whatever the shape.
 
 ``to_sparse_semi_structured`` weights run a kernel with tiles of 128 outputs x 256 tokens, no

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Dense tensor-core GEMMs: the fastest of a list of tiles, splits of k and cluster shapes.
 
 A kernel cuts the output into tiles of ``n`` x ``m``, a thread block each, and k into ``splits``.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What goes into and comes out of the GPU's GEMM model."""
 
 from __future__ import annotations

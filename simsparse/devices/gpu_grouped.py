@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Seconds of grouped GEMMs on a GPU: the tokens of many experts in one launch.
 
 An expert's tokens are padded to whole tiles. Tiles run on the SMs as they come; a tile needs the time of its

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The kernels that operators run on a GPU: what they do, once for a list of operators, and their seconds on a card."""
 
 from __future__ import annotations

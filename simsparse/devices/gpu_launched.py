@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Kernels as a framework launches them, of any class in any order, and their seconds on a card.
 
 One value per launched kernel says what it does; ``Launched`` sorts the kernels by class, so that each

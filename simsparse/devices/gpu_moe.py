@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Seconds of a mixture-of-experts layer on a GPU as a serving engine's fused kernels run it.
 
 Kernels, in order: the assignments of tokens to experts are sorted into tiles; a grouped GEMM for the gate and up

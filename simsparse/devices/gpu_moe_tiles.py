@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Tiles that kernel libraries pick for grouped GEMMs, by their own rules.
 
 A tile is ``rows`` tokens by ``outputs`` by a step of ``depth`` along k. Rules are those of the libraries'

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Fused normalisations over the last dimension: layer norm and RMS norm in one kernel.
 
 A block of 128 threads takes a row: a first pass for its statistics, a second one for the outputs.

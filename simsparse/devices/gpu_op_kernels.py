@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The kernel that each op kind without matrix products is on a GPU, by kind."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Reductions: sums, maxima and their places along one dimension, as PyTorch's reduce kernel runs them.
 
 The kernel's launch decides the time: which dimension the threads of a block lie along, whether a

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Softmax over the last dimension: three kernels of PyTorch 2.11, by the length of a row.
 
 Up to 2,048 columns (and 8 KiB) a warp holds a row in registers. Up to nine values per thread of a

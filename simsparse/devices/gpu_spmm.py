@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Sparse weights times dense inputs: cuSPARSE on CSR, and PyTorch's Triton kernel on BSR.
 
 ``y[m, n] = x[m, k] @ w[n, k].T`` with w sparse. CSR: each non-zero reads a row of the m inputs in

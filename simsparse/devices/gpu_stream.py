@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Elementwise kernels, copies and concatenations: every element is read, worked on and written once.
 
 A kernel takes its launch and the longer of moving its bytes and issuing its operations. How many

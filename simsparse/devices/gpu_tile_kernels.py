@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Tiled GEMM kernels of a library: which tile it takes by its own estimate, and how long that takes.
 
 A kernel cuts the output into tiles, a thread block each, and k into splits; blocks run in waves of one per

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Top-k along the last dimension, and sorts of rows.
 
 Few columns: one block per row selects by radix, a second kernel sorts. Many columns and few rows:

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Kernels that read pinned host memory through the link: a warp per row, 16-byte loads."""
 
 from __future__ import annotations

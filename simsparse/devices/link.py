@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Links: what a copy costs, as functions of the part.
 
 The engine shares a link among concurrent copies; these functions give one copy alone. Left out:

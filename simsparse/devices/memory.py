@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """DRAM on its own: what moving bytes in or out takes and costs.
 
 Rates are shares of peak as a command-level simulator gives them; the queueing of one access is

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Processing in memory: multipliers at the banks or on the logic die of DRAM stacks, by closed form.
 
 A matrix lies in whole rows of all banks of a channel. All-bank commands open a row, read its

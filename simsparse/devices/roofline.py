@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What closed-form device models share: which contributor dominates, what is refused, whole numbers of a part."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Accelerators that skip zeros: a sparse engine of simsparse.dataflow with its own DRAM and vector unit.
 
 Level 0 and 1 take the engine's closed form, level 2 its cycle core on patterns drawn for each operand's sparsity.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Storage: SSDs, which only hold and move bytes.
 
 Left out: garbage collection, queue depth (the rates are those of deep queues), the file system.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Switches: copies cross them.
 
 Left out: latency and limits of the switch itself; the links on both its sides state those of the way over it.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Accelerators round a systolic array, by closed form.
 
 Weights and activations stream from the accelerator's DRAM and tiles are double-buffered, so an

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The event engine: a Simulator round SimPy, in integer femtoseconds; it knows no concrete device."""
 
 from simsparse.events.network import CopyEnd, Link, alone_fs, route

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Links and the memories at the ends of copies: latency, bandwidth, fair sharing; and routes over them.
 
 A copy is a flow that reads a memory, crosses the links of its route and writes a memory. What flows

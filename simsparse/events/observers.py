@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Observers: what watches a run."""
 
 from __future__ import annotations

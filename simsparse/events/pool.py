@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Memories of limited capacity."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The simulator: lanes, links and memories round a SimPy environment.
 
 Time is an integer number of femtoseconds. Simultaneous events happen in the order of their

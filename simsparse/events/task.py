@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Tasks and the in-order lanes that run them."""
 
 from __future__ import annotations

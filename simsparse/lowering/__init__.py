@@ -1,1 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
 """From a trace and a system to work in time: machine, command graph, run, account, energy."""

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """From task records to rows, action counts, bounds, memory and what was not checked."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Command graphs: placements lowered to commands on lanes and links, in the order in which they are issued.
 
 A command graph holds what does not depend on how fast the machine is; a costed graph adds the times.

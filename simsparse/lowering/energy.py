@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Joules from action counts and time."""
 
 from __future__ import annotations

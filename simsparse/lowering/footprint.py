@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a run keeps in the memory of each device: weights, caches, optimizer state, activations and gradients.
 
 Activations and gradients live from the op that writes them to the last op that reads them, the optimizer's

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Command graphs op by op: which commands an op becomes, and what each of them waits for."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What each op keeps in memory for the whole run: weights, cached keys and values, optimizer state."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A run while it goes on, as a policy's process sees it: the clock, the machine, and commands to issue."""
 
 from __future__ import annotations

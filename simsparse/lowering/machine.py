@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A system as policies see it: device models with remembered costs, links, routes."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Rates of processors whose power limit averages over time.
 
 A steady load runs at the rate that the limit lets it hold, which is what a device's costs say. A

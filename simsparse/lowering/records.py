@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Task records: what ran, when and why. Rows, counts, energy, bounds, memory and the timeline come from them alone."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Two ways to give commands their times: arithmetic on lanes (level 0), or the event engine (level 1)."""
 
 from __future__ import annotations

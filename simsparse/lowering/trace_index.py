@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A source as policies see it: distinct operators, what they hold in memory, which layer they are in."""
 
 from __future__ import annotations

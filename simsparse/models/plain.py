@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A small convolutional network in plain torch, the first trace without transformers."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One-shot pruning of real weights to any pattern, by magnitude or Wanda's scores."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Remakes the traces that the project carries: ``python -m simsparse.models.remake [NAME ...] [--out traces]``.
 
 The same versions of torch and transformers give the same bytes; manifest.json says which those were.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """English sentences for MiniLM: what to trace, and what to judge pruning by."""
 
 TRACED = (

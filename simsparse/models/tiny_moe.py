@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A small mixture-of-experts language model, trained here in minutes on one CPU thread.
 
 Its router is trained and load-balanced, so that its routing may be called recorded. Bytes in, bytes

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Models with trained weights: loaded, pruned, judged and traced by name.
 
 The registry itself needs no torch; what a model needs is imported when it is used.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Versions of the libraries that shape a trace."""
 
 from __future__ import annotations

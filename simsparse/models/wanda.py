@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Norms of layer inputs over calibration data, which Wanda weighs weights with.
 
 Sun et al., "A simple and effective pruning approach for large language models", arXiv:2306.11695.

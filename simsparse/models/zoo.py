@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The models that can be traced by name: their shapes, from which they are built, and their parameter counts."""
 
 from __future__ import annotations

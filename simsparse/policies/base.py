@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What every policy is: a composition of parts, and what the pipeline asks of it."""
 
 from __future__ import annotations

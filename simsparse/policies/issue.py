@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """From placed ops and the parts of a policy to commands: the copies of weights, in the order in which they are issued.
 
 The source is walked once, window by window. At each window the prefetch says what to copy ahead; what an

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Weights are copied when they are needed."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What every part of a policy is, and what it sees when it decides."""
 
 from __future__ import annotations

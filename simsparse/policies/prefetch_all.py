@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """All experts of the next layer are copied while this one computes."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The experts that the next layer needs are copied while this one computes."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Everything stays where it runs fastest."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Windows: the ops between which weights may be copied ahead."""
 
 from __future__ import annotations

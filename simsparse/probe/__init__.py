@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Measure a GPU: the JSON lines that ``simsparse validate`` compares the models with.
 
 Stands alone on torch, so that this one folder can be copied to a machine that has nothing else:

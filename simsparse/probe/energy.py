@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The card's own energy counter, and its power limit over time."""
 
 from __future__ import annotations

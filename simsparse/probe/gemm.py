@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Matrix products: bf16 dense and 2:4, fp32, fp8 and int8."""
 
 from __future__ import annotations

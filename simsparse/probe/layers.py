@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Layers whose weights lie in host memory: offloaded experts, streamed weights."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Kernels that move data, empty kernels, copies from and to the host, attention."""
 
 from __future__ import annotations

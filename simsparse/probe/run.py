@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """All sections, written as they come."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Timing on the card: graphs of calls over rotating buffers, and the host's clock."""
 
 from __future__ import annotations

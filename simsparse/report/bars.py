@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Bars of one metric: one panel a workload, one group a setup, one bar a sparsity."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Stacked shares: what bounds the latency and which components take the energy."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """From a result folder, or one Result, to a report."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pages of cases: published figures beside simulated ones, as a table and a plot."""
 
 from __future__ import annotations

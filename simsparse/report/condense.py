@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Fewer rows and colours for figures when a sweep has more than one can read."""
 
 from __future__ import annotations

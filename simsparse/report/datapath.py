@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Area and energy of a useful MAC over N:M, the N:M PE beside dense ones."""
 
 from __future__ import annotations

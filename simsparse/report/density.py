@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """All sparse engines over density, each on zeros that it is for: a multiplier's cycles for a dense product's MAC."""
 
 from __future__ import annotations

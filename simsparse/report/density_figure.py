@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Figures of engines over density: one a family, every line named at its sparse end."""
 
 from __future__ import annotations

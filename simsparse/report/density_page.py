@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The page of all sparse engines over density: figures, values, crossovers and what is assumed."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Weights with the zeros that an engine is for: blocks, banks, N:M groups, grouped n:m, constant fan-in."""
 
 from __future__ import annotations

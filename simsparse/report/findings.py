@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a sweep says, in sentences made from its numbers."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pareto fronts: two costs of every point, and the points that no other beats."""
 
 from __future__ import annotations

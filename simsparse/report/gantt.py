@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Timelines: what ran on which lane and when, the whole run and one window of it."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Text beside markers that covers neither markers nor other text."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What figures show of a point, with name and unit."""
 
 from __future__ import annotations

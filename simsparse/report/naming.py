@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Names of workloads and setups on a report's figures, from how the sweep's axes are written."""
 
 from __future__ import annotations

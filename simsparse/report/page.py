@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The HTML page: everything inside one file, nothing fetched."""
 
 from __future__ import annotations

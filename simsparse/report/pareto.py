@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which points no other point beats."""
 
 from __future__ import annotations

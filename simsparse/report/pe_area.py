@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Area of the PE over N:M and width: a table and a plot."""
 
 from __future__ import annotations

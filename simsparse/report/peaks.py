@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a part can do at most: the two numbers of its roofline."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A figure with its words, and how it is laid out and written to files."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The page that compares pruning patterns: what each buys on a machine, and what it costs in accuracy.
 
 A speed-up never stands without the accuracy that was measured at the same pattern.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """From a sweep's result folder to Results."""
 
 from __future__ import annotations

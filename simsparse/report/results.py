@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a report is made from: points of a sweep, or of one run, in one shape."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Rooflines: the operators of a point under the limits of the device that ran them."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Panels of horizontal bars: one a workload, two side by side, groups of bars by setup."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Lines of latency over a numeric axis, one panel a workload and setup that it moves."""
 
 from __future__ import annotations

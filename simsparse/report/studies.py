@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pages of studies: one in Markdown per published system, and an index of all in Markdown and HTML."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The index of all studies as one HTML file: a table to search, filter and sort, with nothing fetched."""
 
 from __future__ import annotations

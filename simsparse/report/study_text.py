@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How numbers and sources of studies read, alike in Markdown and HTML."""
 
 from __future__ import annotations

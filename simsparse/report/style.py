@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How figures look: sizes for print, colours that colour-blind readers tell apart, one meaning each.
 
 Palettes: Okabe and Ito's eight colours for sparsity, Paul Tol's vibrant and light schemes for what

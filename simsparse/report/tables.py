@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Tables: for people on the page, for programs as CSV and Parquet."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Figures of a trace: intensity, sparsity of weights and inputs, load and reuse of experts."""
 
 from __future__ import annotations

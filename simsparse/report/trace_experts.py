@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Experts in a trace: how tokens spread over them, and how soon a token's experts are used again."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Arithmetic intensity of a trace's operators: where its bytes are and where its FLOPs are."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Sparsity in a trace: density and N:M conformity of weights, zeros at the consumers' inputs."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How often each net of a netlist switches while a stream runs through it, counted by the netlist itself."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Cells and area of the PE over N:M and width, beside dense PEs with as many multipliers: needs no timing library."""
 
 from __future__ import annotations

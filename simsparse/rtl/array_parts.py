@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Parts of hw_models/accel/ whose array is made of measured PEs: area and energy of a MAC from a datapath study."""
 
 from __future__ import annotations

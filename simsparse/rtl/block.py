@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What every streaming block of rtl/ is: parameters, ports, a model of its values and stages for its cycles."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Verilator builds, one folder a parameter set, made once and shared between processes.
 
 Verilator's runtime is compiled once for all of them, and its header precompiled: that is most of the time.

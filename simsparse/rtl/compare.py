@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a block did against what model and cycle core say, and what the stream covered."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Area and energy of a useful multiply-accumulate over N:M: nm_dot_pe beside dense_pe with as many multipliers.
 
 Both run the same weights, pruned by magnitude. The N:M PE takes the N kept ones of a group in a beat; the dense PE

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Proofs that two forms of a module do the same: the sources and their netlist of cells, or two sets of sources."""
 
 from __future__ import annotations

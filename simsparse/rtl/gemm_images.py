@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A matrix product as memory images for nm_gemm_top: weights kept, indexed and laid out tile by tile."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What is asked of nm_gemm_top's registers, what it makes of it, and what they answer."""
 
 from __future__ import annotations

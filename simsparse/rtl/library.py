@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Standard cells that netlists are mapped to, as Liberty files."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One stream through one block under Verilator: its values, its cycles, its handshakes."""
 
 from __future__ import annotations

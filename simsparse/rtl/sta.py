@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Timing and power of a netlist by OpenSTA: before placement, an ideal clock and no wires.
 
 OpenSTA 2.0.17 carries default activities from input ports and through resets over those that are set. So every input

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Random numbers that reach corners, and stalls that come in bursts."""
 
 from __future__ import annotations

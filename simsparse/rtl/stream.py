@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What goes into a block, and what was seen of it."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Netlists of standard cells: what a module at one parameter set costs in cells and area."""
 
 from __future__ import annotations

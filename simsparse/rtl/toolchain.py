@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Where the simulators and the compiler are, on PATH or in the wheels that the extra ``rtl`` installs."""
 
 from __future__ import annotations

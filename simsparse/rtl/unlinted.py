@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Text that silences Verilator's lint in SystemVerilog that no one wrote: mutants and netlists."""
 
 from __future__ import annotations

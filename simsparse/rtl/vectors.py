@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Numbers of a stream's fields, and the bit vectors that carry them."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """All blocks at all their parameter sets, against model and cycle core."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Yosys, from the wheel pyosys, one process a script: a fault in a script ends that process alone."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Sources: what arrives when: one pass, or a sequence of steps."""
 
 from simsparse.sources.base import Source

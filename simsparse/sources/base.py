@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What every source is: traces, one after another."""
 
 from __future__ import annotations

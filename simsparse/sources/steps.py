@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Decode steps: one trace several times, with the routing of each step.
 
 Left out: the KV cache that grows by a token per step; its length is the trace's in all steps.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Sparsity: how an operand's zeros are arranged, draws of their places, and storage formats."""
 
 from simsparse.sparsity.patterns.dense import DENSE

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The one rule by which devices draw the masks of operands of which only the sparsity is known."""
 
 from __future__ import annotations

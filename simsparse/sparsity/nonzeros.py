@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Where a matrix has non-zeros, in memory proportional to their number: what sparse engines walk."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The contract of a sparsity pattern: what it keeps, what it stores, and where a draw puts its non-zeros."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The store of results: one schema, one writer, one reader."""
 
 from simsparse.store.reader import LazyTable, Reader

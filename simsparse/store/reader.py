@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Reading a store, whoever wrote it and whether or not the sweep has ended. Nothing is written."""
 
 from __future__ import annotations

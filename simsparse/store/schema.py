@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a store holds: its tables, the record of a point, and the columns of the table that people read.
 
 One SQLite file, in which every finished point is one transaction. ``about(name, value)`` holds the sweep's name and

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The rows of a store as one table and its files, each written whole or not at all."""
 
 from __future__ import annotations

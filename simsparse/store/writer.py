@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Writing the store of a sweep: a process that is killed at any moment leaves every point that it had written."""
 
 from __future__ import annotations

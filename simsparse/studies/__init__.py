@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Studies: published systems beside what the models say, each claim with its deviation and what moves it."""
 
 from simsparse.studies.outcome import ClaimOutcome, Outcome, State, StudyOutcome

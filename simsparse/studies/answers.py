@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Results of runs by key, kept in a store where there is one."""
 
 from __future__ import annotations

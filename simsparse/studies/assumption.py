@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Assumed values of parts, and what halving and doubling makes of them."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Cases as studies run them: the case as it is, and with each assumed value of its part moved."""
 
 from __future__ import annotations

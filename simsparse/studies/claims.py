@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What each claim of a study came to, from the results of its runs."""
 
 from __future__ import annotations

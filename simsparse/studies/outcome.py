@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What became of a study: each claim's outcome, the state that follows, and plain data of both."""
 
 from __future__ import annotations

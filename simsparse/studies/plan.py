@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a study runs: its experiments, and the same with assumed values moved, first in groups."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Runs studies: all their experiments and cases, then what each claim came to."""
 
 from __future__ import annotations

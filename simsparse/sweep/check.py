@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Every value of a spec that names something outside it, checked before anything runs."""
 
 from __future__ import annotations

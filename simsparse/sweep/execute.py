@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Running one point: load, prune, simulate, keep what the store wants."""
 
 from __future__ import annotations

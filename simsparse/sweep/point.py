@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Points: one resolved simulation each, and the key under which its answer is stored."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Sweeps from a YAML file to a table: expand, sample, execute, store."""
 
 from __future__ import annotations

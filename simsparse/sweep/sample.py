@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Samplers: which points of the axes are run, batch by batch.
 
 A draw holds one entry an axis: the index of an item of a Choices, the value of a Range. The batches

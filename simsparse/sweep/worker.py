@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The program of a worker process: chunks of runs in, lists of records out, over an inherited pipe."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Local processes that run points: records stream back as they come, whatever order they end in."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Contracts as test classes: what every implementation of a role must pass.
 
 A new part inherits one class, says what it is, and pytest runs all checks::

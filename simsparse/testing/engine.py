@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The contract of a sparse engine: a new one inherits one class and gets all checks."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A machine of round numbers, so that tests can do its arithmetic by hand.
 
 A fake processor takes 1 us for any op of LINEAR kind and 1 us for every expert that a MOE_FFN hits,

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The contracts of a policy and of a part of one."""
 
 from __future__ import annotations

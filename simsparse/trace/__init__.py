@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Traces: extraction from torch models, the trace file, statistics, generated routing.
 
 Importing this package does not import torch; ``trace_model`` does when it is

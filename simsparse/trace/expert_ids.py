@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Expert ids of a routing as text: hexadecimal digits, as many an id as the layer's experts need.
 
 A Mixtral layer of 8 experts takes one digit an id: tokens that chose (0, 2) and (3, 7) are

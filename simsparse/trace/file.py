@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Trace files: JSON lines, gzip'd when large; docs/trace-format.md describes them.
 
 Reading needs neither torch nor numpy. A file is untrusted: sizes are checked before memory is

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Masks of non-zeros beside a trace: an ``.npz`` of packed bits whose SHA-256 the trace holds.
 
 Nothing is unpickled, and sizes are checked before memory is taken.

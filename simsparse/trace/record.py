@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Ops as the records of a trace file: a body that equal ops share, and what is each op's own."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Seeded routing of tokens to experts, for models whose real routing is not known."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Validation: errors of the models against measurements, and cases of published results, with asserted tolerances."""
 
 from simsparse.validate.case import CASES, CasePoint, CaseReport, Sensitivity, Table, run_cases

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Cases: what others published or simulated beside what the models say, each with a tolerance or a stated deviation."""
 
 from __future__ import annotations

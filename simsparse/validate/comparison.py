@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Errors of predictions against measurements, by section."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Predictions for rows that time one GEMM in a loop over sets of buffers."""
 
 from __future__ import annotations

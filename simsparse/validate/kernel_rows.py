@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Predictions for rows of single kernels that are no GEMM and no attention: what PyTorch launches for each."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Predictions for rows that time one kernel or one copy."""
 
 from __future__ import annotations

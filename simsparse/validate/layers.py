@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Predictions for rows that time whole layers with weights in host memory, through ``simulate``."""
 
 from __future__ import annotations

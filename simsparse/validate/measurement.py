@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Measured rows: one JSON object a line, checked field by field."""
 
 from __future__ import annotations

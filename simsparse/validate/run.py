@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Compare measured rows with the models, section by section."""
 
 from __future__ import annotations

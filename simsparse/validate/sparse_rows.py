@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Predictions for rows of experts and of sparse attention that are no single operator."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Predictions for rows that time whole layers of Hugging Face models: traced here, launched as PyTorch does."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How fast the command line answers."""
 
 from __future__ import annotations

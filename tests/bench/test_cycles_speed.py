@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Speed of cycle cores on a whole model."""
 
 from __future__ import annotations

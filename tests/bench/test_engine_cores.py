@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Speed and memory of the cores that walk sparse times sparse products."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Speed of the engine, of simulate and of estimate_many, against the figures that the docs promise."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Speed of formats on a 4096 x 4096 matrix."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Speed of the engines for N:M weights: all layers of ResNet-50 on drawn 2:4 masks, and the cost of a non-zero."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """SCALE-Sim 3.0.0 and ours on the same layers in one run.
 
 Makes an environment for SCALE-Sim in a temporary folder (PyPI, numpy 1); SCALESIM_PYTHON names the interpreter of one

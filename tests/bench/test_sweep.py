@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How fast sweeps are: store, tables and process start-up included."""
 
 from __future__ import annotations

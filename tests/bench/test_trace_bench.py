@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Processor time and memory of extraction, and of trace files."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Mutations of text and bytes, drawn by hypothesis, for the fuzzing tests."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Trace files on arbitrary traces and on arbitrary damage."""
 
 from __future__ import annotations

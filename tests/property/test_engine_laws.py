@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Laws of the event engine and of simulate, on random work."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Formats: what goes in comes out, and the bytes are the bytes."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Mutated YAML files, trace files and command lines end in a result or in a typed error that names the place."""
 
 from __future__ import annotations

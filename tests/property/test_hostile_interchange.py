@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Other tools' files, damaged: a trace or a TraceError, never anything else, and no memory for sizes that lie."""
 
 from __future__ import annotations

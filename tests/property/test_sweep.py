@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What holds for every sweep: points are neither lost nor doubled, whatever the axes, sampler, order and damage."""
 
 from __future__ import annotations

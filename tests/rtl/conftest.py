@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Simulators of these tests: PATH with the wheels' tools, and what is missing said once a test."""
 
 from __future__ import annotations

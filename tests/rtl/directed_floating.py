@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Beats picked by hand for the floating-point PE, with the bits of the sums worked out by hand."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Beats picked by hand for the blocks whose work depends on the data, with the answers worked out by hand."""
 
 from __future__ import annotations

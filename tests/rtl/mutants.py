@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Faults planted mechanically in SystemVerilog: rules that find places in any module and say what stands there instead.
 
 Left alone: comments, ports, parameters, the checks of parameters at elaboration and the assertions of proofs. The

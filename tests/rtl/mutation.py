@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Plants faults in rtl/, one at a time, and says which of them the verification sees.
 
 ``python -m tests.rtl.mutation`` writes reports/rtl/mutation.json and mutation.md. With modules as arguments it only

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Proofs at the widths that are verified, too long for the tests: netlists of standard cells do what sources say.
 
 ``python -m tests.rtl.netlists`` writes reports/rtl/netlists.md, in about a quarter of an hour.

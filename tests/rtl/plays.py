@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the simulator process is told, and what it answers: nothing here needs the models."""
 
 from __future__ import annotations

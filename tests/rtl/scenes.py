@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Streams for the simulator process and what they must give, worked out before it starts and checked after it."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Runs inside the simulator: driver, sink and monitor round one streaming block.
 
 What to play comes in the file that the environment's ASKED names; what was seen goes to the one of ANSWER, and is

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The array itself, without stalls, takes the cycles of the simulator's closed forms."""
 
 from __future__ import annotations

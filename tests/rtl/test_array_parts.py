@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The parts, the plot and the sweep that rest on the datapath study say what the study says."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Every streaming block: bulk streams at all parameter sets, and cocotb at some of them."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Proofs: cells lose, double and swap nothing; what is encoded or pruned comes back; each proof sees a fault."""
 
 from __future__ import annotations

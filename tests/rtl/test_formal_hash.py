@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Proof of spad_hash_accumulate: a row's keys come out once each, with their sums; it sees faults."""
 
 from __future__ import annotations

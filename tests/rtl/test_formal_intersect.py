@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Proofs of bitmap_intersect: as many matches out as go in, with the right offsets; each proof sees its faults."""
 
 from __future__ import annotations

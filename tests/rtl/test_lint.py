@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Lint without waivers, one format, and illegal parameters that do not elaborate."""
 
 from __future__ import annotations

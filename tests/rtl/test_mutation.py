@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A fixed sample of planted faults dies, a module without a fault lives, and the rules make what they say."""
 
 from __future__ import annotations

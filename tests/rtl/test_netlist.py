@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What synthesis makes of each module does what its sources say; a single wrong gate is seen."""
 
 from __future__ import annotations

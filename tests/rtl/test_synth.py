@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Areas add up, netlists compute what models say, and nets switch as often as a hand count."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A layer of the trained MiniLM through the RTL: the integers of torch's product, the cycles of the simulator."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One mutant against everything that holds its module: bulk streams, proofs, cocotb; the cheapest first."""
 
 from __future__ import annotations

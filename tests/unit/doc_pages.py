@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The pages of the documentation, with what their examples print now.
 
 ``python tests/unit/doc_pages.py [PAGE ...]`` runs the examples of all pages, or of those given, and writes what

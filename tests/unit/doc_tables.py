@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Parts of the documentation that are computed: the command line's options, the errors of validation."""
 
 from __future__ import annotations

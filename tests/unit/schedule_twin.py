@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Slow twin of the fold schedule: loops written out, times as fractions of a cycle, buffers as lists of blocks."""
 
 from __future__ import annotations

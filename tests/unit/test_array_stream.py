@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The cycle core of systolic arrays against the closed forms, and against a twin that moves every beat by hand."""
 
 from __future__ import annotations

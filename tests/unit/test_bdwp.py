@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A training step with N:M weights in both directions."""
 
 from __future__ import annotations

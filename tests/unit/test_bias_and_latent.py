@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Biases and latent caches of operators: their bytes, in files, and on a GPU."""
 
 from __future__ import annotations

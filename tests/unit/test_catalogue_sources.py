@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Citations of parts outside of hw_models/."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """``simsparse trace`` with other tools' files and figures."""
 
 from __future__ import annotations

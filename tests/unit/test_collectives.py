@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Collectives against ring arithmetic by hand, on links of 1 GB/s with 1 us latency."""
 
 from __future__ import annotations

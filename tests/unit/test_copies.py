@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Copies on routes: the slowest of links and memories sets the rate, and what they share they share fairly."""
 
 from __future__ import annotations

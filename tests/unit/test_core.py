@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Core types: patterns, operators' work and traffic, counts, timelines, traces."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Cores of blocks whose work depends on the data, against twins that go cycle by cycle or element by element."""
 
 from __future__ import annotations

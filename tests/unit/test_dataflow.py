@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Dataflows: the contract, SCALE-Sim's runs, the cycle core against its slow twin, DRAM traffic."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The report of all sparse engines over density."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Every registered device, on every part of its kind, keeps the contract."""
 
 from __future__ import annotations

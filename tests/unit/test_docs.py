@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The README and docs/: every example runs and prints what the page shows, and references are complete."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Energy is the price of each action times its count, plus static power over time."""
 
 from __future__ import annotations

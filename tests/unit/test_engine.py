@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The event engine: each piece keeps its contract, times are those of arithmetic by hand."""
 
 from __future__ import annotations

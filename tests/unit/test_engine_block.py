@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Block-sparse products: the contract, twins tile by tile, block patterns against brute force."""
 
 from __future__ import annotations

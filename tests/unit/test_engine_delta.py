@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Delta engine: the contract, a twin that scans element by element, and streams of changes."""
 
 from __future__ import annotations

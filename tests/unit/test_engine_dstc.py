@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Dual-side sparse tensor core: the contract, a twin that handles one product at a time, what the mechanism implies."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """EIE: the contract, a twin with queues that fill and drain cycle by cycle, padding of long runs."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """ExTensor: the contract, a twin on lists of coordinates, what skipping ahead saves."""
 
 from __future__ import annotations

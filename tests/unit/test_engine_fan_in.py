@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Constant fan-in: the contract, a twin that grants one index of a bank a cycle, conflicts and broadcasts."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Flexagon: the contract, and a slow walk of its three dataflows."""
 
 from __future__ import annotations

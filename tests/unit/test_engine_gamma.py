@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """GAMMA: the contract, and a slow walk with sets and an ordered dictionary."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """MatRaptor: the contract, and a slow walk with sets."""
 
 from __future__ import annotations

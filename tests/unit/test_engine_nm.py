@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Engines for N:M weights: the contract, slow twins of their cores, and what the mechanisms must do."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Grouped n:m: the contract, a twin that fills places row by row, matrices of the format."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """OuterSPACE: the contract, and a slow walk of its two phases."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """SCNN: the contract, a twin that scatters one product after another, what vectors, banks and tiles cost."""
 
 from __future__ import annotations

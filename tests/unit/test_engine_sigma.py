@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """SIGMA: the contract, a twin that sends one value after another, what the mechanism implies."""
 
 from __future__ import annotations

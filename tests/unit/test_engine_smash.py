@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """SMASH: the contract, and a slow walk with dictionaries, one product at a time."""
 
 from __future__ import annotations

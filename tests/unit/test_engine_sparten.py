@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """SparTen: the contract, a twin that joins one chunk at a time, what balancing does."""
 
 from __future__ import annotations

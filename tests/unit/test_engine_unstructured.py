@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What engines of unstructured operands have in common: memory that grows with the non-zeros, levels that agree."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Sparse engines that have no file of their own: the contract, and the walk of real masks through the public door."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """estimate, estimate_many and cycles against one another and against sums by hand."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Experiments and sweeps as YAML: what is read, and that every fault names its place before anything runs."""
 
 from __future__ import annotations

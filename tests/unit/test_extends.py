@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Parts that extend another part."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Weights that are products or sums of matrices: what they keep, store and cost, against matrices multiplied out."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The cycle core of the GEMM engine: closed forms without stalls, registers and streams that wait for each other."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The GPU device: costs against rooflines, scaling laws and counts worked out by hand."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The GEMM model of GPUs: launch grids against profiled ones, a scalar twin, bounds, interpolation, dispatch."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """GPU kernels that are no GEMM: launches against a slow twin, times against bounds, scaling and each other."""
 
 from __future__ import annotations

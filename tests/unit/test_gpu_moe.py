@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Grouped and fused experts, attention on a paged cache, and the tables that they are compared with."""
 
 from __future__ import annotations

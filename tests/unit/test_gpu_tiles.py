@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Tiled kernels of a library: what a tile covers, what alignment, residency and batches cost."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Hardware as data: every part loads, every number has a source, every mistake is named with its place."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """CPU, storage and link against arithmetic by hand and against measured copies and products."""
 
 from __future__ import annotations

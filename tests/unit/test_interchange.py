@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Traces from and to other tools: what a format carries comes back, what it can't is said."""
 
 from __future__ import annotations

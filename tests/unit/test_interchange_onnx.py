@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """ONNX models as traces: products by closed form, weights measured, damage refused."""
 
 from __future__ import annotations

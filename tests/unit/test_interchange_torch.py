@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Execution traces of torch, its own and those that Chakra converted, as traces of operators."""
 
 from __future__ import annotations

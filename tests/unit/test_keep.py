@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What is kept of a simulation changes none of its numbers, to the last bit."""
 
 from __future__ import annotations

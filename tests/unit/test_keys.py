@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The table of keys: what it says reaches experiments, sweeps, the command line, the store and reports."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Op kinds: each keeps the contract, and a new one touches its own file and the devices that take it."""
 
 from __future__ import annotations

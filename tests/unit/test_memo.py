@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Caches keyed by identity."""
 
 from __future__ import annotations

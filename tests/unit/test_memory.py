@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """DRAM parts give the rates and energies of the command-level runs they were read from."""
 
 from __future__ import annotations

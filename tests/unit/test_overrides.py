@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Overrides of parts and systems, and what a system says as a whole."""
 
 from __future__ import annotations

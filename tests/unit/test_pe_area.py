@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Area of PEs: what a useful MAC takes, the page and the plot."""
 
 from __future__ import annotations

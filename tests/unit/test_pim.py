@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Processing in memory: command timings by hand, AttAcc's simulator, reads repeated for more tokens."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Placements: independent work spreads, busy devices are seen, faster machines are not slower."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Policies against closed forms worked out by hand.
 
 The fake processor takes 1 us a linear and 1 us an expert; the link 1 us and 1 ns a byte. An expert of a

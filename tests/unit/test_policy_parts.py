@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Every part of a policy keeps its contract; compositions and views by themselves."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Runs under a power limit that averages over time, against arithmetic by hand.
 
 The fake processor takes 1 us a linear under its limit and 0.5 us with power to spare; the link takes

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pruning and Wanda's norms, against torch's own pruners and the definitions."""
 
 from __future__ import annotations

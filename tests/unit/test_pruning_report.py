@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The page that compares pruning patterns: every speed-up with its accuracy."""
 
 from __future__ import annotations

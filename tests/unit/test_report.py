@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Reports are made from any sweep folder, whole, without warnings, and say what the data say."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Roles and groups: what a system's devices do, whatever their kinds are called."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the floating-point RTL is held to: numpy's sums and products against exact fractions, rounded by hand."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the RTL is held to: the stream core against a cycle-by-cycle twin, models against PyTorch, faults that show."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a policy does during a run costs time, link bytes, rows and energy as the trace's own work does.
 
 The fake processor takes 1 us per linear and per expert; the link 1 us and 1 ns per byte.

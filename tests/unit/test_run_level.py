@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """simsparse run --level: the same experiment at another fidelity."""
 
 from __future__ import annotations

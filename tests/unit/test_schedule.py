@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Schedules of systolic arrays with scratchpads: SCALE-Sim's cycles, the slow twin, conservation, monotony."""
 
 from __future__ import annotations

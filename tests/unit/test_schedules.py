@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Systolic accelerators at level 2 without masks: schedules against level 0, and what they leave waiting."""
 
 from __future__ import annotations

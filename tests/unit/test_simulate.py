@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """simulate: the pipeline on machines whose arithmetic can be done by hand."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Software stacks: what is launched for a trace, kernel by kernel."""
 
 from __future__ import annotations

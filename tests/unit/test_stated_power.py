@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Stated power and area of parts, and what a pass costs per area and per joule."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Decode steps, and caches of experts over them.
 
 The fake processor takes 1 us per linear and per expert; the link 1 us and 1 ns per byte. An expert of a 16-wide gated

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Studies as they run: moved values, values of claims, states, a store that a rerun uses, pages, the command."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Study files: each of the 87 loads, names its sources and its experiments; faults name file, line and key."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Sweeps run once, whole and in order: points, samplers, the store, local processes, kill -9."""
 
 from __future__ import annotations

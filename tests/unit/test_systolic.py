@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Systolic accelerators: array cycles, N:M modes, memory, masks."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The tiny mixture of experts: text, balance loss, training, and what its committed trace shows."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Models that the tool has never seen: they are traced, or a typed error says where, what and what to do."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The committed traces: whole, readable without torch, and equal to closed forms of their models."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Level 2 of whole traces: real masks where they were kept, reasons where a product can't be walked."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Trace files: what is written is read back; what is damaged is refused with file and line."""
 
 from __future__ import annotations

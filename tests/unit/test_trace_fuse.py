@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Fusion of recorded events into operators, on hand-made recordings."""
 
 from __future__ import annotations

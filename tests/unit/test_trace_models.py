@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Models by name and their phases, against closed forms of their published shapes and eager runs of small twins."""
 
 from __future__ import annotations

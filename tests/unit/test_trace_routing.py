@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Generated routing: seeded, exact in its shares, honest in its label."""
 
 from __future__ import annotations

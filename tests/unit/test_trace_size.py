@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Sizes of trace files of large models, and what routing costs to read."""
 
 from __future__ import annotations

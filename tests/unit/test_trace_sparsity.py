@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Sparsity of real weights and inputs in traces: where it is consumed, padding apart."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Statistics and figures of traces: against plain loops, and only where there are data."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Extraction from torch models, against torch's own counters, closed forms and eager runs."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A training step: gradients against torch's counter and closed forms, updates, order, nothing left behind."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Models with trained weights: loaded as published, pruned, judged on data that Wanda has not seen."""
 
 from __future__ import annotations

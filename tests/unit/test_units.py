@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Text becomes SI numbers, seconds become engine ticks."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The format in which weights are stored: bytes held, copied and read, apart from which values are zero."""
 
 from __future__ import annotations

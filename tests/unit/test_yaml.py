@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The YAML loader keeps line numbers and refuses what hides mistakes."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Small models of the families that are traced, with random weights: quick to run on a CPU, eager or traced."""
 
 from __future__ import annotations

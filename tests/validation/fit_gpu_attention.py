@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Fit attention kernels: cuDNN's to our own measurements, serving engines' to public tables.
 
 ``python tests/validation/fit_gpu_attention.py [FOLDER]`` prints YAML for hw_models/kernels. The framework's attention

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Fit the prices of a Hopper GPU's actions and its static power to measured energies, and print them as YAML.
 
 ``python tests/validation/fit_gpu_energy.py``. The rows are those of section ``energy`` of probe_*.jsonl and

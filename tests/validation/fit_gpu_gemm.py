@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Fit the parameters of the GPU's GEMM model to the probe's GEMMs and write them into hw_models/gpu.
 
 ``python tests/validation/fit_gpu_gemm.py [--write]`` prints errors in sample and cross-validated

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Fit the kernels that are no GEMM and no attention, and write them into hw_models/kernels/pytorch-2.11/hopper.yaml.
 
 ``python tests/validation/fit_gpu_kernels.py [CLASS ...] [--write]`` prints the errors of each class in

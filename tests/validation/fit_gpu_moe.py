@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Fit the fused MoE kernels of serving engines to public tables and print them as YAML for hw_models/kernels.
 
 ``python tests/validation/fit_gpu_moe.py FOLDER``: FOLDER holds tables of ai-dynamo/aiconfigurator at commit

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Times PyTorch's own Triton kernel for block-sparse times dense (bsr_dense_addmm) on the GPU at hand.
 
 Writes one JSON line a point: sizes, block, pattern, time in seconds (median of 5 replays of a CUDA

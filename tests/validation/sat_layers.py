@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Writes data/sat/layers.csv: the training steps of SAT's five models as traced from torch on the meta device.
 
 Run from the repository's root with torch installed: python tests/validation/sat_layers.py

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Runs SCALE-Sim on GEMMs and writes a row a run; for an environment of its own, without simsparse.
 
     python -m venv /tmp/scalesim && /tmp/scalesim/bin/pip install scalesim==3.0.0 "numpy<2"

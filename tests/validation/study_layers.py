@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Traces of the studies that are written down op by op: shards of models, layers and kernels. No torch needed."""
 
 from __future__ import annotations

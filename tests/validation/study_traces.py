@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Writes traces/studies/: the workloads that the studies run.
 
 Run from the repository's root with torch and transformers: python tests/validation/study_traces.py [NAME ...]

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Every case of a published result keeps its tolerance, and its committed page is what the command writes."""
 
 from __future__ import annotations

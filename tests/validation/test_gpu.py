@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """GPU models, link and policies against measurements: the tolerance of every section is asserted.
 
 The reference files were measured apart from the probe files that the parameters were fitted to.

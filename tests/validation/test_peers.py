@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Exported files read by the tools they are for, where those are installed; continuous integration skips them.
 
 ``pip install --no-deps mlc-chakra==1.0.0 scalesim==3.0.0`` and ``pip install accelforge==1.0.467`` (Python 3.12)

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """SCALE-Sim 3.0.0 run with memories that stall: its own mechanism reproduced, and ours where the models agree."""
 
 from __future__ import annotations

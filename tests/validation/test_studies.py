@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Every study runs, and its state is the one on the committed page."""
 
 from __future__ import annotations

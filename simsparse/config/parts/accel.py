@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Accelerators built round a systolic array, dense or N:M sparse."""
 
 from __future__ import annotations

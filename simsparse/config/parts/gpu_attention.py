@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Attention kernels in a kernel library: what they cost, in numbers that carry over to cards of the architecture."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Parameters of the GPU's GEMM model (simsparse.devices.gpu_gemm), fitted to measured GEMMs.
 
 Rates are in bytes or cycles of the part's ``compute.clock`` and in shares of its peaks, so that they

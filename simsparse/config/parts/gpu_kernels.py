@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Kernel libraries: what a framework's kernels do on an architecture, in numbers that no card owns."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Kernels of mixture-of-experts layers in a kernel library: which one runs, its tiles, and what they cost."""
 
 from __future__ import annotations

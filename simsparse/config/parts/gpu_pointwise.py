@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Parameters of the kernels that are no GEMM and no attention, by class of kernel.
 
 Seconds are latencies of a launch or of a wait. Operations are lane operations per element, of which a

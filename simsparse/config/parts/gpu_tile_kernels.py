@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Parameters of a library's tiled GEMM kernels (simsparse.devices.gpu_tile_kernels), fitted to measured GEMMs."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Links between devices: PCIe, NVLink, on-board buses."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """DRAM parts: one stack, channel or module, with what it delivers and costs."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Processing in memory: DRAM stacks whose banks or logic die multiply."""
 
 from __future__ import annotations

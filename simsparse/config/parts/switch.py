@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Switches: where several links meet."""
 
 from __future__ import annotations

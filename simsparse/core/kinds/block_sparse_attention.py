@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Attention on blocks of keys that a mask keeps: sliding windows with sinks, selected blocks, block-sparse masks."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Collectives over a group of devices."""
 
 from __future__ import annotations

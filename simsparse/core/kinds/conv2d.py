@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Two-dimensional convolutions, as their im2col product."""
 
 from __future__ import annotations

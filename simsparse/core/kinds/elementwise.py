@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Operators known by the bytes they move and the FLOPs they do: activations, additions, fused chains of them."""
 
 from __future__ import annotations

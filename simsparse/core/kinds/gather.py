@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Rows copied by index: embeddings, tokens sorted by expert, pages of a cache."""
 
 from __future__ import annotations

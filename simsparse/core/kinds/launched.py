@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Kernels that a framework launches for parts of an op, named by the function that launches them."""
 
 from __future__ import annotations

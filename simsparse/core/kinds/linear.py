@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Linear layers: activations by one weight."""
 
 from __future__ import annotations

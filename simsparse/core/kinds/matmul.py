@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Batched products of two activations."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Mixture-of-experts feed-forward layers: the experts, after routing."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Norms over the last dimension: RMS norm and layer norm."""
 
 from __future__ import annotations

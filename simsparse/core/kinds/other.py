@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Operators that a capture or an import did not understand, kept with their bytes and FLOPs."""
 
 from __future__ import annotations

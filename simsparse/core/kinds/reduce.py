@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Reductions of the last dimension: sums, means, maxima."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Linear recurrences along a sequence: state space models (Mamba) and linear attention."""
 
 from __future__ import annotations

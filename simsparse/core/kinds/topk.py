@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The largest elements of each row: routers, sampling, selection of cached blocks; a sort where all are kept."""
 
 from __future__ import annotations

@@ -1,1 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
 """Cycle cores of sparse engines, one file an engine."""

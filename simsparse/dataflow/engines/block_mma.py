@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Block-sparse products on matrix instructions: tiles of outputs whose steps are the blocks that are not empty."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Delta engine: only what changed since the frame before is multiplied, on top of the frame before's outputs."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Dual-side sparse tensor core: outer products of two bitmap-compressed operands, gathered into an output buffer."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Edge-MoE: mixture-of-experts layers expert by expert, the next weights loading while the present ones compute."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """EIE: columns of compressed weights dealt to PEs, met by the non-zeros of one vector through queues."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """ExTensor: intersection of sorted coordinates that skips ahead, tile by tile and then element by element."""
 
 from __future__ import annotations

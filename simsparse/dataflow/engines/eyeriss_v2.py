@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Eyeriss v2: every PE multiplies compressed columns of inputs with compressed columns of weights."""
 
 from __future__ import annotations

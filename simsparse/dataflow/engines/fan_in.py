@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Constant fan-in: lanes that gather the inputs of as many outputs from banks, in lockstep."""
 
 from __future__ import annotations

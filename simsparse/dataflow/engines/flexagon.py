@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Flexagon: inner product, outer product or Gustavson's row-wise product, whichever is fastest for the operands."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """GAMMA: Gustavson's row-wise product with high-radix mergers and a cache of fibers."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """MatRaptor: row-wise product with sorting queues, rows dealt round to PEs and to channels of the DRAM."""
 
 from __future__ import annotations

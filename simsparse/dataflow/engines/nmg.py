@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Grouped n:m: a counter names the pattern that a step works on, so that weights carry no indexes of their places."""
 
 from __future__ import annotations

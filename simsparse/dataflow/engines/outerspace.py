@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """OuterSPACE: outer products into lists in the DRAM, then a merge of every row's lists."""
 
 from __future__ import annotations

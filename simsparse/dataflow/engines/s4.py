@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """S4: sparse processing units for bank-balanced weights, whose kept weights read their inputs from banks."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """SAT: a systolic array of PEs that run dense and N:M weights, weight- or output-stationary."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """SCNN: every PE multiplies all pairs of a few inputs and a few weights of one channel, and scatters the products."""
 
 from __future__ import annotations

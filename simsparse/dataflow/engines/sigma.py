@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """SIGMA: non-zeros of one operand fill the multipliers, the other is streamed past, sums form in any places."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """SMASH: row-wise product by many threads that add into a hash table in scratchpad memory, as on a core of PIUMA."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Sparse tensor cores: kept weights of N:M groups pick their inputs, which a shared memory brings at a limited rate."""
 
 from __future__ import annotations

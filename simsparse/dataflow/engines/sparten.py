@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """SparTen: inner joins of bitmap chunks, filters balanced over the units of a cluster."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """VEGETA: tile instructions of a CPU's matrix engine on dense, 2:4 and 1:4 weights, chosen tile by tile."""
 
 from __future__ import annotations

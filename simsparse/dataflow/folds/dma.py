@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """DRAM interface and scratchpads of a cycle core: transfers in program order, double buffers, traffic over time.
 
 State lies in flat int64 arrays so that numba cores share it. Time is in ticks, a whole number of them a cycle and a

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Cycle core of systolic arrays with scratchpads: walks the folds of a plan, piece by piece of what streams."""
 
 from __future__ import annotations

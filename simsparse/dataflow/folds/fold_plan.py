@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Plans of folds: what each fold of a dataflow loads, streams and writes, before anything has a time."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Level 2 of a systolic array with its scratchpads and DRAM interface: the schedule of every fold.
 
 A product is worked through fold by fold, as its dataflow says (ws, os, is). Operands come over a DRAM interface of so

@@ -1,1 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
 """Cycle cores of blocks with ready/valid streams: twins of the modules of rtl/."""

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Cycle core of systolic arrays with ready/valid streams: when each beat is taken and given, under any stalls.
 
 The array is rigid: it moves a step in every cycle but those in which a result waits for its sink, and a cycle

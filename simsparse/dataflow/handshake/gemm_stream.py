@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Cycle core of a GEMM engine with registers: a weight-stationary array, sums over folds, streams in and out.
 
 The folds of a GEMM run as in array_stream; partial sums always leave, those of the last fold along k when the sink is

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Hash table in a scratchpad that adds up values of equal keys, row by row: which slots, and how many probes."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Inner join of bitmaps: which values of two compressed streams meet, and the cycles that finding them takes."""
 
 from __future__ import annotations

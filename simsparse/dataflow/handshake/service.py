@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Cycle core of a block whose work depends on the data: one beat in service, some cycles of it, some beats out."""
 
 from __future__ import annotations

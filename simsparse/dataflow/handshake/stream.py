@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Cycle core of ready/valid pipelines: when each beat is taken and given, under any stalls on both sides."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Collectives as copies between devices: one file per algorithm."""
 
 from simsparse.lowering.collectives.base import ALGORITHMS, Algorithm, Send

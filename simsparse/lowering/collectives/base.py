@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What every collective algorithm is: the copies of each step, between ranks."""
 
 from __future__ import annotations

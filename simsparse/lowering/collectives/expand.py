@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A collective of a trace on a machine: its ranks, its copies, and how long they take alone."""
 
 from __future__ import annotations

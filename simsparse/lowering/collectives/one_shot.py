@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One shot: every rank sends to all others at once; one latency, and more bytes than in a ring.
 
 Source: the one-shot all-reduce of TensorRT-LLM and vLLM for small inputs, where each rank reads the whole

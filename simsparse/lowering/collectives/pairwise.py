@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pairwise exchange: in step s every rank sends to the rank s places on, and receives from the one s places back.
 
 Source: Thakur, Rabenseifner and Gropp, Optimization of Collective Communication Operations in MPICH (2005).

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Ring algorithms: every rank sends to the next one, as many steps as there are other ranks.
 
 An all-reduce is a reduce-scatter of shares and an all-gather of the sums: each rank sends 2 (N - 1) / N of

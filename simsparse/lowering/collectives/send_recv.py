@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A send and its receive: one copy, from the first rank to the second."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What every stack is: a rule that turns the operators of a trace into the kernels that are launched for them.
 
 A stack is named by its fusion and, after a plus sign, by how its kernels are launched: ``eager`` one by one from the

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """torch.compile with Inductor: chains of elementwise work and reductions become one kernel between products.
 
 Attention, products and the sort of the experts' tokens are launched as in eager mode. A copy of keys and values to all

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """PyTorch as Hugging Face models run it: every aten call is a kernel of its own.
 
 Attention has a mask as transformers 5.17 builds one: in decode, for the static cache that a captured graph needs, and

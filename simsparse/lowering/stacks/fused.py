@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Serving engines: one good kernel per operator, as a trace has them."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What every placement rule is: ops in, a device for each out."""
 
 from __future__ import annotations

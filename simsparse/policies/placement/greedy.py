@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Each op where it ends soonest."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Ops where a list of rules puts them, the others where they end soonest."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The search for a placement: which device runs each op, so that all of them end soonest.
 
 Ops are placed in program order. A partial placement keeps the times at which lanes become free and at

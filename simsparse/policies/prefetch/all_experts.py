@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Everything that the next layer could read."""
 
 from __future__ import annotations

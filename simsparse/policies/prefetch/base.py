@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What every prefetch is: the weights that are copied while the window before them runs."""
 
 from __future__ import annotations

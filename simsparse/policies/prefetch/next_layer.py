@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the next layer reads, which is known a layer before."""
 
 from __future__ import annotations

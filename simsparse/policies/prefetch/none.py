@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Nothing is copied ahead."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What every residency is: which weights rest in host memory, and which of them a device keeps."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The bound that no cache reaches: it sees the future."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What caches of experts share: room for a number of them, and the eviction of the one that ranks lowest."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Everything stays on the device that reads it."""
 
 from __future__ import annotations

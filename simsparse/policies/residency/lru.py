@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Least recently used."""
 
 from __future__ import annotations

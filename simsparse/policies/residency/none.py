@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """No weight stays: it is in a buffer while it is read."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Any expert may go."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What residencies share whose weights rest in host memory: scope and size of copies."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Cells that only carry data: stream_register, skid_buffer, stream_fifo."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """nm_decompress: kept values and metadata to a dense group, or an error."""
 
 from __future__ import annotations

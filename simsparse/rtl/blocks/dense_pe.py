@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """dot_accumulate and dense_pe: as many signed products a beat as there are lanes, accumulated."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """nm_dot_pe: N signed products a beat, accumulated."""
 
 from __future__ import annotations

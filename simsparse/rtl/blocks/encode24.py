@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """nm_encode24: dense groups of four to two values and metadata."""
 
 from __future__ import annotations

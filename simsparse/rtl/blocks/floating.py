@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """fp16_mul, fp32_add, nm_dot_pe_fp16: floating point, held to numpy's, which rounds to nearest even as well."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """nm_gemm_top: whole GEMMs, asked for through registers, from weight and activation streams."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """spad_hash_accumulate: values of equal keys added up in a hash table, row by row."""
 
 from __future__ import annotations

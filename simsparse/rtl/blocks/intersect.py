@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """bitmap_intersect: inner join of two bitmaps."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """nm_prune: the N of every M values with the largest magnitudes, in a stream."""
 
 from __future__ import annotations

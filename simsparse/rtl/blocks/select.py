@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """nm_select: operands of N kept weights out of M activations."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """nm_systolic_array: folds of weights and activations to sums, weight- or output-stationary."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """sparse_tensor_core_24: one tile of D = A B + C an instruction, A compressed 2:4."""
 
 from __future__ import annotations

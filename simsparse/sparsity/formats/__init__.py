@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Storage formats of sparse operands: encode, decode, convert, and the exact bits they take."""
 
 from simsparse.sparsity.formats.base import FORMATS, Encoded, Format

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What every format is: real buffers out, the array back, and a formula for the bits between."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Bitmap: one bit an element, then the non-zeros."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Bits of metadata, and the groups along a row that N:M and bank formats share."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """BSR: compressed rows of square blocks."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a decoder asks of the buffers it gets; a SpecError names the format, the buffer and the number."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """CSR and CSC: the non-zeros of each row or column, their indexes, and where each begins."""
 
 from __future__ import annotations

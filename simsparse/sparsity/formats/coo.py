@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """COO: every non-zero with its row and its column."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Constant fan-in: every row keeps equally many values, anywhere."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Grouped n:m: every pattern equally often in a fixed order, so that a counter replaces the indexes."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which N of M a pruner by magnitude keeps."""
 
 from __future__ import annotations

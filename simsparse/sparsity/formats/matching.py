@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which pattern each row of a grouped n:m tile takes: bipartite matchings of all tiles at once."""
 
 from __future__ import annotations

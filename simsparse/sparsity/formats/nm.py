@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """N:M: exactly N values of every M along a row, with indexes, a bitmap or the number of the combination."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Run length: every stored value with the number of zeros before it."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Units of a format where the pattern alone does not fix them: those of a draw."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """2:4 groups as sparse tensor cores take them: two values and a 4-bit number, as PyTorch converts them."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """2:4 as CUTLASS keeps it on Ampere: two of four values, and metadata words in the order of its sparse GEMM."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A storage format by its text, and the bits that a sparsity pattern takes in it.
 
 A text is ``usual``, or the name of a format, alone or with its parameters: ``bitmap``, ``bsr:32``, ``nm_index:2:4``.

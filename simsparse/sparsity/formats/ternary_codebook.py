@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """QMoE's ternary codebook: rows of zeros and two values as 16-bit numbers of sequences in a fixed dictionary."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Bank-balanced: every bank of a row keeps equally many elements."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What patterns of one matrix with zeros share: draws row by row, and the bits of a format."""
 
 from __future__ import annotations

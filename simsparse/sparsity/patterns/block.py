@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Block: square blocks are kept or dropped whole."""
 
 from __future__ import annotations

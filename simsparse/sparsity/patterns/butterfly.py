@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Butterfly: a product of log2(n) matrices with two non-zeros per row."""
 
 from __future__ import annotations

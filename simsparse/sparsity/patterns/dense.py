@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """No zeros."""
 
 from __future__ import annotations

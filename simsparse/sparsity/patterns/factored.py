@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What patterns share whose matrix is a product or a sum of other matrices, which are stored and multiplied instead."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Low rank, alone or plus a sparse matrix."""
 
 from __future__ import annotations

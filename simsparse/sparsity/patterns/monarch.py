@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Monarch: a product of two block-diagonal matrices with a fixed permutation between them."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """N:M: exactly N of every aligned M elements of a row."""
 
 from __future__ import annotations

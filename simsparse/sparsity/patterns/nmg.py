@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Grouped N:M (n:m:g): N:M rows that share their places evenly, so that a counter can replace the indexes."""
 
 from __future__ import annotations

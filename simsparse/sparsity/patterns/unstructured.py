@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Unstructured: every element is kept or not by itself."""
 
 from __future__ import annotations

@@ -1,1 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
 """Capture of traces from torch models, at the level of aten."""

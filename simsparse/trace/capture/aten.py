@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The lowering table: what each aten operation means to a machine."""
 
 from __future__ import annotations

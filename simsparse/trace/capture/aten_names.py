@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The aten functions that fuse, by what they do: free of torch.
 
 FLOPs of fused operations are counted as one an output element for pointwise operations, one an

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Caches of keys and values that already hold tokens, for tracing a decode step."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One call of an aten function, as the lowerings see it."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a capture records: tensor operations as reads and writes of values, free of torch."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The experts of a MoE layer as one op, with the routing of its tokens."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """From recorded events to operators: what a good kernel fuses becomes one op."""
 
 from __future__ import annotations

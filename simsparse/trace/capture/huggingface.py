@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Attention and experts functions for transformers' public registries: one op each.
 
 Outside of a capture they compute what transformers' own do, so that a registered name never changes

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Kernels that are recorded as one op, whatever torch would run inside: attention, experts.
 
 In a training step such a kernel is one node of the autograd graph. Its gradient is that of what it

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Labels of fused operators: the field's word for what a group of tensor operations does."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Multi-head latent attention in the absorbed form that serving engines decode with.
 
 The keys and values of all heads are products of one cached latent with the up-projection. Instead

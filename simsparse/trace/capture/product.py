@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Lowering of products: matrices, convolutions and their gradients.
 
 A gradient of a LINEAR op with respect to its input is a LINEAR op on the transposed weight; that

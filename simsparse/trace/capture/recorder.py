@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Recording of a pass at the level of aten, with the module path of every operation.
 
 Values are known by the identity of their storage. A capture holds weak references to storages: they

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """LSTM, GRU and plain RNN layers as the products that they consist of.
 
 torch runs them as one opaque call on some devices and step by step on others. Recorded is what

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Scaled dot-product attention as one op, whoever calls it and however the device would run it."""
 
 from __future__ import annotations

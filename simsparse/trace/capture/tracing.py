@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Traces of torch models: a pass or a training step, on real weights or on the meta device."""
 
 from __future__ import annotations

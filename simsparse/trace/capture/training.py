@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A training step: forward pass, gradients, update of the weights."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Traces from and to other tools: one file a format, found through TRACE_FORMATS.
 
 docs/howto/interchange.md says what each format carries and what it can't.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """AccelForge workloads: export only, one YAML file of Einsums.
 
 Keys as accelforge 1.0's ``Workload`` and ``Einsum`` read them: ``einsums`` with ``tensor_accesses``,

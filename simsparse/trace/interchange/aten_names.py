@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What aten's names mean in an execution trace, which has no tags or overloads to ask.
 
 FLOPs as simsparse.trace.capture.aten counts them: one an output element of a pointwise operation, one an

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Ops from the nodes of a torch execution trace: names, shapes and storages, without torch.
 
 A trace nests: ``aten::linear`` holds ``aten::addmm``. The outermost node whose meaning is known

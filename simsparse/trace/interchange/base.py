@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What all formats of other tools share: the registry, options, notes on what is lost, bounded reading."""
 
 from __future__ import annotations

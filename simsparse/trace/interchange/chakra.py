@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Chakra execution traces (.et), which ASTRA-sim reads: import and export.
 
 Schema: MLCommons Chakra, et_def.proto of mlc-chakra 1.0.0: a GlobalMetadata message, then Node

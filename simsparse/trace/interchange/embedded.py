@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Whole ops as JSON text, for formats with room for it: what is written so is read back exactly."""
 
 from __future__ import annotations

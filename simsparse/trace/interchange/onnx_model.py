@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """ONNX models: import only, with the ``onnx`` extra. Weights in the file are measured for sparsity.
 
 Shapes come from onnx's own shape inference. Nodes that only depend on weights (transposes and casts

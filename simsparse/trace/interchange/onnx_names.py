@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What ONNX's operators mean. Source: the operator schemas of ONNX, opsets 1 to 25."""
 
 from __future__ import annotations

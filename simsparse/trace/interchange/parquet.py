@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A trace as a Parquet table, one row an op: for notebooks and data frames, import and export.
 
 The first columns are an op's fields, from which the same trace is read back; the last ones

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The matrix products in a trace, which is all that dataflow tools such as SCALE-Sim and Timeloop take."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """SCALE-Sim topology CSV: import and export, with the N:M column of version 3.
 
 Two layouts, told apart by the header: ``Layer, M, N, K, Sparsity`` for GEMMs (SCALE-Sim's ``-i

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Timeloop and Sparseloop problems: export only, a folder of YAML files, one a different shape.
 
 Keys as Timeloop's parsers read them (workload.cpp, problem-shape.cpp, the density models):

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """torch's ExecutionTraceObserver JSON: import only.
 
 Schema 1.0.2 to 1.1.1 with chakra 0.0.4, as torch 2.1 and later write it: ``nodes`` with ``inputs``

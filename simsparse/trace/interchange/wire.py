@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The protobuf wire format, as much of it as trace schemas use.
 
 Source: Protocol Buffers documentation, "Encoding": a field is a key ``number << 3 | wire type`` and

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The structure of a mask of non-zeros: groups, banks, blocks, rows and columns; NumPy only.
 
 Masks are (rows, k), the reduction k last, and are counted on their packed bits.

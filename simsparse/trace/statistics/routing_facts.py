@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the recorded routing of a trace shows: balance over experts, reuse from token to token."""
 
 from __future__ import annotations

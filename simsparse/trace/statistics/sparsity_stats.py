@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Sparsity of real tensors: weights, and activations where they are consumed.
 
 Zeros that padding puts round an input are told apart from zeros that the model computed: a layer of

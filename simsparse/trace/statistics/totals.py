@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a trace holds, in numbers: totals by kind, sparsity by operator, load and reuse of experts.
 
 Facts that were measured on real tensors stand in ``op.stats``; what was not measured is None here,

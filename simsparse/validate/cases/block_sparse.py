@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Block-sparse times dense on an H200: the walked queue of tiles beside measured times."""
 
 from __future__ import annotations

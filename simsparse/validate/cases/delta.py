@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Temporal sparsity: what three times fewer non-zeros gain on an engine that scans, waits and keeps state."""
 
 from __future__ import annotations

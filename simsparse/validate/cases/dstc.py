@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Dual-side sparse tensor core: latency against density of both operands."""
 
 from __future__ import annotations

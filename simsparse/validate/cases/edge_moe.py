@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Edge-MoE against the loops of its published code: loading, computing and reloading experts."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """EIE: the fully connected layers of compressed AlexNet."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One processing element of Eyeriss v2: its cycles on the non-zeros of real layers, and from their densities."""
 
 from __future__ import annotations

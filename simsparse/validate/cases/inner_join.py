@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """SparTen and SCNN against the ratios of their papers, at assumed densities."""
 
 from __future__ import annotations

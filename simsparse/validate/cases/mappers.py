@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Latency and energy of dense layers beside ZigZag's and AccelForge's: same arrays, memories, access energies."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """MegaBlocks and SMaT: padding of real routing, and blocks of clustered rows, beside the papers' headline ratios."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Bank-level processing in memory against AttAcc's simulator: decode attention on one HBM3 stack."""
 
 from __future__ import annotations

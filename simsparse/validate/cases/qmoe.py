@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """QMoE: bits a weight of its ternary codebook, against the rate of its largest checkpoint."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """S4: published throughput of one chip, with the sparsity of the weights as the unknown."""
 
 from __future__ import annotations

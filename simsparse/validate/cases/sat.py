@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """SAT: training steps with N:M weights in both directions, against the published average speed-up at 2:8."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Systolic arrays against SCALE-Sim 3.0.0: cycles, stalls, its free 2:4; and against STONNE's mesh."""
 
 from __future__ import annotations

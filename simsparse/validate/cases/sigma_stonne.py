@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """SIGMA against STONNE's simulation of it."""
 
 from __future__ import annotations

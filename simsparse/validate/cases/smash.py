@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """SMASH on one core of PIUMA: the ladder of its versions on an R-MAT product."""
 
 from __future__ import annotations

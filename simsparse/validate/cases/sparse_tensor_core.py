@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Sparse tensor cores against Sparseloop's reference outputs: what the shared memory's rate leaves of 2:6 and 2:8."""
 
 from __future__ import annotations

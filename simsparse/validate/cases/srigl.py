@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """SRigL: a layer of constant fan-in beside the dense one and one of equal density with uneven rows."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """VEGETA: tile instructions on N:4 weights against a dense matrix engine, and rows of unstructured weights as N:4."""
 
 from __future__ import annotations

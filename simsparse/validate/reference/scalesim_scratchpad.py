@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The double-buffered scratchpads of SCALE-Sim 3.0.0, line by line, so that differences from ours can be told apart.
 
 Its read buffers are windows that slide round a stream of the whole operand, in sets of a hundredth of the buffer; a

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Public tables of measured kernels: CSV files whose header says what they hold.
 
 A user gives the path of a table that was fetched from where docs/howto/validate.md says; tables are not part of

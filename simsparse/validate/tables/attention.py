@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Tables of attention on paged caches by AIConfigurator (``*/context_attention_perf``, ``generation_attention_perf``).
 
 Columns batch_size, isl (new tokens), num_heads, num_key_value_heads, head_dim, window_size (0: none), kv_cache_dtype,

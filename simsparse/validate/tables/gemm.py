@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Tables of linear layers by AIConfigurator (``*/gemm_perf``), 16-bit ones.
 
 Columns gemm_dtype, m, n, k, latency in ms; with the board's power or, over several cards, ``gpu``. H200 and

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Tables of fused MoE kernels by AIConfigurator (``*/moe_perf``, columns moe_dtype, num_tokens, ..., latency in ms).
 
 Which kernels a table holds is not in its columns but in the collector of its time (ai-dynamo/aiconfigurator, commit

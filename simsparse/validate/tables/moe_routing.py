@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How AIConfigurator's collectors route tokens to experts, as counts of tokens per expert.
 
 Source: ai-dynamo/aiconfigurator, commit 095f58a51c4c, collector/helper.py (balanced_logits,
