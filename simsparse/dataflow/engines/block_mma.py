@@ -16,6 +16,7 @@ from simsparse.dataflow.blocks import blocked
 from simsparse.dataflow.sparse_engine import ENGINES, PeConfig, SparseEngine, Work, cycles_of, same_k
 from simsparse.dataflow.tile_queue import last_end
 from simsparse.dataflow.traffic import Floats
+from simsparse.errors import SpecError
 from simsparse.sparsity import Sparsity
 from simsparse.sparsity.nonzeros import Columns, NonZeros, effectual_macs
 
@@ -128,6 +129,8 @@ class Step:
         tile_m, block_n, block_k = (machine.whole(name) for name in ("tile_m", "block_n", "block_k"))
         edges = [machine.whole(name) for name in ("mma_m", "mma_n", "mma_k")]
         team, value, index = machine.whole("team"), machine.value_bits / 8, machine.settings["index_bits"] / 8
+        if team > machine.cols:
+            raise SpecError(f"{team} warps; expected at most {machine.cols}, one a unit of a column", key="engine.team")
         instructions = int(
             np.prod([-(-size // edge) for size, edge in zip((tile_m, block_n, block_k), edges, strict=True)])
         )

@@ -1,0 +1,259 @@
+"""Every number of every shipped part moves a result, or hw_models/without_effect.yaml says that it does not, and why.
+
+Each number is doubled (or changed as far as its limits allow) and a set of results is computed until one
+differs: latency, counts and energy of operators of all kinds, of all committed traces under all stacks,
+level 2 on small products, copies, power limits, areas and capacities. A number of a library of kernels is
+tried on the first card that has the library.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cache
+from itertools import chain, product
+from typing import Any
+
+import numpy as np
+import pytest
+
+import simsparse as ss
+from simsparse.config.hardware import LINK_PARTS, Connection, System, load_hardware, override_part
+from simsparse.config.parts.gpu import GpuPart
+from simsparse.config.paths import part_names
+from simsparse.config.quantity import Part, Quantity
+from simsparse.config.without_effect import without_effect
+from simsparse.core import KINDS, DType, KernelCall, Op, Trace, TraceBuilder, ops
+from simsparse.devices.base import Device, device_for
+from simsparse.errors import SimsparseError, SpecError, TraceError
+from simsparse.lowering.stacks import STACKS, launched_by, stack_of
+from simsparse.paths import data_root
+from simsparse.testing.fake_machine import link, processor
+
+FACTORS = ((2, 0.5), (1.1, 0.9))
+"""Each number is tried at twice and half its value, one whose limits allow neither closer to it, and 0 at 1."""
+LAUNCHED = ("_softmax", "argmax", "gelu", "sort", "index", "index_add_")
+DTYPES = ("bf16", "fp32", "int8", "fp8", "fp16", "int4", "fp64", "int16")
+PARTS = [name for name in part_names() if not name.startswith(("systems/", "kernels/"))]
+Result = Callable[[], Any]
+
+
+@cache
+def operators(model: str) -> tuple[Op, ...]:
+    """Distinct operators of every kind, for parts of one device model; fewer for engines, which are slow."""
+    makers = {"gpu": (_examples, _made, _launched), "engine": (_small,)}.get(model, (_examples, _made))
+    found: dict[Any, Op] = {}
+    for op in chain.from_iterable(make() for make in makers):
+        found.setdefault(op.signature, op)
+    return tuple(found.values())
+
+
+def _examples() -> Iterator[Op]:
+    for kind, dtype in product(KINDS, DTYPES):
+        yield from KINDS.get(kind).examples(dtype)
+
+
+def _small() -> Iterator[Op]:
+    yield from (op for op in _examples() if op.dense_macs <= 1 << 27)
+    for dtype, m, sparsity in product(DTYPES, (1, 16), ("dense", "2:4", "1:8", "unstructured:0.1")):
+        yield ops.linear(m, 256, 512, dtype, weight_sparsity=sparsity)
+    for dtype in DTYPES:
+        yield ops.linear(400, 512, 2048, dtype, weight_sparsity="unstructured:0.2")
+
+
+def _made() -> Iterator[Op]:
+    for dtype in DTYPES:
+        for m, k in product((1, 4, 16, 128, 1000, 8192), (256, 4096)):
+            for sparsity in ("dense", "2:4", "1:4", "unstructured:0.1"):
+                yield ops.linear(m, 4096, k, dtype, weight_sparsity=sparsity)
+        for batch, queries, keys in ((1, 1, 64), (1, 1, 8192), (64, 1, 8192), (1, 512, 512), (8, 2048, 2048)):
+            for heads, size in product((8, 32), (64, 128, 256)):
+                yield ops.attention(batch, 32, heads, size, queries, keys, dtype=dtype)
+        for sparsity in ("dense", "2:4"):
+            yield ops.linear(8192, 8192, 8192, dtype, weight_sparsity=sparsity)
+            yield ops.linear(16, 512, 32768, dtype, weight_sparsity=sparsity)
+        for tokens, width in product((1, 16, 64, 512, 4096), (1024, 1000, 1001)):
+            chosen = [[token % 8, (token + 1) % 8] for token in range(tokens)]
+            yield ops.moe_ffn(tokens, width, 2 * width, 8, dtype=dtype, routing=chosen, label="grouped_mm")
+        for label, rows, cols in product(LAUNCHED, (64, 1 << 16), (16, 1024, 1 << 15)):
+            size = rows * cols * DType(dtype).bits // 8
+            yield ops.launched(KernelCall(label, size, size, 5 * rows * cols, DType(dtype), rows, cols))
+        for size in (1 << 10, 1 << 20, 1 << 28):
+            yield ops.elementwise(size, size, 50 * size, dtype)
+            yield ops.elementwise(size, 16, size // 2, dtype)
+
+
+def _launched() -> Iterator[Op]:
+    for path in sorted((data_root() / "traces").glob("*.trace")):
+        trace = ss.load_trace(path)
+        for stack in STACKS:
+            try:
+                yield from launched_by(trace, stack_of(stack)).ops
+            except TraceError:
+                continue
+
+
+def results(part: Part) -> dict[str, Result]:
+    """What the numbers of a part may move, each computed when it is called."""
+    return _of_a_link(part) if part.kind in LINK_PARTS else _of_a_device(part, device_for(part))
+
+
+def _of_a_link(part: Part) -> dict[str, Result]:
+    pair = System("pair", "", {"a": processor(), "b": processor()}, (Connection("l", part, ("a", "b")),))
+    there, back, short = ops.transfer(1 << 20, "a", "b"), ops.transfer(1 << 20, "b", "a"), ops.transfer(1, "a", "b")
+    runs = {"one": [there], "row": [short, short], "both ways": [there, back]}
+    return {name: lambda copies=copies: _numbers(_beside(*copies), pair) for name, copies in runs.items()}
+
+
+def _of_a_device(part: Part, device: Device) -> dict[str, Result]:
+    found: dict[str, Result] = {"power at rest": lambda: device.static_watts}
+    if able := _able(part.name):
+        found["operators"] = lambda: _costs(device, able)
+    alone = System("alone", "", {"it": part})
+    beside = System("beside", "", {"it": part, "a": processor("9 TB")},
+                    (Connection("l", link("1 PB/s", "0 us"), ("a", "it")),))  # fmt: skip
+    there, back = ([ops.transfer(size, *ends) for size in (1, 1_000_001)] for ends in (("a", "it"), ("it", "a")))
+    found |= {
+        "area and stated power": lambda: (alone.area_mm2, alone.power_w),
+        "read": lambda: _numbers(_beside(*back), beside), "write": lambda: _numbers(_beside(*there), beside),
+        "capacity": lambda: device.memory_bytes,
+    }  # fmt: skip
+    if isinstance(part, GpuPart):
+        found |= {f"{name} {repeats}": lambda trace=trace, repeats=repeats: _numbers(trace, alone, repeats=repeats)
+                  for name, trace in _limited().items() for repeats in (1, 100)}  # fmt: skip
+        found["eager"] = lambda: _numbers(_called(), alone, stack="eager")
+    if part.kind == "accel":
+        found |= {f"cycles {i}": lambda op=op: _cycles(device, op) for i, op in enumerate(_products())}
+    return found
+
+
+@cache
+def _able(name: str) -> tuple[Op, ...]:
+    """The operators that a shipped part supports."""
+    device = device_for(load_hardware(name))
+    return tuple(op for op in operators(device.part.model) if device.supports(op) is None)
+
+
+def _beside(*copies: Op) -> Trace:
+    builder = TraceBuilder("copies")
+    for copy in copies:
+        builder.add(copy, deps=[])
+    return builder.build()
+
+
+@cache
+def _limited() -> Mapping[str, Trace]:
+    return {f"{dtype} GEMM": TraceBuilder("one").add(ops.linear(8192, 8192, 8192, dtype)).build()
+            for dtype in ("bf16", "fp32")}  # fmt: skip
+
+
+@cache
+def _called() -> Trace:
+    return ss.load_trace(data_root() / "traces" / "cnn-small.trace")
+
+
+@cache
+def _products() -> tuple[Op, ...]:
+    sparsities = ("dense", "2:4", "unstructured:0.1")
+    return tuple(ops.linear(48, 64, 64, dtype, weight_sparsity=sparsity)
+                 for dtype in ("int8", "bf16", "fp16", "fp32") for sparsity in sparsities)  # fmt: skip
+
+
+def _numbers(trace: Trace, system: System, **options: Any) -> Any:
+    result = ss.simulate(trace, system, **options)
+    return result.latency_s, result.energy_j
+
+
+def _costs(device: Device, group: Sequence[Op]) -> list[Any]:
+    """Latency and joules of each operator."""
+    costs, prices = device.cost_arrays(group), device.prices
+    joules = sum((counts * prices[action] for action, counts in costs.counts.items()), np.zeros(len(group)))
+    return list(zip(costs.latency_s.tolist(), joules.tolist(), strict=True))
+
+
+def _cycles(device: Device, op: Op) -> Any:
+    if device.supports(op):
+        return None
+    found = device.cycles(op)
+    return found.cycles, found.utilization, dict(found.counts), device.costs([op], 2)[0].latency_s
+
+
+def _value(result: Result) -> Any:
+    """The result, or the message of the error that a model answers with: then it reads the number."""
+    try:
+        return result()
+    except SimsparseError as error:
+        return str(error)
+
+
+class Probe:
+    """Results of a part as it is shipped. What a number of the same section has moved is tried first."""
+
+    def __init__(self, part: Part) -> None:
+        self.part = part
+        self._results, self._known = results(part), dict[str, Any]()
+        self._hints = defaultdict[str, list[str | int]](list)
+
+    def moves(self, path: str, number: Quantity) -> bool:
+        """Whether a result differs when the number at ``path`` does."""
+        return any(self._moved(path, part) for part in self._changed(path, number))
+
+    def _moved(self, path: str, part: Part) -> bool:
+        changed, hints = results(part), self._hints[path.rpartition(".")[0]]
+        if any(self._moved_op(part, i) for i in hints if isinstance(i, int)):
+            return True
+        for name in dict.fromkeys([*(hint for hint in hints if isinstance(hint, str)), *self._results]):
+            found, shipped = _value(changed[name]), self._as_shipped(name)
+            if found != shipped:
+                moved = name if name != "operators" or isinstance(found, str) else next(
+                    i for i, pair in enumerate(zip(found, shipped, strict=True)) if pair[0] != pair[1])  # fmt: skip
+                hints.insert(0, moved)
+                return True
+        return False
+
+    def _moved_op(self, part: Part, i: int) -> bool:
+        """Whether operator ``i`` of those that the part supports costs something else."""
+        found = _value(lambda: _costs(device_for(part), [_able(part.name)[i]]))
+        return bool(found != [self._as_shipped("operators")[i]])
+
+    def _as_shipped(self, name: str) -> Any:
+        if name not in self._known:
+            self._known[name] = _value(self._results[name])
+        return self._known[name]
+
+    def _changed(self, path: str, number: Quantity) -> list[Part]:
+        """The part with the number changed up and down, as far as its limits allow."""
+        for factors in FACTORS:
+            found = []
+            for factor in factors:
+                try:
+                    value = number.si * factor or 1
+                    part = override_part(self.part, {path: f"{value!r} {number.unit}".strip()})
+                    results(part)
+                except SpecError:
+                    continue
+                found.append(part)
+            if found:
+                return found
+        raise AssertionError(f"{self.part.name}: {path} can't be changed")
+
+
+def numbers(part: Part) -> dict[str, Quantity]:
+    """Every number of a part, those of a library of kernels at the first card that has it."""
+    first = not isinstance(part, GpuPart) or part.name == _first_with(part.kernels.name, part.architecture)
+    return {path: number for path, number in part.quantities() if first or not path.startswith("kernels.")}
+
+
+@cache
+def _first_with(library: str, architecture: str) -> str:
+    cards = (load_hardware(name) for name in PARTS if name.startswith("gpu/"))
+    return next(card.name for card in cards if isinstance(card, GpuPart)
+                and (card.kernels.name, card.architecture) == (library, architecture))  # fmt: skip
+
+
+@pytest.mark.parametrize("name", PARTS)
+def test_a_number_moves_a_result_or_is_named(name: str) -> None:
+    part = load_hardware(name)
+    probe, tried = Probe(part), numbers(part)
+    unmoved = {path for path, number in tried.items() if not probe.moves(path, number)}
+    assert unmoved == {path for path in without_effect(part) if path in tried}
