@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from fnmatch import fnmatchcase
 from functools import cache
 from itertools import chain, product
 from typing import Any
@@ -22,7 +23,7 @@ from simsparse.config.hardware import LINK_PARTS, Connection, System, load_hardw
 from simsparse.config.parts.gpu import GpuPart
 from simsparse.config.paths import part_names
 from simsparse.config.quantity import Part, Quantity
-from simsparse.config.without_effect import without_effect
+from simsparse.config.without_effect import listed, without_effect
 from simsparse.core import KINDS, DType, KernelCall, Op, Trace, TraceBuilder, ops
 from simsparse.devices.base import Device, device_for
 from simsparse.errors import SimsparseError, SpecError, TraceError
@@ -72,6 +73,8 @@ def _made() -> Iterator[Op]:
         for sparsity in ("dense", "2:4"):
             yield ops.linear(8192, 8192, 8192, dtype, weight_sparsity=sparsity)
             yield ops.linear(16, 512, 32768, dtype, weight_sparsity=sparsity)
+        for m, odd in product((4, 300, 8000), (1001, 1002, 1004, 4998)):
+            yield ops.linear(m, odd, odd, dtype)
         for tokens, width in product((1, 16, 64, 512, 4096), (1024, 1000, 1001)):
             chosen = [[token % 8, (token + 1) % 8] for token in range(tokens)]
             yield ops.moe_ffn(tokens, width, 2 * width, 8, dtype=dtype, routing=chosen, label="grouped_mm")
@@ -257,3 +260,10 @@ def test_a_number_moves_a_result_or_is_named(name: str) -> None:
     probe, tried = Probe(part), numbers(part)
     unmoved = {path for path, number in tried.items() if not probe.moves(path, number)}
     assert unmoved == {path for path in without_effect(part) if path in tried}
+
+
+def test_every_line_of_the_list_fits_a_number_of_a_part() -> None:
+    parts = [load_hardware(name) for name in PARTS]
+    for pattern, paths in listed().items():
+        found = {path for part in parts if fnmatchcase(part.name, pattern) for path, _ in part.quantities()}
+        assert [path for path in paths if not any(fnmatchcase(each, path) for each in found)] == []
