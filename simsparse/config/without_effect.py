@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Numbers of parts that move no result: stated for the reader, or for a check against measurements."""
 
 from __future__ import annotations

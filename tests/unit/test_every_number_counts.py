@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Every number of every shipped part moves a result, or hw_models/without_effect.yaml says that it does not, and why.
 
 Each number is doubled (or changed as far as its limits allow) and a set of results is computed until one
