@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 import sys
@@ -42,7 +43,7 @@ def test_every_key_is_a_field_an_axis_and_a_column(folder: Path) -> None:
     properties = experiment_schema()["properties"]
     assert all(properties[name]["description"] == key.meaning for name, key in KEYS.items() if not key.required)
     for name in KEYS:
-        (axis,) = load_sweep(write(folder, HEAD + f"axes: {{{name}: [{spec.values[name]}]}}\n")).axes
+        (axis,) = load_sweep(write(folder, HEAD + f"axes: {{{name}: [{json.dumps(spec.values[name])}]}}\n")).axes
         assert isinstance(axis, Choices) and axis.name == name
     run_sweep(write(folder, HEAD + "axes: {seed: [0]}\n"), folder / "out")
     (row,) = Reader(folder / "out" / "sweep.sqlite").rows()
