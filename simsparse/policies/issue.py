@@ -50,10 +50,11 @@ def streamed_graph(
 ) -> CommandGraph:  # fmt: skip
     """The commands of ops whose weights rest at ``home`` and are copied as ``residency`` and ``prefetch`` decide.
 
-    Raises SimulationError when a cache has no room for what one op needs.
+    An op that runs at ``home`` reads its weights there. Raises SimulationError when a cache has no room
+    for what one op needs.
     """
     scope = residency.scope or WeightScope.EXPERTS
-    streamed = streamed_ops(index, scope)
+    streamed = [away and device != home for away, device in zip(streamed_ops(index, scope), devices, strict=True)]
     kept = footprint(index, devices, streamed)
     steps = windows(index, scope, streamed)
     free = {name: _left(machine.devices[name].model.memory_bytes, kept.get(name, {})) for name in machine.devices}

@@ -23,7 +23,7 @@ from simsparse.policies import Policy
 from simsparse.policies.placement import PLACEMENTS, Placer
 from simsparse.policies.placement.greedy import Greedy
 from simsparse.policies.placement.mapped import Mapped
-from simsparse.testing.fake_machine import host, link, moe_trace, processor, two_processors
+from simsparse.testing.fake_machine import host, link, moe_trace, offload_system, processor, two_processors
 
 US = 1e-6
 GEMM = ops.linear(4096, 4096, 4096)
@@ -78,6 +78,14 @@ class TestRules:
         system = System("s", "", {"gpu0": processor(), "host": host()}, (Connection("l", link(), ("host", "gpu0")),))
         assert devices(independent(1, ops.linear(1, 8, 8)), system, Mapped([{"ops": "linear", "device": "host"}])) == (
             "host",)  # fmt: skip
+
+    def test_a_host_reads_streamed_weights_where_they_rest(self) -> None:
+        """Experts on the host: only the activations of three layers cross the link, and nothing is copied in place."""
+        policy = 'placement: mapped(rules=[{"ops": "*.moe", "device": "host"}]), residency: none'
+        result = ss.simulate(moe_trace(layers=3), offload_system(), policy)
+        assert {row.device for row in result.ops if row.kind == "moe_ffn"} == {"host"}
+        assert result.counts.of("pcie.link", "byte") == 5 * 32
+        assert result.memory["host"] == {"weights": 73728, "activations": 64}
 
     @pytest.mark.parametrize(
         ("rules", "message"),
