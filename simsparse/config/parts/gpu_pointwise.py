@@ -212,18 +212,3 @@ class GpuZeroCopyKernels(Frozen):
 
     row: Seconds
     link: Share
-
-
-class PointwiseLibrary(Frozen):
-    """All kernels of a library that are neither GEMMs nor attention."""
-
-    stream: GpuStreamKernels
-    reduce: GpuReduceKernels
-    norm: GpuNormKernels
-    softmax: GpuSoftmaxKernels
-    gather: GpuGatherKernels
-    topk: GpuTopkKernels
-    conv: GpuConvKernels
-    csr: GpuCsrKernels
-    bsr: GpuBsrKernels
-    zerocopy: GpuZeroCopyKernels
