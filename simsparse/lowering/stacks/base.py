@@ -103,11 +103,6 @@ def _named(op: Op, kernels: Iterable[Op]) -> Iterator[Op]:
         yield kernel.with_(name=f"{op.name}/{i}", module=op.module)
 
 
-def op_of_kernel(name: str) -> str:
-    """The op that a kernel called ``name`` was launched for."""
-    return name.partition("/")[0]
-
-
 @by_identity(maxsize=64)
 def launched_by(trace: Trace, stack: Stack) -> Trace:
     """What ``stack`` launches for ``trace``; the last 64 are kept."""
