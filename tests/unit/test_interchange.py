@@ -166,8 +166,8 @@ def test_convolutions_go_to_scale_sim_and_back(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "says"),
     [
-        ("q,4,16,x,", r"a\.csv:2: q: invalid literal"),
-        ("q,4,16,", r"a\.csv:2: q: has 4 cells|a\.csv:2: q"),
+        ("q,4,16,x,", r"a\.csv:2: q: k 'x' is not a positive whole number"),
+        ("q,4,16,", r"a\.csv:2: q: k '' is not a positive"),
         ("q,0,16,8,", "not a positive whole number"),
         ("q,4,16,8,5:4,", "'5:4' is not a sparsity"),
         (f"q,{'9' * 30},16,8,", "not a positive whole number"),
@@ -179,6 +179,55 @@ def test_a_wrong_topology_is_refused_by_file_and_line(tmp_path: Path, line: str,
     path.write_text(f"Layer, M, N, K,\n{line}\n")
     with pytest.raises(TraceError, match=says):
         import_trace(path)
+
+
+CONV_HEAD = "Layer name, IFMAP Height, IFMAP Width, Filter Height, Filter Width, Channels, Num Filter, Strides,"
+
+
+@pytest.mark.parametrize(
+    ("header", "line", "dims"),
+    [
+        (CONV_HEAD, "c, 9, 7, 3, 3, 2, 4, 2, # first, of two", {"h_out": 4, "w_out": 3, "batch": 1}),
+        (CONV_HEAD, "c, 9, 7, 3, 3, 2, 4, 2, first", {"h_out": 4, "w_out": 3}),
+        (CONV_HEAD.replace("Strides", "Stride height, Stride width"), "c,9,7,3,3,2,4,1,2,", {"h_out": 7, "w_out": 3}),
+        (CONV_HEAD.replace("Strides", "Stride W, Stride H"), "c,9,7,3,3,2,4,1,2,", {"h_out": 4, "w_out": 5}),
+        (CONV_HEAD.replace("Strides", "Stride height,Stride width"), "c,9,7,3,3,2,4,1,2,1,1,", {"h_out": 7}),
+        (CONV_HEAD + " Batch Size,", "c,9,7,3,3,2,4,1,5,", {"batch": 5, "h_out": 7}),
+        ("Layer,M,N,K,Batch,", "heads,4,6,8,3,", {"batch": 3, "m": 4, "n": 6, "k": 8}),
+        ("Layer,M,N,K,Comments", "l,4,6,8,a product", {"m": 4, "n": 6, "k": 8}),
+    ],
+)
+def test_columns_of_a_topology_are_known_by_their_names(
+    tmp_path: Path, header: str, line: str, dims: dict[str, int]
+) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text(f"{header}\n# a line of comment\n{line}\n")
+    (op,) = import_trace(path).trace.ops
+    assert {key: op.dims[key] for key in dims} == dims
+    assert op.weight_sparsity.is_dense
+
+
+@pytest.mark.parametrize(
+    ("header", "line", "says"),
+    [
+        (CONV_HEAD, "c,9,7,3,3,2,4,2,1,", r"a\.csv:2: c: a cell 1 behind the 8 columns.*Stride height"),
+        (CONV_HEAD + " Dilation,", "c,9,7,3,3,2,4,2,1,", r"a\.csv:1: column 'Dilation' is unknown"),
+        (CONV_HEAD.replace("Strides", "Stride height"), "c,9,7,3,3,2,4,2,", "expected a column Strides, or Stride"),
+        (CONV_HEAD.replace("Channels, ", ""), "c,9,7,3,3,2,4,2,", "no column is channels"),
+        ("Layer,M,N,K,Sparsity,Batch,", "heads,4,6,8,2:4,3,", "3 products in a batch have no one weight"),
+    ],
+)
+def test_a_column_that_can_not_be_read_is_named(tmp_path: Path, header: str, line: str, says: str) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text(f"{header}\n{line}\n")
+    with pytest.raises(TraceError, match=says):
+        import_trace(path)
+
+
+def test_a_ratio_without_a_column_is_the_sparsity_as_for_scale_sim(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("Layer,M,N,K,\nq,4,16,8,2:4,\n")
+    assert str(import_trace(path).trace.ops[0].weight_sparsity) == "2:4"
 
 
 def test_names_that_scale_sim_takes_for_depthwise_are_changed(tmp_path: Path) -> None:

@@ -2,15 +2,16 @@
 """SCALE-Sim topology CSV: import and export, with the N:M column of version 3.
 
 Two layouts, told apart by the header: ``Layer, M, N, K, Sparsity`` for GEMMs (SCALE-Sim's ``-i
-gemm``), and sizes of input, filter, channels and stride for convolutions. SCALE-Sim drops what
-follows the last comma of a line, so lines end in one. Source: scalesim 3.0.0, topology_utils.py.
+gemm``), and sizes of input, filter, channels and one stride or two for convolutions; both may have a
+column ``Batch``. SCALE-Sim drops what follows the last comma of a line, so lines end in one. Source:
+scalesim 3.0.0, topology_utils.py.
 """
 
 from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 from simsparse.core import DType, Op, OpKind, Sparsity, Trace, TraceBuilder, ops
@@ -28,10 +29,8 @@ from simsparse.trace.interchange.base import (
     read_bounded,
 )
 from simsparse.trace.interchange.products import TraceGemm, products, strides, unique
+from simsparse.trace.interchange.scalesim_columns import CONV_COLUMNS, GEMM_COLUMNS, Layout, size
 
-GEMM_COLUMNS = ("Layer", "M", "N", "K", "Sparsity")
-CONV_COLUMNS = ("Layer name", "IFMAP Height", "IFMAP Width", "Filter Height", "Filter Width", "Channels",
-                "Num Filter", "Strides", "Sparsity")  # fmt: skip
 _DEPTHWISE = "DP"
 """SCALE-Sim runs a layer with these letters in its name once a channel."""
 
@@ -39,15 +38,19 @@ _DEPTHWISE = "DP"
 def read_scalesim(path: Path, options: ImportOptions) -> Imported:
     """The layers of a topology as a chain of ops. Raises TraceError naming the line."""
     rows = _rows(read_bounded(path).decode("utf-8-sig"))
-    layout = _is_gemm(rows[0][1])
+    layout = Layout.parse(rows[0][1])
     dtype, notes = options.dtype or DType.BF16, Notes()
     builder = TraceBuilder(printable(path.name.split(".")[0]) or "topology", source="SCALE-Sim topology")
     for line, row in rows[1:]:
+        name = printable(row[0].strip()) or "layer"
         try:
-            builder.add(_gemm(row, dtype) if layout else _conv(row, dtype))
+            cells, commented = layout.cells(row)
+            builder.add(_gemm(name, cells, dtype) if layout.is_gemm else _conv(name, cells, dtype))
         except (SpecError, ValueError) as error:
             message = error.message if isinstance(error, SpecError) else str(error)
             raise TraceError(message, line=line, key=printable(row[0], 60)) from error
+        if commented:
+            notes.add("left out: comments behind the last column", name)
     notes.add("layers follow each other in the order of the file; what lies between them is not in it")
     if options.dtype is None:
         notes.add(f"the file has no element types; {dtype} is assumed")
@@ -55,10 +58,10 @@ def read_scalesim(path: Path, options: ImportOptions) -> Imported:
 
 
 def _rows(text: str) -> list[tuple[int, list[str]]]:
-    """Line numbers and cells of the lines that are not empty: a header and at least one layer."""
+    """Line numbers and cells of the lines that are neither empty nor comments: a header and at least one layer."""
     reader = csv.reader(io.StringIO(text), strict=True)
     try:
-        rows = [(reader.line_num, row) for row in reader if any(map(str.strip, row))]
+        rows = [(reader.line_num, row) for row in reader if any(map(str.strip, row)) and row[0].strip()[:1] != "#"]
     except csv.Error as error:
         raise TraceError(f"is not CSV: {error}", line=reader.line_num) from error
     if not 2 <= len(rows) <= MAX_NODES:
@@ -66,51 +69,36 @@ def _rows(text: str) -> list[tuple[int, list[str]]]:
     return rows
 
 
-def _is_gemm(header: Sequence[str]) -> bool:
-    names = [name.strip().lower() for name in header]
-    if names[1:4] == ["m", "n", "k"]:
-        return True
-    if len(names) >= 8 and "ifmap" in names[1]:
-        return False
-    expected = f"{', '.join(GEMM_COLUMNS)} or {', '.join(CONV_COLUMNS)}"
-    raise TraceError(f"{','.join(header)!r:.120} is no header; expected {expected}", line=1)
+def _gemm(name: str, cells: Mapping[str, str], dtype: DType) -> Op:
+    """A product with a weight, or ``batch`` products of two activations (heads)."""
+    m, n, k = (size(cells, each) for each in ("m", "n", "k"))
+    batch, pattern = size(cells, "batch", "1"), _pattern(cells)
+    if batch == 1:
+        return ops.linear(m, n, k, dtype, weight_sparsity=pattern, name=name)
+    if pattern != "dense":
+        raise ValueError(f"{batch} products in a batch have no one weight that could be {pattern}")
+    return ops.matmul(batch, m, n, k, dtype, name=name)
 
 
-def _gemm(row: Sequence[str], dtype: DType) -> Op:
-    m, n, k = _sizes(row, 3)
-    return ops.linear(m, n, k, dtype, weight_sparsity=_pattern(row, 4), name=_name(row))
-
-
-def _conv(row: Sequence[str], dtype: DType) -> Op:
-    height, width, kh, kw, channels, filters, stride = _sizes(row, 7)
-    if kh > height or kw > width or not stride:
-        raise ValueError(f"a {kh} x {kw} filter with stride {stride} on {height} x {width}")
-    name, depthwise = _name(row), _DEPTHWISE in row[0]
-    groups = channels if depthwise else 1
-    dims = {"batch": 1, "c_in": channels, "c_out": filters * groups, "h_in": height, "w_in": width,
-            "h_out": -(-(height - kh + stride) // stride), "w_out": -(-(width - kw + stride) // stride),
+def _conv(name: str, cells: Mapping[str, str], dtype: DType) -> Op:
+    height, width, kh, kw, channels, filters = (
+        size(cells, each) for each in ("height", "width", "kh", "kw", "channels", "filters")
+    )
+    down, across = (size(cells, each, cells.get("stride", "")) for each in ("stride_h", "stride_w"))
+    if kh > height or kw > width:
+        raise ValueError(f"a {kh} x {kw} filter on {height} x {width}")
+    groups = channels if _DEPTHWISE in name else 1
+    dims = {"batch": size(cells, "batch", "1"), "c_in": channels, "c_out": filters * groups, "h_in": height,
+            "w_in": width, "h_out": -(-(height - kh + down) // down), "w_out": -(-(width - kw + across) // across),
             "kh": kh, "kw": kw, "groups": groups}  # fmt: skip
-    return Op(OpKind.CONV2D, name, dims, dtype, weight_sparsity=Sparsity.parse(_pattern(row, 8)))
+    return Op(OpKind.CONV2D, name, dims, dtype, weight_sparsity=Sparsity.parse(_pattern(cells)))
 
 
-def _name(row: Sequence[str]) -> str:
-    return printable(row[0].strip()) or "layer"
-
-
-def _sizes(row: Sequence[str], count: int) -> list[int]:
-    if len(row) <= count:
-        raise ValueError(f"has {len(row)} cells; expected {count + 1} or more")
-    sizes = [int(cell.strip()) for cell in row[1 : count + 1] if len(cell) < 20]
-    if len(sizes) < count or min(sizes) < 1:
-        raise ValueError("a size is not a positive whole number")
-    return sizes
-
-
-def _pattern(row: Sequence[str], at: int) -> str:
+def _pattern(cells: Mapping[str, str]) -> str:
     """The N:M cell, dense where there is none or N is M."""
-    text = row[at].strip() if len(row) > at else ""
-    pattern = Sparsity.parse(text or "dense")
-    return "dense" if isinstance(pattern, NM) and pattern.n == pattern.m else text or "dense"
+    text = cells.get("sparsity") or "dense"
+    pattern = Sparsity.parse(text)
+    return "dense" if isinstance(pattern, NM) and pattern.n == pattern.m else text
 
 
 def write_scalesim(trace: Trace, path: Path) -> tuple[str, ...]:
