@@ -13,7 +13,7 @@ import yaml
 from simsparse.core import DType, Op, OpKind, Trace, TraceBuilder, ops
 from simsparse.errors import SimsparseError, SpecError, TraceError
 from simsparse.trace import load_trace
-from simsparse.trace.interchange import TRACE_FORMATS, ImportOptions, dims_of, export_trace, import_trace
+from simsparse.trace.interchange import TRACE_FORMATS, Imported, ImportOptions, dims_of, export_trace, import_trace
 from simsparse.trace.interchange import wire as protobuf
 from simsparse.trace.interchange.base import Notes
 from simsparse.trace.interchange.products import identifier, products, strides, unique
@@ -123,8 +123,63 @@ def test_another_tools_chakra_file_is_ordered_by_its_dependencies(tmp_path: Path
     assert (found.trace.ops[1].flops, found.trace.ops[1].min_bytes) == (10**9, 10**6)
     assert found.trace.ops[2].label == "all_to_all" and found.trace.ops[2].dims == {"bytes": 1000, "ranks": 8}
     assert any("type 1" in note for note in found.notes)
-    with pytest.raises(TraceError, match=r"rank\.0\.et: node 7: .*give ranks"):
+    with pytest.raises(TraceError, match=r"rank\.0\.et: node 7 n7: .*give ranks"):
         import_trace(path)
+
+
+def chakra(tmp_path: Path, *nodes: bytes, ranks: int | None = 4) -> Imported:
+    path = tmp_path / "rank.et"
+    path.write_bytes(protobuf.put_message(protobuf.put(1, "0.0.4")) + b"".join(nodes))
+    return import_trace(path, options=ImportOptions(ranks=ranks))
+
+
+@pytest.mark.parametrize(
+    ("type_", "label", "size"),
+    [(0, "all_reduce", 1000), (1, "reduce_scatter", 1000), (3, "all_gather", 1000), (5, "all_gather", 250),
+     (8, "reduce_scatter", 1000)],
+)  # fmt: skip
+def test_a_chakra_collective_with_a_root_moves_the_bytes_of_one_without(
+    tmp_path: Path, type_: int, label: str, size: int
+) -> None:
+    (op,) = chakra(tmp_path, node(3, 7, [], comm_type=type_, comm_size=1000)).trace.ops
+    assert (op.label, dict(op.dims)) == (label, {"bytes": size, "ranks": 4})
+
+
+def test_chakra_collectives_of_no_bytes_are_left_out_by_name(tmp_path: Path) -> None:
+    found = chakra(tmp_path, node(3, 7, [], comm_type=0, comm_size=0), node(4, 7, [3], comm_type=9),
+                   node(5, 4, [4], num_ops=8))  # fmt: skip
+    assert [op.name for op in found.trace.ops] == ["n5"]
+    assert {"left out: all_reduce of no bytes (n3)", "left out: barrier, which moves no bytes (n4)"} <= {*found.notes}
+
+
+@pytest.mark.parametrize(
+    ("bad", "says"),
+    [
+        (node(41, 7, [], comm_type=4, comm_size=8), "node 41 n41: scatter is no collective"),
+        (node(41, 7, [], comm_type=77, comm_size=8), "node 41 n41: comm_type 77 is no collective"),
+        (node(41, 4, [], num_ops=2**63 + 5), r"node 41 n41: num_ops: -\d+ is not a whole number"),
+        (node(41, 7, [], comm_type=0, comm_size=2**62), "node 41 n41"),
+    ],
+)
+def test_a_chakra_error_names_the_node(tmp_path: Path, bad: bytes, says: str) -> None:
+    with pytest.raises(TraceError, match=r"rank\.et: " + says):
+        chakra(tmp_path, bad)
+
+
+def test_process_groups_that_a_chakra_file_only_names_are_noted(tmp_path: Path) -> None:
+    named = protobuf.put_message(
+        protobuf.put(1, 3) + protobuf.put(2, "tp") + protobuf.put(3, 7)
+        + b"".join(protobuf.put(10, protobuf.put(1, key) + protobuf.put(number, value))
+                   for key, number, value in (("comm_type", 9, 0), ("comm_size", 9, 64), ("pg_name", 29, "tp")))
+    )  # fmt: skip
+    assert "process groups are left out: every collective joins all 4 ranks (tp)" in chakra(tmp_path, named).notes
+
+
+@pytest.mark.parametrize("length", [0, 1, 3, 5, 9])
+def test_a_chakra_double_of_another_length_is_refused(tmp_path: Path, length: int) -> None:
+    attr = protobuf.put(1, "x") + protobuf.put(3, bytes(length))
+    with pytest.raises(TraceError, match=r"rank\.et: byte .*4 or 8 bytes"):
+        chakra(tmp_path, protobuf.put_message(protobuf.put(1, 1) + protobuf.put(10, attr)))
 
 
 def test_a_circle_of_dependencies_is_refused(tmp_path: Path) -> None:

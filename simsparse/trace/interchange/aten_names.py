@@ -56,7 +56,11 @@ COLLECTIVES = {
     "_allgather_base": "all_gather", "allgather_into_tensor": "all_gather", "alltoall": "all_to_all",
     "all_to_all": "all_to_all", "alltoall_base": "all_to_all", "all_to_allv": "all_to_all",
     "reduce_scatter": "reduce_scatter", "_reduce_scatter_base": "reduce_scatter",
-    "reduce_scatter_tensor": "reduce_scatter", "send": "send_recv", "recv": "send_recv",
+    "reduce_scatter_tensor": "reduce_scatter", "send": "send_recv", "recv": "send_recv", "isend": "send_recv",
+    "irecv": "send_recv", "_broadcast_oop": "broadcast", "broadcastuniquencclid": "init", "_reduce_oop": "reduce",
+    "broadcast": "broadcast", "reduce": "reduce", "gather": "gather", "barrier": "barrier", "wait": "wait",
+    "allreduce_coalesced": "all_reduce", "allgather_into_tensor_coalesced": "all_gather",
+    "reduce_scatter_tensor_coalesced": "reduce_scatter", "all_to_all_single": "all_to_all",
 }  # fmt: skip
 """Names of torch's record_param_comms nodes, ``collective_name``, as kinds of collective."""
 

@@ -18,6 +18,7 @@ from simsparse.core.tensor import bytes_of
 from simsparse.errors import TraceError
 from simsparse.trace.interchange import aten_names as names
 from simsparse.trace.interchange.base import ImportOptions, Notes, printable
+from simsparse.trace.interchange.collectives import collective
 
 _TENSOR = re.compile(r"Tensor\(([^()]*)\)")
 _ALIAS = re.compile(r"-> \(?Tensor\([a-z]+\)(\[\])?\)?$")
@@ -202,7 +203,7 @@ class Lowering:
 
     def _collective(self, node: Node, module: str) -> bool:
         raw = str(node.attrs.get("collective_name", ""))
-        kind = names.COLLECTIVES.get(raw)
+        kind = names.COLLECTIVES.get(raw.lower())
         if kind is None:
             self.notes.add(f"left out: collective {printable(raw, 60) or 'without a name'}", f"node {node.id}")
             return False
@@ -210,8 +211,9 @@ class Lowering:
         if not isinstance(ranks, int) or ranks < 1:
             raise TraceError("the file does not say how many ranks take part; give ranks")
         size = sum(tensor.bytes for tensor in tensors_of(node.inputs))
-        if size:
-            self._add(node, ops.collective(kind, size, ranks), module)
+        op = collective(kind, size, ranks, self.notes, f"node {node.id}")
+        if op is not None:
+            self._add(node, op, module)
         return False
 
 

@@ -33,13 +33,17 @@ from simsparse.trace.interchange.base import (
     printable,
     read_bounded,
 )
+from simsparse.trace.interchange.collectives import collective
 from simsparse.trace.interchange.embedded import MARK, OpReader, header_of, header_text, op_texts
 from simsparse.trace.record import MAX_DEPS
 
 VERSION = "1.0.0"
 METADATA, MEM_LOAD, MEM_STORE, COMP, SEND, RECV, COLLECTIVE = range(1, 8)
 _COLLECTIVES = ("all_reduce", "reduce", "all_gather", "gather", "scatter", "broadcast", "all_to_all",
-                "reduce_scatter")  # fmt: skip
+                "reduce_scatter", "reduce_scatter_block", "barrier")  # fmt: skip
+_GROUPS = ("pg_name", "comm_group", "involved_dim")
+"""Attributes that name the ranks of a collective, which stand in another file."""
+
 _SIGNED, _DOUBLES, _ZIGZAG = {7, 9}, {3, 5}, {15, 17}
 _LONGEST_LITERAL = 1_000_000
 
@@ -60,7 +64,7 @@ class Node:
         """A whole attribute. Raises TraceError when it is something else or below zero."""
         value = self.attrs.get(name, default)
         if not isinstance(value, int) or value < 0:
-            raise TraceError(f"{value!r:.40} is not a whole number", key=f"node {self.id}: {name}")
+            raise TraceError(f"{value!r:.40} is not a whole number", key=name)
         return value
 
 
@@ -204,7 +208,11 @@ def _generic(name: str, nodes: Sequence[Node], options: ImportOptions) -> Import
         edges += len(deps)
         if edges > MAX_DEPS:
             raise TraceError(f"more than {MAX_DEPS} dependencies")
-        op = _op(node, options, dtype, notes)
+        try:
+            op = _op(node, options, dtype, notes)
+        except TraceError as error:
+            place = f"node {node.id} {printable(node.name, 60)}"
+            raise TraceError(f"{error.key or ''}{': ' * bool(error.key)}{error.message}", key=place) from error
         if op is None:
             names[node.id] = deps
             continue
@@ -228,20 +236,23 @@ def _op(node: Node, options: ImportOptions, dtype: DType, notes: Notes) -> Op | 
         ends = ("host", "gpu0") if node.type == MEM_LOAD else ("gpu0", "host")
         return ops.transfer(node.number("tensor_size"), *ends)
     if node.type in (SEND, RECV):
-        return ops.collective("send_recv", node.number("comm_size"), 2)
+        return collective("send_recv", node.number("comm_size"), 2, notes, printable(node.name))
     if node.type == COLLECTIVE:
-        return _collective(node, options)
+        return _collective(node, options, notes)
     notes.add(f"left out: nodes of type {node.type}", printable(node.name))
     return None
 
 
-def _collective(node: Node, options: ImportOptions) -> Op:
+def _collective(node: Node, options: ImportOptions, notes: Notes) -> Op | None:
     if options.ranks is None:
-        raise TraceError("a .et file holds one rank and does not say how many there are; give ranks",
-                         key=f"node {node.id}")  # fmt: skip
+        raise TraceError("a .et file holds one rank and does not say how many there are; give ranks")
+    if any(name in node.attrs for name in _GROUPS):
+        notes.add(f"process groups are left out: every collective joins all {options.ranks} ranks",
+                  printable(node.name))  # fmt: skip
     type_ = node.number("comm_type")
-    kind = _COLLECTIVES[type_] if type_ < len(_COLLECTIVES) else f"type {type_}"
-    return ops.collective(kind, node.number("comm_size"), options.ranks)
+    kind = _COLLECTIVES[type_] if type_ < len(_COLLECTIVES) else f"comm_type {type_}"
+    kind = kind.removesuffix("_block")
+    return collective(kind, node.number("comm_size"), options.ranks, notes, printable(node.name))
 
 
 def _ordered(nodes: Sequence[Node]) -> list[Node]:

@@ -91,9 +91,9 @@ def text(value: Value) -> str:
 
 
 def double(value: Value) -> float:
-    """A double or float field."""
-    if isinstance(value, int):
-        raise TraceError("a fixed-width field holds a varint")
+    """A double or float field. Raises TraceError when it is of another length."""
+    if isinstance(value, int) or len(value) not in (4, 8):
+        raise TraceError("a number is not of 4 or 8 bytes")
     number: float = struct.unpack("<d" if len(value) == 8 else "<f", value)[0]
     return number
 
