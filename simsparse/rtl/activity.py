@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from simsparse.errors import SimulationError
-from simsparse.rtl.block import Block
+from simsparse.rtl.block import RtlBlock
 from simsparse.rtl.compare import compare, predict
 from simsparse.rtl.run import run as simulate
 from simsparse.rtl.stream import Stream
@@ -36,7 +36,7 @@ class Activity:
     beats: int
 
 
-def activity(block: Block, netlist: Netlist, library: Path, stream: Stream, folder: Path) -> Activity:
+def activity(block: RtlBlock, netlist: Netlist, library: Path, stream: Stream, folder: Path) -> Activity:
     """``stream`` through ``netlist``, nets looked at once a cycle: no glitches.
 
     Raises SimulationError when the netlist gives another value, or gives it in another cycle, than the model.
@@ -61,7 +61,7 @@ def activity(block: Block, netlist: Netlist, library: Path, stream: Stream, fold
     )  # fmt: skip
 
 
-def _write(block: Block, netlist: Netlist, folder: Path, counts: Path) -> list[str]:
+def _write(block: RtlBlock, netlist: Netlist, folder: Path, counts: Path) -> list[str]:
     """The netlist with a counter behind every driver, in a shell with the block's ports; returns the drivers."""
     text = netlist.verilog.read_text(encoding="utf-8")
     drivers = {f"{cell}/{pin}": net for cell, pin, net in connections(text) if pin in OUTPUTS}
@@ -86,7 +86,7 @@ def connections(text: str) -> list[tuple[str, str, str]]:
     ]
 
 
-def _inputs(block: Block) -> list[Field]:
+def _inputs(block: RtlBlock) -> list[Field]:
     return [Field("valid", 1), Field("ready", 1), *block.inputs]
 
 
@@ -114,7 +114,7 @@ def _counters(nets: list[str], path: Path) -> str:
     )
 
 
-def _shell(block: Block, inner: str) -> str:
+def _shell(block: RtlBlock, inner: str) -> str:
     parameters = ", ".join(f"parameter int {name} = {value}" for name, value in block.parameters.items())
     ports = [
         *(f"input wire [{field.width - 1}:0] {field.name}_i" for field in block.inputs),

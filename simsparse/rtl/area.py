@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from simsparse.rtl.block import Block
+from simsparse.rtl.block import RtlBlock
 from simsparse.rtl.blocks.dense_pe import DensePE
 from simsparse.rtl.blocks.dot_pe import NMDotPE
 from simsparse.rtl.library import area_library
@@ -67,7 +67,7 @@ def pe_areas(folder: Path, progress: Callable[[int, int, int], None] | None = No
     ]  # fmt: skip
     for n, m, bits in wanted:
         sums = sum_bits(bits)
-        block: Block = NMDotPE(n, m, bits, sums) if m else DensePE(n, bits, sums)
+        block: RtlBlock = NMDotPE(n, m, bits, sums) if m else DensePE(n, bits, sums)
         made = synthesise(block.module, block.parameters, library, folder / block.name)
         found.append(PeArea(n, m, bits, made.cells, made.area, made.register_area))
         if progress is not None:

@@ -47,7 +47,7 @@ class Cycles:
     side_given: tuple[Ints, ...] = ()
 
 
-class Block(ABC):
+class RtlBlock(ABC):
     """A module with one ready/valid stream in and one out, at one setting of its parameters, and maybe side streams.
 
     Subclasses are frozen dataclasses whose fields are the parameters.
@@ -145,7 +145,7 @@ class Block(ABC):
         return "-".join([self.module, *(f"{key}{value}" for key, value in self.parameters.items())])
 
 
-BLOCKS: Registry[tuple[Block, ...]] = Registry(
+BLOCKS: Registry[tuple[RtlBlock, ...]] = Registry(
     "hardware block",
     tuple(
         f"simsparse.rtl.blocks.{module}" for module in (

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from simsparse.errors import SimulationError
-from simsparse.rtl.block import Block
+from simsparse.rtl.block import RtlBlock
 from simsparse.rtl.toolchain import build_root, check, compiler, environment, include, sources, verilator
 from simsparse.rtl.vectors import WORD_BITS, Channel, words
 
@@ -24,7 +24,7 @@ RUNTIME = ("verilated.cpp", "verilated_threads.cpp")
 LINT = ("-Wall", "--x-assign", "unique", "--x-initial", "unique")
 
 
-def bench(block: Block) -> Path:
+def bench(block: RtlBlock) -> Path:
     """The simulator of ``block``, built unless sources and tools are as they were.
 
     Raises SimulationError when a tool is missing or the build fails.
@@ -119,7 +119,7 @@ def _run(command: Sequence[str], folder: Path) -> None:
         raise SimulationError(f"does not build: {lines[0]} (all in {folder / 'log'})", key=folder.name)
 
 
-def _wrapper(block: Block) -> str:
+def _wrapper(block: RtlBlock) -> str:
     """A module ``bench`` with a bit of each handshake signal a stream, and the fields side by side in two vectors."""
     settings = ", ".join(f".{name}({value})" for name, value in block.parameters.items())
     ports_in, wide_in, _ = _ports(block.channels_in, "i", "o", "data_i")

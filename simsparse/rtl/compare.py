@@ -10,7 +10,7 @@ from itertools import product
 import numpy as np
 from numpy.typing import NDArray
 
-from simsparse.rtl.block import Block, Cycles, Expected
+from simsparse.rtl.block import Cycles, Expected, RtlBlock
 from simsparse.rtl.stimulus import stalls
 from simsparse.rtl.stream import Observed, Stream
 
@@ -63,7 +63,7 @@ class Verdict:
         return not self.differences and not self.missed
 
 
-def random_stream(block: Block, tiles: int, seed: int) -> Stream:
+def random_stream(block: RtlBlock, tiles: int, seed: int) -> Stream:
     """``tiles`` random tiles with random stalls on both sides."""
     rng = np.random.default_rng(seed)
     beats = block.stimulus(rng, tiles)
@@ -73,13 +73,13 @@ def random_stream(block: Block, tiles: int, seed: int) -> Stream:
     return Stream(beats, main, offers, accepts, *sides)
 
 
-def predict(block: Block, stream: Stream) -> Prediction:
+def predict(block: RtlBlock, stream: Stream) -> Prediction:
     """What ``block`` must do with ``stream``."""
     values, at = block.predicted(stream)
     return Prediction(values, at.taken, at.given, at.side_taken, at.side_given)
 
 
-def compare(block: Block, stream: Stream, observed: Observed, predicted: Prediction) -> Verdict:
+def compare(block: RtlBlock, stream: Stream, observed: Observed, predicted: Prediction) -> Verdict:
     """Every value and every cycle of both handshakes, and coverage of the block's bins and of back-pressure."""
     pairs = [
         ("cycle in", observed.taken, predicted.taken), ("cycle out", observed.given, predicted.given),
@@ -107,17 +107,17 @@ _Pair = tuple[str, NDArray[np.int64], NDArray[np.int64]]
 _STATES = frozenset(product((0, 1), (0, 1)))
 
 
-def _prefixes(block: Block) -> list[str]:
+def _prefixes(block: RtlBlock) -> list[str]:
     return [channel.prefix for channel in (*block.side_inputs, *block.side_outputs)]
 
 
-def _sides(block: Block, observed: Observed, predicted: Prediction) -> list[_Pair]:
+def _sides(block: RtlBlock, observed: Observed, predicted: Prediction) -> list[_Pair]:
     """Cycles of the side streams: name, got, wanted."""
     got, want = (*observed.side_taken, *observed.side_given), (*predicted.side_taken, *predicted.side_given)
     return [(f"cycle {name}", had, due) for name, had, due in zip(_prefixes(block), got, want, strict=True)]
 
 
-def _side_handshakes(block: Block, states: Sequence[frozenset[tuple[int, int]]]) -> set[str]:
+def _side_handshakes(block: RtlBlock, states: Sequence[frozenset[tuple[int, int]]]) -> set[str]:
     return {
         f"{prefix} valid={valid} ready={ready}"
         for prefix, seen in zip(_prefixes(block), states, strict=True) for valid, ready in seen

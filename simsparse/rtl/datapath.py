@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from simsparse.rtl.activity import activity
 from simsparse.rtl.area import WIDTHS, patterns, sum_bits
-from simsparse.rtl.block import Block
+from simsparse.rtl.block import RtlBlock
 from simsparse.rtl.blocks.dense_pe import DensePE
 from simsparse.rtl.blocks.dot_pe import NMDotPE
 from simsparse.rtl.sta import analyse
@@ -137,7 +137,7 @@ def _row(n: int, m: int, bits: int, tools: Tools, folder: Path) -> Record:
     return row | {name: measure(block, stream, useful, tools, folder) for name, (block, stream, useful) in runs.items()}
 
 
-def measure(block: Block, stream: Stream, useful: int, tools: Tools, folder: Path) -> Record:
+def measure(block: RtlBlock, stream: Stream, useful: int, tools: Tools, folder: Path) -> Record:
     """Area, timing and energy of ``block`` while it runs ``stream``, which holds ``useful`` MACs."""
     place = folder / block.name
     netlist = mapped_once(block, tools.liberty, place)
@@ -154,7 +154,7 @@ def measure(block: Block, stream: Stream, useful: int, tools: Tools, folder: Pat
 
 
 @cache
-def mapped_once(block: Block, library: Path, folder: Path) -> Netlist:
+def mapped_once(block: RtlBlock, library: Path, folder: Path) -> Netlist:
     """The netlist of ``block``; dense PEs stand beside several patterns."""
     return synthesise(block.module, block.parameters, library, folder, AIM_PS)
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simsparse.errors import SimulationError
-from simsparse.rtl.block import Block
+from simsparse.rtl.block import RtlBlock
 from simsparse.rtl.build import bench
 from simsparse.rtl.stream import Observed, State, Stream
 from simsparse.rtl.vectors import pack, unpack, words
@@ -19,7 +19,7 @@ from simsparse.rtl.vectors import pack, unpack, words
 _STATES: tuple[State, ...] = tuple(product((0, 1), (0, 1), (0, 1), (0, 1)))
 
 
-def run(block: Block, stream: Stream, outputs: int, longest: int, side_outputs: tuple[int, ...] = ()) -> Observed:
+def run(block: RtlBlock, stream: Stream, outputs: int, longest: int, side_outputs: tuple[int, ...] = ()) -> Observed:
     """``stream`` through ``block``, until ``outputs`` beats came out or ``longest`` cycles have passed.
 
     ``side_outputs`` are the counts of the side streams out. Raises SimulationError when the simulator can't be built
@@ -34,7 +34,7 @@ def run(block: Block, stream: Stream, outputs: int, longest: int, side_outputs: 
     return _read(block, done.stdout)
 
 
-def _told(block: Block, stream: Stream, outputs: tuple[int, ...], longest: int) -> bytes:
+def _told(block: RtlBlock, stream: Stream, outputs: tuple[int, ...], longest: int) -> bytes:
     """What the bench reads."""
     offers, accepts = (stream.offers, *stream.side_offers), (stream.accepts, *stream.side_accepts)
     head = [len(offers), len(accepts), longest]
@@ -49,7 +49,7 @@ def _told(block: Block, stream: Stream, outputs: tuple[int, ...], longest: int) 
     return b"".join([*parts, *(pattern.astype(np.uint8).tobytes() for pattern in accepts)])
 
 
-def _read(block: Block, raw: bytes) -> Observed:
+def _read(block: RtlBlock, raw: bytes) -> Observed:
     numbers = _Numbers(raw)
     ins, outs = len(block.channels_in), len(block.channels_out)
     counts = numbers.next(ins + outs).tolist()

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from simsparse.rtl.block import BLOCKS, Block
+from simsparse.rtl.block import BLOCKS, RtlBlock
 from simsparse.rtl.compare import Verdict, compare, predict, random_stream
 from simsparse.rtl.run import run
 
@@ -20,26 +20,26 @@ TILES = 10_000
 class Verification:
     """One parameter set's verdict."""
 
-    block: Block
+    block: RtlBlock
     tiles: int
     verdict: Verdict
 
 
-def blocks(modules: Iterable[str] = ()) -> list[Block]:
+def blocks(modules: Iterable[str] = ()) -> list[RtlBlock]:
     """All parameter sets of ``modules``, or of all of them. Raises SpecError on an unknown module."""
     return [block for module in modules or BLOCKS for block in BLOCKS.get(module)]
 
 
-def narrowest() -> list[Block]:
+def narrowest() -> list[RtlBlock]:
     """Of every module the parameter set whose ports have the fewest bits."""
     return [min(BLOCKS.get(module), key=_port_bits) for module in BLOCKS]
 
 
-def _port_bits(block: Block) -> int:
+def _port_bits(block: RtlBlock) -> int:
     return sum(field.width for field in (*block.inputs, *block.outputs))
 
 
-def verify_block(block: Block, tiles: int = TILES, seed: int = 0) -> Verification:
+def verify_block(block: RtlBlock, tiles: int = TILES, seed: int = 0) -> Verification:
     """Random tiles through ``block`` until ``tiles`` results have come out, each held to the model.
 
     The stream depends on ``tiles``, the seed and the block's name alone. Raises SimulationError when the simulator
@@ -58,7 +58,7 @@ def verify_block(block: Block, tiles: int = TILES, seed: int = 0) -> Verificatio
 
 
 def verify(
-    chosen: list[Block], tiles: int = TILES, seed: int = 0, jobs: int = 1,
+    chosen: list[RtlBlock], tiles: int = TILES, seed: int = 0, jobs: int = 1,
     progress: Callable[[int, int, int], None] | None = None,
 ) -> list[Verification]:  # fmt: skip
     """verify_block() of each of ``chosen``, ``jobs`` at a time; ``progress`` gets (done, total, failed)."""

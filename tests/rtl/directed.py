@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simsparse.dataflow.handshake.gemm_stream import GemmRequest
-from simsparse.rtl.block import Block
+from simsparse.rtl.block import RtlBlock
 from simsparse.rtl.blocks.decompress import NMDecompress
 from simsparse.rtl.blocks.dense_pe import DotAccumulate
 from simsparse.rtl.blocks.dot_pe import NMDotPE
@@ -35,7 +35,7 @@ Directed = tuple[Beats, Rows]
 LOW = -128
 
 
-def directed(block: Block) -> Directed:
+def directed(block: RtlBlock) -> Directed:
     """Input beats of ``block`` and the output columns that are known by hand."""
     return next((made(block) for kind, made in _BY_KIND.items() if isinstance(block, kind)), _cell())
 
@@ -170,7 +170,7 @@ def _array(rows: list[list[int]]) -> NDArray[np.int64]:
     return np.array(rows, np.int64)
 
 
-_BY_KIND: dict[type[Block], Callable[[Any], Directed]] = {
+_BY_KIND: dict[type[RtlBlock], Callable[[Any], Directed]] = {
     NMSelect: _select, NMDotPE: _dot, NMDecompress: _decompress, NMEncode24: _encode, NMPrune: _prune,
     DotAccumulate: lambda block: _products(block.lanes, block.lanes, block.acc_bits),
     NMSystolicArray: _array_folds, NMGemmTop: _gemm, SparseTensorCore24: _tensor_core,

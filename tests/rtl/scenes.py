@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from simsparse.rtl.block import Block
+from simsparse.rtl.block import RtlBlock
 from simsparse.rtl.compare import Prediction, Verdict, compare, predict, random_stream
 from simsparse.rtl.stream import Observed, Stream
 from tests.rtl.directed import directed
@@ -29,7 +29,7 @@ class Scene:
         outputs = (self.predicted.given.size, *self.predicted.side_outputs)
         return Play(self.stream, outputs, self.predicted.longest)
 
-    def verdict(self, block: Block, observed: Observed) -> Verdict:
+    def verdict(self, block: RtlBlock, observed: Observed) -> Verdict:
         """What was seen against what it must give."""
         return compare(block, self.stream, observed, self.predicted)
 
@@ -38,7 +38,7 @@ class Scene:
 class Scenes:
     """Of one block: a random stream that meets all of its bins, and the directed one."""
 
-    block: Block
+    block: RtlBlock
     random: Scene
     directed: Scene
 
@@ -57,12 +57,12 @@ class Scenes:
             assert not differences, f"directed, after {place} resets: {differences}"
 
 
-def scenes(block: Block, seed: int = 1) -> Scenes:
+def scenes(block: RtlBlock, seed: int = 1) -> Scenes:
     """Raises AssertionError when the model does not give the answers that were worked out by hand."""
     return Scenes(block, _random(block, seed), _directed(block))
 
 
-def _random(block: Block, seed: int) -> Scene:
+def _random(block: RtlBlock, seed: int) -> Scene:
     """A quarter more tiles until every bin is met and there is time for every state of back-pressure."""
     tiles = 100
     while True:
@@ -74,7 +74,7 @@ def _random(block: Block, seed: int) -> Scene:
         tiles += tiles // 4
 
 
-def _directed(block: Block) -> Scene:
+def _directed(block: RtlBlock) -> Scene:
     beats, answers = directed(block)
     always = np.ones(1, np.bool_)
     sides = [(always,) * len(channels) for channels in (block.side_inputs, block.side_outputs)]

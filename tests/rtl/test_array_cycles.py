@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from simsparse.dataflow import DATAFLOWS, Gemms, PeArray
-from simsparse.rtl.block import Block
+from simsparse.rtl.block import RtlBlock
 from simsparse.rtl.blocks.systolic import NMSystolicArray
 from simsparse.rtl.run import run
 from simsparse.rtl.stimulus import positions
@@ -36,7 +36,7 @@ def fed(block: NMSystolicArray, beats: int, dense: int) -> Observed:
 @pytest.mark.usefixtures("_simulator")
 @pytest.mark.parametrize("dense", [0, 1])
 @pytest.mark.parametrize("block", blocks(["nm_systolic_array"]), ids=lambda block: block.name)
-def test_cycles_without_stalls_are_the_closed_forms(block: Block, dense: int) -> None:
+def test_cycles_without_stalls_are_the_closed_forms(block: RtlBlock, dense: int) -> None:
     """Fill and drain paid once (skew 0), loads hidden (overlap 1), selection within the cycle (decode 0), a PE of N
     multipliers. The first weight is taken in cycle 0; the last result is given in the cycle of that number, a cycle
     after the last addition: the registers at the output."""

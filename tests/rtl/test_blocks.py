@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from simsparse.rtl.block import Block
+from simsparse.rtl.block import RtlBlock
 from simsparse.rtl.build import digest, locked, unless_made
 from simsparse.rtl.toolchain import build_root, icarus, sources
 from simsparse.rtl.verify import TILES, blocks, verify_block
@@ -45,7 +45,7 @@ FIRST = {name.partition("-")[0]: name for name in reversed(UNDER_COCOTB)}
 @pytest.mark.usefixtures("_simulator")
 @pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize("block", BY_NAME.values(), ids=BY_NAME)
-def test_bulk_values_and_cycles_are_those_of_model_and_core(block: Block, seed: int) -> None:
+def test_bulk_values_and_cycles_are_those_of_model_and_core(block: RtlBlock, seed: int) -> None:
     verdict = verify_block(block, TILES, seed).verdict
     assert not verdict.differences, verdict.differences
     assert not verdict.missed, f"not covered: {sorted(verdict.missed)}"
@@ -64,7 +64,7 @@ def test_cocotb_on_icarus(name: str) -> None:
     under_cocotb("icarus", BY_NAME[name])
 
 
-def under_cocotb(simulator: str, block: Block) -> None:
+def under_cocotb(simulator: str, block: RtlBlock) -> None:
     """Build ``block`` and run the bench on it. Raises AssertionError with the log's end."""
     from cocotb_tools import runner as runners
     from cocotb_tools.check_results import get_results

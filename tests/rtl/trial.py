@@ -12,7 +12,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from simsparse.errors import SimulationError
-from simsparse.rtl.block import BLOCKS, Block
+from simsparse.rtl.block import BLOCKS, RtlBlock
 from simsparse.rtl.equivalence import sources_equal
 from simsparse.rtl.toolchain import build_root, elsewhere, sources
 from simsparse.rtl.unlinted import LINT_OFF
@@ -63,7 +63,7 @@ def planted(mutant: Mutant, folder: Path) -> Iterator[None]:
         yield
 
 
-def trial(mutant: Mutant, folder: Path, holders: list[Block], deep: bool = True) -> Outcome:
+def trial(mutant: Mutant, folder: Path, holders: list[RtlBlock], deep: bool = True) -> Outcome:
     """The first thing that tells ``mutant`` from the module; SURVIVED when nothing does.
 
     ``holders`` are the parameter sets that it is put in; the one that kills moves to the front, for the next mutant
@@ -85,7 +85,7 @@ def trial(mutant: Mutant, folder: Path, holders: list[Block], deep: bool = True)
     return Outcome(mutant, Fate.KILLED if by else Fate.SURVIVED, by)
 
 
-def relevant(module: str) -> list[Block]:
+def relevant(module: str) -> list[RtlBlock]:
     """All parameter sets of ``module``, then the first one of every module that has it inside."""
     around = [each for each in BLOCKS if each != module and module in closure(each)]
     return [*BLOCKS.get(module), *(BLOCKS.get(each)[0] for each in around)]
@@ -103,7 +103,7 @@ def closure(module: str) -> set[str]:
     return found
 
 
-def _bulk(mutant: Mutant, block: Block, tiles: int) -> Outcome:
+def _bulk(mutant: Mutant, block: RtlBlock, tiles: int) -> Outcome:
     """Coverage that ``tiles`` don't reach kills nothing."""
     try:
         differences = verify_block(block, tiles).verdict.differences
@@ -115,7 +115,7 @@ def _bulk(mutant: Mutant, block: Block, tiles: int) -> Outcome:
     return Outcome(mutant, Fate.SURVIVED)
 
 
-def _long(mutant: Mutant, holders: list[Block]) -> str:
+def _long(mutant: Mutant, holders: list[RtlBlock]) -> str:
     for block in holders:
         outcome = _bulk(mutant, block, TILES)
         if outcome.fate is Fate.KILLED:
@@ -153,7 +153,7 @@ def _proofs(mutant: Mutant) -> str:
     return ""
 
 
-def _cocotb(holders: list[Block]) -> str:
+def _cocotb(holders: list[RtlBlock]) -> str:
     for block in holders:
         if block.name in UNDER_COCOTB:
             try:

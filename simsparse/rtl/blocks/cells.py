@@ -11,13 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simsparse.dataflow.handshake.stream import Stage
-from simsparse.rtl.block import BLOCKS, Block, Expected, corner_bins, covered_corners
+from simsparse.rtl.block import BLOCKS, Expected, RtlBlock, corner_bins, covered_corners
 from simsparse.rtl.stimulus import signed
 from simsparse.rtl.vectors import Beats, Field
 
 
 @dataclass(frozen=True)
-class Cell(Block):
+class Cell(RtlBlock):
     """Data in, the same data out."""
 
     width: int

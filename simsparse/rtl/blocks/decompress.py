@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from simsparse.rtl.block import (
     BLOCKS,
-    Block,
     Expected,
+    RtlBlock,
     corner_bins,
     covered_corners,
     covered_patterns,
@@ -29,7 +29,7 @@ ILLEGAL_SHARE = 0.25
 
 
 @dataclass(frozen=True)
-class NMDecompress(Block):
+class NMDecompress(RtlBlock):
     """rtl/nm_decompress.sv"""
 
     n: int

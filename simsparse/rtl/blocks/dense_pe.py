@@ -11,14 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simsparse.dataflow.handshake.stream import Stage
-from simsparse.rtl.block import BLOCKS, Block, Expected, corner_bins, covered_corners
+from simsparse.rtl.block import BLOCKS, Expected, RtlBlock, corner_bins, covered_corners
 from simsparse.rtl.blocks.dot_pe import LONGEST
 from simsparse.rtl.stimulus import signed
 from simsparse.rtl.vectors import Beats, Field, wrapped
 
 
 @dataclass(frozen=True)
-class DotAccumulate(Block):
+class DotAccumulate(RtlBlock):
     """rtl/dot_accumulate.sv"""
 
     lanes: int

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from simsparse.dataflow.handshake.stream import Stage
 from simsparse.rtl.block import (
     BLOCKS,
-    Block,
     Expected,
+    RtlBlock,
     corner_bins,
     covered_corners,
     covered_patterns,
@@ -30,7 +30,7 @@ LONGEST = 8
 
 
 @dataclass(frozen=True)
-class NMDotPE(Block):
+class NMDotPE(RtlBlock):
     """rtl/nm_dot_pe.sv"""
 
     n: int

@@ -10,14 +10,14 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from simsparse.rtl.block import BLOCKS, Block, Expected, corner_bins, covered_corners
+from simsparse.rtl.block import BLOCKS, Expected, RtlBlock, corner_bins, covered_corners
 from simsparse.rtl.stimulus import signed
 from simsparse.rtl.vectors import Beats, Field
 from simsparse.sparsity.formats.sparse24 import encode24
 
 
 @dataclass(frozen=True)
-class NMEncode24(Block):
+class NMEncode24(RtlBlock):
     """rtl/nm_encode24.sv"""
 
     groups: int

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simsparse.dataflow.handshake.stream import Stage
-from simsparse.rtl.block import BLOCKS, Block, Expected, covered_patterns, pattern_bins
+from simsparse.rtl.block import BLOCKS, Expected, RtlBlock, covered_patterns, pattern_bins
 from simsparse.rtl.blocks.select import MODE_BINS, covered_modes, selected
 from simsparse.rtl.stimulus import positions
 from simsparse.rtl.vectors import Beats, Field
@@ -76,7 +76,7 @@ def _outcomes(sums: Singles) -> set[str]:
 
 
 @dataclass(frozen=True)
-class Arithmetic(Block):
+class Arithmetic(RtlBlock):
     """A combinational function of two numbers."""
 
     combinational: ClassVar[bool] = True
@@ -187,7 +187,7 @@ class Fp32Add(Arithmetic):
 
 
 @dataclass(frozen=True)
-class NMDotPEFp16(Block):
+class NMDotPEFp16(RtlBlock):
     """rtl/nm_dot_pe_fp16.sv"""
 
     n: int

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from simsparse.dataflow.handshake.gemm_stream import GemmHandshakes, GemmSides, Request, gemm_handshakes
 from simsparse.rtl.block import (
     BLOCKS,
-    Block,
     Cycles,
     Expected,
+    RtlBlock,
     corner_bins,
     covered_corners,
     covered_patterns,
@@ -32,7 +32,7 @@ ODD_SHARE = 0.01
 
 
 @dataclass(frozen=True)
-class NMGemmTop(Block):
+class NMGemmTop(RtlBlock):
     """rtl/nm_gemm_top.sv"""
 
     array: NMSystolicArray

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from simsparse.dataflow.base import Ints, Mask
 from simsparse.dataflow.handshake.hash_accumulate import LOST, HashProbes, hash_probes
 from simsparse.dataflow.handshake.service import Service
-from simsparse.rtl.block import BLOCKS, Block, Expected, corner_bins, covered_corners
+from simsparse.rtl.block import BLOCKS, Expected, RtlBlock, corner_bins, covered_corners
 from simsparse.rtl.stimulus import signed
 from simsparse.rtl.vectors import Beats, Field, wrapped
 from simsparse.sparsity.formats.bits import index_bits
@@ -23,7 +23,7 @@ LONG_SHARE = 0.15
 
 
 @dataclass(frozen=True)
-class SpadHashAccumulate(Block):
+class SpadHashAccumulate(RtlBlock):
     """rtl/spad_hash_accumulate.sv"""
 
     depth: int

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simsparse.dataflow.handshake.intersect import intersect, intersect_service
-from simsparse.rtl.block import BLOCKS, Block, Expected
+from simsparse.rtl.block import BLOCKS, Expected, RtlBlock
 from simsparse.rtl.vectors import Beats, Field
 from simsparse.sparsity.formats.bits import index_bits
 
@@ -19,7 +19,7 @@ DENSITIES = (0.0, 0.05, 0.3, 0.5, 0.8, 0.95, 1.0)
 
 
 @dataclass(frozen=True)
-class BitmapIntersect(Block):
+class BitmapIntersect(RtlBlock):
     """rtl/bitmap_intersect.sv"""
 
     width: int

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from simsparse.rtl.block import (
     BLOCKS,
-    Block,
     Expected,
+    RtlBlock,
     corner_bins,
     covered_corners,
     covered_patterns,
@@ -26,7 +26,7 @@ from simsparse.sparsity.formats.magnitude import largest
 
 
 @dataclass(frozen=True)
-class NMPrune(Block):
+class NMPrune(RtlBlock):
     """rtl/nm_prune.sv"""
 
     n: int

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from simsparse.rtl.block import (
     BLOCKS,
-    Block,
     Expected,
+    RtlBlock,
     corner_bins,
     covered_corners,
     covered_patterns,
@@ -40,7 +40,7 @@ def covered_modes(dense: NDArray[np.int64]) -> set[str]:
 
 
 @dataclass(frozen=True)
-class NMSelect(Block):
+class NMSelect(RtlBlock):
     """rtl/nm_select.sv"""
 
     n: int

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from simsparse.dataflow.handshake.array_stream import Sides, os_handshakes, ws_handshakes
 from simsparse.rtl.block import (
     BLOCKS,
-    Block,
     Cycles,
     Expected,
+    RtlBlock,
     corner_bins,
     covered_corners,
     covered_patterns,
@@ -32,7 +32,7 @@ LONGEST = 12
 
 
 @dataclass(frozen=True)
-class NMSystolicArray(Block):
+class NMSystolicArray(RtlBlock):
     """rtl/nm_systolic_array.sv"""
 
     rows: int

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simsparse.dataflow.handshake.service import Service
-from simsparse.rtl.block import BLOCKS, Block, Expected, corner_bins, covered_corners
+from simsparse.rtl.block import BLOCKS, Expected, RtlBlock, corner_bins, covered_corners
 from simsparse.rtl.stimulus import positions, signed
 from simsparse.rtl.vectors import Beats, Field, wrapped
 from simsparse.sparsity.formats.base import Encoded
@@ -24,7 +24,7 @@ LEGAL = (0b0100, 0b1000, 0b1100, 0b1001, 0b1101, 0b1110)
 
 
 @dataclass(frozen=True)
-class SparseTensorCore24(Block):
+class SparseTensorCore24(RtlBlock):
     """rtl/sparse_tensor_core_24.sv"""
 
     tile_m: int
