@@ -35,10 +35,10 @@ class KeepNone(Streamed):
 
     def cache(self, view: View) -> Cache:
         del view
-        return Buffers()
+        return OpBuffers()
 
 
-class Buffers(Cache):
+class OpBuffers(Cache):
     """One buffer of the op that needs most; where weights come ahead, two of the window that needs most.
 
     The copies for window l+1 fill one of the two while window l reads the other.
