@@ -13,7 +13,7 @@ _FLOPS = {"": "", "clear": ' clear : "!RESET_B";', "preset": ' preset : "!SET_B"
 
 
 @dataclass(frozen=True)
-class Cell:
+class StandardCell:
     """A cell: ``area`` in um2, and the function of its inputs; a flip-flop's is empty, clear or preset."""
 
     name: str
@@ -40,13 +40,13 @@ class Cell:
         )
 
 
-def sky130_cells() -> list[Cell]:
+def sky130_cells() -> list[StandardCell]:
     """The cells of rtl/cells/sky130_hd.csv."""
     cells = []
     for line in (sources() / "cells" / "sky130_hd.csv").read_text(encoding="utf-8").splitlines():
         if not line.startswith("#"):
             name, width, height, inputs, function = line.split(",")
-            cells.append(Cell(PREFIX + name, float(width) * float(height), tuple(inputs.split()), function))
+            cells.append(StandardCell(PREFIX + name, float(width) * float(height), tuple(inputs.split()), function))
     return cells
 
 
