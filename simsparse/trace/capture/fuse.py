@@ -17,7 +17,7 @@ _FUSIBLE = (Role.FUSED, Role.APPEND)
 
 
 @dataclass(eq=False)
-class Group:
+class EventGroup:
     """Events that one kernel runs. ``read_outside``: another group has read one of its values."""
 
     scope: str
@@ -25,23 +25,23 @@ class Group:
     stage: str = ""
     events: list[int] = field(default_factory=list)
     read_outside: bool = False
-    joined: Group | None = None
+    joined: EventGroup | None = None
 
-    def now(self) -> Group:
+    def now(self) -> EventGroup:
         """The group that this one has become part of, or itself."""
         return self if self.joined is None else self.joined.now()
 
 
-def group_events(recording: Recording) -> list[Group]:
+def group_events(recording: Recording) -> list[EventGroup]:
     """Groups in an order in which each runs after what it reads.
 
     An event joins the groups of its scope that produced its inputs, and the group of the event
     right before it, as long as no other group has read their values: so running a whole group at
     the place of its last event never runs anything before its inputs.
     """
-    producer: dict[int, Group] = {}
-    groups: list[Group] = []
-    before: list[Group] = []
+    producer: dict[int, EventGroup] = {}
+    groups: list[EventGroup] = []
+    before: list[EventGroup] = []
     for i, event in enumerate(recording.events):
         read = [producer[access.value].now() for access in event.reads if access.value in producer]
         group = _join(event, read + before, groups)
@@ -53,19 +53,19 @@ def group_events(recording: Recording) -> list[Group]:
     return groups_in_order({group for group in groups if group.joined is None})
 
 
-def groups_in_order(groups: set[Group]) -> list[Group]:
+def groups_in_order(groups: set[EventGroup]) -> list[EventGroup]:
     """``groups`` by the place of their last event."""
     return sorted(groups, key=lambda group: group.events[-1])
 
 
-def _join(event: Event, near: list[Group], groups: list[Group]) -> Group:
+def _join(event: Event, near: list[EventGroup], groups: list[EventGroup]) -> EventGroup:
     mine = [
         group for group in dict.fromkeys(near)
         if event.role in _FUSIBLE and not group.read_outside
         and (group.scope, group.role, group.stage) == (event.scope, event.role, event.stage)
     ]  # fmt: skip
     if not mine:
-        groups.append(Group(event.scope, event.role, event.stage))
+        groups.append(EventGroup(event.scope, event.role, event.stage))
         return groups[-1]
     first = mine[0]
     for other in mine[1:]:
@@ -86,7 +86,7 @@ def build(recording: Recording, builder: TraceBuilder, prefix: str = "") -> Trac
         access.value: group for group in groups for i in group.events for access in recording.events[i].writes
     }  # fmt: skip
     used = _used_outside(recording, groups, writer)
-    names: dict[Group, str] = {}
+    names: dict[EventGroup, str] = {}
     readers = _parameter_readers(recording, groups)
     for group in groups:
         op = _op(recording, group, used)
@@ -98,9 +98,9 @@ def build(recording: Recording, builder: TraceBuilder, prefix: str = "") -> Trac
     return builder
 
 
-def _parameter_readers(recording: Recording, groups: list[Group]) -> dict[str | None, set[Group]]:
+def _parameter_readers(recording: Recording, groups: list[EventGroup]) -> dict[str | None, set[EventGroup]]:
     """The groups that read each parameter: an update waits for them."""
-    readers: dict[str | None, set[Group]] = defaultdict(set)
+    readers: dict[str | None, set[EventGroup]] = defaultdict(set)
     for group in groups:
         for access in _outer_reads(recording, group):
             if access.value in recording.parameters:
@@ -108,20 +108,20 @@ def _parameter_readers(recording: Recording, groups: list[Group]) -> dict[str | 
     return readers
 
 
-def _outer_reads(recording: Recording, group: Group) -> Iterator[Access]:
+def _outer_reads(recording: Recording, group: EventGroup) -> Iterator[Access]:
     inner = {access.value for i in group.events for access in recording.events[i].writes}
     for i in group.events:
         yield from (access for access in recording.events[i].reads if access.value not in inner)
 
 
-def _used_outside(recording: Recording, groups: list[Group], writer: dict[int, Group]) -> set[int]:
+def _used_outside(recording: Recording, groups: list[EventGroup], writer: dict[int, EventGroup]) -> set[int]:
     used = set(recording.returned)
     for group in groups:
         used |= {access.value for access in _outer_reads(recording, group) if access.value in writer}
     return used
 
 
-def _op(recording: Recording, group: Group, used: set[int]) -> Op:
+def _op(recording: Recording, group: EventGroup, used: set[int]) -> Op:
     events = [recording.events[i] for i in group.events]
     if events[-1].op is not None:
         return events[-1].op
@@ -164,6 +164,6 @@ def _strided(event: Event) -> bool:
     return any(access.is_strided or not access.lies_as(out) for access in tensors)
 
 
-def _name(group: Group, label: str, named_by_module: bool) -> str:
+def _name(group: EventGroup, label: str, named_by_module: bool) -> str:
     words = (group.stage if group.stage == "bwd" else "", "" if named_by_module else label)
     return ".".join(filter(None, (group.scope, *words))) or label
