@@ -22,7 +22,7 @@ MoveKey = tuple[str, str, float]
 
 
 @dataclass(frozen=True)
-class Group:
+class MoveGroup:
     """Values of a part that stand together in its file, with all their moves.
 
     ``screens`` are two runs in which every value is moved at once, every other one the other way. Where
@@ -45,7 +45,7 @@ class PlannedExperiment:
     run: PointRun
     system: System
     metrics: frozenset[Metric]
-    groups: tuple[Group, ...] = ()
+    groups: tuple[MoveGroup, ...] = ()
     moved: dict[MoveKey, PointRun] = field(default_factory=dict)
     refused: dict[MoveKey, str] = field(default_factory=dict)
 
@@ -136,7 +136,7 @@ def _planned(path: Path, file: str, claims: Sequence[Claim]) -> PlannedExperimen
     return PlannedExperiment(experiment, document, run, load_system(run.system, dict(run.override)), metrics)
 
 
-def _groups(item: PlannedExperiment, chosen: Sequence[Move]) -> Iterator[Group]:
+def _groups(item: PlannedExperiment, chosen: Sequence[Move]) -> Iterator[MoveGroup]:
     """The moves that concern the experiment, by part and by the place of the value within it."""
     parts = item.system.parts()
     grouped: dict[tuple[str, str], list[Move]] = {}
@@ -145,7 +145,7 @@ def _groups(item: PlannedExperiment, chosen: Sequence[Move]) -> Iterator[Group]:
             place = move.assumption.path.rpartition(".")[0]
             grouped.setdefault((move.assumption.part, place), []).append(move)
     for own in grouped.values():
-        yield Group(tuple(own), tuple(_screens(item, own)))
+        yield MoveGroup(tuple(own), tuple(_screens(item, own)))
 
 
 def _screens(item: PlannedExperiment, own: Sequence[Move]) -> Iterator[PointRun]:
