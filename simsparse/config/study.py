@@ -86,7 +86,7 @@ class About(StrEnum):
     BASELINE = "baseline"
 
 
-class Metric(StrEnum):
+class ClaimMetric(StrEnum):
     """The number of a simulation's result that is compared."""
 
     LATENCY = "latency_s"
@@ -145,7 +145,7 @@ class Run(Frozen):
     point: Text | None = None
     system: SideField | None = None
     baseline: SideField | None = None
-    metric: Metric = Metric.LATENCY
+    metric: ClaimMetric = ClaimMetric.LATENCY
     value: Value = Value.BASELINE_OVER_SYSTEM
 
     @model_validator(mode="after")

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from simsparse.config.study import Metric
+from simsparse.config.study import ClaimMetric
 from simsparse.store.schema import Record
 from simsparse.store.writer import Store
 
@@ -19,7 +19,7 @@ STORE_FOLDER = ".runs"
 
 def _needed(result: dict[str, Any]) -> dict[str, Any]:
     """Of a simulation's summary the metrics alone; of anything else all."""
-    return {metric: result[metric] for metric in Metric} if set(Metric) <= set(result) else result
+    return {metric: result[metric] for metric in ClaimMetric} if set(ClaimMetric) <= set(result) else result
 
 
 class Answers:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from simsparse.config.experiment import Experiment, load_experiment
 from simsparse.config.hardware import System, load_system
-from simsparse.config.study import Claim, Metric, Run, Study, load_study, study_name
+from simsparse.config.study import Claim, ClaimMetric, Run, Study, load_study, study_name
 from simsparse.config.yaml import Document
 from simsparse.errors import SimsparseError
 from simsparse.studies.answers import Answers
@@ -44,7 +44,7 @@ class PlannedExperiment:
     document: Document
     run: PointRun
     system: System
-    metrics: frozenset[Metric]
+    metrics: frozenset[ClaimMetric]
     groups: tuple[MoveGroup, ...] = ()
     moved: dict[MoveKey, PointRun] = field(default_factory=dict)
     refused: dict[MoveKey, str] = field(default_factory=dict)
