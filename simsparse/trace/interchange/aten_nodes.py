@@ -47,7 +47,7 @@ class Tensor:
 
 
 @dataclass(frozen=True)
-class Node:
+class AtenNode:
     """A node of an execution trace; ``inputs`` and ``outputs`` are (value, shape, type) a slot.
 
     ``flat`` nodes stand directly in the outermost operator, whatever lies between was lost.
@@ -108,10 +108,10 @@ class Lowering:
         self._inside: dict[int, set[int | None]] = {}
         self._count = 0
 
-    def run(self, nodes: Sequence[Node]) -> tuple[Trace, Notes]:
+    def run(self, nodes: Sequence[AtenNode]) -> tuple[Trace, Notes]:
         """The trace of ``nodes``, in the order of their ids. Raises TraceError naming a node."""
         children = _children(nodes)
-        pending: list[tuple[Node, str, int | None]] = [(node, "", None) for node in children.get(-1, [])]
+        pending: list[tuple[AtenNode, str, int | None]] = [(node, "", None) for node in children.get(-1, [])]
         while pending:
             node, module, entered = pending.pop()
             if entered is not None:
@@ -127,7 +127,7 @@ class Lowering:
             self.notes.add(note)
         return self.builder.build(), self.notes
 
-    def _enter(self, node: Node, module: str, has_inner: bool) -> bool:
+    def _enter(self, node: AtenNode, module: str, has_inner: bool) -> bool:
         """Adds the op that ``node`` is, if it is one; returns whether to look at its insides instead."""
         short = node.short
         try:
@@ -148,32 +148,32 @@ class Lowering:
             raise TraceError(error.message, key=f"node {node.id} {printable(node.name, 60)}") from error
         return False
 
-    def _leave(self, node: Node, module: str, entered: int) -> None:
+    def _leave(self, node: AtenNode, module: str, entered: int) -> None:
         """Keeps an operator whose insides, ops from number ``entered`` on, wrote none of its results."""
         if self._computes(node):
             written = {tensor.storage for tensor in tensors_of(node.outputs)} - {None}
             if written and all(self._written_at.get(storage or 0, -1) <= entered for storage in written):
                 self._keep(node, module)
 
-    def _keep(self, node: Node, module: str) -> None:
+    def _keep(self, node: AtenNode, module: str) -> None:
         self.notes.add(f"kept as other, with its bytes: {printable(node.name, 60)}", f"{node.short}.{node.id}")
         self._add(node, _moved(node, OpKind.OTHER, _backward_flops(node)), module)
 
-    def _computes(self, node: Node) -> bool:
+    def _computes(self, node: AtenNode) -> bool:
         """Whether an operator that is in no table makes something new of its inputs."""
         return bool(node.short) and node.short not in names.EMPTY and not node.is_view and self._writes(node)
 
-    def _is_repeated(self, node: Node) -> bool:
+    def _is_repeated(self, node: AtenNode) -> bool:
         """Whether another operator in the same outermost one already stands for what ``node`` writes."""
         written = {tensor.storage for tensor in tensors_of(node.outputs)}
         return bool(written) and written <= self._inside.get(node.parent, set())
 
-    def _writes(self, node: Node) -> bool:
+    def _writes(self, node: AtenNode) -> bool:
         """Whether the node gives a tensor that is not one of its inputs."""
         inputs = {tensor.storage for tensor in tensors_of(node.inputs)} - {None}
         return "!" in node.schema or any(tensor.storage not in inputs for tensor in tensors_of(node.outputs))
 
-    def _add(self, node: Node, op: Op, module: str) -> None:
+    def _add(self, node: AtenNode, op: Op, module: str) -> None:
         self._count += 1
         deps = dict.fromkeys(
             self._writers[tensor.storage] for tensor in tensors_of(node.inputs) if tensor.storage in self._writers
@@ -190,7 +190,7 @@ class Lowering:
         if node.flat:
             self._inside.setdefault(node.parent, set()).update(written)
 
-    def _weight(self, node: Node, op: Op) -> tuple[bool, str | None]:
+    def _weight(self, node: AtenNode, op: Op) -> tuple[bool, str | None]:
         """Whether an operand is a parameter, which nothing in the file wrote, and its storage's name."""
         if op.kind == OpKind.CONV2D or node.short in names.LINEAR:
             candidates = tensors_of(node.inputs)[1:2]
@@ -201,7 +201,7 @@ class Lowering:
         free = [tensor.storage for tensor in candidates if tensor.storage not in self._writers]
         return bool(free), f"storage.{free[0]}" if free and free[0] is not None else None
 
-    def _collective(self, node: Node, module: str) -> bool:
+    def _collective(self, node: AtenNode, module: str) -> bool:
         raw = str(node.attrs.get("collective_name", ""))
         kind = names.COLLECTIVES.get(raw.lower())
         if kind is None:
@@ -217,12 +217,12 @@ class Lowering:
         return False
 
 
-def _children(nodes: Sequence[Node]) -> dict[int, list[Node]]:
+def _children(nodes: Sequence[AtenNode]) -> dict[int, list[AtenNode]]:
     """Nodes by parent, last ids first; those without a parent in the file under -1. Raises TraceError on a circle."""
     known = {node.id for node in nodes} - {-1}
     if len(known) != len(nodes):
         raise TraceError("two nodes have one id, or one is -1")
-    children: dict[int, list[Node]] = {}
+    children: dict[int, list[AtenNode]] = {}
     for node in sorted(nodes, key=lambda node: -node.id):
         children.setdefault(node.parent if node.parent in known and node.parent != node.id else -1, []).append(node)
     reached = list(children.get(-1, []))
@@ -237,7 +237,7 @@ def _joined(module: str, name: str) -> str:
     return f"{module}.{name}" if module else name
 
 
-def _written_inputs(node: Node) -> set[int | None]:
+def _written_inputs(node: AtenNode) -> set[int | None]:
     """Storages of the arguments that the schema marks as written, ``Tensor(a!)``."""
     arguments = node.schema.partition("->")[0].split("Tensor(")[1:]
     marked = [text.partition(")")[0].endswith("!") for text in arguments]
@@ -246,7 +246,7 @@ def _written_inputs(node: Node) -> set[int | None]:
     return {tensor.storage for tensor in tensors_of(node.inputs)[:1]}
 
 
-def _operands(node: Node, count: int, ranks: tuple[int, ...]) -> list[Tensor]:
+def _operands(node: AtenNode, count: int, ranks: tuple[int, ...]) -> list[Tensor]:
     found = tensors_of(node.inputs)
     if len(found) < count or len(found[0].shape) not in ranks:
         raise TraceError(f"has no {count} operands of {' or '.join(map(str, ranks))} dims")
@@ -257,7 +257,7 @@ def _nonempty(*sizes: int) -> bool:
     return all(sizes)
 
 
-def _linear(node: Node) -> Op | None:
+def _linear(node: AtenNode) -> Op | None:
     found = tensors_of(node.inputs)
     if len(found) < 2 or len(found[1].shape) != 2 or not found[0].shape:
         return None
@@ -267,7 +267,7 @@ def _linear(node: Node) -> Op | None:
     return _product(m, n, k, found[0], found[1]) if _nonempty(m, n, k) else None
 
 
-def _matrix(node: Node) -> Op | None:
+def _matrix(node: AtenNode) -> Op | None:
     first, second = _pair(node, 2)
     (m, k), (inner, n) = first.shape, second.shape
     if k != inner:
@@ -279,7 +279,7 @@ def _product(m: int, n: int, k: int, x: Tensor, weight: Tensor) -> Op:
     return ops.linear(m, n, k, x.dtype, weight_dtype=weight.dtype if weight.dtype is not x.dtype else None)
 
 
-def _batched(node: Node) -> Op | None:
+def _batched(node: AtenNode) -> Op | None:
     first, second = _pair(node, 3)
     (batch, m, k), n = first.shape, second.shape[2]
     if second.shape[:2] != (batch, k):
@@ -287,14 +287,14 @@ def _batched(node: Node) -> Op | None:
     return ops.matmul(batch, m, n, k, first.dtype) if _nonempty(batch, m, n, k) else None
 
 
-def _pair(node: Node, rank: int) -> tuple[Tensor, Tensor]:
+def _pair(node: AtenNode, rank: int) -> tuple[Tensor, Tensor]:
     found = tensors_of(node.inputs)
     if len(found) < 2 or {len(tensor.shape) for tensor in found[-2:]} != {rank}:
         raise TraceError(f"has no two operands of {rank} dims")
     return found[-2], found[-1]
 
 
-def _convolution(node: Node) -> Op | None:
+def _convolution(node: AtenNode) -> Op | None:
     x, weight = _operands(node, 2, (2, 3, 4, 5))[:2]
     outputs = tensors_of(node.outputs)
     rank = len(x.shape)
@@ -311,7 +311,7 @@ def _convolution(node: Node) -> Op | None:
     return Op(OpKind.CONV2D, "conv", dims, x.dtype) if _nonempty(*dims.values()) else None
 
 
-def _attention(node: Node) -> Op | None:
+def _attention(node: AtenNode) -> Op | None:
     found = tensors_of(node.inputs)
     if len(found) < 3 or {len(tensor.shape) for tensor in found[:3]} - {3, 4}:
         return None
@@ -323,7 +323,7 @@ def _attention(node: Node) -> Op | None:
     return ops.attention(batch, heads, key[1], head_dim, q_len, key[2], causal, found[0].dtype, v_head_dim=value[3])
 
 
-def _argument(node: Node, name: str) -> Any:
+def _argument(node: AtenNode, name: str) -> Any:
     """The value of the argument called ``name`` in the schema; None when it is not there."""
     arguments = node.schema.partition("(")[2].partition(") ->")[0].split(",")
     places = [i for i, text in enumerate(arg for arg in arguments if arg.strip() != "*")
@@ -331,17 +331,17 @@ def _argument(node: Node, name: str) -> Any:
     return node.inputs[places[0]][0] if places and places[0] < len(node.inputs) else None
 
 
-def _gather(node: Node) -> Op | None:
+def _gather(node: AtenNode) -> Op | None:
     taken = sum(tensor.bytes for tensor in tensors_of(node.outputs)[:1])
     indexes = sum(tensor.bytes for tensor in tensors_of(node.inputs)[1:])
     return ops.elementwise(taken + indexes, taken, 0, _dtype(node), label=node.short) if taken else None
 
 
-def _fused(node: Node) -> Op | None:
+def _fused(node: AtenNode) -> Op | None:
     return _moved(node, OpKind.ELEMENTWISE, _flops(node)) if tensors_of(node.outputs) or "!" in node.schema else None
 
 
-def _flops(node: Node) -> int:
+def _flops(node: AtenNode) -> int:
     short = node.short
     read = max((tensor.numel for tensor in tensors_of(node.inputs)), default=0)
     if short in names.FLOPS_PER_INPUT:
@@ -351,7 +351,7 @@ def _flops(node: Node) -> int:
     return read if short in names.REDUCTION else max((tensor.numel for tensor in tensors_of(node.outputs)), default=0)
 
 
-def _moved(node: Node, kind: str, flops: int) -> Op:
+def _moved(node: AtenNode, kind: str, flops: int) -> Op:
     """An op bound by its bytes: each input read once, the first output written; a copy's target is not read."""
     inputs = list(dict.fromkeys(tensors_of(node.inputs)))
     if node.short in ("copy", "fill", "zero"):
@@ -362,7 +362,7 @@ def _moved(node: Node, kind: str, flops: int) -> Op:
     return Op(kind, node.short, dims, _dtype(node), label=printable(node.short, 60))
 
 
-def _backward_flops(node: Node) -> int:
+def _backward_flops(node: AtenNode) -> int:
     """FLOPs of a convolution's backward pass, a forward pass for each gradient of input and weight; 0 of all else."""
     found = tensors_of(node.inputs)
     if node.short != "convolution_backward" or len(found) < 3:
@@ -371,12 +371,12 @@ def _backward_flops(node: Node) -> int:
     return 2 * gradients * found[0].numel * math.prod(found[2].shape[1:])
 
 
-def _dtype(node: Node) -> DType:
+def _dtype(node: AtenNode) -> DType:
     found = [*tensors_of(node.outputs), *tensors_of(node.inputs)]
     return found[0].dtype if found else DType.FP32
 
 
-_LOWERINGS: dict[str, Callable[[Node], Op | None]] = {
+_LOWERINGS: dict[str, Callable[[AtenNode], Op | None]] = {
     **dict.fromkeys(names.FUSED, _fused), **dict.fromkeys(names.GATHER, _gather),
     **dict.fromkeys(names.LINEAR, _linear), **dict.fromkeys(names.MATRIX, _matrix),
     **dict.fromkeys(names.BATCHED, _batched), **dict.fromkeys(names.CONVOLUTION, _convolution),

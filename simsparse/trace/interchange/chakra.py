@@ -21,8 +21,7 @@ from simsparse.core.tensor import DType
 from simsparse.errors import TraceError
 from simsparse.trace.file import replace_file
 from simsparse.trace.interchange import wire
-from simsparse.trace.interchange.aten_nodes import Lowering
-from simsparse.trace.interchange.aten_nodes import Node as AtenNode
+from simsparse.trace.interchange.aten_nodes import AtenNode, Lowering
 from simsparse.trace.interchange.base import (
     MAX_NODES,
     TRACE_FORMATS,
@@ -49,7 +48,7 @@ _LONGEST_LITERAL = 1_000_000
 
 
 @dataclass
-class Node:
+class ChakraNode:
     """A Node message; ``sides`` are inputs and outputs as (values, shapes, types) texts."""
 
     id: int = 0
@@ -96,8 +95,8 @@ def _metadata(message: bytes) -> dict[str, Any]:
     return attrs
 
 
-def _node(message: bytes, at: int) -> Node:
-    node = Node()
+def _node(message: bytes, at: int) -> ChakraNode:
+    node = ChakraNode()
     try:
         for number, kind, value in wire.fields(message):
             _take(node, number, kind, value)
@@ -106,7 +105,7 @@ def _node(message: bytes, at: int) -> Node:
     return node
 
 
-def _take(node: Node, number: int, kind: int, value: wire.Value) -> None:
+def _take(node: ChakraNode, number: int, kind: int, value: wire.Value) -> None:
     if number == 1 and isinstance(value, int):
         node.id = value
     elif number == 2:
@@ -146,7 +145,7 @@ def _whole(number: int, value: int) -> int:
     return wire.signed(value) if number in _SIGNED else value
 
 
-def _embedded(header: Any, nodes: Sequence[Node]) -> Imported:
+def _embedded(header: Any, nodes: Sequence[ChakraNode]) -> Imported:
     name, meta = header_of(str(header))
     reader = OpReader()
     for node in nodes:
@@ -154,7 +153,7 @@ def _embedded(header: Any, nodes: Sequence[Node]) -> Imported:
     return Imported(reader.trace(name, meta))
 
 
-def _aten(nodes: Sequence[Node]) -> list[AtenNode]:
+def _aten(nodes: Sequence[ChakraNode]) -> list[AtenNode]:
     """Torch's nodes. Chakra's converter keeps the parents of the outermost operators only.
 
     A node without one belongs to the last outermost operator before it.
@@ -173,7 +172,7 @@ def _aten(nodes: Sequence[Node]) -> list[AtenNode]:
     return found
 
 
-def _slots(node: Node, side: int) -> list[tuple[Any, Any, str]]:
+def _slots(node: ChakraNode, side: int) -> list[tuple[Any, Any, str]]:
     """Slots from texts such as ``[[2, 8], []]``; values that are no literals are taken as unknown."""
     texts = node.sides.get(side, {})
     shapes, types = (_literal(texts.get(part, "[]"), node) for part in (2, 3))
@@ -188,7 +187,7 @@ def _slots(node: Node, side: int) -> list[tuple[Any, Any, str]]:
     return list(zip(values, shapes, types, strict=True))
 
 
-def _literal(text: str, node: Node) -> Any:
+def _literal(text: str, node: ChakraNode) -> Any:
     if len(text) > _LONGEST_LITERAL:
         raise TraceError(f"a list of {len(text)} characters", key=f"node {node.id}")
     try:
@@ -197,7 +196,7 @@ def _literal(text: str, node: Node) -> Any:
         raise TraceError(f"{text!r:.60} is not a list", key=f"node {node.id}") from error
 
 
-def _generic(name: str, nodes: Sequence[Node], options: ImportOptions) -> Imported:
+def _generic(name: str, nodes: Sequence[ChakraNode], options: ImportOptions) -> Imported:
     """Nodes of any other tool: FLOPs and bytes of compute, bytes of memory and communication."""
     builder, notes = TraceBuilder(printable(name) or "trace", source="Chakra execution trace"), Notes()
     dtype = options.dtype or DType.BF16
@@ -224,7 +223,7 @@ def _generic(name: str, nodes: Sequence[Node], options: ImportOptions) -> Import
     return Imported(builder.build(), notes.lines())
 
 
-def _op(node: Node, options: ImportOptions, dtype: DType, notes: Notes) -> Op | None:
+def _op(node: ChakraNode, options: ImportOptions, dtype: DType, notes: Notes) -> Op | None:
     if node.type == COMP:
         dims = {"read_bytes": node.number("tensor_size"), "write_bytes": 0, "flops": node.number("num_ops")}
         if not any(dims.values()):
@@ -243,7 +242,7 @@ def _op(node: Node, options: ImportOptions, dtype: DType, notes: Notes) -> Op | 
     return None
 
 
-def _collective(node: Node, options: ImportOptions, notes: Notes) -> Op | None:
+def _collective(node: ChakraNode, options: ImportOptions, notes: Notes) -> Op | None:
     if options.ranks is None:
         raise TraceError("a .et file holds one rank and does not say how many there are; give ranks")
     if any(name in node.attrs for name in _GROUPS):
@@ -255,7 +254,7 @@ def _collective(node: Node, options: ImportOptions, notes: Notes) -> Op | None:
     return collective(kind, node.number("comm_size"), options.ranks, notes, printable(node.name))
 
 
-def _ordered(nodes: Sequence[Node]) -> list[Node]:
+def _ordered(nodes: Sequence[ChakraNode]) -> list[ChakraNode]:
     """Every node after those it depends on, else as in the file.
 
     Raises TraceError on a cycle, an id that stands twice or one that is not in the file.

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from simsparse.errors import TraceError
-from simsparse.trace.interchange.aten_nodes import Lowering, Node
+from simsparse.trace.interchange.aten_nodes import AtenNode, Lowering
 from simsparse.trace.interchange.base import (
     MAX_NODES,
     TRACE_FORMATS,
@@ -38,14 +38,16 @@ def read_torch_et(path: Path, options: ImportOptions) -> Imported:
     return Imported(trace, notes.lines())
 
 
-def _node(raw: Any, i: int) -> Node:
+def _node(raw: Any, i: int) -> AtenNode:
     try:
         attrs = {attr["name"]: attr["value"] for attr in raw.get("attrs", [])}
         parent = raw["ctrl_deps"] if "ctrl_deps" in raw else raw["parent"]
         if type(raw["id"]) is not int or type(parent) is not int or not isinstance(raw["name"], str):
             raise TypeError("id, parent and name are two whole numbers and text")
         schema = attrs.get("op_schema", raw.get("op_schema", ""))
-        return Node(raw["id"], parent, raw["name"], str(schema), _slots(raw["inputs"]), _slots(raw["outputs"]), attrs)
+        return AtenNode(
+            raw["id"], parent, raw["name"], str(schema), _slots(raw["inputs"]), _slots(raw["outputs"]), attrs
+        )
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise TraceError(f"is not a node of an execution trace: {error}", key=f"nodes[{i}]") from error
 
