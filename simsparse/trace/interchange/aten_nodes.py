@@ -30,7 +30,7 @@ _ASSUMED = (
 
 
 @dataclass(frozen=True)
-class Tensor:
+class AtenTensor:
     """A tensor argument; ``storage`` is None where the file does not say which."""
 
     shape: tuple[int, ...]
@@ -74,9 +74,9 @@ class AtenNode:
         return bool(_ALIAS.search(self.schema))
 
 
-def tensors_of(slots: Iterable[tuple[Any, Any, str]]) -> list[Tensor]:
+def tensors_of(slots: Iterable[tuple[Any, Any, str]]) -> list[AtenTensor]:
     """The tensors in argument slots, those of lists in order. Raises TraceError on impossible shapes."""
-    found: list[Tensor] = []
+    found: list[AtenTensor] = []
     for value, shape, type_ in slots:
         types = _TENSOR.findall(type_) if isinstance(type_, str) else []
         if not types:
@@ -90,11 +90,11 @@ def tensors_of(slots: Iterable[tuple[Any, Any, str]]) -> list[Tensor]:
     return found
 
 
-def _tensor(value: Any, shape: Any, type_: str) -> Tensor:
+def _tensor(value: Any, shape: Any, type_: str) -> AtenTensor:
     if not isinstance(shape, list) or not all(type(size) is int and 0 <= size < _MAX_DIM for size in shape):
         raise TraceError(f"{shape!r:.80} is not a shape")
     known = isinstance(value, (list, tuple)) and len(value) >= 2 and type(value[1]) is int
-    return Tensor(tuple(shape), DType(names.DTYPES[type_.lower()]), value[1] if known else None)
+    return AtenTensor(tuple(shape), DType(names.DTYPES[type_.lower()]), value[1] if known else None)
 
 
 class Lowering:
@@ -246,7 +246,7 @@ def _written_inputs(node: AtenNode) -> set[int | None]:
     return {tensor.storage for tensor in tensors_of(node.inputs)[:1]}
 
 
-def _operands(node: AtenNode, count: int, ranks: tuple[int, ...]) -> list[Tensor]:
+def _operands(node: AtenNode, count: int, ranks: tuple[int, ...]) -> list[AtenTensor]:
     found = tensors_of(node.inputs)
     if len(found) < count or len(found[0].shape) not in ranks:
         raise TraceError(f"has no {count} operands of {' or '.join(map(str, ranks))} dims")
@@ -275,7 +275,7 @@ def _matrix(node: AtenNode) -> Op | None:
     return _product(m, n, k, first, second) if _nonempty(m, n, k) else None
 
 
-def _product(m: int, n: int, k: int, x: Tensor, weight: Tensor) -> Op:
+def _product(m: int, n: int, k: int, x: AtenTensor, weight: AtenTensor) -> Op:
     return ops.linear(m, n, k, x.dtype, weight_dtype=weight.dtype if weight.dtype is not x.dtype else None)
 
 
@@ -287,7 +287,7 @@ def _batched(node: AtenNode) -> Op | None:
     return ops.matmul(batch, m, n, k, first.dtype) if _nonempty(batch, m, n, k) else None
 
 
-def _pair(node: AtenNode, rank: int) -> tuple[Tensor, Tensor]:
+def _pair(node: AtenNode, rank: int) -> tuple[AtenTensor, AtenTensor]:
     found = tensors_of(node.inputs)
     if len(found) < 2 or {len(tensor.shape) for tensor in found[-2:]} != {rank}:
         raise TraceError(f"has no two operands of {rank} dims")
