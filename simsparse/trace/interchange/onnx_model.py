@@ -34,7 +34,7 @@ Facts = tuple[Sparsity, dict[str, Any]]
 
 
 @dataclass(frozen=True)
-class Tensor:
+class OnnxTensor:
     """Shape and type of a value."""
 
     shape: tuple[int, ...]
@@ -115,7 +115,7 @@ class _Graph:
         self.notes.add("each node is an op of its own: nothing is fused")
         return builder.build(), self.notes.lines()
 
-    def _tensors(self, graph: Any) -> dict[str, Tensor]:
+    def _tensors(self, graph: Any) -> dict[str, OnnxTensor]:
         known = {tensor.name: _shaped(tensor.dims, tensor.data_type) for tensor in graph.initializer}
         for value in graph.input:
             self._check_sizes(value)
@@ -162,7 +162,7 @@ class _Graph:
                 return op
         return self._moved(node, place)
 
-    def _product(self, node: Any, shapes: list[Tensor], values: list[str]) -> Op | None:
+    def _product(self, node: Any, shapes: list[OnnxTensor], values: list[str]) -> Op | None:
         x, w = shapes[0], shapes[1]
         if node.op_type in names.CONVOLUTIONS:
             return self._convolution(node, x, w, values[1])
@@ -182,7 +182,7 @@ class _Graph:
         rows = left[-2] if len(left) > 1 else 1
         return ops.matmul(batch, rows, n, k, x.dtype)
 
-    def _convolution(self, node: Any, x: Tensor, w: Tensor, name: str) -> Op | None:
+    def _convolution(self, node: Any, x: OnnxTensor, w: OnnxTensor, name: str) -> Op | None:
         out = self.tensors.get(node.output[0])
         rank = len(x.shape)
         if out is None or rank not in (3, 4) or len(w.shape) != rank or not x.numel * w.numel * out.numel:
@@ -199,7 +199,7 @@ class _Graph:
         weight_dtype = fields.pop("weight_dtype")
         return Op(OpKind.CONV2D, "conv", dims, x.dtype, weight_dtype, weight_sparsity=sparsity, stats=stats, **fields)
 
-    def _weight(self, x: Tensor, w: Tensor, name: str) -> dict[str, Any]:
+    def _weight(self, x: OnnxTensor, w: OnnxTensor, name: str) -> dict[str, Any]:
         return {"weight": printable(name), "weight_dtype": w.dtype if w.dtype is not x.dtype else None}
 
     def _measured(self, name: str, transposed: bool) -> Facts:
@@ -235,15 +235,15 @@ class _Graph:
         kind = OpKind.ELEMENTWISE if known else OpKind.OTHER
         return Op(kind, place, dims, outputs[0].dtype, label=printable(node.op_type, 40).lower())
 
-    def _all(self, values: Iterable[str]) -> list[Tensor]:
+    def _all(self, values: Iterable[str]) -> list[OnnxTensor]:
         return [self.tensors[name] for name in values if name in self.tensors]
 
 
-def _shaped(dims: Iterable[int], type_: int) -> Tensor | None:
+def _shaped(dims: Iterable[int], type_: int) -> OnnxTensor | None:
     shape, dtype = tuple(dims), names.DTYPES.get(type_)
     if min(shape, default=0) < 0 or math.prod(shape) > _MAX_ELEMENTS:
         raise TraceError(f"{shape!r:.80} is not a shape")
-    return Tensor(shape, DType(dtype)) if dtype else None
+    return OnnxTensor(shape, DType(dtype)) if dtype else None
 
 
 def _weight_facts(source: Any, transposed: bool, path: Path) -> Facts:
