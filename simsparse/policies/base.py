@@ -17,7 +17,7 @@ from simsparse.lowering.run import Control
 from simsparse.lowering.trace_index import TraceIndex
 from simsparse.lowering.weights import streamed_ops
 from simsparse.policies.issue import resident_graph, streamed_graph
-from simsparse.policies.part import Part
+from simsparse.policies.part import PolicyPart
 from simsparse.policies.placement import PLACEMENTS, Placer
 from simsparse.policies.placement.greedy import Greedy
 from simsparse.policies.prefetch import PREFETCHES, Prefetch
@@ -51,7 +51,7 @@ class Policy:
                             "none rest elsewhere; use prefetch: none", key="prefetch")  # fmt: skip
 
     @property
-    def parts(self) -> tuple[Part, ...]:
+    def parts(self) -> tuple[PolicyPart, ...]:
         """The parts, one per decision."""
         return self.placement, self.residency, self.prefetch
 
@@ -147,14 +147,14 @@ def _composed(roles: Composition) -> Policy:
     return Policy(composed_text(roles), **parts)
 
 
-def _part(role: str, said: Mapping[str, Any]) -> Part:
+def _part(role: str, said: Mapping[str, Any]) -> PolicyPart:
     kind = ROLES[role].get(str(said["kind"]))
     options = {name: value for name, value in said.items() if name != "kind"}
     known = [each.name for each in fields(kind)]
     if unknown := next((name for name in options if name not in known), None):
         raise SpecError(f"{unknown!r} is no option of {said['kind']}; {nearest(unknown, known)}", key=role)
     try:
-        part: Part = kind(**options)
+        part: PolicyPart = kind(**options)
     except SpecError as error:
         raise SpecError(error.message, key=f"{role}.{error.key}") from error
     return part

@@ -22,7 +22,7 @@ from simsparse.policies.windows import PrefetchWindow
 
 
 @dataclass(frozen=True)
-class Part(ABC):
+class PolicyPart(ABC):
     """One decision of a policy: placement, residency or prefetch.
 
     A subclass names itself in ``name``, registers as that, and holds its options as dataclass fields,
@@ -44,7 +44,7 @@ class Part(ABC):
     @property
     def needs_events(self) -> bool:
         """Whether the part decides during the run."""
-        return type(self).control is not Part.control
+        return type(self).control is not PolicyPart.control
 
 
 class Progress:
@@ -75,7 +75,7 @@ class View:
     windows as the part's ``lookahead`` says, and none of the next step.
     """
 
-    def __init__(self, progress: Progress, part: Part) -> None:
+    def __init__(self, progress: Progress, part: PolicyPart) -> None:
         self._progress, self._part = progress, part
         self.machine, self.rng, self.free_bytes = progress.machine, progress.rng, progress.free_bytes
 

@@ -15,7 +15,7 @@ from simsparse.lowering.machine import machine_of
 from simsparse.lowering.trace_index import TraceIndex
 from simsparse.policies import Policy
 from simsparse.policies.base import ROLES
-from simsparse.policies.part import Part
+from simsparse.policies.part import PolicyPart
 from simsparse.policies.placement import Placer
 from simsparse.policies.prefetch import Prefetch
 from simsparse.policies.residency import Residency
@@ -98,7 +98,7 @@ class PolicyContract:
 class PolicyPartContract(PolicyContract):
     """Inherit and set ``part``; it is checked in a policy whose other parts are the simplest."""
 
-    part: Part
+    part: PolicyPart
 
     @property
     def policy(self) -> Policy:  # type: ignore[override]

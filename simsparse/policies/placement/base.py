@@ -9,12 +9,12 @@ from dataclasses import dataclass
 
 from simsparse.lowering.machine import Machine
 from simsparse.lowering.trace_index import TraceIndex
-from simsparse.policies.part import Part
+from simsparse.policies.part import PolicyPart
 from simsparse.registry import Registry
 
 
 @dataclass(frozen=True)
-class Placer(Part):
+class Placer(PolicyPart):
     """Decides which device runs each op.
 
     A subclass registers with ``@PLACEMENTS.register(name)`` and implements ``devices``, which is pure.

@@ -8,12 +8,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from simsparse.lowering.weights import Weight
-from simsparse.policies.part import Part, View
+from simsparse.policies.part import PolicyPart, View
 from simsparse.registry import Registry
 
 
 @dataclass(frozen=True)
-class Prefetch(Part):
+class Prefetch(PolicyPart):
     """Decides which weights are copied ahead.
 
     A subclass registers with ``@PREFETCHES.register(name)`` and implements ``ahead``. What an op needs and

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from simsparse.lowering.weights import Weight, WeightScope
-from simsparse.policies.part import Part, View
+from simsparse.policies.part import PolicyPart, View
 from simsparse.registry import Registry
 
 
@@ -52,7 +52,7 @@ class Cache(ABC):
 
 
 @dataclass(frozen=True)
-class Residency(Part):
+class Residency(PolicyPart):
     """Decides which weights rest in host memory, and which of them a device keeps.
 
     A subclass registers with ``@RESIDENCIES.register(name)`` and implements ``scope`` and ``cache``.
