@@ -20,7 +20,7 @@ HANDSHAKES = frozenset(
 
 
 @dataclass(frozen=True)
-class Prediction:
+class ExpectedRun:
     """What must come out, and in which cycles beats go in and out."""
 
     values: Expected
@@ -73,13 +73,13 @@ def random_stream(block: RtlBlock, tiles: int, seed: int) -> Stream:
     return Stream(beats, main, offers, accepts, *sides)
 
 
-def predict(block: RtlBlock, stream: Stream) -> Prediction:
+def predict(block: RtlBlock, stream: Stream) -> ExpectedRun:
     """What ``block`` must do with ``stream``."""
     values, at = block.predicted(stream)
-    return Prediction(values, at.taken, at.given, at.side_taken, at.side_given)
+    return ExpectedRun(values, at.taken, at.given, at.side_taken, at.side_given)
 
 
-def compare(block: RtlBlock, stream: Stream, observed: Observed, predicted: Prediction) -> Verdict:
+def compare(block: RtlBlock, stream: Stream, observed: Observed, predicted: ExpectedRun) -> Verdict:
     """Every value and every cycle of both handshakes, and coverage of the block's bins and of back-pressure."""
     pairs = [
         ("cycle in", observed.taken, predicted.taken), ("cycle out", observed.given, predicted.given),
@@ -111,7 +111,7 @@ def _prefixes(block: RtlBlock) -> list[str]:
     return [channel.prefix for channel in (*block.side_inputs, *block.side_outputs)]
 
 
-def _sides(block: RtlBlock, observed: Observed, predicted: Prediction) -> list[_Pair]:
+def _sides(block: RtlBlock, observed: Observed, predicted: ExpectedRun) -> list[_Pair]:
     """Cycles of the side streams: name, got, wanted."""
     got, want = (*observed.side_taken, *observed.side_given), (*predicted.side_taken, *predicted.side_given)
     return [(f"cycle {name}", had, due) for name, had, due in zip(_prefixes(block), got, want, strict=True)]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from simsparse.rtl.block import RtlBlock
-from simsparse.rtl.compare import Prediction, Verdict, compare, predict, random_stream
+from simsparse.rtl.compare import ExpectedRun, Verdict, compare, predict, random_stream
 from simsparse.rtl.stream import Observed, Stream
 from tests.rtl.directed import directed
 from tests.rtl.plays import Answer, Asked, Play
@@ -21,7 +21,7 @@ class Scene:
     """A stream and what it must give."""
 
     stream: Stream
-    predicted: Prediction
+    predicted: ExpectedRun
 
     @property
     def play(self) -> Play:
