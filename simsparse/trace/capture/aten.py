@@ -23,7 +23,7 @@ from simsparse.trace.capture.aten_names import (
     VIEWS_IN_PLACE,
 )
 from simsparse.trace.capture.call import Call
-from simsparse.trace.capture.event import Role
+from simsparse.trace.capture.event import EventRole
 from simsparse.trace.capture.product import lower_convolution, lower_convolution_backward, lower_mm, lower_mv
 from simsparse.trace.capture.sdpa import record_attention, record_attention_backward
 
@@ -39,7 +39,7 @@ def lower(capture: Capture, call: Call) -> None:
     if special is not None and special(capture, call):
         return
     if call.name in EMPTY:
-        call.add(capture, Role.FUSED, []) if call.in_place else _forget(capture, call)
+        call.add(capture, EventRole.FUSED, []) if call.in_place else _forget(capture, call)
         return
     role, flops = _plain(call)
     call.add(capture, role, call.reads(capture), flops)
@@ -52,37 +52,37 @@ def _forget(capture: Capture, call: Call) -> None:
         capture.fresh(tensor)
 
 
-def _plain(call: Call) -> tuple[Role, int]:
+def _plain(call: Call) -> tuple[EventRole, int]:
     read = max((tensor.numel() for tensor in call.inputs), default=0)
     if call.name in FLOPS_PER_INPUT:
-        return Role.FUSED, read * FLOPS_PER_INPUT[call.name]
+        return EventRole.FUSED, read * FLOPS_PER_INPUT[call.name]
     if call.name in COPY or call.name in FACTORY:
-        return Role.FUSED, 0
+        return EventRole.FUSED, 0
     if call.name in REDUCTION:
-        return Role.FUSED, read
+        return EventRole.FUSED, read
     if call.name in POINTWISE or torch.Tag.pointwise in call.func.tags:
-        return Role.FUSED, max((tensor.numel() for tensor in call.outputs), default=0)
-    return Role.UNKNOWN, 0
+        return EventRole.FUSED, max((tensor.numel() for tensor in call.outputs), default=0)
+    return EventRole.UNKNOWN, 0
 
 
 def _factory(capture: Capture, call: Call) -> bool:
-    call.add(capture, Role.FUSED, [])
+    call.add(capture, EventRole.FUSED, [])
     return True
 
 
 def _gather(capture: Capture, call: Call) -> bool:
     rows, table, indexes = call.outputs[0], call.inputs[0], call.inputs[1:]
     taken = capture.access(table, min(rows.numel(), table.numel()))
-    call.add(capture, Role.GATHER, [taken, *map(capture.access, indexes)])
+    call.add(capture, EventRole.GATHER, [taken, *map(capture.access, indexes)])
     return True
 
 
 def _scatter(capture: Capture, call: Call) -> bool:
     if not call.in_place:
-        call.add(capture, Role.FUSED, call.reads(capture))
+        call.add(capture, EventRole.FUSED, call.reads(capture))
         return True
     target, sources = call.inputs[0], call.inputs[1:]
-    role = Role.APPEND if call.name == "index_copy_" or _is_cached(capture, target) else Role.FUSED
+    role = EventRole.APPEND if call.name == "index_copy_" or _is_cached(capture, target) else EventRole.FUSED
     written = max((tensor.numel() for tensor in sources if tensor.dtype == target.dtype), default=1)
     reads = [capture.access(target, 0), *map(capture.access, sources)]
     capture.add(role, call.name, reads, call.outputs, written=min(written, target.numel()))
@@ -91,7 +91,7 @@ def _scatter(capture: Capture, call: Call) -> bool:
 
 def _copy_into(capture: Capture, call: Call) -> bool:
     target, source = call.inputs[0], call.inputs[-1]
-    role = Role.APPEND if _is_cached(capture, target) else Role.FUSED
+    role = EventRole.APPEND if _is_cached(capture, target) else EventRole.FUSED
     capture.add(role, call.name, [capture.access(target, 0), capture.access(source)], call.outputs)
     return True
 
@@ -102,7 +102,7 @@ def _cat(capture: Capture, call: Call) -> bool:
     if len(new) != 1 or not (old.numel() == 0 or _is_cached(capture, old)):
         return False
     reads = [capture.access(old, 0), capture.access(new[0])]
-    capture.add(Role.APPEND, call.name, reads, call.outputs, written=new[0].numel())
+    capture.add(EventRole.APPEND, call.name, reads, call.outputs, written=new[0].numel())
     return True
 
 
@@ -112,7 +112,7 @@ def _is_cached(capture: Capture, tensor: torch.Tensor) -> bool:
 
 def _pad(capture: Capture, call: Call) -> bool:
     """Padding moves bytes like any copy; zeros are remembered as padding."""
-    call.add(capture, Role.FUSED, call.reads(capture))
+    call.add(capture, EventRole.FUSED, call.reads(capture))
     if not (call.args[2] if len(call.args) > 2 else call.kwargs.get("value", 0)):
         capture.note_padding(call.outputs[0], tuple(call.args[1]))
     return True
@@ -132,13 +132,13 @@ def _add_bias(capture: Capture, call: Call) -> bool:
         return False
     capture.recording.events.pop()
     reads = [*last.reads, capture.access(bias)]
-    capture.add(Role.OWN, last.aten, reads, call.outputs, op=last.op.with_(bias=True))
+    capture.add(EventRole.OWN, last.aten, reads, call.outputs, op=last.op.with_(bias=True))
     return True
 
 
 def _pooling_gradient(capture: Capture, call: Call) -> bool:
     reads = [capture.access(tensor) for tensor in call.inputs if tensor is not call.given.get("self")]
-    call.add(capture, Role.FUSED, reads, call.outputs[0].numel())
+    call.add(capture, EventRole.FUSED, reads, call.outputs[0].numel())
     return True
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from simsparse.core import Op
-from simsparse.trace.capture.event import Access, Role
+from simsparse.trace.capture.event import Access, EventRole
 
 if TYPE_CHECKING:
     import torch
@@ -34,7 +34,7 @@ class Call:
         names = [argument.name for argument in self.func._schema.arguments]
         return dict(zip(names, self.args, strict=False)) | self.kwargs
 
-    def add(self, capture: Capture, role: Role, reads: list[Access], flops: int = 0, op: Op | None = None) -> None:
+    def add(self, capture: Capture, role: EventRole, reads: list[Access], flops: int = 0, op: Op | None = None) -> None:
         """Record the call as one event."""
         capture.add(role, self.name, reads, self.outputs, flops, op)
 

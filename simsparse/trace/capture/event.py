@@ -11,7 +11,7 @@ from enum import Enum
 from simsparse.core import Op
 
 
-class Role(Enum):
+class EventRole(Enum):
     """How an event becomes an op.
 
     FUSED events of one module join one ELEMENTWISE op; APPEND events join one ``kv_append``; an
@@ -84,7 +84,7 @@ class Event:
     aten: str
     module: str
     scope: str
-    role: Role
+    role: EventRole
     dtype: str
     reads: tuple[Access, ...]
     writes: tuple[Access, ...]

@@ -14,7 +14,7 @@ import torch
 from simsparse.core import DENSE, Op, Routing, Sparsity
 from simsparse.core.kinds.moe_ffn import moe_ffn
 from simsparse.errors import TraceError
-from simsparse.trace.capture.event import Role
+from simsparse.trace.capture.event import EventRole
 from simsparse.trace.capture.kernel import Gradients, Kernel, Tensors
 from simsparse.trace.capture.label import path_join
 from simsparse.trace.capture.recorder import Capture
@@ -112,7 +112,7 @@ def _run(
 
     def record(inputs: Tensors, out: torch.Tensor) -> None:
         reads = [capture.access(tensor) for tensor in (*inputs, ids)]
-        capture.add(Role.OWN, "experts", reads, [out], op=op)
+        capture.add(EventRole.OWN, "experts", reads, [out], op=op)
 
     def record_backward(inputs: Tensors, upstream: torch.Tensor, gradients: Gradients) -> None:
         data = [gradient for gradient in gradients[:2] if gradient is not None]
@@ -120,9 +120,9 @@ def _run(
         reads = [capture.access(upstream), *(capture.access(tensor) for tensor in inputs[:2])]
         if data:
             taken = [*reads, *(capture.access(tensor) for tensor in inputs[2:])]
-            capture.add(Role.OWN, "experts", taken, data, op=_gradient(op, "bwd_input"))
+            capture.add(EventRole.OWN, "experts", taken, data, op=_gradient(op, "bwd_input"))
         if weights:
-            capture.add(Role.OWN, "experts", reads, weights, op=_gradient(op, "bwd_weight"))
+            capture.add(EventRole.OWN, "experts", reads, weights, op=_gradient(op, "bwd_weight"))
 
     kernel = Kernel(capture, compute, lambda x, *_: torch.empty_like(x), record, record_backward)
     return kernel.run(hidden, shares, *layer.parameters)

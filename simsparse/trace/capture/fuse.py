@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 from simsparse.core import DType, KernelCall, Op, OpKind, TraceBuilder
 from simsparse.core.kinds.elementwise import elementwise
 from simsparse.trace.capture.aten_names import REDUCTION, ROWWISE
-from simsparse.trace.capture.event import Access, Event, Recording, Role
+from simsparse.trace.capture.event import Access, Event, EventRole, Recording
 from simsparse.trace.capture.label import label_of
 
-_FUSIBLE = (Role.FUSED, Role.APPEND)
+_FUSIBLE = (EventRole.FUSED, EventRole.APPEND)
 
 
 @dataclass(eq=False)
@@ -21,7 +21,7 @@ class EventGroup:
     """Events that one kernel runs. ``read_outside``: another group has read one of its values."""
 
     scope: str
-    role: Role
+    role: EventRole
     stage: str = ""
     events: list[int] = field(default_factory=list)
     read_outside: bool = False
@@ -136,7 +136,7 @@ def _op(recording: Recording, group: EventGroup, used: set[int]) -> Op:
         weight=weights[0] if weights else None,
     )  # fmt: skip
     kernels = tuple(_kernel(recording, event) for event in events)
-    return op.with_(kernels=kernels, **({"kind": OpKind.OTHER} if group.role is Role.UNKNOWN else {}))
+    return op.with_(kernels=kernels, **({"kind": OpKind.OTHER} if group.role is EventRole.UNKNOWN else {}))
 
 
 def _kernel(recording: Recording, event: Event) -> KernelCall:
@@ -149,7 +149,7 @@ def _kernel(recording: Recording, event: Event) -> KernelCall:
     if event.aten in ROWWISE:
         cols = max((access.last_dim for access in event.reads), default=1)
         outputs = max(1, taken // cols)
-    if event.role is Role.GATHER:
+    if event.role is EventRole.GATHER:
         cols = event.writes[0].last_dim
         outputs = max(1, outputs // cols)
     return KernelCall(event.aten, read, written, event.flops, dtype, outputs, cols, _strided(event))

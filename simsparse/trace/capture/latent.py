@@ -18,7 +18,7 @@ import torch
 
 from simsparse.core.kinds.attention import attention
 from simsparse.core.kinds.matmul import matmul
-from simsparse.trace.capture.event import Role
+from simsparse.trace.capture.event import EventRole
 from simsparse.trace.capture.label import path_join
 from simsparse.trace.capture.recorder import Capture
 
@@ -75,7 +75,7 @@ def record_absorbed(
             heads, batch * q_len, n, k, dtype, name=path_join(path, label), module=path, label=label, weight=name
         )
         reads = [capture.access(source), capture.access(weight, heads * halves[label] * rank)]
-        capture.add(Role.OWN, "absorb", reads, [made], op=op)
+        capture.add(EventRole.OWN, "absorb", reads, [made], op=op)
 
     product("absorb_key", rank, halves["absorb_key"], query, queries)
     op = attention(
@@ -83,5 +83,5 @@ def record_absorbed(
         name=path_join(path, "attention"), module=path,
     )  # fmt: skip
     reads = [capture.access(tensor) for tensor in (queries, query, compressed, rope)]
-    capture.add(Role.OWN, "attention", reads, [mixed], op=op)
+    capture.add(EventRole.OWN, "attention", reads, [mixed], op=op)
     product("absorb_value", halves["absorb_value"], rank, mixed, out)

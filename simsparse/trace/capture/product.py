@@ -17,7 +17,7 @@ from simsparse.core import DENSE, Op, OpKind
 from simsparse.core.kinds.linear import linear
 from simsparse.core.kinds.matmul import matmul
 from simsparse.trace.capture.call import Call
-from simsparse.trace.capture.event import Role
+from simsparse.trace.capture.event import EventRole
 from simsparse.trace.capture.label import is_router, path_join
 from simsparse.trace.statistics.sparsity_stats import WidthWindow
 
@@ -52,7 +52,7 @@ def _product(
         return False
     node = capture.node if capture.stage == "bwd" else None
     if k == 1 and node is None:
-        call.add(capture, Role.FUSED, call.reads(capture), batch * m * n)
+        call.add(capture, EventRole.FUSED, call.reads(capture), batch * m * n)
         return True
     if capture.parameter(second) and _shared(second):
         op = _linear(capture, first, _matrix(second).t(), batch * m, bias)
@@ -60,7 +60,7 @@ def _product(
         op = _linear(capture, second, _matrix(first), batch * n, bias)
     else:
         op = _matmul(capture, (batch, m, n, k), first, second)
-    call.add(capture, Role.OWN, call.reads(capture), op=op)
+    call.add(capture, EventRole.OWN, call.reads(capture), op=op)
     return True
 
 
@@ -113,7 +113,7 @@ def lower_convolution(capture: Capture, call: Call) -> bool:
     x, weight = call.inputs[:2]
     if not _is_conv2d(call, weight, 6):
         driver = x if call.args[6] else call.outputs[0]
-        call.add(capture, Role.UNKNOWN, call.reads(capture), 2 * driver.numel() * weight[0].numel())
+        call.add(capture, EventRole.UNKNOWN, call.reads(capture), 2 * driver.numel() * weight[0].numel())
         return True
     sparsity, stats = capture.weight_facts(weight)
     op = Op(
@@ -121,7 +121,7 @@ def lower_convolution(capture: Capture, call: Call) -> bool:
         capture.dtype(x), weight_sparsity=sparsity, module=capture.module, weight=capture.parameter(weight),
         label=capture.label(""), bias=len(call.inputs) > 2, stats={**stats, **capture.input_facts(x, _window(call))},
     )  # fmt: skip
-    call.add(capture, Role.OWN, call.reads(capture), op=op)
+    call.add(capture, EventRole.OWN, call.reads(capture), op=op)
     return True
 
 
@@ -141,12 +141,12 @@ def lower_convolution_backward(capture: Capture, call: Call) -> bool:
                 weight_sparsity=sparsity, module=capture.module, weight=capture.parameter(weight), label=label,
                 stats=stats,
             )  # fmt: skip
-            capture.add(Role.OWN, call.name, [reads, capture.access(other)], [gradient], op=op)
+            capture.add(EventRole.OWN, call.name, [reads, capture.access(other)], [gradient], op=op)
         else:
             flops = 2 * (x if call.args[7] else dy).numel() * weight[0].numel()
-            capture.add(Role.UNKNOWN, call.name, [reads, capture.access(other)], [gradient], flops)
+            capture.add(EventRole.UNKNOWN, call.name, [reads, capture.access(other)], [gradient], flops)
     if call.out[2] is not None:
-        capture.add(Role.FUSED, "sum", [reads], [call.out[2]], dy.numel())
+        capture.add(EventRole.FUSED, "sum", [reads], [call.out[2]], dy.numel())
     return True
 
 

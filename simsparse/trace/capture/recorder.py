@@ -28,7 +28,7 @@ from simsparse.core import DENSE, DType, Op
 from simsparse.errors import SpecError
 from simsparse.trace.capture.aten import lower
 from simsparse.trace.capture.call import Call
-from simsparse.trace.capture.event import Access, Event, Recording, Role
+from simsparse.trace.capture.event import Access, Event, EventRole, Recording
 from simsparse.trace.masks import MaskStore
 from simsparse.trace.statistics.sparsity_stats import (
     WeightFacts,
@@ -243,7 +243,7 @@ class Capture(TorchDispatchMode):  # type: ignore[misc]
         return Access(self.value(tensor), count * tensor.element_size(), (tensor.storage_offset(), *shape, *stride))
 
     def add(
-        self, role: Role, aten: str, reads: list[Access], outputs: list[torch.Tensor], flops: int = 0,
+        self, role: EventRole, aten: str, reads: list[Access], outputs: list[torch.Tensor], flops: int = 0,
         op: Op | None = None, written: int | None = None,
     ) -> None:  # fmt: skip
         """Record one event that makes ``outputs``, of which it writes ``written`` elements or all."""

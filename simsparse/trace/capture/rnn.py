@@ -20,7 +20,7 @@ from torch.overrides import TorchFunctionMode
 
 from simsparse.core.kinds.elementwise import elementwise
 from simsparse.core.kinds.linear import linear
-from simsparse.trace.capture.event import Role
+from simsparse.trace.capture.event import EventRole
 from simsparse.trace.capture.label import path_join
 
 if TYPE_CHECKING:
@@ -146,7 +146,7 @@ def _product(
         m, n, k, capture.dtype(made), weight_sparsity=sparsity, name=path_join(capture.module, name),
         module=capture.module, weight=capture.parameter(weight), bias=biased, stats=stats,
     )  # fmt: skip
-    capture.add(Role.OWN, "rnn", [*map(capture.access, reads), capture.access(weight)], [made, *results], op=op)
+    capture.add(EventRole.OWN, "rnn", [*map(capture.access, reads), capture.access(weight)], [made, *results], op=op)
 
 
 def _cell(capture: Capture, kind: str, name: str, reads: Sequence[torch.Tensor], made: Sequence[torch.Tensor]) -> None:
@@ -157,7 +157,7 @@ def _cell(capture: Capture, kind: str, name: str, reads: Sequence[torch.Tensor],
         (2 * gates + kept) * size, (states + (kept if kind == "lstm" else 0)) * size, FLOPS_PER_STATE[kind] * states,
         capture.dtype(made[0]), label=f"{kind}_cell", name=path_join(capture.module, name), module=capture.module,
     )  # fmt: skip
-    capture.add(Role.OWN, "rnn", [capture.access(tensor) for tensor in reads], list(made), op=op)
+    capture.add(EventRole.OWN, "rnn", [capture.access(tensor) for tensor in reads], list(made), op=op)
 
 
 _KINDS: Mapping[Any, str] = {

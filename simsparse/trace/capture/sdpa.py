@@ -13,7 +13,7 @@ from torch.overrides import TorchFunctionMode
 
 from simsparse.core import Op
 from simsparse.core.kinds.attention import attention
-from simsparse.trace.capture.event import Role
+from simsparse.trace.capture.event import EventRole
 from simsparse.trace.capture.kernel import Gradients, Kernel
 from simsparse.trace.capture.label import path_join
 
@@ -82,7 +82,7 @@ def record_attention(
     reads = [capture.access(tensor) for tensor in heads]
     for i, op in enumerate(ops):
         before = [capture.access(out, 0)] if i else []
-        capture.add(Role.OWN, "attention", [*reads, *before], [out], op=op)
+        capture.add(EventRole.OWN, "attention", [*reads, *before], [out], op=op)
 
 
 def attention_ops(
@@ -143,4 +143,4 @@ def record_attention_backward(
         dims = {**part.dims, "head_dim": 3 * part.dims["head_dim"], "v_head_dim": 2 * part.dims["v_head_dim"]}
         op = part.with_(name=path_join(capture.module, "bwd.attention"), dims=dims)
         before = [capture.access(made[0], 0)] if i else []
-        capture.add(Role.OWN, "attention_backward", [*reads, *before], made, op=op)
+        capture.add(EventRole.OWN, "attention_backward", [*reads, *before], made, op=op)

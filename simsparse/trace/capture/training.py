@@ -13,7 +13,7 @@ import torch
 from simsparse.core import Op
 from simsparse.core.kinds.elementwise import elementwise
 from simsparse.errors import TraceError
-from simsparse.trace.capture.event import Role
+from simsparse.trace.capture.event import EventRole
 from simsparse.trace.capture.recorder import Capture, tensors_in
 
 _WORD = 4
@@ -143,7 +143,8 @@ def _update(
         path = name.rpartition(".")[0]
         with capture.inside(path):
             reads = [capture.access(gradient), capture.access(weight)]
-            capture.add(Role.OWN, "update", reads, [weight], op=_update_op(name, path, weight, gradient, rule, capture))
+            op = _update_op(name, path, weight, gradient, rule, capture)
+            capture.add(EventRole.OWN, "update", reads, [weight], op=op)
 
 
 def _update_op(
