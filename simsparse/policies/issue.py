@@ -26,7 +26,7 @@ from simsparse.lowering.graph_builder import GraphBuilder
 from simsparse.lowering.machine import Machine
 from simsparse.lowering.trace_index import TraceIndex
 from simsparse.lowering.weights import Weight, WeightScope, streamed_ops, weights_read, weights_stored
-from simsparse.policies.part import Progress, View
+from simsparse.policies.part import SourceProgress, View
 from simsparse.policies.prefetch.base import Prefetch
 from simsparse.policies.residency.base import Cache, Residency, Room
 from simsparse.policies.windows import PrefetchWindow, windows
@@ -58,7 +58,7 @@ def streamed_graph(
     kept = footprint(index, devices, streamed)
     steps = windows(index, scope, streamed)
     free = {name: _left(machine.devices[name].model.memory_bytes, kept.get(name, {})) for name in machine.devices}
-    progress = Progress(index, list(chain.from_iterable(steps)), machine, free, np.random.default_rng(seed))
+    progress = SourceProgress(index, list(chain.from_iterable(steps)), machine, free, np.random.default_rng(seed))
     copies = _Copies(GraphBuilder(index, devices, machine), streamed, residency, prefetch, home, progress)
     for step in steps:
         copies.step(step)
@@ -83,7 +83,7 @@ class _Copies:
 
     def __init__(
         self, builder: GraphBuilder, streamed: Sequence[bool], residency: Residency, prefetch: Prefetch, home: str,
-        progress: Progress,
+        progress: SourceProgress,
     ) -> None:  # fmt: skip
         self.builder, self.index, self.progress = builder, builder.index, progress
         self.caches: dict[str, Cache] = {}

@@ -47,7 +47,7 @@ class PolicyPart(ABC):
         return type(self).control is not PolicyPart.control
 
 
-class Progress:
+class SourceProgress:
     """How far a source has been lowered, which the views of all parts share.
 
     ``window`` is the place of the current window among those of all steps, ``step_end`` that after the
@@ -75,7 +75,7 @@ class View:
     windows as the part's ``lookahead`` says, and none of the next step.
     """
 
-    def __init__(self, progress: Progress, part: PolicyPart) -> None:
+    def __init__(self, progress: SourceProgress, part: PolicyPart) -> None:
         self._progress, self._part = progress, part
         self.machine, self.rng, self.free_bytes = progress.machine, progress.rng, progress.free_bytes
 
