@@ -103,7 +103,7 @@ class Reference(Frozen):
     seen: Seen = Seen.MEMORY
 
 
-class Source(Frozen):
+class FigureSource(Frozen):
     """Where a figure stands: in the system's own document unless ``cite`` names another."""
 
     where: Where
@@ -184,7 +184,7 @@ class Claim(Frozen):
     to: Positive | None = None
     unit: str
     condition: str = ""
-    source: Source
+    source: FigureSource
     tolerance: Annotated[float, Field(ge=0, lt=1)] | None = None
     why: str = ""
     lacks: tuple[Text, ...] = ()
