@@ -15,7 +15,7 @@ from simsparse.errors import SimulationError
 from simsparse.rtl.block import RtlBlock
 from simsparse.rtl.compare import compare, predict
 from simsparse.rtl.run import run as simulate
-from simsparse.rtl.stream import Stream
+from simsparse.rtl.stream import DrivenStream
 from simsparse.rtl.synth import Netlist
 from simsparse.rtl.toolchain import elsewhere
 from simsparse.rtl.unlinted import LINT_OFF
@@ -36,7 +36,7 @@ class Activity:
     beats: int
 
 
-def activity(block: RtlBlock, netlist: Netlist, library: Path, stream: Stream, folder: Path) -> Activity:
+def activity(block: RtlBlock, netlist: Netlist, library: Path, stream: DrivenStream, folder: Path) -> Activity:
     """``stream`` through ``netlist``, nets looked at once a cycle: no glitches.
 
     Raises SimulationError when the netlist gives another value, or gives it in another cycle, than the model.

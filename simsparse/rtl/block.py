@@ -18,7 +18,7 @@ from simsparse.dataflow.handshake.service import Service, service_cycles
 from simsparse.dataflow.handshake.stream import Stage, stream_cycles, through_cycles
 from simsparse.registry import Registry
 from simsparse.rtl.stimulus import corners
-from simsparse.rtl.stream import Stream
+from simsparse.rtl.stream import DrivenStream
 from simsparse.rtl.vectors import Beats, Channel, Field
 
 MOST_PATTERNS = 200
@@ -124,7 +124,7 @@ class RtlBlock(ABC):
             return at, at
         return stream_cycles(offers, accepts, values.emits, self.timing)
 
-    def predicted(self, stream: Stream) -> tuple[Expected, Cycles]:
+    def predicted(self, stream: DrivenStream) -> tuple[Expected, Cycles]:
         """What must come out for ``stream``, and in which cycles."""
         values = self.expected(stream.beats)
         return values, Cycles(*self.handshakes(values, stream.offers, stream.accepts))

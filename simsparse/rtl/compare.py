@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from simsparse.rtl.block import Cycles, Expected, RtlBlock
 from simsparse.rtl.stimulus import stalls
-from simsparse.rtl.stream import Observed, Stream
+from simsparse.rtl.stream import DrivenStream, Observed
 
 HANDSHAKES = frozenset(
     f"{side} valid={valid} ready={ready}" for side in ("in", "out") for valid in (0, 1) for ready in (0, 1)
@@ -63,23 +63,23 @@ class Verdict:
         return not self.differences and not self.missed
 
 
-def random_stream(block: RtlBlock, tiles: int, seed: int) -> Stream:
+def random_stream(block: RtlBlock, tiles: int, seed: int) -> DrivenStream:
     """``tiles`` random tiles with random stalls on both sides."""
     rng = np.random.default_rng(seed)
     beats = block.stimulus(rng, tiles)
     main = len(beats[block.inputs[0].name])
     offers, accepts = stalls(rng), stalls(rng)
     sides = [tuple(stalls(rng) for _ in channels) for channels in (block.side_inputs, block.side_outputs)]
-    return Stream(beats, main, offers, accepts, *sides)
+    return DrivenStream(beats, main, offers, accepts, *sides)
 
 
-def predict(block: RtlBlock, stream: Stream) -> ExpectedRun:
+def predict(block: RtlBlock, stream: DrivenStream) -> ExpectedRun:
     """What ``block`` must do with ``stream``."""
     values, at = block.predicted(stream)
     return ExpectedRun(values, at.taken, at.given, at.side_taken, at.side_given)
 
 
-def compare(block: RtlBlock, stream: Stream, observed: Observed, predicted: ExpectedRun) -> Verdict:
+def compare(block: RtlBlock, stream: DrivenStream, observed: Observed, predicted: ExpectedRun) -> Verdict:
     """Every value and every cycle of both handshakes, and coverage of the block's bins and of back-pressure."""
     pairs = [
         ("cycle in", observed.taken, predicted.taken), ("cycle out", observed.given, predicted.given),

@@ -25,7 +25,7 @@ from simsparse.rtl.block import RtlBlock
 from simsparse.rtl.blocks.dense_pe import DensePE
 from simsparse.rtl.blocks.dot_pe import NMDotPE
 from simsparse.rtl.sta import analyse
-from simsparse.rtl.stream import Stream
+from simsparse.rtl.stream import DrivenStream
 from simsparse.rtl.synth import Netlist, synthesise
 from simsparse.sparsity.formats.magnitude import largest
 
@@ -73,7 +73,7 @@ def weights(n: int, m: int, bits: int, seed: int = 0) -> tuple[NDArray[np.int64]
     return kept, drawn[1]
 
 
-def nm_stream(block: NMDotPE) -> Stream:
+def nm_stream(block: NMDotPE) -> DrivenStream:
     """A group a beat."""
     kept, inputs = weights(block.n, block.m, block.bits)
     places = largest(kept, block.n)
@@ -83,7 +83,7 @@ def nm_stream(block: NMDotPE) -> Stream:
     })  # fmt: skip
 
 
-def dense_stream(block: DensePE, n: int, m: int) -> Stream:
+def dense_stream(block: DensePE, n: int, m: int) -> DrivenStream:
     """The same groups with their zeros, ``lanes`` a beat."""
     kept, inputs = weights(n, m, block.bits)
     beats = GROUPS * m // block.lanes
@@ -93,9 +93,9 @@ def dense_stream(block: DensePE, n: int, m: int) -> Stream:
     })  # fmt: skip
 
 
-def _stream(beats: dict[str, NDArray[np.int64]]) -> Stream:
+def _stream(beats: dict[str, NDArray[np.int64]]) -> DrivenStream:
     always = np.ones(1, np.bool_)
-    return Stream(beats, len(beats["last"]), always, always)
+    return DrivenStream(beats, len(beats["last"]), always, always)
 
 
 def _last(beats: int, every: int) -> NDArray[np.int64]:
@@ -137,7 +137,7 @@ def _row(n: int, m: int, bits: int, tools: Tools, folder: Path) -> Record:
     return row | {name: measure(block, stream, useful, tools, folder) for name, (block, stream, useful) in runs.items()}
 
 
-def measure(block: RtlBlock, stream: Stream, useful: int, tools: Tools, folder: Path) -> Record:
+def measure(block: RtlBlock, stream: DrivenStream, useful: int, tools: Tools, folder: Path) -> Record:
     """Area, timing and energy of ``block`` while it runs ``stream``, which holds ``useful`` MACs."""
     place = folder / block.name
     netlist = mapped_once(block, tools.liberty, place)

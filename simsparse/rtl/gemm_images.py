@@ -10,7 +10,7 @@ from simsparse.dataflow.handshake.gemm_stream import GemmRequest
 from simsparse.errors import SpecError
 from simsparse.rtl.blocks.gemm_top import NMGemmTop
 from simsparse.rtl.gemm_requests import after, encoded, of_job
-from simsparse.rtl.stream import Stream
+from simsparse.rtl.stream import DrivenStream
 from simsparse.sparsity.formats.bits import index_bits, unpack
 from simsparse.sparsity.formats.nm import NMIndex
 
@@ -18,7 +18,7 @@ Ints = NDArray[np.int64]
 _ALWAYS = np.ones(1, np.bool_)
 
 
-def gemm_stream(block: NMGemmTop, inputs: Ints, weights: Ints, serial: bool = False) -> Stream:
+def gemm_stream(block: NMGemmTop, inputs: Ints, weights: Ints, serial: bool = False) -> DrivenStream:
     """``inputs`` (m, k) times ``weights`` (n, k), N:M as the array is: set up, run, and the registers read afterwards.
 
     Nothing stalls. Raises SpecError when there are more tokens than the engine holds sums of, or a group keeps more
@@ -35,7 +35,7 @@ def gemm_stream(block: NMGemmTop, inputs: Ints, weights: Ints, serial: bool = Fa
     lengths = np.full(job.k_folds * job.tiles, job.tokens)
     images = block.memory_images(np.tile(folds, (job.tiles, 1)), values, index, lengths)
     asked = encoded([*of_job(job), *after()])
-    return Stream({**asked, **images}, len(folds) * job.tiles, _ALWAYS, _ALWAYS, (_ALWAYS, _ALWAYS), (_ALWAYS,))
+    return DrivenStream({**asked, **images}, len(folds) * job.tiles, _ALWAYS, _ALWAYS, (_ALWAYS, _ALWAYS), (_ALWAYS,))
 
 
 def product(block: NMGemmTop, results: Ints, shape: tuple[int, int]) -> Ints:

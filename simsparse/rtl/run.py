@@ -13,13 +13,15 @@ from numpy.typing import NDArray
 from simsparse.errors import SimulationError
 from simsparse.rtl.block import RtlBlock
 from simsparse.rtl.build import bench
-from simsparse.rtl.stream import Observed, State, Stream
+from simsparse.rtl.stream import DrivenStream, Observed, State
 from simsparse.rtl.vectors import pack, unpack, words
 
 _STATES: tuple[State, ...] = tuple(product((0, 1), (0, 1), (0, 1), (0, 1)))
 
 
-def run(block: RtlBlock, stream: Stream, outputs: int, longest: int, side_outputs: tuple[int, ...] = ()) -> Observed:
+def run(
+    block: RtlBlock, stream: DrivenStream, outputs: int, longest: int, side_outputs: tuple[int, ...] = ()
+) -> Observed:
     """``stream`` through ``block``, until ``outputs`` beats came out or ``longest`` cycles have passed.
 
     ``side_outputs`` are the counts of the side streams out. Raises SimulationError when the simulator can't be built
@@ -34,7 +36,7 @@ def run(block: RtlBlock, stream: Stream, outputs: int, longest: int, side_output
     return _read(block, done.stdout)
 
 
-def _told(block: RtlBlock, stream: Stream, outputs: tuple[int, ...], longest: int) -> bytes:
+def _told(block: RtlBlock, stream: DrivenStream, outputs: tuple[int, ...], longest: int) -> bytes:
     """What the bench reads."""
     offers, accepts = (stream.offers, *stream.side_offers), (stream.accepts, *stream.side_accepts)
     head = [len(offers), len(accepts), longest]

@@ -14,7 +14,7 @@ State = tuple[int, int, int, int]
 
 
 @dataclass(frozen=True)
-class Stream:
+class DrivenStream:
     """Input beats, and in which cycles each side moves (repeating); see stream_cycles.
 
     ``count`` is of the main stream; ``beats`` holds the side streams' too.

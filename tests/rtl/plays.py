@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from simsparse.rtl.stream import Observed, Stream
+from simsparse.rtl.stream import DrivenStream, Observed
 from simsparse.rtl.vectors import Channel
 
 
@@ -13,7 +13,7 @@ from simsparse.rtl.vectors import Channel
 class Play:
     """A stream, the beats of every stream out that end it, and the cycles at which it counts as stuck."""
 
-    stream: Stream
+    stream: DrivenStream
     outputs: tuple[int, ...]
     longest: int
 

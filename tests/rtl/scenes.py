@@ -9,7 +9,7 @@ import numpy as np
 
 from simsparse.rtl.block import RtlBlock
 from simsparse.rtl.compare import ExpectedRun, Verdict, compare, predict, random_stream
-from simsparse.rtl.stream import Observed, Stream
+from simsparse.rtl.stream import DrivenStream, Observed
 from tests.rtl.directed import directed
 from tests.rtl.plays import Answer, Asked, Play
 
@@ -20,7 +20,7 @@ LEAST_CYCLES = 2500
 class Scene:
     """A stream and what it must give."""
 
-    stream: Stream
+    stream: DrivenStream
     predicted: ExpectedRun
 
     @property
@@ -78,7 +78,7 @@ def _directed(block: RtlBlock) -> Scene:
     beats, answers = directed(block)
     always = np.ones(1, np.bool_)
     sides = [(always,) * len(channels) for channels in (block.side_inputs, block.side_outputs)]
-    stream = Stream(beats, len(beats[block.inputs[0].name]), always, always, *sides)
+    stream = DrivenStream(beats, len(beats[block.inputs[0].name]), always, always, *sides)
     predicted = predict(block, stream)
     for name, rows in answers.items():
         assert predicted.values.outputs[name].tolist() == rows, name

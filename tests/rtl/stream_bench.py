@@ -18,7 +18,7 @@ from cocotb.handle import SimHandleBase
 from cocotb.triggers import FallingEdge, RisingEdge, Timer
 from numpy.typing import NDArray
 
-from simsparse.rtl.stream import Observed, State, Stream
+from simsparse.rtl.stream import DrivenStream, Observed, State
 from simsparse.rtl.vectors import Beats, Channel, Field, pack, unpack, words
 from tests.rtl.plays import Answer, Asked, Play
 
@@ -60,7 +60,7 @@ class Port:
 class Driver:
     """Offers the beats of one stream as its pattern says, and inverted data whenever nothing is offered."""
 
-    def __init__(self, dut: SimHandleBase, channel: Channel, stream: Stream, offers: NDArray[np.bool_]) -> None:
+    def __init__(self, dut: SimHandleBase, channel: Channel, stream: DrivenStream, offers: NDArray[np.bool_]) -> None:
         self.valid, self.count = Port(getattr(dut, f"{channel.prefix}valid_i")), stream.count_of(channel)
         self.offers = offers.tolist()
         self.ports = [(Port(getattr(dut, f"{field.name}_i")), (1 << field.width) - 1) for field in channel.fields]

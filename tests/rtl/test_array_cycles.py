@@ -11,7 +11,7 @@ from simsparse.rtl.block import RtlBlock
 from simsparse.rtl.blocks.systolic import NMSystolicArray
 from simsparse.rtl.run import run
 from simsparse.rtl.stimulus import positions
-from simsparse.rtl.stream import Observed, Stream
+from simsparse.rtl.stream import DrivenStream, Observed
 from simsparse.rtl.verify import blocks
 
 ALWAYS = np.ones(1, np.bool_)
@@ -30,7 +30,7 @@ def fed(block: NMSystolicArray, beats: int, dense: int) -> Observed:
         "index": positions(rng, words * block.cols, block.n, block.m).reshape(words, -1),
     }
     outputs = FOLDS * (block.rows if block.output_stationary else beats)
-    return run(block, Stream(data, FOLDS * beats, ALWAYS, ALWAYS, (ALWAYS,)), outputs, 10_000)
+    return run(block, DrivenStream(data, FOLDS * beats, ALWAYS, ALWAYS, (ALWAYS,)), outputs, 10_000)
 
 
 @pytest.mark.usefixtures("_simulator")

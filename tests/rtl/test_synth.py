@@ -16,7 +16,7 @@ from simsparse.rtl.blocks.dot_pe import NMDotPE
 from simsparse.rtl.datapath import GROUPS, dense_stream, nm_stream, weights
 from simsparse.rtl.library import area_library, sky130_cells
 from simsparse.rtl.sta import driven
-from simsparse.rtl.stream import Stream
+from simsparse.rtl.stream import DrivenStream
 from simsparse.rtl.synth import Netlist, synthesise
 from simsparse.rtl.yosys import run
 
@@ -61,7 +61,8 @@ def test_a_register_switches_as_its_data_does(tmp_path: Path) -> None:
     netlist = made(block.module, dict(block.parameters), tmp_path)
     beats = {"data": np.where(np.arange(count)[:, None] % 2, -1, 0).astype(np.int64)}
     always = np.ones(1, np.bool_)
-    seen = activity(block, netlist, area_library(tmp_path), Stream(beats, count, always, always), tmp_path / "activity")
+    stream = DrivenStream(beats, count, always, always)
+    seen = activity(block, netlist, area_library(tmp_path), stream, tmp_path / "activity")
     switching = [toggles for pin, toggles in seen.toggles.items() if pin.endswith("/Q")]
     assert sorted(switching)[1:] == pytest.approx([1.0] * 8, abs=0.02)
     assert sorted(switching)[0] == pytest.approx(0.0, abs=0.02)

@@ -24,7 +24,7 @@ from simsparse.rtl.block import (
 from simsparse.rtl.blocks.systolic import NMSystolicArray
 from simsparse.rtl.gemm_requests import ERRORS, Register, RequestProgram, program, reads, requested
 from simsparse.rtl.stimulus import positions, signed
-from simsparse.rtl.stream import Stream
+from simsparse.rtl.stream import DrivenStream
 from simsparse.rtl.vectors import WORD_BITS, Beats, Channel, Field, pack, unpack, words, wrapped
 
 ODD_SHARE = 0.01
@@ -115,7 +115,7 @@ class NMGemmTop(RtlBlock):
         outputs = {"m_axis_result_tdata": wrapped(results, self.array.acc_bits), "m_axis_result_tlast": last}
         return Expected(outputs, np.ones(len(results), np.bool_))
 
-    def predicted(self, stream: Stream) -> tuple[Expected, Cycles]:
+    def predicted(self, stream: DrivenStream) -> tuple[Expected, Cycles]:
         plan = program(stream.beats, self.max_tokens)
         sides = GemmSides(
             stream.side_offers[1], stream.side_offers[0], stream.offers, stream.side_accepts[0], stream.accepts

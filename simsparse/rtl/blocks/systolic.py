@@ -23,7 +23,7 @@ from simsparse.rtl.block import (
 )  # fmt: skip
 from simsparse.rtl.blocks.select import MODE_BINS, covered_modes
 from simsparse.rtl.stimulus import positions, signed
-from simsparse.rtl.stream import Stream
+from simsparse.rtl.stream import DrivenStream
 from simsparse.rtl.vectors import Beats, Channel, Field, wrapped
 from simsparse.sparsity.formats.bits import index_bits
 
@@ -90,7 +90,7 @@ class NMSystolicArray(RtlBlock):
         outputs = {"last": last.astype(np.int64)[:, None], "sum": wrapped(sums, self.acc_bits)}
         return Expected(outputs, np.ones(len(sums), np.bool_))
 
-    def predicted(self, stream: Stream) -> tuple[Expected, Cycles]:
+    def predicted(self, stream: DrivenStream) -> tuple[Expected, Cycles]:
         core = os_handshakes if self.output_stationary else ws_handshakes
         sides = Sides(stream.side_offers[0], stream.offers, stream.accepts)
         at = core(sides, stream.beats["last"][:, 0] == 1, self.rows, self.cols)
