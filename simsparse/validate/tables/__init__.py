@@ -21,7 +21,7 @@ from simsparse.validate.measurement import MAX_BYTES, Measurement
 
 
 @dataclass(frozen=True)
-class Table:
+class TableSchema:
     """A schema: the ``columns`` that its header must hold, and the section of a row (by its fields)."""
 
     columns: frozenset[str]
@@ -29,7 +29,7 @@ class Table:
     seconds: Callable[[Mapping[str, Any]], Any]
 
 
-TABLES: Registry[Table] = Registry("table", package="simsparse.validate.tables")
+TABLES: Registry[TableSchema] = Registry("table", package="simsparse.validate.tables")
 """Schemas by name; a module of this package registers those of one source."""
 
 
@@ -63,7 +63,7 @@ def _text(path: Path) -> str:
         raise SpecError(f"is not UTF-8 text: {error.reason}", file=str(path)) from error
 
 
-def _table_of(header: Sequence[str], file: str) -> Table:
+def _table_of(header: Sequence[str], file: str) -> TableSchema:
     found = [table for name in TABLES if (table := TABLES.get(name)).columns <= set(header)]
     if not found:
         known = "; ".join(f"{name}: {', '.join(sorted(TABLES.get(name).columns))}" for name in TABLES)
@@ -71,7 +71,7 @@ def _table_of(header: Sequence[str], file: str) -> Table:
     return found[0]
 
 
-def _row(table: Table, row: Mapping[str, Any], file: str, line: int) -> Measurement:
+def _row(table: TableSchema, row: Mapping[str, Any], file: str, line: int) -> Measurement:
     if None in row or None in row.values():
         raise SpecError("has not as many fields as the header", file=file, line=line)
     fields = {key: _value(text) for key, text in row.items()}

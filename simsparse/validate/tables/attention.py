@@ -21,7 +21,7 @@ from simsparse.devices.gpu_attention_paged import paged_seconds
 from simsparse.devices.gpu_card import Card, Floats
 from simsparse.validate.comparison import Prediction
 from simsparse.validate.measurement import Measurement
-from simsparse.validate.tables import TABLES, Table
+from simsparse.validate.tables import TABLES, TableSchema
 from simsparse.validate.tables.moe import library_of
 
 COLUMNS = ("batch_size", "isl", "num_heads", "num_key_value_heads", "head_dim", "window_size", "kv_cache_dtype", "step",
@@ -29,7 +29,7 @@ COLUMNS = ("batch_size", "isl", "num_heads", "num_key_value_heads", "head_dim", 
 CACHE_BYTES = {"bfloat16": 2.0, "float16": 2.0, "fp8": 1.0}
 
 TABLES.register("aic_attention")(
-    Table(
+    TableSchema(
         frozenset(COLUMNS), lambda row: "attn_table_generation" if row["step"] else "attn_table_context",
         lambda row: row["latency"] * 1e-3,
     )

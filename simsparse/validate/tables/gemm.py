@@ -20,7 +20,7 @@ from simsparse.devices.gpu_gemm import GemmShapes, GemmUnit
 from simsparse.validate.comparison import Prediction
 from simsparse.validate.gemms import SPARED_S, seconds_at
 from simsparse.validate.measurement import Measurement
-from simsparse.validate.tables import TABLES, Table
+from simsparse.validate.tables import TABLES, TableSchema
 
 SECTION = "gemm_table"
 LAYERS, SHORT_RUN = 6, 54
@@ -32,7 +32,7 @@ UNSET, RESTED = 1.05, 0.37
 Fitted to half of the tables of H100 and H200."""
 
 TABLES.register("aic_gemm")(
-    Table(
+    TableSchema(
         frozenset(("gemm_dtype", "m", "n", "k", "latency")), lambda _: SECTION, lambda row: row["latency"] * 1e-3
     )
 )  # fmt: skip
