@@ -27,7 +27,7 @@ from simsparse.devices.gpu_grouped import ExpertCounts
 from simsparse.devices.gpu_moe import MoeShapes, fused_seconds
 from simsparse.validate.comparison import Prediction
 from simsparse.validate.measurement import Measurement
-from simsparse.validate.tables import TABLES, Table
+from simsparse.validate.tables import TABLES, TableSchema
 from simsparse.validate.tables.moe_routing import Counts, Load, balanced_ids, drawn_counts, first_tokens
 
 DRAWS = 5
@@ -44,11 +44,11 @@ MAX_ASSIGNMENTS, MAX_EXPERTS = 1 << 25, 1 << 14
 COLUMNS = ("moe_dtype", "num_tokens", "hidden_size", "inter_size", "topk", "num_experts", "moe_tp_size", "moe_ep_size",
            "distribution", "latency")  # fmt: skip
 
-TABLES.register("aic_moe")(Table(frozenset(COLUMNS), lambda _: "moe_table", lambda row: row["latency"] * 1e-3))
+TABLES.register("aic_moe")(TableSchema(frozenset(COLUMNS), lambda _: "moe_table", lambda row: row["latency"] * 1e-3))
 
 
 @dataclass(frozen=True)
-class _Layer:
+class _RoutedLayer:
     """A row's layer under one routing: tokens that take part, counts of the experts held here, those touched."""
 
     tokens: int
@@ -107,7 +107,7 @@ def moe_layers(rows: Sequence[Measurement], library: str, flops: float) -> tuple
     return _shapes(library, flops, [(rows[i], layer) for i, own in enumerate(layers) for layer in own]), owner
 
 
-def _layers(row: Measurement, library: str) -> tuple[_Layer, ...]:
+def _layers(row: Measurement, library: str) -> tuple[_RoutedLayer, ...]:
     load = Load(
         row.whole("num_tokens"), row.whole("num_experts"), row.whole("topk"), row.whole("moe_ep_size"), _alpha(row)
     )
@@ -133,13 +133,13 @@ def _alpha(row: Measurement) -> float | None:
 
 
 @lru_cache(maxsize=1 << 16)
-def _routed(load: Load, projected: bool) -> tuple[_Layer, ...]:
+def _routed(load: Load, projected: bool) -> tuple[_RoutedLayer, ...]:
     """Layers of one or more routings; ``projected``: assignments to other ranks run on local expert 0."""
     rng = np.random.default_rng([load.tokens, load.experts, load.top_k, load.ranks, int(100 * (load.alpha or 0))])
     own = load.experts // load.ranks
     found = [_routing(load, projected, rng) for _ in range(1 if load.alpha is None else DRAWS)]
     touched = int(np.any([counts[:own] > 0 for _, counts in found], axis=0).sum())
-    return tuple(_Layer(tokens, tuple(counts[:own].tolist()), touched) for tokens, counts in found)
+    return tuple(_RoutedLayer(tokens, tuple(counts[:own].tolist()), touched) for tokens, counts in found)
 
 
 def _routing(load: Load, projected: bool, rng: np.random.Generator) -> tuple[int, Counts]:
@@ -160,7 +160,7 @@ def _routing(load: Load, projected: bool, rng: np.random.Generator) -> tuple[int
     return tokens, local
 
 
-def _shapes(library: str, flops: float, layers: Sequence[tuple[Measurement, _Layer]]) -> MoeShapes:
+def _shapes(library: str, flops: float, layers: Sequence[tuple[Measurement, _RoutedLayer]]) -> MoeShapes:
     def column(key: str) -> Floats:
         return np.array([row.whole(key) for row, _ in layers], np.float64)
 
