@@ -41,7 +41,7 @@ class Sensitivity:
 
 
 @dataclass(frozen=True)
-class Table:
+class CaseTable:
     """Further figures of a case, such as the composition of a speed-up."""
 
     title: str
@@ -67,7 +67,7 @@ class CaseReport:
     deviation: str = ""
     assumed: Sequence[str] = ()
     sensitivity: Sequence[Sensitivity] = ()
-    tables: Sequence[Table] = ()
+    tables: Sequence[CaseTable] = ()
 
     def __post_init__(self) -> None:
         if not self.points:

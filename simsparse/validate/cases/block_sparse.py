@@ -14,7 +14,7 @@ from simsparse.config.parts.accel import AccelPart
 from simsparse.dataflow.engines.block_mma import BlockMma
 from simsparse.devices.sparse_engine import SparseEngineDevice
 from simsparse.sparsity.nonzeros import NonZeros
-from simsparse.validate.case import CASES, CasePoint, CaseReport, Sensitivity, Table, case_rows
+from simsparse.validate.case import CASES, CasePoint, CaseReport, CaseTable, Sensitivity, case_rows
 
 PART, SIZE = "accel/bsr-h200", 4096
 RESIDENT = {32: "6", 64: "3", 128: "1"}
@@ -93,10 +93,10 @@ def _micros(row: Mapping[str, str], name: str = "", value: str = "") -> tuple[fl
     return 1e6 * (work.cycles / part.array.clock.si + part.vector.launch.si), work.causes
 
 
-def _composition(rows: list[Mapping[str, str]]) -> Table:
+def _composition(rows: list[Mapping[str, str]]) -> CaseTable:
     names = ("compute", "feed", "drain", "imbalance", "latency", "dram")
     body = []
     for row in rows:
         _, causes = _micros(row)
         body.append([_label(row), *(f"{100 * causes[name] / sum(causes.values()):.1f}" for name in names)])
-    return Table("Where the cycles go, %", ["block, places, density", *names], body)
+    return CaseTable("Where the cycles go, %", ["block, places, density", *names], body)

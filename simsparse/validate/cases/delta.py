@@ -7,7 +7,7 @@ from simsparse.config.hardware import load_hardware
 from simsparse.core import Sparsity
 from simsparse.devices.sparse_engine import SparseEngineDevice
 from simsparse.sparsity.nonzeros import NonZeros
-from simsparse.validate.case import CASES, CasePoint, CaseReport, Sensitivity, Table
+from simsparse.validate.case import CASES, CasePoint, CaseReport, CaseTable, Sensitivity
 
 PART, GAIN = "accel/delta-64x16", 3.0
 VECTORS, OUTPUTS, INPUTS = 196, 256, 1024
@@ -56,9 +56,9 @@ def _gain(name: str = "", value: str = "") -> float:
     return full / fewer
 
 
-def _composition() -> Table:
+def _composition() -> CaseTable:
     rows = []
     for label, density in (("without deltas", SPATIAL), ("with deltas", SPATIAL / GAIN)):
         causes = _causes(density)
         rows.append([label, *(str(causes[name]) for name in ("compute", "imbalance", "dram"))])
-    return Table("Where the cycles go", ["activations", "compute", "imbalance and scanning", "DRAM"], rows)
+    return CaseTable("Where the cycles go", ["activations", "compute", "imbalance and scanning", "DRAM"], rows)

@@ -9,7 +9,7 @@ from simsparse.config.hardware import load_hardware
 from simsparse.core import Sparsity
 from simsparse.devices.sparse_engine import SparseEngineDevice
 from simsparse.sparsity.nonzeros import NonZeros
-from simsparse.validate.case import CASES, CasePoint, CaseReport, Sensitivity, Table, case_rows
+from simsparse.validate.case import CASES, CasePoint, CaseReport, CaseTable, Sensitivity, case_rows
 
 SIZE, WALKED = 4096, 64
 """M = N = K of the product, and rows of either operand that are walked: their pairs of tiles stand for all."""
@@ -89,7 +89,7 @@ def _cycles(key: tuple[str, str], name: str = "", value: str = "") -> int:
     return (sum(causes.values()) - causes["dram"]) * (SIZE // WALKED) ** 2 + causes["dram"]
 
 
-def _composition(published: Mapping[tuple[str, str], float]) -> Table:
+def _composition(published: Mapping[tuple[str, str], float]) -> CaseTable:
     rows = []
     for key in published:
         causes = _causes(key)
@@ -97,4 +97,4 @@ def _composition(published: Mapping[tuple[str, str], float]) -> Table:
         shares = [f"{100 * causes[cause] / busy:.1f}" for cause in ("compute", "granularity", "conflict", "feed")]
         rows.append([_label(key), f"{_cycles(key) / 1e6:.1f}", *shares])
     columns = ["densities", "Mcycles", "compute, %", "part-filled groups, %", "bank conflicts, %", "operands late, %"]
-    return Table("Where the cycles go", columns, rows)
+    return CaseTable("Where the cycles go", columns, rows)

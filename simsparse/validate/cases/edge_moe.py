@@ -10,7 +10,7 @@ from simsparse.config.hardware import load_hardware
 from simsparse.dataflow.engines.edge_moe import EdgeMoE, compute_cycles, load_cycles
 from simsparse.dataflow.sparse_engine import PeConfig, Work
 from simsparse.devices.sparse_engine import SparseEngineDevice
-from simsparse.validate.case import CASES, VARIED, CasePoint, CaseReport, Sensitivity, Table, Varied, case_rows
+from simsparse.validate.case import CASES, VARIED, CasePoint, CaseReport, CaseTable, Sensitivity, Varied, case_rows
 
 PART = "accel/edge-moe-zcu102"
 TOKENS, EXPERTS, TOP_K, D_MODEL, D_FF = 129, 16, 2, 192, 384
@@ -64,14 +64,14 @@ def _sensitivity(machine: PeConfig) -> list[Sensitivity]:
     return found
 
 
-def _orders() -> Table:
+def _orders() -> CaseTable:
     """An MoE layer in both orders: cycles, milliseconds, megabytes of weights."""
     rows = []
     for name, by_expert in (("by expert", 1), ("by token", 0)):
         cost = _layer(by_expert, _machine())
         rows.append((name, f"{cost.cycles:,}", f"{cost.cycles / 300e3:.2f}", f"{cost.dram_read / 1e6:.2f}",
                      f"{100 * cost.causes['load'] / cost.cycles:.0f} %"))  # fmt: skip
-    return Table("One MoE layer", ("order", "cycles", "ms at 300 MHz", "MB read", "waiting for weights"), rows)
+    return CaseTable("One MoE layer", ("order", "cycles", "ms at 300 MHz", "MB read", "waiting for weights"), rows)
 
 
 def _layer(by_expert: int, machine: PeConfig) -> Work:

@@ -10,7 +10,7 @@ from simsparse.core import Sparsity
 from simsparse.dataflow.sparse_engine import Work
 from simsparse.devices.sparse_engine import SparseEngineDevice
 from simsparse.sparsity.nonzeros import NonZeros
-from simsparse.validate.case import CASES, CasePoint, CaseReport, Sensitivity, Table
+from simsparse.validate.case import CASES, CasePoint, CaseReport, CaseTable, Sensitivity
 
 PART, FRAMES_A_SECOND = "accel/eie", 1.88e4
 LAYERS = {"fc6": (4096, 9216, 0.09, 0.351), "fc7": (4096, 4096, 0.09, 0.353), "fc8": (1000, 4096, 0.25, 0.375)}
@@ -65,10 +65,10 @@ def _hertz() -> float:
     return SparseEngineDevice(load_hardware(PART)).part.array.clock.si
 
 
-def _composition() -> Table:
+def _composition() -> CaseTable:
     rows = []
     for layer in LAYERS:
         work = _work(layer)
         shares = [100 * work.causes[name] / work.cycles for name in ("compute", "padding", "imbalance")]
         rows.append([layer, f"{1e6 * work.cycles / _hertz():.1f}", *(f"{share:.1f}" for share in shares)])
-    return Table("Where the cycles go", ["layer", "us", "compute, %", "bridging zeros, %", "imbalance, %"], rows)
+    return CaseTable("Where the cycles go", ["layer", "us", "compute, %", "bridging zeros, %", "imbalance, %"], rows)

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from simsparse.config.hardware import load_hardware
 from simsparse.core import Sparsity
 from simsparse.devices.sparse_engine import SparseEngineDevice
-from simsparse.validate.case import CASES, CasePoint, CaseReport, Sensitivity, Table
+from simsparse.validate.case import CASES, CasePoint, CaseReport, CaseTable, Sensitivity
 
 LAYER = (784, 256, 1152)
 """(m, n, k): a 3 x 3 convolution of 28 x 28 pixels, 128 to 256 channels, as a product of matrices."""
@@ -73,11 +73,11 @@ def _cycles(name: str, weights: str, inputs: str) -> int:
     return sum(_causes(name, weights, inputs).values())
 
 
-def _balance() -> Table:
+def _balance() -> CaseTable:
     rows = []
     for name, balance in (("SparTen", 0), ("SparTen", 1), ("SCNN", None)):
         causes = _causes(name, WEIGHTS, INPUTS, balance)
         label = name if balance is None else f"{name}, greedy balancing {'on' if balance else 'off'}"
         told = ", ".join(f"{cause} {cycles:,}" for cause, cycles in causes.items())
         rows.append([label, f"{sum(causes.values()):,}", told])
-    return Table("Where the cycles go", ["machine", "cycles", "by cause"], rows)
+    return CaseTable("Where the cycles go", ["machine", "cycles", "by cause"], rows)

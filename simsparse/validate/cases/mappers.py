@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from simsparse.dataflow import Buffers, PeArray
 from simsparse.dataflow.folds.dma import Interface
 from simsparse.dataflow.folds.schedule import FoldGemm, FoldSchedule, Scratchpad, schedule
-from simsparse.validate.case import CASES, CasePoint, CaseReport, Table, case_rows
+from simsparse.validate.case import CASES, CasePoint, CaseReport, CaseTable, case_rows
 from simsparse.validate.cases.scalesim import WORKLOADS
 
 Row = Mapping[str, str]
@@ -111,7 +111,7 @@ def picojoules(walk: FoldSchedule) -> float:
     return sum(PICOJOULES[action] * count for action, count in bits.items()) + MAC_PICOJOULES * walk.macs
 
 
-def _included() -> Table:
+def _included() -> CaseTable:
     rows = [
         ["array fill and drain", "once a layer", "no", "no", "every fold"],
         ["loads of weights into PEs", "hidden but the first", "hidden", "hidden", "every fold, shown"],
@@ -128,4 +128,4 @@ def _included() -> Table:
         ["energy", "DRAM, SRAM, MACs", "and PE registers", "and PE registers", "no"],
         ["sparsity", "N:M, masks", "no", "no", "N:M, free"],
     ]
-    return Table("What each includes", ["", "ours", "ZigZag", "AccelForge", "SCALE-Sim"], rows)
+    return CaseTable("What each includes", ["", "ours", "ZigZag", "AccelForge", "SCALE-Sim"], rows)

@@ -14,7 +14,7 @@ from simsparse.dataflow.blocks import blocked, clustered, expanded, expert_topol
 from simsparse.dataflow.sparse_engine import Work
 from simsparse.devices.sparse_engine import SparseEngineDevice
 from simsparse.sparsity.nonzeros import NonZeros
-from simsparse.validate.case import CASES, VARIED, CasePoint, CaseReport, Sensitivity, Table, Varied, case_rows
+from simsparse.validate.case import CASES, VARIED, CasePoint, CaseReport, CaseTable, Sensitivity, Varied, case_rows
 
 D_MODEL, D_FF, SELECTIONS, COUNTED = 1024, 3584, 8192, 524288
 """A quarter of Mixtral's widths; selections of a batch, and those that were counted for each layer."""
@@ -70,7 +70,7 @@ def _gain(counts: Sequence[int], overrides: Mapping[str, str] | None = None) -> 
     return _layer(full, overrides).cycles / _layer(counts, overrides).cycles
 
 
-def _padding(layers: Sequence[Sequence[int]]) -> Table:
+def _padding(layers: Sequence[Sequence[int]]) -> CaseTable:
     rows = []
     for at in range(0, len(layers), 8):
         counts = layers[at]
@@ -78,10 +78,10 @@ def _padding(layers: Sequence[Sequence[int]]) -> Table:
         over = [100 * (128 * blocks / sum(counts) - 1), 100 * (max(counts) * len(counts) / sum(counts) - 1)]
         rows.append([str(at), str(blocks), *(f"{share:.1f}" for share in over), f"{_gain(counts):.2f}"])
     columns = ["layer", "rows of blocks", "padding to 128, %", "padding to the fullest, %", "gain, x"]
-    return Table("Padding of some layers", columns, rows)
+    return CaseTable("Padding of some layers", columns, rows)
 
 
-def _clustering() -> Table:
+def _clustering() -> CaseTable:
     """Blocks of 16 x 16 and cycles on accel/smat-a100 as rows come, clustered, and as they were made."""
     made = expanded(Sparsity.parse("unstructured:0.05").draw(64, 64, 3), 16, 16)
     noise = np.random.default_rng(4).random(made.shape) < 0.5
@@ -93,6 +93,6 @@ def _clustering() -> Table:
     for label, pattern in (("shuffled rows", shuffled), ("clustered", found), ("as planted", planted)):
         work = device.engine.run(pattern, NonZeros.dense(64, 1024), device.machine("fp16"))
         rows.append([label, str(pattern.nnz), str(blocked(pattern, 16, 16).nnz), str(work.cycles)])
-    return Table(
+    return CaseTable(
         "Clustering of rows (SMaT) on planted blocks, half full", ["rows", "non-zeros", "blocks", "cycles"], rows
     )

@@ -15,7 +15,7 @@ from simsparse.config.parts.accel import AccelPart
 from simsparse.dataflow.sparse_engine import ENGINES, PeConfig
 from simsparse.devices.sparse_engine import SparseEngineDevice
 from simsparse.sparsity import DENSE, Sparsity
-from simsparse.validate.case import CASES, VARIED, CasePoint, CaseReport, Sensitivity, Table, Varied, case_rows
+from simsparse.validate.case import CASES, VARIED, CasePoint, CaseReport, CaseTable, Sensitivity, Varied, case_rows
 
 BANK, RATIOS, BATCH, STATED, UNITS = 32, (1, 2, 4, 8, 16, 32), 16, 16, 4
 """Columns of a bank; ratios of the curve; assumed batch; the ratio that ByteMLPerf states; recalled units of a chip."""
@@ -142,23 +142,23 @@ def _bytes(n: int, k: int, sparsity: Sparsity) -> int:
     return sparsity.kept(n, k) * (8 + index) // 8
 
 
-def curve() -> Table:
+def curve() -> CaseTable:
     """Throughput against sparsity."""
     models = ("ResNet-50", "BERT-large", "BERT-base")
     rows = [[f"{ratio}x", *(f"{throughput(model, ratio, S4Setup()):,.0f}" for model in models)] for ratio in RATIOS]
     published = {(row["model"], row["chips"]): f"{_published(row):,.0f}" for row in case_rows("s4", "points.csv")}
     rows.append(["published, one S4", *(published.get((model, "1"), "") for model in models)])
     rows.append(["published, a third of an S30", *(published.get((model, "3"), "") for model in models)])
-    return Table("Samples a second of one chip", ["sparsity of weights", *models], rows)
+    return CaseTable("Samples a second of one chip", ["sparsity of weights", *models], rows)
 
 
-def explained(rows: Sequence[Mapping[str, str]]) -> Table:
+def explained(rows: Sequence[Mapping[str, str]]) -> CaseTable:
     """The sparsity at which the curve passes each published figure."""
     lines = [
         [_label(row), f"{_published(row):,.0f}", row["sparsity"] and f"{row['sparsity']}x", _crossing(row)]
         for row in rows
     ]
-    return Table("Which sparsity would explain it", ["point", "samples/s", "stated", "explained by"], lines)
+    return CaseTable("Which sparsity would explain it", ["point", "samples/s", "stated", "explained by"], lines)
 
 
 def _crossing(row: Mapping[str, str]) -> str:

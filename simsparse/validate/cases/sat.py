@@ -15,7 +15,7 @@ from simsparse.dataflow.bdwp import Generation, Layer, LayerTime, ProductTimes, 
 from simsparse.dataflow.nm_product import SCHEDULES
 from simsparse.devices.sparse_engine import SparseEngineDevice
 from simsparse.sparsity.statement import Sparsity
-from simsparse.validate.case import CASES, VARIED, CasePoint, CaseReport, Sensitivity, Table, Varied, case_rows
+from simsparse.validate.case import CASES, VARIED, CasePoint, CaseReport, CaseTable, Sensitivity, Varied, case_rows
 
 PUBLISHED, IDEAL, BATCH, FLOPS_A_WEIGHT = 1.75, 2.0, 64, 4
 """Published and ideal speed-up; assumed batch; operations of an update with momentum a weight."""
@@ -174,7 +174,7 @@ def average(steps: Steps) -> float:
     return fmean(speedup(pair, lambda layer: layer.total) for pair in steps.values())
 
 
-def composition() -> Table:
+def composition() -> CaseTable:
     """From the ideal to the result, one cost after the other."""
     steps = run(SatSetup())
     plain: Callable[[LayerTime], float] = lambda layer: layer.array - layer.causes.get("dram", 0)  # noqa: E731
@@ -193,10 +193,10 @@ def composition() -> Table:
         rows.append([f"with: {name}", f"{fmean(each):.3f}", *(f"{value:.3f}" for value in each)])
     online = [speedup(pair, lambda layer: layer.total) for pair in run(SatSetup(generation=Generation.ONLINE)).values()]
     rows.append(["generation online instead", f"{fmean(online):.3f}", *(f"{value:.3f}" for value in online)])
-    return Table("Speed-up over dense training, cost by cost", ["", "average", *steps], rows)
+    return CaseTable("Speed-up over dense training, cost by cost", ["", "average", *steps], rows)
 
 
-def by_model(steps: Steps) -> Table:
+def by_model(steps: Steps) -> CaseTable:
     """Cycles, schedules and traffic of each model."""
     rows = []
     for model, (dense, sparse) in steps.items():
@@ -208,10 +208,10 @@ def by_model(steps: Steps) -> Table:
         rows.append([model, *cycles, f"{gain:.3f}", f"{weights} of {len(picks)}", *moved])
     columns = ["model", "dense, million cycles", "BDWP", "speed-up", "products weight-stationary", "dense, GB of DRAM",
                "BDWP, GB"]  # fmt: skip
-    return Table(f"A step on {BATCH} samples", columns, rows)
+    return CaseTable(f"A step on {BATCH} samples", columns, rows)
 
 
-def by_stage(steps: Steps) -> Table:
+def by_stage(steps: Steps) -> CaseTable:
     """Where the time of a BDWP step goes."""
     rows = []
     for model, (_, sparse) in steps.items():
@@ -223,6 +223,6 @@ def by_stage(steps: Steps) -> Table:
         )
         waiting = sum(layer.causes.get("dram", 0) for layer in sparse)
         rows.append([model, *(f"{100 * share:.1f} %" for share in (*shares, vector / total, waiting / total))])
-    return Table(
+    return CaseTable(
         "Time of a BDWP step", ["model", *TrainingStage, "of which vector work in sight", "waiting for DRAM"], rows
     )

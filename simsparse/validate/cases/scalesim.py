@@ -12,7 +12,7 @@ from simsparse.dataflow import DATAFLOWS, Buffers, Gemms, PeArray
 from simsparse.dataflow.folds.dma import Interface
 from simsparse.dataflow.folds.schedule import FoldGemm, FoldSchedule, Scratchpad, schedule
 from simsparse.sparsity.statement import Sparsity
-from simsparse.validate.case import CASES, CasePoint, CaseReport, Table, case_rows
+from simsparse.validate.case import CASES, CasePoint, CaseReport, CaseTable, case_rows
 from simsparse.validate.reference.scalesim_scratchpad import RELEASE, Changes, ScaleSimSetup, scalesim_run
 
 Row = Mapping[str, str]
@@ -72,7 +72,7 @@ def scalesim_stalls() -> CaseReport:
         "is not how our parts work; it is there to take differences apart.",
         points,
         tolerance=0,
-        tables=[Table("Stall cycles", ["run", "SCALE-Sim", "mechanism reproduced"], stalls)],
+        tables=[CaseTable("Stall cycles", ["run", "SCALE-Sim", "mechanism reproduced"], stalls)],
     )  # fmt: skip
 
 
@@ -113,14 +113,14 @@ STEPS = (
 )
 
 
-def _composition(rows: list[Row]) -> Table:
+def _composition(rows: list[Row]) -> CaseTable:
     chosen = [row for row in rows if row["input_words"] in "12" and int(row["stalls"]) > 1000]
     body = []
     for row in chosen:
         steps = [scalesim_run(_setup(row), changes).stalls for _, changes in STEPS]
         ours = ours_of(row)
         body.append([_label(row), *(f"{stalls:,}" for stalls in steps), f"{ours.stall:,}"])
-    return Table("Stall cycles, SCALE-Sim's mechanism changed step by step, and ours",
+    return CaseTable("Stall cycles, SCALE-Sim's mechanism changed step by step, and ours",
                  ["run", *(name for name, _ in STEPS), "ours"], body)  # fmt: skip
 
 

@@ -9,7 +9,7 @@ from simsparse.config.hardware import load_hardware
 from simsparse.core import Sparsity
 from simsparse.devices.sparse_engine import SparseEngineDevice
 from simsparse.sparsity.nonzeros import NonZeros
-from simsparse.validate.case import CASES, CasePoint, CaseReport, Table, case_rows
+from simsparse.validate.case import CASES, CasePoint, CaseReport, CaseTable, case_rows
 
 Row = Mapping[str, str]
 
@@ -49,8 +49,8 @@ def _causes(row: Row) -> Mapping[str, int]:
     return {cause: cycles for cause, cycles in work.causes.items() if cause != "dram"}
 
 
-def _composition(rows: list[Row]) -> Table:
+def _composition(rows: list[Row]) -> CaseTable:
     found = [(row, _causes(row)) for row in rows]
     names = list(found[0][1])
     lines = [[_label(row), *(f"{causes[name]:,}" for name in names)] for row, causes in found]
-    return Table("Where the cycles go", ["product", *names], lines)
+    return CaseTable("Where the cycles go", ["product", *names], lines)

@@ -11,7 +11,7 @@ from simsparse.config.hardware import load_hardware
 from simsparse.dataflow.sparse_engine import Work
 from simsparse.devices.sparse_engine import SparseEngineDevice
 from simsparse.sparsity.nonzeros import NonZeros
-from simsparse.validate.case import CASES, VARIED, CasePoint, CaseReport, Sensitivity, Table, Varied, case_rows
+from simsparse.validate.case import CASES, VARIED, CasePoint, CaseReport, CaseTable, Sensitivity, Varied, case_rows
 
 SCALE, EDGES = 14, 16
 """2^14 rows and columns, 16 draws a row."""
@@ -92,8 +92,8 @@ def _moved(matrices: tuple[NonZeros, NonZeros], name: str, value: str) -> list[S
     return [Sensitivity(step, name, value, _ratio(works, step)) for step in ("V1/V3", "V1/V2", "V2/V3")]
 
 
-def _table(works: Mapping[int, Work]) -> Table:
+def _table(works: Mapping[int, Work]) -> CaseTable:
     causes = list(works[1].causes)
     rows = [[f"V{version}", f"{work.cycles / 1e6:.2f}", *(f"{work.causes[cause] / 1e6:.2f}" for cause in causes),
              f"{work.events['probes'] / work.macs:.2f}"] for version, work in works.items()]  # fmt: skip
-    return Table("Millions of cycles by cause", ["version", "cycles", *causes, "probes a product"], rows)
+    return CaseTable("Millions of cycles by cause", ["version", "cycles", *causes, "probes a product"], rows)

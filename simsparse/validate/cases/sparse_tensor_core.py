@@ -11,7 +11,7 @@ from simsparse.config.hardware import load_hardware
 from simsparse.dataflow.sparse_engine import ENGINES, PeConfig, Work
 from simsparse.devices.sparse_engine import SparseEngineDevice
 from simsparse.sparsity.statement import Sparsity
-from simsparse.validate.case import CASES, CasePoint, CaseReport, Sensitivity, Table, case_rows
+from simsparse.validate.case import CASES, CasePoint, CaseReport, CaseTable, Sensitivity, case_rows
 
 PATTERNS = {"1.0": "dense", "0.5": "2:4", "0.3333": "2:6", "0.25": "2:8"}
 DESIGNS = {
@@ -61,7 +61,7 @@ def simulate(row: Mapping[str, str], **settings: float) -> Work:
     return ENGINES.get("sparse_tensor_core").expect(shape, Sparsity.parse(pattern), inputs, machine)
 
 
-def normalised(rows: list[Mapping[str, str]]) -> Table:
+def normalised(rows: list[Mapping[str, str]]) -> CaseTable:
     """Mean over layers of cycles over dense ones, as in the figure: Sparseloop's and ours."""
     dense = {
         _shape(row): (float(row["cycles"]), simulate(row).cycles) for row in rows if row["weight_density"] == "1.0"
@@ -73,7 +73,8 @@ def normalised(rows: list[Mapping[str, str]]) -> Table:
             theirs = fmean(float(row["cycles"]) / dense[_shape(row)][0] for row in mine)
             ours = fmean(simulate(row).cycles / dense[_shape(row)][1] for row in mine)
             lines.append([LABELS[design], pattern, f"{theirs:.3f}", f"{ours:.3f}"])
-    return Table("Cycles over dense ones, mean of the layers", ["design", "weights", "Sparseloop", "simsparse"], lines)
+    columns = ["design", "weights", "Sparseloop", "simsparse"]
+    return CaseTable("Cycles over dense ones, mean of the layers", columns, lines)
 
 
 def _shape(row: Mapping[str, str]) -> str:

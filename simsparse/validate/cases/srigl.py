@@ -10,7 +10,7 @@ from simsparse.core import Sparsity
 from simsparse.dataflow.sparse_engine import Work
 from simsparse.devices.sparse_engine import SparseEngineDevice
 from simsparse.sparsity.nonzeros import NonZeros
-from simsparse.validate.case import CASES, VARIED, CasePoint, CaseReport, Sensitivity, Table, Varied
+from simsparse.validate.case import CASES, VARIED, CasePoint, CaseReport, CaseTable, Sensitivity, Varied
 
 PART, OUTPUTS, INPUTS = "accel/fan-in-gather", 768, 3072
 """The second layer of an MLP of ViT-B/16."""
@@ -68,11 +68,11 @@ def _gain(rival: str, overrides: Mapping[str, str] = ON_CHIP) -> float:
     return _work(rival, overrides).cycles / _work("constant fan-in", overrides).cycles
 
 
-def _composition() -> Table:
+def _composition() -> CaseTable:
     names = ("uneven", "conflict", "dram")
     rows = []
     for pattern in PATTERNS:
         causes = _work(pattern).causes
         body = sum(causes.values()) - sum(causes[name] for name in names)
         rows.append([pattern, str(body), *(str(causes[name]) for name in names)])
-    return Table("Where the cycles go", ["weights", "compute", "uneven rows", "bank conflicts", "DRAM"], rows)
+    return CaseTable("Where the cycles go", ["weights", "compute", "uneven rows", "bank conflicts", "DRAM"], rows)

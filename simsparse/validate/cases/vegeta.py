@@ -15,7 +15,7 @@ from simsparse.dataflow.sparse_engine import ENGINES, PeConfig
 from simsparse.dataflow.tile_engine import row_windows
 from simsparse.devices.sparse_engine import SparseEngineDevice
 from simsparse.sparsity import DENSE, Sparsity
-from simsparse.validate.case import CASES, CasePoint, CaseReport, Sensitivity, Table, case_rows
+from simsparse.validate.case import CASES, CasePoint, CaseReport, CaseTable, Sensitivity, case_rows
 
 PUBLISHED = {"dense": 1.09, "2:4": 2.20, "1:4": 3.74}
 ROWS_PUBLISHED = {0.90: 2.36, 0.95: 3.28}
@@ -115,13 +115,13 @@ def mean(machine: PeConfig, dense: PeConfig, sparsity: str) -> float:
     return float(prod(gains) ** (1 / len(gains)))
 
 
-def by_layer() -> Table:
+def by_layer() -> CaseTable:
     """Speed-up of each layer."""
     rows = [
         [name, *map(str, shape), *(f"{gain(*engines(), shape, sparsity):.3f}" for sparsity in PUBLISHED)]
         for name, shape in layers().items()
     ]
-    return Table("Speed-up by layer", ["layer", "m", "n", "k", *LABELS.values()], rows)
+    return CaseTable("Speed-up by layer", ["layer", "m", "n", "k", *LABELS.values()], rows)
 
 
 @cache
@@ -146,7 +146,7 @@ def packed(sparsity: float, rows: int) -> float:
     return float(dense / instructions.sum())
 
 
-def packing() -> Table:
+def packing() -> CaseTable:
     """Speed-up left when a tile's rows stay together."""
     best = {sparsity: max(range(8, 33), key=lambda rows: packed(sparsity, rows)) for sparsity in ROWS_PUBLISHED}
     rows = [
@@ -154,4 +154,5 @@ def packing() -> Table:
          f"({best[sparsity]} rows)", f"{packed(sparsity, 32):.2f}"]
         for sparsity in ROWS_PUBLISHED
     ]  # fmt: skip
-    return Table("Whole instructions", ["zeros", "all instructions full", "best fixed tile", "tiles of 32 rows"], rows)
+    columns = ["zeros", "all instructions full", "best fixed tile", "tiles of 32 rows"]
+    return CaseTable("Whole instructions", columns, rows)
