@@ -62,7 +62,7 @@ class Where(StrEnum):
     PAGE = "page"
 
 
-class Value(StrEnum):
+class ClaimValue(StrEnum):
     """How a claim's value follows from the passes of the system and of its baseline.
 
     The cost of a side is its metric, summed over its passes, per item.
@@ -76,7 +76,7 @@ class Value(StrEnum):
     @property
     def needs_baseline(self) -> bool:
         """Whether the value is a ratio of two sides."""
-        return self in (Value.BASELINE_OVER_SYSTEM, Value.SYSTEM_OVER_BASELINE)
+        return self in (ClaimValue.BASELINE_OVER_SYSTEM, ClaimValue.SYSTEM_OVER_BASELINE)
 
 
 class About(StrEnum):
@@ -146,7 +146,7 @@ class Run(Frozen):
     system: SideField | None = None
     baseline: SideField | None = None
     metric: ClaimMetric = ClaimMetric.LATENCY
-    value: Value = Value.BASELINE_OVER_SYSTEM
+    value: ClaimValue = ClaimValue.BASELINE_OVER_SYSTEM
 
     @model_validator(mode="after")
     def _one_way(self) -> Self:

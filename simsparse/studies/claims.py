@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from simsparse.config.quantity import Basis
-from simsparse.config.study import Claim, Run, Side, Value
+from simsparse.config.study import Claim, ClaimValue, Run, Side
 from simsparse.errors import SpecError
 from simsparse.studies.answers import Answers
 from simsparse.studies.assumption import Assumption, Move
@@ -44,12 +44,12 @@ def _value(run: Run, cost: Callable[[str], float]) -> float:
         assert side is not None
         return math.fsum(item.times * cost(item.experiment) for item in side.passes) / side.items
 
-    if run.value is Value.SYSTEM:
+    if run.value is ClaimValue.SYSTEM:
         return side(run.system)
-    if run.value is Value.RATE:
+    if run.value is ClaimValue.RATE:
         return 1 / side(run.system)
     ratio = side(run.baseline) / side(run.system)
-    return ratio if run.value is Value.BASELINE_OVER_SYSTEM else 1 / ratio
+    return ratio if run.value is ClaimValue.BASELINE_OVER_SYSTEM else 1 / ratio
 
 
 def _costs(run: Run, plan: Plan, answers: Answers, move: Move | None) -> Callable[[str], float]:
