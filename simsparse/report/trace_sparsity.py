@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 from simsparse.core import Trace
 from simsparse.report.plot import Plot, finish, panels
 from simsparse.report.style import INK, MUTED, SMALL_PT
-from simsparse.trace.statistics.totals import PATTERNS, Weight, inputs, weights
+from simsparse.trace.statistics.totals import PATTERNS, WeightStatistics, inputs, weights
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -51,7 +51,7 @@ def density_plot(trace: Trace) -> Plot | None:
     return Plot("weight-density", "Weight density", title, caption, figure)
 
 
-def _basis(found: Sequence[Weight]) -> str:
+def _basis(found: Sequence[WeightStatistics]) -> str:
     measured = sum(weight.measured for weight in found)
     if not measured:
         return "declared patterns"
@@ -65,7 +65,7 @@ def _layered(found: Sequence[Placed]) -> bool:
     return len(layers) > 2 and 0 < len(roles) <= _MOST_ROLES
 
 
-def _by_layer(found: Sequence[Weight]) -> Figure:
+def _by_layer(found: Sequence[WeightStatistics]) -> Figure:
     """A heat map, operators of a layer by layers, with numbers where they find room."""
     import numpy as np
 
@@ -93,7 +93,7 @@ def _by_layer(found: Sequence[Weight]) -> Figure:
     return figure
 
 
-def _by_place(found: Sequence[Weight]) -> Figure:
+def _by_place(found: Sequence[WeightStatistics]) -> Figure:
     figure, (ax,) = panels(1, 3.3)
     ax.bar(range(len(found)), [100 * weight.density for weight in found], color=_COMPUTED, width=0.8)
     ax.set_ylabel("Non-zero weights (%)")

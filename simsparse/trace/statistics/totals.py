@@ -76,7 +76,7 @@ def role_of(op: Op) -> str:
 
 
 @dataclass(frozen=True)
-class Weight:
+class WeightStatistics:
     """Sparsity of one op's weight.
 
     ``density`` is measured where ``measured``, else that of the op's pattern; ``conforming`` is the
@@ -92,15 +92,15 @@ class Weight:
     conforming: Mapping[str, float]
 
 
-def weights(trace: Trace) -> list[Weight]:
+def weights(trace: Trace) -> list[WeightStatistics]:
     """The weights of linear, convolution and expert ops, in order."""
     return [_weight(op) for op in trace.ops if op.definition.prunable]
 
 
-def _weight(op: Op) -> Weight:
+def _weight(op: Op) -> WeightStatistics:
     measured = _share(op.stats, "density")
     density = op.weight_sparsity.density if measured is None else measured
-    return Weight(op.name, layer_of(op), role_of(op), str(op.weight_sparsity), density, measured is not None,
+    return WeightStatistics(op.name, layer_of(op), role_of(op), str(op.weight_sparsity), density, measured is not None,
                   _conforming(op.stats, min((gemm[3] for gemm in op.gemms), default=0)))  # fmt: skip
 
 
