@@ -42,7 +42,7 @@ class MoeTracing:
 
 
 @dataclass(frozen=True)
-class _Layer:
+class _MoeLayer:
     """What a MoE layer is, whatever its class: shape of an expert, parameters, and their storage."""
 
     path: str
@@ -61,7 +61,7 @@ def run_experts(
     """Run and record a layer of transformers' experts registry: ``ids`` and ``shares`` (tokens, top_k)."""
     transposed = bool(getattr(module, "is_transposed", False))
     experts, rows, cols = module.down_proj.shape
-    layer = _Layer(
+    layer = _MoeLayer(
         tracing.capture.module, experts, *((cols, rows) if transposed else (rows, cols)),
         bool(getattr(module, "has_gate", True)), bool(getattr(module, "has_bias", False)),
         module.down_proj.transpose(-1, -2) if transposed else module.down_proj,
@@ -90,7 +90,7 @@ def _switch(
     """``chosen`` (tokens, 1, experts): one-hot, all zero for a token beyond its expert's capacity."""
     first = module["expert_0"]
     d_ff, d_model = first.wi.weight.shape
-    layer = _Layer(
+    layer = _MoeLayer(
         tracing.capture.module, len(module), d_model, d_ff, False, first.wi.bias is not None, first.wo.weight,
         tuple(module.parameters()),
     )  # fmt: skip
@@ -103,8 +103,8 @@ def _switch(
 
 
 def _run(
-    tracing: MoeTracing, layer: _Layer, ids: torch.Tensor, compute: Callable[..., torch.Tensor], hidden: torch.Tensor,
-    shares: torch.Tensor,
+    tracing: MoeTracing, layer: _MoeLayer, ids: torch.Tensor, compute: Callable[..., torch.Tensor],
+    hidden: torch.Tensor, shares: torch.Tensor,
 ) -> torch.Tensor:  # fmt: skip
     capture = tracing.capture
     with capture.paused():
@@ -128,7 +128,7 @@ def _run(
     return kernel.run(hidden, shares, *layer.parameters)
 
 
-def _op(tracing: MoeTracing, layer: _Layer, hidden: torch.Tensor, ids: torch.Tensor) -> Op:
+def _op(tracing: MoeTracing, layer: _MoeLayer, hidden: torch.Tensor, ids: torch.Tensor) -> Op:
     capture = tracing.capture
     routing, dropped = _routing(tracing, layer, ids, hidden.numel() // layer.d_model)
     sparsity, stats = _weight_facts(capture, layer)
@@ -141,7 +141,7 @@ def _op(tracing: MoeTracing, layer: _Layer, hidden: torch.Tensor, ids: torch.Ten
     )  # fmt: skip
 
 
-def _weight_facts(capture: Capture, layer: _Layer) -> WeightFacts:
+def _weight_facts(capture: Capture, layer: _MoeLayer) -> WeightFacts:
     """Pattern and facts of the down projections, with those of up and gate as ``up``; the denser pattern counts."""
     sparsity, stats = capture.weight_facts(layer.down.reshape(-1, layer.down.shape[-1]))
     up = [weight for weight in layer.parameters if weight.dim() == 3 and weight.shape[-1] == layer.d_model]
@@ -163,7 +163,7 @@ def _gradient(op: Op, label: str) -> Op:
     return replace(op, name=path_join(op.name, label), label=label, weight_sparsity=sparsity, stats={})
 
 
-def _routing(tracing: MoeTracing, layer: _Layer, ids: torch.Tensor, tokens: int) -> tuple[Routing, int]:
+def _routing(tracing: MoeTracing, layer: _MoeLayer, ids: torch.Tensor, tokens: int) -> tuple[Routing, int]:
     """The layer's routing and the number of tokens that go to no expert."""
     number, tracing.layer = tracing.layer, tracing.layer + 1
     top_k, dropped = ids.shape[-1], 0
