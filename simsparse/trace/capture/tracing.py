@@ -83,13 +83,13 @@ def trace_model(
     on_meta = _on_meta(model)
     absorbed = _form(model, latent, phase)
     chosen = routing or (MODEL if weights == "trained" and not on_meta else "uniform")
-    run = _Run(model, *_arguments(inputs), phase, chosen, seed, weights == "trained", absorbed, optimizer, masks)
+    run = _TracedRun(model, *_arguments(inputs), phase, chosen, seed, weights == "trained", absorbed, optimizer, masks)
     title = name or type(model).__name__
     facts = _facts(run, title, "meta" if on_meta else (weights or "random"), steps, kv_len)
     return _recorded(run, TraceBuilder(title), {**facts, **(meta or {})}, steps, kv_len)
 
 
-def _facts(run: _Run, title: str, weights: str, steps: int, kv_len: int | None) -> dict[str, Any]:
+def _facts(run: _TracedRun, title: str, weights: str, steps: int, kv_len: int | None) -> dict[str, Any]:
     """What a trace says of where it comes from, known before the model runs."""
     return {
         "model": title, "phase": run.phase, **({"kv_len": kv_len} if kv_len else {}),
@@ -98,7 +98,7 @@ def _facts(run: _Run, title: str, weights: str, steps: int, kv_len: int | None) 
     }  # fmt: skip
 
 
-def _recorded(run: _Run, builder: TraceBuilder, facts: dict[str, Any], steps: int, kv_len: int | None) -> Trace:
+def _recorded(run: _TracedRun, builder: TraceBuilder, facts: dict[str, Any], steps: int, kv_len: int | None) -> Trace:
     """The trace of ``steps`` passes, ``facts`` and what the passes add to them as its meta."""
     origins: set[str] = set()
     for number in range(steps):
@@ -132,7 +132,7 @@ def other_share(trace: Trace) -> float:
 
 
 @dataclass(frozen=True)
-class _Run:
+class _TracedRun:
     """A model and how to run it."""
 
     model: torch.nn.Module
