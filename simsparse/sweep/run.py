@@ -79,13 +79,13 @@ def run_sweep(path: str | Path, out: str | Path, jobs: int = 1, progress: Progre
     planned, folder = Planned.load(str(path)), Path(out)
     with Store.open(folder, planned.spec.sweep.name) as store, Workers(jobs) as workers:
         write_text(folder / SPEC_NAME, resolved_text(planned.spec, planned.names.systems))
-        _Run(planned, store, workers, progress).all()
+        _SweepRun(planned, store, workers, progress).all()
         frame = to_frame(store.rows(), once=planned.spec.evolves)
     write_tables(frame, folder)
     return frame
 
 
-class _Run:
+class _SweepRun:
     """One run of a sweep: what is finished, and how far it has come."""
 
     def __init__(self, planned: Planned, store: Store, workers: Workers, progress: Progress | None) -> None:
