@@ -6,9 +6,9 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from enum import StrEnum
-from typing import TYPE_CHECKING, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
-from simsparse.core.tensor import DType, bytes_of
+from simsparse.core.tensor import DType, bytes_of, whole
 from simsparse.errors import SpecError
 from simsparse.registry import Registry
 from simsparse.sparsity.drawn import Operand
@@ -176,12 +176,22 @@ class VectorKind(Kind):
         return self.flops(op)
 
 
-def positive(**dims: int) -> dict[str, int]:
-    """``dims`` themselves. Raises SpecError when one is no positive whole number."""
+def positive(**dims: Any) -> dict[str, int]:
+    """``dims`` as plain integers. Raises SpecError when one is no positive whole number."""
+    found = {}
     for key, value in dims.items():
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise SpecError(f"{value!r} is not a positive whole number", key=key)
-    return dims
+        number = whole(value)
+        if number is None or number < 1:
+            raise SpecError(f"{value!r:.80} is not a positive whole number", key=key)
+        found[key] = number
+    return found
+
+
+def flag(key: str, value: Any) -> int:
+    """1 or 0 of a truth value, numpy's too. Raises SpecError on anything else."""
+    if not isinstance(value, bool) and whole(value) not in (0, 1) and type(value).__name__ != "bool":
+        raise SpecError(f"{value!r:.80} is not true or false", key=key)
+    return int(value)
 
 
 def stored_bytes(op: Op, rows: int, cols: int) -> int:
@@ -204,7 +214,7 @@ def activation_bytes(op: Op, elements: int) -> int:
 
 def optional_dtype(dtype: str | DType | None) -> DType | None:
     """``dtype`` parsed, None where it is not given. Raises SpecError."""
-    return DType.parse(dtype) if dtype else None
+    return None if dtype is None else DType.parse(dtype)
 
 
 KINDS: Registry[Kind] = Registry("op kind", package="simsparse.core.kinds")

@@ -10,7 +10,7 @@ from typing import Any
 from simsparse.core.kernel import KernelCall
 from simsparse.core.kind import KINDS, Gemm, Kind, Unit
 from simsparse.core.routing import Routing
-from simsparse.core.tensor import DType
+from simsparse.core.tensor import DType, whole
 from simsparse.errors import SpecError
 from simsparse.sparsity import DENSE, USUAL, Sparsity
 from simsparse.sparsity.formats.storage import storage_text
@@ -67,14 +67,29 @@ class Op:
         object.__setattr__(self, "definition", KINDS.get(self.kind))
         if self.weight_format != USUAL:
             object.__setattr__(self, "weight_format", storage_text(self.weight_format))
+        self._check_texts()
         expected = self.definition.dims
         if set(self.dims) != set(expected):
             raise SpecError(
                 f"{self.kind} takes {', '.join(expected)}; got {', '.join(self.dims)}", key=f"{self.name}.dims"
             )
-        for key, value in self.dims.items():
-            if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 2**62:
-                raise SpecError(f"{value!r} is not a whole number from 0 to 2**62", key=f"{self.name}.{key}")
+        plain = {key: whole(value) for key, value in self.dims.items()}
+        for key, number in plain.items():
+            if number is None or not 0 <= number < 2**62:
+                raise SpecError(
+                    f"{self.dims[key]!r:.80} is not a whole number from 0 to 2**62", key=f"{self.name}.{key}"
+                )
+        if any(type(value) is not int for value in self.dims.values()):
+            object.__setattr__(self, "dims", plain)
+
+    def _check_texts(self) -> None:
+        """Raises SpecError when a name is no text."""
+        for key in ("name", "label", "module", "weight", "src", "dst"):
+            value = getattr(self, key)
+            if not isinstance(value, str) and not (value is None and key in ("weight", "src", "dst")):
+                raise SpecError(f"{value!r:.80} is not a text", key=key)
+        if not isinstance(self.group, tuple) or not all(isinstance(member, str) for member in self.group):
+            raise SpecError(f"{self.group!r:.80} is not a tuple of names", key="group")
 
     @property
     def unit(self) -> Unit:

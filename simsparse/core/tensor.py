@@ -6,6 +6,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from enum import StrEnum
+from operator import index
+from typing import Any
 
 from simsparse.errors import SpecError, nearest
 
@@ -51,6 +53,16 @@ _ALIASES = {
     "float16": "fp16", "half": "fp16", "float8_e4m3fn": "fp8", "float8_e5m2": "fp8", "fp8_e4m3": "fp8",
     "uint8": "int8", "long": "int64", "int": "int32",
 }  # fmt: skip
+
+
+def whole(value: Any) -> int | None:
+    """``value`` as a plain int, of numpy's integers too; None where it is no whole number or a truth value."""
+    if type(value) is int:
+        return value
+    try:
+        return None if isinstance(value, bool) else index(value)
+    except TypeError:
+        return None
 
 
 def bytes_of(elements: int, dtype: DType) -> int:

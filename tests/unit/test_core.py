@@ -3,14 +3,18 @@
 
 from __future__ import annotations
 
+import inspect
 import json
+import random
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from simsparse.core import ActionCounts, Op, Routing, Span, Sparsity, Timeline, Trace, TraceBuilder, ops
+from simsparse.core import KINDS, ActionCounts, Op, Routing, Span, Sparsity, Timeline, Trace, TraceBuilder, ops
 from simsparse.core.kinds.attention import ATTENTION
 from simsparse.errors import SpecError, TraceError, nearest
 from simsparse.trace.file import load_trace
@@ -99,6 +103,62 @@ def test_convolution_counts_as_its_im2col_gemm() -> None:
 def test_bad_arguments_are_spec_errors(build: object) -> None:
     with pytest.raises(SpecError):
         build()  # type: ignore[operator]
+
+
+ODD: tuple[Any, ...] = (
+    0, -1, 2**63, 10**400, 1.5, 2.0, float("nan"), None, True, "", "4", "2:4", [], [1], (2, 1), {}, b"x", object(),
+    np.int64(4), np.float32(2), np.array([1, 2]), np.array(4), np.bool_(True), [[0, 1]], [[0, 0]], [[0.5, 1]],
+    np.array([[0, 1]]), [[0, 1], [1]], [[10**30, 1]], np.array([[np.nan, 1]]), "uniform",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", [name for name in KINDS if name != "launched"])
+def test_odd_arguments_end_in_an_op_or_a_spec_error(kind: str) -> None:
+    rng, factory = random.Random(kind), getattr(ops, kind)
+    given = {
+        name: parameter.default if parameter.default is not parameter.empty else 2
+        for name, parameter in inspect.signature(factory).parameters.items() if name != "fields"
+    }  # fmt: skip
+    given |= {"routing": [[0, 1], [1, 0]]} if "routing" in given else {}
+    refused = 0
+    for _ in range(400):
+        arguments = {name: rng.choice(ODD) if rng.random() < 0.25 else value for name, value in given.items()}
+        try:
+            op = factory(**arguments).checked()
+            assert op.flops >= 0 and op.min_bytes >= 0 and hash(op.signature)
+            assert all(type(value) is int for value in op.dims.values())
+        except SpecError:
+            refused += 1
+    assert refused
+
+
+def test_integers_of_numpy_are_sizes() -> None:
+    assert ops.linear(np.int64(4), np.int32(8), np.uint8(2)) == ops.linear(4, 8, 2)
+    assert ops.elementwise(np.int64(4), 8).dims["read_bytes"] == 4
+    ids = np.array([[0, 2], [1, 2]], dtype=np.int16)
+    assert ops.moe_ffn(np.int64(2), 8, 8, np.int64(3), np.bool_(False), routing=ids).dims["gated"] == 0
+
+
+def test_strides_padding_and_dilation_may_differ_by_direction() -> None:
+    op = ops.conv2d(1, 3, 8, 20, 30, 3, 5, stride=(2, 3), padding=[1, 0], dilation=np.array([4, 2]))
+    assert (op.dims["h_out"], op.dims["w_out"]) == ((20 + 2 - 8 - 1) // 2 + 1, (30 - 8 - 1) // 3 + 1)
+
+
+@pytest.mark.parametrize(
+    ("routing", "says"),
+    [
+        ([[0, 0]], "token 0 has an expert twice"), ([[0, 1.5]], "1.5 is not an expert id"),
+        ([[0, 7]], "outside 0..3"), ([[0, 1], [2]], "differ in length"), ("uniform", "is not an int array"),
+    ],
+)  # fmt: skip
+def test_routing_that_no_router_gives_is_refused(routing: Any, says: str) -> None:
+    with pytest.raises(SpecError, match=says):
+        ops.moe_ffn(1, 8, 8, 4, routing=routing)
+
+
+def test_experts_beyond_any_model_take_no_memory() -> None:
+    with pytest.raises(SpecError, match="999999999999 experts; expected 1 to 1000000"):
+        ops.moe_ffn(1, 8, 8, 999999999999, routing=[[0, 1]])
 
 
 def test_equal_work_has_equal_signature_whatever_its_place() -> None:

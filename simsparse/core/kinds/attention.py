@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, ClassVar
 
-from simsparse.core.kind import KINDS, Gemm, Kind, Unit, positive
+from simsparse.core.kind import KINDS, Gemm, Kind, Unit, flag, positive
 from simsparse.core.op import Op
 from simsparse.core.tensor import DType, bytes_of
 from simsparse.errors import SpecError
@@ -35,8 +35,8 @@ def attention(
     ``kv_heads`` does not divide ``heads``.
     """
     dims = positive(batch=batch, heads=heads, kv_heads=kv_heads, head_dim=head_dim,
-                    v_head_dim=v_head_dim or head_dim, q_len=q_len, kv_len=kv_len)  # fmt: skip
-    return Op(ATTENTION.name, name, {**dims, "causal": int(causal)}, DType.parse(dtype), **fields).checked()
+                    v_head_dim=head_dim if v_head_dim is None else v_head_dim, q_len=q_len, kv_len=kv_len)  # fmt: skip
+    return Op(ATTENTION.name, name, {**dims, "causal": flag("causal", causal)}, DType.parse(dtype), **fields).checked()
 
 
 class AttentionKind(Kind):

@@ -10,7 +10,7 @@ from typing import Any
 from simsparse.core.kind import KINDS, Gemm, positive
 from simsparse.core.kinds.attention import SOFTMAX_FLOPS, AttentionKind
 from simsparse.core.op import Op
-from simsparse.core.tensor import DType
+from simsparse.core.tensor import DType, whole
 from simsparse.errors import SpecError
 
 
@@ -36,9 +36,11 @@ def block_sparse_attention(
     rounded up to whole blocks. Heads that share keys share their mask. Raises SpecError on a bad dim or dtype, and
     when the mask does not fit the lengths.
     """
-    dims = positive(batch=batch, heads=heads, kv_heads=kv_heads, head_dim=head_dim, v_head_dim=v_head_dim or head_dim,
-                    q_len=q_len, kv_len=kv_len, block=block)  # fmt: skip
-    blocks = _kept_blocks(-(-q_len // block), -(-kv_len // block), kept, density)
+    dims = positive(batch=batch, heads=heads, kv_heads=kv_heads, head_dim=head_dim,
+                    v_head_dim=head_dim if v_head_dim is None else v_head_dim, q_len=q_len, kv_len=kv_len,
+                    block=block)  # fmt: skip
+    side = dims["block"]
+    blocks = _kept_blocks(-(-dims["q_len"] // side), -(-dims["kv_len"] // side), kept, density)
     kind = BLOCK_SPARSE_ATTENTION.name
     return Op(kind, name, {**dims, "kept_blocks": blocks}, DType.parse(dtype), **fields).checked()
 
@@ -47,12 +49,14 @@ def _kept_blocks(rows: int, cols: int, kept: Sequence[int] | None, density: floa
     if (kept is None) == (density is None):
         raise SpecError("give either the blocks kept by each row or a density", key="kept")
     if kept is None:
-        if density is None or not 0 < density <= 1:
+        if not isinstance(density, float | int) or not 0 < density <= 1:
             raise SpecError(f"{density!r} is not a share above 0 and up to 1", key="density")
         return math.ceil(round(rows * cols * density, 6))
-    if len(kept) != rows or not all(0 <= blocks <= cols for blocks in kept):
+    counts = [whole(blocks) for blocks in kept] if isinstance(kept, Sequence) else []
+    fitting = [count for count in counts if count is not None and 0 <= count <= cols]
+    if len(fitting) != rows or len(counts) != rows:
         raise SpecError(f"expected {rows} counts from 0 to {cols}, one per block of queries", key="kept")
-    return sum(kept)
+    return sum(fitting)
 
 
 class BlockSparseAttentionKind(AttentionKind):

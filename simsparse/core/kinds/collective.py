@@ -20,7 +20,7 @@ def collective(
     of the system, or names of groups and devices in the order of ranks: the first ``ranks`` take part, those of
     all processors where there is no group. Raises SpecError.
     """
-    members = (group,) if isinstance(group, str) else tuple(group)
+    members = (group,) if isinstance(group, str) else tuple(group) if isinstance(group, Sequence) else group
     dims = positive(bytes=bytes, ranks=ranks)
     return Op(COLLECTIVE.name, name, dims, DType.INT8, label=kind, group=members, **fields).checked()
 

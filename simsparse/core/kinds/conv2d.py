@@ -3,12 +3,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from simsparse.core.kind import KINDS, Gemm, Kind, Unit, activation_bytes, bias_bytes, positive, stored_bytes
 from simsparse.core.op import Op
-from simsparse.core.tensor import DType, bytes_of
+from simsparse.core.tensor import DType, bytes_of, whole
 from simsparse.errors import SpecError
 from simsparse.sparsity.drawn import Operand
 from simsparse.sparsity.statement import Sparsity
@@ -23,23 +23,44 @@ def conv2d(
     kh: int,
     kw: int,
     *,
-    stride: int = 1,
-    padding: int = 0,
+    stride: int | Sequence[int] = 1,
+    padding: int | Sequence[int] = 0,
+    dilation: int | Sequence[int] = 1,
     groups: int = 1,
     dtype: str | DType = "bf16",
     weight_sparsity: str | Sparsity = "dense",
     name: str = "conv2d",
     **fields: Any,
 ) -> Op:
-    """A 2-D convolution, NCHW; ``stride`` and ``padding`` are the same in both directions.
+    """A 2-D convolution, NCHW; ``stride``, ``padding`` and ``dilation`` are numbers, or pairs for height and width.
 
     Raises SpecError on a bad dim, dtype or sparsity, and when ``groups`` does not divide the channels.
     """
-    h_out, w_out = (h_in + 2 * padding - kh) // stride + 1, (w_in + 2 * padding - kw) // stride + 1
-    dims = positive(batch=batch, c_in=c_in, c_out=c_out, h_in=h_in, w_in=w_in, h_out=h_out, w_out=w_out,
-                    kh=kh, kw=kw, groups=groups)  # fmt: skip
+    sizes = positive(batch=batch, c_in=c_in, c_out=c_out, h_in=h_in, w_in=w_in, kh=kh, kw=kw, groups=groups)
+    (down, across), (above, beside), (tall, wide) = (
+        _pair("stride", stride, 1), _pair("padding", padding, 0), _pair("dilation", dilation, 1)
+    )  # fmt: skip
+    h_out = (sizes["h_in"] + 2 * above - tall * (sizes["kh"] - 1) - 1) // down + 1
+    w_out = (sizes["w_in"] + 2 * beside - wide * (sizes["kw"] - 1) - 1) // across + 1
+    sizes |= positive(h_out=h_out, w_out=w_out)
+    dims = {key: sizes[key] for key in CONV2D.dims}
     sparsity = Sparsity.parse(weight_sparsity)
     return Op(CONV2D.name, name, dims, DType.parse(dtype), weight_sparsity=sparsity, **fields).checked()
+
+
+def _pair(key: str, value: int | Sequence[int], least: int) -> tuple[int, int]:
+    """``value`` for height and width. Raises SpecError."""
+    single = whole(value)
+    found = [single] * 2 if single is not None else [whole(each) for each in _listed(value)]
+    numbers = [number for number in found if number is not None and number >= least]
+    if len(found) != 2 or len(numbers) != 2:
+        raise SpecError(f"{value!r:.80} is not a whole number of at least {least}, or two of them", key=key)
+    return numbers[0], numbers[1]
+
+
+def _listed(value: Any) -> list[Any]:
+    plain = value.tolist() if hasattr(value, "tolist") else value
+    return list(plain) if isinstance(plain, list | tuple) else []
 
 
 class Conv2dKind(Kind):

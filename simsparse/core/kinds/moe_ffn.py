@@ -8,7 +8,17 @@ from collections.abc import Callable
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
-from simsparse.core.kind import KINDS, Kind, Unit, activation_bytes, bias_bytes, optional_dtype, positive, stored_bytes
+from simsparse.core.kind import (
+    KINDS,
+    Kind,
+    Unit,
+    activation_bytes,
+    bias_bytes,
+    flag,
+    optional_dtype,
+    positive,
+    stored_bytes,
+)
 from simsparse.core.op import Op
 from simsparse.core.routing import Routing
 from simsparse.core.tensor import DType, bytes_of
@@ -39,18 +49,19 @@ def moe_ffn(
     """A mixture-of-experts feed-forward layer.
 
     ``routing`` is an int array (tokens, top_k) of expert ids, or a Routing. Raises SpecError when
-    its shape does not fit ``tokens`` and ``experts``.
+    its shape does not fit ``tokens`` and ``experts``, or a token has an expert twice.
     """
-    route = routing if isinstance(routing, Routing) else Routing.from_ids(routing, experts, "given")
+    dims = positive(tokens=tokens, d_model=d_model, d_ff=d_ff, experts=experts)
+    route = routing if isinstance(routing, Routing) else Routing.from_ids(routing, dims["experts"], "given")
     routed = sum(route.counts)
-    if len(route.counts) != experts or routed % tokens:
+    if len(route.counts) != dims["experts"] or not routed or routed % dims["tokens"]:
         raise SpecError(
             f"routing has {len(route.counts)} experts and {routed} assignments; "
             f"expected {experts} experts and a multiple of {tokens} tokens", key="routing"
         )  # fmt: skip
-    dims = positive(tokens=tokens, d_model=d_model, d_ff=d_ff, experts=experts, top_k=routed // tokens)
+    dims["top_k"] = routed // dims["tokens"]
     return Op(
-        MOE_FFN.name, name, {**dims, "gated": int(gated)}, DType.parse(dtype), routing=route,
+        MOE_FFN.name, name, {**dims, "gated": flag("gated", gated)}, DType.parse(dtype), routing=route,
         weight_dtype=optional_dtype(weight_dtype), weight_sparsity=Sparsity.parse(weight_sparsity), **fields,
     )  # fmt: skip
 
@@ -89,6 +100,8 @@ class MoeFfnKind(Kind):
             return
         if len(routing.ids) != d["tokens"] or set(map(len, routing.ids)) != {d["top_k"]}:
             raise SpecError(f"is not {d['tokens']} rows of {d['top_k']} ids", key="routing.ids")
+        if any(len(set(row)) < d["top_k"] for row in routing.ids):
+            raise SpecError("a token has an expert twice", key="routing.ids")
         given = Counter(chain.from_iterable(routing.ids))
         if given != Counter({expert: count for expert, count in enumerate(routing.counts) if count}):
             raise SpecError("ids and counts differ", key="routing.counts")

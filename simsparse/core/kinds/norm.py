@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from simsparse.core.kind import KINDS, VectorKind, bias_bytes, positive
+from simsparse.core.kind import KINDS, VectorKind, bias_bytes, flag, positive
 from simsparse.core.op import Op
 from simsparse.core.tensor import DType, bytes_of
 
@@ -26,7 +26,7 @@ def norm(
     ``affine``: each element is multiplied by a parameter; ``bias=True`` adds another. Raises SpecError on a bad dim or
     dtype.
     """
-    dims = {**positive(rows=rows, cols=cols), "centred": int(centred), "affine": int(affine)}
+    dims = {**positive(rows=rows, cols=cols), "centred": flag("centred", centred), "affine": flag("affine", affine)}
     return Op(NORM.name, name, dims, DType.parse(dtype), **fields)
 
 
