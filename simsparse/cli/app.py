@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from simsparse import __version__
-from simsparse.cli import checks, density, hardware, pruning, rtl, simulation, study, workloads
+from simsparse.cli import advice, checks, density, hardware, pruning, rtl, simulation, study, workloads
 
 app = typer.Typer(
     name="simsparse",
@@ -17,7 +17,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for _module in (workloads, simulation, study, pruning, density, checks):
+for _module in (workloads, simulation, advice, study, pruning, density, checks):
     for _command in _module.COMMANDS:
         app.command()(_command)
 app.add_typer(hardware.app, name="hw")

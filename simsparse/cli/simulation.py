@@ -33,7 +33,7 @@ def estimate(
     from simsparse._estimate import estimate as estimate_op
     from simsparse.config.hardware import load_hardware
 
-    found = estimate_op(_op(op), load_hardware(hw), level=level)
+    found = estimate_op(operator(op), load_hardware(hw), level=level)
     data = {
         "latency_s": found.latency_s, "energy_j": found.energy_j, "bound": found.bound,
         "breakdown": dict(found.breakdown), "validated": found.validated,
@@ -92,7 +92,7 @@ def _causes(causes: Any) -> str:
     return ", ".join(f"{name} {count / total:.0%}" for name, count in causes.items() if count) if total else ""
 
 
-def _op(words: list[str]) -> Op:
+def operator(words: list[str]) -> Op:
     """An operator from ``KIND key=value ...``. Raises SpecError."""
     import inspect
 

@@ -1,0 +1,20 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Questions about kernels and cards, each answered by one function and drawn by one figure."""
+
+from simsparse.advice.cards import CardTime, times_on_cards
+from simsparse.advice.choices import WeightChoice, parse_choice
+from simsparse.advice.crossover import ChoiceTime, Crossover, crossover
+from simsparse.advice.headroom import Headroom, KernelLoss, headroom
+
+__all__ = [
+    "CardTime",
+    "ChoiceTime",
+    "Crossover",
+    "Headroom",
+    "KernelLoss",
+    "WeightChoice",
+    "crossover",
+    "headroom",
+    "parse_choice",
+    "times_on_cards",
+]

@@ -1,0 +1,156 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Commands that answer one question each: crossover, cards, headroom."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from simsparse.cli.console import Json, Out, ProgressBar, emit_json, note, si, table, whole_folder
+from simsparse.cli.simulation import operator
+from simsparse.errors import SpecError
+
+if TYPE_CHECKING:
+    from simsparse.report.plot import Plot
+
+CHOICES = "dense,2:4,fp8,int8"
+CARDS = "gpu/a100-sxm4-80gb,gpu/h100-sxm5-80gb,gpu/h200-sxm5-141gb"
+STACKS = "eager,compiled+graph,fused+graph"
+SHOWN = 15
+
+
+def crossover(
+    layer: Annotated[list[str], typer.Argument(metavar="linear KEY=VALUE...", help="linear n=14336 k=4096 dtype=bf16")],
+    hw: Annotated[str, typer.Option("--hw", help="A part, such as gpu/h100-sxm5-80gb.")],
+    choices: Annotated[
+        str, typer.Option("--choices", help="Comma-separated: sparsities, types, weights=TYPE, joined by / (fp8/2:4).")
+    ] = CHOICES,
+    tokens: Annotated[str, typer.Option("--tokens", help="FIRST:LAST in powers of two, or a list.")] = "1:8192",
+    out: Out = None,
+    json: Json = False,
+) -> None:
+    """Where does 2:4, or another way to hold weights, pay on this part for this layer, over tokens?"""
+    from simsparse.advice import crossover as compare
+    from simsparse.advice import parse_choice
+    from simsparse.report.crossover import crossover_plot, winners_text
+
+    counts = _counts(tokens)
+    op = operator([*layer, f"m={counts[0]}"])
+    found = compare(op, hw, [parse_choice(text) for text in choices.split(",")], counts)
+    if out is not None:
+        _write(out, found.times, crossover_plot(found))
+    if json:
+        emit_json({"part": found.part, "layer": found.layer, "times": [time._asdict() for time in found.times],
+                   "winners": found.winners, "refused": found.refused, "notes": found.notes})  # fmt: skip
+        return
+    names = list(dict.fromkeys(time.choice for time in found.times))
+    seconds = {(time.tokens, time.choice): time.latency_s for time in found.times}
+    rows = [(f"{count:,}", *(si(seconds[count, name], "s") for name in names)) for count in counts]
+    table(f"{found.layer} on {found.part}", ("tokens", *names), rows, right=("tokens", *names))
+    note(winners_text(found))
+    for text, notes in found.notes.items():
+        note(f"{text}: {'; '.join(notes)}")
+    for text, reason in found.refused.items():
+        note(f"{text} is refused: {reason}")
+    unchecked = dict.fromkeys(time.choice for time in found.times if not time.validated)
+    if unchecked:
+        note("unvalidated: " + ", ".join(unchecked))
+
+
+def _counts(text: str) -> list[int]:
+    """Token counts from ``1:8192`` or ``1,16,100``. Raises SpecError."""
+    first, colon, last = text.partition(":")
+    words = (first, last) if colon else tuple(text.split(","))
+    if not all(word.strip().isdecimal() and 0 < int(word) < 2**30 for word in words):
+        raise SpecError(f"{text!r} is not FIRST:LAST or a list of whole numbers from 1 to 2**30", key="--tokens")
+    numbers = [int(word) for word in words]
+    if not colon:
+        return sorted(set(numbers))
+    if numbers[0] > numbers[1]:
+        raise SpecError(f"{text!r} falls; expected FIRST below LAST", key="--tokens")
+    counts = [numbers[0]]
+    while counts[-1] * 2 <= numbers[1]:
+        counts.append(counts[-1] * 2)
+    return counts
+
+
+def cards(
+    trace: Annotated[Path, typer.Argument(help="A trace file.")],
+    hw: Annotated[str, typer.Option("--hw", help="Comma-separated parts or systems.")] = CARDS,
+    stack: Annotated[str, typer.Option("--stack", help="Comma-separated software stacks.")] = STACKS,
+    out: Out = None,
+    json: Json = False,
+) -> None:
+    """What would this model take on these cards under these software stacks?"""
+    from simsparse.advice import times_on_cards
+    from simsparse.report.cards import cards_plot
+    from simsparse.trace.file import load_trace
+
+    loaded = load_trace(trace)
+    with ProgressBar("combinations") as progress:
+        times = times_on_cards(loaded, hw.split(","), stack.split(","), progress=progress)
+    if out is not None:
+        _write(out, times, cards_plot(loaded.name, times))
+    if json:
+        emit_json([time._asdict() for time in times])
+        return
+    rows = [
+        (time.card, time.stack, *(("refused", "", "", "") if time.refused else
+         (si(time.latency_s, "s"), si(time.energy_j, "J"), time.bound)), f"{time.unvalidated_share:.0%}")
+        for time in times
+    ]  # fmt: skip
+    columns = ("card", "stack", "latency", "energy", "bound", "unvalidated time")
+    table(loaded.name, columns, rows, right=("latency", "energy", "unvalidated time"))
+    for reason in dict.fromkeys(time.refused for time in times if time.refused):
+        note(reason)
+
+
+def headroom(
+    trace: Annotated[Path, typer.Argument(help="A trace file.")],
+    hw: Annotated[str, typer.Option("--hw", help="A GPU, such as gpu/h100-sxm5-80gb.")],
+    stack: Annotated[str, typer.Option("--stack", help="What launches kernels, such as eager or fused+graph.")] = (
+        "eager+graph"
+    ),
+    out: Out = None,
+    json: Json = False,
+) -> None:
+    """Which kernel should I write? Ops ranked by the seconds between this stack and the card's bound."""
+    from simsparse.advice import headroom as rank
+    from simsparse.report.headroom import headroom_plot
+    from simsparse.trace.file import load_trace
+
+    found = rank(load_trace(trace), hw, stack)
+    if out is not None:
+        _write(out, found.losses, headroom_plot(found))
+    if json:
+        emit_json({"trace": found.trace, "part": found.part, "stack": found.stack, "latency_s": found.latency_s,
+                   "bound_s": found.bound_s,
+                   "losses": [{**loss._asdict(), "lost_s": loss.lost_s} for loss in found.losses]})  # fmt: skip
+        return
+    rows = [
+        (loss.name, loss.shape, loss.ops, loss.kernels or "", si(loss.seconds, "s"), si(loss.bound_s, "s"),
+         si(loss.lost_s, "s"), f"{loss.lost_s / found.latency_s:.1%}", "" if loss.validated else "unvalidated")
+        for loss in found.losses[:SHOWN]
+    ]  # fmt: skip
+    columns = ("op", "shape", "ops", "kernels", "time", "bound", "lost", "share", "model")
+    table(f"{found.trace} on {found.part} under {found.stack}: {si(found.latency_s, 's')}, at the bound "
+          f"{si(found.bound_s, 's')}", columns, rows, right=columns[2:8])  # fmt: skip
+    if len(found.losses) > SHOWN:
+        note(f"{len(found.losses) - SHOWN} more kinds of op lose less; --json lists them")
+
+
+def _write(out: Path, rows: Any, plot: Plot) -> None:
+    """``rows``, named tuples, as CSV and the figure as PNG and SVG, all of them or none."""
+    import pandas as pd
+
+    from simsparse.report.plot import save_plot
+
+    with whole_folder(out) as folder:
+        pd.DataFrame([row._asdict() for row in rows]).to_csv(folder / f"{plot.name}.csv", index=False)
+        save_plot(plot, folder, ("png", "svg"))
+    note(f"written to {out}")
+
+
+COMMANDS = (crossover, cards, headroom)

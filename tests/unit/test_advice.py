@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Questions about kernels and cards: the winner over tokens, times on cards, seconds lost per kernel."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+import simsparse as ss
+from simsparse.advice import crossover, headroom, parse_choice, times_on_cards
+from simsparse.advice.headroom import CALLS
+from simsparse.cli import main
+from simsparse.core import Trace
+from simsparse.errors import SpecError
+
+H100 = "gpu/h100-sxm5-80gb"
+LAYER = ss.ops.linear(m=1, n=4096, k=4096)
+
+
+@pytest.fixture(scope="module")
+def decode() -> Trace:
+    return ss.load_trace("traces/llama2-7b-decode-b8.trace")
+
+
+@pytest.mark.parametrize(
+    ("text", "sparsity", "dtype", "weights"),
+    [("2:4", "2:4", "bf16", "bf16"), ("fp8", "dense", "fp8", "fp8"), ("fp8/2:4", "2:4", "fp8", "fp8"),
+     ("weights=int4", "dense", "bf16", "int4"), ("weights=int8/1:4", "1:4", "bf16", "int8")],
+)  # fmt: skip
+def test_choice_holds_the_weights_as_stated(text: str, sparsity: str, dtype: str, weights: str) -> None:
+    op = parse_choice(text).of(LAYER)
+    assert (str(op.weight_sparsity), op.dtype, op.w_dtype) == (sparsity, dtype, weights)
+
+
+@pytest.mark.parametrize("text", ["3:2:1", "fp8/fp16", "weights=int5", "2:4/1:4", ""])
+def test_choice_that_is_none_is_refused(text: str) -> None:
+    with pytest.raises(SpecError):
+        parse_choice(text)
+
+
+def test_winner_is_the_fastest_of_the_estimates_at_every_token_count() -> None:
+    counts = list(range(1, 700, 7))
+    choices = [parse_choice(text) for text in ("dense", "2:4")]
+    found = crossover(ss.ops.linear(m=1, n=14336, k=4096), H100, choices, counts)
+    for count in counts:
+        stated = [choice for first, choice in found.winners if first <= count][-1]
+        seconds = {
+            choice.text: ss.estimate(ss.ops.linear(m=count, n=14336, k=4096, weight_sparsity=choice.text), H100)
+            for choice in choices
+        }
+        assert stated == min(seconds, key=lambda text: seconds[text].latency_s)
+
+
+def test_change_of_the_winner_is_found_to_the_token() -> None:
+    choices = [parse_choice(text) for text in ("dense", "2:4")]
+    found = crossover(ss.ops.linear(m=1, n=14336, k=4096), H100, choices, [1, 4096])
+    assert len(found.winners) == 2
+    first = found.winners[1][0]
+    by_one = crossover(ss.ops.linear(m=1, n=14336, k=4096), H100, choices, [first - 1, first])
+    assert by_one.winners == ((first - 1, "dense"), (first, "2:4"))
+
+
+def test_zeros_that_the_card_skips_nothing_of_are_noted_and_tie_with_dense() -> None:
+    found = crossover(LAYER, H100, [parse_choice("dense"), parse_choice("unstructured:0.1")], [1, 64])
+    assert found.winners == ((1, "dense"),)
+    assert "unstructured:0.1" in found.notes
+
+
+def test_refused_choices_are_listed_and_all_refused_is_an_error() -> None:
+    fp64 = parse_choice("fp64")
+    assert "fp64" in crossover(LAYER, H100, [parse_choice("dense"), fp64], [1]).refused
+    with pytest.raises(SpecError, match="none of the choices"):
+        crossover(LAYER, H100, [fp64], [1])
+
+
+@pytest.mark.parametrize("tokens", [[], [0, 1], [4, 4], [8, 1]])
+def test_tokens_rise_from_one(tokens: list[int]) -> None:
+    with pytest.raises(SpecError, match="rising"):
+        crossover(LAYER, H100, [parse_choice("dense")], tokens)
+
+
+def test_cards_equal_the_simulation_of_each_and_refusals_give_reasons(decode: Trace) -> None:
+    times = times_on_cards(decode, [H100, "gpu/t4"], ["eager", "fused+graph"])
+    assert [(time.card, time.stack) for time in times[:2]] == [(H100, "eager"), (H100, "fused+graph")]
+    for time in times[:2]:
+        assert time.latency_s == ss.simulate(decode, H100, stack=time.stack).latency_s
+    assert all("bf16" in time.refused and time.latency_s is None for time in times[2:])
+
+
+def test_unknown_stack_or_card_is_an_error_not_a_refusal(decode: Trace) -> None:
+    with pytest.raises(SpecError):
+        times_on_cards(decode, [H100], ["eagre"])
+    with pytest.raises(SpecError):
+        times_on_cards(decode, ["gpu/h100-sxm"], ["eager"])
+
+
+@pytest.mark.parametrize("stack", ["eager", "eager+graph", "fused+graph"])
+def test_seconds_of_all_kernels_and_gaps_are_the_latency(decode: Trace, stack: str) -> None:
+    found = headroom(decode, H100, stack)
+    assert sum(loss.seconds for loss in found.losses) == pytest.approx(found.latency_s)
+    assert [loss.lost_s for loss in found.losses] == sorted((loss.lost_s for loss in found.losses), reverse=True)
+    assert sum(loss.ops for loss in found.losses if loss.name != CALLS) == len(decode.ops)
+
+
+def test_bound_of_a_layer_is_its_bytes_over_the_bandwidth_of_the_data_sheet(decode: Trace) -> None:
+    down = next(loss for loss in headroom(decode, H100, "fused+graph").losses if "down_proj" in loss.name)
+    bytes_ = 2 * (4096 * 11008 + 8 * (4096 + 11008))
+    assert down.bound_s == pytest.approx(32 * bytes_ / 3.35e12)
+    assert down.bound == "memory"
+
+
+def test_headroom_is_of_gpus(decode: Trace) -> None:
+    with pytest.raises(SpecError, match="written for GPUs"):
+        headroom(decode, "accel/sigma", "fused+graph")
+
+
+@pytest.mark.parametrize(
+    ("command", "stem"),
+    [(["crossover", "linear", "n=4096", "k=4096", "--hw", H100, "--tokens", "1:64"], "crossover"),
+     (["cards", "traces/tiny-moe-prefill.trace", "--hw", H100, "--stack", "fused+graph"], "cards"),
+     (["headroom", "traces/llama2-7b-decode-b1.trace", "--hw", H100], "headroom")],
+)  # fmt: skip
+def test_commands_write_table_and_figures(
+    command: list[str], stem: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as left:
+        main([*command, "--out", str(tmp_path / "out"), "--json"])
+    assert left.value.code == 0
+    json.loads(capsys.readouterr().out)
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {f"{stem}.{end}" for end in ("csv", "png", "svg")}
+
+
+@pytest.mark.parametrize("tokens", ["8:1", "a", "0:4", "1,x", str(2**40)])
+def test_tokens_of_the_command_line_are_checked(tokens: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as left:
+        main(["crossover", "linear", "n=64", "k=64", "--hw", H100, "--tokens", tokens])
+    assert left.value.code == 2
+    assert "--tokens" in capsys.readouterr().err
