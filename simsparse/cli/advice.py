@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from simsparse.cli.console import Json, Out, ProgressBar, emit_json, note, si, table, whole_folder
-from simsparse.cli.simulation import operator
+from simsparse.cli.operator import operator
 from simsparse.errors import SpecError
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from simsparse.units import bytes_text
 if TYPE_CHECKING:
     import pandas as pd
 
-    from simsparse.core import Op, Result, Trace
+    from simsparse.core import Result, Trace
 
 Level = Annotated[
     int, typer.Option("--level", min=0, max=2, help="Fidelity: 0 closed forms, 1 discrete events, 2 cycle cores.")
@@ -24,13 +24,19 @@ Level = Annotated[
 
 
 def estimate(
-    op: Annotated[list[str], typer.Argument(metavar="OP KEY=VALUE...", help="linear m=512 n=4096 k=4096 dtype=bf16")],
+    op: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="OP KEY=VALUE...", help="linear m=512 n=4096 k=4096; moe_ffn takes top_k=2 routing=zipf:1.0."
+        ),
+    ],
     hw: Annotated[str, typer.Option("--hw", help="A part, such as gpu/h100-sxm5-80gb.")],
     level: Level = 0,
     json: Json = False,
 ) -> None:
     """Latency and energy of one operator on one part."""
     from simsparse._estimate import estimate as estimate_op
+    from simsparse.cli.operator import operator
     from simsparse.config.hardware import load_hardware
 
     found = estimate_op(operator(op), load_hardware(hw), level=level)
@@ -90,43 +96,6 @@ def _cast(loaded: Trace, dtype: str) -> Trace:
 def _causes(causes: Any) -> str:
     total = sum(causes.values())
     return ", ".join(f"{name} {count / total:.0%}" for name, count in causes.items() if count) if total else ""
-
-
-def operator(words: list[str]) -> Op:
-    """An operator from ``KIND key=value ...``. Raises SpecError."""
-    import inspect
-
-    from simsparse.core import ops
-    from simsparse.errors import nearest
-
-    kinds = ("linear", "matmul", "conv2d", "attention", "moe_ffn", "elementwise")
-    kind, *pairs = words
-    if kind not in kinds:
-        raise SpecError(f"{kind!r} is not an operator; {nearest(kind, kinds)}")
-    factory = getattr(ops, kind)
-    allowed = [name for name in inspect.signature(factory).parameters if name != "fields"]
-    arguments: dict[str, Any] = {}
-    for pair in pairs:
-        key, equals, value = pair.partition("=")
-        if not equals or key not in allowed:
-            raise SpecError(f"{pair!r} is not KEY=VALUE of {kind}; {nearest(key, allowed)}", key=kind)
-        arguments[key] = _plain(value)
-    try:
-        made: Op = factory(**arguments)
-    except TypeError as error:
-        raise SpecError(str(error).replace("()", ""), key=kind) from None
-    return made
-
-
-def _plain(text: str) -> Any:
-    """A number, a list of expert ids such as ``[[0,1],[2,3]]``, true or false, or the text itself."""
-    import json
-
-    try:
-        value = json.loads(text)
-    except (ValueError, RecursionError):
-        return text
-    return value if not isinstance(value, float | dict) else text
 
 
 def run(

@@ -68,6 +68,7 @@ class Op:
         if self.weight_format != USUAL:
             object.__setattr__(self, "weight_format", storage_text(self.weight_format))
         self._check_texts()
+        self._parse()
         expected = self.definition.dims
         if set(self.dims) != set(expected):
             raise SpecError(
@@ -82,12 +83,25 @@ class Op:
         if any(type(value) is not int for value in self.dims.values()):
             object.__setattr__(self, "dims", plain)
 
+    def _parse(self) -> None:
+        """Read types and sparsities that are given as text. Raises SpecError."""
+        for key in ("dtype", "weight_dtype"):
+            value = getattr(self, key)
+            if type(value) is not DType and (value is not None or key == "dtype"):
+                object.__setattr__(self, key, DType.parse(value))
+        for key in ("weight_sparsity", "input_sparsity"):
+            if not isinstance(getattr(self, key), Sparsity):
+                object.__setattr__(self, key, Sparsity.parse(getattr(self, key)))
+
     def _check_texts(self) -> None:
-        """Raises SpecError when a name is no text."""
-        for key in ("name", "label", "module", "weight", "src", "dst"):
+        """Raises SpecError when a name is no text, or a flag no truth value."""
+        for key in ("name", "label", "module", "weight_format", "weight", "src", "dst"):
             value = getattr(self, key)
             if not isinstance(value, str) and not (value is None and key in ("weight", "src", "dst")):
                 raise SpecError(f"{value!r:.80} is not a text", key=key)
+        for key in ("bias", "latent_kv"):
+            if not isinstance(getattr(self, key), bool):
+                raise SpecError(f"{getattr(self, key)!r:.80} is not true or false", key=key)
         if not isinstance(self.group, tuple) or not all(isinstance(member, str) for member in self.group):
             raise SpecError(f"{self.group!r:.80} is not a tuple of names", key="group")
 

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simsparse.core import Routing
+from simsparse.core.routing import MAX_EXPERTS
 from simsparse.errors import TraceError
 from simsparse.paths import data_root
 
@@ -22,6 +23,8 @@ ALLOWED = (
     "counts:NAME-OR-CSV such as counts:mixtral-8x7b-c4, model"
 )
 MODEL = "model"
+MAX_DRAWS = 1 << 26
+"""Tokens times experts of one layer: a number is drawn for each."""
 Shares = NDArray[np.float64]
 Chosen = NDArray[np.int64]
 
@@ -80,6 +83,9 @@ def generate(
     """
     if top_k > experts:
         raise TraceError(f"top-{top_k} of {experts} experts", key="routing")
+    if experts > MAX_EXPERTS or tokens * experts > MAX_DRAWS:
+        raise TraceError(f"{tokens} tokens of {experts} experts; at most {MAX_DRAWS} pairs are drawn, "
+                         f"{MAX_EXPERTS} experts", key="routing")  # fmt: skip
     if process.reuse is None:
         chosen = _independent(process.shares(experts, layer, seed), tokens, top_k, _key(seed, layer, start))
     else:
