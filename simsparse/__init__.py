@@ -3,10 +3,13 @@
 
 from __future__ import annotations
 
+import time
 from importlib import import_module
 from typing import Any
 
 __version__ = "0.1.0"
+IMPORTED_NS = time.time_ns()
+"""When this process imported the package, on the clock of file systems."""
 
 _WHERE = {
     "ops": "simsparse.core.ops",

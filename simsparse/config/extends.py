@@ -9,20 +9,21 @@ from typing import Any
 
 from simsparse.config.paths import find_part
 from simsparse.config.quantity import Basis
-from simsparse.config.yaml import Document, read_yaml
+from simsparse.config.remember import read_noted
+from simsparse.config.yaml import Document
 from simsparse.errors import SpecError
 
 KEY = "extends"
 MAX_STEPS = 8
 
 
-def bases(path: Path) -> Iterator[Path]:
-    """The file of a part and those that it extends, nearest first. Raises SpecError where they go round or too far."""
+def bases(path: Path) -> Iterator[Document]:
+    """Documents of a part and those that it extends, nearest first. Raises SpecError where they go round or too far."""
     seen: list[Path] = []
     while True:
-        yield path
         seen.append(path)
-        document = read_yaml(path)
+        document = read_noted(path)
+        yield document
         name = document.data.get(KEY) if isinstance(document.data, dict) else None
         if name is None:
             return
@@ -36,7 +37,7 @@ def read_part(path: Path) -> Document:
 
     A value that was measured on the other part is assumed here, and its note says of which part it is.
     """
-    first, *others = [read_yaml(base) for base in bases(path)]
+    first, *others = bases(path)
     if not others:
         return first
     merged: Any = {}

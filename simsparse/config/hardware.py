@@ -10,16 +10,17 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
-from functools import cached_property, lru_cache
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, Field, ValidationError
 
-from simsparse.config.extends import bases, read_part
+from simsparse.config.extends import read_part
 from simsparse.config.paths import find_part
 from simsparse.config.quantity import Basis, Frozen, Part, Quantity, shown
-from simsparse.config.yaml import Document, KeyPath, read_yaml
+from simsparse.config.remember import by_content, read_noted
+from simsparse.config.yaml import Document, KeyPath
 from simsparse.core.role import Role
 from simsparse.errors import SpecError, nearest
 from simsparse.registry import Registry
@@ -253,25 +254,16 @@ def load_hardware(name: str | Path, overrides: Mapping[str, Any] | None = None) 
     Raises SpecError that names file, line and key.
     """
     path = find_part(str(name))
-    part = _load_part(path, _modified(path), _part_name(str(name), path))
+    part = _load_part(path, _part_name(str(name), path))
     return override_part(part, {key: str(value) for key, value in overrides.items()}) if overrides else part
-
-
-def _modified(path: Path) -> int:
-    """A number that changes when the file does, or one that it extends."""
-    try:
-        return hash(tuple(base.stat().st_mtime_ns for base in bases(path)))
-    except OSError as error:
-        raise SpecError(f"can't be read: {error.strerror}", file=str(path)) from error
 
 
 def _part_name(name: str, path: Path) -> str:
     return name if not name.endswith((".yaml", ".yml")) else f"{path.parent.name}/{path.stem}"
 
 
-@lru_cache(maxsize=1024)
-def _load_part(path: Path, mtime_ns: int, name: str) -> Part:
-    del mtime_ns
+@by_content(maxsize=1024)
+def _load_part(path: Path, name: str) -> Part:
     document = read_part(path)
     data = _mapping(document)
     kind = data.get("kind")
@@ -294,7 +286,7 @@ def load_system(name: str | Path, overrides: Mapping[str, Any] | None = None) ->
     Raises SpecError that names file, line and key.
     """
     path = find_part(str(name))
-    system = _load_system(path, _modified(path), _part_name(str(name), path))
+    system = _load_system(path, _part_name(str(name), path))
     return system.with_overrides(overrides or {})
 
 
@@ -308,12 +300,12 @@ def system_of(system: System | str | Path) -> System:
     return system if isinstance(system, System) else load_system(system)
 
 
-@lru_cache(maxsize=1024)
-def _load_system(path: Path, mtime_ns: int, name: str) -> System:
-    document = read_yaml(path)
+@by_content(maxsize=1024)
+def _load_system(path: Path, name: str) -> System:
+    document = read_noted(path)
     data = _mapping(document)
     if data.get("kind") != "system":
-        part = _load_part(path, mtime_ns, name)
+        part = _load_part(path, name)
         return System(name, part.description, {f"{part.kind}0": part})
     spec: _SystemSpec = validate_document(document, _SystemSpec, deepcopy(data))
     devices = {device: _device(document, device, entry.part) for device, entry in spec.devices.items()}
@@ -364,4 +356,4 @@ def _member(document: Document, path: KeyPath, name: str) -> Part:
         file = find_part(name, Path(document.file).parent)
     except SpecError as error:
         raise document.error(path, error.message) from None
-    return _load_part(file, _modified(file), _part_name(name, file))
+    return _load_part(file, _part_name(name, file))

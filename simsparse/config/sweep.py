@@ -13,7 +13,7 @@ import yaml
 from pydantic import Field, WithJsonSchema
 
 from simsparse.config.axes import AXES_SCHEMA, Axis, Choices, Range, read_axis
-from simsparse.config.hardware import load_system, validate_document
+from simsparse.config.hardware import System, validate_document
 from simsparse.config.keys import KEYS, Scalar, Seed, Text
 from simsparse.config.quantity import Frozen, Part
 from simsparse.config.run_spec import RunSpec, load_document
@@ -168,11 +168,11 @@ def _check_grid(spec: SweepSpec) -> None:
         raise document.error(("axes",), f"{size} points; a sweep may have at most {MAX_POINTS}")
 
 
-def resolved_text(spec: SweepSpec, systems: Mapping[str, str]) -> str:
-    """The sweep and every system it uses, value by value, as YAML; ``systems`` maps names to loadable ones."""
+def resolved_text(spec: SweepSpec, systems: Mapping[str, System]) -> str:
+    """The sweep and every system it uses, value by value, as YAML; ``systems`` are by the names in the spec."""
     parts = {
-        name: {part: _part_values(values) for part, values in load_system(loadable).parts().items()}
-        for name, loadable in sorted(systems.items())
+        name: {part: _part_values(values) for part, values in system.parts().items()}
+        for name, system in sorted(systems.items())
     }
     content = {**spec.document.data, "parts_used": parts}
     return yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=120)

@@ -16,7 +16,7 @@ from simsparse.config.hardware import load_hardware
 from simsparse.errors import SimsparseError
 from simsparse.store.schema import Record
 from simsparse.studies.assumption import Move, moves
-from simsparse.sweep.point import code_sha256
+from simsparse.sweep.code import code_sha256
 from simsparse.validate.case import CASES, VARIED, case_folder
 
 

@@ -8,13 +8,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from simsparse.config.experiment import Experiment, load_experiment
-from simsparse.config.hardware import System, load_system
+from simsparse.config.hardware import System
 from simsparse.config.study import Claim, ClaimMetric, Run, Study, load_study, study_name
 from simsparse.config.yaml import Document
 from simsparse.errors import SimsparseError
 from simsparse.studies.answers import Answers
 from simsparse.studies.assumption import Move, moves, overrides_for
 from simsparse.sweep.check import check_experiment
+from simsparse.sweep.execute import system_of
 from simsparse.sweep.point import PointRun
 
 MoveKey = tuple[str, str, float]
@@ -133,7 +134,7 @@ def _planned(path: Path, file: str, claims: Sequence[Claim]) -> PlannedExperimen
     experiment, document = load_experiment(str(path))
     run = check_experiment(experiment, document)
     metrics = frozenset(claim.run.metric for claim in claims if claim.run and file in files_of(claim.run))
-    return PlannedExperiment(experiment, document, run, load_system(run.system, dict(run.override)), metrics)
+    return PlannedExperiment(experiment, document, run, system_of(run), metrics)
 
 
 def _groups(item: PlannedExperiment, chosen: Sequence[Move]) -> Iterator[MoveGroup]:

@@ -9,7 +9,6 @@ from importlib import import_module
 
 from simsparse.config.axes import Axis, Choices
 from simsparse.config.experiment import Experiment
-from simsparse.config.hardware import System, load_system
 from simsparse.config.keys import KEYS, OPTION, OVERRIDE, Scalar
 from simsparse.config.paths import find_part
 from simsparse.config.run_spec import folder
@@ -17,16 +16,17 @@ from simsparse.config.sweep import SweepSpec
 from simsparse.config.yaml import Document, KeyPath
 from simsparse.errors import SpecError, nearest
 from simsparse.paths import find_file
+from simsparse.sweep.inputs import SystemInput
 from simsparse.sweep.point import PointRun, Resolver
 
 
 @dataclass
 class Names:
-    """What the names in a spec stand for, found while checking: trace files and loadable systems."""
+    """What the names in a spec stand for, found while checking: trace files, and systems as they were loaded."""
 
     document: Document
     files: dict[str, str] = field(default_factory=dict)
-    systems: dict[str, str] = field(default_factory=dict)
+    systems: dict[str, SystemInput] = field(default_factory=dict)
 
     def check(self, path: KeyPath, key: str, value: Scalar) -> None:
         """Check one value that stands at ``path``. Raises SpecError that names file and line."""
@@ -47,12 +47,9 @@ class Names:
 
     def _system(self, name: str) -> None:
         relative = name.endswith((".yaml", ".yml"))
-        self.systems[name] = str(find_part(name, folder(self.document)).resolve()) if relative else name
-        load_system(self.systems[name])
-
-    def loaded(self, name: str) -> System:
-        """The system called ``name`` in the spec."""
-        return load_system(self.systems[name])
+        if name not in self.systems:
+            loadable = str(find_part(name, folder(self.document)).resolve()) if relative else name
+            self.systems[name] = SystemInput.load(loadable)
 
 
 def _function(place: str) -> Callable[[str], object]:
@@ -133,7 +130,7 @@ def possible_values(setter: _Setter, key: str, base: Mapping[str, Scalar], axes:
 def _check_override(names: Names, setter: _Setter, key: str, text: str, systems: list[str]) -> None:
     for system in systems:
         try:
-            names.loaded(system).with_overrides({key.removeprefix(OVERRIDE): text})
+            names.systems[system].system.with_overrides({key.removeprefix(OVERRIDE): text})
         except SpecError as error:
             raise names.document.error(setter.place(key), f"{error.message} (in {system})") from None
 

@@ -8,14 +8,15 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
-from simsparse.config.hardware import System, load_system
+from simsparse.config.hardware import System
 from simsparse.config.keys import KEYS, Scalar
 from simsparse.config.quantity import Quantity
 from simsparse.core import Keep, OpResult, Result, Span, Trace
 from simsparse.errors import SimsparseError
 from simsparse.store.schema import Record, packed
+from simsparse.sweep.inputs import SystemInput, TraceInput
 from simsparse.sweep.point import PointRun
-from simsparse.trace.file import load_trace
+from simsparse.trace.file import trace_in
 
 Values = tuple[tuple[str, Scalar], ...]
 _ON_TRACE = {key.name: key for key in KEYS.values() if key.on_trace}
@@ -23,13 +24,13 @@ _ARGUMENTS = frozenset(key.name for key in KEYS.values() if key.argument)
 
 
 @lru_cache(maxsize=16)
-def _trace(path: str) -> Trace:
-    return load_trace(path)
+def _trace(file: TraceInput) -> Trace:
+    return trace_in(file.content, file.path)
 
 
 @lru_cache(maxsize=32)
-def _changed(path: str, changes: Values, exclude: tuple[str, ...]) -> Trace:
-    trace = _trace(path)
+def _changed(file: TraceInput, changes: Values, exclude: tuple[str, ...]) -> Trace:
+    trace = _trace(file)
     for name, value in changes:
         change = _ON_TRACE[name].on_trace
         trace = change(trace, value, exclude) if change else trace
@@ -46,14 +47,14 @@ def _differs(name: str, value: Scalar) -> bool:
     return name in _ON_TRACE and value != _ON_TRACE[name].default
 
 
-@lru_cache(maxsize=64)
-def _base_system(name: str) -> System:
-    return load_system(name)
+def system_of(run: PointRun) -> System:
+    """The system of a run with its overrides. Raises SpecError."""
+    return _overridden(run.system, run.override)
 
 
 @lru_cache(maxsize=64)
-def _system(name: str, override: tuple[tuple[str, str], ...]) -> System:
-    return _base_system(name).with_overrides(dict(override))
+def _overridden(loaded: SystemInput, override: tuple[tuple[str, str], ...]) -> System:
+    return loaded.system.with_overrides(dict(override))
 
 
 def simulate_point(run: PointRun, keep: Keep = Keep.TIMELINE) -> Result:
@@ -65,7 +66,7 @@ def simulate_point(run: PointRun, keep: Keep = Keep.TIMELINE) -> Result:
         from simsparse.policies import policy_of
 
         arguments["policy"] = policy_of(arguments["policy"], dict(run.policy_options))
-    return simulate(trace_of(run), _system(run.system, run.override), keep=keep, **arguments)
+    return simulate(trace_of(run), system_of(run), keep=keep, **arguments)
 
 
 def run_point(run: PointRun) -> Record:
@@ -90,7 +91,7 @@ def _json(summary: dict[str, Any], run: PointRun) -> str:
 
 def _override_si(run: PointRun) -> dict[str, float]:
     """The numbers behind the overridden texts, in SI units, by path; words and lists of words have none."""
-    parts = _system(run.system, run.override).parts() if run.override else {}
+    parts = system_of(run).parts() if run.override else {}
     found = {}
     for path, _ in run.override:
         owner, *keys = path.split(".")

@@ -50,6 +50,10 @@ class Planned:
         resolver = Resolver(spec.sweep.exclude, names.files, names.systems, ops, timelines)
         return cls(spec, names, resolver, total)
 
+    def resolved_text(self) -> str:
+        """The sweep and every number of the systems that it runs on, as YAML."""
+        return resolved_text(self.spec, {name: each.system for name, each in self.names.systems.items()})
+
     def point(self, index: int, draw: Draw) -> SweepPoint:
         """The point at place ``index`` that a sampler drew."""
         values: dict[str, Scalar] = dict(self.spec.base)
@@ -78,7 +82,7 @@ def run_sweep(path: str | Path, out: str | Path, jobs: int = 1, progress: Progre
         raise SpecError(f"{jobs} is not a number of processes; expected 1 or more", key="jobs")
     planned, folder = Planned.load(str(path)), Path(out)
     with Store.open(folder, planned.spec.sweep.name) as store, Workers(jobs) as workers:
-        write_text(folder / SPEC_NAME, resolved_text(planned.spec, planned.names.systems))
+        write_text(folder / SPEC_NAME, planned.resolved_text())
         _SweepRun(planned, store, workers, progress).all()
         frame = to_frame(store.rows(), once=planned.spec.evolves)
     write_tables(frame, folder)

@@ -5,12 +5,14 @@ from __future__ import annotations
 
 import contextlib
 import signal
-import sys
 import time
+from collections.abc import Sequence
 from multiprocessing.connection import Connection
 
 from simsparse.store.schema import Record
+from simsparse.sweep.code import code_sha256
 from simsparse.sweep.execute import run_point
+from simsparse.sweep.inputs import Input, unpacked_runs
 from simsparse.sweep.point import PointRun
 
 FLUSH_S = 0.05
@@ -18,26 +20,32 @@ FLUSH_S = 0.05
 
 
 def serve(pipe: Connection) -> None:
-    """Run chunks until the pipe closes."""
+    """Name the code that runs here, then run chunks until the pipe closes.
+
+    A message is a dict of inputs by name, which later messages refer to, and the bytes of a chunk of runs.
+    """
+    pipe.send(code_sha256())
+    inputs: dict[str, Input] = {}
     while True:
-        runs: list[PointRun] = pipe.recv()
-        records: list[Record] = []
-        sent = time.monotonic()
-        for run in runs:
-            records.append(run_point(run))
-            if time.monotonic() - sent > FLUSH_S:
-                pipe.send(records)
-                records, sent = [], time.monotonic()
-        if records:
+        added, data = pipe.recv()
+        inputs.update(added)
+        _run(unpacked_runs(data, inputs), pipe)
+
+
+def _run(runs: Sequence[PointRun], pipe: Connection) -> None:
+    records: list[Record] = []
+    sent = time.monotonic()
+    for run in runs:
+        records.append(run_point(run))
+        if time.monotonic() - sent > FLUSH_S:
             pipe.send(records)
+            records, sent = [], time.monotonic()
+    if records:
+        pipe.send(records)
 
 
-def main() -> None:
-    """Serve the pipe whose file number is the first argument."""
+def main(file_number: int) -> None:
+    """Serve the pipe that the parent opened under ``file_number``."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     with contextlib.suppress(EOFError, OSError):
-        serve(Connection(int(sys.argv[1])))
-
-
-if __name__ == "__main__":
-    main()
+        serve(Connection(file_number))

@@ -3,29 +3,17 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-import subprocess
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from multiprocessing import Pipe
 from multiprocessing.connection import Connection, wait
 from types import TracebackType
 
-from simsparse.errors import SimulationError
 from simsparse.store.schema import Record
 from simsparse.sweep.execute import run_point
 from simsparse.sweep.point import PointRun
+from simsparse.sweep.process import Died, Worker, status_text
 
 MAX_CHUNK = 64
-
-
-@dataclass
-class _Worker:
-    process: subprocess.Popen[bytes]
-    pipe: Connection
-    outstanding: int = 0
 
 
 @dataclass
@@ -37,25 +25,49 @@ class Workers:
     """
 
     count: int
-    _workers: list[_Worker] = field(default_factory=list)
+    _workers: list[Worker] = field(default_factory=list)
 
     def run(self, runs: Sequence[PointRun]) -> Iterator[Record]:
-        """Records of ``runs`` in the order in which they end. Raises SimulationError when a process dies."""
+        """Records of ``runs`` in the order in which they end.
+
+        A run whose process is killed, such as by a system that is out of memory, is run again alone, and has failed
+        when that process is killed too. Raises SimulationError when a process can't be started.
+        """
         if self.count <= 1 or len(runs) <= 1:
             yield from map(run_point, runs)
             return
-        while len(self._workers) < min(self.count, len(runs)):
-            self._workers.append(_start())
+        self._start(min(self.count, len(runs)))
         size = max(1, min(MAX_CHUNK, len(runs) // (4 * len(self._workers))))
+        again: set[str] = set()
         chunks = [list(runs[i : i + size]) for i in range(0, len(runs), size)][::-1]
-        for worker in self._workers:
-            _feed(worker, chunks)
-        while busy := {worker.pipe: worker for worker in self._workers if worker.outstanding}:
+        while True:
+            for worker in self._workers:
+                if chunks and not worker.outstanding:
+                    worker.feed(chunks.pop())
+            busy = {worker.pipe: worker for worker in self._workers if worker.outstanding}
+            if not busy:
+                return
             for pipe in wait(list(busy)):
                 assert isinstance(pipe, Connection)
-                records = _receive(busy[pipe])
-                _feed(busy[pipe], chunks)
-                yield from records
+                yield from self._received(busy[pipe], chunks, again)
+
+    def _start(self, count: int) -> None:
+        fresh = [Worker.start() for _ in range(count - len(self._workers))]
+        self._workers += fresh
+        for worker in fresh:
+            worker.greet()
+
+    def _received(self, worker: Worker, chunks: list[list[PointRun]], again: set[str]) -> Iterator[Record]:
+        """The next records of a worker; one that died is replaced, and what it had is run again or has failed."""
+        try:
+            yield from worker.receive()
+        except Died as died:
+            self._workers.remove(worker)
+            worker.end()
+            self._start(len(self._workers) + 1)
+            yield from (_failed(run, died.status) for run in died.lost if run.key in again)
+            chunks += [[run] for run in reversed(died.lost) if run.key not in again]
+            again.update(run.key for run in died.lost)
 
     def __enter__(self) -> Workers:
         return self
@@ -64,41 +76,14 @@ class Workers:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         for worker in self._workers:
-            worker.pipe.close()
-            worker.process.terminate()
+            worker.end()
         for worker in self._workers:
             worker.process.wait()
 
 
-def _start() -> _Worker:
-    ours, theirs = Pipe()
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
-    command = [sys.executable, "-m", "simsparse.sweep.worker", str(theirs.fileno())]
-    process = subprocess.Popen(
-        command, pass_fds=(theirs.fileno(),), stdin=subprocess.DEVNULL, env=environment, process_group=0
-    )
-    theirs.close()
-    return _Worker(process, ours)
-
-
-def _feed(worker: _Worker, chunks: list[list[PointRun]]) -> None:
-    """Send the next chunk to an idle worker."""
-    if worker.outstanding or not chunks:
-        return
-    chunk = chunks.pop()
-    with contextlib.suppress(OSError):
-        worker.pipe.send(chunk)
-    worker.outstanding = len(chunk)
-
-
-def _receive(worker: _Worker) -> list[Record]:
-    try:
-        records: list[Record] = worker.pipe.recv()
-    except (EOFError, OSError):
-        status = worker.process.wait()
-        raise SimulationError(
-            f"a worker process ended with status {status}; the points so far are stored, "
-            "the same command goes on from there"
-        ) from None
-    worker.outstanding -= len(records)
-    return records
+def _failed(run: PointRun, status: int) -> Record:
+    return Record(
+        run.key, None,
+        f"its process ended with {status_text(status)}; where memory is short, the system ends the largest process: "
+        "run fewer jobs, or points that keep less",
+    )  # fmt: skip

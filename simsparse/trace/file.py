@@ -66,9 +66,21 @@ def load_trace(path: str | Path) -> Trace:
         source = data_root() / source
     try:
         with source.open("rb") as file:
-            return _read(_Lines(_text_stream(file), str(source)))
-    except (OSError, EOFError, zlib.error, ValueError) as error:
+            return _trace_from(file, str(source))
+    except (OSError, ValueError) as error:
         raise TraceError(f"can't be read: {error}", file=str(source)) from error
+
+
+def trace_in(content: bytes, name: str) -> Trace:
+    """The trace in the ``content`` of the file ``name``, plain or gzip'd. Raises TraceError as ``load_trace`` does."""
+    return _trace_from(io.BytesIO(content), name)
+
+
+def _trace_from(file: BinaryIO, name: str) -> Trace:
+    try:
+        return _read(_Lines(_text_stream(file), name))
+    except (OSError, EOFError, zlib.error, ValueError) as error:
+        raise TraceError(f"can't be read: {error}", file=name) from error
 
 
 def trace_text(trace: Trace) -> str:

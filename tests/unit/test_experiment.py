@@ -46,7 +46,7 @@ def test_an_experiment_has_the_documented_defaults(folder: Path) -> None:
 def test_a_run_has_every_name_resolved(folder: Path) -> None:
     text = HEAD + "weight_sparsity: 2:4\nseed: 3\nlevel: 0\noverride: {cpu0.memory.bandwidth: 100 GB/s}\n"
     run = check_experiment(*load_experiment(write(folder, text)))
-    assert Path(run.trace) == (folder / "t.trace").resolve()
+    assert Path(run.trace.path) == (folder / "t.trace").resolve()
     assert [run.value(name) for name in ("weight_sparsity", "seed", "level")] == ["2:4", 3, 0]
     assert run.override == (("cpu0.memory.bandwidth", "100 GB/s"),)
 
@@ -200,7 +200,7 @@ def test_a_fault_of_a_sweep_is_found_before_anything_is_written(folder: Path, li
 def test_workload_and_system_may_come_from_an_axis(folder: Path) -> None:
     axes = "axes:\n  case: [{workload.trace: t.trace, system: cpu/h100-host}]\n"
     names = check_sweep(load_sweep(write(folder, "name: a\n" + axes)))
-    assert names.systems == {SYSTEM: SYSTEM}
+    assert {name: each.name for name, each in names.systems.items()} == {SYSTEM: SYSTEM}
     with pytest.raises(SpecError, match="system is missing: give it at the top or at every item of one axis"):
         load_sweep(write(folder, "name: a\naxes:\n  workload.trace: [t.trace]\n"))
 

@@ -302,22 +302,3 @@ def _tagged(tag: str) -> list[str]:
         except OSError:
             continue
     return found
-
-
-def test_a_worker_that_dies_is_a_typed_error(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from simsparse.sweep import workers
-
-    started: list[Any] = []
-    start = workers._start
-
-    def start_and_kill() -> Any:
-        worker = start()
-        started.append(worker)
-        worker.process.kill()
-        return worker
-
-    monkeypatch.setattr(workers, "_start", start_and_kill)
-    with pytest.raises(SimulationError, match="a worker process ended with status -9"):
-        run_sweep(write(folder, REAL), folder / "out", jobs=2)
-    assert all(worker.process.poll() is not None for worker in started)
-    assert not (folder / "out" / "results.csv").exists()

@@ -22,7 +22,8 @@ from simsparse.config.parts.gpu_pointwise import (
 )
 from simsparse.config.parts.gpu_tile_kernels import GpuGemmKernels
 from simsparse.config.quantity import Frozen, Seconds, shown
-from simsparse.config.yaml import Document, read_yaml
+from simsparse.config.remember import read_noted
+from simsparse.config.yaml import Document
 from simsparse.errors import SpecError, nearest
 from simsparse.paths import data_root, is_file
 
@@ -84,7 +85,7 @@ def read_library(name: str, architecture: str) -> KernelLibrary:
     path = library_file(name, architecture)
     if name not in known or not is_file(path):
         raise SpecError(f"{shown(name)} has no kernels for {architecture}; {nearest(name, known)}", key="kernels")
-    document = read_yaml(path)
+    document = read_noted(path)
     if not isinstance(document.data, dict):
         raise document.error((), "expected a mapping")
     from simsparse.config.hardware import validate_document  # hardware loads the parts that hold libraries
