@@ -6,10 +6,12 @@ from __future__ import annotations
 import inspect
 import json
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from simsparse.core import KINDS, Op, Routing
 from simsparse.errors import SpecError, nearest
+
+if TYPE_CHECKING:
+    from simsparse.core import Op, Routing
 
 _NOT_ALONE = {"launched", "transfer", "collective"}
 """Kinds that run on no single part, or that a framework's kernels stand for."""
@@ -23,6 +25,8 @@ def operator(words: Sequence[str]) -> Op:
     ``moe_ffn`` takes ``routing`` as rows of expert ids, or ``top_k`` with the process that draws them as ``routing``
     (``uniform`` where it is not given) and its ``seed``.
     """
+    from simsparse.core import KINDS
+
     kinds = [name for name in KINDS if name not in _NOT_ALONE]
     kind, *pairs = words
     if kind not in kinds:
