@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 RESULT_SCHEMA = 1
+WAITING = "waiting"
+"""What bounds the time in which a device stands still while another works."""
 
 
 class Keep(StrEnum):
@@ -70,7 +72,7 @@ class Result:
     ``gpu0.static`` to joules; it sums to ``energy_j``. ``assumed`` lists every value of basis
     ``assumed`` that the answer used; ``notes`` what devices leave out of the costs, in words;
     ``overrides`` what the user changed; ``seconds_by_bound`` the seconds of
-    ``ops`` by what bound them, largest first; ``unvalidated`` the
+    ``ops`` by what bound them and those in which a device waited for another (``waiting``), largest first; ``unvalidated`` the
     models that nothing checks. ``memory`` maps a device and a purpose (weights, KV cache, activations,
     buffers, gradients, optimizer state) to bytes, when most of the device's memory was taken. ``power_w`` is what
     makers or authors state of the devices at work, for comparison with ``energy_j / latency_s``. ``stack`` is the
@@ -102,8 +104,8 @@ class Result:
 
     @property
     def bound(self) -> str:
-        """What bound most of the time, empty where nothing ran."""
-        return next(iter(self.seconds_by_bound), "")
+        """What bound most of the time but that of waiting for other devices, empty where nothing ran."""
+        return next((name for name in self.seconds_by_bound if name != WAITING), "")
 
     def __repr__(self) -> str:
         return (f"Result(trace={self.trace!r}, system={self.system!r}, policy={self.policy!r}, "

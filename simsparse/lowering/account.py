@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from simsparse.core import Action, ActionCounts, Op, OpResult
+from simsparse.core import WAITING, Action, ActionCounts, Op, OpResult
 from simsparse.lowering.command_graph import Cause, Command, CostKey
 from simsparse.lowering.energy import op_energy
 from simsparse.lowering.machine import Machine
@@ -54,23 +54,70 @@ class Account:
 
     @cached_property
     def stalls(self) -> list[int]:
-        """Idle femtoseconds of compute lanes per task, charged to the dependency that ended last.
+        """Idle femtoseconds of compute lanes per copy or call that they waited for.
 
-        A copy on a compute lane is charged with all of its own time.
+        Of an idle time, each copy or call on the way to the task that ends it is charged with the part in which it was
+        the last to run; what a device worked before the first of them is in ``waits``. A copy on a compute lane is
+        charged with all of its own time.
         """
+        return self._idle[0]
+
+    @property
+    def waits(self) -> Mapping[str, int]:
+        """Femtoseconds that the compute lane of each device that ran something stood still while others worked."""
+        return self._idle[1]
+
+    @cached_property
+    def _idle(self) -> tuple[list[int], dict[str, int]]:
         lanes = {(name, self.machine.compute_lane(name)): 0 for name in self.machine.processors}
         starts, ends = self.records.start_fs, self.records.end_fs
-        stalled = [0] * len(starts)
-        for i, command in enumerate(self.records.commands):
+        stalled, waits = [0] * len(starts), dict.fromkeys(self.machine.processors, 0)
+        for i in self._order:
+            command = self.records.commands[i]
             lane = (command.device, command.lane)
             if lane not in lanes:
                 continue
             if command.after and starts[i] > lanes[lane]:
-                stalled[max(command.after, key=ends.__getitem__)] += starts[i] - lanes[lane]
+                waits[command.device] += self._charge(command.after, lanes[lane], starts[i], stalled)
             if command.src and command.cause is not Cause.OP:
                 stalled[i] += ends[i] - starts[i]
-            lanes[lane] = ends[i]
-        return stalled
+            lanes[lane] = max(lanes[lane], ends[i])
+        for (device, _), free in lanes.items():
+            waits[device] += self.records.finish_fs - free if free else 0
+        return stalled, waits
+
+    def _charge(self, after: Sequence[int], begin: int, end: int, stalled: list[int]) -> int:
+        """Charge the idle time from ``begin`` to ``end`` to the copies and calls that led to ``after``.
+
+        Returns the femtoseconds in which the first of them waited for work on another device.
+        """
+        starts, ends, commands = self.records.start_fs, self.records.end_fs, self.records.commands
+        while end > begin:
+            last = max(after, key=ends.__getitem__)
+            if not commands[last].src and commands[last].cause is not Cause.CALL:
+                return end - begin
+            since = max(starts[last], begin)
+            after = (*commands[last].after, *self._before[last])
+            stalled[last] += end - (since if after else begin)
+            end = since if after else begin
+        return 0
+
+    @cached_property
+    def _before(self) -> list[tuple[int, ...]]:
+        """The task before each one on its lane."""
+        latest: dict[tuple[str, str], int] = {}
+        found: list[tuple[int, ...]] = [()] * len(self.records.commands)
+        for i in self._order:
+            lane = self.records.commands[i][2:4]
+            found[i] = (latest[lane],) if lane in latest else ()
+            latest[lane] = i
+        return found
+
+    @cached_property
+    def _order(self) -> Sequence[int]:
+        """The tasks in an order in which those of a lane follow one another."""
+        tasks = range(len(self.records.commands))
+        return sorted(tasks, key=self.records.start_fs.__getitem__) if self.records.issued else tasks
 
     def rows(self) -> tuple[OpResult, ...]:
         """One row per op, one for all copies of an op's data, and one per command issued during the run, by start.
@@ -95,7 +142,10 @@ class Account:
 
     @cached_property
     def seconds_by_bound(self) -> dict[str, float]:
-        """Seconds of the rows by what bound them, largest first."""
+        """Seconds of the rows by what bound them, and those that devices waited for others, largest first.
+
+        They add up to the latency for each compute lane that ran something.
+        """
         bounds = self.records.per_task({key: cost.bound for key, cost in self.records.costs.items()}, TRANSFER)
         parts = list(zip(map(bounds.__getitem__, self.records.graph.op_commands), self._op_seconds, strict=True))
         if not self.records.in_order:
@@ -105,6 +155,8 @@ class Account:
         sums = dict.fromkeys([bound for bound, _ in parts], 0.0)
         for bound, seconds in parts:
             sums[bound] += seconds
+        if not self.records.in_order and (waited := sum(self.waits.values())):
+            sums[WAITING] = fs_to_seconds(waited)
         return dict(sorted(sums.items(), key=lambda item: -item[1]))
 
     @cached_property

@@ -5,15 +5,16 @@ from __future__ import annotations
 
 import importlib
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
 import simsparse as ss
 from simsparse.config.hardware import load_system
-from simsparse.core import Trace, ops
+from simsparse.core import Trace, TraceBuilder, ops
 from simsparse.errors import SpecError
 from simsparse.events import Progress
-from simsparse.testing.fake_machine import moe_trace, offload_system
+from simsparse.testing.fake_machine import moe_trace, offload_system, two_processors
 
 
 @pytest.mark.parametrize("level", [0, 1])
@@ -124,3 +125,38 @@ def test_level_2_times_operators_by_cycle_cores(name: str) -> None:
     assert (closed.level, walked.level) == (1, 2)
     assert walked.latency_s == pytest.approx(closed.latency_s, rel=0.5)
     assert walked.summary()["level"] == 2
+
+
+@pytest.mark.parametrize("level", [0, 1])
+class TestWaiting:
+    """Two devices that take turns: each stands still while the other works, which is no transfer."""
+
+    POLICY: ClassVar = {"placement": {"kind": "mapped", "rules": [{"ops": "*.fast", "device": "fast"},
+                                                                 {"ops": "*.slow", "device": "slow"}]}}  # fmt: skip
+
+    def run(self, level: int) -> ss.Result:
+        builder = TraceBuilder("turns")
+        for i in range(4):
+            builder.add(ops.linear(1, 100, 100, name=f"{i}.{'slow' if i % 2 else 'fast'}"))
+        return ss.simulate(builder.build(), two_processors(), self.POLICY, level=level)
+
+    def test_copies_count_what_they_take(self, level: int) -> None:
+        """Three copies of 200 bytes at 1 TB/s; 2 us on ``slow`` and 2/3 us on ``fast``."""
+        seconds = self.run(level).seconds_by_bound
+        assert seconds["transfer"] == pytest.approx(3 * 200e-12)
+        assert seconds["compute"] == pytest.approx((2 + 2 / 3) * 1e-6)
+
+    def test_all_causes_add_up_to_the_latency_of_each_device(self, level: int) -> None:
+        result = self.run(level)
+        assert sum(result.seconds_by_bound.values()) == pytest.approx(2 * result.latency_s)
+        assert result.seconds_by_bound["waiting"] == pytest.approx((2 + 2 / 3) * 1e-6, rel=1e-3)
+
+    def test_a_result_is_bound_by_what_runs(self, level: int) -> None:
+        assert self.run(level).bound == "compute"
+
+
+@pytest.mark.parametrize("policy", ["resident", "on_demand", "prefetch_all", "pregated"])
+def test_one_device_waits_for_copies_alone(policy: str) -> None:
+    result = ss.simulate(moe_trace(), offload_system(), policy)
+    assert "waiting" not in result.seconds_by_bound
+    assert sum(result.seconds_by_bound.values()) == pytest.approx(result.latency_s)
