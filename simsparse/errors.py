@@ -67,8 +67,11 @@ class StoreError(SimsparseError):
 def nearest(name: str, allowed: Iterable[str], limit: int = 12) -> str:
     """``"did you mean X? allowed: A, B, C"`` for an unknown ``name``."""
     names = sorted(allowed)
-    begun = sorted((known for known in names if name and known.startswith(name)), key=len)
+    word = name.lower()
+    ends = {known: (known.lower(), known.lower().rpartition("/")[2]) for known in names}
+    begun = sorted((known for known, end in ends.items() if word and any(e.startswith(word) for e in end)), key=len)
     close = begun or difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    close = close or [known for known, (whole, _) in ends.items() if whole in difflib.get_close_matches(word, [whole])]
     shown = ", ".join(names[:limit]) + (f", ... ({len(names)} in all)" if len(names) > limit else "")
     hint = f"did you mean {close[0]}? " if close else ""
     return f"{hint}allowed: {shown}"

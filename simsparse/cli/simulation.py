@@ -39,7 +39,8 @@ def estimate(
     from simsparse.cli.operator import operator
     from simsparse.config.hardware import load_hardware
 
-    found = estimate_op(operator(op), load_hardware(hw), level=level)
+    part = load_hardware(hw)
+    found = estimate_op(operator(op), part, level=level)
     data = {
         "latency_s": found.latency_s, "energy_j": found.energy_j, "bound": found.bound,
         "breakdown": dict(found.breakdown), "validated": found.validated,
@@ -50,7 +51,7 @@ def estimate(
     rows = [("latency", si(found.latency_s, "s")), ("energy", si(found.energy_j, "J")), ("bound", found.bound)]
     rows += [(f"  {name}", si(seconds, "s")) for name, seconds in found.breakdown.items()]
     rows.append(("checked against", found.validated or "nothing: unvalidated"))
-    table(" ".join(op), ("", hw), rows, right=(hw,))
+    table(" ".join(op), ("", part.name), rows, right=(part.name,))
 
 
 def cycles(

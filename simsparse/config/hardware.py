@@ -253,13 +253,13 @@ def load_hardware(name: str | Path, overrides: Mapping[str, Any] | None = None) 
 
     Raises SpecError that names file, line and key.
     """
-    path = find_part(str(name))
-    part = _load_part(path, _part_name(str(name), path))
+    path = find_part(str(name), systems=False)
+    part = _load_part(path, _part_name(path))
     return override_part(part, {key: str(value) for key, value in overrides.items()}) if overrides else part
 
 
-def _part_name(name: str, path: Path) -> str:
-    return name if not name.endswith((".yaml", ".yml")) else f"{path.parent.name}/{path.stem}"
+def _part_name(path: Path) -> str:
+    return f"{path.parent.name}/{path.stem}"
 
 
 @by_content(maxsize=1024)
@@ -286,7 +286,7 @@ def load_system(name: str | Path, overrides: Mapping[str, Any] | None = None) ->
     Raises SpecError that names file, line and key.
     """
     path = find_part(str(name))
-    system = _load_system(path, _part_name(str(name), path))
+    system = _load_system(path, _part_name(path))
     return system.with_overrides(overrides or {})
 
 
@@ -356,4 +356,4 @@ def _member(document: Document, path: KeyPath, name: str) -> Part:
         file = find_part(name, Path(document.file).parent)
     except SpecError as error:
         raise document.error(path, error.message) from None
-    return _load_part(file, _part_name(name, file))
+    return _load_part(file, _part_name(file))

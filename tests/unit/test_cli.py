@@ -124,7 +124,7 @@ def test_failed_points_are_shown_and_fail_a_strict_sweep(folder: Path, capsys: p
         (("trace",), "give one of --show TRACE, --model NAME --out TRACE"),
         (("trace", "--model", "llama2-7b"), "--model needs --out"),
         (("trace", "--model", "llama2-7b", "--phase", "fit", "--out", "x"), "'fit' is not a phase"),
-        (("hw", "show", "gpu/h100"), "'gpu/h100' is no part and no YAML file"),
+        (("hw", "show", "gpu/a100"), "'gpu/a100' is no part and no YAML file"),
         (("hw", "list", "--kind", "gpo"), "did you mean gpu?"),
         (("schema", "sweeps"), "'sweeps' has no schema; did you mean sweep?"),
         (("schema", "sweep", "--kind", "gpu"), "a schema of sweep has no kinds"),

@@ -100,6 +100,32 @@ def test_the_listing_of_one_kind() -> None:
         catalogue.listing("lnk")
 
 
+@pytest.mark.parametrize(
+    ("said", "name"),
+    [("h100", "gpu/h100-sxm5-80gb"), ("H100", "gpu/h100-sxm5-80gb"),
+     ("RTX 4090", "gpu/rtx4090"), ("h200-SXM5", "gpu/h200-sxm5-141gb"),
+     ("T4", "gpu/t4"), ("GPU/A40", "gpu/a40"), ("Vegeta", "accel/vegeta"), ("sat", "accel/sat"),
+     ("nvme_gen4", "storage/nvme-gen4")],
+)  # fmt: skip
+def test_a_part_is_found_by_the_name_that_users_write(said: str, name: str) -> None:
+    assert load_hardware(said).name == name
+
+
+def test_a_system_goes_before_a_part_of_its_name() -> None:
+    assert load_system("VEGETA").name == "systems/vegeta"
+    assert load_system("a40-pcie4").name == "systems/a40-pcie4"
+
+
+@pytest.mark.parametrize(
+    ("said", "says"),
+    [("a100", "did you mean gpu/a100-sxm4-40gb or gpu/a100-sxm4-80gb"), ("rtx3090", "did you mean gpu/rtx4090"),
+     ("", "is no part"), ("b200", "is no part"), ("-", "is no part")],
+)  # fmt: skip
+def test_a_name_of_several_parts_or_none_is_refused(said: str, says: str) -> None:
+    with pytest.raises(SpecError, match=says):
+        load_hardware(said)
+
+
 def test_values_carry_their_citation_and_an_overridable_path() -> None:
     values = {value.path: value for value in catalogue.values("link/pcie5-x16")}
     bandwidth = values["bandwidth"]
