@@ -4,8 +4,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from enum import StrEnum
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from simsparse.core.tensor import DType, bytes_of, whole
@@ -61,6 +62,8 @@ class Kind(ABC):
     """One kind of operator. Its objects hold no state; one is registered per kind with ``@KINDS.register(name)``.
 
     ``dims``: the integers that an op of the kind has, in order. ``zero_dims`` may be 0, ``flags`` are 0 or 1.
+    ``optional_dims``: further ones, with the value that they have in an op which leaves them out; an op does not hold
+    those that have this value.
     ``unit``: what runs the op. ``prunable``: its weights can be sparse. ``routed``: it needs a Routing.
     ``label_matters``: ops with different labels differ in cost; ``labels``: those that an op may have, empty for any.
     ``masked``: the operands that are one matrix each, for which a cycle core takes a mask.
@@ -69,6 +72,7 @@ class Kind(ABC):
 
     name: ClassVar[str]
     dims: ClassVar[tuple[str, ...]]
+    optional_dims: ClassVar[Mapping[str, int]] = MappingProxyType({})
     zero_dims: ClassVar[frozenset[str]] = frozenset()
     flags: ClassVar[frozenset[str]] = frozenset()
     unit: ClassVar[Unit]
@@ -89,6 +93,10 @@ class Kind(ABC):
     @abstractmethod
     def examples(self, dtype: str) -> list[Op]:
         """A few small and large ops, for the tests that every device and the trace file must pass."""
+
+    def all_dims(self, op: Op) -> Mapping[str, int]:
+        """The dims of ``op``, with the optional ones that it leaves out."""
+        return {**self.optional_dims, **op.dims} if self.optional_dims else op.dims
 
     def check(self, op: Op) -> None:
         """Raises SpecError when dims are out of range or do not fit together; ``key`` names the dim, or ``label``."""

@@ -20,9 +20,10 @@ def parts_of(op: Op) -> tuple[Op, ...]:
 
 
 def _product(op: Op, factor: Factor, name: str) -> Op:
-    dims = {"m": op.dims["m"], "n": factor.rows, "k": factor.cols}
+    dims, groups = {"m": op.dims["m"], "n": factor.rows, "k": factor.cols}, op.dims.get("groups", 1)
     if factor.count > 1:
-        return Op(OpKind.MATMUL, name, {"batch": factor.count, **dims}, op.dtype, op.weight_dtype)
+        return Op(OpKind.MATMUL, name, {"batch": groups * factor.count, **dims}, op.dtype, op.weight_dtype)
+    dims["groups"] = groups
     inputs = op.input_sparsity if factor.cols == op.dims["k"] else DENSE
     storage = USUAL if factor.sparsity.is_dense else op.weight_format
     return Op(OpKind.LINEAR, name, dims, op.dtype, op.weight_dtype, factor.sparsity, inputs, storage)

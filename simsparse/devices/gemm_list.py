@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from simsparse.core import DENSE, Op, Sparsity
+from simsparse.core import DENSE, Op, OpKind, Sparsity
 from simsparse.dataflow import Gemms
 from simsparse.errors import MappingError
 from simsparse.sparsity.drawn import Operand
@@ -124,5 +124,6 @@ def single_product(op: Op) -> tuple[int, int, int]:
         raise MappingError(f"{op.weight_sparsity} weights are several products, not one with a mask", key=op.name)
     ((count, m, n, k),) = op.gemms
     if count != 1:
-        raise MappingError("a convolution with groups is no single product", key=op.name)
+        word = "convolution" if op.kind == OpKind.CONV2D else f"{op.kind} op"
+        raise MappingError(f"a {word} with groups is no single product", key=op.name)
     return m, n, k

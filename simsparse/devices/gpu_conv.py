@@ -7,8 +7,10 @@ is not always that one. Blocks run in waves of one per SM. A block steps along k
 tap; a step takes its products, its reads from L2 or its latency, whichever is longest. Channel
 counts that are no multiple of eight run a kernel without aligned loads, far below the peak.
 
-Left out: splits of k (no shape measured needed one), Winograd and FFT (cuDNN has none in 16 bits),
-3-D and transposed convolutions.
+A 3-D convolution has the taps of all three axes; a transposed one is the product of its input pixels by all taps
+and output channels, whose sums are added up on chip. Neither was measured.
+
+Left out: splits of k (no shape measured needed one), Winograd and FFT (cuDNN has none in 16 bits).
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from numpy.typing import NDArray
 
 from simsparse.config.parts.gpu_pointwise import GpuConvKernels
 from simsparse.core import Op
+from simsparse.core.kinds.conv2d import CONV2D
 from simsparse.devices.gpu_card import Card, Floats, KernelTimes, cached_share, memory_seconds, together
 
 Flags = NDArray[np.bool_]
@@ -133,15 +136,20 @@ def _step_cycles(card: Card, library: GpuConvKernels, kernels: ConvKernels, flop
 
 def conv_kernels(ops: Sequence[Op]) -> ConvKernels:
     """CONV2D ops as kernels. A filter narrower than its stride leaves pixels of the input unread."""
-    names = ("batch", "c_in", "c_out", "h_in", "w_in", "h_out", "w_out", "kh", "kw", "groups")
-    dims = {name: np.array([op.dims[name] for op in ops], np.float64) for name in names}
-    size = np.array([op.dtype.bits / 8 for op in ops])
-    pixels, taps = dims["batch"] * dims["h_out"] * dims["w_out"], dims["kh"] * dims["kw"]
-    inputs, outputs = dims["c_in"] / dims["groups"], dims["c_out"] / dims["groups"]
-    image = dims["batch"] * dims["h_in"] * dims["w_in"] * dims["c_in"] * size
-    rows, columns = dims["kh"] * dims["h_out"] / dims["h_in"], dims["kw"] * dims["w_out"] / dims["w_in"]
-    read = image * np.minimum(1.0, rows) * np.minimum(1.0, columns)
-    weights, write = dims["c_out"] * inputs * taps * size, pixels * dims["c_out"] * size
-    dense = (taps == 1) & (dims["h_out"] == dims["h_in"]) & (dims["w_out"] == dims["w_in"])
+    full = [CONV2D.all_dims(op) for op in ops]
+    dims = {name: np.array([each[name] for each in full], np.float64) for name in (*CONV2D.dims, *CONV2D.optional_dims)}
+    size, turned = np.array([op.dtype.bits / 8 for op in ops]), dims["transposed"] > 0
+    gemms = [gemm for op in ops for gemm in op.gemms]
+    groups, pixels, outputs, reduced = np.array(gemms, np.float64).reshape(-1, 4).T
+    taps = np.where(turned, 1.0, dims["kd"] * dims["kh"] * dims["kw"])
+    image = dims["batch"] * dims["d_in"] * dims["h_in"] * dims["w_in"] * dims["c_in"] * size
+    read = image.copy()
+    for axis in "dhw":
+        covered = dims[f"k{axis}"] * dims[f"{axis}_out"] / dims[f"{axis}_in"]
+        read *= np.where(turned, 1.0, np.minimum(1.0, covered))
+    weights, write = groups * outputs * reduced * size, np.array([op.output_bytes for op in ops], np.float64)
+    dense = (taps == 1) & ~turned
+    for axis in "dhw":
+        dense &= dims[f"{axis}_out"] == dims[f"{axis}_in"]
     touched = image + weights + write
-    return ConvKernels(pixels, taps, inputs, outputs, dims["groups"], read, weights, write, dense, size, touched)
+    return ConvKernels(pixels, taps, reduced / taps, outputs, groups, read, weights, write, dense, size, touched)

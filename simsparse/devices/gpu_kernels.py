@@ -217,14 +217,15 @@ def _grouped(op: Op, sparse24: bool, grouped: bool) -> bool:
 def _gemms(ops: Sequence[Op], sparse24: bool, grouped: bool, counts: _Counts) -> tuple[Indexes, Floats, GemmShapes]:
     """Each op's GEMMs, one kernel after another; of a MOE_FFN those of the experts that are hit.
 
-    The products of a MATMUL are one kernel, a batch. Those of grouped kernels are counted, and no kernels here.
+    The products of a MATMUL are one kernel, a batch; so are the groups of a LINEAR.
+    Those of grouped kernels are counted, and no kernels here.
     """
     kernels = [(i, op, gemm) for i, op in enumerate(ops) if op.kind in GEMM_KINDS for gemm in op.gemms]
     rows = [(i, *gemm, UNITS[op.dtype], op.dtype.bits // 8, runs_24(op, sparse24)) for i, op, gemm in kernels]
     share = np.array([_weight_share(op, gemm[2], gemm[3], sparse24) for _, op, gemm in kernels], np.float64)
     owner, count, m, n, k, unit, value_bytes, sparse = np.array(rows, np.int64).reshape(-1, 8).T
     in_l2 = np.zeros(len(rows), np.bool_)
-    batched = np.array([op.kind == OpKind.MATMUL for _, op, _ in kernels], np.bool_)
+    batched = np.array([op.kind != OpKind.MOE_FFN for _, op, _ in kernels], np.bool_)
     batch, launches = np.where(batched, count, 1), np.where(batched, 1, count)
     shapes = GemmShapes(
         m, n, k, unit, value_bytes.astype(np.float64), sparse.astype(np.bool_), in_l2, batch,

@@ -32,7 +32,7 @@ class KindContract:
         assert self.examples
         for op in self.examples:
             assert op.kind == self.kind.name and op.definition is self.kind
-            assert tuple(op.dims) == self.kind.dims
+            assert tuple(dim for dim in op.dims if dim not in self.kind.optional_dims) == self.kind.dims
             assert op.checked() is op
 
     def test_counts_are_whole_and_never_negative(self) -> None:
@@ -72,15 +72,21 @@ class KindContract:
 
     def test_every_dim_changes_the_signature(self) -> None:
         op = self.examples[-1]
-        for dim in self.kind.dims:
-            other = op.with_(dims={**op.dims, dim: op.dims[dim] + 1})
+        for dim in (*self.kind.dims, *self.kind.optional_dims):
+            other = op.with_(dims={**op.dims, dim: self.kind.all_dims(op)[dim] + 1})
             assert other.signature != op.signature
+
+    def test_an_optional_dim_with_its_default_is_left_out(self) -> None:
+        for op in self.examples:
+            again = op.with_(dims=dict(self.kind.all_dims(op)))
+            assert again == op and again.signature == op.signature and again.dims == op.dims
 
     def test_bad_dims_are_refused(self) -> None:
         op = self.examples[0]
-        for dim in self.kind.dims:
-            with pytest.raises(SpecError):
-                op.with_(dims={key: value for key, value in op.dims.items() if key != dim})
+        for dim in (*self.kind.dims, *self.kind.optional_dims):
+            if dim in self.kind.dims:
+                with pytest.raises(SpecError):
+                    op.with_(dims={key: value for key, value in op.dims.items() if key != dim})
             with pytest.raises(SpecError):
                 op.with_(dims={**op.dims, dim: -1})
             if dim in self.kind.flags:

@@ -26,8 +26,8 @@ from simsparse.trace.record import MAX_DEPS, MAX_IDS, OpRecord, body_of, checked
 FORMAT = "simsparse-trace"
 VERSION = 3
 READABLE = (1, 2, 3)
-"""Version 1 has a routing's ids as arrays; before version 3 ops have no kernels
-and no weight format; all else is the same."""
+"""Version 1 has a routing's ids as arrays; before version 3 ops have no kernels,
+no weight format, no type of results and no optional dims; all else is the same."""
 
 GZIP_FROM_BYTES = 64 * 1024
 MAX_TEXT_BYTES = 256 * 1024**2

@@ -17,19 +17,20 @@ from simsparse.trace.expert_ids import packed_ids, unpacked_ids
 MAX_DEPS = 20_000_000
 MAX_IDS = 20_000_000
 MAX_INT64 = 2**63 - 1
-_BODY_KEYS = ("kind", "dims", "dtype", "weight_dtype", "weight_sparsity", "input_sparsity", "weight_format",
-              "label", "src", "dst", "group", "bias", "latent_kv", "stats", "kernels")  # fmt: skip
+_BODY_KEYS = ("kind", "dims", "dtype", "weight_dtype", "output_dtype", "weight_sparsity", "input_sparsity",
+              "weight_format", "label", "src", "dst", "group", "bias", "latent_kv", "stats", "kernels")  # fmt: skip
 _OP_KEYS = ("op", "name", "module", "weight", "deps", "routing")
 _ROUTING_KEYS = ("counts", "ids", "origin")
 
 
 def body_of(op: Op) -> dict[str, Any]:
     """What ops of one shape share, without the fields that have their usual value."""
-    body: dict[str, Any] = {
-        "kind": op.kind, "dims": {key: op.dims[key] for key in op.definition.dims}, "dtype": str(op.dtype),
-    }  # fmt: skip
+    kind = op.definition
+    dims = {key: op.dims[key] for key in (*kind.dims, *kind.optional_dims) if key in op.dims}
+    body: dict[str, Any] = {"kind": op.kind, "dims": dims, "dtype": str(op.dtype)}
     optional = {
-        "weight_dtype": op.weight_dtype and str(op.weight_dtype), "weight_sparsity": _sparsity_text(op.weight_sparsity),
+        "weight_dtype": op.weight_dtype and str(op.weight_dtype),
+        "output_dtype": op.output_dtype and str(op.output_dtype), "weight_sparsity": _sparsity_text(op.weight_sparsity),
         "input_sparsity": _sparsity_text(op.input_sparsity), "label": op.label, "src": op.src, "dst": op.dst,
         "weight_format": "" if op.weight_format == USUAL else op.weight_format,
         "group": list(op.group), "bias": op.bias, "latent_kv": op.latent_kv, "stats": dict(op.stats),
@@ -99,7 +100,7 @@ class OpRecord:
             _fail(f"{kind!r:.80} is not a kind; {nearest(str(kind)[:80], KINDS)}", "kind")
         fields: dict[str, Any] = {
             "kind": kind, "dims": _dict(body["dims"], "dims"), "dtype": _dtype(body["dtype"], "dtype"),
-            "weight_dtype": _dtype(body["weight_dtype"], "weight_dtype") if "weight_dtype" in body else None,
+            **{key: _dtype(body[key], key) if key in body else None for key in ("weight_dtype", "output_dtype")},
             "weight_sparsity": _sparsity(body, "weight_sparsity"), "input_sparsity": _sparsity(body, "input_sparsity"),
             "weight_format": _format(body.get("weight_format", USUAL)),
             "label": _text(body.get("label", ""), "label"), "stats": _dict(body.get("stats", {}), "stats"),

@@ -49,10 +49,11 @@ MEASURED: Mapping[str, str] = {
 
 
 def kinds() -> str:
-    """A row per op kind: what runs it, and its dims."""
+    """A row per op kind: what runs it, its dims, and the optional ones with their defaults."""
     rows = ["| kind | runs on | dims |", "| --- | --- | --- |"]
     for kind in map(KINDS.get, KINDS):
-        dims = (f"{dim} (0 or 1)" if dim in kind.flags else dim for dim in kind.dims)
+        dims = [f"{dim} (0 or 1)" if dim in kind.flags else dim for dim in kind.dims]
+        dims += [f"{dim} = {value}" for dim, value in kind.optional_dims.items()]
         rows.append(f"| {kind.name} | {kind.unit} | {', '.join(dims)} |")
     return "\n".join(["", *rows, ""]) + "\n"
 

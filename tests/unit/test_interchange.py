@@ -11,12 +11,13 @@ import pytest
 import yaml
 
 from simsparse.core import DType, Op, OpKind, Trace, TraceBuilder, ops
+from simsparse.core.kinds.conv2d import strides
 from simsparse.errors import SimsparseError, SpecError, TraceError
 from simsparse.trace import load_trace
 from simsparse.trace.interchange import TRACE_FORMATS, Imported, ImportOptions, dims_of, export_trace, import_trace
 from simsparse.trace.interchange import wire as protobuf
 from simsparse.trace.interchange.base import Notes
-from simsparse.trace.interchange.products import identifier, products, strides, unique
+from simsparse.trace.interchange.products import identifier, products, unique
 
 COMMITTED = Path(__file__).resolve().parents[2] / "traces"
 
@@ -350,6 +351,13 @@ def test_accelforge_einsums_run_as_often_as_the_products(tmp_path: Path, trace: 
 def test_strides_are_found_again_from_sizes(size: int, kernel: int, stride: int, padding: int) -> None:
     op = ops.conv2d(1, 1, 1, size, size, kernel, kernel, stride=stride, padding=padding)
     assert strides(op) == (stride, stride)
+    assert "stride_h" not in op.dims
+
+
+def test_a_stride_that_sizes_do_not_give_is_kept() -> None:
+    op = ops.conv2d(1, 1, 1, 32, 32, 3, 3, stride=(2, 1), padding=(8, 1), dilation=(1, 2))
+    assert strides(op) == (2, 1)
+    assert dict(op.dims)["stride_h"] == 2 and op.dims["dilation_w"] == 2
 
 
 def test_names_for_other_tools_are_identifiers_and_unique() -> None:

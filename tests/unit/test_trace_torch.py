@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import copy
 import gc
+import math
 import subprocess
 import sys
 import warnings
@@ -94,13 +95,39 @@ def test_convolutions_match_the_flop_counter() -> None:
     assert [op.name for op in trace.ops] == ["0", "relu", "2", "4"]
 
 
-def test_a_transposed_and_a_3d_convolution_are_kept_as_other_with_their_flops() -> None:
-    model = nn.Sequential(nn.ConvTranspose2d(4, 6, 3, stride=2), nn.Unflatten(1, (6, 1)), nn.Conv3d(6, 2, (1, 3, 3)))
-    x = torch.randn(2, 4, 8, 8)
-    trace = trace_model(model, x)
-    assert [op.kind for op in trace.ops] == [OpKind.OTHER, OpKind.OTHER]
-    assert trace.flops == torch_flops(model, x)
-    assert trace.meta["other_share"] == 1.0
+CONVOLUTIONS = [
+    (nn.ConvTranspose2d(4, 6, 3, stride=2), (2, 4, 8, 8)),
+    (nn.ConvTranspose2d(4, 6, (3, 2), stride=(2, 1), padding=1, output_padding=(1, 0), groups=2), (1, 4, 8, 9)),
+    (nn.ConvTranspose1d(4, 6, 4, stride=2, padding=1, bias=False), (2, 4, 10)),
+    (nn.ConvTranspose3d(4, 2, 2, stride=2), (1, 4, 3, 4, 5)), (nn.Conv3d(6, 4, (1, 3, 3), groups=2), (1, 6, 4, 8, 8)),
+    (nn.Conv3d(3, 4, 3, stride=2, padding=1, dilation=(1, 2, 1)), (2, 3, 8, 9, 8)),
+    (nn.Conv1d(4, 8, 3, stride=2, dilation=3), (2, 4, 30)), (nn.Conv2d(4, 8, (1, 5), stride=(2, 3)), (1, 4, 9, 20)),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("layer", "shape"), CONVOLUTIONS, ids=lambda value: type(value).__name__)
+def test_a_convolution_of_any_form_is_one_op_with_its_flops_and_bytes(layer: nn.Module, shape: tuple[int, ...]) -> None:
+    x = torch.randn(shape)
+    (op,) = trace_model(layer, x).ops
+    assert op.kind == OpKind.CONV2D and op.flops == torch_flops(layer, x)
+    assert op.weight == "weight"
+    assert op.weight_bytes == 4 * sum(parameter.numel() for parameter in layer.parameters())
+    assert (op.input_bytes, op.output_bytes) == (4 * x.numel(), 4 * layer(x).numel())
+    assert math.prod(op.gemms[0]) == op.dense_macs == op.flops // 2
+
+
+def test_a_kernel_without_overlap_is_a_product_with_its_channels() -> None:
+    up, point = nn.ConvTranspose2d(16, 8, 2, stride=2, bias=False), nn.Conv2d(16, 32, 1, bias=False)
+    (a,), (b,) = (trace_model(layer, torch.randn(1, 16, 8, 8)).ops for layer in (up, point))
+    assert a.gemms == b.gemms and a.weight_bytes == b.weight_bytes
+
+
+def test_zeros_of_a_transposed_convolution_are_those_of_its_product() -> None:
+    layer = nn.ConvTranspose2d(8, 4, 3, bias=False)
+    with torch.no_grad():
+        layer.weight[2::4] = layer.weight[3::4] = 0.0
+    (op,) = trace_model(layer, torch.randn(1, 8, 6, 6)).ops
+    assert str(op.weight_sparsity) == "2:4"
 
 
 def test_an_unknown_operation_is_kept_and_counted() -> None:

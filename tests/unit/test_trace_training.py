@@ -78,6 +78,17 @@ def test_convolutions_match_the_flop_counter() -> None:
     assert trace.meta["other_ops"] == 0
 
 
+@pytest.mark.parametrize("layer", [nn.ConvTranspose2d(4, 6, 3, stride=2), nn.Conv3d(4, 6, (1, 3, 3))])
+def test_any_convolution_is_three_forward_passes(layer: nn.Module) -> None:
+    inner = nn.Conv3d(4, 4, 1) if isinstance(layer, nn.Conv3d) else nn.Conv2d(4, 4, 1)
+    x = torch.randn(2, 4, 2, 8, 8) if isinstance(layer, nn.Conv3d) else torch.randn(2, 4, 8, 8)
+    trace = trace_model(nn.Sequential(inner, layer), x, "train")
+    found = [op for op in trace.ops if op.kind == OpKind.CONV2D and op.module == "1"]
+    assert [op.label for op in found] == ["fwd", "bwd_input", "bwd_weight"]
+    assert len({op.flops for op in found}) == 1
+    assert trace.meta["other_ops"] == 0
+
+
 def test_a_grouped_convolution_is_three_forward_passes() -> None:
     """The counter of torch 2.13 takes the gradient of a grouped convolution's weight for one without groups."""
     trace = trace_model(

@@ -4,10 +4,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import MappingProxyType
 from typing import Any
 
 from simsparse.core.kind import (
     KINDS,
+    Gemm,
     Kind,
     Unit,
     activation_bytes,
@@ -33,21 +35,28 @@ def linear(
     weight_sparsity: str | Sparsity = "dense",
     input_sparsity: str | Sparsity = "dense",
     weight_dtype: str | DType | None = None,
+    output_dtype: str | DType | None = None,
+    groups: int = 1,
     name: str = "linear",
     **fields: Any,
 ) -> Op:
-    """``y[m, n] = x[m, k] @ w[n, k].T``. Raises SpecError on a bad dim, dtype or sparsity."""
+    """``y[m, n] = x[m, k] @ w[n, k].T``, or ``groups`` of them, each with inputs and a weight of its own.
+
+    Raises SpecError on a bad dim, dtype or sparsity.
+    """
     return Op(
-        LINEAR.name, name, positive(m=m, n=n, k=k), DType.parse(dtype), weight_dtype=optional_dtype(weight_dtype),
+        LINEAR.name, name, positive(m=m, n=n, k=k, groups=groups), DType.parse(dtype),
+        weight_dtype=optional_dtype(weight_dtype), output_dtype=optional_dtype(output_dtype),
         weight_sparsity=Sparsity.parse(weight_sparsity), input_sparsity=Sparsity.parse(input_sparsity), **fields,
     )  # fmt: skip
 
 
 class LinearKind(Kind):
-    """``y[m, n] = x[m, k] @ w[n, k].T``: m tokens, n outputs, k inputs."""
+    """``y[m, n] = x[m, k] @ w[n, k].T``: m tokens, n outputs, k inputs; ``groups`` of them run as one batch."""
 
     name = "linear"
     dims = ("m", "n", "k")
+    optional_dims = MappingProxyType({"groups": 1})
     unit = Unit.MATRIX
     prunable = True
     masked = (Operand.WEIGHT, Operand.INPUT)
@@ -60,21 +69,30 @@ class LinearKind(Kind):
         return [
             *(linear(m, 1024, 4096, dtype, weight_sparsity=text, name=f"linear{m}-{text}")
               for m in (1, 16, 1000) for text in SPARSITIES),
+            linear(8, 64, 96, dtype, groups=4, name="grouped"),
             linear(3, 5, 7, dtype, name="tiny"),
             linear(1, 4096, 11007, dtype, weight_sparsity="2:4", name="ragged"),
         ]  # fmt: skip
 
     def gemms(self, op: Op) -> tuple[tuple[int, int, int, int], ...]:
-        return ((1, op.dims["m"], op.dims["n"], op.dims["k"]),)
+        return ((self._groups(op), op.dims["m"], op.dims["n"], op.dims["k"]),)
+
+    def products(self, op: Op) -> tuple[Gemm, ...]:
+        ((count, m, n, k),) = self.gemms(op)
+        return (Gemm(count, m, n, k, None, m * k * op.dtype.bits / 8, m * n * op.out_dtype.bits / 8),)
 
     def weight_bytes(self, op: Op) -> int:
-        return stored_bytes(op, op.dims["n"], op.dims["k"]) + bias_bytes(op, op.dims["n"])
+        n = op.dims["n"]
+        return self._groups(op) * (stored_bytes(op, n, op.dims["k"]) + bias_bytes(op, n))
 
     def input_bytes(self, op: Op) -> int:
-        return activation_bytes(op, op.dims["m"] * op.dims["k"])
+        return activation_bytes(op, self._groups(op) * op.dims["m"] * op.dims["k"])
 
     def output_bytes(self, op: Op) -> int:
-        return bytes_of(op.dims["m"] * op.dims["n"], op.dtype)
+        return bytes_of(self._groups(op) * op.dims["m"] * op.dims["n"], op.out_dtype)
+
+    def _groups(self, op: Op) -> int:
+        return op.dims.get("groups", 1)
 
 
 LINEAR = KINDS.register("linear")(LinearKind())

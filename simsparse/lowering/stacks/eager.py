@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from simsparse.core import DType, KernelCall, Op, OpKind, Trace
+from simsparse.core.kinds.conv2d import CONV2D
 from simsparse.core.kinds.launched import launched
 from simsparse.errors import TraceError
 from simsparse.lowering.stacks.base import STACKS, Stack, called, expanded
@@ -65,7 +66,7 @@ def _calls(call: KernelCall) -> tuple[KernelCall, ...]:
 def _convolution(op: Op) -> Iterator[Op]:
     """cuDNN's kernels want channels last: all but products of single pixels convert to them and back."""
     d, size = op.dims, op.dtype.bits // 8
-    if d["kh"] == d["kw"] == 1 and d["h_in"] == d["h_out"]:
+    if CONV2D.taps(op) == 1 and d["h_in"] == d["h_out"]:
         yield op
         return
     taken, weights, made = op.input_bytes, op.weight_bytes, op.output_bytes

@@ -9,11 +9,13 @@ products and move the same three tensors, of which another one is written.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import torch
 
 from simsparse.core import DENSE, Op, OpKind
+from simsparse.core.kinds.conv2d import conv_dims
 from simsparse.core.kinds.linear import linear
 from simsparse.core.kinds.matmul import matmul
 from simsparse.trace.capture.call import Call
@@ -109,17 +111,15 @@ def _linear_word(capture: Capture) -> str:
 
 
 def lower_convolution(capture: Capture, call: Call) -> bool:
-    """A 1-D convolution is one of height 1; transposed and 3-D ones are kept as UNKNOWN with their FLOPs."""
+    """Convolutions over one to three axes, transposed or not."""
     x, weight = call.inputs[:2]
-    if not _is_conv2d(call, weight, 6):
-        driver = x if call.args[6] else call.outputs[0]
-        call.add(capture, EventRole.UNKNOWN, call.reads(capture), 2 * driver.numel() * weight[0].numel())
-        return True
-    sparsity, stats = capture.weight_facts(weight)
+    transposed, groups = bool(call.args[6]), int(call.args[8])
+    sparsity, stats = capture.weight_facts(filters(weight, groups) if transposed else weight)
+    window = () if transposed else (_window(call),)
     op = Op(
-        OpKind.CONV2D, capture.module or "conv2d", _conv_dims(x, weight, call.outputs[0], int(call.args[8])),
+        OpKind.CONV2D, capture.module or "conv2d", _conv_dims(call, call.outputs[0], transposed, groups),
         capture.dtype(x), weight_sparsity=sparsity, module=capture.module, weight=capture.parameter(weight),
-        label=capture.label(""), bias=len(call.inputs) > 2, stats={**stats, **capture.input_facts(x, _window(call))},
+        label=capture.label(""), bias=len(call.inputs) > 2, stats={**stats, **capture.input_facts(x, *window)},
     )  # fmt: skip
     call.add(capture, EventRole.OWN, call.reads(capture), op=op)
     return True
@@ -129,43 +129,47 @@ def lower_convolution_backward(capture: Capture, call: Call) -> bool:
     """The gradients of a convolution's input, weight and bias, as far as they are asked for."""
     dy, x, weight = call.inputs[:3]
     named = {"bwd_input": (call.out[0], weight), "bwd_weight": (call.out[1], x)}
-    reads = capture.access(dy)
+    reads, transposed, groups = capture.access(dy), bool(call.args[7]), int(call.args[9])
     for label, (gradient, other) in named.items():
         if gradient is None:
             continue
-        if _is_conv2d(call, weight, 7):
-            groups, transposes = int(call.args[9]), label == "bwd_input" and call.args[9] == 1
-            sparsity, stats = capture.weight_facts(weight.transpose(0, 1)) if transposes else (DENSE, {})
-            op = Op(
-                OpKind.CONV2D, path_join(capture.module, label), _conv_dims(x, weight, dy, groups), capture.dtype(dy),
-                weight_sparsity=sparsity, module=capture.module, weight=capture.parameter(weight), label=label,
-                stats=stats,
-            )  # fmt: skip
-            capture.add(EventRole.OWN, call.name, [reads, capture.access(other)], [gradient], op=op)
-        else:
-            flops = 2 * (x if call.args[7] else dy).numel() * weight[0].numel()
-            capture.add(EventRole.UNKNOWN, call.name, [reads, capture.access(other)], [gradient], flops)
+        turns = label == "bwd_input" and groups == 1
+        sparsity, stats = (
+            capture.weight_facts(weight if transposed else weight.transpose(0, 1)) if turns else (DENSE, {})
+        )
+        op = Op(
+            OpKind.CONV2D, path_join(capture.module, label), _conv_dims(call, dy, transposed, groups),
+            capture.dtype(dy), weight_sparsity=sparsity, module=capture.module, weight=capture.parameter(weight),
+            label=label, stats=stats,
+        )  # fmt: skip
+        capture.add(EventRole.OWN, call.name, [reads, capture.access(other)], [gradient], op=op)
     if call.out[2] is not None:
         capture.add(EventRole.FUSED, "sum", [reads], [call.out[2]], dy.numel())
     return True
 
 
-def _is_conv2d(call: Call, weight: torch.Tensor, transposed: int) -> bool:
-    return not call.args[transposed] and weight.dim() in (3, 4)
+def filters(weight: torch.Tensor, groups: int) -> torch.Tensor:
+    """The weight (c_in, c_out / groups, taps) of a transposed convolution as rows over the inputs of a group."""
+    grouped = weight.reshape(groups, weight.shape[0] // groups, -1)
+    return grouped.transpose(1, 2).reshape(-1, grouped.shape[1])
 
 
-def _conv_dims(x: torch.Tensor, weight: torch.Tensor, y: torch.Tensor, groups: int) -> dict[str, int]:
-    (h_in, w_in), (h_out, w_out), (kh, kw) = (_plane(tensor) for tensor in (x, y, weight))
-    return {
-        "batch": x.shape[0], "c_in": x.shape[1], "c_out": weight.shape[0], "h_in": h_in, "w_in": w_in, "h_out": h_out,
-        "w_out": w_out, "kh": kh, "kw": kw, "groups": groups,
-    }  # fmt: skip
+def _conv_dims(call: Call, y: torch.Tensor, transposed: bool, groups: int) -> dict[str, int]:
+    given = call.given
+    x, weight = given["input"], given["weight"]
+    channels = (weight.shape[0], weight.shape[1] * groups) if transposed else (x.shape[1], weight.shape[0])
+    return conv_dims(
+        x.shape[0], *channels, x.shape[2:], y.shape[2:], weight.shape[2:], groups=groups,
+        stride=_per_axis(given["stride"], weight), dilation=_per_axis(given["dilation"], weight),
+        transposed=transposed,
+    )  # fmt: skip
+
+
+def _per_axis(numbers: Sequence[int], weight: torch.Tensor) -> Sequence[int]:
+    """torch takes one number for all axes too."""
+    return numbers if len(numbers) == weight.dim() - 2 else list(numbers) * (weight.dim() - 2)
 
 
 def _window(call: Call) -> WidthWindow:
     stride, padding, dilation = (tuple(call.args[i]) for i in (3, 4, 5))
     return WidthWindow(tuple(call.inputs[1].shape[2:]), stride, padding, dilation)
-
-
-def _plane(tensor: torch.Tensor) -> tuple[int, int]:
-    return (tensor.shape[-2], tensor.shape[-1]) if tensor.dim() == 4 else (1, tensor.shape[-1])

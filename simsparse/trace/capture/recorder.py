@@ -209,6 +209,7 @@ class Capture(TorchDispatchMode):  # type: ignore[misc]
             return DENSE, {}
         key = (_storage(weight), weight.storage_offset(), *weight.shape, *weight.stride())
         if key not in self._facts:
+            self._held.append(StorageWeakRef(weight.untyped_storage()))
             pattern, facts = weight_facts(weight)
             if self._masks is not None:
                 facts["weight_mask"] = self._masks.add(mask_of(weight_rows(weight)))

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from simsparse.core import DType, OpKind, Trace
+from simsparse.core import DType, Trace
+from simsparse.core.kinds.conv2d import CONV2D, strides
 from simsparse.trace.file import replace_file
 from simsparse.trace.interchange.base import TRACE_FORMATS, Notes, TraceFormat
-from simsparse.trace.interchange.products import TraceGemm, identifier, products, strides, unique
+from simsparse.trace.interchange.products import TraceGemm, identifier, products, unique
 
 _RENAMES = """\
 renames:
@@ -46,13 +47,13 @@ def write_accelforge(trace: Trace, path: Path) -> tuple[str, ...]:
 def _shape(product: TraceGemm) -> tuple[object, ...]:
     """What makes two products one Einsum."""
     d = product.op.dims
-    conv = tuple(d.items()) if product.op.kind == OpKind.CONV2D else ()
+    conv = tuple(d.items()) if product.is_conv else ()
     return (product.batch, product.m, product.n, product.k, conv, product.op.dtype, product.op.w_dtype)
 
 
 def _einsum(i: int, name: str, product: TraceGemm, count: int) -> str:
     """One Einsum; variables and tensors carry its number, as AccelForge ties equal names together."""
-    bounds, x, weight, y = _conv(product) if product.op.kind == OpKind.CONV2D else _matrix(product)
+    bounds, x, weight, y = _conv(product) if product.is_conv else _matrix(product)
     shape = "".join(f"    - 0 <= {variable}{i} < {size}\n" for variable, size in bounds.items())
     value, stored = _bits(product.op.dtype), _bits(product.op.w_dtype)
     return (
@@ -81,10 +82,13 @@ def _matrix(product: TraceGemm) -> tuple[dict[str, int], str, str, str]:
 
 def _conv(product: TraceGemm) -> tuple[dict[str, int], str, str, str]:
     """One group of a convolution over the padded input."""
-    d, (vertical, horizontal) = product.op.dims, strides(product.op)
+    d, (vertical, horizontal) = CONV2D.all_dims(product.op), strides(product.op)
     bounds = {"n": d["batch"], "c": d["c_in"] // d["groups"], "m": d["c_out"] // d["groups"], "p": d["h_out"],
               "q": d["w_out"], "r": d["kh"], "s": d["kw"]}  # fmt: skip
-    rows, columns = f"p# * {vertical} + r#", f"q# * {horizontal} + s#"
+    tall, wide = (
+        f"{tap}# * {d[key]}" if d[key] > 1 else f"{tap}#" for tap, key in (("r", "dilation_h"), ("s", "dilation_w"))
+    )
+    rows, columns = f"p# * {vertical} + {tall}", f"q# * {horizontal} + {wide}"
     x = f"{{N#: n#, C#: c#, H#: {rows}, W#: {columns}}}"
     return bounds, x, "[m#, c#, r#, s#]", "[n#, m#, p#, q#]"
 

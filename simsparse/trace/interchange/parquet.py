@@ -20,10 +20,11 @@ from simsparse.trace.interchange.embedded import MARK, OpReader, header_of, head
 from simsparse.trace.record import body_of, checked, op_record
 
 _BODY_TEXT = (
-    "kind", "dtype", "weight_dtype", "weight_sparsity", "input_sparsity", "weight_format", "label", "src", "dst",
+    "kind", "dtype", "weight_dtype", "output_dtype", "weight_sparsity", "input_sparsity", "weight_format", "label",
+    "src", "dst",
 )  # fmt: skip
 _BODY_JSON = ("dims", "group", "bias", "latent_kv", "stats", "kernels")
-_LATER = ("weight_format", "group", "kernels")
+_LATER = ("output_dtype", "weight_format", "group", "kernels")
 """Columns that tables of earlier versions do not have."""
 _OP_TEXT = ("name", "module", "weight")
 _COMPUTED = ("flops", "dense_macs", "useful_macs", "weight_bytes", "input_bytes", "output_bytes", "min_bytes")

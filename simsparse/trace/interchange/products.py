@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from simsparse.core import DENSE, Op, OpKind, Sparsity, Trace
+from simsparse.core.kinds.conv2d import CONV2D
 from simsparse.errors import TraceError
 from simsparse.sparsity import USUAL
 from simsparse.trace.interchange.base import Notes
@@ -31,6 +32,11 @@ class TraceGemm:
     n: int
     k: int
     sparsity: Sparsity = DENSE
+
+    @property
+    def is_conv(self) -> bool:
+        """Whether it is a plain convolution over one or two axes; transposed and 3-D ones are written as products."""
+        return self.op.kind == OpKind.CONV2D and CONV2D.is_plane(self.op)
 
     @property
     def macs(self) -> int:
@@ -65,11 +71,13 @@ def _products(op: Op, notes: Notes) -> Iterator[TraceGemm]:
         notes.add("factored weights are written as dense ones", op.name)
         op = op.with_(weight_sparsity=DENSE)
     if op.kind == OpKind.LINEAR:
-        yield TraceGemm(op, op.name, 1, 1, d["m"], d["n"], d["k"], op.weight_sparsity)
+        yield TraceGemm(op, op.name, 1, d.get("groups", 1), d["m"], d["n"], d["k"], op.weight_sparsity)
     elif op.kind == OpKind.MATMUL:
         yield TraceGemm(op, op.name, 1, d["batch"], d["m"], d["n"], d["k"])
     elif op.kind == OpKind.CONV2D:
         ((groups, m, n, k),) = op.gemms
+        if not CONV2D.is_plane(op):
+            notes.add("transposed and 3-D convolutions are written as their products of matrices", op.name)
         yield TraceGemm(op, op.name, groups, 1, m, n, k, op.weight_sparsity)
     elif op.kind == OpKind.ATTENTION:
         yield from _attention(op, notes)
@@ -111,24 +119,3 @@ def unique(name: str, taken: set[str]) -> str:
         word = f"{name}_{i}"
     taken.add(word)
     return word
-
-
-def strides(op: Op) -> tuple[int, int]:
-    """Vertical and horizontal stride of a CONV2D op: with the least padding that gives its output size.
-
-    A trace holds sizes, not strides; for one output row any stride serves, and 1 is taken.
-    """
-    d = op.dims
-    return _stride(d["h_in"], d["h_out"], d["kh"]), _stride(d["w_in"], d["w_out"], d["kw"])
-
-
-def _stride(size: int, out: int, kernel: int) -> int:
-    if out == 1:
-        return 1
-    for padding in range(kernel):
-        room = size + 2 * padding - kernel
-        stride = room // (out - 1) if room > 0 else 0
-        for each in (stride, stride - 1):
-            if each > 0 and room // each + 1 == out:
-                return each
-    return max(1, round(size / out))

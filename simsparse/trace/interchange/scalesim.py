@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from simsparse.core import DType, Op, OpKind, Sparsity, Trace, TraceBuilder, ops
+from simsparse.core.kinds.conv2d import strides
 from simsparse.errors import SpecError, TraceError
 from simsparse.sparsity.patterns.nm import NM
 from simsparse.trace.file import replace_file
@@ -28,7 +29,7 @@ from simsparse.trace.interchange.base import (
     printable,
     read_bounded,
 )
-from simsparse.trace.interchange.products import TraceGemm, products, strides, unique
+from simsparse.trace.interchange.products import TraceGemm, products, unique
 from simsparse.trace.interchange.scalesim_columns import CONV_COLUMNS, GEMM_COLUMNS, Layout, size
 
 _DEPTHWISE = "DP"
@@ -105,7 +106,7 @@ def write_scalesim(trace: Trace, path: Path) -> tuple[str, ...]:
     """Write the products of ``trace``: the convolution layout when it has convolutions, else the GEMM layout."""
     notes = Notes()
     found = products(trace, notes)
-    convolutions = any(product.op.kind == OpKind.CONV2D for product in found)
+    convolutions = any(product.is_conv for product in found)
     columns = CONV_COLUMNS if convolutions else GEMM_COLUMNS
     lines, taken = [",".join(columns) + ","], set[str]()
     for product in found:
@@ -130,15 +131,15 @@ def _layer_name(product: TraceGemm, notes: Notes) -> str:
 
 def _is_depthwise(product: TraceGemm) -> bool:
     d = product.op.dims
-    return product.op.kind == OpKind.CONV2D and 1 < d["groups"] == d["c_in"] == d["c_out"] and d["batch"] == 1
+    return product.is_conv and 1 < d["groups"] == d["c_in"] == d["c_out"] and d["batch"] == 1
 
 
 def _conv_cells(product: TraceGemm, notes: Notes) -> list[int]:
     """Sizes of a convolution with its padding in the input, or of a product as a 1 x k filter."""
     op, d = product.op, product.op.dims
-    vertical, horizontal = strides(op) if op.kind == OpKind.CONV2D else (0, 1)
+    vertical, horizontal = strides(op) if product.is_conv else (0, 1)
     if vertical != horizontal or d["batch"] > 1:
-        if op.kind == OpKind.CONV2D:
+        if product.is_conv:
             notes.add("convolutions over several images or with unequal strides are written as their im2col product",
                       product.name)  # fmt: skip
         return [product.m, product.k, 1, product.k, 1, product.n, 1]

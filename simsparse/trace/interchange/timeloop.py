@@ -14,10 +14,11 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from simsparse.core import OpKind, Trace
+from simsparse.core import Trace
+from simsparse.core.kinds.conv2d import CONV2D, strides
 from simsparse.errors import TraceError
 from simsparse.trace.interchange.base import TRACE_FORMATS, Notes, TraceFormat
-from simsparse.trace.interchange.products import TraceGemm, products, strides
+from simsparse.trace.interchange.products import TraceGemm, products
 
 INDEX = "problems.csv"
 _GEMM = """\
@@ -53,11 +54,13 @@ _CONV = """\
     coefficients:
     - {name: Hstride, default: 1}
     - {name: Wstride, default: 1}
+    - {name: Hdilation, default: 1}
+    - {name: Wdilation, default: 1}
     data_spaces:
     - name: Weights
       projection: [[[C]], [[M]], [[R]], [[S]]]
     - name: Inputs
-      projection: [[[N]], [[C]], [[R], [P, Hstride]], [[S], [Q, Wstride]]]
+      projection: [[[N]], [[C]], [[R, Hdilation], [P, Hstride]], [[S, Wdilation], [Q, Wstride]]]
     - name: Outputs
       projection: [[[N]], [[M]], [[Q]], [[P]]]
       read_write: True
@@ -83,7 +86,7 @@ def write_timeloop(trace: Trace, path: Path) -> tuple[str, ...]:
 
 def problem(product: TraceGemm, notes: Notes) -> str:
     """The problem of one product as YAML."""
-    if product.op.kind == OpKind.CONV2D:
+    if product.is_conv:
         shape, bounds = _CONV, _conv_bounds(product)
     elif product.batch > 1:
         shape, bounds = _BATCHED, {"B": product.batch, "M": product.m, "N": product.n, "K": product.k}
@@ -94,10 +97,10 @@ def problem(product: TraceGemm, notes: Notes) -> str:
 
 
 def _conv_bounds(product: TraceGemm) -> dict[str, int]:
-    d, (vertical, horizontal) = product.op.dims, strides(product.op)
+    d, (vertical, horizontal) = CONV2D.all_dims(product.op), strides(product.op)
     return {"C": d["c_in"] // d["groups"], "M": d["c_out"] // d["groups"], "R": d["kh"], "S": d["kw"],
             "N": d["batch"], "P": d["h_out"], "Q": d["w_out"], "Hstride": vertical,
-            "Wstride": horizontal}  # fmt: skip
+            "Wstride": horizontal, "Hdilation": d["dilation_h"], "Wdilation": d["dilation_w"]}  # fmt: skip
 
 
 def _density(product: TraceGemm, notes: Notes) -> str:
@@ -115,7 +118,7 @@ def _density(product: TraceGemm, notes: Notes) -> str:
 
 
 def _stem(product: TraceGemm) -> str:
-    kind = "conv" if product.op.kind == OpKind.CONV2D else "bmm" if product.batch > 1 else "gemm"
+    kind = "conv" if product.is_conv else "bmm" if product.batch > 1 else "gemm"
     return f"{kind}-m{product.m}-n{product.n}-k{product.k}"
 
 
