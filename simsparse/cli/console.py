@@ -20,7 +20,7 @@ from simsparse.errors import StoreError
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
 Out = Annotated[Path | None, typer.Option("--out", help="Folder to write to; nothing is written elsewhere.")]
-Row = Sequence[object]
+CellRow = Sequence[object]
 
 WIDTH = 160
 """Columns of a table that goes to a file or pipe."""
@@ -31,7 +31,7 @@ def emit_json(data: Any) -> None:
     sys.stdout.write(json.dumps(data, indent=1, default=str) + "\n")
 
 
-def table(title: str, columns: Sequence[str], rows: Sequence[Row], right: Sequence[str] = ()) -> None:
+def table(title: str, columns: Sequence[str], rows: Sequence[CellRow], right: Sequence[str] = ()) -> None:
     """Print a table on stdout; the columns in ``right`` are flush right."""
     from rich import box
     from rich.console import Console

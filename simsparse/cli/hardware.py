@@ -11,7 +11,7 @@ import typer
 from simsparse.cli.console import Json, emit_json, note, table
 
 app = typer.Typer(help="Parts and systems: list, show, check.", no_args_is_help=True)
-Name = Annotated[str, typer.Argument(help="A part or system, such as gpu/h100-sxm5-80gb, or a YAML file.")]
+PartArgument = Annotated[str, typer.Argument(help="A part or system, such as gpu/h100-sxm5-80gb, or a YAML file.")]
 
 
 @app.command("list")
@@ -34,7 +34,7 @@ def list_parts(
 
 
 @app.command()
-def show(name: Name, json: Json = False) -> None:
+def show(name: PartArgument, json: Json = False) -> None:
     """Every value of a part or system, with its source and basis."""
     from simsparse.config.catalogue import values
     from simsparse.config.hardware import load_system

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from simsparse.core import Result, Trace
 
-Level = Annotated[
+LevelOption = Annotated[
     int, typer.Option("--level", min=0, max=2, help="Fidelity: 0 closed forms, 1 discrete events, 2 cycle cores.")
 ]
 
@@ -31,7 +31,7 @@ def estimate(
         ),
     ],
     hw: Annotated[str, typer.Option("--hw", help="A part, such as gpu/h100-sxm5-80gb.")],
-    level: Level = 0,
+    level: LevelOption = 0,
     json: Json = False,
 ) -> None:
     """Latency and energy of one operator on one part."""

@@ -44,7 +44,7 @@ def _name(text: str) -> str:
     return text
 
 
-Name = Annotated[str, AfterValidator(_name)]
+ComponentName = Annotated[str, AfterValidator(_name)]
 
 
 class _DeviceEntry(Frozen):
@@ -55,15 +55,15 @@ class _DeviceEntry(Frozen):
 class _LinkEntry(Frozen):
     part: str
     between: tuple[str, str]
-    name: Name | None = None
+    name: ComponentName | None = None
 
 
 class _SystemSpec(Frozen):
     kind: str
     description: str
-    devices: Annotated[dict[Name, _DeviceEntry], Field(min_length=1)]
+    devices: Annotated[dict[ComponentName, _DeviceEntry], Field(min_length=1)]
     links: tuple[_LinkEntry, ...] = ()
-    groups: dict[Name, tuple[str, ...]] = Field(default_factory=dict)
+    groups: dict[ComponentName, tuple[str, ...]] = Field(default_factory=dict)
     collectives: dict[str, str] = Field(default_factory=dict)
 
 

@@ -63,12 +63,12 @@ def _policy(value: Any) -> Any:
 
 Text = Annotated[str, Field(min_length=1)]
 PolicyText = Annotated[Text, BeforeValidator(_policy), WithJsonSchema({"type": ["string", "object"]})]
-Steps = Annotated[int, Field(strict=True, ge=1, le=100_000)]
+StepCount = Annotated[int, Field(strict=True, ge=1, le=100_000)]
 SparsityText = Annotated[str, _said(Sparsity.parse), Field(description=f"a sparsity: {syntax()}")]
 FormatText = Annotated[str, _said(storage_text), Field(description="a storage format: usual, csr, bsr:32, ...")]
 Seed = Annotated[int, Field(strict=True, ge=0, lt=2**63)]
 Level = Annotated[int, Field(strict=True), AfterValidator(_level)]
-Value = Annotated[Scalar, BeforeValidator(_scalar)]
+OptionValue = Annotated[Scalar, BeforeValidator(_scalar)]
 
 
 class Shown(StrEnum):
@@ -119,7 +119,7 @@ _TABLE = (
         Shown.CONFIGURATION, argument=True, lookup="simsparse.policies:policy_of"),
     Key("stack", Text, "fused+graph", "the software that launches kernels: eager, compiled or fused, +graph replayed",
         "stack", Shown.CONFIGURATION, argument=True, lookup="simsparse.lowering.stacks:stack_of"),
-    Key("steps", Steps, 1, "decode steps of the trace, one after another", "{} steps", argument=True),
+    Key("steps", StepCount, 1, "decode steps of the trace, one after another", "{} steps", argument=True),
     Key("routing", str, "", "the process that routes tokens in each step; empty: that of the trace", "routing",
         argument=True),
     Key("seed", Seed, 0, "for policies that draw", "seed", argument=True),
@@ -135,7 +135,7 @@ KEYS: Mapping[str, Key] = {key.name: key for key in _TABLE}
 OVERRIDE, OPTION = "override.", "policy_options."
 PREFIXES: Mapping[str, str] = {OVERRIDE: "override.PATH", OPTION: "policy_options.NAME"}
 """How keys with a free name begin, values of the system and options of the policy, and how messages show them."""
-_SCALAR: TypeAdapter[Any] = TypeAdapter(Value)
+_SCALAR: TypeAdapter[Any] = TypeAdapter(OptionValue)
 
 
 def is_key(name: str) -> bool:

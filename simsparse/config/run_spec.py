@@ -11,13 +11,13 @@ from typing import Annotated, Any
 
 from pydantic import Field, create_model
 
-from simsparse.config.keys import KEYS, OPTION, OVERRIDE, Scalar, Text, Value, is_key, known_keys
+from simsparse.config.keys import KEYS, OPTION, OVERRIDE, OptionValue, Scalar, Text, is_key, known_keys
 from simsparse.config.quantity import Frozen
 from simsparse.config.yaml import Document, parse_yaml, read_yaml
 from simsparse.errors import SpecError, nearest
 from simsparse.paths import find_file
 
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,79}$")]
+RunName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,79}$")]
 
 
 class WorkloadSpec(Frozen):
@@ -41,13 +41,13 @@ class RunSpec(_KeyFields):  # type: ignore[misc]
     DEVICE_OR_LINK.FIELD[.FIELD] of the system to a value with its unit.
     """
 
-    name: Name
+    name: RunName
     description: str = ""
     workload: WorkloadSpec | None = None
     system: Text | None = None
-    policy_options: dict[str, Value] = Field(default_factory=dict)
+    policy_options: dict[str, OptionValue] = Field(default_factory=dict)
     exclude: tuple[Text, ...] = ("lm_head", "router")
-    override: dict[str, Value] = Field(default_factory=dict)
+    override: dict[str, OptionValue] = Field(default_factory=dict)
 
     @property
     def values(self) -> dict[str, Scalar]:

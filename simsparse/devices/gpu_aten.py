@@ -7,7 +7,7 @@ Source: the names of kernels in profiles of Hugging Face layers on an H200 (PyTo
 from __future__ import annotations
 
 from simsparse.core import Op
-from simsparse.devices.gpu_launched import Gather, Kernel, NormRows, Reduce, SoftmaxRows, Sort, Stream, Topk
+from simsparse.devices.gpu_launched import Gather, LaunchedKernel, NormRows, Reduce, SoftmaxRows, Sort, Stream, Topk
 from simsparse.devices.gpu_norm import Norm
 from simsparse.devices.gpu_reduce import Reduction
 from simsparse.devices.gpu_stream import Form, Function
@@ -31,7 +31,7 @@ SHORTEST_ROW = 32
 """Fewer values are reduced along another dimension than the last: experts, heads or pixels of a window. Assumed."""
 
 
-def launched_kernel(op: Op) -> Kernel:
+def launched_kernel(op: Op) -> LaunchedKernel:
     """The kernel of a ``launched`` op, by the aten function that is its label."""
     d, name, size = op.dims, op.label, op.dtype.bits / 8
     read, fresh = d["read_bytes"], float(d["fresh_bytes"])

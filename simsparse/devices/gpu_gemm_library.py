@@ -15,7 +15,7 @@ from simsparse.core.memo import by_identity
 from simsparse.devices.gpu_gemm_types import GemmMachine, GemmShapes, GemmTimes, GemmUnit
 from simsparse.devices.gpu_tile_kernels import TileCard, TileKernel, tile_kernel_seconds
 
-Key = TypeVar("Key")
+KeyT = TypeVar("KeyT")
 ALIGNED_BYTES = 16
 """Bytes of which rows must be multiples for the kernels that the tensor cores are at their best with."""
 MATRIX_VECTOR_TOKENS = 4
@@ -43,7 +43,7 @@ def library_kernels(section: GpuGemmKernels) -> LibraryKernels:
     return LibraryKernels(_kernels(parts), _kernels(unaligned))
 
 
-def _kernels(parts: Mapping[Key, GpuTileKernel | None]) -> dict[Key, TileKernel]:
+def _kernels(parts: Mapping[KeyT, GpuTileKernel | None]) -> dict[KeyT, TileKernel]:
     return {key: TileKernel.of(part) for key, part in parts.items() if part is not None}
 
 

@@ -16,7 +16,7 @@ from simsparse.config.parts.gpu_tile_kernels import GpuGemmKernels
 
 NO_KERNELS = GpuGemmKernels()
 Floats = NDArray[np.float64]
-Sizes = NDArray[np.int64]
+DimArray = NDArray[np.int64]
 Flags = NDArray[np.bool_]
 
 
@@ -56,14 +56,14 @@ class GemmShapes:
     is left in the L2 when it starts.
     """
 
-    m: Sizes
-    n: Sizes
-    k: Sizes
-    unit: Sizes
+    m: DimArray
+    n: DimArray
+    k: DimArray
+    unit: DimArray
     value_bytes: Floats
     sparse24: Flags
     in_l2: Flags
-    batch: Sizes
+    batch: DimArray
     weight_share: Floats | None = None
     weight_sets: Floats | None = None
     input_sets: Floats | None = None
@@ -192,7 +192,7 @@ class Derating:
             else cls(*(np.array(values, dtype=np.float64) for values in (part.m, part.n, part.k, part.factor)))
         )
 
-    def at(self, m: Sizes, n: Sizes, k: Sizes) -> Floats:
+    def at(self, m: DimArray, n: DimArray, k: DimArray) -> Floats:
         """Factors at shapes: trilinear in the logarithms, constant beyond the grid."""
         corners = [_bracket(grid, size) for grid, size in ((self.m, m), (self.n, n), (self.k, k))]
         total = np.zeros(np.shape(m))
@@ -203,7 +203,7 @@ class Derating:
         return total
 
 
-def _bracket(grid: Floats, size: Sizes) -> tuple[tuple[NDArray[np.intp], Floats], ...]:
+def _bracket(grid: Floats, size: DimArray) -> tuple[tuple[NDArray[np.intp], Floats], ...]:
     """The grid indexes below and above each size, and their weights."""
     place = np.interp(np.log(size), np.log(grid), np.arange(len(grid)))
     below = np.minimum(place.astype(np.intp), len(grid) - 2)

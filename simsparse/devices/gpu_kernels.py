@@ -23,7 +23,7 @@ from simsparse.devices.gpu_experts import GROUPED, experts_seconds, grouped_shap
 from simsparse.devices.gpu_gemm import GemmMachine, GemmParameters, GemmShapes, GemmTimes, GemmUnit, gemm_seconds
 from simsparse.devices.gpu_gemm_narrow import with_narrow
 from simsparse.devices.gpu_grouped import GroupedShapes
-from simsparse.devices.gpu_launched import Kernel, Launched, Stream
+from simsparse.devices.gpu_launched import Launched, LaunchedKernel, Stream
 from simsparse.devices.gpu_op_kernels import OP_KERNELS
 from simsparse.devices.gpu_stream import Function
 from simsparse.errors import MappingError
@@ -313,7 +313,7 @@ def _convs(ops: Sequence[Op], convs: Sequence[int], counts: _Counts) -> ConvKern
 
 def _launched(ops: Sequence[Op], counts: _Counts) -> tuple[Indexes, Floats, Launched]:
     """Activation kernels of each expert (one of a plain FFN, SiLU and product of a gated one), and data movement."""
-    rows: list[tuple[int, int, Kernel]] = []
+    rows: list[tuple[int, int, LaunchedKernel]] = []
     moved: list[tuple[float, float, float]] = []
     for i, op in enumerate(ops):
         if op.kind == OpKind.MOE_FFN:

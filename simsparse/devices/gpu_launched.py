@@ -158,8 +158,8 @@ class Sort(NamedTuple):
         return self.rows * self.columns * (2 * self.value_bytes + 8)
 
 
-Kernel = Stream | Reduce | NormRows | SoftmaxRows | Gather | Topk | Sort
-Columns = Sequence[NDArray[Any]]
+LaunchedKernel = Stream | Reduce | NormRows | SoftmaxRows | Gather | Topk | Sort
+KernelColumns = Sequence[NDArray[Any]]
 
 
 @dataclass(frozen=True)
@@ -170,10 +170,10 @@ class Launched:
     """
 
     count: int
-    groups: tuple[tuple[type[Kernel], NDArray[np.int64], Columns, Floats], ...]
+    groups: tuple[tuple[type[LaunchedKernel], NDArray[np.int64], KernelColumns, Floats], ...]
 
     @classmethod
-    def of(cls, kernels: Sequence[Kernel]) -> Self:
+    def of(cls, kernels: Sequence[LaunchedKernel]) -> Self:
         """``kernels`` in columns."""
         groups = []
         for kind in _CLASSES:
@@ -199,49 +199,49 @@ class Launched:
 
 
 def launched_times(
-    card: Card, library: Library, kernels: Sequence[Kernel], cached: Floats | None = None
+    card: Card, library: Library, kernels: Sequence[LaunchedKernel], cached: Floats | None = None
 ) -> KernelTimes:
     """Seconds of each kernel, as ``Launched.times``."""
     return Launched.of(kernels).times(card, library, cached)
 
 
-def _streams(card: Card, library: Library, columns: Columns, cached: Floats, _: Floats) -> KernelTimes:
+def _streams(card: Card, library: Library, columns: KernelColumns, cached: Floats, _: Floats) -> KernelTimes:
     elements, read, write, form, function, fresh, flops = columns
     kernels = StreamKernels(form, function, elements, flops, read, write, fresh, cached)
     return stream_times(card, library.stream, kernels)
 
 
-def _reduces(card: Card, library: Library, columns: Columns, cached: Floats, moved: Floats) -> KernelTimes:
+def _reduces(card: Card, library: Library, columns: KernelColumns, cached: Floats, moved: Floats) -> KernelTimes:
     outputs, inputs, value_bytes, reduction, contiguous, fresh, flops = columns
     share = _with_fresh(card, cached, fresh, moved)
     kernels = ReduceKernels(reduction, outputs, inputs, contiguous, value_bytes, flops, share)
     return reduce_times(card, library.reduce, kernels)
 
 
-def _norms(card: Card, library: Library, columns: Columns, cached: Floats, moved: Floats) -> KernelTimes:
+def _norms(card: Card, library: Library, columns: KernelColumns, cached: Floats, moved: Floats) -> KernelTimes:
     norm, rows, width, value_bytes, fresh = columns
     share = _with_fresh(card, cached, fresh, moved)
     return norm_times(card, library.norm, NormKernels(norm, rows, width, value_bytes, share))
 
 
-def _softmaxes(card: Card, library: Library, columns: Columns, cached: Floats, moved: Floats) -> KernelTimes:
+def _softmaxes(card: Card, library: Library, columns: KernelColumns, cached: Floats, moved: Floats) -> KernelTimes:
     rows, width, value_bytes, fresh = columns
     share = _with_fresh(card, cached, fresh, moved)
     return softmax_times(card, library.softmax, SoftmaxKernels(rows, width, value_bytes, share))
 
 
-def _gathers(card: Card, library: Library, columns: Columns, cached: Floats, moved: Floats) -> KernelTimes:
+def _gathers(card: Card, library: Library, columns: KernelColumns, cached: Floats, moved: Floats) -> KernelTimes:
     rows, row_bytes, value_bytes, adds, fresh = columns
     share = _with_fresh(card, cached, fresh, moved)
     return gather_times(card, library.gather, GatherKernels(rows, row_bytes, value_bytes, adds, share))
 
 
-def _topks(card: Card, library: Library, columns: Columns, _: Floats, __: Floats) -> KernelTimes:
+def _topks(card: Card, library: Library, columns: KernelColumns, _: Floats, __: Floats) -> KernelTimes:
     rows, width, kept, value_bytes, _fresh = columns
     return topk_times(card, library.topk, TopkKernels(rows, width, kept, value_bytes))
 
 
-def _sorts(card: Card, library: Library, columns: Columns, _: Floats, __: Floats) -> KernelTimes:
+def _sorts(card: Card, library: Library, columns: KernelColumns, _: Floats, __: Floats) -> KernelTimes:
     rows, width, value_bytes = columns
     return sort_times(card, library.topk, SortKernels(rows, width, value_bytes))
 
@@ -251,7 +251,7 @@ def _with_fresh(card: Card, cached: Floats, fresh: Floats, moved: Floats) -> Flo
     return np.asarray(cached + (1.0 - cached) * fresh_share(card, fresh) * fresh / moved)
 
 
-_CLASSES: Mapping[type[Kernel], Callable[[Card, Library, Columns, Floats, Floats], KernelTimes]] = {
+_CLASSES: Mapping[type[LaunchedKernel], Callable[[Card, Library, KernelColumns, Floats, Floats], KernelTimes]] = {
     Stream: _streams, Reduce: _reduces, NormRows: _norms, SoftmaxRows: _softmaxes, Gather: _gathers, Topk: _topks,
     Sort: _sorts,
 }  # fmt: skip

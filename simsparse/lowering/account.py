@@ -21,7 +21,7 @@ TRANSFER = "transfer"
 HOST = "host"
 """What bounds the time that waits for calls of the framework."""
 
-Counts = dict[str, dict[Action, int]]
+CountsByComponent = dict[str, dict[Action, int]]
 
 
 def copy_joules(src: str, dst: str, bytes: int, machine: Machine) -> float:
@@ -44,7 +44,7 @@ class Account:
     @cached_property
     def counts(self) -> dict[str, ActionCounts]:
         """Action counts of everything that ran, by device and link."""
-        total: Counts = {}
+        total: CountsByComponent = {}
         for key, times in self.records.runs.items():
             _add(total, {key[0]: self.records.costs[key].counts}, times)
         copies = Counter((command.src, command.dst, command.bytes) for command in self.records.commands if command.src)
@@ -285,7 +285,7 @@ class Account:
         return tuple(found)
 
 
-def _add(total: Counts, more: Mapping[str, Mapping[Action, int]], times: int) -> None:
+def _add(total: CountsByComponent, more: Mapping[str, Mapping[Action, int]], times: int) -> None:
     for owner, counts in more.items():
         own = total.setdefault(owner, {})
         for action, count in counts.items():

@@ -33,7 +33,7 @@ LEAST_SHARE = 1e-3
 ROUNDS = 8
 """Rounds in which speed and run time are brought into agreement; the difference halves in each."""
 
-Key = tuple[str, int]
+OpKey = tuple[str, int]
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class _Load:
     the same energy at the limit.
     """
 
-    gains: Mapping[Key, float]
+    gains: Mapping[OpKey, float]
     limited_s: float
     other_s: float
 

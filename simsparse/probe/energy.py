@@ -10,7 +10,7 @@ from functools import partial
 from itertools import pairwise
 from typing import Any
 
-from .timing import Row, prune24
+from .timing import RowDict, prune24
 
 
 def _laps(calls: list[Callable[[], object]], count: int) -> list[float]:
@@ -26,7 +26,7 @@ def _laps(calls: list[Callable[[], object]], count: int) -> list[float]:
     return [a.elapsed_time(b) / 1e3 for a, b in pairwise(marks)]
 
 
-def power() -> Iterator[Row]:
+def power() -> Iterator[RowDict]:
     """What the power limit does to a large GEMM: after a rest, and at several duty cycles.
 
     After a rest: ``s`` of the first calls, ``sustained_s`` of the last half, ``full_s`` the time
@@ -78,7 +78,7 @@ class _Meter:
         return self._value.value / 1e3
 
 
-def _energy_row(row: Row, call: Callable[[], object], meter: _Meter, seconds: float = 1.2) -> Row:
+def _energy_row(row: RowDict, call: Callable[[], object], meter: _Meter, seconds: float = 1.2) -> RowDict:
     import torch
 
     for _ in range(3):
@@ -100,7 +100,7 @@ ENERGY_MNK = [
 ]  # fmt: skip
 
 
-def energy() -> Iterator[Row]:
+def energy() -> Iterator[RowDict]:
     import torch
 
     meter = _Meter()

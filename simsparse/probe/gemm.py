@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
-from .timing import Row, copies, prune24, timed
+from .timing import RowDict, copies, prune24, timed
 
 GEMM_NK = [
     (4096, 4096), (11008, 4096), (4096, 11008), (1024, 4096), (6144, 4096), (12288, 4096),
@@ -27,7 +27,7 @@ GEMM_M = [1, 2, 8, 16, 32, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 2048, 409
 MAX_GEMM_BYTES = 3 << 30
 
 
-def _gemm(n: int, k: int, sparse24: bool) -> Iterator[Row]:
+def _gemm(n: int, k: int, sparse24: bool) -> Iterator[RowDict]:
     import torch
     from torch.nn.functional import linear
 
@@ -47,12 +47,12 @@ def _gemm(n: int, k: int, sparse24: bool) -> Iterator[Row]:
         yield timed(row, calls)
 
 
-def gemm_dense() -> Iterator[Row]:
+def gemm_dense() -> Iterator[RowDict]:
     for n, k in GEMM_NK:
         yield from _gemm(n, k, sparse24=False)
 
 
-def gemm_sparse24() -> Iterator[Row]:
+def gemm_sparse24() -> Iterator[RowDict]:
     for n, k in GEMM_NK:
         yield from _gemm(n, k, sparse24=True)
 
@@ -60,7 +60,7 @@ def gemm_sparse24() -> Iterator[Row]:
 SWITCH_NK = [(768, 768), (3072, 768), (768, 3072), (1024, 1024), (4096, 1024), (1024, 4096), (512, 512), (2048, 2048)]
 
 
-def gemm_fp32() -> Iterator[Row]:
+def gemm_fp32() -> Iterator[RowDict]:
     import torch
 
     torch.backends.cuda.matmul.allow_tf32 = False
@@ -86,7 +86,7 @@ def _scaled_mm(x: Any, w: Any, one: Any) -> object:
     return torch._scaled_mm(x, w.t(), scale_a=one, scale_b=one, out_dtype=torch.bfloat16)
 
 
-def lowp() -> Iterator[Row]:
+def lowp() -> Iterator[RowDict]:
     import torch
 
     one = torch.ones((), device="cuda")

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from .timing import Row, host_timed
+from .timing import RowDict, host_timed
 
 if TYPE_CHECKING:
     import torch
@@ -25,7 +25,7 @@ OFFLOAD = [  # model, d, ff, mats, layers, dtype, experts, active, tokens an exp
 
 def _offload_case(
     model: str, d: int, ff: int, mats: int, layers: int, dtype: str, experts: int,
-                  active: int, tokens: int) -> Iterator[Row]:  # fmt: skip
+                  active: int, tokens: int) -> Iterator[RowDict]:  # fmt: skip
     import torch
 
     kind = getattr(torch, dtype)
@@ -101,7 +101,7 @@ def _captured(call: Callable[[], None]) -> torch.cuda.CUDAGraph:
     return graph
 
 
-def offload() -> Iterator[Row]:
+def offload() -> Iterator[RowDict]:
     for case in OFFLOAD:
         yield from _offload_case(*case)
 
@@ -113,7 +113,7 @@ STREAM = [  # model, d, ff, mats, experts, top_k, layers
 ]
 
 
-def _stream_case(model: str, d: int, ff: int, mats: int, experts: int, top_k: int, layers: int) -> Iterator[Row]:
+def _stream_case(model: str, d: int, ff: int, mats: int, experts: int, top_k: int, layers: int) -> Iterator[RowDict]:
     import torch
 
     elements = 4 * d * d + experts * mats * d * ff
@@ -169,6 +169,6 @@ def _stream_case(model: str, d: int, ff: int, mats: int, experts: int, top_k: in
             yield {**row, **host_timed(partial(run, mode), 3)}
 
 
-def weight_stream() -> Iterator[Row]:
+def weight_stream() -> Iterator[RowDict]:
     for case in STREAM:
         yield from _stream_case(*case)

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from functools import partial
 
-from .timing import Row, timed
+from .timing import RowDict, timed
 
 
 def _sdpa(batch: int, heads: int, kv: int, dim: int, q_len: int, kv_len: int) -> list[Callable[[], object]]:
@@ -25,7 +25,7 @@ def _sdpa(batch: int, heads: int, kv: int, dim: int, q_len: int, kv_len: int) ->
     return calls
 
 
-def attn() -> Iterator[Row]:
+def attn() -> Iterator[RowDict]:
     heads = [(32, 8, 128), (32, 32, 128), (64, 8, 128), (12, 12, 64), (72, 72, 128), (32, 4, 128)]
     for h, kv, d in heads:
         for batch in (1, 2, 4, 8, 16, 32, 64):
@@ -40,7 +40,7 @@ def attn() -> Iterator[Row]:
             yield timed(row, _sdpa(batch, h, kv, d, length, length))
 
 
-def mem() -> Iterator[Row]:
+def mem() -> Iterator[RowDict]:
     import torch
 
     for power in range(12, 33, 2):
@@ -52,7 +52,7 @@ def mem() -> Iterator[Row]:
             yield timed({"section": "mem", "op": op, "bytes": 1 << power}, [call])
 
 
-def launch() -> Iterator[Row]:
+def launch() -> Iterator[RowDict]:
     import torch
 
     x = torch.zeros(32, device="cuda")
@@ -71,7 +71,7 @@ def launch() -> Iterator[Row]:
         yield {"section": "launch", "op": op, "s": statistics.median(times)}
 
 
-def pcie() -> Iterator[Row]:
+def pcie() -> Iterator[RowDict]:
     import torch
 
     for power in range(8, 31, 2):

@@ -13,9 +13,9 @@ from .energy import energy, power
 from .gemm import gemm_dense, gemm_fp32, gemm_sparse24, lowp
 from .layers import offload, weight_stream
 from .memory import attn, launch, mem, pcie
-from .timing import Row
+from .timing import RowDict
 
-SECTIONS: dict[str, Callable[[], Iterator[Row]]] = {
+SECTIONS: dict[str, Callable[[], Iterator[RowDict]]] = {
     "launch": launch, "mem": mem, "pcie": pcie, "attn": attn, "offload": offload, "weight_stream": weight_stream,
     "power": power, "energy": energy, "gemm_fp32": gemm_fp32, "lowp": lowp,
     "gemm_dense": gemm_dense, "gemm_sparse24": gemm_sparse24,

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-Row = dict[str, Any]
+RowDict = dict[str, Any]
 
 
 L2_BYTES_TO_EXCEED = 128 << 20
@@ -49,12 +49,12 @@ def graph_seconds(calls: list[Callable[[], object]], min_calls: int = 24) -> tup
     return statistics.median(times), min(times), max(times)
 
 
-def timed(row: Row, calls: list[Callable[[], object]]) -> Row:
+def timed(row: RowDict, calls: list[Callable[[], object]]) -> RowDict:
     s, s_min, s_max = graph_seconds(calls)
     return {**row, "s": s, "s_min": s_min, "s_max": s_max, "graph": True}
 
 
-def host_timed(call: Callable[[], object], repeats: int) -> Row:
+def host_timed(call: Callable[[], object], repeats: int) -> RowDict:
     import torch
 
     call()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from simsparse.report.bars import unvalidated_legend
 from simsparse.report.plot import Plot, finish
-from simsparse.report.results import Cell, Results, StoredPoint
+from simsparse.report.results import PointKey, Results, StoredPoint
 from simsparse.report.rows import Place, asked_for, bar_panels, mark_absent, numbered, pages, write_absent
 from simsparse.report.si import si
 from simsparse.report.style import (
@@ -104,7 +104,7 @@ def _breakdown(
 
 
 def _panel(
-    place: Place, results: Results, shares: Mapping[Cell, tuple[StoredPoint, Shares]], names: list[str],
+    place: Place, results: Results, shares: Mapping[PointKey, tuple[StoredPoint, Shares]], names: list[str],
     colours: Mapping[str, str], total: Callable[[StoredPoint], str],
 ) -> None:  # fmt: skip
     rows = []
@@ -204,7 +204,7 @@ def _decorate(place: Place, results: Results, axis: str) -> None:
             write_absent(ax, "not run", middle)
 
 
-def _title(shares: Mapping[Cell, Shares], whole: str) -> str:
+def _title(shares: Mapping[PointKey, Shares], whole: str) -> str:
     """How many setups each part is the largest of, in most of their cells."""
     votes: dict[str, list[str]] = {}
     for cell, share in shares.items():

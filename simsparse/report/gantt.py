@@ -25,7 +25,7 @@ MERGE_GAP = 1 / 1500
 MIN_WIDTH = 1 / 300
 """Spans are drawn at least this share of the panel wide, so that short ones can be seen."""
 
-Lane = tuple[str, str]
+DeviceLane = tuple[str, str]
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class GanttLane:
 
     point: StoredPoint
     timeline: Timeline
-    lanes: tuple[Lane, ...]
+    lanes: tuple[DeviceLane, ...]
 
 
 def gantt(results: Results) -> Plot | None:

@@ -12,10 +12,10 @@ from simsparse.report.style import figure_style
 NM, DENSE = "#0072B2", "#3b3b3b"
 BAR = 0.38
 
-Row = Mapping[str, Any]
+AreaRow = Mapping[str, Any]
 
 
-def area_plot(rows: Sequence[Row]) -> Plot:
+def area_plot(rows: Sequence[AreaRow]) -> Plot:
     """A panel a width: area of a useful MAC a cycle, of the N:M PE and of a dense PE with as many multipliers.
 
     Rows hold ``pattern``, ``bits``, and um2 a useful MAC a cycle as ``nm`` and ``dense``.
@@ -41,7 +41,7 @@ def area_plot(rows: Sequence[Row]) -> Plot:
 CAPTION = "SkyWater 130 nm by area, before placement; sums of two operands' width and 16 bits."
 
 
-def area_page(rows: Sequence[Row], cells: Sequence[Row], command: str) -> str:
+def area_page(rows: Sequence[AreaRow], cells: Sequence[AreaRow], command: str) -> str:
     """The table as Markdown."""
     lines = ["# Cells and area of the PE", "", f"{CAPTION} Remade by `{command}`.", "", "![area](area.png)", "",
              "| PE | bits | cells | area, um2 | of it registers, um2 |", "| --- | --- | --- | --- | --- |"]  # fmt: skip
@@ -56,6 +56,6 @@ def area_page(rows: Sequence[Row], cells: Sequence[Row], command: str) -> str:
     return "\n".join([*lines, ""])
 
 
-def _title(rows: Sequence[Row]) -> str:
+def _title(rows: Sequence[AreaRow]) -> str:
     row = next(row for row in rows if (row["pattern"], row["bits"]) == ("2:4", 8))
     return f"A useful int8 MAC at 2:4 takes {row['dense'] / row['nm']:.2f} times less area than in a dense PE"

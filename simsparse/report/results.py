@@ -14,7 +14,7 @@ from simsparse.errors import SpecError
 if TYPE_CHECKING:
     import pandas as pd
 
-Cell = tuple[str, str, str]
+PointKey = tuple[str, str, str]
 MARKED_SHARE = 0.05
 
 
@@ -55,7 +55,7 @@ class StoredPoint:
         return bool(self.unvalidated) and (share is None or share > MARKED_SHARE)
 
     @property
-    def cell(self) -> Cell:
+    def cell(self) -> PointKey:
         """What bars and tables group by."""
         return self.workload, self.setup, self.sparsity
 
@@ -101,9 +101,9 @@ class Results:
         return sorted(unique(point.sparsity for point in self.points), key=lambda text: -density(text))
 
     @cached_property
-    def cells(self) -> dict[Cell, list[StoredPoint]]:
+    def cells(self) -> dict[PointKey, list[StoredPoint]]:
         """Points that ended well by workload, setup and sparsity, fastest first."""
-        groups: dict[Cell, list[StoredPoint]] = {}
+        groups: dict[PointKey, list[StoredPoint]] = {}
         for point in sorted(self.done, key=lambda point: point.latency_s):
             groups.setdefault(point.cell, []).append(point)
         return groups

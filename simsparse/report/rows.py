@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from simsparse.report.results import Cell, Results
+from simsparse.report.results import PointKey, Results
 from simsparse.report.style import DPI, MUTED, SMALL_PT, WIDTH_IN
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ def asked_for(results: Results, workload: str, setup: str) -> bool:
     return any((point.workload, point.setup) == (workload, setup) for point in results.points)
 
 
-def mark_absent(ax: Axes, results: Results, cell: Cell, y: float) -> None:
+def mark_absent(ax: Axes, results: Results, cell: PointKey, y: float) -> None:
     """Say in the place of a bar why it is not there."""
     failed = any(point.cell == cell for point in results.failed)
     write_absent(ax, "failed" if failed else "no dense run" if cell in results.cells else "not run", y)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _PER_DECADE = 4
-Share = tuple[float, float, str]
+IntensityShare = tuple[float, float, str]
 """Intensity in FLOP/B, what of the whole it holds, kind."""
 
 
@@ -54,7 +54,7 @@ def _edges(values: Sequence[float]) -> list[float]:
     return [10 ** (i / _PER_DECADE) for i in range(low, high + 1)]
 
 
-def _draw(ax: Axes, shares: Sequence[Share], edges: Sequence[float], kinds: Sequence[str]) -> None:
+def _draw(ax: Axes, shares: Sequence[IntensityShare], edges: Sequence[float], kinds: Sequence[str]) -> None:
     colours = kind_colours(kinds)
     values = [[value for value, _, kind in shares if kind == each] for each in kinds]
     sizes = [[100 * share for _, share, kind in shares if kind == each] for each in kinds]

@@ -41,7 +41,7 @@ CLOCK_NS = 40.0
 AIM_PS = 10_000
 """Delay that the mapper aims at."""
 
-Record = dict[str, Any]
+Measured = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Tools:
     sta: Path
 
     @property
-    def versions(self) -> Record:
+    def versions(self) -> Measured:
         """What the figures depend on."""
         said = subprocess.run([str(self.sta), "-version"], capture_output=True, text=True, check=False).stdout.split()
         digest = hashlib.sha256(self.liberty.read_bytes()).hexdigest()
@@ -103,14 +103,14 @@ def _last(beats: int, every: int) -> NDArray[np.int64]:
     return np.asarray(ends[:, None], np.int64)
 
 
-def study(tools: Tools, folder: Path, progress: Callable[[int, int, int], None] | None = None) -> Record:
+def study(tools: Tools, folder: Path, progress: Callable[[int, int, int], None] | None = None) -> Measured:
     """Every pattern at every width, up to the multipliers that the mapper takes, and the dense PEs beside them.
 
     Areas in um2, periods in ns, energies in pJ for each useful MAC without leakage. Raises
     SimulationError when a tool fails or a netlist does not compute what its model does.
     """
     wanted = [(n, m, bits) for bits in WIDTHS for n, m in patterns(bits)]
-    rows: list[Record] = []
+    rows: list[Measured] = []
     for n, m, bits in wanted:
         rows.append(_row(n, m, bits, tools, folder))
         if progress is not None:
@@ -125,7 +125,7 @@ def study(tools: Tools, folder: Path, progress: Callable[[int, int, int], None] 
     }
 
 
-def _row(n: int, m: int, bits: int, tools: Tools, folder: Path) -> Record:
+def _row(n: int, m: int, bits: int, tools: Tools, folder: Path) -> Measured:
     """One pattern at one width: the N:M PE, and the dense one on the same pruned weights and on unpruned ones."""
     acc_bits = sum_bits(bits)
     sparse, dense = NMDotPE(n, m, bits, acc_bits), DensePE(n, bits, acc_bits)
@@ -133,11 +133,11 @@ def _row(n: int, m: int, bits: int, tools: Tools, folder: Path) -> Record:
         "nm": (sparse, nm_stream(sparse), n * GROUPS), "dense_on_nm": (dense, dense_stream(dense, n, m), n * GROUPS),
         "dense": (dense, dense_stream(dense, m, m), m * GROUPS),
     }  # fmt: skip
-    row: Record = {"n": n, "m": m, "bits": bits, "acc_bits": acc_bits}
+    row: Measured = {"n": n, "m": m, "bits": bits, "acc_bits": acc_bits}
     return row | {name: measure(block, stream, useful, tools, folder) for name, (block, stream, useful) in runs.items()}
 
 
-def measure(block: RtlBlock, stream: DrivenStream, useful: int, tools: Tools, folder: Path) -> Record:
+def measure(block: RtlBlock, stream: DrivenStream, useful: int, tools: Tools, folder: Path) -> Measured:
     """Area, timing and energy of ``block`` while it runs ``stream``, which holds ``useful`` MACs."""
     place = folder / block.name
     netlist = mapped_once(block, tools.liberty, place)

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from simsparse.errors import SimulationError
 from simsparse.rtl.block import RtlBlock
 from simsparse.rtl.build import bench
-from simsparse.rtl.stream import DrivenStream, Observed, State
+from simsparse.rtl.stream import DrivenStream, HandshakeState, Observed
 from simsparse.rtl.vectors import pack, unpack, words
 
-_STATES: tuple[State, ...] = tuple(product((0, 1), (0, 1), (0, 1), (0, 1)))
+_STATES: tuple[HandshakeState, ...] = tuple(product((0, 1), (0, 1), (0, 1), (0, 1)))
 
 
 def run(

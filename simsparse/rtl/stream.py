@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from simsparse.rtl.vectors import Beats, Channel
 
-State = tuple[int, int, int, int]
+HandshakeState = tuple[int, int, int, int]
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Observed:
     given: NDArray[np.int64]
     cycles: int
     faults: int
-    states: frozenset[State]
+    states: frozenset[HandshakeState]
     side_taken: tuple[NDArray[np.int64], ...] = ()
     side_given: tuple[NDArray[np.int64], ...] = ()
     side_states: tuple[frozenset[tuple[int, int]], ...] = ()

@@ -17,7 +17,7 @@ from simsparse.store.schema import APPLICATION_ID, SCHEMA, STORE_NAME, TABLES, R
 
 CHECKPOINT_PAGES = 8192
 """Pages of the write-ahead log before it is folded into the database, which waits for the disk."""
-Row = tuple[int, str, Mapping[str, Any]]
+PointRow = tuple[int, str, Mapping[str, Any]]
 """Place of a point in the sweep, its key, and its values by key."""
 
 
@@ -106,7 +106,7 @@ class Store(Reader):
         with self._guard():
             self._db.execute("INSERT OR REPLACE INTO points VALUES (?, ?, ?, ?, ?)", row)
 
-    def set_rows(self, rows: Iterable[Row], start: int = 0) -> None:
+    def set_rows(self, rows: Iterable[PointRow], start: int = 0) -> None:
         """Write the sweep's rows from place ``start`` on, dropping the ones that stood there."""
         written = [(index, key, json.dumps(values)) for index, key, values in rows]
         with self._guard():

@@ -15,12 +15,16 @@ from simsparse.studies.outcome import StudyOutcome
 from simsparse.studies.plan import Plan, plan_study
 from simsparse.sweep.workers import Workers
 
-Progress = Callable[[int, int, int], None]
+OnProgress = Callable[[int, int, int], None]
 """Called with runs done, runs in all, runs without a result."""
 
 
 def run_studies(
-    names: Sequence[str], jobs: int = 1, out: Path | None = None, progress: Progress | None = None, vary: bool = True
+    names: Sequence[str],
+    jobs: int = 1,
+    out: Path | None = None,
+    progress: OnProgress | None = None,
+    vary: bool = True,
 ) -> list[StudyOutcome]:
     """The studies called ``names``, with every assumed value of their parts halved and doubled, one at a time.
 
@@ -36,7 +40,9 @@ def run_studies(
         return [_outcome(plan, answers) for plan in plans]
 
 
-def run_cases(names: Sequence[str], out: Path | None = None, progress: Progress | None = None) -> list[dict[str, Any]]:
+def run_cases(
+    names: Sequence[str], out: Path | None = None, progress: OnProgress | None = None
+) -> list[dict[str, Any]]:
     """The reports of the cases called ``names`` as plain data, from OUT/.runs where they are there.
 
     Raises SpecError with the nearest name.
@@ -51,7 +57,7 @@ def run_cases(names: Sequence[str], out: Path | None = None, progress: Progress 
         return [answers.result(unit.key) for unit in units]
 
 
-def _execute(plans: Sequence[Plan], answers: Answers, jobs: int, progress: Progress | None, vary: bool) -> None:
+def _execute(plans: Sequence[Plan], answers: Answers, jobs: int, progress: OnProgress | None, vary: bool) -> None:
     """Run the cases, the experiments with groups of values moved, and those of the groups that change a result."""
     experiments = [item for plan in plans for item in plan.experiments.values()]
     units = list(case_units(sorted({case for plan in plans for case in plan.cases}), vary))
@@ -77,7 +83,7 @@ T = TypeVar("T", bound=_Keyed)
 class _Count:
     """How far the runs have come; what ``answers`` has is not run again."""
 
-    def __init__(self, progress: Progress | None, answers: Answers) -> None:
+    def __init__(self, progress: OnProgress | None, answers: Answers) -> None:
         self.progress, self.answers = progress, answers
         self.done = self.failed = 0
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 KEEP_OPS_POINTS = 500
 KEEP_TIMELINE_POINTS = 64
 
-Progress = Callable[[int, int, int], None]
+OnProgress = Callable[[int, int, int], None]
 """Called with points done, points in all, points failed."""
 
 
@@ -67,7 +67,7 @@ class Planned:
         return SweepPoint(index, {**columns, **values}, self.resolver.run(values))
 
 
-def run_sweep(path: str | Path, out: str | Path, jobs: int = 1, progress: Progress | None = None) -> pd.DataFrame:
+def run_sweep(path: str | Path, out: str | Path, jobs: int = 1, progress: OnProgress | None = None) -> pd.DataFrame:
     """Run the sweep in the YAML file ``path`` and store it in the folder ``out``.
 
     Points that ``out`` has already are not run again, so a rerun of a sweep that was interrupted
@@ -92,7 +92,7 @@ def run_sweep(path: str | Path, out: str | Path, jobs: int = 1, progress: Progre
 class _SweepRun:
     """One run of a sweep: what is finished, and how far it has come."""
 
-    def __init__(self, planned: Planned, store: Store, workers: Workers, progress: Progress | None) -> None:
+    def __init__(self, planned: Planned, store: Store, workers: Workers, progress: OnProgress | None) -> None:
         self.planned, self.store, self.workers, self.progress = planned, store, workers, progress
         resolver = planned.resolver
         self.finished = store.finished(ops=resolver.keep_ops, timeline=resolver.keep_timeline)

@@ -25,8 +25,8 @@ ALLOWED = (
 MODEL = "model"
 MAX_DRAWS = 1 << 26
 """Tokens times experts of one layer: a number is drawn for each."""
-Shares = NDArray[np.float64]
-Chosen = NDArray[np.int64]
+ExpertShares = NDArray[np.float64]
+ExpertIds = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class RoutingProcess:
             return cls(f"counts:{Path(rest).stem}", counts=measured_counts(rest))
         raise TraceError(f"{text!r} is not a routing process; expected {ALLOWED}", key="routing")
 
-    def shares(self, experts: int, layer: int, seed: int) -> Shares:
+    def shares(self, experts: int, layer: int, seed: int) -> ExpertShares:
         """Relative popularity of the experts of the ``layer``-th MoE layer, shape (experts,)."""
         if self.counts:
             row = self.counts[layer % len(self.counts)]
@@ -99,7 +99,7 @@ def _key(seed: int, layer: int, start: int) -> str:
     return f"{seed}/{layer}/tokens" + (f"/{start}" if start else "")
 
 
-def _independent(shares: Shares, tokens: int, top_k: int, key: str) -> Chosen:
+def _independent(shares: ExpertShares, tokens: int, top_k: int, key: str) -> ExpertIds:
     """Expert ids (tokens, top_k), ascending.
 
     Expert e is in a token's top-k with probability top_k x share_e, at most 1: systematic sampling
@@ -123,7 +123,7 @@ def _check_reuse(reuse: float, experts: int, top_k: int) -> None:
         )  # fmt: skip
 
 
-def _reused(reuse: float, shape: tuple[int, int], experts: int, top_k: int, key: str) -> Chosen:
+def _reused(reuse: float, shape: tuple[int, int], experts: int, top_k: int, key: str) -> ExpertIds:
     """Expert ids (sequences, length, top_k) of the process ``reuse``; a longer one starts like a shorter one."""
     sequences, length = shape
     draws = _uniforms(f"{key}/reuse", sequences * length * (experts + top_k))
@@ -142,7 +142,7 @@ def _reused(reuse: float, shape: tuple[int, int], experts: int, top_k: int, key:
     return chosen
 
 
-def _inclusion(shares: Shares, top_k: int) -> Shares:
+def _inclusion(shares: ExpertShares, top_k: int) -> ExpertShares:
     """Inclusion probabilities that add up to ``top_k``, proportional to ``shares`` where that is below 1."""
     certain = np.zeros(len(shares), dtype=bool)
     while True:
@@ -154,7 +154,7 @@ def _inclusion(shares: Shares, top_k: int) -> Shares:
         certain |= over
 
 
-def _uniforms(key: str, count: int) -> Shares:
+def _uniforms(key: str, count: int) -> ExpertShares:
     """``count`` numbers in [0, 1) from the PCG64 stream seeded by ``key``, whose bits NumPy keeps stable."""
     seed = int.from_bytes(hashlib.sha256(key.encode()).digest()[:16], "little")
     raw = np.random.PCG64(seed).random_raw(count)

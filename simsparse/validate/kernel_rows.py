@@ -16,7 +16,7 @@ from simsparse.devices.gpu import Gpu
 from simsparse.devices.gpu_card import Card, Floats, cached_share
 from simsparse.devices.gpu_launched import (
     Gather,
-    Kernel,
+    LaunchedKernel,
     Library,
     NormRows,
     Reduce,
@@ -105,7 +105,7 @@ def _zerocopy(gpu: Gpu, link: LinkPart, host: CpuPart, row: Measurement) -> Pred
 class Launches:
     """The kernels of one row, and the bytes of all tensors that they touch."""
 
-    kernels: Sequence[Kernel]
+    kernels: Sequence[LaunchedKernel]
     touched: float
 
 
@@ -128,7 +128,7 @@ def launches_of(row: Measurement) -> Launches:
     return build(row)
 
 
-def _one(kernel: Kernel) -> Launches:
+def _one(kernel: LaunchedKernel) -> Launches:
     return Launches([kernel], kernel.moved)
 
 

@@ -18,7 +18,7 @@ from cocotb.handle import SimHandleBase
 from cocotb.triggers import FallingEdge, RisingEdge, Timer
 from numpy.typing import NDArray
 
-from simsparse.rtl.stream import DrivenStream, Observed, State
+from simsparse.rtl.stream import DrivenStream, HandshakeState, Observed
 from simsparse.rtl.vectors import Beats, Channel, Field, pack, unpack, words
 from tests.rtl.plays import Answer, Asked, Play
 
@@ -128,7 +128,7 @@ class Monitor:
     def __init__(self, dut: SimHandleBase, block: Asked) -> None:
         self.ins = [Watch(dut, channel, "i") for channel in block.channels_in]
         self.outs = [Watch(dut, channel, "o") for channel in block.channels_out]
-        self.states: set[State] = set()
+        self.states: set[HandshakeState] = set()
 
     def sample(self, cycle: int) -> list[bool]:
         """Note this cycle; of which streams in a beat was taken."""

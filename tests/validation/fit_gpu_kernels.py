@@ -29,7 +29,7 @@ from simsparse.devices.gpu_card import Card
 from simsparse.devices.gpu_conv import conv_kernels, conv_times
 from simsparse.devices.gpu_launched import (
     Gather,
-    Kernel,
+    LaunchedKernel,
     NormRows,
     Reduce,
     SoftmaxRows,
@@ -142,13 +142,13 @@ def predicted(name: str, library: Any, rows: Rows) -> Floats:
     return launched_seconds(card, library, own)
 
 
-def launched_kernel(row: Measurement) -> Kernel:
+def launched_kernel(row: Measurement) -> LaunchedKernel:
     """The kernel of a row of section ``launched``; what it reads, the kernel before wrote."""
     rows, columns, size = row.whole("rows"), row.whole("cols"), row.dtype().bits / 8
     elements, moved = rows * columns, rows * columns * size
     one, two = (Stream(elements, reads * moved, moved, fresh=moved) for reads in (1, 2))
     strided, silu = {"form": Form.STRIDED}, {"function": Function.SILU}
-    kernels: dict[str, Kernel] = {
+    kernels: dict[str, LaunchedKernel] = {
         "pow": one, "to_bf16": one._replace(write=moved / 2),
         "to_fp32": one._replace(write=2 * moved, form=Form.WIDENING), "silu": one._replace(**silu),
         "silu_strided": one._replace(**strided, **silu), "repeat_kv": Stream(elements, moved / 4, moved, Form.STRIDED),

@@ -18,7 +18,7 @@ class Send(NamedTuple):
     bytes: int
 
 
-Steps = Sequence[Sequence[Send]]
+SendSteps = Sequence[Sequence[Send]]
 
 
 class Algorithm(ABC):
@@ -32,7 +32,7 @@ class Algorithm(ABC):
     labels: ClassVar[tuple[str, ...]]
 
     @abstractmethod
-    def steps(self, label: str, bytes: int, ranks: int) -> Steps:
+    def steps(self, label: str, bytes: int, ranks: int) -> SendSteps:
         """The copies of each step; ``bytes`` is the input of one rank."""
 
 

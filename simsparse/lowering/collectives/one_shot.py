@@ -7,7 +7,7 @@ input of all others.
 
 from __future__ import annotations
 
-from simsparse.lowering.collectives.base import ALGORITHMS, Algorithm, Send, Steps, shares
+from simsparse.lowering.collectives.base import ALGORITHMS, Algorithm, Send, SendSteps, shares
 
 
 @ALGORITHMS.register("one_shot")
@@ -16,7 +16,7 @@ class OneShot(Algorithm):
 
     labels = ("all_gather", "all_reduce", "all_to_all", "reduce_scatter")
 
-    def steps(self, label: str, bytes: int, ranks: int) -> Steps:
+    def steps(self, label: str, bytes: int, ranks: int) -> SendSteps:
         whole = label in ("all_gather", "all_reduce")
         parts = [bytes] * ranks if whole else shares(bytes, ranks)
         return [[Send(src, dst, parts[dst]) for src in range(ranks) for dst in range(ranks) if src != dst]]

@@ -6,7 +6,7 @@ Source: Thakur, Rabenseifner and Gropp, Optimization of Collective Communication
 
 from __future__ import annotations
 
-from simsparse.lowering.collectives.base import ALGORITHMS, Algorithm, Send, Steps, shares
+from simsparse.lowering.collectives.base import ALGORITHMS, Algorithm, Send, SendSteps, shares
 
 
 @ALGORITHMS.register("pairwise")
@@ -15,7 +15,7 @@ class Pairwise(Algorithm):
 
     labels = ("all_to_all",)
 
-    def steps(self, label: str, bytes: int, ranks: int) -> Steps:
+    def steps(self, label: str, bytes: int, ranks: int) -> SendSteps:
         del label
         parts = shares(bytes, ranks)
         return [[Send(rank, to := (rank + step) % ranks, parts[to]) for rank in range(ranks)]

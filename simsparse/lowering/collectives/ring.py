@@ -8,7 +8,7 @@ Communication Operations in MPICH (2005).
 
 from __future__ import annotations
 
-from simsparse.lowering.collectives.base import ALGORITHMS, Algorithm, Send, Steps, shares
+from simsparse.lowering.collectives.base import ALGORITHMS, Algorithm, Send, SendSteps, shares
 
 
 @ALGORITHMS.register("ring")
@@ -17,7 +17,7 @@ class Ring(Algorithm):
 
     labels = ("all_gather", "all_reduce", "reduce_scatter")
 
-    def steps(self, label: str, bytes: int, ranks: int) -> Steps:
+    def steps(self, label: str, bytes: int, ranks: int) -> SendSteps:
         parts = [bytes] * ranks if label == "all_gather" else shares(bytes, ranks)
         rounds = 2 if label == "all_reduce" else 1
         return [_step(parts, step) for step in range(rounds * (ranks - 1))]

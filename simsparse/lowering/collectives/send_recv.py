@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from simsparse.lowering.collectives.base import ALGORITHMS, Algorithm, Send, Steps
+from simsparse.lowering.collectives.base import ALGORITHMS, Algorithm, Send, SendSteps
 
 
 @ALGORITHMS.register("send_recv")
@@ -12,6 +12,6 @@ class SendRecv(Algorithm):
 
     labels = ("send_recv",)
 
-    def steps(self, label: str, bytes: int, ranks: int) -> Steps:
+    def steps(self, label: str, bytes: int, ranks: int) -> SendSteps:
         del label, ranks
         return [[Send(0, 1, bytes)]]

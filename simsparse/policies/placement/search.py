@@ -31,9 +31,9 @@ EFFORT = 4096
 MAX_WIDTH = 32
 """Partial placements in view at most."""
 
-Lane = tuple[str, str]
-Chosen = tuple[str, Any]
-"""The device of the op placed last, and the Chosen of the ops before it."""
+BusyLane = tuple[str, str]
+Choice = tuple[str, Any]
+"""The device of the op placed last, and the Choice of the ops before it."""
 
 
 @dataclass(slots=True, eq=False)
@@ -46,9 +46,9 @@ class _Partial:
     ``free``.
     """
 
-    chosen: Chosen | None = None
-    free: dict[Lane, int] = field(default_factory=dict)
-    issued: dict[Lane, int] = field(default_factory=dict)
+    chosen: Choice | None = None
+    free: dict[BusyLane, int] = field(default_factory=dict)
+    issued: dict[BusyLane, int] = field(default_factory=dict)
     landed: dict[int, dict[str, int]] = field(default_factory=dict)
     room: dict[str, int | None] = field(default_factory=dict)
     end: int = 0
@@ -71,7 +71,7 @@ class _Partial:
         return tuple(reversed(found))
 
 
-def _later(times: dict[Lane, int], others: dict[Lane, int]) -> bool:
+def _later(times: dict[BusyLane, int], others: dict[BusyLane, int]) -> bool:
     return any(at > others.get(lane, 0) for lane, at in times.items())
 
 
@@ -83,8 +83,8 @@ class _Trial:
     op: int
     places: Sequence[str] = ()
     last: int = 0
-    free: dict[Lane, int] = field(default_factory=dict)
-    issued: dict[Lane, int] = field(default_factory=dict)
+    free: dict[BusyLane, int] = field(default_factory=dict)
+    issued: dict[BusyLane, int] = field(default_factory=dict)
     landed: dict[int, dict[str, int]] = field(default_factory=dict)
 
     @property

@@ -56,7 +56,7 @@ def tensors_in(tree: Any) -> list[torch.Tensor]:
 
 
 @dataclass(frozen=True)
-class Signature:
+class SchemaFacts:
     """What an aten function's schema says: its short name, and which arguments it writes."""
 
     name: str
@@ -64,13 +64,13 @@ class Signature:
 
 
 @lru_cache(maxsize=4096)
-def signature_of(func: Any) -> Signature:
+def signature_of(func: Any) -> SchemaFacts:
     """The signature of an aten overload."""
     written = tuple(
         (i, argument.name) for i, argument in enumerate(func._schema.arguments)
         if argument.alias_info is not None and argument.alias_info.is_write
     )  # fmt: skip
-    return Signature(func._schema.name.split("::")[1], written)
+    return SchemaFacts(func._schema.name.split("::")[1], written)
 
 
 @lru_cache(maxsize=64)
@@ -286,7 +286,7 @@ class Capture(TorchDispatchMode):  # type: ignore[misc]
             self.recording.parameters[value] = self._parameters[key]
 
 
-def _given(signature: Signature, args: Any, kwargs: dict[str, Any]) -> list[torch.Tensor]:
+def _given(signature: SchemaFacts, args: Any, kwargs: dict[str, Any]) -> list[torch.Tensor]:
     """The tensors given for the arguments that are written."""
     given = (args[i] if i < len(args) else kwargs.get(name) for i, name in signature.written)
     return [tensor for value in given for tensor in tensors_in(value)]

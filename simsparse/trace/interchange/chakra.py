@@ -105,7 +105,7 @@ def _node(message: bytes, at: int) -> ChakraNode:
     return node
 
 
-def _take(node: ChakraNode, number: int, kind: int, value: wire.Value) -> None:
+def _take(node: ChakraNode, number: int, kind: int, value: wire.WireValue) -> None:
     if number == 1 and isinstance(value, int):
         node.id = value
     elif number == 2:

@@ -16,7 +16,7 @@ from simsparse.errors import TraceError
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
 MAX_MESSAGE_BYTES = 16 * 1024**2
 _LONGEST_VARINT = 10
-Value = int | bytes
+WireValue = int | bytes
 
 
 def messages(content: bytes) -> Iterator[tuple[int, bytes]]:
@@ -30,7 +30,7 @@ def messages(content: bytes) -> Iterator[tuple[int, bytes]]:
         at = start + size
 
 
-def fields(message: bytes) -> Iterator[tuple[int, int, Value]]:
+def fields(message: bytes) -> Iterator[tuple[int, int, WireValue]]:
     """Number, wire type and value of each field; fixed-width values as their bytes. Raises TraceError."""
     at = 0
     while at < len(message):
@@ -67,7 +67,7 @@ def varint(content: bytes, at: int) -> tuple[int, int]:
     raise TraceError("a number does not end", key=f"byte {at}")
 
 
-def numbers(kind: int, value: Value) -> list[int]:
+def numbers(kind: int, value: WireValue) -> list[int]:
     """The numbers of a repeated varint field, packed or not."""
     if isinstance(value, int):
         return [value]
@@ -83,14 +83,14 @@ def signed(value: int) -> int:
     return value - (1 << 64) if value >= 1 << 63 else value
 
 
-def text(value: Value) -> str:
+def text(value: WireValue) -> str:
     """A string field. Raises TraceError when it is not UTF-8 text."""
     if isinstance(value, int):
         raise TraceError("a text field holds a number")
     return value.decode("utf-8")
 
 
-def double(value: Value) -> float:
+def double(value: WireValue) -> float:
     """A double or float field. Raises TraceError when it is of another length."""
     if isinstance(value, int) or len(value) not in (4, 8):
         raise TraceError("a number is not of 4 or 8 bytes")

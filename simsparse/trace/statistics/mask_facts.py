@@ -25,8 +25,8 @@ DIGITS = 4
 _POPULATION = np.array([bin(byte).count("1") for byte in range(256)], np.uint8)
 
 Mask = NDArray[np.bool_]
-Bytes = NDArray[np.uint8]
-Counts = NDArray[np.uint8]
+PackedMask = NDArray[np.uint8]
+GroupCounts = NDArray[np.uint8]
 
 
 def mask_facts(mask: Mask) -> dict[str, Any]:
@@ -90,9 +90,9 @@ def _loose_patterns(mask: Mask) -> list[Sparsity]:
     return found + [Sparsity.parse(f"block{edge}:{float(hit.mean())!r}") for edge, hit in _blocks(mask).items()]
 
 
-def _counts(mask: Mask) -> dict[int, Counts]:
+def _counts(mask: Mask) -> dict[int, GroupCounts]:
     """Non-zeros of every 4, 8, 16, 32 and 64 along k, each of shape (rows, groups)."""
-    packed: Bytes = np.packbits(mask, axis=1)
+    packed: PackedMask = np.packbits(mask, axis=1)
     halves = np.stack([_POPULATION[packed >> 4], _POPULATION[packed & 15]], axis=-1).reshape(len(mask), -1)
     counts = {4: np.asarray(halves[:, : -(-mask.shape[1] // 4)])}
     for m in (8, 16, 32, 64):
@@ -105,7 +105,7 @@ def _counts(mask: Mask) -> dict[int, Counts]:
 def _blocks(mask: Mask) -> dict[int, Mask]:
     """Which square blocks hold a non-zero, by their edge."""
     rows, k = mask.shape
-    packed: Bytes = np.packbits(np.pad(mask, ((0, -rows % 4), (0, 0))), axis=1)
+    packed: PackedMask = np.packbits(np.pad(mask, ((0, -rows % 4), (0, 0))), axis=1)
     joined = np.bitwise_or.reduce(packed.reshape(-1, 4, packed.shape[1]), axis=1)
     halves = np.stack([(joined & 240) > 0, (joined & 15) > 0], axis=-1).reshape(len(joined), -1)
     hits = {4: np.asarray(halves[:, : -(-k // 4)])}
@@ -116,19 +116,19 @@ def _blocks(mask: Mask) -> dict[int, Mask]:
     return hits
 
 
-def _histogram(counts: Counts, m: int) -> list[float]:
+def _histogram(counts: GroupCounts, m: int) -> list[float]:
     """Share of the groups with 0, 1, ..., ``m`` non-zeros."""
     return [share(int(n), counts.size) for n in np.bincount(counts.ravel(), minlength=m + 1)]
 
 
-def _spread(counts: Counts, m: int, k: int) -> list[int]:
+def _spread(counts: GroupCounts, m: int, k: int) -> list[int]:
     """Least, median (the lower) and most non-zeros of the whole banks of ``m``."""
     whole = counts[:, : k // m]
     up_to = np.cumsum(np.bincount(whole.ravel(), minlength=m + 1))
     return [int(np.searchsorted(up_to, place, side="right")) for place in (0, (whole.size - 1) // 2, whole.size - 1)]
 
 
-def _quantiles(counts: Counts, size: int) -> list[float]:
+def _quantiles(counts: GroupCounts, size: int) -> list[float]:
     """Densities at QUANTILES, each that of a row which is there (the lower of two)."""
     chosen = np.quantile(counts, QUANTILES, method="lower")
     return [share(int(count), size) for count in chosen]

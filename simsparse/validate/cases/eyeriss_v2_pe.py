@@ -20,7 +20,7 @@ SOURCE = (
     "Sparseloop's MICRO 2022 artifact, fig12: ground-truth cycles of eight pointwise layers of a pruned MobileNet 0.5 "
     "on one processing element of Eyeriss v2."
 )
-Layer = Mapping[str, str]
+LayerRow = Mapping[str, str]
 
 
 @CASES.register("eyeriss-v2-pe")
@@ -53,13 +53,13 @@ def eyeriss_v2_pe_densities() -> CaseReport:
     )
 
 
-def _points(work: Callable[[SparseEngineDevice, Layer], Work]) -> list[CasePoint]:
+def _points(work: Callable[[SparseEngineDevice, LayerRow], Work]) -> list[CasePoint]:
     device = SparseEngineDevice(load_hardware("accel/eyeriss-v2-pe"))
     layers = case_rows(FOLDER, "layers.csv")
     return [CasePoint(layer["layer"], float(layer["cycles"]), work(device, layer).cycles, "cycles") for layer in layers]
 
 
-def _walked(device: SparseEngineDevice, layer: Layer) -> Work:
+def _walked(device: SparseEngineDevice, layer: LayerRow) -> Work:
     channels = [row for row in case_rows(FOLDER, "columns.csv") if row["layer"] == layer["layer"]]
     inputs, weights = (
         _with_columns(int(layer[rows]), np.array([int(row[kept]) for row in channels]))
@@ -74,7 +74,7 @@ def _with_columns(rows: int, counts: Ints) -> NonZeros:
     return NonZeros.of(ranks < counts)
 
 
-def _expected(device: SparseEngineDevice, layer: Layer) -> Work:
+def _expected(device: SparseEngineDevice, layer: LayerRow) -> Work:
     weights, inputs = (Sparsity.parse(f"unstructured:{layer[kind]}") for kind in ("weight_density", "input_density"))
     shape = (int(layer["positions"]), int(layer["outputs"]), int(layer["inputs"]))
     return device.engine.expect(shape, weights, inputs, device.machine("int8"))

@@ -11,7 +11,7 @@ from simsparse.dataflow.folds.schedule import FoldGemm, FoldSchedule, Scratchpad
 from simsparse.validate.case import CASES, CasePoint, CaseReport, CaseTable, case_rows
 from simsparse.validate.cases.scalesim import WORKLOADS
 
-Row = Mapping[str, str]
+RunRow = Mapping[str, str]
 PAD = Scratchpad(Buffers(1 << 20, 1 << 19, 1 << 19, partial_sum=2), Interface(shared=64.0))
 """2 MiB of SRAM, of which theirs is one piece; 64 bits of DRAM a cycle; 16-bit partial sums."""
 PICOJOULES = {"dram_read": 700 / 64, "dram_write": 750 / 64, "sram_read": 416 / 2048, "sram_write": 378 / 2048}

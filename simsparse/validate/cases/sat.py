@@ -24,7 +24,7 @@ SORT_RATE = 32.0
 """Weights a cycle through the sorter: assumed, one a column of the array."""
 NOTHING_ELSE = 1e9
 """A rate so high that what has it takes no time."""
-Steps = dict[str, tuple[list[LayerTime], list[LayerTime]]]
+StepTimes = dict[str, tuple[list[LayerTime], list[LayerTime]]]
 STAGES = {
     "fwd": TrainingStage.FORWARD,
     "bwd_input": TrainingStage.BACKWARD,
@@ -154,7 +154,7 @@ def trainer(setup: SatSetup) -> Trainer:
     return Trainer(products(setup.overrides), per_cycle, setup.sort_rate, setup.vector_overlaps, chosen)
 
 
-def run(setup: SatSetup) -> Steps:
+def run(setup: SatSetup) -> StepTimes:
     """(dense, BDWP) step of each model."""
     machine = trainer(setup)
     return {
@@ -169,7 +169,7 @@ def speedup(pair: tuple[list[LayerTime], list[LayerTime]], cost: Callable[[Layer
     return sum(map(cost, pair[0])) / sum(map(cost, pair[1]))
 
 
-def average(steps: Steps) -> float:
+def average(steps: StepTimes) -> float:
     """Mean speed-up of the models."""
     return fmean(speedup(pair, lambda layer: layer.total) for pair in steps.values())
 
@@ -196,7 +196,7 @@ def composition() -> CaseTable:
     return CaseTable("Speed-up over dense training, cost by cost", ["", "average", *steps], rows)
 
 
-def by_model(steps: Steps) -> CaseTable:
+def by_model(steps: StepTimes) -> CaseTable:
     """Cycles, schedules and traffic of each model."""
     rows = []
     for model, (dense, sparse) in steps.items():
@@ -211,7 +211,7 @@ def by_model(steps: Steps) -> CaseTable:
     return CaseTable(f"A step on {BATCH} samples", columns, rows)
 
 
-def by_stage(steps: Steps) -> CaseTable:
+def by_stage(steps: StepTimes) -> CaseTable:
     """Where the time of a BDWP step goes."""
     rows = []
     for model, (_, sparse) in steps.items():

@@ -15,7 +15,7 @@ from simsparse.sparsity.statement import Sparsity
 from simsparse.validate.case import CASES, CasePoint, CaseReport, CaseTable, case_rows
 from simsparse.validate.reference.scalesim_scratchpad import RELEASE, Changes, ScaleSimSetup, scalesim_run
 
-Row = Mapping[str, str]
+RunRow = Mapping[str, str]
 NAMES = ("input", "weight", "output")
 RESNET18 = (
     (12544, 64, 147), *[(3136, 64, 576)] * 4, (784, 128, 576), (784, 128, 64), *[(784, 128, 1152)] * 3,
@@ -113,7 +113,7 @@ STEPS = (
 )
 
 
-def _composition(rows: list[Row]) -> CaseTable:
+def _composition(rows: list[RunRow]) -> CaseTable:
     chosen = [row for row in rows if row["input_words"] in "12" and int(row["stalls"]) > 1000]
     body = []
     for row in chosen:
@@ -198,7 +198,7 @@ def stonne_mesh() -> CaseReport:
     )
 
 
-def ours_of(row: Row) -> FoldSchedule:
+def ours_of(row: RunRow) -> FoldSchedule:
     """Our schedule of a run of runs.csv."""
     setup = _setup(row)
     words = [8.0 * rate for rate in setup.words_a_cycle]
@@ -209,7 +209,7 @@ def ours_of(row: Row) -> FoldSchedule:
     return schedule(setup.dataflow, product, array, pad, "inputs" if setup.dataflow == "is" else "weights")
 
 
-def _setup(row: Row) -> ScaleSimSetup:
+def _setup(row: RunRow) -> ScaleSimSetup:
     rows, cols, m, n, k = (int(row[name]) for name in ("rows", "cols", "m", "n", "k"))
     words = [1024 * int(row[f"{name}_kib"]) for name in NAMES]
     rates = [int(row[f"{name}_words"]) for name in NAMES]
@@ -217,13 +217,13 @@ def _setup(row: Row) -> ScaleSimSetup:
     return ScaleSimSetup(row["dataflow"], rows, cols, m, n, k, buffers, channels)
 
 
-def _label(row: Row) -> str:
+def _label(row: RunRow) -> str:
     kib, words = ("/".join(row[f"{name}_{what}"] for name in NAMES) for what in ("kib", "words"))
     size = f"{row['m']}x{row['n']}x{row['k']}"
     return f"{row['dataflow']} {row['rows']}x{row['cols']}, {size}, {kib} KiB, {words} words"
 
 
-def _cycles(row: Row) -> float:
+def _cycles(row: RunRow) -> float:
     rows, cols = map(int, row["array"].split("x"))
     array, layers = PeArray(rows, cols), WORKLOADS[row["workload"]]
     if row["sparsity"] == "2:4":

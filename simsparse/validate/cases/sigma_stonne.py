@@ -11,7 +11,7 @@ from simsparse.devices.sparse_engine import SparseEngineDevice
 from simsparse.sparsity.nonzeros import NonZeros
 from simsparse.validate.case import CASES, CasePoint, CaseReport, CaseTable, case_rows
 
-Row = Mapping[str, str]
+LayerCounts = Mapping[str, str]
 
 
 @CASES.register("sigma-stonne")
@@ -32,11 +32,11 @@ def sigma_stonne() -> CaseReport:
     )
 
 
-def _label(row: Row) -> str:
+def _label(row: LayerCounts) -> str:
     return f"{row['size']}^3, {row['multipliers']} multipliers, {row['ports']} ports, {row['zeros']} % zeros"
 
 
-def _causes(row: Row) -> Mapping[str, int]:
+def _causes(row: LayerCounts) -> Mapping[str, int]:
     """Cycles by cause, without the DRAM, which STONNE has not."""
     size = int(row["size"])
     cols = int(row["multipliers"]) // 16
@@ -49,7 +49,7 @@ def _causes(row: Row) -> Mapping[str, int]:
     return {cause: cycles for cause, cycles in work.causes.items() if cause != "dram"}
 
 
-def _composition(rows: list[Row]) -> CaseTable:
+def _composition(rows: list[LayerCounts]) -> CaseTable:
     found = [(row, _causes(row)) for row in rows]
     names = list(found[0][1])
     lines = [[_label(row), *(f"{causes[name]:,}" for name in names)] for row, causes in found]

@@ -28,7 +28,7 @@ from simsparse.devices.gpu_moe import MoeShapes, fused_seconds
 from simsparse.validate.comparison import Prediction
 from simsparse.validate.measurement import Measurement
 from simsparse.validate.tables import TABLES, TableSchema
-from simsparse.validate.tables.moe_routing import Counts, Load, balanced_ids, drawn_counts, first_tokens
+from simsparse.validate.tables.moe_routing import Load, TokenCounts, balanced_ids, drawn_counts, first_tokens
 
 DRAWS = 5
 """Routings that a power-law row is the mean of."""
@@ -142,7 +142,7 @@ def _routed(load: Load, projected: bool) -> tuple[_RoutedLayer, ...]:
     return tuple(_RoutedLayer(tokens, tuple(counts[:own].tolist()), touched) for tokens, counts in found)
 
 
-def _routing(load: Load, projected: bool, rng: np.random.Generator) -> tuple[int, Counts]:
+def _routing(load: Load, projected: bool, rng: np.random.Generator) -> tuple[int, TokenCounts]:
     """Tokens that take part, and counts of the experts of the first rank."""
     ids = None
     if load.alpha is None:

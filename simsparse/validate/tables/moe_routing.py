@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-Counts = NDArray[np.int64]
+TokenCounts = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Load:
     alpha: float | None
 
 
-def balanced_ids(load: Load) -> Counts:
+def balanced_ids(load: Load) -> TokenCounts:
     """Experts of each token (tokens, top_k) under even load, spread over all ranks."""
     stride = math.ceil(load.experts / load.top_k)
     token, place = np.arange(load.tokens)[:, None], np.arange(load.top_k)[None, :]
@@ -37,7 +37,7 @@ def balanced_ids(load: Load) -> Counts:
     return np.floor(first + place * stride).astype(np.int64) % load.experts
 
 
-def drawn_counts(load: Load, rng: np.random.Generator) -> Counts:
+def drawn_counts(load: Load, rng: np.random.Generator) -> TokenCounts:
     """Tokens of each expert under a power law; the rank with most tokens comes first."""
     assert load.alpha is not None
     assigned = load.tokens * load.top_k
@@ -59,7 +59,7 @@ def drawn_counts(load: Load, rng: np.random.Generator) -> Counts:
 
 
 def _shift(
-    by_rank: Counts, left: int, pick: Callable[[Counts], np.intp], step: int, allowed: Callable[[int], bool]
+    by_rank: TokenCounts, left: int, pick: Callable[[TokenCounts], np.intp], step: int, allowed: Callable[[int], bool]
 ) -> None:
     """Add ``step`` to one expert of each rank in turn until ``left`` steps are done or none is allowed."""
     while left > 0:
@@ -73,7 +73,7 @@ def _shift(
             return
 
 
-def first_tokens(counts: Counts, load: Load) -> Counts:
+def first_tokens(counts: TokenCounts, load: Load) -> TokenCounts:
     """Experts of each token (tokens, top_k) that a list of counts gives: experts by load, filled column by column."""
     order = np.argsort(-counts, kind="stable")
     return np.repeat(order, counts[order]).reshape(load.top_k, load.tokens).T
