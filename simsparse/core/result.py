@@ -72,11 +72,11 @@ class Result:
     ``gpu0.static`` to joules; it sums to ``energy_j``. ``assumed`` lists every value of basis
     ``assumed`` that the answer used; ``notes`` what devices leave out of the costs, in words;
     ``overrides`` what the user changed; ``seconds_by_bound`` the seconds of
-    ``ops`` by what bound them and those in which a device waited for another (``waiting``), largest first; ``unvalidated`` the
-    models that nothing checks. ``memory`` maps a device and a purpose (weights, KV cache, activations,
-    buffers, gradients, optimizer state) to bytes, when most of the device's memory was taken. ``power_w`` is what
-    makers or authors state of the devices at work, for comparison with ``energy_j / latency_s``. ``stack`` is the
-    software stack that launched the kernels.
+    ``ops`` by what bound them and those in which a device waited for another (``waiting``), largest first;
+    ``unvalidated`` the models that nothing checks. ``memory`` maps a device and a purpose (weights, KV cache,
+    activations, buffers, gradients, optimizer state) to bytes, when most of the device's memory was taken.
+    ``power_w`` is what makers or authors state of the devices at work, for comparison with
+    ``energy_j / latency_s``. ``stack`` is the software stack that launched the kernels.
     """
 
     trace: str

@@ -123,7 +123,7 @@ def _conforming(stats: Mapping[str, Any], k: int) -> dict[str, float]:
 
 
 @dataclass(frozen=True)
-class Input:
+class InputStatistics:
     """Measured sparsity of one op's input, where it is consumed.
 
     ``density`` of what is no padding; ``padding`` the share of padding among what is read.
@@ -136,14 +136,14 @@ class Input:
     padding: float
 
 
-def inputs(trace: Trace) -> list[Input]:
+def inputs(trace: Trace) -> list[InputStatistics]:
     """The inputs that were measured, in order."""
     found = []
     for op in trace.ops:
         density = _share(op.stats, "input_density")
         if density is not None:
             padding = _share(op.stats, "padding") or 0.0
-            found.append(Input(op.name, layer_of(op), role_of(op), density, padding))
+            found.append(InputStatistics(op.name, layer_of(op), role_of(op), density, padding))
     return found
 
 
