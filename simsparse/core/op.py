@@ -75,3 +75,156 @@ class Op:
         expected, optional = self.definition.dims, self.definition.optional_dims
         if not set(expected) <= set(self.dims) <= {*expected, *optional}:
             more = f" and may have {', '.join(optional)}" if optional else ""
+            raise SpecError(
+                f"{self.kind} takes {', '.join(expected)}{more}; got {', '.join(self.dims)}", key=f"{self.name}.dims"
+            )
+        plain = {key: whole(value) for key, value in self.dims.items()}
+        for key, number in plain.items():
+            if number is None or not 0 <= number < 2**62:
+                raise SpecError(
+                    f"{self.dims[key]!r:.80} is not a whole number from 0 to 2**62", key=f"{self.name}.{key}"
+                )
+        kept = {key: value for key, value in plain.items() if optional.get(key) != value}
+        if len(kept) < len(plain) or any(type(value) is not int for value in self.dims.values()):
+            object.__setattr__(self, "dims", kept)
+
+    def _parse(self) -> None:
+        """Read types and sparsities that are given as text. Raises SpecError."""
+        for key in ("dtype", "weight_dtype", "output_dtype"):
+            value = getattr(self, key)
+            if type(value) is not DType and (value is not None or key == "dtype"):
+                object.__setattr__(self, key, DType.parse(value))
+        for key in ("weight_sparsity", "input_sparsity"):
+            if not isinstance(getattr(self, key), Sparsity):
+                object.__setattr__(self, key, Sparsity.parse(getattr(self, key)))
+
+    def _check_texts(self) -> None:
+        """Raises SpecError when a name is no text, or a flag no truth value."""
+        for key in ("name", "label", "module", "weight_format", "weight", "src", "dst"):
+            value = getattr(self, key)
+            if not isinstance(value, str) and not (value is None and key in ("weight", "src", "dst")):
+                raise SpecError(f"{value!r:.80} is not a text", key=key)
+        for key in ("bias", "latent_kv"):
+            if not isinstance(getattr(self, key), bool):
+                raise SpecError(f"{getattr(self, key)!r:.80} is not true or false", key=key)
+        if not isinstance(self.group, tuple) or not all(isinstance(member, str) for member in self.group):
+            raise SpecError(f"{self.group!r:.80} is not a tuple of names", key="group")
+
+    @property
+    def unit(self) -> Unit:
+        """What runs the op: a matrix unit, a vector unit or links."""
+        return self.definition.unit
+
+    @property
+    def w_dtype(self) -> DType:
+        """Element type of the weights: ``weight_dtype``, else ``dtype``."""
+        return self.weight_dtype or self.dtype
+
+    @property
+    def out_dtype(self) -> DType:
+        """Element type of the results: ``output_dtype``, else ``dtype``."""
+        return self.output_dtype or self.dtype
+
+    @property
+    def signature(self) -> Signature:
+        """What the cost of the op depends on: kind, dims, types, sparsity, routed counts."""
+        kind, dims = self.definition, self.definition.all_dims(self)
+        counts = tuple(sorted(self.routing.counts)) if self.routing else None
+        return (
+            self.kind, self.label if kind.label_matters else "",
+            tuple([dims[key] for key in (*kind.dims, *kind.optional_dims)]), self.dtype, self.w_dtype, self.out_dtype,
+            self.weight_sparsity, self.weight_format, self.input_sparsity, counts, self.src, self.dst, self.group,
+            self.bias, self.latent_kv,
+        )  # fmt: skip
+
+    def with_(self, **changes: Any) -> Op:
+        """A copy with some fields changed."""
+        return replace(self, **changes)
+
+    def checked(self) -> Op:
+        """The op itself. Raises SpecError when its dims are out of range or do not fit together."""
+        self.definition.check(self)
+        return self
+
+    @property
+    def expert_counts(self) -> tuple[int, ...]:
+        """Tokens of each expert that is hit, of a routed op."""
+        if self.routing is None:
+            raise SpecError(f"a {self.kind} op needs routing", key=self.name)
+        return tuple(count for count in self.routing.counts if count)
+
+    @property
+    def gemms(self) -> tuple[tuple[int, int, int, int], ...]:
+        """The GEMMs in the op as (count, m, n, k), weights as the n x k operand.
+
+        A convolution counts as its im2col GEMM per group; a gated expert as up, gate and down.
+        """
+        return self.definition.gemms(self)
+
+    @property
+    def products(self) -> tuple[Gemm, ...]:
+        """Every product that a matrix unit runs, with the bytes that each moves."""
+        return self.definition.products(self)
+
+    @property
+    def dense_macs(self) -> int:
+        """Multiply-accumulates with every weight counted, zero or not."""
+        return self.definition.dense_macs(self)
+
+    @property
+    def useful_macs(self) -> int:
+        """Multiply-accumulates whose weight is kept."""
+        return self.definition.useful_macs(self)
+
+    @property
+    def flops(self) -> int:
+        """Floating-point operations, dense: two per multiply-accumulate."""
+        return self.definition.flops(self)
+
+    @property
+    def vector_flops(self) -> int:
+        """Operations of a vector unit beside the products: softmax, activations, all of an element-wise op."""
+        return self.definition.vector_flops(self)
+
+    @property
+    def weight_bytes(self) -> int:
+        """Bytes of the weights that the op reads, as stored, metadata included.
+
+        Of a routed op, the weights of the experts that are hit.
+        """
+        return self.definition.weight_bytes(self)
+
+    @property
+    def resident_bytes(self) -> int:
+        """Bytes of the weights that the op keeps in memory, those of experts that are not hit included."""
+        return self.definition.resident_bytes(self)
+
+    @property
+    def expert_bytes(self) -> int:
+        """Stored bytes of one expert of a routed op; 0 of other ops."""
+        return self.definition.expert_bytes(self)
+
+    @property
+    def kv_bytes(self) -> int:
+        """Bytes of cached keys and values, or of other state that lasts from step to step, that the op reads."""
+        return self.definition.kv_bytes(self)
+
+    @property
+    def resident_kv_bytes(self) -> int:
+        """Bytes of cached keys and values, or of other lasting state, that the op keeps in memory, read or not."""
+        return self.definition.resident_kv_bytes(self)
+
+    @property
+    def input_bytes(self) -> int:
+        """Bytes of activations that a good kernel reads once; ``kv_bytes`` included."""
+        return self.definition.input_bytes(self)
+
+    @property
+    def output_bytes(self) -> int:
+        """Bytes that a good kernel writes once."""
+        return self.definition.output_bytes(self)
+
+    @property
+    def min_bytes(self) -> int:
+        """Bytes that a good kernel must move: weights, inputs and outputs, each once."""
+        return self.weight_bytes + self.input_bytes + self.output_bytes
