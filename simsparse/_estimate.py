@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 
 from simsparse.config.hardware import part_of
 from simsparse.config.quantity import Part
-from simsparse.core import Action, Op, OpCycles, Trace
+from simsparse.core import Action, Op, OpCost, OpCycles, Trace
 from simsparse.devices.base import CostArrays, Device, Mask, device_for
 from simsparse.errors import MappingError, SpecError, nearest
 from simsparse.lowering.energy import op_energy
+from simsparse.lowering.power import LIMITED
 from simsparse.sparsity.drawn import Operand
 from simsparse.trace.masks import Masks
 
@@ -30,6 +31,10 @@ class Estimate:
     sets the latency; ``breakdown``, seconds by contributor, which may overlap; ``energy_by_component``,
     joules by ``component.action`` and ``static``; ``validated``, the reference that the model was
     checked against, None when nothing checks it.
+
+    ``latency_s`` is that under a steady load, back to back without pauses; ``burst_latency_s`` that of a device which
+    has rested, whose power limit allows it a faster clock for a while. A simulation of the operator alone takes a time
+    between the two (``Result.clock`` says at which rate). ``notes`` says what a device does with the weights.
     """
 
     latency_s: float
@@ -39,6 +44,8 @@ class Estimate:
     energy_by_component: Mapping[str, float]
     validated: str | None
     level: int
+    burst_latency_s: float = 0.0
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -69,8 +76,23 @@ def estimate(op: Op, hw: Part | str | Path, level: int = 0) -> Estimate:
     }
     energy["static"] = device.static_watts * cost.latency_s
     return Estimate(
-        cost.latency_s, sum(energy.values()), cost.bound, cost.breakdown, energy, cost.validated, cost.level
+        cost.latency_s,
+        sum(energy.values()),
+        cost.bound,
+        cost.breakdown,
+        energy,
+        cost.validated,
+        cost.level,
+        cost.latency_s - _burst_gain(device, op, cost),
+        device.notes(op),
     )
+
+
+def _burst_gain(device: Device, op: Op, cost: OpCost) -> float:
+    """Seconds that the op gains on a device that has power to spare."""
+    budget = device.power_budget
+    limited = budget is not None and budget.speed > 1 and cost.bound == LIMITED
+    return float(device.op_burst_gain([op])[0]) if limited else 0.0
 
 
 def estimate_many(ops: Sequence[Op], parts: Sequence[Part | str | Path], level: int = 0) -> Estimates:

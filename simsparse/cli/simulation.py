@@ -43,15 +43,20 @@ def estimate(
     found = estimate_op(operator(op), part, level=level)
     data = {
         "latency_s": found.latency_s, "energy_j": found.energy_j, "bound": found.bound,
-        "breakdown": dict(found.breakdown), "validated": found.validated,
+        "breakdown": dict(found.breakdown), "validated": found.validated, "burst_latency_s": found.burst_latency_s,
+        "notes": list(found.notes),
     }  # fmt: skip
     if json:
         emit_json(data)
         return
     rows = [("latency", si(found.latency_s, "s")), ("energy", si(found.energy_j, "J")), ("bound", found.bound)]
     rows += [(f"  {name}", si(seconds, "s")) for name, seconds in found.breakdown.items()]
+    if found.burst_latency_s < found.latency_s:
+        rows.insert(1, ("  of a card that has rested", si(found.burst_latency_s, "s")))
     rows.append(("checked against", found.validated or "nothing: unvalidated"))
     table(" ".join(op), ("", part.name), rows, right=(part.name,))
+    for each in found.notes:
+        note(each)
 
 
 def cycles(
@@ -168,6 +173,8 @@ def _show_result(result: Result) -> None:
     if used:
         columns = ("hits", "misses", "copied ahead", "copied")
         table("Weights that rest in host memory", ("device", *columns), used, right=columns)
+    for device, speed in result.clock.items():
+        note(f"{device}: its power limit allows {speed:.2f} of the clock under a load without pauses")
     if result.assumed:
         note(f"rests on {len(result.assumed)} assumed values (--json lists them)")
     for each in result.notes:

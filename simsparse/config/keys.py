@@ -61,10 +61,18 @@ def _policy(value: Any) -> Any:
         raise ValueError(f"{error.key}: {error.message}") from None
 
 
+AS_TRACED = "as traced"
+"""The weight sparsity of a run that leaves every weight as its trace has it."""
+
+
+def _weight_sparsity(text: str) -> str:
+    return AS_TRACED if text == AS_TRACED else str(Sparsity.parse(text))
+
+
 Text = Annotated[str, Field(min_length=1)]
 PolicyText = Annotated[Text, BeforeValidator(_policy), WithJsonSchema({"type": ["string", "object"]})]
 StepCount = Annotated[int, Field(strict=True, ge=1, le=100_000)]
-SparsityText = Annotated[str, _said(Sparsity.parse), Field(description=f"a sparsity: {syntax()}")]
+SparsityText = Annotated[str, _said(_weight_sparsity), Field(description=f"a sparsity: {syntax()}; or {AS_TRACED}")]
 FormatText = Annotated[str, _said(storage_text), Field(description="a storage format: usual, csr, bsr:32, ...")]
 Seed = Annotated[int, Field(strict=True, ge=0, lt=2**63)]
 Level = Annotated[int, Field(strict=True), AfterValidator(_level)]
@@ -125,7 +133,7 @@ _TABLE = (
     Key("seed", Seed, 0, "for policies that draw", "seed", argument=True),
     Key("level", Level, 1, "0 closed forms, 1 discrete events, 2 these with cycle cores", "level {}",
         Shown.CONFIGURATION, argument=True),
-    Key("weight_sparsity", SparsityText, "dense", "what every weight is taken to be", "sparsity", Shown.SPARSITY,
+    Key("weight_sparsity", SparsityText, AS_TRACED, "what every weight is taken to be", "sparsity", Shown.SPARSITY,
         on_trace=Trace.with_weight_sparsity),
     Key("weight_format", FormatText, USUAL, "how every weight is stored", "stored as",
         on_trace=Trace.with_weight_format),

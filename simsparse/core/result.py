@@ -68,15 +68,17 @@ class CacheUse(NamedTuple):
 class Result:
     """The answer of one simulation.
 
-    ``energy_by_component`` maps (component, action) text such as ``gpu0.hbm.read_byte`` or
-    ``gpu0.static`` to joules; it sums to ``energy_j``. ``assumed`` lists every value of basis
-    ``assumed`` that the answer used; ``notes`` what devices leave out of the costs, in words;
-    ``overrides`` what the user changed; ``seconds_by_bound`` the seconds of
-    ``ops`` by what bound them and those in which a device waited for another (``waiting``), largest first;
-    ``unvalidated`` the models that nothing checks. ``memory`` maps a device and a purpose (weights, KV cache,
-    activations, buffers, gradients, optimizer state) to bytes, when most of the device's memory was taken.
-    ``power_w`` is what makers or authors state of the devices at work, for comparison with
-    ``energy_j / latency_s``. ``stack`` is the software stack that launched the kernels.
+    ``energy_by_component`` maps (component, action) text such as ``gpu0.hbm.read_byte`` or ``gpu0.static`` to
+    joules; it sums to ``energy_j``. ``assumed`` lists every value of basis ``assumed`` that the answer used;
+    ``notes`` what devices leave out of the costs, in words; ``overrides`` what the user changed;
+    ``seconds_by_bound`` the seconds of ``ops`` by what bound them and those in which a device waited for another
+    (``waiting``), largest first; ``unvalidated`` the models that nothing checks. ``memory`` maps a device and a
+    purpose (weights, KV cache, activations, buffers, gradients, optimizer state) to bytes, when most of the
+    device's memory was taken. ``power_w`` is what makers or authors state of the devices at work, for comparison
+    with ``energy_j / latency_s``. ``stack`` is the software stack that launched the kernels. ``runs_as`` maps a
+    device and a weight sparsity to the pattern that the device makes use of, where that is another one. ``clock``
+    maps a device whose power limit holds operators down to the rate at which they ran over that under a load
+    without pauses, at which ``estimate`` puts them.
     """
 
     trace: str
@@ -101,6 +103,8 @@ class Result:
     cache: Mapping[str, CacheUse] = field(default_factory=dict)
     stack: str = ""
     notes: tuple[str, ...] = ()
+    runs_as: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    clock: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def bound(self) -> str:
@@ -128,6 +132,7 @@ class Result:
             "assumed": list(self.assumed), "overrides": dict(self.overrides), "unvalidated": list(self.unvalidated),
             "notes": list(self.notes), "memory": {device: dict(own) for device, own in self.memory.items()},
             "cache": {device: use._asdict() for device, use in self.cache.items()},
+            "runs_as": {device: dict(own) for device, own in self.runs_as.items()}, "clock": dict(self.clock),
         }  # fmt: skip
 
     def save(self, path: str | Path) -> Path:

@@ -17,7 +17,7 @@ from simsparse.core import Action, ActionCounts, Op, OpCost, OpCycles, Role, Uni
 from simsparse.devices.factored import parts_of
 from simsparse.errors import MappingError
 from simsparse.registry import Registry
-from simsparse.sparsity import USUAL
+from simsparse.sparsity import DENSE, USUAL, Sparsity
 
 DENSE_FORMAT = "dense"
 Floats = NDArray[np.float64]
@@ -152,6 +152,10 @@ class Device(ABC):
         del op
         return False
 
+    def used_sparsity(self, op: Op) -> Sparsity:
+        """The pattern of the weights of ``op`` that the device makes use of, dense where it skips none of the zeros."""
+        return op.weight_sparsity if self.skips(op) else DENSE
+
     @property
     def decode_rates(self) -> Mapping[str, float]:
         """Decoded bytes per second by format of the weights that the device decodes in a known time."""
@@ -181,6 +185,8 @@ class Device(ABC):
         found = []
         if op.definition.prunable and not op.weight_sparsity.is_dense and not self.skips(op):
             found.append(f"{op.weight_sparsity} weights are multiplied as dense ones")
+        elif op.definition.prunable and (used := self.used_sparsity(op)) != op.weight_sparsity:
+            found.append(f"{op.weight_sparsity} weights run as {used}")
         if self.decodes(op) and op.weight_format not in self.decode_rates:
             found.append(f"decoding {op.weight_format} weights takes no time")
         return tuple(found)

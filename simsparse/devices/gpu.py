@@ -42,10 +42,12 @@ from simsparse.devices.gpu_kernels import (
 )
 from simsparse.devices.gpu_op_kernels import OP_KERNELS
 from simsparse.devices.roofline import dominant, require_supported
+from simsparse.sparsity import DENSE, Sparsity
 
 SAVED: Action = (SAVING, "saved_picojoule")
 """What a card at its power limit saves: it lowers voltage and clock until power is the limit."""
 PICOJOULE = 1e-12
+TWO_OF_FOUR = Sparsity.parse("2:4")
 
 
 @DEVICES.register("gpu")
@@ -100,6 +102,9 @@ class Gpu(Device):
 
     def skips(self, op: Op) -> bool:
         return op.definition.prunable and runs_24(op, self.part.compute.sparse24 is not None)
+
+    def used_sparsity(self, op: Op) -> Sparsity:
+        return TWO_OF_FOUR if self.skips(op) else DENSE
 
     @property
     def decode_rates(self) -> Mapping[str, float]:

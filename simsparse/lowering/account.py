@@ -265,11 +265,28 @@ class Account:
     @cached_property
     def notes(self) -> tuple[str, ...]:
         """What devices leave out of the costs of the ops that they ran, in words."""
+        return tuple(dict.fromkeys(f"{device}: {note}" for device, op in self._special
+                                   for note in self.machine.devices[device].model.notes(op)))  # fmt: skip
+
+    @cached_property
+    def _special(self) -> list[tuple[str, Op]]:
+        """Distinct ops with sparse weights or formats of their own, with the devices that ran them."""
         special = self.records.graph.index.special_weights
         ran = [(device, special[slot]) for device, slot in self.records.costs if slot in special]
-        ran += [(each.command.device, each.op) for each in self.records.issued if each.op]
-        return tuple(dict.fromkeys(f"{device}: {note}" for device, op in ran
-                                   for note in self.machine.devices[device].model.notes(op)))  # fmt: skip
+        return ran + [(each.command.device, each.op) for each in self.records.issued if each.op]
+
+    @property
+    def runs_as(self) -> dict[str, dict[str, str]]:
+        """By device and sparsity the pattern that the device makes use of, where any op's is another one."""
+        used: dict[str, dict[str, dict[str, None]]] = {}
+        for device, op in self._special:
+            if op.definition.prunable and not op.weight_sparsity.is_dense and not op.weight_sparsity.is_factored:
+                text = str(self.machine.devices[device].model.used_sparsity(op))
+                used.setdefault(device, {}).setdefault(str(op.weight_sparsity), {})[text] = None
+        return {
+            device: {stated: " or ".join(texts) for stated, texts in own.items() if [*texts] != [stated]}
+            for device, own in used.items() if any([*texts] != [stated] for stated, texts in own.items())
+        }  # fmt: skip
 
     def unvalidated(self, policy: str, reference: str | None) -> tuple[str, ...]:
         """Models behind the times that nothing checks, in words; ``reference`` is what checks the policy."""

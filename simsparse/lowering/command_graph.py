@@ -201,11 +201,15 @@ class CommandGraph:
 
 @dataclass(frozen=True)
 class CostedGraph:
-    """A command graph with times: the cost of each distinct op where it runs, on a machine."""
+    """A command graph with times: the cost of each distinct op where it runs, on a machine.
+
+    ``clock`` is the rate of operators that a power limit holds down over that under a steady load, by device.
+    """
 
     graph: CommandGraph
     costs: Mapping[CostKey, OpCost]
     machine: Machine
+    clock: Mapping[str, float] = field(default_factory=dict)
 
     @classmethod
     def of(cls, graph: CommandGraph, machine: Machine, level: int) -> CostedGraph:

@@ -64,7 +64,7 @@ def within_power(costed: CostedGraph, repeats: int | None = None) -> CostedGraph
     for device in machine.processors:
         budget = machine.devices[device].model.power_budget
         if budget is not None and budget.speed > 1 and (load := _load(costed, machine, device, budget)):
-            costed = _paced(costed, load, budget, repeats)
+            costed = _paced(costed, device, load, budget, repeats)
     return costed
 
 
@@ -84,7 +84,7 @@ def _load(costed: CostedGraph, machine: Machine, device: str, budget: PowerBudge
     return _Load(gains, limited_s, other_s)
 
 
-def _paced(costed: CostedGraph, load: _Load, budget: PowerBudget, repeats: int | None) -> CostedGraph:
+def _paced(costed: CostedGraph, device: str, load: _Load, budget: PowerBudget, repeats: int | None) -> CostedGraph:
     """The commands at the speed that their own run time allows."""
     rested_s = budget.window_s / repeats if repeats else 0.0
     speed = budget.speed
@@ -95,7 +95,7 @@ def _paced(costed: CostedGraph, load: _Load, budget: PowerBudget, repeats: int |
         if allowed == speed:
             break
         speed = allowed
-    return paced
+    return replace(paced, clock={**costed.clock, device: speed})
 
 
 def _at_speed(costed: CostedGraph, load: _Load, speed: float, budget: PowerBudget) -> CostedGraph:

@@ -30,7 +30,17 @@ TABLES = (
 )
 NUMBERS = ("latency_s", "energy_j", "area_mm2", "power_w")
 """Fields of a summary that are numbers of their own."""
-DETAILS = ("seconds_by_bound", "energy_by_component", "assumed", "unvalidated", "overrides", "memory", "cache")
+DETAILS = (
+    "seconds_by_bound",
+    "energy_by_component",
+    "assumed",
+    "unvalidated",
+    "overrides",
+    "memory",
+    "cache",
+    "notes",
+    "runs_as",
+)
 """Fields of a summary that a table holds as JSON text."""
 
 

@@ -24,7 +24,8 @@ def to_frame(rows: Iterable[StoredRow], once: bool = False) -> pd.DataFrame:
     ``system``, ``policy``, ..., ``override.PATH`` as text and ``si.PATH`` in SI units); ``trace``, the trace's name;
     ``latency_s``, ``energy_j``, ``area_mm2``, ``power_w`` (as stated of the devices; the simulated mean is
     ``energy_j / latency_s``), ``bound``; as JSON text ``seconds_by_bound``,
-    ``energy_by_component``, ``assumed``, ``unvalidated``, ``overrides``, ``memory``, ``cache``; ``error``,
+    ``energy_by_component``, ``assumed``, ``unvalidated``, ``overrides``, ``memory``, ``cache``,
+    ``notes``, ``runs_as``; ``error``,
     empty when the point has a result; ``key``, under which the store keeps it.
     """
     import pandas as pd

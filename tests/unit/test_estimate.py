@@ -70,3 +70,24 @@ def test_cycles_walk_a_mask() -> None:
 def test_a_part_without_a_cycle_core_is_named() -> None:
     with pytest.raises(MappingError, match="fake/processor has no cycle core"):
         ss.cycles(ops.linear(8, 8, 8), processor(), np.ones((8, 8), np.bool_))
+
+
+@pytest.mark.parametrize("m", [16, 512, 4096])
+def test_a_simulation_of_one_operator_lies_between_its_steady_and_its_burst_estimate(m: int) -> None:
+    op, card = ops.linear(m, 14336, 4096), "gpu/h100-sxm5-80gb"
+    found = ss.estimate(op, card)
+    for repeats in (None, 1):
+        result = ss.simulate(ss.TraceBuilder("one").add(op).build(), card, repeats=repeats)
+        assert found.burst_latency_s * (1 - 1e-9) <= result.latency_s <= found.latency_s * (1 + 1e-9)
+        assert (result.clock.get("gpu0", 1.0) > 1) == (result.latency_s < found.latency_s)
+    assert result.latency_s == pytest.approx(found.burst_latency_s)
+
+
+@pytest.mark.parametrize(("pattern", "used"), [("1:8", "2:4"), ("2:4", None), ("4:8", "dense"), ("dense", None)])
+def test_a_pattern_that_a_device_can_not_use_is_said(pattern: str, used: str | None) -> None:
+    op, card = ops.linear(512, 4096, 4096, weight_sparsity=pattern), "gpu/h100-sxm5-80gb"
+    result = ss.simulate(ss.TraceBuilder("one").add(op).build(), card, level=0)
+    assert result.runs_as == ({} if used is None else {"gpu0": {pattern: used}})
+    assert result.summary()["runs_as"] == result.runs_as
+    assert result.notes == tuple(f"gpu0: {note}" for note in ss.estimate(op, card).notes)
+    assert (result.notes != ()) == (used is not None)

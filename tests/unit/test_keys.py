@@ -103,3 +103,22 @@ def test_a_new_axis_is_one_line(folder: Path) -> None:
     done = subprocess.run([sys.executable, "-c", code], cwd=folder, env=environment, capture_output=True, text=True,
                           check=False)  # fmt: skip
     assert done.stdout.split() == ["[1,", "2]", "['',", "'']", "2"], done.stderr
+
+
+class TestWeightsOfATrace:
+    """A trace whose weights are 2:4 already, on a card that runs 2:4."""
+
+    def rows(self, tmp_path: Path, axis: str) -> list[tuple[str, str]]:
+        trace = TraceBuilder("t").add(ops.linear(2048, 2048, 2048, weight_sparsity="2:4")).build()
+        trace.save(tmp_path / "t.trace")
+        head = HEAD.replace("cpu/h100-host", "gpu/h100-sxm5-80gb")
+        run_sweep(write(tmp_path, f"{head}keep_ops: true\naxes: {axis}\n"), tmp_path / "out")
+        store = Reader(tmp_path / "out" / "sweep.sqlite")
+        return [(str(row.values["weight_sparsity"]), store.ops()[row.key][0].weight_sparsity) for row in store.rows()]
+
+    def test_dense_means_dense_weights(self, tmp_path: Path) -> None:
+        found = self.rows(tmp_path, '{weight_sparsity: [dense, "1:4", as traced]}')
+        assert found == [("dense", "dense"), ("1:4", "1:4"), ("as traced", "2:4")]
+
+    def test_weights_that_no_key_changes_are_called_as_traced(self, tmp_path: Path) -> None:
+        assert self.rows(tmp_path, "{seed: [0]}") == [("as traced", "2:4")]
