@@ -26,21 +26,13 @@ from simsparse.config.quantity import Basis, Frozen, Part, Quantity
 from simsparse.core import Action, DType, Op, OpKind, Unit
 from simsparse.devices.base import DEVICES, SAVING, CopyRates, CostArrays, Device, Floats, PowerBudget
 from simsparse.devices.decode import with_decoding
-from simsparse.devices.gpu_kernels import (
-    ATTENTION_KINDS,
-    READ,
-    UNITS,
-    VECTOR,
-    WRITE,
-    Kernels,
-    conv_seconds,
-    gemm_times,
-    kernel_seconds,
-    kernels_of,
-    runs_24,
-    steady_times,
-)
+from simsparse.devices.gpu_attention_kernels import ATTENTION_KINDS
+from simsparse.devices.gpu_counts import READ, VECTOR, WRITE
+from simsparse.devices.gpu_kernels import Kernels, conv_seconds, kernel_seconds, kernels_of
 from simsparse.devices.gpu_op_kernels import OP_KERNELS
+from simsparse.devices.gpu_products import UNITS
+from simsparse.devices.gpu_rates import gemm_times, steady_times
+from simsparse.devices.gpu_sparse24 import runs_24
 from simsparse.devices.roofline import dominant, require_supported
 from simsparse.sparsity import DENSE, Sparsity
 

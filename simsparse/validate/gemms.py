@@ -11,8 +11,10 @@ import numpy as np
 from simsparse.core import DType, ops
 from simsparse.devices.base import Floats
 from simsparse.devices.gpu import Gpu
+from simsparse.devices.gpu_counts import COUNT_LIMIT
 from simsparse.devices.gpu_gemm import GemmShapes, GemmUnit
-from simsparse.devices.gpu_kernels import COUNT_LIMIT, UNITS, gemm_times
+from simsparse.devices.gpu_products import UNITS
+from simsparse.devices.gpu_rates import gemm_times
 from simsparse.validate.comparison import Prediction
 from simsparse.validate.measurement import Measurement
 

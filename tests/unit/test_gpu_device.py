@@ -18,8 +18,8 @@ from simsparse.devices.base import device_for
 from simsparse.devices.gpu import SAVED, Gpu
 from simsparse.devices.gpu_attention import key_splits
 from simsparse.devices.gpu_card import Card
-from simsparse.devices.gpu_kernels import conforms_24
 from simsparse.devices.gpu_launched import Stream, launched_times
+from simsparse.devices.gpu_sparse24 import conforms_24
 from simsparse.devices.gpu_stream import Function
 from simsparse.errors import MappingError, SpecError
 from simsparse.lowering.energy import op_energy

@@ -18,7 +18,7 @@ from simsparse.devices.gpu_gemm import GemmShapes, GemmUnit, gemm_seconds
 from simsparse.devices.gpu_gemm_sparse24 import k_splits
 from simsparse.devices.gpu_gemm_tiles import TILES, dense_seconds, launch_grid
 from simsparse.devices.gpu_gemm_types import Derating
-from simsparse.devices.gpu_kernels import gemm_machine
+from simsparse.devices.gpu_rates import gemm_machine
 
 H100 = gemm_machine(load_hardware("gpu/h100-sxm5-80gb"))
 H200 = gemm_machine(load_hardware("gpu/h200-sxm5-141gb"))

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from simsparse.config.hardware import load_hardware
 from simsparse.devices.gpu_gemm import GemmShapes, GemmUnit, gemm_seconds
 from simsparse.devices.gpu_gemm_library import alignment, library_kernels
-from simsparse.devices.gpu_kernels import gemm_machine
+from simsparse.devices.gpu_rates import gemm_machine
 from simsparse.devices.gpu_tile_kernels import tilings
 
 PART = load_hardware("gpu/h200-sxm5-141gb")

@@ -77,7 +77,7 @@ def scalesim_run(setup: ScaleSimSetup, changes: Changes = RELEASE) -> ScaleSimRu
         buffers[slot, STAYS] = buffers[slot, AHEAD] * changes.halves_stay
     flow = {"ws": setup.m, "is": setup.n, "os": setup.k}[setup.dataflow]
     shape = (setup.rows, setup.cols, flow, setup.dataflow == "os", changes.counted_once)
-    total, stalls, stop, written = _walk(
+    total, stalls, stop, written = _run_cycles(
         buffers, still[0], moving[0], shape, changes.results_once, setup.buffer_words[2], write
     )
     reads = {order[slot]: int(buffers[slot, READS]) for slot in range(2)}
@@ -118,7 +118,7 @@ def _open(buffer: Ints, sets: Ints, padded: int, words: int, rate: int) -> int:
 
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
-def _walk(
+def _run_cycles(
     buffers: Ints, still: Ints, moving: Ints, shape: tuple[int, int, int, bool, bool], once: bool, words: int, rate: int
 ) -> tuple[int, int, int, int]:
     """(last cycle, stalls, last cycle of a write, words written)."""
