@@ -85,7 +85,7 @@ def test_products_of_computed_values_are_matmuls_and_of_weights_linears(tmp_path
 
 
 def test_an_operator_whose_insides_say_nothing_is_kept(tmp_path: Path) -> None:
-    schema = "aten::convolution_backward(Tensor g, Tensor x, Tensor w) -> (Tensor, Tensor)"
+    schema = "aten::convolution_backward(Tensor grad_output, Tensor input, Tensor weight) -> (Tensor, Tensor)"
     found = import_trace(et_file(
         tmp_path,
         et_node(2, "aten::convolution_backward", [(5, [2, 8, 4, 4]), (6, [2, 3, 4, 4]), (7, [8, 3, 3, 3])],
@@ -95,9 +95,75 @@ def test_an_operator_whose_insides_say_nothing_is_kept(tmp_path: Path) -> None:
         et_node(5, "aten::sum", [(8, [2, 3, 4, 4])], [(10, [4])], parent=4),
     ))  # fmt: skip
     assert [(op.name, op.kind) for op in found.trace.ops] == [
-        ("convolution_backward.2", OpKind.OTHER), ("sum.5", OpKind.ELEMENTWISE),
+        ("convolution_backward.2.bwd_input", OpKind.CONV2D), ("convolution_backward.2.bwd_weight", OpKind.CONV2D),
+        ("sum.5", OpKind.ELEMENTWISE),
     ]  # fmt: skip
-    assert found.trace.ops[0].flops == 2 * 2 * (2 * 8 * 4 * 4) * 3 * 3 * 3
+    assert found.trace.flops == 2 * 2 * (2 * 8 * 4 * 4) * 3 * 3 * 3 + 2 * 3 * 4 * 4
+
+
+def test_an_operator_is_kept_when_its_insides_write_some_of_its_results(tmp_path: Path) -> None:
+    found = import_trace(et_file(
+        tmp_path,
+        et_node(2, "aten::vendor_backward", [(5, [8])], [(8, [512]), (9, [4])]),
+        et_node(3, "aten::zeros", [], [(9, [4])], parent=2),
+    ))  # fmt: skip
+    assert [(op.name, op.kind) for op in found.trace.ops] == [
+        ("zeros.3", OpKind.ELEMENTWISE), ("vendor_backward.2", OpKind.OTHER),
+    ]  # fmt: skip
+
+
+OUT = "aten::bmm.out(Tensor self, Tensor mat2, *, Tensor(a!) out) -> Tensor(a!)"
+RELU = "aten::relu(Tensor self) -> Tensor"
+
+
+def test_the_tensor_that_an_overload_writes_is_no_operand(tmp_path: Path) -> None:
+    relu_out = "aten::abs.out(Tensor self, *, Tensor(a!) out) -> Tensor(a!)"
+    found = import_trace(et_file(
+        tmp_path,
+        et_node(2, "aten::relu", [(5, [4, 8, 6])], [(6, [4, 8, 6])], RELU),
+        et_node(3, "aten::relu", [(7, [4, 6, 8])], [(8, [4, 6, 8])], RELU),
+        et_node(4, "aten::bmm", [(6, [4, 8, 6]), (8, [4, 6, 8]), (9, [4, 8, 8])], [(9, [4, 8, 8])], OUT),
+        et_node(5, "aten::abs", [(9, [4, 8, 8]), (10, [4, 8, 8])], [(10, [4, 8, 8])], relu_out),
+    )).trace.ops  # fmt: skip
+    assert (found[2].kind, dict(found[2].dims)) == (OpKind.MATMUL, {"batch": 4, "m": 8, "n": 8, "k": 6})
+    assert (found[3].dims["read_bytes"], found[3].deps) == (4 * 256, ("bmm.4",))
+
+
+def test_weights_stand_on_the_left_one_for_each_of_a_batch_and_with_a_bias(tmp_path: Path) -> None:
+    mm = "aten::mm(Tensor self, Tensor mat2) -> Tensor"
+    addmm = "aten::addmm(Tensor self, Tensor mat1, Tensor mat2, *, Scalar beta=1, Scalar alpha=1) -> Tensor"
+    bmm = "aten::bmm(Tensor self, Tensor mat2) -> Tensor"
+    left, batched, biased = import_trace(et_file(
+        tmp_path,
+        et_node(2, "aten::relu", [(5, [6, 3])], [(6, [6, 3])], RELU),
+        et_node(3, "aten::mm", [(9, [7, 6]), (6, [6, 3])], [(10, [7, 3])], mm),
+        et_node(4, "aten::bmm", [(10, [7, 1, 3]), (11, [7, 3, 2])], [(12, [7, 1, 2])], bmm),
+        et_node(5, "aten::addmm", [(13, [8]), (12, [7, 2]), (14, [2, 8])], [(15, [7, 8])], addmm),
+    )).trace.ops[1:]  # fmt: skip
+    assert (left.kind, dict(left.dims), left.weight) == (OpKind.LINEAR, {"m": 3, "n": 7, "k": 6}, "storage.9")
+    assert (batched.kind, batched.weight_bytes, batched.dense_macs) == (OpKind.LINEAR, 4 * 7 * 3 * 2, 7 * 3 * 2)
+    assert (biased.bias, biased.weight_bytes) == (True, 4 * (2 * 8 + 8))
+
+
+def test_rows_of_an_embedding_are_read_and_its_table_is_held(tmp_path: Path) -> None:
+    raw = et_node(2, "aten::embedding", [(5, [1000, 16]), (6, [3, 4])], [(7, [3, 4, 16])])
+    (op,) = import_trace(et_file(tmp_path, raw)).trace.ops
+    assert (op.kind, op.weight, op.resident_bytes, op.output_bytes) == ("gather", "storage.5", 64_000, 768)
+
+
+@pytest.mark.parametrize(
+    ("type_", "size", "bytes_"), [("c10::complex<float>", 8, 8), ("c10::Half", 2, 2), ("c10::Float7", 1, 1),
+                                  ("c10::quint8", 1, 1)],
+)  # fmt: skip
+def test_element_types_that_a_trace_has_not_keep_their_bytes(
+    tmp_path: Path, type_: str, size: int, bytes_: int
+) -> None:
+    raw = et_node(2, "aten::relu", [(5, [6])], [(6, [6])])
+    for side in ("inputs", "outputs"):
+        raw[side]["types"] = [f"Tensor({type_})"]
+        raw[side]["values"] = [[1, value[1], 0, 6, size, "cpu"] for value in raw[side]["values"]]
+    (op,) = import_trace(et_file(tmp_path, raw)).trace.ops
+    assert op.min_bytes == 2 * 6 * bytes_
 
 
 def test_nodes_that_contain_each_other_are_refused(tmp_path: Path) -> None:
@@ -134,3 +200,79 @@ def test_an_execution_trace_has_the_products_that_tracing_finds(tmp_path: Path) 
         return [(op.kind, dict(op.dims)) for op in trace.ops if op.kind in (OpKind.CONV2D, OpKind.LINEAR)]
 
     assert macs(import_trace(tmp_path / "et.json").trace) == macs(trace_model(model, x))
+
+
+def _modules() -> dict[str, Any]:
+    import torch
+    from torch import nn
+    from torch.nn import functional as F
+
+    class Calls(nn.Module):
+        def __init__(self, call: Any, *shapes: tuple[int, ...]) -> None:
+            super().__init__()
+            self.call, self.weights = call, nn.ParameterList(torch.randn(shape) for shape in shapes)
+
+        def forward(self, x: Any) -> Any:
+            return self.call(x, *self.weights)
+
+    class SelfAttention(nn.MultiheadAttention):
+        def forward(self, x: Any) -> Any:
+            return super().forward(x, x, x)[0]
+
+    image, volume, tokens = torch.randn(2, 4, 9, 11), torch.randn(1, 4, 5, 6, 7), torch.randn(3, 10, 64)
+    return {
+        "dilated": (nn.Conv2d(4, 6, 3, dilation=2, stride=(1, 2)), image), "line": (nn.Conv1d(64, 8, 3), tokens.mT),
+        "one image": (nn.Conv2d(4, 6, 3, padding="same"), image[0]), "volume": (nn.Conv3d(4, 6, 3, padding=1), volume),
+        "up line": (nn.ConvTranspose1d(64, 8, 3, stride=2), tokens.mT),
+        "up image": (nn.ConvTranspose2d(4, 8, 3, stride=2, groups=2, output_padding=1), image),
+        "up volume": (nn.ConvTranspose3d(4, 6, 3), volume),
+        "attention": (SelfAttention(64, 4, batch_first=True), tokens),
+        "encoder": (nn.TransformerEncoderLayer(64, 4, 96, batch_first=True), tokens),
+        "gru": (nn.GRU(64, 8, bidirectional=True), tokens), "rnn": (nn.RNN(64, 8, 2, batch_first=True), tokens),
+        "einsum": (Calls(lambda x, w: torch.einsum("bsd,hdf->bhsf", x, w), (2, 64, 5)), tokens),
+        "batched": (Calls(lambda x, w: torch.baddbmm(x[..., :5], x, w), (3, 64, 5)), tokens),
+        "out": (Calls(lambda x, w: torch.mm(x[0], w.detach(), out=torch.empty(10, 5)), (64, 5)), tokens),
+        "one token": (Calls(F.linear, (5, 64), (5,)), tokens[0, 0]),
+    }  # fmt: skip
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize("name", [
+    "dilated", "line", "one image", "volume", "up line", "up image", "up volume", "attention", "encoder", "gru", "rnn",
+    "einsum", "batched", "out", "one token",
+])  # fmt: skip
+def test_products_are_those_that_torch_counts(tmp_path: Path, name: str) -> None:
+    torch = pytest.importorskip("torch")
+    from torch.profiler import ExecutionTraceObserver
+    from torch.utils.flop_counter import FlopCounterMode
+
+    model, x = _modules()[name]
+    observer, path = ExecutionTraceObserver(), str(tmp_path / "a.json")
+    observer.register_callback(path)
+    with torch.no_grad():
+        observer.start()
+        model(x)
+        observer.stop()
+        observer.unregister_callback()
+        with FlopCounterMode(display=False) as counter:
+            model(x)
+    products = [op for op in import_trace(path, "torch-et").trace.ops if op.products]
+    assert sum(op.flops for op in products) == counter.get_total_flops() > 0
+
+
+@pytest.mark.torch
+def test_a_gradient_of_products_is_twice_the_products(tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch")
+    from torch import nn
+    from torch.profiler import ExecutionTraceObserver
+
+    observer, path = ExecutionTraceObserver(), str(tmp_path / "a.json")
+    observer.register_callback(path)
+    observer.start()
+    model, x = nn.Sequential(nn.Conv2d(4, 6, 3), nn.ConvTranspose2d(6, 4, 3)), torch.randn(2, 4, 8, 8)
+    model(x.requires_grad_()).sum().backward()
+    observer.stop()
+    observer.unregister_callback()
+    ops = [op for op in import_trace(path, "torch-et").trace.ops if op.products]
+    forward = sum(op.flops for op in ops if not op.label.startswith("bwd"))
+    assert sum(op.flops for op in ops) == 3 * forward > 0

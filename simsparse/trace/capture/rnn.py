@@ -22,13 +22,10 @@ from simsparse.core.kinds.elementwise import elementwise
 from simsparse.core.kinds.linear import linear
 from simsparse.trace.capture.event import EventRole
 from simsparse.trace.capture.label import path_join
+from simsparse.trace.recurrent import FLOPS_PER_STATE, GATES
 
 if TYPE_CHECKING:
     from simsparse.trace.capture.recorder import Capture
-
-FLOPS_PER_STATE = {"lstm": 9, "gru": 8, "rnn_tanh": 2, "rnn_relu": 2}
-"""A hidden element a step, products and biases apart: sums of the two products, activations, and
-for an LSTM c = f c + i g and h = o tanh(c), for a GRU h = (1 - z) n + z h."""
 
 
 @dataclass(frozen=True)
@@ -125,7 +122,7 @@ def _direction(
     before: list[torch.Tensor] = []
     for step, batch in enumerate(rnn.sizes):
         last = results if step == len(rnn.sizes) - 1 else ()
-        product, state = rnn.empty(batch, gates), rnn.empty(batch, gates // _GATES[kind])
+        product, state = rnn.empty(batch, gates), rnn.empty(batch, gates // GATES[kind])
         _product(capture, f"{name}.recurrent", batch, recurrent, before, product, rnn.biased)
         read = [inputs, product, *(other if last else ())]
         _cell(capture, kind, f"{name}.cell", read, [state, *(() if projection is not None else last)])
@@ -163,4 +160,3 @@ def _cell(capture: Capture, kind: str, name: str, reads: Sequence[torch.Tensor],
 _KINDS: Mapping[Any, str] = {
     torch.lstm: "lstm", torch.gru: "gru", torch.rnn_tanh: "rnn_tanh", torch.rnn_relu: "rnn_relu",
 }  # fmt: skip
-_GATES = {"lstm": 4, "gru": 3, "rnn_tanh": 1, "rnn_relu": 1}

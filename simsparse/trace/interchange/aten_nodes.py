@@ -7,94 +7,22 @@ becomes an op; its insides are skipped. Values are followed by storage, so that 
 
 from __future__ import annotations
 
-import math
-import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from simsparse.core import DType, Op, OpKind, Trace, TraceBuilder, ops
-from simsparse.core.tensor import bytes_of
+from simsparse.core.kinds.gather import GATHER
 from simsparse.errors import TraceError
 from simsparse.trace.interchange import aten_names as names
+from simsparse.trace.interchange.aten_products import AtenOp, lower_product
+from simsparse.trace.interchange.aten_tensors import AtenNode, AtenTensor, schema_arguments, tensors_of
 from simsparse.trace.interchange.base import ImportOptions, Notes, printable
 from simsparse.trace.interchange.collectives import collective
 
-_TENSOR = re.compile(r"Tensor\(([^()]*)\)")
-_ALIAS = re.compile(r"-> \(?Tensor\([a-z]+\)(\[\])?\)?$")
-_MAX_DIM = 2**40
 _ASSUMED = (
     "an operand of a product that nothing in the file wrote is taken for a weight",
     "each operator is an op of its own: nothing is fused, and weights are dense",
 )
-
-
-@dataclass(frozen=True)
-class AtenTensor:
-    """A tensor argument; ``storage`` is None where the file does not say which."""
-
-    shape: tuple[int, ...]
-    dtype: DType
-    storage: int | None
-
-    @property
-    def numel(self) -> int:
-        return math.prod(self.shape)
-
-    @property
-    def bytes(self) -> int:
-        return bytes_of(self.numel, self.dtype)
-
-
-@dataclass(frozen=True)
-class AtenNode:
-    """A node of an execution trace; ``inputs`` and ``outputs`` are (value, shape, type) a slot.
-
-    ``flat`` nodes stand directly in the outermost operator, whatever lies between was lost.
-    """
-
-    id: int
-    parent: int
-    name: str
-    schema: str = ""
-    inputs: Sequence[tuple[Any, Any, str]] = ()
-    outputs: Sequence[tuple[Any, Any, str]] = ()
-    attrs: Mapping[str, Any] = field(default_factory=dict)
-    flat: bool = False
-
-    @property
-    def short(self) -> str:
-        """``add`` for ``aten::add_``; "" for what is no operator."""
-        space, _, name = self.name.rpartition("::")
-        return name.partition(".")[0].rstrip("_") if space else ""
-
-    @property
-    def is_view(self) -> bool:
-        """Whether the schema's result is its input: ``Tensor(a)``, and not written to."""
-        return bool(_ALIAS.search(self.schema))
-
-
-def tensors_of(slots: Iterable[tuple[Any, Any, str]]) -> list[AtenTensor]:
-    """The tensors in argument slots, those of lists in order. Raises TraceError on impossible shapes."""
-    found: list[AtenTensor] = []
-    for value, shape, type_ in slots:
-        types = _TENSOR.findall(type_) if isinstance(type_, str) else []
-        if not types:
-            continue
-        many = type_.startswith("GenericList")
-        values = value if many and isinstance(value, list) else [value] * len(types) if many else [value]
-        shapes = shape if many else [shape]
-        if not isinstance(shapes, list) or len(shapes) != len(types) or len(values) != len(types):
-            raise TraceError(f"{len(types)} tensors with other shapes or values")
-        found += [_tensor(*each) for each in zip(values, shapes, types, strict=True) if each[2].lower() in names.DTYPES]
-    return found
-
-
-def _tensor(value: Any, shape: Any, type_: str) -> AtenTensor:
-    if not isinstance(shape, list) or not all(type(size) is int and 0 <= size < _MAX_DIM for size in shape):
-        raise TraceError(f"{shape!r:.80} is not a shape")
-    known = isinstance(value, (list, tuple)) and len(value) >= 2 and type(value[1]) is int
-    return AtenTensor(tuple(shape), DType(names.DTYPES[type_.lower()]), value[1] if known else None)
 
 
 class Lowering:
@@ -106,6 +34,8 @@ class Lowering:
         self._writers: dict[int, str] = {}
         self._written_at: dict[int, int] = {}
         self._inside: dict[int, set[int | None]] = {}
+        self._weights: set[int] = set()
+        self._inputs: set[int] = set()
         self._count = 0
 
     def run(self, nodes: Sequence[AtenNode]) -> tuple[Trace, Notes]:
@@ -135,12 +65,10 @@ class Lowering:
                 return False
             if short == "record_param_comms" or "collective_name" in node.attrs:
                 return self._collective(node, module)
-            lower = _LOWERINGS.get(short)
-            if lower is not None and node.name.startswith("aten::"):
-                op = lower(node)
-                if op is not None:
-                    self._add(node, op, module)
-                    return False
+            found = lower_product(node) or _plain(node)
+            if found:
+                self._add(node, found, module)
+                return False
             if has_inner or not self._computes(node):
                 return has_inner
             self._keep(node, module)
@@ -149,15 +77,16 @@ class Lowering:
         return False
 
     def _leave(self, node: AtenNode, module: str, entered: int) -> None:
-        """Keeps an operator whose insides, ops from number ``entered`` on, wrote none of its results."""
+        """Keeps an operator whose insides, ops from number ``entered`` on, did not write all of its results."""
         if self._computes(node):
-            written = {tensor.storage for tensor in tensors_of(node.outputs)} - {None}
-            if written and all(self._written_at.get(storage or 0, -1) <= entered for storage in written):
+            given = {tensor.storage for tensor in node.taken} | {None}
+            written = {tensor.storage for tensor in node.made} - given
+            if any(self._written_at.get(storage or 0, -1) <= entered for storage in written):
                 self._keep(node, module)
 
     def _keep(self, node: AtenNode, module: str) -> None:
         self.notes.add(f"kept as other, with its bytes: {printable(node.name, 60)}", f"{node.short}.{node.id}")
-        self._add(node, _moved(node, OpKind.OTHER, _backward_flops(node)), module)
+        self._add(node, [AtenOp(_moved(node, OpKind.OTHER, 0))], module)
 
     def _computes(self, node: AtenNode) -> bool:
         """Whether an operator that is in no table makes something new of its inputs."""
@@ -165,41 +94,68 @@ class Lowering:
 
     def _is_repeated(self, node: AtenNode) -> bool:
         """Whether another operator in the same outermost one already stands for what ``node`` writes."""
-        written = {tensor.storage for tensor in tensors_of(node.outputs)}
+        written = {tensor.storage for tensor in node.made}
         return bool(written) and written <= self._inside.get(node.parent, set())
 
     def _writes(self, node: AtenNode) -> bool:
         """Whether the node gives a tensor that is not one of its inputs."""
-        inputs = {tensor.storage for tensor in tensors_of(node.inputs)} - {None}
-        return "!" in node.schema or any(tensor.storage not in inputs for tensor in tensors_of(node.outputs))
+        inputs = {tensor.storage for tensor in node.taken} - {None}
+        return "!" in node.schema or any(tensor.storage not in inputs for tensor in node.made)
 
-    def _add(self, node: AtenNode, op: Op, module: str) -> None:
+    def _add(self, node: AtenNode, found: Sequence[AtenOp], module: str) -> None:
+        """Adds what a node computes, each op after the one before it."""
         self._count += 1
-        deps = dict.fromkeys(
-            self._writers[tensor.storage] for tensor in tensors_of(node.inputs) if tensor.storage in self._writers
-        )
-        is_free, weight = self._weight(node, op)
-        if op.kind == OpKind.LINEAR and not is_free:
-            d = op.dims
-            op = ops.matmul(1, d["m"], d["n"], d["k"], op.dtype)
-        name = _joined(module, f"{node.short}.{node.id}")
-        self.builder.add(op.with_(name=printable(name), module=printable(module), weight=weight), list(deps))
-        written = {tensor.storage for tensor in tensors_of(node.outputs)} | _written_inputs(node)
+        name = printable(_joined(module, f"{node.short}.{node.id}"))
+        deps = list(dict.fromkeys(self._writers[each.storage] for each in node.taken if each.storage in self._writers))
+        for each in found:
+            op = self._with_weight(each)
+            suffix = f".{each.op.label or each.op.name}" if len(found) > 1 else ""
+            self.builder.add(op.with_(name=name + suffix, module=printable(module)), deps)
+            deps = [self.builder.last]
+        written = {tensor.storage for tensor in node.made} | _written_inputs(node)
         self._writers |= {storage: self.builder.last for storage in written if storage is not None}
         self._written_at |= {storage: self._count for storage in written if storage is not None}
         if node.flat:
             self._inside.setdefault(node.parent, set()).update(written)
 
-    def _weight(self, node: AtenNode, op: Op) -> tuple[bool, str | None]:
-        """Whether an operand is a parameter, which nothing in the file wrote, and its storage's name."""
-        if op.kind == OpKind.CONV2D or node.short in names.LINEAR:
-            candidates = tensors_of(node.inputs)[1:2]
-        elif op.kind == OpKind.LINEAR:
-            candidates = list(reversed(tensors_of(node.inputs)[-2:]))
-        else:
-            return False, None
-        free = [tensor.storage for tensor in candidates if tensor.storage not in self._writers]
-        return bool(free), f"storage.{free[0]}" if free and free[0] is not None else None
+    def _with_weight(self, each: AtenOp) -> Op:
+        """The op with its weight: an operand that nothing in the file wrote, and that was no input of a product."""
+        op, weight, other = each.op, each.weight, each.other
+        if op.kind == OpKind.CONV2D:
+            return op.with_(weight=self._parameter(weight), bias=self._free(each.bias))
+        if op.kind == OpKind.LINEAR and (other is None or self._free(weight)):
+            self._inputs |= {other.storage} if other is not None and other.storage is not None else set()
+            return op.with_(weight=self._parameter(weight), bias=self._free(each.bias))
+        if op.kind == OpKind.LINEAR:
+            return _left(op, self._parameter(other)) if self._free(other) else _activations(op)
+        if op.kind == GATHER.name:
+            free = self._free(weight)
+            return op.with_(weight=self._parameter(weight)) if free else op.with_(dims={**op.dims, "table_rows": 0})
+        if op.kind == OpKind.MATMUL and weight is not None and other is not None:
+            return self._batched(op, weight, other)
+        return op
+
+    def _batched(self, op: Op, weight: AtenTensor, other: AtenTensor) -> Op:
+        """One weight for each of a batch, where just one operand is one; else a product of two activations."""
+        d, free = op.dims, [self._free(weight), self._free(other)]
+        if free[0] == free[1]:
+            return op
+        m, n, chosen = (d["m"], d["n"], weight) if free[0] else (d["n"], d["m"], other)
+        return ops.linear(m, n, d["k"], op.dtype, groups=d["batch"], weight=self._parameter(chosen))
+
+    def _free(self, tensor: AtenTensor | None) -> bool:
+        """Whether ``tensor`` is there and may be a parameter."""
+        if tensor is None:
+            return False
+        return tensor.storage in self._weights or not (
+            tensor.storage in self._writers or tensor.storage in self._inputs
+        )
+
+    def _parameter(self, tensor: AtenTensor | None) -> str | None:
+        if tensor is None or tensor.storage is None:
+            return None
+        self._weights.add(tensor.storage)
+        return f"storage.{tensor.storage}"
 
     def _collective(self, node: AtenNode, module: str) -> bool:
         raw = str(node.attrs.get("collective_name", ""))
@@ -210,10 +166,10 @@ class Lowering:
         ranks = node.attrs.get("pg_size") or self.options.ranks or (2 if kind == "send_recv" else None)
         if not isinstance(ranks, int) or ranks < 1:
             raise TraceError("the file does not say how many ranks take part; give ranks")
-        size = sum(tensor.bytes for tensor in tensors_of(node.inputs))
+        size = sum(tensor.bytes for tensor in node.taken)
         op = collective(kind, size, ranks, self.notes, f"node {node.id}")
         if op is not None:
-            self._add(node, op, module)
+            self._add(node, [AtenOp(op)], module)
         return False
 
 
@@ -237,148 +193,81 @@ def _joined(module: str, name: str) -> str:
     return f"{module}.{name}" if module else name
 
 
+def _left(op: Op, weight: str | None) -> Op:
+    """A product whose weight is the operand on the left: its rows are the outputs."""
+    d = op.dims
+    return op.with_(dims={**d, "m": d["n"], "n": d["m"]}, weight=weight)
+
+
+def _activations(op: Op) -> Op:
+    d, made = op.dims, op.out_dtype
+    return ops.matmul(1, d["m"], d["n"], d["k"], op.dtype, output_dtype=made if made is not op.dtype else None)
+
+
 def _written_inputs(node: AtenNode) -> set[int | None]:
     """Storages of the arguments that the schema marks as written, ``Tensor(a!)``."""
-    arguments = node.schema.partition("->")[0].split("Tensor(")[1:]
-    marked = [text.partition(")")[0].endswith("!") for text in arguments]
+    marked = [text.partition(")")[0].endswith("!") for text in node.schema.partition("->")[0].split("Tensor(")[1:]]
     if not any(marked):
         return set()
-    return {tensor.storage for tensor in tensors_of(node.inputs)[:1]}
+    given = schema_arguments(node.schema)
+    only = [slot for slot, (_, is_out) in zip(node.inputs, given, strict=False) if is_out]
+    return {tensor.storage for tensor in (tensors_of(only) if only else node.taken[:1])}
 
 
-def _operands(node: AtenNode, count: int, ranks: tuple[int, ...]) -> list[AtenTensor]:
-    found = tensors_of(node.inputs)
-    if len(found) < count or len(found[0].shape) not in ranks:
-        raise TraceError(f"has no {count} operands of {' or '.join(map(str, ranks))} dims")
-    return found
+def _plain(node: AtenNode) -> Sequence[AtenOp]:
+    """An operator that moves bytes and is in a table; none of others, or of one without a result."""
+    short = node.short
+    if not node.name.startswith("aten::") or not (node.made or "!" in node.schema):
+        return ()
+    if short in names.GATHER:
+        return _gathered(node)
+    known = short in names.FUSED or short.removesuffix("_backward") in names.FUSED or short.startswith(names.RESAMPLING)
+    return [AtenOp(_moved(node, OpKind.ELEMENTWISE, _flops(node)))] if known else ()
 
 
-def _nonempty(*sizes: int) -> bool:
-    return all(sizes)
-
-
-def _linear(node: AtenNode) -> Op | None:
-    found = tensors_of(node.inputs)
-    if len(found) < 2 or len(found[1].shape) != 2 or not found[0].shape:
-        return None
-    (n, k), m = found[1].shape, math.prod(found[0].shape[:-1])
-    if found[0].shape[-1] != k:
-        raise TraceError(f"shapes {found[0].shape} and {found[1].shape} do not multiply")
-    return _product(m, n, k, found[0], found[1]) if _nonempty(m, n, k) else None
-
-
-def _matrix(node: AtenNode) -> Op | None:
-    first, second = _pair(node, 2)
-    (m, k), (inner, n) = first.shape, second.shape
-    if k != inner:
-        raise TraceError(f"shapes {first.shape} and {second.shape} do not multiply")
-    return _product(m, n, k, first, second) if _nonempty(m, n, k) else None
-
-
-def _product(m: int, n: int, k: int, x: AtenTensor, weight: AtenTensor) -> Op:
-    return ops.linear(m, n, k, x.dtype, weight_dtype=weight.dtype if weight.dtype is not x.dtype else None)
-
-
-def _batched(node: AtenNode) -> Op | None:
-    first, second = _pair(node, 3)
-    (batch, m, k), n = first.shape, second.shape[2]
-    if second.shape[:2] != (batch, k):
-        raise TraceError(f"shapes {first.shape} and {second.shape} do not multiply")
-    return ops.matmul(batch, m, n, k, first.dtype) if _nonempty(batch, m, n, k) else None
-
-
-def _pair(node: AtenNode, rank: int) -> tuple[AtenTensor, AtenTensor]:
-    found = tensors_of(node.inputs)
-    if len(found) < 2 or {len(tensor.shape) for tensor in found[-2:]} != {rank}:
-        raise TraceError(f"has no two operands of {rank} dims")
-    return found[-2], found[-1]
-
-
-def _convolution(node: AtenNode) -> Op | None:
-    x, weight = _operands(node, 2, (2, 3, 4, 5))[:2]
-    outputs = tensors_of(node.outputs)
-    rank = len(x.shape)
-    if rank not in (3, 4) or len(weight.shape) != rank or len(outputs) != 1 or len(outputs[0].shape) != rank:
-        return None
-    batch, c_in, *size = x.shape
-    c_out, per_group, *kernel = weight.shape
-    h_out, w_out = ([1, *outputs[0].shape[2:]])[-2:]
-    (h_in, w_in), (kh, kw) = [1, *size][-2:], [1, *kernel][-2:]
-    if not per_group or c_in % per_group or outputs[0].shape[1] != c_out or c_out % max(c_in // per_group, 1):
-        return None
-    dims = {"batch": batch, "c_in": c_in, "c_out": c_out, "h_in": h_in, "w_in": w_in, "h_out": h_out, "w_out": w_out,
-            "kh": kh, "kw": kw, "groups": c_in // per_group}  # fmt: skip
-    return Op(OpKind.CONV2D, "conv", dims, x.dtype) if _nonempty(*dims.values()) else None
-
-
-def _attention(node: AtenNode) -> Op | None:
-    found = tensors_of(node.inputs)
-    if len(found) < 3 or {len(tensor.shape) for tensor in found[:3]} - {3, 4}:
-        return None
-    query, key, value = ((1,) * (4 - len(t.shape)) + t.shape for t in found[:3])
-    batch, heads, q_len, head_dim = query
-    if not _nonempty(*query, *key, *value) or heads % key[1]:
-        return None
-    causal = _argument(node, "is_causal") is True
-    return ops.attention(batch, heads, key[1], head_dim, q_len, key[2], causal, found[0].dtype, v_head_dim=value[3])
-
-
-def _argument(node: AtenNode, name: str) -> Any:
-    """The value of the argument called ``name`` in the schema; None when it is not there."""
-    arguments = node.schema.partition("(")[2].partition(") ->")[0].split(",")
-    places = [i for i, text in enumerate(arg for arg in arguments if arg.strip() != "*")
-              if text.partition("=")[0].split()[-1:] == [name]]  # fmt: skip
-    return node.inputs[places[0]][0] if places and places[0] < len(node.inputs) else None
-
-
-def _gather(node: AtenNode) -> Op | None:
-    taken = sum(tensor.bytes for tensor in tensors_of(node.outputs)[:1])
-    indexes = sum(tensor.bytes for tensor in tensors_of(node.inputs)[1:])
-    return ops.elementwise(taken + indexes, taken, 0, _dtype(node), label=node.short) if taken else None
-
-
-def _fused(node: AtenNode) -> Op | None:
-    return _moved(node, OpKind.ELEMENTWISE, _flops(node)) if tensors_of(node.outputs) or "!" in node.schema else None
+def _gathered(node: AtenNode) -> Sequence[AtenOp]:
+    """Rows by index; of an embedding, which has one table and one index, as a GATHER op that may be of a parameter."""
+    taken = sum(tensor.bytes for tensor in node.made[:1])
+    if not taken:
+        return ()
+    table, indexes = node.read[0] if node.read else None, node.read[1:]
+    if node.short in names.EMBEDDING and table is not None and len(table.shape) == 2 and indexes and table.numel:
+        row = table.bytes // table.shape[0]
+        if row:
+            rows = indexes[0].numel if node.short == "embedding_bag" else -(-taken // row)
+            return [
+                AtenOp(ops.gather(max(rows, 1), row, table.dtype, label=node.short, table_rows=table.shape[0]), table)
+            ]
+    return [AtenOp(ops.elementwise(taken + sum(t.bytes for t in indexes), taken, 0, _dtype(node), label=node.short))]
 
 
 def _flops(node: AtenNode) -> int:
     short = node.short
-    read = max((tensor.numel for tensor in tensors_of(node.inputs)), default=0)
+    read = max((tensor.numel for tensor in node.read), default=0)
+    if short.startswith("_fft"):
+        return 5 * read * max(max(node.read[0].shape, default=1) - 1, 1).bit_length() if node.read else 0
     if short in names.FLOPS_PER_INPUT:
         return read * names.FLOPS_PER_INPUT[short]
     if short in names.COPY:
         return 0
-    return read if short in names.REDUCTION else max((tensor.numel for tensor in tensors_of(node.outputs)), default=0)
+    return (
+        read
+        if short in names.REDUCTION or short.startswith(names.RESAMPLING)
+        else max((tensor.numel for tensor in node.made), default=0)
+    )
 
 
 def _moved(node: AtenNode, kind: str, flops: int) -> Op:
     """An op bound by its bytes: each input read once, the first output written; a copy's target is not read."""
-    inputs = list(dict.fromkeys(tensors_of(node.inputs)))
+    inputs = list(dict.fromkeys(node.read))
     if node.short in ("copy", "fill", "zero"):
         inputs = inputs[1:]
     read = sum(tensor.bytes for tensor in inputs)
-    written = sum(tensor.bytes for tensor in dict.fromkeys(tensors_of(node.outputs)))
+    written = sum(tensor.bytes for tensor in dict.fromkeys(node.made))
     dims = {"read_bytes": read, "write_bytes": written, "flops": flops}
     return Op(kind, node.short, dims, _dtype(node), label=printable(node.short, 60))
 
 
-def _backward_flops(node: AtenNode) -> int:
-    """FLOPs of a convolution's backward pass, a forward pass for each gradient of input and weight; 0 of all else."""
-    found = tensors_of(node.inputs)
-    if node.short != "convolution_backward" or len(found) < 3:
-        return 0
-    gradients = sum(len(tensor.shape) == len(found[2].shape) for tensor in tensors_of(node.outputs))
-    return 2 * gradients * found[0].numel * math.prod(found[2].shape[1:])
-
-
 def _dtype(node: AtenNode) -> DType:
-    found = [*tensors_of(node.outputs), *tensors_of(node.inputs)]
+    found = [*node.made, *node.taken]
     return found[0].dtype if found else DType.FP32
-
-
-_LOWERINGS: dict[str, Callable[[AtenNode], Op | None]] = {
-    **dict.fromkeys(names.FUSED, _fused), **dict.fromkeys(names.GATHER, _gather),
-    **dict.fromkeys(names.LINEAR, _linear), **dict.fromkeys(names.MATRIX, _matrix),
-    **dict.fromkeys(names.BATCHED, _batched), **dict.fromkeys(names.CONVOLUTION, _convolution),
-    **dict.fromkeys(names.ATTENTION, _attention),
-}  # fmt: skip

@@ -21,7 +21,8 @@ from simsparse.core.tensor import DType
 from simsparse.errors import TraceError
 from simsparse.trace.file import replace_file
 from simsparse.trace.interchange import wire
-from simsparse.trace.interchange.aten_nodes import AtenNode, Lowering
+from simsparse.trace.interchange.aten_nodes import Lowering
+from simsparse.trace.interchange.aten_tensors import AtenNode
 from simsparse.trace.interchange.base import (
     MAX_NODES,
     TRACE_FORMATS,

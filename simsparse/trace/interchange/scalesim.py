@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from simsparse.core import DType, Op, OpKind, Sparsity, Trace, TraceBuilder, ops
-from simsparse.core.kinds.conv2d import strides
+from simsparse.core.kinds.conv2d import conv_dims, strides
 from simsparse.errors import SpecError, TraceError
 from simsparse.sparsity.patterns.nm import NM
 from simsparse.trace.file import replace_file
@@ -89,9 +89,11 @@ def _conv(name: str, cells: Mapping[str, str], dtype: DType) -> Op:
     if kh > height or kw > width:
         raise ValueError(f"a {kh} x {kw} filter on {height} x {width}")
     groups = channels if _DEPTHWISE in name else 1
-    dims = {"batch": size(cells, "batch", "1"), "c_in": channels, "c_out": filters * groups, "h_in": height,
-            "w_in": width, "h_out": -(-(height - kh + down) // down), "w_out": -(-(width - kw + across) // across),
-            "kh": kh, "kw": kw, "groups": groups}  # fmt: skip
+    made = (-(-(height - kh + down) // down), -(-(width - kw + across) // across))
+    dims = conv_dims(
+        size(cells, "batch", "1"), channels, filters * groups, (height, width), made, (kh, kw), groups=groups,
+        stride=(down, across),
+    )  # fmt: skip
     return Op(OpKind.CONV2D, name, dims, dtype, weight_sparsity=Sparsity.parse(_pattern(cells)))
 
 

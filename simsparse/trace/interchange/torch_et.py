@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from simsparse.errors import TraceError
-from simsparse.trace.interchange.aten_nodes import AtenNode, Lowering
+from simsparse.trace.interchange.aten_nodes import Lowering
+from simsparse.trace.interchange.aten_tensors import AtenNode
 from simsparse.trace.interchange.base import (
     MAX_NODES,
     TRACE_FORMATS,
