@@ -74,6 +74,8 @@ def conv_times(
     ``flops``: peak of the unit that it runs on, flop/s. ``speed``: arithmetic rate over the one that the
     power limit lets the card hold.
     """
+    if not len(flops):
+        return KernelTimes(flops, flops, flops, flops)
     cached = cached_share(card, kernels.touched)
     memory = memory_seconds(card, kernels.read + kernels.weights, kernels.write, cached)
     tiles = _tile_times(card, library, kernels, flops, speed, memory)

@@ -16,7 +16,7 @@ from __future__ import annotations
 import numpy as np
 
 from simsparse.core.memo import by_identity
-from simsparse.devices.gpu_gemm_library import has_kernel, library_kernels, library_seconds
+from simsparse.devices.gpu_gemm_library import LibraryKernels, has_kernel, library_kernels, library_seconds
 from simsparse.devices.gpu_gemm_sparse24 import sparse24_seconds
 from simsparse.devices.gpu_gemm_tiles import dense_seconds
 from simsparse.devices.gpu_gemm_types import (
@@ -40,19 +40,28 @@ def gemm_seconds(shapes: GemmShapes, machine: GemmMachine) -> GemmTimes:
     ``sparse24`` counts for 16-bit GEMMs on a machine that has the path; others run dense.
     """
     result = GemmTimes(*(np.empty(len(shapes.m)) for _ in range(4)))
+    kernels = library_kernels(machine.kernels)
     for group in shapes.groups:
-        kernels = library_kernels(machine.kernels)
         sparse = group.sparse24 and machine.gemm.sparse24 is not None
-        tiled = has_kernel(group.unit, group.shapes, kernels) & (not sparse)
-        for place, seconds in ((np.flatnonzero(tiled), _library_seconds), (np.flatnonzero(~tiled), _group_seconds)):
-            if len(place):
-                own = group._replace(shapes=group.shapes.take(place)) if len(place) < len(tiled) else group
-                result.put(group.place[place], seconds(own, machine))
+        tiled, other = (None, group) if sparse else _split(group, kernels)
+        if tiled:
+            result.put(tiled.place, library_seconds(tiled.unit, tiled.shapes, machine, kernels))
+        if other:
+            result.put(other.place, _group_seconds(other, machine))
     return result
 
 
-def _library_seconds(group: GemmGroup, machine: GemmMachine) -> GemmTimes:
-    return library_seconds(group.unit, group.shapes, machine, library_kernels(machine.kernels))
+@by_identity(maxsize=64)
+def _split(group: GemmGroup, kernels: LibraryKernels) -> tuple[GemmGroup | None, GemmGroup | None]:
+    """Those of dense GEMMs for which the library has tiled kernels, and the others; None where there are none."""
+    tiled = has_kernel(group.unit, group.shapes, kernels)
+    if tiled.all() or not tiled.any():
+        return (group, None) if tiled.all() else (None, group)
+    own, others = (
+        group._replace(place=group.place[chosen], shapes=group.shapes.take(chosen))
+        for chosen in (np.flatnonzero(tiled), np.flatnonzero(~tiled))
+    )
+    return own, others
 
 
 def _group_seconds(group: GemmGroup, machine: GemmMachine) -> GemmTimes:

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from simsparse.config.parts.gpu_tile_kernels import GpuGemmKernels, GpuTileKernel
 from simsparse.core.memo import by_identity
 from simsparse.devices.gpu_gemm_types import GemmMachine, GemmShapes, GemmTimes, GemmUnit
-from simsparse.devices.gpu_tile_kernels import TileCard, TileKernel, tile_kernel_seconds
+from simsparse.devices.gpu_tile_kernels import TileCard, TileCore, tile_kernel_seconds
+from simsparse.devices.gpu_tile_numbers import TileKernel
 
 KeyT = TypeVar("KeyT")
 ALIGNED_BYTES = 16
@@ -67,12 +68,18 @@ def library_seconds(unit: GemmUnit, shapes: GemmShapes, machine: GemmMachine, ke
     if unit is not GemmUnit.HALF or not kernels.unaligned:
         return tile_kernel_seconds(shapes, card, kernels.by_unit[unit])
     result = GemmTimes(*(np.empty(len(shapes.m)) for _ in range(4)))
-    aligned = alignment(shapes)
-    for size in np.unique(aligned).tolist():
+    for size, place, own in _by_alignment(shapes):
         kernel = kernels.by_unit[unit] if size == ALIGNED_BYTES else kernels.unaligned[size]
-        place = np.flatnonzero(aligned == size)
-        result.put(place, tile_kernel_seconds(shapes.take(place), card, kernel))
+        result.put(place, tile_kernel_seconds(own, card, kernel))
     return result
+
+
+@by_identity(maxsize=64)
+def _by_alignment(shapes: GemmShapes) -> tuple[tuple[int, NDArray[np.intp], GemmShapes], ...]:
+    """The GEMMs of each alignment: bytes, places, shapes."""
+    aligned = alignment(shapes)
+    places = {size: np.flatnonzero(aligned == size) for size in np.unique(aligned).tolist()}
+    return tuple((size, place, shapes.take(place)) for size, place in places.items())
 
 
 def tile_card(unit: GemmUnit, machine: GemmMachine) -> TileCard:
@@ -80,7 +87,5 @@ def tile_card(unit: GemmUnit, machine: GemmMachine) -> TileCard:
     gemm = machine.gemm
     tensor = {GemmUnit.INT8: gemm.int8, GemmUnit.BYTE: gemm.fp8, GemmUnit.BYTE_ROW: gemm.fp8}.get(unit, gemm.half)
     sustained = 1.0 if unit is GemmUnit.FP32 else tensor.sustained
-    return TileCard(
-        machine.sms, machine.clock_hz, machine.flops[unit], machine.hbm_bytes_per_s, machine.l2_bytes,
-        gemm.half.memory, sustained, machine.speed,
-    )  # fmt: skip
+    core = TileCore(machine.sms, machine.clock_hz, machine.flops[unit], machine.l2_bytes)
+    return TileCard(core, machine.hbm_bytes_per_s, gemm.half.memory, sustained, machine.speed)

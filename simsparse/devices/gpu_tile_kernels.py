@@ -16,121 +16,45 @@ Left out: matrix-vector kernels of one token, kernels of other shapes that a lib
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
-from typing import NamedTuple
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from simsparse.config.parts.gpu_tile_kernels import GpuTileKernel, GpuTileView
 from simsparse.core.memo import by_identity
 from simsparse.devices.gpu_gemm_types import Floats, GemmShapes, GemmTimes
+from simsparse.devices.gpu_tile_numbers import TileKernel, TileNumbers
 
 CHUNK = 256
 """GEMMs evaluated at once, so that the arrays stay in the processor's cache."""
+FEW = 64
+"""GEMMs whose tiles are remembered for cards with other rates of memory and other power limits."""
 RANKED = 32
 """Tiles that are timed: those that the library's estimate ranks highest."""
 STEP = 64.0
 """k is padded to this many elements."""
 
 
-@dataclass(frozen=True)
-class TileNumbers:
-    """The numbers of a GpuTileKernel in SI units."""
+class TileCore(NamedTuple):
+    """Multiprocessors and cache of a card, SI units; ``flops`` is the peak of a kernel's products."""
 
-    launch: float
-    cold_launch: float
-    overhead: float
-    cold_overhead: float
-    fill: float
-    epilogue: float
-    tensor: float
-    port: float
-    multicast: float
-    stream: float
-    l2_stream: float
-    l2: float
-    split_launch: float
-    cold_split: float
-    reread: float
-    write: float
-    thrash: float
-    resident: float
-    sharpness: float
-    resident_output: float
-    resident_operands: float
-    padded: float
-    memory_power: float
-    spread: float
-
-    @classmethod
-    def of(cls, part: GpuTileKernel) -> TileNumbers:
-        """Those of a part."""
-        return cls(*(getattr(part, field.name).si for field in fields(cls)))
-
-    def estimated(self, view: ViewNumbers) -> TileNumbers:
-        """The numbers as the library's estimate has them."""
-        return replace(
-            self, overhead=self.overhead * view.overhead, port=self.port * view.port, fill=self.fill * view.fill,
-            stream=self.stream * view.stream, split_launch=self.split_launch * view.split,
-        )  # fmt: skip
-
-
-@dataclass(frozen=True)
-class ViewNumbers:
-    """The numbers of a GpuTileView."""
-
-    overhead: float
-    port: float
-    fill: float
-    stream: float
-    split: float
-    missing: float
-    memory: float
-
-    @classmethod
-    def of(cls, part: GpuTileView) -> ViewNumbers:
-        """Those of a part."""
-        return cls(*(getattr(part, field.name).si for field in fields(cls)))
-
-
-@dataclass(frozen=True)
-class TileKernel:
-    """A GpuTileKernel in SI units, its tiles as arrays (1, tiles)."""
-
-    part: GpuTileKernel
-    value: TileNumbers
-    view: ViewNumbers
-    along_tokens: NDArray[np.bool_]
-    fixed: Floats
-    most: Floats
-    granule: Floats
-    splits: Floats
-    efficiency: Floats
-    preference: Floats
-
-    @classmethod
-    def of(cls, part: GpuTileKernel) -> TileKernel:
-        """The kernel that a library's YAML describes."""
-        rows = [(side == "tokens", fixed, most, granule, split, efficiency, preference)
-                for side, fixed, most, granule, splits, efficiency, preference in part.tiles.rows
-                for split in splits]  # fmt: skip
-        along, *columns = (np.array(column, np.float64)[None, :] for column in zip(*rows, strict=True))
-        return cls(part, TileNumbers.of(part), ViewNumbers.of(part.view), along > 0, *columns)
+    sms: int
+    clock_hz: float
+    flops: float
+    l2_bytes: float
 
 
 class TileCard(NamedTuple):
-    """What a tiled kernel needs to know of the card, SI units; ``flops`` is the peak of its products.
+    """What a tiled kernel needs to know of the card, SI units.
 
     ``memory`` and ``sustained``: shares of the peaks of memory and products that the card holds; ``speed``
     the rate over the one that the power limit lets it hold.
     """
 
-    sms: int
-    clock_hz: float
-    flops: float
+    core: TileCore
     hbm_bytes_per_s: float
-    l2_bytes: float
     memory: float
     sustained: float
     speed: float
@@ -160,26 +84,88 @@ class Tiling(NamedTuple):
     splits: Floats
     efficiency: Floats
 
-    def take(self, chosen: NDArray[np.intp]) -> Tiling:
-        """The tiles at the indexes ``chosen`` (GEMMs, chosen)."""
-        return Tiling(*(np.take_along_axis(np.broadcast_to(each, self.rows.shape), chosen, 1) for each in self))
+
+class Parts(NamedTuple):
+    """What each tile takes, whatever the rate of the memory and the power limit: arrays (GEMMs, tiles).
+
+    ``launch``, ``compute`` and ``near``: seconds of launches, of the waves of blocks, and of bytes from L2. ``away``:
+    bytes from memory. ``running``: SMs that have a block. ``products``: flops that the power limit spreads.
+    """
+
+    launch: Floats
+    compute: Floats
+    near: Floats
+    away: Floats
+    running: NDArray[np.intp]
+    products: Floats
+
+
+Arrays = TypeVar("Arrays", Tiling, Parts)
+
+
+@dataclass(frozen=True)
+class Tiles:
+    """All tiles of a kernel for some GEMMs on cards of any memory rate and power limit."""
+
+    sizes: Sizes
+    tiling: Tiling
+    core: TileCore
+    kernel: TileKernel
+
+    @cached_property
+    def estimated(self) -> Parts:
+        """Of every tile, as the library's estimate has them."""
+        return _parts(self.sizes, self.tiling, self.core, self.kernel, estimated=True)
+
+    @cached_property
+    def _all(self) -> Parts:
+        return _parts(self.sizes, self.tiling, self.core, self.kernel)
+
+    def at(self, ranked: NDArray[np.intp] | None) -> Parts:
+        """Of the tiles at the places ``ranked`` (GEMMs, tiles), None of all; few are taken from those of all tiles."""
+        if len(self.sizes.m) <= FEW:
+            return _taken(self._all, ranked)
+        return _parts(self.sizes, _taken(self.tiling, ranked), self.core, self.kernel)
+
+
+def _taken(arrays: Arrays, ranked: NDArray[np.intp] | None) -> Arrays:
+    """The tiles at the places ``ranked`` (GEMMs, tiles) of each array."""
+    if ranked is None:
+        return arrays
+    shape = np.broadcast_shapes(*(each.shape for each in arrays))
+    places = ranked + np.arange(shape[0])[:, None] * shape[1]
+    return type(arrays)(*(np.broadcast_to(each, shape).reshape(-1).take(places) for each in arrays))
+
+
+class Unlimited(NamedTuple):
+    """What the ranked tiles take before the power limit, and the weight of each: arrays (GEMMs, tiles).
+
+    ``power``: seconds over which the limit spreads the kernel at the rate of products that the card sustains.
+    """
+
+    weights: Floats
+    launch: Floats
+    compute: Floats
+    memory: Floats
+    power: Floats
 
 
 def tile_kernel_seconds(shapes: GemmShapes, card: TileCard, kernel: TileKernel) -> GemmTimes:
     """Seconds of GEMMs that run ``kernel``."""
-    if len(shapes.m) <= CHUNK:
-        return _chunk_seconds(shapes, card, kernel)
+    rates = card.hbm_bytes_per_s, card.memory, card.sustained
+    if len(shapes.m) <= FEW:
+        return _limited(_known_unlimited(_known_tiles(shapes, kernel, *card.core), *rates), card.speed)
     starts = range(0, len(shapes.m), CHUNK)
-    chunks = [_chunk_seconds(shapes.take(slice(start, start + CHUNK)), card, kernel) for start in starts]
-    columns = zip(*((each.latency_s, each.compute_s, each.memory_s, each.launch_s) for each in chunks), strict=True)
+    chunks = [_tiles(shapes.take(slice(start, start + CHUNK)), kernel, *card.core) for start in starts]
+    times = [_limited(_unlimited(tiles, *rates), card.speed) for tiles in chunks]
+    columns = zip(*((each.latency_s, each.compute_s, each.memory_s, each.launch_s) for each in times), strict=True)
     return GemmTimes(*map(np.concatenate, columns))
 
 
-def _chunk_seconds(shapes: GemmShapes, card: TileCard, kernel: TileKernel) -> GemmTimes:
-    sizes = _sizes(shapes)
-    tiling, weights = _choice(shapes, kernel, card.sms, card.clock_hz, card.flops, card.hbm_bytes_per_s, card.l2_bytes)
-    launch, compute, memory = _parts(sizes, tiling, card, kernel)
-    overlapped, power = _joined(compute, memory), _power_seconds(sizes, tiling, card, kernel.value)
+def _limited(times: Unlimited, speed: float) -> GemmTimes:
+    """Mean times at ``speed`` times the rate of products that the card sustains."""
+    weights, launch, compute, memory, power = times
+    overlapped, power = _joined(compute, memory), power / speed
     busy = np.maximum(overlapped, power)
     arithmetic = (compute >= memory) | (power >= overlapped)
     by_compute, by_memory = np.where(arithmetic, busy, compute), np.where(arithmetic, np.minimum(memory, busy), busy)
@@ -196,21 +182,36 @@ def _sizes(shapes: GemmShapes) -> Sizes:
     return Sizes(m, n, k, batch, value_bytes, weights, inputs, outputs, looped)
 
 
-@by_identity(maxsize=64)
-def _choice(
-    shapes: GemmShapes, kernel: TileKernel, sms: int, clock_hz: float, flops: float, hbm: float, l2_bytes: float
-) -> tuple[Tiling, Floats]:
-    """The tiles that the library's estimate ranks highest, and the weight of each."""
-    sizes, card = _sizes(shapes), TileCard(sms, clock_hz, flops, hbm, l2_bytes, 1.0, 1.0, 1.0)
-    tiling = tilings(sizes.m, sizes.n, kernel)
-    launch, compute, memory = _parts(sizes, tiling, card, kernel, estimated=True)
-    seconds = launch + _joined(compute, memory)
+def _tiles(shapes: GemmShapes, kernel: TileKernel, sms: int, clock_hz: float, flops: float, l2_bytes: float) -> Tiles:
+    sizes = _sizes(shapes)
+    return Tiles(sizes, tilings(sizes.m, sizes.n, kernel), TileCore(sms, clock_hz, flops, l2_bytes), kernel)
+
+
+_known_tiles = by_identity(maxsize=64)(_tiles)
+
+
+def _unlimited(tiles: Tiles, hbm_bytes_per_s: float, memory: float, sustained: float) -> Unlimited:
+    """Times of the tiles that the library's estimate ranks highest."""
+    ranked, weights = _choice(tiles, hbm_bytes_per_s)
+    parts, hbm, core, p = tiles.at(ranked), memory * hbm_bytes_per_s, tiles.core, tiles.kernel.value
+    traffic = p.memory_power * parts.away / hbm
+    power = parts.products / (sustained * core.flops) + traffic
+    return Unlimited(weights, parts.launch, parts.compute, _memory_seconds(parts, hbm, core, p), power)
+
+
+_known_unlimited = by_identity(maxsize=16)(_unlimited)
+
+
+def _choice(tiles: Tiles, hbm_bytes_per_s: float) -> tuple[NDArray[np.intp] | None, Floats]:
+    """The places of the tiles that the library's estimate ranks highest, None of all, and the weight of each."""
+    kernel, parts = tiles.kernel, tiles.estimated
+    memory = _memory_seconds(parts, kernel.view.memory * hbm_bytes_per_s, tiles.core, kernel.estimated)
+    seconds = parts.launch + _joined(parts.compute, memory)
     score = (1.0 - seconds / seconds.min(axis=1, keepdims=True)) / kernel.value.spread + kernel.preference
-    ranked = np.argpartition(-score, RANKED, axis=1)[:, :RANKED] if score.shape[1] > RANKED else (
-        np.broadcast_to(np.arange(score.shape[1]), score.shape))  # fmt: skip
-    taken = np.take_along_axis(score, ranked, 1)
+    ranked = np.argpartition(-score, RANKED, axis=1)[:, :RANKED] if score.shape[1] > RANKED else None
+    taken = score if ranked is None else np.take_along_axis(score, ranked, 1)
     weight = np.exp(taken - taken.max(axis=1, keepdims=True))
-    return tiling.take(ranked), weight / weight.sum(axis=1, keepdims=True)
+    return ranked, weight / weight.sum(axis=1, keepdims=True)
 
 
 def tilings(m: Floats, n: Floats, kernel: TileKernel) -> Tiling:
@@ -225,85 +226,74 @@ def tilings(m: Floats, n: Floats, kernel: TileKernel) -> Tiling:
     )  # fmt: skip
 
 
-def _parts(
-    sizes: Sizes, tiling: Tiling, card: TileCard, kernel: TileKernel, estimated: bool = False
-) -> tuple[Floats, Floats, Floats]:
-    """Seconds of launches, of the waves of blocks, and of memory; as the library estimates them where ``estimated``."""
-    p = kernel.value.estimated(kernel.view) if estimated else kernel.value
-    missing: Floats | float = kernel.view.missing if estimated else (
-        _lost(sizes.looped, p.resident * card.l2_bytes, p.sharpness))  # fmt: skip
-    split = np.where(tiling.splits > 1, p.split_launch + p.cold_split * missing, 0.0)
-    l2_rate = p.l2 * card.sms * card.clock_hz
-    partial = np.where(tiling.splits > 1, 8.0 * sizes.m * sizes.n * sizes.batch * tiling.splits / l2_rate, 0.0)
-    launch = p.launch + (0.0 if estimated else p.cold_launch * missing) + split + partial
-    compute = _wave_seconds(sizes, tiling, card, p, missing)
-    share = kernel.view.memory if estimated else card.memory
-    return launch, compute, _memory_seconds(sizes, tiling, card, p, missing, share, estimated)
+def _parts(sizes: Sizes, tiling: Tiling, core: TileCore, kernel: TileKernel, estimated: bool = False) -> Parts:
+    """What the tiles take, or what the library estimates where ``estimated``."""
+    p, room = kernel.estimated if estimated else kernel.value, core.l2_bytes
+    missing: Floats | float = kernel.view.missing if estimated else _lost(sizes.looped, p.resident * room, p.sharpness)
+    lost: Floats | float = 1.0 if estimated else (
+        _lost(sizes.outputs + sizes.inputs, p.resident_output * room, p.sharpness))  # fmt: skip
+    area, blocks = tiling.outputs * tiling.tokens, tiling.columns * tiling.rows * sizes.batch * tiling.splits
+    split, l2_rate = tiling.splits > 1, p.l2 * core.sms * core.clock_hz
+    launch = p.launch + (0.0 if estimated else p.cold_launch * missing)
+    launch = launch + np.where(split, p.split_launch + p.cold_split * missing, 0.0)
+    launch = launch + np.where(split, 8.0 * sizes.m * sizes.n * sizes.batch * tiling.splits / l2_rate, 0.0)
+    running = np.minimum(blocks, core.sms).astype(np.intp)
+    near = (1.0 - missing) * (sizes.weights + sizes.inputs) + sizes.outputs * (1.0 - lost)
+    near = near + p.reread * sizes.inputs * (tiling.columns - 1.0)
+    return Parts(
+        launch, _wave_seconds(sizes, tiling, area, blocks, core, p, missing),
+        near * _seconds_per_byte(l2_rate, p.l2_stream, core, p)[running],
+        _memory_bytes(sizes, tiling, area, blocks, core, p, missing) + p.write * sizes.outputs * lost, running,
+        _limited_products(sizes, tiling, area, p),
+    )  # fmt: skip
 
 
-def _wave_seconds(sizes: Sizes, tiling: Tiling, card: TileCard, p: TileNumbers, missing: Floats | float) -> Floats:
-    area = tiling.outputs * tiling.tokens
-    products = 2.0 * area * card.sms / (card.flops * p.tensor * tiling.efficiency) * card.clock_hz
+def _wave_seconds(
+    sizes: Sizes, tiling: Tiling, area: Floats, blocks: Floats, core: TileCore, p: TileNumbers, missing: Floats | float
+) -> Floats:
+    """Seconds of the waves of blocks, each as long as its products or its reads from L2."""
+    products = 2.0 * area * core.sms / (core.flops * p.tensor * tiling.efficiency) * core.clock_hz
     products = products + p.overhead + p.cold_overhead * missing
     longer, shorter = np.maximum(tiling.tokens, tiling.outputs), np.minimum(tiling.tokens, tiling.outputs)
     reads = sizes.value_bytes * (shorter + longer * p.multicast) / p.port
     steps = np.ceil(sizes.k / tiling.splits / STEP) * STEP
-    waves = np.ceil(_blocks(sizes, tiling) / card.sms)
     cycles = p.fill + area * p.epilogue + steps * _joined(products, reads)
-    return np.asarray(waves * cycles / card.clock_hz)
-
-
-def _blocks(sizes: Sizes, tiling: Tiling) -> Floats:
-    return tiling.columns * tiling.rows * sizes.batch * tiling.splits
-
-
-def _memory_seconds(
-    sizes: Sizes, tiling: Tiling, card: TileCard, p: TileNumbers, missing: Floats | float, share: float,
-    estimated: bool,
-) -> Floats:  # fmt: skip
-    """Seconds of the bytes from memory and from L2, each as fast as the card and the running SMs can draw them."""
-    away = _memory_bytes(sizes, tiling, card, p, missing, estimated)
-    operands = sizes.weights + sizes.inputs
-    kept_output = 0.0 if estimated else sizes.outputs * (1.0 - _output_lost(sizes, card, p))
-    near = (1.0 - missing) * operands + kept_output + p.reread * sizes.inputs * (tiling.columns - 1.0)
-    drawn = np.minimum(_blocks(sizes, tiling), card.sms) * p.stream * card.clock_hz
-    hbm, l2 = share * card.hbm_bytes_per_s, p.l2 * card.sms * card.clock_hz
-    return np.asarray(
-        away * np.sqrt(hbm**-2.0 + drawn**-2.0) + near * np.sqrt(l2**-2.0 + (drawn * p.l2_stream) ** -2.0)
-    )
+    return np.asarray(np.ceil(blocks / core.sms) * cycles / core.clock_hz)
 
 
 def _memory_bytes(
-    sizes: Sizes, tiling: Tiling, card: TileCard, p: TileNumbers, missing: Floats | float, estimated: bool
+    sizes: Sizes, tiling: Tiling, area: Floats, blocks: Floats, core: TileCore, p: TileNumbers, missing: Floats | float
 ) -> Floats:
+    """Bytes of operands from memory; where they do not stay in the L2, each wave fetches those of a square of tiles."""
     operands = sizes.weights + sizes.inputs
-    lost = _lost(operands, p.resident_operands * card.l2_bytes, p.sharpness)
-    waves = _blocks(sizes, tiling) / tiling.splits / card.sms
-    square = 2.0 * np.sqrt(card.sms * tiling.outputs * tiling.tokens) * sizes.k * sizes.value_bytes
-    operands = np.maximum(operands, lost * p.thrash * waves * square)
-    output = 1.0 if estimated else _output_lost(sizes, card, p)
-    return np.asarray(missing * operands + p.write * sizes.outputs * output)
+    lost = _lost(operands, p.resident_operands * core.l2_bytes, p.sharpness)
+    waves = blocks / tiling.splits / core.sms
+    square = 2.0 * np.sqrt(core.sms * area) * sizes.k * sizes.value_bytes
+    return np.asarray(missing * np.maximum(operands, lost * p.thrash * waves * square))
 
 
-def _output_lost(sizes: Sizes, card: TileCard, p: TileNumbers) -> Floats:
-    return _lost(sizes.outputs + sizes.inputs, p.resident_output * card.l2_bytes, p.sharpness)
+def _limited_products(sizes: Sizes, tiling: Tiling, area: Floats, p: TileNumbers) -> Floats:
+    """Flops that the power limit spreads: those of the GEMM, and a share of those that pad its tiles."""
+    useful = 2.0 * sizes.m * sizes.n * sizes.k * sizes.batch
+    padded = 2.0 * area * tiling.columns * tiling.rows * sizes.batch * sizes.k
+    return np.asarray(p.padded * padded + (1.0 - p.padded) * useful)
+
+
+def _memory_seconds(parts: Parts, hbm_bytes_per_s: float, core: TileCore, p: TileNumbers) -> Floats:
+    """Seconds of the bytes from memory and from L2, each as fast as the card and the running SMs can draw them."""
+    return np.asarray(parts.away * _seconds_per_byte(hbm_bytes_per_s, 1.0, core, p)[parts.running] + parts.near)
+
+
+def _seconds_per_byte(bytes_per_s: float, faster: float, core: TileCore, p: TileNumbers) -> Floats:
+    """Seconds of a byte by the number of SMs that draw, each ``faster`` times as fast as from memory."""
+    drawn = np.arange(1.0, core.sms + 1.0) * p.stream * core.clock_hz
+    return np.concatenate([[np.inf], np.sqrt(bytes_per_s**-2.0 + (drawn * faster) ** -2.0)])
 
 
 def _lost(touched: Floats, room: float, sharpness: float) -> Floats:
     """Share of buffers used in a loop that is no longer in the L2 when its turn comes again."""
     with np.errstate(over="ignore", divide="ignore"):
         return np.asarray(1.0 / (1.0 + (room / touched) ** sharpness))
-
-
-def _power_seconds(sizes: Sizes, tiling: Tiling, card: TileCard, p: TileNumbers) -> Floats:
-    """Seconds over which the power limit spreads the products and the bytes."""
-    useful = 2.0 * sizes.m * sizes.n * sizes.k * sizes.batch
-    padded = 2.0 * tiling.outputs * tiling.tokens * tiling.columns * tiling.rows * sizes.batch * sizes.k
-    products = p.padded * padded + (1.0 - p.padded) * useful
-    missing = _lost(sizes.looped, p.resident * card.l2_bytes, p.sharpness)
-    away = _memory_bytes(sizes, tiling, card, p, missing, estimated=False)
-    traffic = p.memory_power * away / (card.memory * card.hbm_bytes_per_s)
-    return np.asarray((products / (card.sustained * card.flops) + traffic) / card.speed)
 
 
 def _joined(first: Floats, second: Floats) -> Floats:

@@ -30,9 +30,10 @@ class Weight(NamedTuple):
 
 def streamed_ops(index: TraceIndex, scope: WeightScope | None) -> list[bool]:
     """Per op whether its weights rest in host memory; None: no op's do."""
+    if scope is None:
+        return [False] * len(index.ops)
     return [
-        scope is not None
-        and op.unit is not Unit.LINK
+        op.unit is not Unit.LINK
         and (op.definition.routed or (scope is WeightScope.ALL and index.facts(i).weight_bytes > 0))
         for i, op in enumerate(index.ops)
     ]

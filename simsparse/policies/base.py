@@ -64,9 +64,10 @@ class Policy:
         """The device and the home of the weights of each op of the first step. Raises MappingError, SimulationError."""
         first = index.first
         streamed = streamed_ops(first, self.residency.scope)
-        home = machine.require_host(self.name) if self.residency.scope else ""
-        devices = self.placement.devices(first, machine, streamed)
-        homes = tuple(home if away else device for device, away in zip(devices, streamed, strict=True))
+        devices = homes = self.placement.devices(first, machine, streamed)
+        if self.residency.scope:
+            home = machine.require_host(self.name)
+            homes = tuple(home if away else device for device, away in zip(devices, streamed, strict=True))
         return Placements(first.trace, self.name, devices, homes)
 
     def lower(

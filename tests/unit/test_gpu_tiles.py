@@ -56,12 +56,12 @@ def test_weights_in_the_cache_never_cost_time(m, n, k):
     assert seconds(m, 8 * n, 8 * k, sets=1) <= seconds(m, 8 * n, 8 * k)
 
 
-def test_a_list_costs_what_its_gemms_cost_one_by_one():
-    """Longer than a chunk, so that chunks meet."""
+def test_a_list_costs_what_its_gemms_cost_one_by_one_to_the_last_bit():
+    """Longer than a chunk, so that chunks meet, and than what is remembered for other cards."""
     sizes = np.random.default_rng(0).integers(1, 4096, (600, 3))
     m, n, k = (sizes[:, i] for i in range(3))
     none, cold = np.zeros(600, np.bool_), np.ones(600, np.int64)
     all_of_them = GemmShapes(m, n, k, np.full(600, GemmUnit.HALF), np.full(600, 2.0), none, none, cold)
     found = gemm_seconds(all_of_them, H200).latency_s
     for i in (0, 255, 256, 599):
-        assert found[i] == pytest.approx(seconds(*sizes[i].tolist()), rel=1e-12)
+        assert found[i] == seconds(*sizes[i].tolist())

@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A library's tiled kernels as numbers in SI units and arrays of tiles, as its YAML describes them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from simsparse.config.parts.gpu_tile_kernels import GpuTileKernel, GpuTileView
+from simsparse.devices.gpu_gemm_types import Floats
+
+
+@dataclass(frozen=True)
+class TileNumbers:
+    """The numbers of a GpuTileKernel in SI units."""
+
+    launch: float
+    cold_launch: float
+    overhead: float
+    cold_overhead: float
+    fill: float
+    epilogue: float
+    tensor: float
+    port: float
+    multicast: float
+    stream: float
+    l2_stream: float
+    l2: float
+    split_launch: float
+    cold_split: float
+    reread: float
+    write: float
+    thrash: float
+    resident: float
+    sharpness: float
+    resident_output: float
+    resident_operands: float
+    padded: float
+    memory_power: float
+    spread: float
+
+    @classmethod
+    def of(cls, part: GpuTileKernel) -> TileNumbers:
+        """Those of a part."""
+        return cls(*(getattr(part, field.name).si for field in fields(cls)))
+
+    def estimated(self, view: ViewNumbers) -> TileNumbers:
+        """The numbers as the library's estimate has them."""
+        return replace(
+            self, overhead=self.overhead * view.overhead, port=self.port * view.port, fill=self.fill * view.fill,
+            stream=self.stream * view.stream, split_launch=self.split_launch * view.split,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class ViewNumbers:
+    """The numbers of a GpuTileView."""
+
+    overhead: float
+    port: float
+    fill: float
+    stream: float
+    split: float
+    missing: float
+    memory: float
+
+    @classmethod
+    def of(cls, part: GpuTileView) -> ViewNumbers:
+        """Those of a part."""
+        return cls(*(getattr(part, field.name).si for field in fields(cls)))
+
+
+@dataclass(frozen=True)
+class TileKernel:
+    """A GpuTileKernel in SI units, its tiles as arrays (1, tiles)."""
+
+    part: GpuTileKernel
+    value: TileNumbers
+    view: ViewNumbers
+    along_tokens: NDArray[np.bool_]
+    fixed: Floats
+    most: Floats
+    granule: Floats
+    splits: Floats
+    efficiency: Floats
+    preference: Floats
+
+    @classmethod
+    def of(cls, part: GpuTileKernel) -> TileKernel:
+        """The kernel that a library's YAML describes."""
+        rows = [(side == "tokens", fixed, most, granule, split, efficiency, preference)
+                for side, fixed, most, granule, splits, efficiency, preference in part.tiles.rows
+                for split in splits]  # fmt: skip
+        along, *columns = (np.array(column, np.float64)[None, :] for column in zip(*rows, strict=True))
+        return cls(part, TileNumbers.of(part), ViewNumbers.of(part.view), along > 0, *columns)
+
+    @cached_property
+    def estimated(self) -> TileNumbers:
+        """The numbers as the library's estimate has them."""
+        return self.value.estimated(self.view)
