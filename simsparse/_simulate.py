@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from simsparse.errors import SpecError, nearest
 from simsparse.events import Observer
 from simsparse.lowering.account import Account, merged
 from simsparse.lowering.energy import price
-from simsparse.lowering.machine import machine_of
+from simsparse.lowering.machine import Machine, machine_of
 from simsparse.lowering.power import within_power
 from simsparse.lowering.run import run_closed_form, run_events
 from simsparse.lowering.stacks import DEFAULT_STACK, Stack, launched_by, stack_of
@@ -58,14 +59,14 @@ def simulate(
     """
     chosen, machine, kept = policy_of(policy), machine_of(system_of(system)), _keep(keep)
     _check(chosen, level, observers, repeats)
-    source, software = source_of(trace, steps, routing), stack_of(stack)
+    source, software = source_of(trace, steps, routing), _stack_on(machine, stack)
     index = index_of(source, software, seed)
     placements = chosen.place(index, machine)
     costed = chosen.lower(index, placements, machine, level, seed)
     costed.check_memory()
     costed = within_power(costed, repeats)
     records = run_closed_form(costed) if level == 0 else run_events(costed, level, seed, chosen.controls, observers)
-    account, latency_s = Account(records, machine), fs_to_seconds(records.finish_fs)
+    account, latency_s = Account(records, machine, software.follows_layouts), fs_to_seconds(records.finish_fs)
     energy = price(account.counts, latency_s, machine.prices, machine.static_watts)
     used = machine.system
     return Result(
@@ -78,6 +79,12 @@ def simulate(
         memory=account.peak_memory, cache=records.graph.cache, notes=account.notes, stack=str(software),
         runs_as=account.runs_as, clock=costed.clock,
     )  # fmt: skip
+
+
+def _stack_on(machine: Machine, stack: str | Stack) -> Stack:
+    """The stack, told what the machine's processors multiply by kernels of their own."""
+    models = (machine.devices[name].model for name in machine.processors)
+    return replace(stack_of(stack), sparse24=any(model.multiplies_24 for model in models))
 
 
 def _keep(keep: Keep | str) -> Keep:

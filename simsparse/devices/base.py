@@ -157,6 +157,11 @@ class Device(ABC):
         return op.weight_sparsity if self.skips(op) else DENSE
 
     @property
+    def multiplies_24(self) -> bool:
+        """Whether the device has units for 2:4 weights that a framework runs by kernels of their own."""
+        return False
+
+    @property
     def decode_rates(self) -> Mapping[str, float]:
         """Decoded bytes per second by format of the weights that the device decodes in a known time."""
         return {}
@@ -230,9 +235,9 @@ class Device(ABC):
                 return {action: bytes}
         return {}
 
-    @property
-    def call_s(self) -> float | None:
-        """Seconds that a host takes per call of the framework that launches ops; None where none is known."""
+    def call_seconds(self, op: Op) -> float | None:
+        """Seconds that a host takes for the framework's call that launches ``op``; None where none is known."""
+        del op
         return None
 
     @property

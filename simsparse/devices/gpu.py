@@ -40,6 +40,10 @@ SAVED: Action = (SAVING, "saved_picojoule")
 """What a card at its power limit saves: it lowers voltage and clock until power is the limit."""
 PICOJOULE = 1e-12
 TWO_OF_FOUR = Sparsity.parse("2:4")
+SLOWER_24 = (
+    "2:4 products of few tokens take longer than dense ones: one kernel with tiles of 256 tokens serves all shapes, "
+    "and token counts that 8 does not divide are padded by two more kernels"
+)
 
 
 @DEVICES.register("gpu")
@@ -98,6 +102,17 @@ class Gpu(Device):
     def used_sparsity(self, op: Op) -> Sparsity:
         return TWO_OF_FOUR if self.skips(op) else DENSE
 
+    def notes(self, op: Op) -> tuple[str, ...]:
+        found = super().notes(op)
+        if not self.skips(op):
+            return found
+        sparse, dense = self.costs([op, op.with_(weight_sparsity=DENSE)])
+        return (*found, SLOWER_24) if sparse.latency_s > dense.latency_s else found
+
+    @property
+    def multiplies_24(self) -> bool:
+        return self.part.compute.sparse24 is not None
+
     @property
     def decode_rates(self) -> Mapping[str, float]:
         return {name: rate.si for name, rate in (self.part.decode or {}).items()}
@@ -109,10 +124,11 @@ class Gpu(Device):
         allowed = (power.limit.si - power.static.si) * latency
         return np.rint(np.maximum(0.0, full - allowed) / PICOJOULE).astype(np.int64)
 
-    @property
-    def call_s(self) -> float | None:
+    def call_seconds(self, op: Op) -> float | None:
         host = self.part.kernels.host
-        return None if host is None else host.call.si
+        if host is None:
+            return None
+        return (host.sparse24 if op.kind == OpKind.LINEAR and self.skips(op) else host.call).si
 
     @property
     def power_budget(self) -> PowerBudget | None:

@@ -58,8 +58,9 @@ def _stream(op: Op, fresh: float) -> Stream:
     d = op.dims
     elements = max(1.0, max(d["write_bytes"], 1) * 8 / op.dtype.bits)
     return Stream(
-        elements, d["read_bytes"], d["write_bytes"], _form(op), FUNCTIONS.get(op.label, Function.PLAIN), fresh
-    )
+        elements, d["read_bytes"], d["write_bytes"], _form(op), FUNCTIONS.get(op.label, Function.PLAIN), fresh,
+        crossed=d.get("crossed", 0),
+    )  # fmt: skip
 
 
 def _form(op: Op) -> Form:

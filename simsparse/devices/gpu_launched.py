@@ -52,7 +52,7 @@ class Stream(NamedTuple):
     """An elementwise kernel: ``elements`` written, bytes ``read`` and ``write``.
 
     ``fresh``, here and below: bytes read that the kernel before wrote. ``flops``: arithmetic apart from
-    what form and function say.
+    what form and function say. ``crossed``: elements read across the order in which they lie in memory.
     """
 
     elements: float
@@ -62,6 +62,7 @@ class Stream(NamedTuple):
     function: Function = Function.PLAIN
     fresh: float = 0.0
     flops: float = 0.0
+    crossed: float = 0.0
 
     @property
     def moved(self) -> float:
@@ -206,8 +207,8 @@ def launched_times(
 
 
 def _streams(card: Card, library: Library, columns: KernelColumns, cached: Floats, _: Floats) -> KernelTimes:
-    elements, read, write, form, function, fresh, flops = columns
-    kernels = StreamKernels(form, function, elements, flops, read, write, fresh, cached)
+    elements, read, write, form, function, fresh, flops, crossed = columns
+    kernels = StreamKernels(form, function, elements, flops, read, write, fresh, cached, crossed)
     return stream_times(card, library.stream, kernels)
 
 

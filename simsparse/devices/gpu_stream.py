@@ -42,6 +42,10 @@ COPY_ENGINE_BYTES = 256 << 20
 """Larger copies of a CUDA graph run on copy engines. Source: copies of 256 and 512 MiB on an H100 and an H200."""
 
 
+SECTOR_BYTES = 32
+"""Bytes that the L2 gives for one element that lies alone. Source: CUDA C++ Best Practices Guide, 32-byte sectors."""
+
+
 class Function(IntEnum):
     """What a kernel computes: plain arithmetic, or a function that takes many instructions."""
 
@@ -55,7 +59,8 @@ class StreamKernels:
     """Elementwise kernels, one array element each.
 
     ``elements`` written, ``flops`` computed; bytes ``read``, of which the kernel before wrote ``fresh``,
-    and bytes ``write``; ``cached``: share of the bytes that lies in L2.
+    and bytes ``write``; ``cached``: share of the bytes that lies in L2. ``crossed``: elements read across the order
+    in which they lie in memory, each of which takes a sector of the L2.
     """
 
     form: Codes
@@ -66,6 +71,7 @@ class StreamKernels:
     write: Floats
     fresh: Floats
     cached: Floats
+    crossed: Floats | float = 0.0
 
 
 def stream_times(card: Card, library: GpuStreamKernels, kernels: StreamKernels) -> KernelTimes:
@@ -80,6 +86,7 @@ def stream_times(card: Card, library: GpuStreamKernels, kernels: StreamKernels) 
     memory = memory_seconds(card, kernels.read, kernels.write, kernels.cached, fresh)
     engine = (kernels.form == Form.COPY) & (kernels.read > COPY_ENGINE_BYTES)
     memory = np.where(engine, (kernels.read + kernels.write) / card.copy_bytes_per_s, memory)
+    memory = memory + kernels.crossed * SECTOR_BYTES / card.l2_bytes_per_s
     launch = card.launch_s + _start(library, kernels)
     return KernelTimes.overlapped(launch, compute, memory, library.overlap.si)
 

@@ -21,6 +21,10 @@ TRANSFER = "transfer"
 HOST = "host"
 """What bounds the time that waits for calls of the framework."""
 
+LAYOUT_NOTE = (
+    "PyTorch's 2:4 products write transposed outputs; the stack eager charges the ops that read them, others do not"
+)
+
 CountsByComponent = dict[str, dict[Action, int]]
 
 
@@ -36,10 +40,14 @@ Priced = tuple[float, str, str | None]
 
 @dataclass(frozen=True)
 class Account:
-    """What the records of a run on a machine add up to."""
+    """What the records of a run on a machine add up to.
+
+    ``follows_layouts``: as of the stack that launched the ops.
+    """
 
     records: Records
     machine: Machine
+    follows_layouts: bool = False
 
     @cached_property
     def counts(self) -> dict[str, ActionCounts]:
@@ -189,13 +197,27 @@ class Account:
     def _priced(self, tasks: Sequence[int]) -> list[Priced]:
         records, machine = self.records, self.machine
         known: dict[CostKey, Priced] = {
-            key: (op_energy(cost.counts, machine.prices[key[0]]), cost.bound, cost.validated)
+            key: (op_energy(cost.counts, machine.prices[key[0]]), cost.bound, self._reference(key))
             for key, cost in records.costs.items()
         }
         return [
             known[key] if (key := records.keys[i]) else (self._copy_joules(records.commands[i]), TRANSFER, None)
             for i in tasks
         ]
+
+    def _reference(self, key: CostKey) -> str | None:
+        guessed = self._transposes(key) and not self.follows_layouts
+        return None if guessed else self.records.costs[key].validated
+
+    def _transposes(self, key: CostKey) -> bool:
+        """Whether the op is a 2:4 product on a GPU, and a later op reads its output, which lies transposed."""
+        op = self.records.graph.index.special_read.get(key[1])
+        model = self.machine.devices[key[0]].model
+        return op is not None and model.multiplies_24 and model.skips(op)
+
+    def _model_of(self, key: CostKey) -> str:
+        kind = self.records.kind(key)
+        return f"{kind} with 2:4 weights and what reads its output" if self._transposes(key) else kind
 
     @cached_property
     def _other_rows(self) -> list[OpResult]:
@@ -265,8 +287,10 @@ class Account:
     @cached_property
     def notes(self) -> tuple[str, ...]:
         """What devices leave out of the costs of the ops that they ran, in words."""
-        return tuple(dict.fromkeys(f"{device}: {note}" for device, op in self._special
-                                   for note in self.machine.devices[device].model.notes(op)))  # fmt: skip
+        found = [f"{device}: {note}" for device, op in self._special
+                 for note in self.machine.devices[device].model.notes(op)]  # fmt: skip
+        found += [f"{key[0]}: {LAYOUT_NOTE}" for key in self.records.costs if self._transposes(key)]
+        return tuple(dict.fromkeys(found))
 
     @cached_property
     def _special(self) -> list[tuple[str, Op]]:
@@ -291,9 +315,9 @@ class Account:
     def unvalidated(self, policy: str, reference: str | None) -> tuple[str, ...]:
         """Models behind the times that nothing checks, in words; ``reference`` is what checks the policy."""
         found = {
-            f"{key[0]}: {self.records.kind(key)} on {self.machine.system.devices[key[0]].name}": None
-            for key, cost in self.records.costs.items()
-            if cost.validated is None
+            f"{key[0]}: {self._model_of(key)} on {self.machine.system.devices[key[0]].name}": None
+            for key in self.records.costs
+            if self._reference(key) is None
         }
         if self.records.graph.has_collectives:
             found["collectives: copies on links"] = None

@@ -226,7 +226,8 @@ class CostedGraph:
         times = [seconds_to_fs(self.costs[key].latency_s) for key in self.graph.runs]
         result = list(map([*times, 0].__getitem__, self.graph.places))
         for i in self.graph.calls:
-            result[i] = self.machine.call_fs(self.graph.commands[i].device)
+            command = self.graph.commands[i]
+            result[i] = self.machine.call_fs(command.device, self.graph.index.ops[command.op])
         return result
 
     def check_memory(self) -> None:

@@ -144,9 +144,9 @@ class Machine:
                 counts[device] = {**counts.get(device, {}), **own}
         return counts
 
-    def call_fs(self, device: str) -> int:
-        """Femtoseconds from one call of the framework to the next. Raises MappingError where the device states none."""
-        seconds = self.devices[device].model.call_s
+    def call_fs(self, device: str, op: Op) -> int:
+        """Femtoseconds of the call that launches ``op``. Raises MappingError where the device states none."""
+        seconds = self.devices[device].model.call_seconds(op)
         if seconds is None:
             raise MappingError(f"{device} states no time per call of a framework; choose a stack that replays a graph",
                                key="stack")  # fmt: skip

@@ -52,7 +52,8 @@ class TraceIndex:
     costs what op i costs; ``deps[i]`` are indexes of earlier ops that wrote what op i reads, ``waits[i]`` of
     ops that only have to be done: a step waits for the one before it. ``layer[i]`` is the decoder layer that the
     module path names, None outside of layers; ``special_weights`` are the distinct ops whose weights are sparse or in a
-    format that is not the usual one, by slot; ``kept[i]`` what op i keeps in memory; ``caches`` whether keys
+    format that is not the usual one, by slot, ``special_read`` those of them whose outputs a later op reads;
+    ``kept[i]`` what op i keeps in memory; ``caches`` whether keys
     and values stay after the pass; ``graphs`` remembers the command graphs that policies made of the source.
     ``trace`` and ``first`` are the first step and its index.
     """
@@ -76,6 +77,8 @@ class TraceIndex:
             slot: op for slot, op in enumerate(self.unique)
             if not op.weight_sparsity.is_dense or op.weight_format != USUAL
         }  # fmt: skip
+        read = {self.slot[dep] for deps in self.deps for dep in deps} if self.special_weights else set()
+        self.special_read = {slot: op for slot, op in self.special_weights.items() if slot in read}
         self.graphs: dict[Hashable, CommandGraph] = {}
         self.caches = self.trace.meta.get("phase") not in WITHOUT_CACHE
         self.kept = kept_bytes(self.ops, self.caches)

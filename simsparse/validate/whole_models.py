@@ -9,7 +9,7 @@ from functools import cache, partial
 
 from simsparse._simulate import simulate
 from simsparse.config.hardware import System, load_system
-from simsparse.core import Op, OpKind, Routing, Trace
+from simsparse.core import Op, OpKind, Routing, Sparsity, Trace
 from simsparse.errors import SimsparseError
 from simsparse.models.by_name import extract
 from simsparse.validate.comparison import Prediction
@@ -35,8 +35,6 @@ def predict_whole_models(hardware: str, rows: Sequence[Measurement]) -> list[Pre
 
 
 def _predicted(system: System, row: Measurement) -> Prediction | str:
-    if row.fields.get("sparse24") is True or row.fields.get("weight_sparsity") == "2:4":
-        return "2:4 products give transposed outputs, which send PyTorch's attention to its fp32 path: not modelled"
     try:
         return Prediction(row, _measured(row), _seconds(system, row))
     except SimsparseError as error:
@@ -52,7 +50,7 @@ def _seconds(system: System, row: Measurement) -> float:
     model = MODELS.get(row.text("model"), row.text("model"))
     whole = row.text("phase") == "forward"
     length = row.whole("seq") if row.fields.get("seq") else 1
-    trace = _traced(model, row.text("phase"), row.whole("batch"), length, whole)
+    trace = _pruned(_traced(model, row.text("phase"), row.whole("batch"), length, whole), row)
     found = [_layer_seconds(system, stack, each, whole) for each in _routed(trace, row)]
     return sum(found) / len(found)
 
@@ -61,6 +59,14 @@ def _layer_seconds(system: System, stack: str, trace: Trace, whole: bool) -> flo
     ops = trace.ops if whole else _only_layer(trace.ops, LAYERS - 1)
     layer = Trace(trace.name, ops, trace.meta)
     return simulate(layer, system, level=0, stack=stack, keep="summary").latency_s
+
+
+def _pruned(trace: Trace, row: Measurement) -> Trace:
+    """``trace`` with 2:4 weights in every linear layer, where the row says so."""
+    if row.fields.get("sparse24") is not True and row.fields.get("weight_sparsity") != "2:4":
+        return trace
+    sparsity = Sparsity.parse("2:4")
+    return trace.map(lambda op: op.with_(weight_sparsity=sparsity) if op.kind == OpKind.LINEAR else op)
 
 
 @cache

@@ -126,6 +126,7 @@ def _of_a_device(part: Part, device: Device) -> dict[str, Result]:
         found |= {f"{name} {repeats}": lambda trace=trace, repeats=repeats: _numbers(trace, alone, repeats=repeats)
                   for name, trace in _limited().items() for repeats in (1, 100)}  # fmt: skip
         found["eager"] = lambda: _numbers(_called(), alone, stack="eager")
+        found["eager 2:4"] = lambda: _numbers(_sparse24(), alone, stack="eager")
     if part.kind == "accel":
         found |= {f"cycles {i}": lambda op=op: _cycles(device, op) for i, op in enumerate(_products())}
     return found
@@ -154,6 +155,11 @@ def _limited() -> Mapping[str, Trace]:
 @cache
 def _called() -> Trace:
     return ss.load_trace(data_root() / "traces" / "cnn-small.trace")
+
+
+@cache
+def _sparse24() -> Trace:
+    return TraceBuilder("2:4").add(ops.linear(64, 512, 512, "fp16", weight_sparsity="2:4")).build()
 
 
 @cache

@@ -3,12 +3,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 import simsparse as ss
 from simsparse.core import DType, KernelCall, Trace, TraceBuilder, ops
+from simsparse.devices.base import device_for
 from simsparse.errors import MappingError, SpecError, TraceError
 from simsparse.lowering.stacks import STACKS, stack_of
 from simsparse.trace.file import load_trace
@@ -152,3 +154,73 @@ def test_large_kernels_hide_the_calls() -> None:
 def test_a_device_without_a_time_per_call_says_so() -> None:
     with pytest.raises(MappingError, match="choose a stack that replays a graph"):
         ss.simulate(small_layer(), "systems/bank-pim", stack="fused")
+
+
+ROPE = tuple(KernelCall(name, 1 << 16, 1 << 16, 0, DType.BF16, 1 << 15) for name in ("mul", "neg", "cat", "mul", "add"))
+
+
+def pruned_layer(tokens: int, sparsity: str = "2:4") -> Trace:
+    """Queries by a pruned product, rotated, then attention, another pruned product and a residual addition."""
+    size = 2 * tokens * 256
+    add = KernelCall("add", 2 * size, size, 0, DType.BF16, size // 2)
+    return (
+        TraceBuilder("layer")
+        .add(ops.linear(tokens, 256, 256, weight_sparsity=sparsity, name="q"))
+        .add(ops.elementwise(size, size, label="rope", name="rope", kernels=ROPE), ["q"])
+        .add(ops.attention(tokens, 8, 8, 32, 1, 128, name="attention"), ["rope"])
+        .add(ops.linear(tokens, 256, 256, weight_sparsity=sparsity, name="o"), ["attention"])
+        .add(ops.elementwise(2 * size, size, name="add", kernels=(add,)), ["o"])
+        .build()
+    )
+
+
+def eager_on_24(trace: Trace) -> Trace:
+    return replace(stack_of("eager+graph"), sparse24=True).launched(trace)
+
+
+def test_what_reads_outputs_of_pruned_products_crosses_their_order() -> None:
+    launched = eager_on_24(pruned_layer(8))
+    crossed = {op.name: "crossed" in op.dims for op in launched.ops if op.kind == "launched"}
+    assert [crossed[f"rope/{i}"] for i in range(5)] == [True, False, True, False, True]
+    assert crossed["add"]
+
+
+def test_transposed_queries_send_attention_to_fp32() -> None:
+    launched = eager_on_24(pruned_layer(8))
+    own = [op for op in launched.ops if op.name.startswith("attention/")]
+    assert [op.dtype for op in own if op.kind == "matmul"] == [DType.FP32, DType.FP32]
+    assert "_softmax" in names(launched, "attention") and not any(op.kind == "attention" for op in launched.ops)
+
+
+@pytest.mark.parametrize("tokens, sparsity", [(1, "2:4"), (8, "dense"), (8, "unstructured:0.5")])
+def test_other_outputs_are_read_in_order(tokens: int, sparsity: str) -> None:
+    launched = eager_on_24(pruned_layer(tokens, sparsity))
+    assert all("crossed" not in op.dims for op in launched.ops if op.kind == "launched")
+    assert any(op.kind == "attention" for op in launched.ops)
+
+
+def test_a_card_without_units_for_pruned_weights_reads_in_order() -> None:
+    launched = stack_of("eager+graph").launched(pruned_layer(8))
+    assert any(op.kind == "attention" for op in launched.ops)
+    cards = ("gpu/t4", "gpu/a100-sxm4-80gb", "gpu/h100-sxm5-80gb")
+    assert [device_for(ss.load_hardware(card)).multiplies_24 for card in cards] == [False, True, True]
+
+
+def test_only_the_stack_that_follows_layouts_is_checked_on_pruned_passes() -> None:
+    trace, alone = pruned_layer(8), TraceBuilder("one").add(ops.linear(8, 256, 256, weight_sparsity="2:4")).build()
+    eager, fused = (ss.simulate(trace, "gpu/h100-sxm5-80gb", stack=stack) for stack in ("eager+graph", "fused+graph"))
+    guess = "gpu0: linear with 2:4 weights and what reads its output on gpu/h100-sxm5-80gb"
+    assert guess in fused.unvalidated and guess not in eager.unvalidated
+    assert not any(row.validated for row in fused.ops if row.kind == "linear")
+    assert ss.simulate(alone, "gpu/h100-sxm5-80gb").unvalidated == ()
+    assert any("2:4 products of few tokens take longer than dense ones" in note for note in fused.notes)
+
+
+def test_a_pruned_product_called_from_python_waits_for_the_host() -> None:
+    host = ss.load_hardware("gpu/h100-sxm5-80gb").kernels.host
+    dense, pruned = (
+        ss.simulate(TraceBuilder("one").add(ops.linear(8, 256, 256, weight_sparsity=sparsity)).build(),
+                    "gpu/h100-sxm5-80gb", stack="eager").latency_s
+        for sparsity in ("dense", "2:4")
+    )  # fmt: skip
+    assert pruned - dense == pytest.approx(host.sparse24.si - host.call.si, rel=0.05)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import MappingProxyType
 
 from simsparse.core.kernel import KernelCall
 from simsparse.core.kind import KINDS, VectorKind
@@ -11,15 +12,17 @@ from simsparse.core.op import Op
 from simsparse.core.tensor import DType
 
 
-def launched(kernel: KernelCall, fresh_bytes: int = 0) -> Op:
+def launched(kernel: KernelCall, fresh_bytes: int = 0, crossed: int = 0) -> Op:
     """The kernel as an op; ``fresh_bytes`` of what it reads were written by the kernel before it.
+
+    ``crossed``: elements that it reads across the order in which they lie in memory.
 
     Raises SpecError when its type is unknown or a number is out of range.
     """
     dims = {
         "read_bytes": kernel.read_bytes, "write_bytes": kernel.write_bytes, "flops": kernel.flops,
         "fresh_bytes": min(fresh_bytes, kernel.read_bytes), "rows": kernel.rows, "cols": kernel.cols,
-        "strided": int(kernel.strided),
+        "strided": int(kernel.strided), **({"crossed": crossed} if crossed else {}),
     }  # fmt: skip
     return Op(LAUNCHED.name, kernel.name, dims, DType.parse(kernel.dtype), label=kernel.name).checked()
 
@@ -29,7 +32,8 @@ class LaunchedKind(VectorKind):
 
     name = "launched"
     dims = ("read_bytes", "write_bytes", "flops", "fresh_bytes", "rows", "cols", "strided")
-    zero_dims = frozenset({"read_bytes", "write_bytes", "flops", "fresh_bytes"})
+    optional_dims = MappingProxyType({"crossed": 0})
+    zero_dims = frozenset({"read_bytes", "write_bytes", "flops", "fresh_bytes", "crossed"})
     flags = frozenset({"strided"})
     label_matters = True
 

@@ -28,11 +28,15 @@ class Stack(ABC):
     """How a trace becomes kernels.
 
     A subclass names itself in ``name``, registers with ``@STACKS.register(name)`` and implements ``kernels``.
+    ``follows_layouts``: kernels that read the transposed outputs of 2:4 products are launched as such.
     ``graph``: kernels are replayed from a captured graph, so that the host launches them in no time of its own.
+    ``sparse24``: the machine has units for 2:4 weights, whose kernels write their outputs transposed.
     """
 
     name: ClassVar[str]
+    follows_layouts: ClassVar[bool] = False
     graph: bool = True
+    sparse24: bool = False
 
     def __str__(self) -> str:
         return self.name + (GRAPH if self.graph else "")

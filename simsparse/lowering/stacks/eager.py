@@ -19,6 +19,7 @@ from simsparse.core.kinds.conv2d import CONV2D
 from simsparse.core.kinds.launched import launched
 from simsparse.errors import TraceError
 from simsparse.lowering.stacks.base import STACKS, Stack, called, expanded
+from simsparse.lowering.stacks.transposed import Layouts, composite_attention, layouts_of
 
 INDEX_BYTES = 8
 """Of an element of torch's default index type."""
@@ -26,28 +27,37 @@ INSIDE = ("batch_norm_cast", "batch_norm_scale", "mask_fill", "mask_where", "nch
 """Kernels that are launched inside the call of the kernel that needs them."""
 
 
+CONTIGUOUS = Layouts({}, frozenset())
+"""All tensors lie in the order of their dimensions."""
+
+
 @STACKS.register("eager")
 class Eager(Stack):
     """One kernel per aten call."""
 
     name = "eager"
+    follows_layouts = True
 
     def launched(self, trace: Trace) -> Trace:
-        kernels = expanded(trace, lambda op: kernels_of(op, self.graph))
+        layouts = layouts_of(trace.ops) if self.sparse24 else CONTIGUOUS
+        kernels = expanded(trace, lambda op: kernels_of(op, self.graph, layouts))
         return kernels if self.graph else called(kernels, INSIDE)
 
 
-def kernels_of(op: Op, graph: bool) -> Iterator[Op]:
+def kernels_of(op: Op, graph: bool, layouts: Layouts = CONTIGUOUS) -> Iterator[Op]:
     """The kernels of one op. Raises TraceError for an op whose kernels the trace does not keep."""
     match op.kind:
         case OpKind.ATTENTION:
-            yield from _attention(op, graph)
+            yield from _attention(op, graph, op.name in layouts.composite)
         case OpKind.MOE_FFN:
             yield from _experts(op)
         case OpKind.ELEMENTWISE | OpKind.OTHER:
             if not op.kernels:
                 raise TraceError("the trace keeps no kernels of it, as a stack that does not fuse needs", key=op.name)
-            yield from map(launched, (kernel for called in op.kernels for kernel in _calls(called)))
+            crossed = layouts.crossed.get(op.name, (False,) * len(op.kernels))
+            for call, across in zip(op.kernels, crossed, strict=True):
+                for kernel in _calls(call):
+                    yield launched(kernel, crossed=kernel.rows if across else 0)
         case OpKind.CONV2D:
             yield from _convolution(op)
         case _:
@@ -76,11 +86,11 @@ def _convolution(op: Op) -> Iterator[Op]:
     yield launched(KernelCall("nhwc_to_nchw", made, made, 0, op.dtype, max(1, made // size), 1, True))
 
 
-def _attention(op: Op, graph: bool) -> Iterator[Op]:
+def _attention(op: Op, graph: bool, composite: bool) -> Iterator[Op]:
     d = op.dims
     masked = d["q_len"] == 1 or graph
     if not masked:
-        yield op
+        yield from composite_attention(op, False) if composite else (op,)
         return
     if d["heads"] != d["kv_heads"]:
         for width in (d["head_dim"], d["v_head_dim"]):
@@ -89,6 +99,9 @@ def _attention(op: Op, graph: bool) -> Iterator[Op]:
                 "repeat_kv", held * d["kv_heads"], held * d["heads"], 0, op.dtype,
                 d["batch"] * d["kv_len"] * width * d["heads"], 1, True,
             ))  # fmt: skip
+    if composite:
+        yield from composite_attention(op, True)
+        return
     yield from _mask(op)
     yield op.with_(dims={**d, "kv_heads": d["heads"], "causal": 0}, label="masked")
 
