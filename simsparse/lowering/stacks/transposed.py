@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 from simsparse.core import DType, KernelCall, Op, OpKind, ops
 from simsparse.core.kinds.launched import launched
-from simsparse.devices.gpu_kernels import runs_24
+from simsparse.devices.gpu_sparse24 import runs_24
 
 COPIED = ("rope", "kv_append")
 """Labels of ops whose kernels read transposed tensors beside others: angles, or an output that is contiguous."""
