@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from simsparse.config.accuracy import error_of
 from simsparse.config.hardware import part_of
 from simsparse.config.quantity import Part
 from simsparse.core import Action, Op, OpCost, OpCycles, Trace
@@ -30,7 +31,7 @@ class Estimate:
     ``latency_s``; ``energy_j``, static power over that time included; ``bound``, the contributor that
     sets the latency; ``breakdown``, seconds by contributor, which may overlap; ``energy_by_component``,
     joules by ``component.action`` and ``static``; ``validated``, the reference that the model was
-    checked against, None when nothing checks it.
+    checked against, None when nothing checks it; ``error``, its mean absolute relative error there, where known.
 
     ``latency_s`` is that under a steady load, back to back without pauses; ``burst_latency_s`` that of a device which
     has rested, whose power limit allows it a faster clock for a while. A simulation of the operator alone takes a time
@@ -46,6 +47,7 @@ class Estimate:
     level: int
     burst_latency_s: float = 0.0
     notes: tuple[str, ...] = ()
+    error: float | None = None
 
 
 @dataclass(frozen=True)
@@ -85,6 +87,7 @@ def estimate(op: Op, hw: Part | str | Path, level: int = 0) -> Estimate:
         cost.level,
         cost.latency_s - _burst_gain(device, op, cost),
         device.notes(op),
+        error_of(cost.validated),
     )
 
 

@@ -77,7 +77,7 @@ def simulate(
         unvalidated=account.unvalidated(chosen.name, chosen.validated), area_mm2=used.area_mm2,
         seconds_by_bound=account.seconds_by_bound, meta=dict(source.meta), power_w=used.power_w,
         memory=account.peak_memory, cache=records.graph.cache, notes=account.notes, stack=str(software),
-        runs_as=account.runs_as, clock=costed.clock,
+        runs_as=account.runs_as, clock=costed.clock, error_estimate=account.error_estimate,
     )  # fmt: skip
 
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,6 +19,14 @@ if TYPE_CHECKING:
 def validate(
     data: Annotated[Path | None, typer.Option("--data", help="Measured rows, JSON lines.")] = None,
     hw: Annotated[str | None, typer.Option("--hw", help="The part that was measured.")] = None,
+    page: Annotated[
+        Path | None, typer.Option("--page", help="Also write errors by class and size, and the worst rows (Markdown).")
+    ] = None,
+    accuracy: Annotated[
+        Path | None,
+        typer.Option("--accuracy", help="Also put the part's errors in this file (hw_models/accuracy.yaml)."),
+    ] = None,
+    in_sample: Annotated[bool, typer.Option("--in-sample", help="Rows of the file were fitted; noted there.")] = False,
     json: Json = False,
 ) -> None:
     """Compare the models with measured data by section: a file, or without --data the bundled references.
@@ -25,6 +34,12 @@ def validate(
     Exit code 1 when a section is beyond its tolerance. ``simsparse study`` compares with published results.
     """
     reports = _validations(data, hw)
+    if page is not None:
+        from simsparse.validate.accuracy import accuracy_page
+
+        page.write_text(accuracy_page(reports), encoding="utf-8")
+    if accuracy is not None:
+        _write_accuracy(accuracy, reports, in_sample)
     if json:
         emit_json(reports[0].to_dict() if data is not None else [report.to_dict() for report in reports])
     else:
@@ -32,6 +47,15 @@ def validate(
             table(f"{report.hardware} against {report.file}", *report.table())
     if not all(report.passed for report in reports):
         raise typer.Exit(1)
+
+
+def _write_accuracy(path: Path, reports: Sequence[ValidationReport], in_sample: bool) -> None:
+    from simsparse.config.accuracy import merged_text, read_accuracies
+    from simsparse.validate.accuracy import class_accuracies
+
+    for report in reports:
+        before = read_accuracies(path) if path.exists() else {}
+        path.write_text(merged_text(before, report.hardware, class_accuracies(report, in_sample)), encoding="utf-8")
 
 
 def _validations(data: Path | None, hw: str | None) -> list[ValidationReport]:

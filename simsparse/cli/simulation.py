@@ -43,7 +43,8 @@ def estimate(
     found = estimate_op(operator(op), part, level=level)
     data = {
         "latency_s": found.latency_s, "energy_j": found.energy_j, "bound": found.bound,
-        "breakdown": dict(found.breakdown), "validated": found.validated, "burst_latency_s": found.burst_latency_s,
+        "breakdown": dict(found.breakdown), "validated": found.validated, "error": found.error,
+        "burst_latency_s": found.burst_latency_s,
         "notes": list(found.notes),
     }  # fmt: skip
     if json:
@@ -53,7 +54,8 @@ def estimate(
     rows += [(f"  {name}", si(seconds, "s")) for name, seconds in found.breakdown.items()]
     if found.burst_latency_s < found.latency_s:
         rows.insert(1, ("  of a card that has rested", si(found.burst_latency_s, "s")))
-    rows.append(("checked against", found.validated or "nothing: unvalidated"))
+    error = f", mean error {found.error:.1%}" if found.error is not None else ""
+    rows.append(("checked against", f"{found.validated}{error}" if found.validated else "nothing: unvalidated"))
     table(" ".join(op), ("", part.name), rows, right=(part.name,))
     for each in found.notes:
         note(each)
@@ -179,6 +181,9 @@ def _show_result(result: Result) -> None:
         note(f"rests on {len(result.assumed)} assumed values (--json lists them)")
     for each in result.notes:
         note(each)
+    error, share = result.error_estimate
+    if error is not None:
+        note(f"kernel models are off by {error:.0%} on average where measured, which is {share:.0%} of operator time")
     if result.unvalidated:
         note("unvalidated: " + ", ".join(result.unvalidated))
 

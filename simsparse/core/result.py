@@ -51,6 +51,21 @@ class OpResult(NamedTuple):
     weight_format: str = "usual"
 
 
+class ErrorEstimate(NamedTuple):
+    """How far the times of operators may be off, by the errors of the kernel models behind them.
+
+    ``error``: mean absolute relative error of the classes of kernels that ran, weighted by their time; None where no
+    measurement checks any of them. Errors of kernels may cancel, and what joins kernels is not in it. ``share``: of
+    operator time that it is about; nothing checks the rest.
+    """
+
+    error: float | None
+    share: float
+
+
+NO_ESTIMATE = ErrorEstimate(None, 0.0)
+
+
 class CacheUse(NamedTuple):
     """What a device did with weights that rest in host memory.
 
@@ -72,7 +87,8 @@ class Result:
     joules; it sums to ``energy_j``. ``assumed`` lists every value of basis ``assumed`` that the answer used;
     ``notes`` what devices leave out of the costs, in words; ``overrides`` what the user changed;
     ``seconds_by_bound`` the seconds of ``ops`` by what bound them and those in which a device waited for another
-    (``waiting``), largest first; ``unvalidated`` the models that nothing checks. ``memory`` maps a device and a
+    (``waiting``), largest first; ``unvalidated`` the models that nothing checks, ``error_estimate`` the
+    measured errors of the others. ``memory`` maps a device and a
     purpose (weights, KV cache, activations, buffers, gradients, optimizer state) to bytes, when most of the
     device's memory was taken. ``power_w`` is what makers or authors state of the devices at work, for comparison
     with ``energy_j / latency_s``. ``stack`` is the software stack that launched the kernels. ``runs_as`` maps a
@@ -105,6 +121,7 @@ class Result:
     notes: tuple[str, ...] = ()
     runs_as: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     clock: Mapping[str, float] = field(default_factory=dict)
+    error_estimate: ErrorEstimate = NO_ESTIMATE
 
     @property
     def bound(self) -> str:
@@ -131,6 +148,7 @@ class Result:
             "seconds_by_bound": dict(self.seconds_by_bound), "energy_by_component": dict(self.energy_by_component),
             "assumed": list(self.assumed), "overrides": dict(self.overrides), "unvalidated": list(self.unvalidated),
             "notes": list(self.notes), "memory": {device: dict(own) for device, own in self.memory.items()},
+            "error_estimate": self.error_estimate._asdict(),
             "cache": {device: use._asdict() for device, use in self.cache.items()},
             "runs_as": {device: dict(own) for device, own in self.runs_as.items()}, "clock": dict(self.clock),
         }  # fmt: skip

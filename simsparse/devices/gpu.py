@@ -22,12 +22,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simsparse.config.parts.gpu import GpuPart
-from simsparse.config.quantity import Basis, Frozen, Part, Quantity
-from simsparse.core import Action, DType, Op, OpKind, Unit
+from simsparse.config.quantity import Part
+from simsparse.core import Action, DType, Op, Unit
 from simsparse.devices.base import DEVICES, SAVING, CopyRates, CostArrays, Device, Floats, PowerBudget
 from simsparse.devices.decode import with_decoding
 from simsparse.devices.gpu_attention_kernels import ATTENTION_KINDS
 from simsparse.devices.gpu_counts import READ, VECTOR, WRITE
+from simsparse.devices.gpu_evidence import Evidence, Labels
 from simsparse.devices.gpu_kernels import Kernels, conv_seconds, kernel_seconds, kernels_of
 from simsparse.devices.gpu_op_kernels import OP_KERNELS
 from simsparse.devices.gpu_products import UNITS
@@ -57,7 +58,7 @@ class Gpu(Device):
     def __init__(self, part: Part) -> None:
         super().__init__(part)
         self._op_kinds = frozenset({"linear", "conv2d", "matmul", "moe_ffn", *ATTENTION_KINDS, *OP_KERNELS})
-        self._checked = _checked_kinds(self.part)
+        self._evidence = Evidence(self.part)
         self._reasons: dict[tuple[str, DType, DType], str | None] = {}
 
     @property
@@ -92,7 +93,7 @@ class Gpu(Device):
         }  # fmt: skip
         costs = with_decoding(self, ops, CostArrays(
             kernels.per_op(times.latency_s), contributors, dominant(contributors), kernels.counts,
-            ["" if self.decodes(op) else self._checked.get((op.kind, op.dtype), "") for op in ops], level,
+            Labels(self._evidence, self, ops), level,
         ))  # fmt: skip
         return replace(costs, counts={**kernels.counts, SAVED: self._saved(kernels, costs.latency_s)})
 
@@ -175,26 +176,6 @@ class Gpu(Device):
     @property
     def memory_bytes(self) -> int | None:
         return round(self.part.memory.capacity.si)
-
-
-def _checked_kinds(part: GpuPart) -> dict[tuple[str, DType], str]:
-    """The measurement that each kind and dtype was compared with; absent where there is none.
-
-    A part with overridden values is not the one that was measured.
-    """
-    if part.overridden:
-        return {}
-    label, kinds = f"{part.name} measurement", (OpKind.LINEAR, OpKind.MOE_FFN)
-    checked: dict[tuple[str, DType], str] = {}
-    if _measured(part.gemm.half):
-        checked |= {(kind, dtype): label for kind in kinds for dtype in (DType.BF16, DType.FP32)}
-    if _measured(part.kernels.sdpa.decode):
-        checked[OpKind.ATTENTION, DType.BF16] = label
-    return checked
-
-
-def _measured(section: Frozen) -> bool:
-    return any(isinstance(value, Quantity) and value.basis is Basis.MEASURED for _, value in section)
 
 
 def _has_kernel(kind: str, dtype: DType) -> bool:

@@ -8,9 +8,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from simsparse.core import WAITING, Action, ActionCounts, Op, OpResult
+from simsparse.core import WAITING, Action, ActionCounts, ErrorEstimate, Op, OpResult
 from simsparse.lowering.command_graph import Cause, Command, CostKey
 from simsparse.lowering.energy import op_energy
+from simsparse.lowering.error_estimate import error_estimate
 from simsparse.lowering.machine import Machine
 from simsparse.lowering.records import Records
 from simsparse.units import FS_PER_SECOND, fs_to_seconds
@@ -311,6 +312,11 @@ class Account:
             device: {stated: " or ".join(texts) for stated, texts in own.items() if [*texts] != [stated]}
             for device, own in used.items() if any([*texts] != [stated] for stated, texts in own.items())
         }  # fmt: skip
+
+    @cached_property
+    def error_estimate(self) -> ErrorEstimate:
+        """How far the times of operators may be off."""
+        return error_estimate(self.records, self._op_seconds)
 
     def unvalidated(self, policy: str, reference: str | None) -> tuple[str, ...]:
         """Models behind the times that nothing checks, in words; ``reference`` is what checks the policy."""

@@ -15,7 +15,10 @@ from simsparse.core import DType
 from simsparse.errors import SimsparseError, SpecError
 
 MAX_BYTES = 256 << 20
-TIMING_KEYS = frozenset(("s", "s_min", "s_max", "gbps", "graph", "calls", "joule", "watt", "sm_mhz", "section"))
+TIMING_KEYS = frozenset(("s", "s_min", "s_max", "s_runs", "laps_s", "gbps", "graph", "calls", "joule", "watt", "sm_mhz",
+                         "section", "floor_s", "throttle", "run", "order", "per_layer_s", "per_layer_s_runs",
+                         "power_w"))  # fmt: skip
+"""Fields that say how a row was measured and what came out, not what was run."""
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from simsparse.cli.app import command
+from simsparse.config.accuracy import accuracies
 from simsparse.core import KINDS
 from simsparse.validate import (
     TOLERANCES,
@@ -111,6 +112,16 @@ def _cell(name: str, report: ValidationReport) -> str:
     return "" if found is None else f"{found.mape:.1%} ({len(found.predictions)})"
 
 
+def accuracy() -> str:
+    """Errors by part and class of kernel, as results carry them."""
+    lines = [_line(("part", "class", "rows", "mean error", "worst", "of rows")), _line(("---",) * 6)]
+    for part, classes in accuracies().items():
+        for name, entry in classes.items():
+            rows = f"{entry.data}{', fitted in part' if entry.in_sample else ''}"
+            lines.append(_line((part, f"`{name}`", str(entry.rows), f"{entry.error:.1%}", f"{entry.worst:+.1%}", rows)))
+    return "\n".join(["", *lines, "", ""])
+
+
 def overlap() -> str:
     """How many shapes of the reference file are in the fitted data too, and the error on those that are not."""
     rows = read_measurements(reference_folder() / REFERENCE)
@@ -136,6 +147,7 @@ def _line(cells: tuple[str, ...]) -> str:
 
 
 GENERATED: Mapping[str, Callable[[], str]] = {
+    "accuracy": accuracy,
     "commands": commands,
     "kinds": kinds,
     "overlap": overlap,

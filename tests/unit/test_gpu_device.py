@@ -247,7 +247,7 @@ def test_more_bandwidth_is_not_slower():
 
 def test_measured_parts_name_their_measurement_and_others_none():
     decode, conv = ops.attention(1, 8, 8, 64, 1, 512), ops.conv2d(1, 8, 8, 8, 8, 3, 3)
-    assert cost(decode).validated == "gpu/h100-sxm5-80gb measurement"
+    assert cost(decode).validated == "gpu/h100-sxm5-80gb attn_decode"
     assert cost(conv).validated is None
     assert cost(decode, Gpu(load_hardware("gpu/a100-sxm4-80gb"))).validated is None
 

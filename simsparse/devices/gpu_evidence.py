@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which measurements check the model of an op on a card: the class of its kernel, and the span of shapes compared."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import overload
+
+from simsparse.config.accuracy import ClassAccuracy, accuracy_of
+from simsparse.config.parts.gpu import GpuPart
+from simsparse.core import DType, Op, OpKind
+from simsparse.devices.base import Device
+from simsparse.devices.gpu_launched import Gather, NormRows, Reduce, SoftmaxRows, Stream, Topk
+from simsparse.devices.gpu_op_kernels import OP_KERNELS
+
+HALF = (DType.BF16, DType.FP16)
+LIBRARY_STEP = 64
+"""Products whose n and k are multiples of this were drawn as one class, all others as another."""
+KERNEL_CLASSES: Mapping[type, str] = {
+    Stream: "elementwise", NormRows: "norm", SoftmaxRows: "softmax", Gather: "gather", Reduce: "reduce",
+    Topk: "reduce",
+}  # fmt: skip
+NO_CLASS = ("scan", "other")
+"""Kinds priced by their bytes as elementwise kernels, which says nothing of the kernels that they are."""
+
+
+def gemm_class(section: str, n: int, k: int) -> str:
+    """The class of a product of ``section``: products off the step of the library's tiles are one of their own."""
+    return section if n % LIBRARY_STEP == 0 == k % LIBRARY_STEP else f"{section}_ragged"
+
+
+def kernel_class(op: Op, skips: bool) -> str | None:
+    """The class of kernels that ``op`` runs as; None for one that no section of measurements is about.
+
+    ``skips``: whether the card skips zeros among its weights, by its 2:4 units.
+    """
+    d, dtype = op.dims, op.dtype
+    match op.kind:
+        case OpKind.LINEAR if op.w_dtype is not dtype:
+            return gemm_class("quant", d["n"], d["k"])
+        case OpKind.LINEAR if dtype in HALF:
+            return gemm_class("gemm_sparse24" if skips else "gemm_dense", d["n"], d["k"])
+        case OpKind.LINEAR if skips:
+            return None
+        case OpKind.LINEAR:
+            return "gemm_fp32" if dtype is DType.FP32 else gemm_class("lowp", d["n"], d["k"])
+        case OpKind.MATMUL:
+            return "bmm" if dtype in HALF else None
+        case OpKind.CONV2D:
+            return "conv2d" if dtype in HALF and not skips else None
+        case OpKind.ATTENTION:
+            return ("attn_decode" if d["q_len"] == 1 else "attn_prefill") if dtype in HALF else None
+        case OpKind.MOE_FFN:
+            return "grouped_gemm" if dtype in HALF and not skips else None
+    if op.kind in NO_CLASS or op.kind not in OP_KERNELS:
+        return None
+    return KERNEL_CLASSES.get(type(OP_KERNELS.get(op.kind)(op)))
+
+
+class Labels(Sequence[str]):
+    """The label of each of ``ops``, found when it is read: most callers want the times alone."""
+
+    def __init__(self, evidence: Evidence, device: Device, ops: Sequence[Op]) -> None:
+        self._evidence, self._device, self._ops = evidence, device, ops
+
+    def __len__(self) -> int:
+        return len(self._ops)
+
+    @overload
+    def __getitem__(self, place: int) -> str: ...
+    @overload
+    def __getitem__(self, place: slice) -> Sequence[str]: ...
+    def __getitem__(self, place: int | slice) -> str | Sequence[str]:
+        if isinstance(place, slice):
+            return Labels(self._evidence, self._device, self._ops[place])
+        op = self._ops[place]
+        return "" if self._device.decodes(op) else self._evidence.label(op, self._device.skips(op))
+
+
+class Evidence:
+    """What checks the ops on one card. A card with overridden values is not the one that was measured."""
+
+    def __init__(self, part: GpuPart) -> None:
+        self._name = part.name
+        self._classes: Mapping[str, ClassAccuracy] = {} if part.overridden else accuracy_of(part.name)
+
+    def label(self, op: Op, skips: bool) -> str:
+        """The reference that the model of ``op`` was compared with, "" where nothing checks it or it extrapolates."""
+        name = kernel_class(op, skips) if self._classes else None
+        if name is None or name not in self._classes or not self._classes[name].covers(op.dims):
+            return ""
+        return f"{self._name} {name}"
