@@ -87,6 +87,11 @@ class Reduce(NamedTuple):
         return self.outputs * (self.inputs + 1) * self.value_bytes
 
 
+def _in_and_out(rows: float, columns: float, value_bytes: float) -> float:
+    """Bytes of ``rows`` of ``columns`` values, once read and once written."""
+    return 2 * rows * columns * value_bytes
+
+
 class NormRows(NamedTuple):
     """A fused norm of ``rows`` of ``columns`` values."""
 
@@ -99,7 +104,7 @@ class NormRows(NamedTuple):
     @property
     def moved(self) -> float:
         """Bytes read and written."""
-        return 2 * self.rows * self.columns * self.value_bytes
+        return _in_and_out(self.rows, self.columns, self.value_bytes)
 
 
 class SoftmaxRows(NamedTuple):
@@ -113,7 +118,7 @@ class SoftmaxRows(NamedTuple):
     @property
     def moved(self) -> float:
         """Bytes read and written."""
-        return 2 * self.rows * self.columns * self.value_bytes
+        return _in_and_out(self.rows, self.columns, self.value_bytes)
 
 
 class Gather(NamedTuple):

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from functools import lru_cache
@@ -20,6 +21,13 @@ USUAL = "usual"
 DENSITY = r"(\d*\.?\d+(?:[eE][-+]?\d+)?)"
 """A regular expression of a density in a pattern's text."""
 _FIRST = ("dense", "nm")
+
+
+def read_sized(name: str, word: str) -> tuple[int, float] | None:
+    """Size and density of a text such as ``block32:0.1`` of the pattern ``name``; None where it is no such text."""
+    match = re.fullmatch(rf"{name}(\d{{1,5}}):{DENSITY}", word)
+    fits = match is not None and int(match[1]) > 0 and 0.0 < float(match[2]) <= 1.0
+    return (int(match[1]), float(match[2])) if match and fits else None
 
 
 @dataclass(frozen=True, slots=True)

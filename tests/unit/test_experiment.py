@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 
 import pytest
+from spec_files import write
 
 from simsparse.config.axes import Choices, Range
 from simsparse.config.experiment import load_experiment, load_sweep
@@ -19,18 +20,6 @@ from simsparse.sweep.check import check_experiment, check_sweep
 
 SYSTEM = "cpu/h100-host"
 HEAD = f"name: test\nworkload: {{trace: t.trace}}\nsystem: {SYSTEM}\n"
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    TraceBuilder("t").add(ops.linear(8, 64, 64)).build().save(tmp_path / "t.trace")
-    return tmp_path
-
-
-def write(folder: Path, text: str) -> str:
-    path = folder / "spec.yaml"
-    path.write_text(text, encoding="utf-8")
-    return str(path)
 
 
 def test_an_experiment_has_the_documented_defaults(folder: Path) -> None:
@@ -63,7 +52,7 @@ def test_a_policy_is_composed_in_a_file(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("policy", "message"),
     [
-        ("{residency: lur}", r"spec\.yaml:\d+: policy: 'lur' is not a residency.*lru"),
+        ("{residency: lur}", r"x\.yaml:\d+: policy: 'lur' is not a residency.*lru"),
         ("{residence: lru}", "'residence' is no part of a policy.*residency"),
         ("{residency: {kind: lru, expert: 8}}", "'expert' is no option of lru.*experts"),
         ("{residency: {kind: lru, experts: 0}}", "0 is not a positive whole number"),

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel
+from spec_files import write
 
 import simsparse
 from simsparse.config import catalogue
@@ -47,12 +48,6 @@ devices:
 links:
   - {part: link/pcie5-x16, between: [host, pim0], name: pcie}
 """
-
-
-def write(tmp_path: Path, text: str, name: str = "x.yaml") -> str:
-    path = tmp_path / name
-    path.write_text(text, encoding="utf-8")
-    return str(path)
 
 
 def fault(path: str) -> str:

@@ -11,6 +11,7 @@ from importlib import import_module
 from pathlib import Path
 
 import pytest
+from spec_files import write
 
 import simsparse
 from simsparse.config.axes import Choices
@@ -23,18 +24,6 @@ from simsparse.store import Reader
 from simsparse.sweep import run_sweep
 
 HEAD = "name: test\nworkload: {trace: t.trace}\nsystem: cpu/h100-host\nlevel: 0\n"
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    TraceBuilder("t").add(ops.linear(8, 64, 64)).build().save(tmp_path / "t.trace")
-    return tmp_path
-
-
-def write(folder: Path, text: str) -> str:
-    path = folder / "spec.yaml"
-    path.write_text(text, encoding="utf-8")
-    return str(path)
 
 
 def test_every_key_is_a_field_an_axis_and_a_column(folder: Path) -> None:
@@ -74,7 +63,7 @@ def test_values_of_an_experiment_can_be_replaced(folder: Path) -> None:
     values = load_experiment(path, given)[0].values
     assert {name: str(values[name]) for name in given} == given and values["level"] == 1
     for name, text, message in (("levl", "1", "'levl' is not a key; did you mean level?"),
-                                ("level", "x", "spec.yaml:4: level: 'x'")):  # fmt: skip
+                                ("level", "x", "x.yaml:4: level: 'x'")):  # fmt: skip
         with pytest.raises(SpecError) as fault:
             load_experiment(path, {name: text})
         assert message in str(fault.value)
@@ -95,7 +84,7 @@ def test_a_new_axis_is_one_line(folder: Path) -> None:
     source = keys.read_text(encoding="utf-8")
     keys.write_text(source.replace("_TABLE = (\n", "_TABLE = (\n" + LINE), encoding="utf-8")
     code = (
-        "from simsparse.sweep import run_sweep; frame = run_sweep('spec.yaml', 'out');"
+        "from simsparse.sweep import run_sweep; frame = run_sweep('x.yaml', 'out');"
         "print(frame['repeats'].tolist(), frame['error'].tolist(), frame['key'].nunique())"
     )
     write(folder, SWEEP)

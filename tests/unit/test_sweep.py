@@ -14,6 +14,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from spec_files import write
 
 from simsparse.config.hardware import System
 from simsparse.core import ActionCounts, Keep, OpResult, Result, Span, Timeline, Trace, TraceBuilder, ops
@@ -32,12 +33,6 @@ def folder(tmp_path: Path) -> Path:
         builder.add(ops.linear(8, 64, 64 << i, name=f"linear{i}", module=f"layers.{i}"))
     builder.add(ops.linear(8, 100, 64, name="lm_head", module="lm_head")).build().save(tmp_path / "t.trace")
     return tmp_path
-
-
-def write(folder: Path, text: str) -> Path:
-    path = folder / "sweep.yaml"
-    path.write_text(text, encoding="utf-8")
-    return path
 
 
 @pytest.fixture

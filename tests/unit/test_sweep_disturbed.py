@@ -11,6 +11,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from spec_files import write
 
 import simsparse
 from simsparse.config.hardware import load_system
@@ -42,12 +43,6 @@ def save_trace(folder: Path, width: int) -> None:
     for i in range(3):
         builder.add(ops.linear(8, width, 64 << i, name=f"linear{i}"))
     builder.build().save(folder / "t.trace")
-
-
-def write(folder: Path, text: str) -> Path:
-    path = folder / "sweep.yaml"
-    path.write_text(text, encoding="utf-8")
-    return path
 
 
 def test_workers_that_cannot_start_are_a_typed_error(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -129,7 +124,7 @@ def test_workers_import_nothing_from_the_current_folder(folder: Path) -> None:
         (folder / f"{name}.py").write_text(spoilt)
     write(folder, REAL)
     parent = f"import sys; sys.path.insert(0, {str(ROOT)!r}); from simsparse.sweep import run_sweep; import os; "
-    parent += "os.chdir(sys.argv[1]); sys.path.insert(0, ''); run_sweep('sweep.yaml', 'out', jobs=2)"
+    parent += "os.chdir(sys.argv[1]); sys.path.insert(0, ''); run_sweep('x.yaml', 'out', jobs=2)"
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     environment["PYTHONPATH"] = "."
     ended = subprocess.run(

@@ -3,14 +3,11 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import ClassVar, Self
 
 from simsparse.sparsity.patterns.base import GroupedSparsity
-from simsparse.sparsity.statement import DENSITY, PATTERNS
-
-_TEXT = re.compile(rf"bank(\d{{1,5}}):{DENSITY}")
+from simsparse.sparsity.statement import PATTERNS, read_sized
 
 
 @PATTERNS.register("bank")
@@ -28,9 +25,8 @@ class Bank(GroupedSparsity):
 
     @classmethod
     def read(cls, word: str) -> Self | None:
-        match = _TEXT.fullmatch(word)
-        fits = match and int(match[1]) > 0 and 0.0 < float(match[2]) <= 1.0
-        return cls(int(match[1]), float(match[2])) if match and fits else None
+        sized = read_sized(cls.name, word)
+        return cls(*sized) if sized else None
 
     def __str__(self) -> str:
         return f"bank{self.bank}:{self.density:g}"

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import ClassVar, Self
 
@@ -11,9 +10,7 @@ import numpy as np
 
 from simsparse.sparsity.nonzeros import Mask
 from simsparse.sparsity.patterns.base import MaskSparsity, share_of
-from simsparse.sparsity.statement import DENSITY, PATTERNS
-
-_TEXT = re.compile(rf"block(\d{{1,5}}):{DENSITY}")
+from simsparse.sparsity.statement import PATTERNS, read_sized
 
 
 @PATTERNS.register("block")
@@ -28,9 +25,8 @@ class Block(MaskSparsity):
 
     @classmethod
     def read(cls, word: str) -> Self | None:
-        match = _TEXT.fullmatch(word)
-        fits = match and int(match[1]) > 0 and 0.0 < float(match[2]) <= 1.0
-        return cls(int(match[1]), float(match[2])) if match and fits else None
+        sized = read_sized(cls.name, word)
+        return cls(*sized) if sized else None
 
     def __str__(self) -> str:
         return f"block{self.edge}:{self.density:g}"

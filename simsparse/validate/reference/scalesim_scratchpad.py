@@ -157,15 +157,12 @@ def _stationary_line(
 ) -> tuple[int, int]:  # fmt: skip
     """(cycles that reads wait, results) of line i of a fold: a load from the last row up, then a skewed stream."""
     top, left, i = place
-    first = second = 1
-    writes = 0
+    first, writes = 1, 0
     width = min(cols, still.shape[1] - left)
     if i < rows and top + rows - 1 - i < still.shape[0]:
         for c in range(width):
             first = _hit(buffers[0], still[top + rows - 1 - i, left + c], cycle, first, once)
-    for r in range(min(rows, still.shape[0] - top)):
-        if 0 <= i - rows - r < flow:
-            second = _hit(buffers[1], moving[i - rows - r, top + r], cycle, second, once)
+    second = _skewed(buffers[1], moving, i - rows, top, min(rows, still.shape[0] - top), flow, cycle, once)
     for c in range(width):
         writes += 0 <= i - c - 2 * rows + 1 < flow
     return max(first, second) - 1, writes
@@ -178,17 +175,25 @@ def _streaming_line(
 ) -> tuple[int, int]:  # fmt: skip
     """(cycles that reads wait, results) of line i of an output-stationary fold: two skewed streams, then results."""
     top, left, i = place
-    first = second = 1
+    height, width = min(rows, still.shape[1] - top), min(cols, moving.shape[1] - left)
+    first = _skewed(buffers[0], still, i, top, height, flow, cycle, once)
+    second = _skewed(buffers[1], moving, i, left, width, flow, cycle, once)
     writes = 0
-    height = min(rows, still.shape[1] - top)
-    for r in range(height):
-        if 0 <= i - r < flow:
-            first = _hit(buffers[0], still[i - r, top + r], cycle, first, once)
-    for c in range(min(cols, moving.shape[1] - left)):
-        if 0 <= i - c < flow:
-            second = _hit(buffers[1], moving[i - c, left + c], cycle, second, once)
+    for c in range(width):
         writes += 0 <= rows - 1 - (i - c - flow + 1) < height
     return max(first, second) - 1, writes
+
+
+@njit(cache=True)  # type: ignore[untyped-decorator]
+def _skewed(
+    buffer: Ints, operand: Ints, line: int, first: int, lanes: int, flow: int, cycle: int, once: bool
+) -> int:  # fmt: skip
+    """Cycles that a line's requests take: lane j reads column ``first + j`` of ``operand``, j lines after lane 0."""
+    taken = 1
+    for lane in range(lanes):
+        if 0 <= line - lane < flow:
+            taken = _hit(buffer, operand[line - lane, first + lane], cycle, taken, once)
+    return taken
 
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
