@@ -1,16 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Commands on parts and systems: hw list, show, check."""
+"""Commands on parts and systems: hw list, show, check, fit."""
 
 from __future__ import annotations
 
 from dataclasses import asdict
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from simsparse.cli.console import Json, emit_json, note, table
 
-app = typer.Typer(help="Parts and systems: list, show, check.", no_args_is_help=True)
+app = typer.Typer(help="Parts and systems: list, show, check, fit.", no_args_is_help=True)
 PartArgument = Annotated[str, typer.Argument(help="A part or system, such as gpu/h100-sxm5-80gb, or a YAML file.")]
 
 
@@ -89,3 +90,37 @@ def check(
         typer.echo(f"{count} checked, {len(faults)} at fault")
     if faults:
         raise typer.Exit(1)
+
+
+@app.command()
+def fit(
+    data: Annotated[Path, typer.Option("--data", help="Rows that simsparse probe wrote.")],
+    extends: Annotated[str, typer.Option("--extends", help="The part that the card is most like.")],
+    out: Annotated[Path, typer.Option("--out", help="YAML file of the new part.")],
+    stated: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="A value of the card's data sheet; may repeat."),
+    ] = None,
+    page: Annotated[Path | None, typer.Option("--page", help="Also write the fit beside the measurements.")] = None,
+    json: Json = False,
+) -> None:
+    """Write a part for your own card: what its measured rows say, over another part that it extends."""
+    from simsparse.cli.simulation import pairs
+    from simsparse.validate import validate_file
+    from simsparse.validate.accuracy import accuracy_page
+    from simsparse.validate.card import card_text, read_card
+    from simsparse.validate.measurement import read_measurements
+
+    rows = read_measurements(data)
+    readings = read_card(rows, extends, pairs(stated or []))
+    card = next((str(row.fields["name"]) for row in rows if row.section == "env" and "name" in row.fields), "a card")
+    text = card_text(readings, extends, data.stem, f"{card}, from measured rows; the rest as {extends}")
+    out.write_text(text, encoding="utf-8")
+    report = validate_file(data, str(out))
+    if page is not None:
+        page.write_text(accuracy_page([report]), encoding="utf-8")
+    if json:
+        emit_json({"part": str(out), "readings": [each._asdict() for each in readings], "report": report.to_dict()})
+        return
+    table(f"{out}, over {extends}", ("path", "value", "how", "basis"), readings)
+    table("The new part against the rows that it was made from", *report.table())

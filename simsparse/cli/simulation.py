@@ -127,7 +127,7 @@ def run(
     from simsparse.sweep.check import check_experiment
     from simsparse.sweep.execute import simulate_point
 
-    given = _pairs(changes or []) | ({} if level is None else {"level": str(level)})
+    given = pairs(changes or []) | ({} if level is None else {"level": str(level)})
     given |= {} if stack is None else {"stack": stack}
     result = simulate_point(check_experiment(*load_experiment(experiment, given)))
     if out is not None:
@@ -140,7 +140,7 @@ def run(
         _show_result(result)
 
 
-def _pairs(texts: list[str]) -> dict[str, str]:
+def pairs(texts: list[str]) -> dict[str, str]:
     """Values by key from ``KEY=VALUE``. Raises SpecError."""
     for text in texts:
         if "=" not in text:

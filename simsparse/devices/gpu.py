@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from simsparse.config.parts.gpu import GpuPart
 from simsparse.config.quantity import Part
-from simsparse.core import Action, DType, Op, Unit
+from simsparse.core import Action, DType, Op, OpKind, Unit
 from simsparse.devices.base import DEVICES, SAVING, CopyRates, CostArrays, Device, Floats, PowerBudget
 from simsparse.devices.decode import with_decoding
 from simsparse.devices.gpu_attention_kernels import ATTENTION_KINDS
