@@ -73,7 +73,8 @@ COPY = {"im2col", "col2im", "pixel_shuffle", "pixel_unshuffle", "channel_shuffle
         "linspace", "_reshape_copy", "_reshape_alias_copy", "normal", "uniform", "bernoulli", "random"}  # fmt: skip
 REDUCTION = {"sum", "dot", "vdot", "mean", "amax", "amin", "max", "min", "prod", "var", "std", "var_mean", "std_mean",
              "argmax", "argmin", "any", "all", "cumsum", "cumprod", "norm", "linalg_vector_norm", "logsumexp", "topk",
-             "sort", "max_pool1d", "max_pool2d", "max_pool2d_with_indices", "avg_pool2d", "adaptive_avg_pool2d", "argsort",
+             "sort", "max_pool1d", "max_pool2d", "max_pool2d_with_indices", "avg_pool2d", "adaptive_avg_pool2d",
+             "argsort",
              "_adaptive_avg_pool2d", "adaptive_max_pool2d", "index_add", "scatter_add", "scatter_reduce", "bincount",
              "histc", "upsample_nearest2d", "upsample_bilinear2d", "glu", "nll_loss_forward",
              "nll_loss_backward", "mse_loss", "embedding_dense_backward"}  # fmt: skip
