@@ -95,8 +95,7 @@ class Key:
     ``type`` reads its value, a pydantic annotation; ``default`` holds where a spec does not say the key, which it must
     where it is ``required``. ``meaning`` is for schemas and docs, ``label`` and ``shown`` for reports; ``label`` may
     format the value, as ``level {}`` does. A value other than the default is handed to ``on_trace`` with the trace and
-    the words of ``exclude``; the value of an ``argument`` is handed to ``simulate`` under the key's name. ``lookup`` is
-    ``MODULE:FUNCTION``, which raises SpecError on a name that does not exist; it is imported when a spec is checked.
+    the words of ``exclude``; the value of an ``argument`` is handed to ``simulate`` under the key's name.
     """
 
     name: str
@@ -107,7 +106,6 @@ class Key:
     shown: Shown = Shown.AXIS
     on_trace: Callable[[Trace, Any, tuple[str, ...]], Trace] | None = None
     argument: bool = False
-    lookup: str = ""
     required: bool = False
 
     @cached_property
@@ -124,9 +122,9 @@ _TABLE = (
     Key("workload.trace", Text, None, "a trace file", "workload", Shown.WORKLOAD, required=True),
     Key("system", Text, None, "a system, or a part alone", "system", Shown.CONFIGURATION, required=True),
     Key("policy", PolicyText, "resident", "what lies where and is copied when: a name, or a mapping of parts", "policy",
-        Shown.CONFIGURATION, argument=True, lookup="simsparse.policies:policy_of"),
+        Shown.CONFIGURATION, argument=True),
     Key("stack", Text, "fused+graph", "the software that launches kernels: eager, compiled or fused, +graph replayed",
-        "stack", Shown.CONFIGURATION, argument=True, lookup="simsparse.lowering.stacks:stack_of"),
+        "stack", Shown.CONFIGURATION, argument=True),
     Key("steps", StepCount, 1, "decode steps of the trace, one after another", "{} steps", argument=True),
     Key("routing", str, "", "the process that routes tokens in each step; empty: that of the trace", "routing",
         argument=True),

@@ -5,19 +5,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib import import_module
 
 from simsparse.config.axes import Axis, Choices
 from simsparse.config.experiment import Experiment
-from simsparse.config.keys import KEYS, OPTION, OVERRIDE, Scalar
+from simsparse.config.keys import OPTION, OVERRIDE, Scalar
 from simsparse.config.paths import find_part
 from simsparse.config.run_spec import folder
 from simsparse.config.sweep import SweepSpec
 from simsparse.config.yaml import Document, KeyPath
 from simsparse.errors import SpecError, nearest
+from simsparse.lowering.stacks import stack_of
 from simsparse.paths import find_file
+from simsparse.policies import policy_of
 from simsparse.sweep.inputs import SystemInput
 from simsparse.sweep.point import PointRun, Resolver
+
+LOOKUPS: Mapping[str, Callable[[str], object]] = {"policy": policy_of, "stack": stack_of}
+"""What finds the thing that a key's value names; it raises SpecError where there is none."""
 
 
 @dataclass
@@ -35,8 +39,8 @@ class Names:
                 self._trace(str(value))
             elif key == "system":
                 self._system(str(value))
-            elif key in KEYS and KEYS[key].lookup:
-                _function(KEYS[key].lookup)(str(value))
+            elif key in LOOKUPS:
+                LOOKUPS[key](str(value))
         except SpecError as error:
             if error.file is not None:
                 raise
@@ -50,12 +54,6 @@ class Names:
         if name not in self.systems:
             loadable = str(find_part(name, folder(self.document)).resolve()) if relative else name
             self.systems[name] = SystemInput.load(loadable)
-
-
-def _function(place: str) -> Callable[[str], object]:
-    module, _, name = place.partition(":")
-    found: Callable[[str], object] = getattr(import_module(module), name)
-    return found
 
 
 @dataclass(frozen=True)
