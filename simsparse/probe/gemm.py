@@ -107,3 +107,33 @@ def lowp() -> Iterator[RowDict]:
                 row = {"section": "lowp", "op": "linear", "m": m, "n": n, "k": k, "dtype": dtype,
                        "sparse24": False, "copies": buffers}  # fmt: skip
                 yield timed(row, calls)
+
+
+def lowp_sparse24() -> Iterator[RowDict]:
+    """2:4 weights of fp8 and int8 as cuSPARSELt multiplies them, bf16 out: compressed before, its default algorithm."""
+    import torch
+
+    kinds = {"fp8_e4m3": torch.float8_e4m3fn, "int8": torch.int8}
+    for n, k in LOWP_NK:
+        buffers = copies(n * k)
+        for dtype, kind in kinds.items():
+            weights = [torch._cslt_compress(_pruned24(n, k).to(kind)) for _ in range(buffers)]
+            for m in (16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192):
+                xs = [(torch.randn(m, k, device="cuda") * 16).to(kind) for _ in weights]
+                calls: list[Callable[[], object]] = [
+                    partial(torch._cslt_sparse_mm, w, x.t(), out_dtype=torch.bfloat16, transpose_result=True)
+                    for x, w in zip(xs, weights, strict=True)
+                ]
+                row = {"section": "lowp_sparse24", "op": "linear", "m": m, "n": n, "k": k, "dtype": dtype,
+                       "sparse24": True, "copies": buffers}  # fmt: skip
+                yield timed(row, calls)
+
+
+def _pruned24(n: int, k: int) -> Any:
+    """Random weights (n, k) with the two smallest of every aligned four set to zero."""
+    import torch
+
+    w = torch.randn(n, k, device="cuda") * 16
+    groups = w.view(-1, 4)
+    groups.scatter_(1, groups.abs().argsort(dim=1)[:, :2], 0.0)
+    return w

@@ -10,14 +10,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from .energy import energy, power
-from .gemm import gemm_dense, gemm_fp32, gemm_sparse24, lowp
+from .gemm import gemm_dense, gemm_fp32, gemm_sparse24, lowp, lowp_sparse24
 from .layers import offload, weight_stream
 from .memory import attn, launch, mem, pcie
 from .timing import RowDict
 
 SECTIONS: dict[str, Callable[[], Iterator[RowDict]]] = {
     "launch": launch, "mem": mem, "pcie": pcie, "attn": attn, "offload": offload, "weight_stream": weight_stream,
-    "power": power, "energy": energy, "gemm_fp32": gemm_fp32, "lowp": lowp,
+    "power": power, "energy": energy, "gemm_fp32": gemm_fp32, "lowp": lowp, "lowp_sparse24": lowp_sparse24,
     "gemm_dense": gemm_dense, "gemm_sparse24": gemm_sparse24,
 }  # fmt: skip
 
