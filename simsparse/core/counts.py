@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import ItemsView, Iterator, Mapping
 
 Action = tuple[str, str]
 
@@ -28,6 +28,10 @@ class ActionCounts(Mapping[Action, int]):
 
     def __len__(self) -> int:
         return len(self._counts)
+
+    def items(self) -> ItemsView[Action, int]:
+        """The counts by action."""
+        return self._counts.items()
 
     def of(self, component: str, action: str) -> int:
         """The count of one action, 0 when it never happened."""

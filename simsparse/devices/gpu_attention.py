@@ -74,8 +74,8 @@ def decode_seconds(shapes: AttentionShapes, model: GpuSdpaDecode, card: Card) ->
     splits, shared = key_splits(units, keys, card.sms), np.where(shapes.head_dim > 128, 2.0, 1.0)
     row = np.where(shared > 1, (shapes.kv_row + model.again.si) / 2, shapes.kv_row) * shapes.cache_bytes
     block_bytes = row * keys / splits
-    widths = [shapes.head_dim <= width for width in WIDTHS[:2]]
-    step = np.select(widths, [model.step_64.si, model.step_128.si], model.step_256.si) / card.clock_hz
+    narrow, wide = shapes.head_dim <= WIDTHS[0], shapes.head_dim > WIDTHS[1]
+    step = np.where(narrow, model.step_64.si, np.where(wide, model.step_256.si, model.step_128.si)) / card.clock_hz
     block = np.ceil(np.ceil(keys / TILE) / splits) * step
     resident = card.sms * np.where(shapes.head_dim <= 64, 4.0, 2.0)
     blocks = units * splits * shared
@@ -86,7 +86,7 @@ def decode_seconds(shapes: AttentionShapes, model: GpuSdpaDecode, card: Card) ->
     turnover = model.turnover.si * np.where(keys < TILE, model.short.si, 1.0)
     streaming = rounds * together(OVERLAP, resident * block_bytes / bandwidth, turnover + block)
     streaming += together(OVERLAP, last * block_bytes / bandwidth, block * beside)
-    launch = model.launch.si + model.per_dim.si * np.select(widths, WIDTHS[:2], WIDTHS[2])
+    launch = model.launch.si + model.per_dim.si * np.where(narrow, WIDTHS[0], np.where(wide, WIDTHS[2], WIDTHS[1]))
     launch = launch + np.where(splits > 1, model.combine.si + model.part.si * splits, 0.0)
     return KernelTimes(launch + streaming, (rounds + 1) * block, blocks * block_bytes / bandwidth, launch)
 

@@ -8,6 +8,7 @@ kernel library, so that a library's numbers carry over to another card of the sa
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import reduce
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
@@ -90,7 +91,7 @@ class KernelTimes:
 
 def together(power: float, *seconds: Floats | float) -> Floats:
     """Work that overlaps: at least the longest, up to the sum where ``power`` is 1."""
-    longest = np.maximum.reduce(np.broadcast_arrays(*(np.asarray(part, np.float64) for part in seconds)))
+    longest = reduce(np.maximum, seconds)
     scale = np.where(longest > 0, longest, 1.0)
     return np.asarray(scale * sum((part / scale) ** power for part in seconds) ** (1 / power))
 

@@ -3,10 +3,11 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+
+import numpy as np
 
 from simsparse.core import WAITING, Action, ActionCounts, ErrorEstimate, Op, OpResult
 from simsparse.lowering.command_graph import Cause, Command, CostKey
@@ -56,8 +57,7 @@ class Account:
         total: CountsByComponent = {}
         for key, times in self.records.runs.items():
             _add(total, {key[0]: self.records.costs[key].counts}, times)
-        copies = Counter((command.src, command.dst, command.bytes) for command in self.records.commands if command.src)
-        for copy, times in copies.items():
+        for copy, times in self.records.copies.items():
             _add(total, self.machine.copy_counts(*copy), times)
         return {owner: ActionCounts(counts) for owner, counts in total.items()}
 
@@ -155,18 +155,32 @@ class Account:
 
         They add up to the latency for each compute lane that ran something.
         """
+        sums = self._sums_in_order() if self.records.in_order else self._sums()
+        return dict(sorted(sums.items(), key=lambda item: -item[1]))
+
+    def _sums_in_order(self) -> dict[str, float]:
+        """Seconds by bound of ops that run one after another on one lane, added up in that order."""
+        graph, starts, ends = self.records.graph, self.records.start_fs, self.records.end_fs
+        bounds = [self.records.costs[key].bound for key in graph.runs]
+        number = {bound: i for i, bound in enumerate(dict.fromkeys(bounds))}
+        seconds = np.array([(ends[i] - starts[i]) / FS_PER_SECOND for i in graph.first])
+        places, owners = np.array(graph.places), np.array([number[bound] for bound in bounds])
+        sums = np.bincount(owners[places], seconds[places], len(number)).tolist()
+        return dict(zip(number, sums, strict=True))
+
+    def _sums(self) -> dict[str, float]:
+        """Seconds by bound of all rows, added up by start, and those that devices waited for others."""
         bounds = self.records.per_task({key: cost.bound for key, cost in self.records.costs.items()}, TRANSFER)
         parts = list(zip(map(bounds.__getitem__, self.records.graph.op_commands), self._op_seconds, strict=True))
-        if not self.records.in_order:
-            starts = [*self._op_starts, *(row.start_s for row in self._other_rows)]
-            parts += [(row.bound, row.latency_s) for row in self._other_rows]
-            parts = [parts[i] for i in sorted(range(len(starts)), key=starts.__getitem__)]
+        starts = [*self._op_starts, *(row.start_s for row in self._other_rows)]
+        parts += [(row.bound, row.latency_s) for row in self._other_rows]
+        parts = [parts[i] for i in sorted(range(len(starts)), key=starts.__getitem__)]
         sums = dict.fromkeys([bound for bound, _ in parts], 0.0)
         for bound, seconds in parts:
             sums[bound] += seconds
-        if not self.records.in_order and (waited := sum(self.waits.values())):
+        if waited := sum(self.waits.values()):
             sums[WAITING] = fs_to_seconds(waited)
-        return dict(sorted(sums.items(), key=lambda item: -item[1]))
+        return sums
 
     @cached_property
     def _op_starts(self) -> list[float]:

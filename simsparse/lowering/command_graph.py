@@ -8,7 +8,7 @@ Machines that differ in numbers alone share command graphs.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
@@ -66,6 +66,11 @@ class Command(NamedTuple):
     bytes: int = 0
     cause: Cause = Cause.OP
     beside: tuple[Ends, ...] = ()
+
+
+def copies_among(commands: Iterable[Command]) -> Counter[tuple[str, str, int]]:
+    """How often each copy stands among ``commands``, by its ends and bytes."""
+    return Counter((command.src, command.dst, command.bytes) for command in commands if command.src)
 
 
 class Allocation(NamedTuple):
@@ -129,6 +134,19 @@ class CommandGraph:
     def is_queue(self) -> bool:
         """Whether there are commands, all on one lane, and none of them is a copy."""
         return len(set(self.lanes)) == 1 and None not in self.keys
+
+    @cached_property
+    def first(self) -> tuple[int, ...]:
+        """The index of the first command that runs each distinct op of ``runs``."""
+        found: dict[CostKey | None, int] = {}
+        for i, key in enumerate(self.keys):
+            found.setdefault(key, i)
+        return tuple(found[key] for key in self.runs)
+
+    @cached_property
+    def copies(self) -> Counter[tuple[str, str, int]]:
+        """How often each copy is to run, by its ends and bytes."""
+        return copies_among(self.commands)
 
     @cached_property
     def places(self) -> tuple[int, ...]:

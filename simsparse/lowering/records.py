@@ -10,7 +10,7 @@ from functools import cached_property
 from typing import NamedTuple, TypeVar
 
 from simsparse.core import Op, OpCost, Span, Timeline
-from simsparse.lowering.command_graph import Allocation, Command, CommandGraph, CostKey
+from simsparse.lowering.command_graph import Allocation, Command, CommandGraph, CostKey, copies_among
 
 T = TypeVar("T")
 
@@ -58,9 +58,14 @@ class Records:
     @cached_property
     def runs(self) -> dict[CostKey, int]:
         """How often each op, or kernel of a policy, ran on a device."""
-        counts = Counter(self.graph.places)
-        found = {key: counts[i] for i, key in enumerate(self.graph.runs)}
-        return found | Counter(each.key for each in self.issued if each.key)
+        if not self.issued:
+            return self.graph.runs
+        return {**self.graph.runs, **Counter(each.key for each in self.issued if each.key)}
+
+    @cached_property
+    def copies(self) -> Counter[tuple[str, str, int]]:
+        """How often each copy ran, by its ends and bytes."""
+        return self.graph.copies + copies_among(each.command for each in self.issued)
 
     def per_task(self, values: Mapping[CostKey, T], copy: T) -> list[T]:
         """For each task the value of its cost's key, ``copy`` for a copy."""
