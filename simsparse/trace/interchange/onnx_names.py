@@ -3,14 +3,28 @@
 
 from __future__ import annotations
 
-PRODUCTS: dict[str, tuple[int, int]] = {
-    "MatMul": (0, 1), "Gemm": (0, 1), "Conv": (0, 1), "MatMulInteger": (0, 1), "ConvInteger": (0, 1),
-    "QLinearMatMul": (0, 3), "QLinearConv": (0, 3),
-}  # fmt: skip
-"""Inputs that are the operands of a product: activations, weights."""
+STANDARD = {"", "ai.onnx"}
+CONTRIBUTED = {"com.microsoft", "com.microsoft.nchwc"}
+"""Domains: that of the standard, and those of ONNX Runtime."""
 
-CONVOLUTIONS = {"Conv", "ConvInteger", "QLinearConv"}
+UNREGISTERED = {"SimplifiedLayerNormalization", "SkipLayerNormalization", "SkipSimplifiedLayerNormalization"}
+"""Operators that ONNX Runtime puts in the standard domain, which does not have them."""
+
+RECURRENT = {"LSTM": "lstm", "GRU": "gru", "RNN": "rnn_tanh"}
+SHAPE_OF_FIRST = {
+    "SkipLayerNormalization", "SkipSimplifiedLayerNormalization", "SimplifiedLayerNormalization", "SkipGroupNorm",
+    "FastGelu", "BiasGelu", "QuickGelu", "Gelu", "BiasAdd", "BiasSoftmax", "RotaryEmbedding", "MultiHeadAttention",
+    "DecoderMaskedMultiHeadAttention", "MoE", "QMoE", "QLinearSigmoid", "QLinearLeakyRelu", "QLinearSoftmax",
+    "SparseAttention", "GroupNorm", "BitmaskDropout", "PackedMultiHeadAttention", "Inverse", "Rfft", "Irfft",
+}  # fmt: skip
+"""Contributed operators whose first result has the shape of their first input."""
+
+SAME_SHAPED = {"SkipLayerNormalization": (3,), "SkipSimplifiedLayerNormalization": (3,)}
+"""Further results of that shape."""
+
+SHAPE_ATTRIBUTES = {"transA", "transB", "auto_pad", "dilations", "group", "kernel_shape", "pads", "strides"}
 VIEWS = {"Reshape", "Squeeze", "Unsqueeze", "Flatten", "Identity", "Dropout", "Shape", "Size", "Constant"}
+RESHAPES = {"Reshape", "Squeeze", "Unsqueeze", "Flatten"}
 SAME_ZEROS = {"Identity", "Cast", "Reshape", "Transpose", "DequantizeLinear", "Squeeze", "Unsqueeze", "Flatten"}
 """Operators whose result is their first input moved, recast or rescaled."""
 
@@ -23,16 +37,22 @@ _POINTWISE = ("Abs", "Acos", "Add", "And", "Asin", "Atan", "BitShift", "Ceil", "
               "Greater", "GreaterOrEqual", "HardSigmoid", "HardSwish", "IsInf", "IsNaN", "LeakyRelu", "Less",
               "LessOrEqual", "Log", "Max", "Mean", "Min", "Mish", "Mod", "Mul", "Neg", "Not", "Or", "PRelu", "Pow",
               "QuantizeLinear", "Reciprocal", "Relu", "Round", "Selu", "Sigmoid", "Sign", "Sin", "Sinh", "Softplus",
-              "Softsign", "Sqrt", "Sub", "Sum", "Swish", "Tan", "Tanh", "ThresholdedRelu", "Where", "Xor")  # fmt: skip
+              "Softsign", "Sqrt", "Sub", "Sum", "Swish",
+              "FastGelu", "BiasGelu", "QuickGelu", "BiasAdd", "QLinearAdd", "QLinearMul",
+              "QLinearSigmoid", "QLinearLeakyRelu", "Tan", "Tanh", "ThresholdedRelu", "Where", "Xor")  # fmt: skip
 _REDUCTIONS = ("ArgMax", "ArgMin", "AveragePool", "CumSum", "GlobalAveragePool", "GlobalMaxPool", "LpNormalization",
                "LpPool", "MaxPool", "ReduceL1", "ReduceL2", "ReduceLogSum", "ReduceLogSumExp", "ReduceMax",
+               "GlobalLpPool",
+               "QLinearAveragePool", "QLinearGlobalAveragePool", "MeanVarianceNormalization", "Hardmax",
                "ReduceMean", "ReduceMin", "ReduceProd", "ReduceSum", "ReduceSumSquare", "Resize", "TopK",
                "Upsample")  # fmt: skip
 
-FLOPS_PER_OUTPUT = {**dict.fromkeys(_COPIES, 0), **dict.fromkeys(_POINTWISE, 1)}
+FLOPS_PER_OUTPUT = {**dict.fromkeys(_COPIES, 0), **dict.fromkeys(_POINTWISE, 1), "RotaryEmbedding": 3}
 FLOPS_PER_INPUT = {
     **dict.fromkeys(_REDUCTIONS, 1), "Softmax": 5, "LogSoftmax": 5, "LayerNormalization": 7, "GroupNormalization": 7,
     "InstanceNormalization": 7, "BatchNormalization": 4, "RMSNormalization": 4, "SimplifiedLayerNormalization": 4,
+    "SkipLayerNormalization": 8, "SkipSimplifiedLayerNormalization": 5, "EmbedLayerNormalization": 8, "GroupNorm": 7,
+    "SkipGroupNorm": 8, "QLinearSoftmax": 5, "BiasSoftmax": 6,
 }  # fmt: skip
 """As simsparse.trace.capture.aten counts: softmax 5 an element, layer norm 7, batch and RMS norm 4."""
 
