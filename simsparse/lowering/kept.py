@@ -17,6 +17,8 @@ STATE_BYTES, PARAMETER_BYTES = "state_bytes", "parameter_bytes"
 """Facts of an op: what the optimizer keeps of its parameter, and the parameter where the dims do not give its size."""
 WITHOUT_CACHE = ("forward", "train")
 """Phases in which keys and values are activations."""
+WEIGHT_PART = "weight_part"
+"""Fact of an op that reads a part of a parameter: which."""
 _STEP = re.compile(r"^step\d+\.")
 
 
@@ -36,13 +38,13 @@ def kept_bytes(ops: Sequence[Op], caches: bool) -> tuple[KeptBytes, ...]:
 
     ``caches``: keys and values stay after the pass.
     """
-    sizes, seen, cached = updated_bytes(ops), set[str](), dict[str, int]()
+    sizes, seen, cached = updated_bytes(ops), set[tuple[str, str]](), dict[str, int]()
     found = []
     for op in ops:
         weights, name, kv = 0, same_in_every_step(op.name), op.resident_kv_bytes if caches else 0
-        matrix = op.weight or name
+        matrix = (op.weight or name, "" if op.weight in sizes else str(op.stats.get(WEIGHT_PART, "")))
         if matrix not in seen:
-            weights = sizes.get(matrix) or op.resident_bytes or int(op.stats.get(PARAMETER_BYTES, 0))
+            weights = sizes.get(matrix[0]) or op.resident_bytes or int(op.stats.get(PARAMETER_BYTES, 0))
         if weights:
             seen.add(matrix)
         found.append(KeptBytes(weights, max(0, kv - cached.get(name, 0)), int(op.stats.get(STATE_BYTES, 0))))

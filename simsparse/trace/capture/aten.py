@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -128,11 +129,14 @@ def _add_bias(capture: Capture, call: Call) -> bool:
         return False
     if capture.value(product) != last.writes[0].value or bias.dim() != 1 or bias.numel() != last.op.dims["n"]:
         return False
-    if capture.parameter(bias) is None:
+    if capture.weight(bias) is None:
         return False
     capture.recording.events.pop()
     reads = [*last.reads, capture.access(bias)]
     capture.add(EventRole.OWN, last.aten, reads, call.outputs, op=last.op.with_(bias=True))
+    added = capture.recording.events.pop()
+    weights = (*last.weights, capture.value(bias))
+    capture.recording.events.append(replace(added, weights=weights))
     return True
 
 

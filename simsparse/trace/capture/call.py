@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -34,9 +35,12 @@ class Call:
         names = [argument.name for argument in self.func._schema.arguments]
         return dict(zip(names, self.args, strict=False)) | self.kwargs
 
-    def add(self, capture: Capture, role: EventRole, reads: list[Access], flops: int = 0, op: Op | None = None) -> None:
-        """Record the call as one event."""
-        capture.add(role, self.name, reads, self.outputs, flops, op)
+    def add(
+        self, capture: Capture, role: EventRole, reads: list[Access], flops: int = 0, op: Op | None = None,
+        weights: Sequence[torch.Tensor] = (),
+    ) -> None:  # fmt: skip
+        """Record the call as one event, which reads ``weights`` as such."""
+        capture.add(role, self.name, reads, self.outputs, flops, op, weights=weights)
 
     def reads(self, capture: Capture) -> list[Access]:
         """All that the input tensors show."""

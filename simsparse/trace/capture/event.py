@@ -79,6 +79,7 @@ class Event:
     ``scope`` is the module path whose events may fuse with it: its own, or its parent's for a module
     without parameters such as an activation. ``op`` is the operator of an OWN event, without name
     and dependencies. ``stage`` is the part of a training step: fwd, bwd or update, "" in inference.
+    ``weights`` are the values that an OWN event reads as its weight and bias.
     """
 
     aten: str
@@ -91,6 +92,7 @@ class Event:
     flops: int = 0
     op: Op | None = None
     stage: str = ""
+    weights: tuple[int, ...] = ()
 
 
 @dataclass
@@ -98,14 +100,18 @@ class Recording:
     """The events of one pass.
 
     ``value_bytes``: size of each value. ``parameters``: names of the values that are parameters.
+    ``stored``: name and bytes of the values that are parameters, buffers or other tensors of modules.
     ``classes``: class name of each module path. ``returned``: values that the model gives back.
+    ``made_weights``: values that are computed from parameters, buffers and constants alone.
     """
 
     events: list[Event] = field(default_factory=list)
     value_bytes: dict[int, int] = field(default_factory=dict)
     parameters: dict[int, str] = field(default_factory=dict)
     classes: dict[str, str] = field(default_factory=dict)
+    stored: dict[int, tuple[str, int]] = field(default_factory=dict)
     returned: set[int] = field(default_factory=set)
+    made_weights: set[int] = field(default_factory=set)
 
     def size(self, accesses: Iterable[Access]) -> int:
         """Bytes of ``accesses``, each region once and no value more than its whole size."""

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 
 from simsparse.core.kinds.attention import attention
-from simsparse.core.kinds.matmul import matmul
+from simsparse.core.kinds.linear import linear
 from simsparse.trace.capture.event import EventRole
 from simsparse.trace.capture.label import path_join
 from simsparse.trace.capture.recorder import Capture
@@ -65,23 +65,27 @@ def record_absorbed(
     batch, heads, q_len, _ = query.shape
     compressed, rope = latent
     rank, kv_len, dtype, path = compressed.shape[-1], compressed.shape[-2], capture.dtype(query), capture.module
-    weight = module.kv_b_proj.weight
-    name = capture.parameter(weight)
-    halves = {"absorb_key": module.qk_nope_head_dim, "absorb_value": module.v_head_dim}
+    weight, nope = module.kv_b_proj.weight, module.qk_nope_head_dim
+    name, by_head = capture.weight_name(weight), weight.view(heads, -1, rank)
+    halves = {"absorb_key": by_head[:, :nope].transpose(1, 2), "absorb_value": by_head[:, nope:]}
     queries, mixed = (torch.empty(batch, heads, q_len, rank, dtype=query.dtype, device="meta") for _ in range(2))
 
-    def product(label: str, n: int, k: int, source: torch.Tensor, made: torch.Tensor) -> None:
-        op = matmul(
-            heads, batch * q_len, n, k, dtype, name=path_join(path, label), module=path, label=label, weight=name
-        )
-        reads = [capture.access(source), capture.access(weight, heads * halves[label] * rank)]
-        capture.add(EventRole.OWN, "absorb", reads, [made], op=op)
+    def product(label: str, source: torch.Tensor, made: torch.Tensor) -> None:
+        half = halves[label]
+        with capture.paused():
+            sparsity, stats = capture.weight_facts(half.reshape(-1, half.shape[-1]))
+        op = linear(
+            batch * q_len, half.shape[1], half.shape[2], dtype, groups=heads, weight_sparsity=sparsity,
+            name=path_join(path, label), module=path, label=label, weight=name, stats={**stats, "weight_part": label},
+        )  # fmt: skip
+        reads = [capture.access(source), capture.access(half)]
+        capture.add(EventRole.OWN, "absorb", reads, [made], op=op, weights=[weight])
 
-    product("absorb_key", rank, halves["absorb_key"], query, queries)
+    product("absorb_key", query, queries)
     op = attention(
         batch, heads, 1, rank + rope.shape[-1], q_len, kv_len, causal, dtype, v_head_dim=rank, latent_kv=True,
         name=path_join(path, "attention"), module=path,
     )  # fmt: skip
     reads = [capture.access(tensor) for tensor in (queries, query, compressed, rope)]
     capture.add(EventRole.OWN, "attention", reads, [mixed], op=op)
-    product("absorb_value", halves["absorb_value"], rank, mixed, out)
+    product("absorb_value", mixed, out)

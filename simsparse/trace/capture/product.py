@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from simsparse.core import DENSE, Op, OpKind
+from simsparse.core import DENSE, DType, Op, OpKind
 from simsparse.core.kinds.conv2d import conv_dims
 from simsparse.core.kinds.linear import linear
 from simsparse.core.kinds.matmul import matmul
 from simsparse.trace.capture.call import Call
 from simsparse.trace.capture.event import EventRole
 from simsparse.trace.capture.label import is_router, path_join
-from simsparse.trace.statistics.sparsity_stats import WidthWindow
+from simsparse.trace.statistics.sparsity_stats import WeightFacts, WidthWindow
 
 if TYPE_CHECKING:
     from simsparse.trace.capture.recorder import Capture
@@ -56,19 +56,29 @@ def _product(
     if k == 1 and node is None:
         call.add(capture, EventRole.FUSED, call.reads(capture), batch * m * n)
         return True
-    if capture.parameter(second) and _shared(second):
-        op = _linear(capture, first, _matrix(second).t(), batch * m, bias)
-    elif capture.parameter(first) and _shared(first):
-        op = _linear(capture, second, _matrix(first), batch * n, bias)
+    weight = second if capture.weight(second) else first if _is_left_weight(capture, first) else None
+    if weight is None or not (_shared(weight) or _apart(weight)):
+        op, weight = _matmul(capture, (batch, m, n, k), first, second), None
     else:
-        op = _matmul(capture, (batch, m, n, k), first, second)
-    call.add(capture, EventRole.OWN, call.reads(capture), op=op)
+        x, rows, w = (first, m, second.transpose(-1, -2)) if weight is second else (second, n, first)
+        groups = 1 if _shared(weight) else batch
+        shown = _matrix(w) if groups == 1 else w.reshape(-1, k)
+        op = _linear(capture, x, (weight, shown), batch * rows // groups, groups, bias)
+    weights = [tensor for tensor in (weight, bias) if tensor is not None]
+    call.add(capture, EventRole.OWN, call.reads(capture), op=op, weights=weights)
     return True
+
+
+def _is_left_weight(capture: Capture, first: torch.Tensor) -> bool:
+    """Whether the first operand is a weight; a product of parameters there is rather an activation, as of latents."""
+    origin = capture.weight(first)
+    return origin is not None and not origin.product
 
 
 def _matmul(capture: Capture, dims: tuple[int, int, int, int], first: torch.Tensor, second: torch.Tensor) -> Op:
     """A product of two activations, of a parameter for each of the batch, or the gradient of a weight."""
-    weight, label, word = capture.parameter(second) or capture.parameter(first), capture.label(""), "matmul"
+    origins = [origin for origin in map(capture.weight, (second, first)) if origin is not None and not origin.product]
+    weight, label, word = origins[0].name if origins else None, capture.label(""), "matmul"
     if capture.stage == "bwd":
         word = "bwd.matmul"
         if capture.node is not None and capture.node.weight:
@@ -86,22 +96,46 @@ def _shared(tensor: torch.Tensor) -> bool:
     return all(size == 1 or step == 0 for size, step in leading)
 
 
+def _apart(tensor: torch.Tensor) -> bool:
+    """Whether each of the batch has a matrix of its own."""
+    leading = zip(tensor.shape[:-2], tensor.stride()[:-2], strict=True)
+    return all(size == 1 or step != 0 for size, step in leading)
+
+
 def _matrix(tensor: torch.Tensor) -> torch.Tensor:
     return tensor[(0,) * (tensor.dim() - 2)]
 
 
-def _linear(capture: Capture, x: torch.Tensor, weight: torch.Tensor, m: int, bias: torch.Tensor | None) -> Op:
-    """``weight``: (n, k)."""
-    n, k = weight.shape
-    sparsity, stats = capture.weight_facts(weight)
-    dtype, weight_dtype = capture.dtype(x), capture.dtype(weight)
-    name, backward = capture.parameter(weight) or "", capture.stage == "bwd"
+def _linear(
+    capture: Capture, x: torch.Tensor, weights: tuple[torch.Tensor, torch.Tensor], m: int, groups: int,
+    bias: torch.Tensor | None,
+) -> Op:  # fmt: skip
+    """``weights``: the operand, and the same as rows, (groups * n, k)."""
+    weight, rows = weights
+    (n, k), dtype = (rows.shape[0] // groups, rows.shape[1]), capture.dtype(x)
+    sparsity, stats = weight_facts_of(capture, weight, rows)
+    name, backward = capture.weight_name(weight) or "", capture.stage == "bwd"
     return linear(
-        m, n, k, dtype, weight_dtype=weight_dtype if weight_dtype is not dtype else None, weight_sparsity=sparsity,
+        m, n, k, dtype, groups=groups, weight_dtype=other_dtype(capture, weight, dtype), weight_sparsity=sparsity,
         name=path_join(capture.module, "bwd_input") if backward else capture.module or name, module=capture.module,
         weight=name, label="bwd_input" if backward else capture.label(_linear_word(capture)),
-        bias=bias is not None and capture.parameter(bias) is not None, stats={**stats, **capture.input_facts(x)},
+        bias=bias is not None and capture.weight(bias) is not None, stats={**stats, **capture.input_facts(x)},
     )  # fmt: skip
+
+
+def other_dtype(capture: Capture, tensor: torch.Tensor, dtype: DType) -> DType | None:
+    """Element type of ``tensor``, where that is not ``dtype``."""
+    found = capture.dtype(tensor)
+    return found if found is not dtype else None
+
+
+def weight_facts_of(capture: Capture, weight: torch.Tensor, rows: torch.Tensor) -> WeightFacts:
+    """Pattern and facts of a weight as ``rows``; a view of a part of a parameter is told from the other parts."""
+    sparsity, stats = capture.weight_facts(rows)
+    origin = capture.weight(weight)
+    if origin is not None and origin.whole and weight.numel() < origin.elements:
+        stats = {**stats, "weight_part": str(weight.storage_offset())}
+    return sparsity, stats
 
 
 def _linear_word(capture: Capture) -> str:
@@ -116,12 +150,14 @@ def lower_convolution(capture: Capture, call: Call) -> bool:
     transposed, groups = bool(call.args[6]), int(call.args[8])
     sparsity, stats = capture.weight_facts(filters(weight, groups) if transposed else weight)
     window = () if transposed else (_window(call),)
+    dtype = capture.dtype(x)
     op = Op(
-        OpKind.CONV2D, capture.module or "conv2d", _conv_dims(call, call.outputs[0], transposed, groups),
-        capture.dtype(x), weight_sparsity=sparsity, module=capture.module, weight=capture.parameter(weight),
-        label=capture.label(""), bias=len(call.inputs) > 2, stats={**stats, **capture.input_facts(x, *window)},
+        OpKind.CONV2D, capture.module or "conv2d", _conv_dims(call, call.outputs[0], transposed, groups), dtype,
+        other_dtype(capture, weight, dtype), weight_sparsity=sparsity, module=capture.module,
+        weight=capture.weight_name(weight), label=capture.label(""), bias=len(call.inputs) > 2,
+        stats={**stats, **capture.input_facts(x, *window)},
     )  # fmt: skip
-    call.add(capture, EventRole.OWN, call.reads(capture), op=op)
+    call.add(capture, EventRole.OWN, call.reads(capture), op=op, weights=call.inputs[1:])
     return True
 
 
@@ -139,7 +175,7 @@ def lower_convolution_backward(capture: Capture, call: Call) -> bool:
         )
         op = Op(
             OpKind.CONV2D, path_join(capture.module, label), _conv_dims(call, dy, transposed, groups),
-            capture.dtype(dy), weight_sparsity=sparsity, module=capture.module, weight=capture.parameter(weight),
+            capture.dtype(dy), weight_sparsity=sparsity, module=capture.module, weight=capture.weight_name(weight),
             label=label, stats=stats,
         )  # fmt: skip
         capture.add(EventRole.OWN, call.name, [reads, capture.access(other)], [gradient], op=op)

@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 import sys
 from bisect import bisect_right
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
@@ -29,6 +29,7 @@ from simsparse.errors import SpecError
 from simsparse.trace.capture.aten import lower
 from simsparse.trace.capture.call import Call
 from simsparse.trace.capture.event import Access, Event, EventRole, Recording
+from simsparse.trace.capture.weights import WeightOrigin, WeightTable, storage_key
 from simsparse.trace.masks import MaskStore
 from simsparse.trace.statistics.sparsity_stats import (
     WeightFacts,
@@ -108,7 +109,8 @@ class Capture(TorchDispatchMode):  # type: ignore[misc]
         self._facts: dict[tuple[int, ...], WeightFacts] = {}
         self._values: dict[int, int] = {}
         self._held: list[StorageWeakRef] = []
-        self._parameters = {_storage(value): name for name, value in reversed(list(model.named_parameters()))}
+        self._weights = WeightTable(model)
+        self._parameters = {storage_key(value): name for name, value in reversed(list(model.named_parameters()))}
         self.cache_values = {self.value(tensor) for tensor in cache_tensors}
         self._scopes = {path: _scope(path, module) for path, module in model.named_modules()}
 
@@ -184,20 +186,33 @@ class Capture(TorchDispatchMode):  # type: ignore[misc]
 
     def value(self, tensor: torch.Tensor) -> int:
         """The value that a tensor shows; a tensor not seen before is an input of the pass."""
-        key = _storage(tensor)
+        key = storage_key(tensor)
         if key not in self._values:
             self.fresh(tensor)
         return self._values[key]
 
     def parameter(self, tensor: torch.Tensor) -> str | None:
         """Name of the parameter that a tensor is, or is a view of."""
-        return self._parameters.get(_storage(tensor))
+        return self._parameters.get(storage_key(tensor))
+
+    def weight(self, tensor: torch.Tensor) -> WeightOrigin | None:
+        """Where a weight comes from: a parameter, a buffer, or what is made of them alone; None of an activation."""
+        return self._weights.of(tensor)
+
+    def weight_name(self, tensor: torch.Tensor) -> str | None:
+        """Name of the parameter or buffer that a weight mostly is made of."""
+        origin = self._weights.of(tensor)
+        return origin.name if origin is not None else None
+
+    def _is_foldable(self, weight: torch.Tensor) -> bool:
+        origin = self._weights.of(weight)
+        return origin is not None and origin.is_as_wide_as(weight)
 
     def inherit(self, copy: torch.Tensor, source: torch.Tensor) -> None:
         """Note that ``copy`` is a parameter still when ``source`` is one: a cast, or another layout."""
         name = self.parameter(source)
         if name is not None and copy.numel() * source.element_size() == source.untyped_storage().nbytes():
-            self._parameters[_storage(copy)] = name
+            self._parameters[storage_key(copy)] = name
 
     def dtype(self, tensor: torch.Tensor) -> DType:
         """Element type of a tensor; one of the same size when the tool has no name for it."""
@@ -207,7 +222,7 @@ class Capture(TorchDispatchMode):  # type: ignore[misc]
         """Measured pattern of a real weight (outputs first), once per parameter; dense on meta."""
         if weight.device.type == "meta":
             return DENSE, {}
-        key = (_storage(weight), weight.storage_offset(), *weight.shape, *weight.stride())
+        key = (storage_key(weight), weight.storage_offset(), *weight.shape, *weight.stride())
         if key not in self._facts:
             self._held.append(StorageWeakRef(weight.untyped_storage()))
             pattern, facts = weight_facts(weight)
@@ -245,16 +260,22 @@ class Capture(TorchDispatchMode):  # type: ignore[misc]
 
     def add(
         self, role: EventRole, aten: str, reads: list[Access], outputs: list[torch.Tensor], flops: int = 0,
-        op: Op | None = None, written: int | None = None,
+        op: Op | None = None, written: int | None = None, weights: Sequence[torch.Tensor] = (),
     ) -> None:  # fmt: skip
-        """Record one event that makes ``outputs``, of which it writes ``written`` elements or all."""
+        """Record one event that makes ``outputs``, of which it writes ``written`` elements or all.
+
+        ``weights`` are those of its inputs that it reads as weight and bias.
+        """
+        weighed = tuple(self.value(tensor) for tensor in weights if self._is_foldable(tensor))
         writes = []
         for tensor in outputs:
             self.fresh(tensor)
             writes.append(self.access(tensor, written))
         dtype = str(self.dtype(outputs[0])) if outputs else "fp32"
         scope = self._scopes.get(self.module, self.module)
-        event = Event(aten, self.module, scope, role, dtype, tuple(reads), tuple(writes), flops, op, self.stage)
+        event = Event(
+            aten, self.module, scope, role, dtype, tuple(reads), tuple(writes), flops, op, self.stage, weighed
+        )
         self.recording.events.append(event)
         if self.stage == "fwd" and op is not None and op.weight is not None:
             self._op_of_node[torch.autograd._get_sequence_nr() - 1] = op
@@ -270,30 +291,32 @@ class Capture(TorchDispatchMode):  # type: ignore[misc]
         inputs, outputs = tensors_in((args, kwargs)), tensors_in(out)
         mutated = _given(signature, args, kwargs)
         if not mutated and outputs:
-            sources = {_storage(tensor) for tensor in inputs}
-            if all(_storage(tensor) in sources for tensor in outputs):
+            sources = {storage_key(tensor) for tensor in inputs}
+            if all(storage_key(tensor) in sources for tensor in outputs):
                 return
-        lower(self, Call(signature.name, func, args, kwargs, inputs, mutated or outputs, out, bool(mutated)))
+        call = Call(signature.name, func, args, kwargs, inputs, mutated or outputs, out, bool(mutated))
+        lower(self, call)
+        made = self._weights.note(call.name, call.inputs, call.outputs)
+        self.recording.made_weights |= {self.value(tensor) for tensor in made}
 
     def fresh(self, tensor: torch.Tensor) -> None:
         """Note that a tensor's storage holds a new value."""
-        key, value = _storage(tensor), len(self.recording.value_bytes)
+        key, value = storage_key(tensor), len(self.recording.value_bytes)
         if key not in self._values:
             self._held.append(StorageWeakRef(tensor.untyped_storage()))
         self._values[key] = value
         self.recording.value_bytes[value] = tensor.untyped_storage().nbytes()
         if key in self._parameters:
             self.recording.parameters[value] = self._parameters[key]
+        origin = self._weights.of(tensor)
+        if origin is not None and origin.whole:
+            self.recording.stored[value] = origin.name, origin.bytes
 
 
 def _given(signature: SchemaFacts, args: Any, kwargs: dict[str, Any]) -> list[torch.Tensor]:
     """The tensors given for the arguments that are written."""
     given = (args[i] if i < len(args) else kwargs.get(name) for i, name in signature.written)
     return [tensor for value in given for tensor in tensors_in(value)]
-
-
-def _storage(tensor: torch.Tensor) -> int:
-    return int(tensor.untyped_storage()._cdata)
 
 
 def _scope(path: str, module: torch.nn.Module) -> str:

@@ -146,9 +146,10 @@ def _product(
     sparsity, stats = capture.weight_facts(weight)
     op = linear(
         m, n, k, capture.dtype(made), weight_sparsity=sparsity, name=path_join(capture.module, name),
-        module=capture.module, weight=capture.parameter(weight), bias=biased, stats=stats,
+        module=capture.module, weight=capture.weight_name(weight), bias=biased, stats=stats,
     )  # fmt: skip
-    capture.add(EventRole.OWN, "rnn", [*map(capture.access, reads), capture.access(weight)], [made, *results], op=op)
+    read = [*map(capture.access, reads), capture.access(weight)]
+    capture.add(EventRole.OWN, "rnn", read, [made, *results], op=op, weights=[weight])
 
 
 def _cell(capture: Capture, kind: str, name: str, reads: Sequence[torch.Tensor], made: Sequence[torch.Tensor]) -> None:

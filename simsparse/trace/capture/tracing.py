@@ -14,6 +14,7 @@ from simsparse.core import Op, OpKind, Trace, TraceBuilder
 from simsparse.errors import SimsparseError, TraceError, nearest
 from simsparse.trace.capture.cache import cached_tensors, filled_cache
 from simsparse.trace.capture.experts import MoeTracing
+from simsparse.trace.capture.fold import without_weight_making
 from simsparse.trace.capture.fuse import build
 from simsparse.trace.capture.huggingface import own_functions, pretrained_models
 from simsparse.trace.capture.latent import FORMS, latent_modules
@@ -114,7 +115,8 @@ def _recorded(run: _TracedRun, builder: TraceBuilder, facts: dict[str, Any], ste
 
 def _sized(model: torch.nn.Module) -> Callable[[Op], Op]:
     """Adds the bytes of the parameter to an op whose dims do not give them: a table, a norm, a batched product."""
-    sizes = {name: weight.numel() * weight.element_size() for name, weight in model.named_parameters()}
+    stored = (*model.named_parameters(), *model.named_buffers())
+    sizes = {name: tensor.numel() * tensor.element_size() for name, tensor in stored}
 
     def sized(op: Op) -> Op:
         if op.weight not in sizes or op.resident_bytes or op.label == "update":
@@ -156,8 +158,9 @@ class _TracedRun:
         capture = Capture(self.model, cached_tensors(kwargs.get("past_key_values")), self.masks)
         tracing = self._tracing(capture, number)
         output, facts = self._run(kwargs, tracing)
-        build(capture.finish(output), builder, f"step{number}." if number else "")
-        return tracing, facts
+        recording, folded = without_weight_making(capture.finish(output))
+        build(recording, builder, f"step{number}." if number else "")
+        return tracing, {**facts, **({"folded_ops": folded} if folded else {})}
 
     def _filled(self, kv_len: int) -> dict[str, Any]:
         unseen = replace(self._tracing(Capture(self.model, []), 0), routing="uniform")
