@@ -51,12 +51,13 @@ KERNEL_SECTIONS = ("elementwise", "norm", "softmax", "reduce", "gather", "mem")
 """Sections whose rows are kernels that only need their own bytes and shape."""
 GEMM_SECTIONS = ("gemm_dense", "gemm_fp32", "gemm_hot", "lowp", "bmm", "quant")
 """Sections whose rows are one dense GEMM in a loop over sets of buffers."""
-NOT_SIMULATED = ("env", "nccl", "ep_moe", "cpu")
+NOT_SIMULATED = ("env", "lowp_sparse24", "nccl", "ep_moe", "cpu")
 """Sections of the schema that no model here predicts."""
 REFERENCES: Mapping[str, str] = {
     "h100_sxm5_80gb.jsonl": "gpu/h100-sxm5-80gb",
     "h200_sxm5_141gb.jsonl": "gpu/h200-sxm5-141gb",
     "h200_x2_nvlink.jsonl": "gpu/h200-sxm5-141gb",
+    "rerun_h200_sxm5_141gb.jsonl": "gpu/h200-sxm5-141gb",
 }
 """Bundled files that no parameter was fitted to, and the part that each was measured on."""
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from simsparse.cli.app import command
@@ -97,7 +98,7 @@ def _default(value: Any) -> str:
 def validation() -> str:
     """Mean error of each section and, in brackets, rows compared, of the reference files alone."""
     reports = [report for report in validate_references() if any(found.predictions for found in report.sections)]
-    heads = ("section", "measured", *(report.hardware for report in reports), "allowed")
+    heads = ("section", "measured", *(Path(report.file).stem for report in reports), "allowed")
     rows = [_validation_row(name, reports) for name in TOLERANCES]
     return "\n".join(["", _line(heads), _line(("---",) * len(heads)), *filter(None, rows)]) + "\n\n"
 
