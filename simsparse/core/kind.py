@@ -166,6 +166,11 @@ class Kind(ABC):
         """Bytes of the same state that the op keeps in memory, read or not."""
         return self.kv_bytes(op)
 
+    def after_tokens(self, op: Op, tokens: int) -> Op:
+        """The op as it runs when its state has grown by ``tokens`` per sequence; itself where no state grows."""
+        del tokens
+        return op
+
     @abstractmethod
     def input_bytes(self, op: Op) -> int:
         """Bytes of activations that a good kernel reads once, ``kv_bytes`` included."""

@@ -1,16 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Decode steps: one trace several times, with the routing of each step.
+"""Decode steps: one trace several times, with the routing and the cached keys of each step.
 
-Left out: the KV cache that grows by a token per step; its length is the trace's in all steps.
+Every step appends its tokens to the caches that the trace appends to, so that attention in the next step reads more.
+Left out: what else grows with the cache, such as a mask of all keys that a framework writes; matrix products that a
+model uses in place of attention.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from simsparse.core import Op, Routing, Trace
+from simsparse.core.kinds.attention import KV_APPEND
 from simsparse.errors import SpecError
+from simsparse.lowering.kept import same_in_every_step
 from simsparse.sources.base import Source
 from simsparse.trace.routing import RoutingProcess, generate
 
@@ -23,6 +28,8 @@ Given = Sequence[Mapping[str, Routing | Sequence[Sequence[int]]]]
 class Steps(Source):
     """``steps`` decode steps of ``trace``, each of which needs the token of the one before.
 
+    The trace is the first step. In each later one the attention ops read the tokens of the steps before too, up to
+    their window; attention that reads no cache which the trace appends to (cross-attention) stays as it is.
     ``routing`` is a process such as ``zipf:1.0``, from which each step draws its own with the seed of the run; by
     default that which the trace's routing was drawn from. Or it gives the routing of every step. A trace without
     routed ops needs none. Raises SpecError on fewer than one step, on a trace that is no decode step, on a trace
@@ -36,6 +43,7 @@ class Steps(Source):
             raise SpecError(f"{trace.name} is a {trace.meta['phase']} trace; steps repeat a decode trace", key="steps")
         self.trace, self.name, self.steps = trace, trace.name, steps
         self._routed = [op for op in trace.ops if op.definition.routed]
+        self._tokens = _tokens_cached(trace)
         self._given = None if isinstance(routing, str) else self._checked(routing)
         self._process = _process(self._routed, routing) if self._routed and isinstance(routing, str) else None
         self.draws = self._process is not None
@@ -55,8 +63,13 @@ class Steps(Source):
     def passes(self, seed: int) -> Iterator[Trace]:
         for step in range(self.steps):
             routing = self._given[step] if self._given is not None else self._drawn(step, seed)
-            changed = (op.with_(routing=routing[op.name]) if op.name in routing else op for op in self.trace.ops)
+            ops = (self._after(op, step) for op in self.trace.ops)
+            changed = (op.with_(routing=routing[op.name]) if op.name in routing else op for op in ops)
             yield replace(self.trace, ops=tuple(changed))
+
+    def _after(self, op: Op, steps: int) -> Op:
+        tokens = steps * self._tokens.get(op.name, 0)
+        return op.definition.after_tokens(op, tokens) if tokens else op
 
     def _drawn(self, step: int, seed: int) -> dict[str, Routing]:
         if self._process is None:
@@ -66,6 +79,20 @@ class Steps(Source):
                               sequences=op.dims["tokens"], start=step)
             for layer, op in enumerate(self._routed)
         }  # fmt: skip
+
+
+def _tokens_cached(trace: Trace) -> Mapping[str, int]:
+    """Tokens that one pass of ``trace`` adds to the cache which an op reads, by the op's name.
+
+    An op reads a cache that grows when it depends on an op that appends to one; every attention does in a trace without
+    such ops. Ops of one name in several steps of the trace share a cache.
+    """
+    appends = {op.name for op in trace.ops if op.label == KV_APPEND}
+    readers = [op for op in trace.ops if "q_len" in op.dims and (not appends or not appends.isdisjoint(op.deps))]
+    added = Counter[str]()
+    for op in readers:
+        added[same_in_every_step(op.name)] += op.dims["q_len"]
+    return {op.name: added[same_in_every_step(op.name)] for op in readers}
 
 
 def _process(routed: Sequence[Op], text: str) -> RoutingProcess:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections import Counter, OrderedDict
 from collections.abc import Iterable, Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -135,6 +136,43 @@ def test_steps_take_one_after_another_and_count_weights_once() -> None:
     assert often.memory == once.memory
     assert [row.name for row in often.ops] == ["a", "step1.a", "step2.a", "step3.a", "step4.a"]
     assert often.meta["steps"] == 5
+
+
+def longer(trace: Trace, tokens: int) -> Trace:
+    """``trace`` as it runs when every attention reads ``tokens`` more keys."""
+    return Trace(trace.name, tuple(
+        op.with_(dims={**op.dims, "kv_len": op.dims["kv_len"] + tokens}) if "kv_len" in op.dims else op
+        for op in trace.ops
+    ), trace.meta)  # fmt: skip
+
+
+@pytest.mark.parametrize(("system", "level"), [("systems/h100-pcie5", 0), ("systems/h100-pcie5", 1),
+                                               ("systems/sat-vcu1525", 1), ("pim/bank-pim", 0)])  # fmt: skip
+def test_steps_are_passes_whose_cache_grows_by_a_token(system: str, level: int) -> None:
+    trace, steps = ss.load_trace("traces/llama2-7b-decode-b1.trace"), 5
+    one = ss.simulate(trace, system, steps=steps, level=level)
+    passes = [ss.simulate(longer(trace, i), system, level=level) for i in range(steps)]
+    assert one.latency_s == pytest.approx(sum(each.latency_s for each in passes), rel=1e-12)
+    assert one.energy_j == pytest.approx(sum(each.energy_j for each in passes), rel=1e-12)
+    assert sum(row.bytes for row in one.ops) == sum(row.bytes for each in passes for row in each.ops)
+    assert one.counts == sum((each.counts for each in passes[1:]), passes[0].counts)
+    assert one.memory == passes[-1].memory != passes[0].memory
+    kept = [each.memory[device]["KV cache"] for each in passes for device in each.memory]
+    assert [more - less for less, more in pairwise(kept)] == [2 * 32 * 4096 * 2] * (steps - 1)
+
+
+def test_a_cache_grows_up_to_its_window_and_only_where_the_trace_appends() -> None:
+    sizes = {"batch": 2, "heads": 4, "kv_heads": 2, "head_dim": 8, "q_len": 1}
+    builder = TraceBuilder("t", phase="decode")
+    builder.add(ops.elementwise(8, 8, name="append", label="kv_append"))
+    builder.add(ops.attention(**sizes, kv_len=9, name="all"), deps=["append"])
+    builder.add(ops.attention(**sizes, kv_len=9, name="windowed", stats={"window": 11}), deps=["append"])
+    builder.add(ops.attention(**sizes, kv_len=9, name="of the source"), deps=["all"])
+    builder.add(ops.attention(**sizes, kv_len=9, name="step1.all"), deps=["append"])
+    lengths = [[op.dims["kv_len"] for op in each.ops[1:]] for each in Steps(builder.build(), 4).passes(0)]
+    assert lengths == [[9, 9, 9, 9], [11, 10, 9, 11], [13, 11, 9, 13], [15, 11, 9, 15]]
+    alone = TraceBuilder("t", phase="decode").add(ops.attention(**sizes, kv_len=9)).build()
+    assert [each.ops[0].dims["kv_len"] for each in Steps(alone, 3).passes(0)] == [9, 10, 11]
 
 
 def test_a_step_waits_for_the_step_before_on_other_devices_too() -> None:

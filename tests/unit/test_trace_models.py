@@ -16,6 +16,7 @@ from simsparse.core import OpKind, Trace  # noqa: E402
 from simsparse.errors import TraceError  # noqa: E402
 from simsparse.models import extract  # noqa: E402
 from simsparse.models.by_name import MODELS  # noqa: E402
+from simsparse.sources import Steps  # noqa: E402
 from simsparse.trace import trace_model  # noqa: E402
 
 pytestmark = pytest.mark.torch
@@ -182,6 +183,15 @@ def test_decode_steps_follow_one_another_on_a_growing_cache() -> None:
     second = next(op for op in trace.ops if op.name == "step1.model.decoder.embed_tokens")
     assert second.deps == ("lm_head",)
     assert trace.meta["steps"] == 3
+
+
+@pytest.mark.parametrize("window", [None, 4, 12, 30])
+def test_a_traced_step_repeated_reads_what_traced_steps_read(window: int | None) -> None:
+    model = causal("mistral", sliding_window=window, num_hidden_layers=2)
+    once, often = (trace_model(model, {"input_ids": tokens(2, 1)}, "decode", kv_len=9, steps=steps)
+                   for steps in (1, 6))  # fmt: skip
+    repeated = [op for each in Steps(once, 6).passes(0) for op in each.ops]
+    assert [op.dims for op in repeated if op.label != "index"] == [op.dims for op in often.ops if op.label != "index"]
 
 
 def window_pairs(q_len: int, kv_len: int, window: int) -> int:

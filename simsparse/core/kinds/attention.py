@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from typing import Any, ClassVar
 
@@ -11,6 +12,10 @@ from simsparse.core.op import Op
 from simsparse.core.tensor import DType, bytes_of
 from simsparse.errors import SpecError
 
+WINDOW = "window"
+"""Fact of an op: how many keys a query sees at most, its own among them."""
+KV_APPEND = "kv_append"
+"""Label of the op that writes the keys and values of new tokens to a cache."""
 SOFTMAX_FLOPS = 5
 """Vector operations per score: maximum, subtraction, exponential, sum, division."""
 
@@ -104,6 +109,11 @@ class AttentionKind(Kind):
         d = op.dims
         row = d["head_dim"] + (0 if op.latent_kv else d["v_head_dim"])
         return bytes_of(d["batch"] * d["kv_heads"] * keys * row, op.dtype)
+
+    def after_tokens(self, op: Op, tokens: int) -> Op:
+        """With ``tokens`` more cached keys, as many as its window (``stats``) holds at most."""
+        keys = min(op.dims["kv_len"] + tokens, int(op.stats.get(WINDOW, sys.maxsize)))
+        return op if keys <= op.dims["kv_len"] else op.with_(dims={**op.dims, "kv_len": keys})
 
     def input_bytes(self, op: Op) -> int:
         d = op.dims

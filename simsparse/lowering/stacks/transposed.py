@@ -17,10 +17,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from simsparse.core import DType, KernelCall, Op, OpKind, ops
+from simsparse.core.kinds.attention import KV_APPEND
 from simsparse.core.kinds.launched import launched
 from simsparse.devices.gpu_sparse24 import runs_24
 
-COPIED = ("rope", "kv_append")
+COPIED = ("rope", KV_APPEND)
 """Labels of ops whose kernels read transposed tensors beside others: angles, or an output that is contiguous."""
 ROPE_CROSSED = (True, False, True, False, True)
 """Of the product with cosines, the negated half, the concatenation, the product with sines and the sum of both."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from simsparse.core.kinds.attention import KV_APPEND
 from simsparse.trace.capture.event import Event, EventRole, Recording
 
 _BY_CLASS = (
@@ -37,7 +38,7 @@ def is_router(class_name: str, path: str) -> bool:
 def label_of(recording: Recording, events: Sequence[Event]) -> tuple[str, bool]:
     """The label of a group, and whether the module's path alone names the op."""
     if events[0].role is EventRole.APPEND:
-        return "kv_append", False
+        return KV_APPEND, False
     scope = events[0].scope
     class_name = recording.classes.get(scope, "").lower()
     for word, label in _BY_CLASS:

@@ -12,7 +12,7 @@ from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
 from simsparse.core import Op
-from simsparse.core.kinds.attention import attention
+from simsparse.core.kinds.attention import WINDOW, attention
 from simsparse.trace.capture.event import EventRole
 from simsparse.trace.capture.kernel import Gradients, Kernel
 from simsparse.trace.capture.label import path_join
@@ -105,7 +105,7 @@ def attention_ops(
         return attention(
             batch * copies, q_heads, kv_heads, query.shape[-1], queries, keys, masked, capture.dtype(query),
             v_head_dim=value.shape[-1], name=path_join(capture.module, "attention"), module=capture.module,
-            label=capture.label(""), stats={"window": window} if window and window < kv_len else {},
+            label=capture.label(""), stats={WINDOW: window} if window else {},
         )  # fmt: skip
 
     if window and not causal:
