@@ -12,7 +12,7 @@ from simsparse._simulate import simulate
 from simsparse.config.hardware import part_of
 from simsparse.config.parts.gpu import GpuPart
 from simsparse.config.quantity import Part
-from simsparse.core import Keep, Op, OpResult, Trace, Unit
+from simsparse.core import Keep, Op, OpResult, Result, Trace, Unit
 from simsparse.errors import SpecError
 
 CALLS = "host calls and gaps"
@@ -20,11 +20,12 @@ CALLS = "host calls and gaps"
 
 
 class KernelLoss(NamedTuple):
-    """Equal ops of a trace: what the stack takes for all of them, and the least that the card could.
+    """Equal ops of a trace: what the stack takes for all of them, and the least that the card, or another stack, could.
 
     ``ops``: how many; ``kernels``: launched for one of them. ``bound_s``: the larger of FLOPs over peak and of bytes
     over bandwidth, both of the data sheet, of ops that each read and write what the trace states, once. ``bound``:
-    which of the two it is. ``validated``: whether a measurement checks the model of every kernel.
+    which of the two it is. Against another stack, ``bound_s`` is what that one takes and ``bound`` its name.
+    ``validated``: whether a measurement checks the model of every kernel.
     """
 
     name: str
@@ -38,45 +39,66 @@ class KernelLoss(NamedTuple):
 
     @property
     def lost_s(self) -> float:
-        """Seconds that a kernel at the bound would save."""
-        return max(0.0, self.seconds - self.bound_s)
+        """Seconds that a kernel at the bound, or the other stack's, would save; below 0 where that takes longer."""
+        return self.seconds - self.bound_s
 
 
 @dataclass(frozen=True)
 class Headroom:
-    """The ops of a trace under a stack on a card, most seconds lost first; ``latency_s`` of the whole trace."""
+    """The ops of a trace under a stack on a card, most seconds lost first; ``latency_s`` of the whole trace.
+
+    ``against``: the other stack, empty where the card's bound is meant.
+    """
 
     trace: str
     part: str
     stack: str
     latency_s: float
     losses: tuple[KernelLoss, ...]
+    against: str = ""
 
     @property
     def bound_s(self) -> float:
-        """Seconds of the trace with every op at its bound, one after another."""
+        """Seconds of the trace with every op at its bound, or as the other stack runs it, one after another."""
         return sum(loss.bound_s for loss in self.losses)
 
 
-def headroom(trace: Trace, hw: Part | str | Path, stack: str) -> Headroom:
+def headroom(trace: Trace, hw: Part | str | Path, stack: str, against: str = "") -> Headroom:
     """Rank the ops of ``trace`` on ``hw``, a GPU, under ``stack`` by the seconds between that stack and the bound.
 
-    Raises SpecError when ``hw`` is no GPU, and what ``simulate`` raises.
+    With ``against``, the name of another stack, by the seconds between the two. Raises SpecError when ``hw`` is no GPU,
+    and what ``simulate`` raises.
     """
     part = part_of(hw)
     if not isinstance(part, GpuPart):
         raise SpecError(f"{part.name} is a {part.kind}; kernels are written for GPUs", key="hw")
-    result = simulate(trace, part.name, keep=Keep.ROWS, stack=stack)
-    kernels = _kernels(trace, result.ops)
+    result, groups = simulate(trace, part.name, keep=Keep.ROWS, stack=stack), _groups(trace)
+    losses = _losses(part, trace, groups, result)
+    if against:
+        other = simulate(trace, part.name, keep=Keep.ROWS, stack=against)
+        losses = [
+            loss._replace(bound_s=theirs.seconds, bound=other.stack)
+            for loss, theirs in zip(losses, _losses(part, trace, groups, other), strict=True)
+        ]
+    ranked = sorted(losses, key=lambda loss: -loss.lost_s)
+    return Headroom(trace.name, part.name, result.stack, result.latency_s, tuple(ranked), against)
+
+
+def _groups(trace: Trace) -> list[list[Op]]:
+    """Ops of equal signature that run on the card, in the order of their first."""
     groups: dict[tuple[object, ...], list[Op]] = {}
     for op in trace.ops:
-        if op.name in kernels:
+        if op.unit is not Unit.LINK:
             groups.setdefault(op.signature, []).append(op)
-    losses = [_loss(part, ops, [kernels[op.name] for op in ops]) for ops in groups.values()]
-    busy = sum(loss.seconds for loss in losses)
-    losses.append(KernelLoss(CALLS, "", 1, 0, max(0.0, result.latency_s - busy), 0.0, "host", validated=True))
-    ranked = sorted(losses, key=lambda loss: -loss.lost_s)
-    return Headroom(trace.name, part.name, result.stack, result.latency_s, tuple(ranked))
+    return list(groups.values())
+
+
+def _losses(part: GpuPart, trace: Trace, groups: list[list[Op]], result: Result) -> list[KernelLoss]:
+    """One per group, then what passes between kernels."""
+    kernels = _kernels(trace, result.ops)
+    losses = [_loss(part, ops, [kernels.get(op.name, []) for op in ops]) for ops in groups]
+    gaps = max(0.0, result.latency_s - sum(loss.seconds for loss in losses))
+    return [*losses, KernelLoss(CALLS, "", 1, 0, gaps, 0.0, "host", validated=True)]
 
 
 def _kernels(trace: Trace, rows: Iterable[OpResult]) -> dict[str, list[OpResult]]:

@@ -113,6 +113,7 @@ def headroom(
     stack: Annotated[str, typer.Option("--stack", help="What launches kernels, such as eager or fused+graph.")] = (
         "eager+graph"
     ),
+    against: Annotated[str, typer.Option("--against", help="Another stack, in place of the card's bound.")] = "",
     out: Out = None,
     json: Json = False,
 ) -> None:
@@ -121,11 +122,12 @@ def headroom(
     from simsparse.report.headroom import headroom_plot
     from simsparse.trace.file import load_trace
 
-    found = rank(load_trace(trace), hw, stack)
+    found = rank(load_trace(trace), hw, stack, against)
     if out is not None:
         _write(out, found.losses, headroom_plot(found))
     if json:
-        emit_json({"trace": found.trace, "part": found.part, "stack": found.stack, "latency_s": found.latency_s,
+        emit_json({"trace": found.trace, "part": found.part, "stack": found.stack,
+                   "against": found.against, "latency_s": found.latency_s,
                    "bound_s": found.bound_s,
                    "losses": [{**loss._asdict(), "lost_s": loss.lost_s} for loss in found.losses]})  # fmt: skip
         return
@@ -134,8 +136,9 @@ def headroom(
          si(loss.lost_s, "s"), f"{loss.lost_s / found.latency_s:.1%}", "" if loss.validated else "unvalidated")
         for loss in found.losses[:SHOWN]
     ]  # fmt: skip
-    columns = ("op", "shape", "ops", "kernels", "time", "bound", "lost", "share", "model")
-    table(f"{found.trace} on {found.part} under {found.stack}: {si(found.latency_s, 's')}, at the bound "
+    least = found.against or "bound"
+    columns = ("op", "shape", "ops", "kernels", "time", least, "lost", "share", "model")
+    table(f"{found.trace} on {found.part} under {found.stack}: {si(found.latency_s, 's')}; {least}: "
           f"{si(found.bound_s, 's')}", columns, rows, right=columns[2:8])  # fmt: skip
     if len(found.losses) > SHOWN:
         note(f"{len(found.losses) - SHOWN} more kinds of op lose less; --json lists them")

@@ -19,7 +19,7 @@ BAR_IN = 0.34
 
 def headroom_plot(found: Headroom, most: int = 12) -> Plot:
     """Stacked horizontal bars of the ``most`` ops that lose most, on a linear axis from zero."""
-    shown = found.losses[:most]
+    shown = [loss for loss in found.losses if loss.lost_s > 0][:most]
     with figure_style():
         figure, (ax,) = panels(1, 0.8 + BAR_IN * len(shown))
         scale = scale_for([loss.seconds for loss in shown if loss.seconds] or [1.0], "s")
@@ -37,8 +37,12 @@ def headroom_plot(found: Headroom, most: int = 12) -> Plot:
         ax.set_xlim(left=0)
         ax.set_xlabel(f"Time of all ops of a kind ({scale.unit})")
         title = _title(found)
-        finish(figure, title, _legend(shown))
-    caption = "The bound is the larger of FLOPs over peak and bytes over bandwidth, both of the data sheet."
+        finish(figure, title, _legend(found, shown))
+    caption = (
+        f"Ops that {found.against} runs faster."
+        if found.against
+        else "The bound is the larger of FLOPs over peak and bytes over bandwidth, both of the data sheet."
+    )
     return Plot("headroom", "Headroom", title, caption, figure)
 
 
@@ -51,14 +55,16 @@ def _name(loss: KernelLoss) -> str:
 
 
 def _title(found: Headroom) -> str:
+    other = f"under {found.against}" if found.against else "with every op at its bound"
     return (f"{found.trace} on {found.part} under {found.stack}: {si(found.latency_s, 's')}, "
-            f"{si(found.bound_s, 's')} with every op at its bound")  # fmt: skip
+            f"{si(found.bound_s, 's')} {other}")  # fmt: skip
 
 
-def _legend(shown: Sequence[KernelLoss]) -> list[object]:
+def _legend(found: Headroom, shown: Sequence[KernelLoss]) -> list[object]:
     from matplotlib.patches import Patch
 
-    handles: list[object] = [Patch(color=AT_BOUND, label="at the bound"), Patch(color=LOST, label="above it: lost")]
+    least = f"as {found.against} takes" if found.against else "at the bound"
+    handles: list[object] = [Patch(color=AT_BOUND, label=least), Patch(color=LOST, label="above it: lost")]
     if not all(loss.validated for loss in shown):
         handles.append(Patch(facecolor=LOST, hatch=UNVALIDATED_HATCH, label="kernel's model unvalidated"))
     return handles

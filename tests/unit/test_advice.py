@@ -111,6 +111,14 @@ def test_bound_of_a_layer_is_its_bytes_over_the_bandwidth_of_the_data_sheet(deco
     assert down.bound == "memory"
 
 
+def test_against_another_stack_the_differences_add_up_to_that_of_the_latencies(decode: Trace) -> None:
+    found = headroom(decode, H100, "eager+graph", against="fused+graph")
+    other = ss.simulate(decode, H100, stack="fused+graph").latency_s
+    assert found.bound_s == pytest.approx(other)
+    assert sum(loss.lost_s for loss in found.losses) == pytest.approx(found.latency_s - other)
+    assert "norm" in found.losses[0].name  # eight kernels a norm where the other stack has one
+
+
 def test_headroom_is_of_gpus(decode: Trace) -> None:
     with pytest.raises(SpecError, match="written for GPUs"):
         headroom(decode, "accel/sigma", "fused+graph")
