@@ -7,7 +7,7 @@ from simsparse.core.kernel import KernelCall
 from simsparse.core.kind import KINDS, Gemm, Kind, OpKind, Unit
 from simsparse.core.op import Op
 from simsparse.core.placements import Placement, Placements
-from simsparse.core.result import WAITING, CacheUse, ErrorEstimate, Keep, OpResult, Result
+from simsparse.core.result import NO_ESTIMATE, WAITING, CacheUse, ErrorEstimate, Keep, OpResult, Result
 from simsparse.core.role import Role
 from simsparse.core.routing import Routing
 from simsparse.core.tensor import DType, TensorSpec, bytes_of
@@ -16,8 +16,8 @@ from simsparse.core.trace import Trace, TraceBuilder
 from simsparse.sparsity import DENSE, Sparsity
 
 __all__ = [
-    "DENSE", "KINDS", "WAITING", "Action", "ActionCounts", "CacheUse", "DType", "ErrorEstimate", "Gemm", "Keep",
-    "KernelCall", "Kind",
+    "DENSE", "KINDS", "NO_ESTIMATE", "WAITING", "Action", "ActionCounts", "CacheUse", "DType", "ErrorEstimate", "Gemm",
+    "Keep", "KernelCall", "Kind",
     "Op", "OpCost", "OpCycles", "OpKind", "OpResult", "Placement", "Placements", "Result", "Role", "Routing", "Span",
     "Sparsity", "TensorSpec", "Timeline", "Trace", "TraceBuilder", "Unit", "bytes_of",
 ]  # fmt: skip

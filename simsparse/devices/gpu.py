@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from simsparse.config.parts.gpu import GpuPart
 from simsparse.config.quantity import Part
 from simsparse.core import Action, DType, Op, OpKind, Unit
+from simsparse.core.memo import by_identity
 from simsparse.devices.base import DEVICES, SAVING, CopyRates, CostArrays, Device, Floats, PowerBudget
 from simsparse.devices.decode import with_decoding
 from simsparse.devices.gpu_attention_kernels import ATTENTION_KINDS
@@ -103,12 +104,20 @@ class Gpu(Device):
     def used_sparsity(self, op: Op) -> Sparsity:
         return TWO_OF_FOUR if self.skips(op) else DENSE
 
-    def notes(self, op: Op) -> tuple[str, ...]:
-        found = super().notes(op)
-        if not self.skips(op):
-            return found
-        sparse, dense = self.costs([op, op.with_(weight_sparsity=DENSE)])
-        return (*found, SLOWER_24) if sparse.latency_s > dense.latency_s else found
+    def notes_of(self, ops: Sequence[Op]) -> list[tuple[str, ...]]:
+        return [
+            (*found, SLOWER_24) if slower else found
+            for found, slower in zip(super().notes_of(ops), self._slower_24(ops), strict=True)
+        ]
+
+    def _slower_24(self, ops: Sequence[Op]) -> list[bool]:
+        """Whether the op runs on the units for 2:4 weights and would end sooner with dense ones, of each."""
+        both = _with_dense(tuple(ops), self.multiplies_24)
+        if not both:
+            return [False] * len(ops)
+        sparse, dense = self.cost_arrays(both).latency_s.reshape(2, -1)
+        slower = iter((sparse > dense).tolist())
+        return [self.skips(op) and next(slower) for op in ops]
 
     @property
     def multiplies_24(self) -> bool:
@@ -176,6 +185,13 @@ class Gpu(Device):
     @property
     def memory_bytes(self) -> int | None:
         return round(self.part.memory.capacity.si)
+
+
+@by_identity(maxsize=64)
+def _with_dense(ops: tuple[Op, ...], sparse24: bool) -> tuple[Op, ...]:
+    """Those of ``ops`` that run on units for 2:4 weights, then the same with dense ones."""
+    sparse = [op for op in ops if op.definition.prunable and runs_24(op, sparse24)]
+    return (*sparse, *(op.with_(weight_sparsity=DENSE) for op in sparse))
 
 
 def _has_kernel(kind: str, dtype: DType) -> bool:

@@ -9,10 +9,10 @@ from functools import cached_property
 
 import numpy as np
 
-from simsparse.core import WAITING, Action, ActionCounts, ErrorEstimate, Op, OpResult
+from simsparse.core import NO_ESTIMATE, WAITING, Action, ActionCounts, ErrorEstimate, Op, OpResult
 from simsparse.lowering.command_graph import Cause, Command, CostKey
 from simsparse.lowering.energy import op_energy
-from simsparse.lowering.error_estimate import error_estimate
+from simsparse.lowering.error_estimate import error_estimate, measured_errors
 from simsparse.lowering.machine import Machine
 from simsparse.lowering.records import Records
 from simsparse.units import FS_PER_SECOND, fs_to_seconds
@@ -302,16 +302,18 @@ class Account:
     @cached_property
     def notes(self) -> tuple[str, ...]:
         """What devices leave out of the costs of the ops that they ran, in words."""
-        found = [f"{device}: {note}" for device, op in self._special
-                 for note in self.machine.devices[device].model.notes(op)]  # fmt: skip
+        models = {name: device.model for name, device in self.machine.devices.items()}
+        found = [f"{device}: {note}" for device, ops in self.records.graph.special_by_device.items()
+                 for notes in models[device].notes_of(ops) for note in notes]  # fmt: skip
+        found += [f"{each.command.device}: {note}" for each in self.records.issued if each.op
+                  for note in models[each.command.device].notes(each.op)]  # fmt: skip
         found += [f"{key[0]}: {LAYOUT_NOTE}" for key in self.records.costs if self._transposes(key)]
         return tuple(dict.fromkeys(found))
 
     @cached_property
     def _special(self) -> list[tuple[str, Op]]:
         """Distinct ops with sparse weights or formats of their own, with the devices that ran them."""
-        special = self.records.graph.index.special_weights
-        ran = [(device, special[slot]) for device, slot in self.records.costs if slot in special]
+        ran = [(device, op) for device, ops in self.records.graph.special_by_device.items() for op in ops]
         return ran + [(each.command.device, each.op) for each in self.records.issued if each.op]
 
     @property
@@ -330,7 +332,8 @@ class Account:
     @cached_property
     def error_estimate(self) -> ErrorEstimate:
         """How far the times of operators may be off."""
-        return error_estimate(self.records, self._op_seconds)
+        errors = measured_errors(self.records.costs)
+        return error_estimate(self.records, errors, self._op_seconds) if errors else NO_ESTIMATE
 
     def unvalidated(self, policy: str, reference: str | None) -> tuple[str, ...]:
         """Models behind the times that nothing checks, in words; ``reference`` is what checks the policy."""

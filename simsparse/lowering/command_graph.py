@@ -173,6 +173,13 @@ class CommandGraph:
         return {device: (own, tuple(self.index.unique[slot] for slot in own)) for device, own in slots.items()}
 
     @cached_property
+    def special_by_device(self) -> dict[str, tuple[Op, ...]]:
+        """The ops of ``ops_by_device`` whose weights are sparse or in a format of their own."""
+        special = self.index.special_weights
+        return {device: tuple(special[slot] for slot in slots if slot in special)
+                for device, (slots, _) in self.ops_by_device.items()}  # fmt: skip
+
+    @cached_property
     def op_commands(self) -> tuple[int, ...]:
         """Index of the first command of each op of the trace."""
         return tuple(i for i, command in enumerate(self.commands) if command.cause is Cause.OP and i not in self._parts)

@@ -3,17 +3,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from simsparse.config.accuracy import error_of
-from simsparse.core import ErrorEstimate
+from simsparse.core import NO_ESTIMATE, ErrorEstimate, OpCost
+from simsparse.lowering.command_graph import CostKey
 from simsparse.lowering.records import Records
 
 
-def error_estimate(records: Records, op_seconds: Sequence[float]) -> ErrorEstimate:
-    """The mean error of the classes of kernels that ran, weighted by ``op_seconds``, the time of each op."""
-    errors = {key: error_of(cost.validated) for key, cost in records.costs.items()}
-    by_task = records.per_task(errors, None)
+def measured_errors(costs: Mapping[CostKey, OpCost]) -> dict[CostKey, float]:
+    """The mean error of the class of kernels of each cost, where it was measured."""
+    found = ((key, error_of(cost.validated)) for key, cost in costs.items() if cost.validated)
+    return {key: error for key, error in found if error is not None}
+
+
+def error_estimate(records: Records, errors: Mapping[CostKey, float], op_seconds: Sequence[float]) -> ErrorEstimate:
+    """The mean of ``errors``, at least one, weighted by ``op_seconds``, the time of each op."""
+    by_task = records.per_task({key: errors.get(key) for key in records.costs}, None)
     checked = off = total = 0.0
     for task, seconds in zip(records.graph.op_commands, op_seconds, strict=True):
         error = by_task[task]
@@ -21,4 +27,4 @@ def error_estimate(records: Records, op_seconds: Sequence[float]) -> ErrorEstima
         if error is not None:
             checked += seconds
             off += seconds * error
-    return ErrorEstimate(off / checked, checked / total) if checked else ErrorEstimate(None, 0.0)
+    return ErrorEstimate(off / checked, checked / total) if checked else NO_ESTIMATE
