@@ -50,10 +50,10 @@ class NMGemm:
     sort_rate: float = 0.0
 
     def stored_bytes(self, machine: PeConfig, schedule: LoopOrder) -> Floats:
-        """DRAM bytes of each block of weights."""
-        if schedule.sparse and not self.sort_rate:
-            return np.asarray(self.kept * (machine.value_bits + self.index_bits) / 8, np.float64)
-        return self.outputs(machine.cols) * (self.k * machine.value_bits / 8)
+        """DRAM bytes of each block of weights, which are stored with indexes where some are left out."""
+        if schedule.sparse and not self.sort_rate and self.kept.sum() < self.n * self.k:
+            return np.asarray(self.kept * (machine.weight_bits + self.index_bits) / 8, np.float64)
+        return self.outputs(machine.cols) * (self.k * machine.weight_bits / 8)
 
     def outputs(self, cols: int) -> Floats:
         """Outputs of each block of up to ``cols``."""

@@ -23,8 +23,9 @@ class PeConfig:
     """What an engine is built of.
 
     ``rows`` x ``cols`` PEs with ``macs`` multiply-accumulates a cycle each; ``buffers`` in bytes;
-    ``dram_bytes`` a cycle; ``value_bits`` of an operand's element, ``output_bits`` of a result's.
-    ``settings`` are the engine's own, those that its ``settings`` name.
+    ``dram_bytes`` a cycle; ``value_bits`` of an operand's element, ``output_bits`` of a result's, ``weight_bits`` of
+    a weight as the DRAM holds it, ``value_bits`` where not given. ``settings`` are the engine's own, those that its
+    ``settings`` name.
     """
 
     rows: int
@@ -35,6 +36,10 @@ class PeConfig:
     value_bits: int
     output_bits: int
     settings: Mapping[str, float] = field(default_factory=dict)
+    weight_bits: int = 0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "weight_bits", self.weight_bits or self.value_bits)
 
     @property
     def peak_macs(self) -> int:
@@ -77,7 +82,8 @@ class SparseEngine(ABC):
     ``settings`` says what each of its own parameters means. ``tolerance`` is how far ``expect`` may be from ``run``,
     as a share of the cycles, on a draw of the same sparsity. ``denser_is_slower``: another non-zero never makes it
     faster; where that is False the docstring says why. ``weight_formats`` name the storage formats whose bytes its
-    traffic counts; an engine without one reads weights in a form of its own alone.
+    traffic counts; an engine without one reads weights in a form of its own alone. ``widens``: its traffic counts
+    weights of another width than the inputs, which are widened on their way in; others are refused.
     """
 
     name: ClassVar[str]
@@ -85,6 +91,7 @@ class SparseEngine(ABC):
     tolerance: ClassVar[float] = 0.1
     denser_is_slower: ClassVar[bool] = True
     weight_formats: ClassVar[tuple[str, ...]] = ()
+    widens: ClassVar[bool] = False
 
     @abstractmethod
     def run(self, weights: NonZeros, inputs: NonZeros, machine: PeConfig) -> Work:

@@ -52,6 +52,8 @@ class SparseEngineDevice(Accelerator):
             raise SpecError(f"{key} {said} of {self.engine.name}, which has {allowed}", key=f"{part.name}.engine")
 
     def unsuited(self, op: Op) -> str | None:
+        if op.definition.prunable and op.w_dtype.bits != op.dtype.bits and not self.engine.widens:
+            return f"{self.engine.name} has no path for {op.w_dtype} weights with {op.dtype} inputs; expected one width"
         named = op.weight_format.split(":")[0]
         if not op.definition.prunable or named in (USUAL, *self.engine.weight_formats):
             return super().unsuited(op)
@@ -90,18 +92,18 @@ class SparseEngineDevice(Accelerator):
             for mask, sparsity, rows, operand in ((weight_mask, op.weight_sparsity, n, Operand.WEIGHT),
                                                   (input_mask, op.input_sparsity, m, Operand.INPUT))
         )  # fmt: skip
-        machine = self.machine(op.dtype)
+        machine = self.machine(op.dtype, op.w_dtype)
         work = self.engine.run(weights, inputs, machine)
         return OpCycles(work.cycles, work.utilization(machine), self.counts(op.dtype, work), work.causes)
 
-    def machine(self, dtype: DType | str) -> PeConfig:
-        """What the engine's core needs to know of the part, for operands of ``dtype``."""
+    def machine(self, dtype: DType | str, weights: DType | None = None) -> PeConfig:
+        """What the engine's core needs to know of the part, for inputs of ``dtype`` and weights of ``weights``."""
         array = self.part.array
         return PeConfig(
             whole(self.part, "array.rows", array.rows), whole(self.part, "array.cols", array.cols),
             whole(self.part, f"array.macs.{dtype}", array.macs[dtype]),
             self.buffers, self.bytes_per_cycle, DType(dtype).bits, DType(dtype).bits,
-            {name: value.si for name, value in (self.part.engine or {}).items()},
+            {name: value.si for name, value in (self.part.engine or {}).items()}, weights.bits if weights else 0,
         )  # fmt: skip
 
     def counts(self, dtype: DType | str, work: Work) -> ActionCounts:
@@ -128,7 +130,7 @@ class SparseEngineDevice(Accelerator):
 
     def _works(self, op: Op, level: int) -> list[tuple[int, Work]]:
         """(count, work) of each of the op's products, or of the op where the engine runs it as a whole."""
-        gemms, machine, d = gemm_list_of([op], frozenset()), self.machine(op.dtype), op.dims
+        gemms, machine, d = gemm_list_of([op], frozenset()), self.machine(op.dtype, op.w_dtype), op.dims
         if op.kind == OpKind.MOE_FFN:
             layer = self.engine.experts(op.expert_counts, d["d_model"], d["d_ff"], bool(d["gated"]), machine)
             if layer is not None:

@@ -311,7 +311,8 @@ def product_step_by_step(mask: np.ndarray, tokens: int, machine: PeConfig, sched
     """Cycles of one product on a 4 x 4 array with adders of 2 cycles, folds filled each time, tile after tile."""
     (n, k), room = mask.shape, machine.buffers
     blocks = [mask[at : at + 4] for at in range(0, n, 4)]
-    stored = [int(b.sum()) * 19 / 8 if schedule.sparse else b.shape[0] * k * 2 for b in blocks]
+    indexed = schedule.sparse and not mask.all()
+    stored = [int(b.sum()) * 19 / 8 if indexed else b.shape[0] * k * 2 for b in blocks]
     fits = int(room.input // 2 * tokens / (tokens * k * 2))
     stretch = min(fits, room.output // 8 // min(n, 4)) if schedule.weights else max(8, fits // 8 * 8)
     stretch = max(1, min(stretch, tokens))

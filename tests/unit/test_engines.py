@@ -10,7 +10,8 @@ import pytest
 
 import simsparse as ss
 from simsparse.config.hardware import load_hardware
-from simsparse.core import Sparsity
+from simsparse.config.paths import part_names
+from simsparse.core import DType, Sparsity
 from simsparse.dataflow import Buffers
 from simsparse.dataflow.sparse_engine import ENGINES, PeConfig, double_buffered
 from simsparse.errors import MappingError, SpecError
@@ -111,3 +112,21 @@ def test_levels_of_an_estimate() -> None:
     assert (closed.level, walked.level) == (0, 2)
     assert closed.latency_s == pytest.approx(walked.latency_s, rel=0.15)
     assert walked.validated is None
+
+
+@pytest.mark.parametrize("name", sorted(set(ENGINES) - {"eie", "edge_moe"}))
+def test_weights_of_another_width_are_read_as_they_are_stored_or_refused(name: str) -> None:
+    parts = [load_hardware(each) for each in part_names() if each.startswith("accel/")]
+    part = next((each for each in parts if each.array.dataflow == name), None)
+    if part is None:
+        pytest.skip("no part has this engine")
+    dtype = max(part.array.macs, key=lambda each: DType(each).bits)
+    ops = [ss.ops.linear(1, 512, 512, dtype, weight_dtype=each) for each in (None, "int4")]
+    if not ENGINES.get(name).widens:
+        with pytest.raises(MappingError, match=f"no path for int4 weights with {dtype} inputs"):
+            ss.estimate(ops[1], part)
+        return
+    for level in (0, 2):
+        wide, narrow = (ss.estimate(op, part, level=level).energy_by_component["dram.read_byte"] for op in ops)
+        saved = (DType(dtype).bits - 4) / 8 * 512 * 512 * part.energy.dram_byte.si
+        assert wide - narrow == pytest.approx(saved, rel=0.01)

@@ -27,6 +27,7 @@ class S4(SparseEngine):
     """
 
     name: ClassVar[str] = "s4"
+    widens: ClassVar[bool] = True
     settings: ClassVar[dict[str, str]] = {"bank": "columns of k whose inputs lie in one bank"}
     tolerance: ClassVar[float] = 0.15
 
@@ -72,7 +73,7 @@ def _work(
     compute = passes * (paced + conflicts)
     index = (machine.whole("bank") - 1).bit_length()
     outputs = np.diff(np.append(np.arange(0, n, machine.rows), n))
-    weights = np.ceil(np.minimum(kept * (machine.value_bits + index), outputs * k * machine.value_bits) / 8)
+    weights = np.ceil(np.minimum(kept * (machine.weight_bits + index), outputs * k * machine.weight_bits) / 8)
     inputs = -(-m * k * machine.value_bits // 8)
     results = outputs * m * machine.output_bits / 8
     moved = np.append(weights, [0, 0]) + np.append([0, 0], results)

@@ -28,6 +28,7 @@ class Sat(SparseEngine):
     """
 
     name: ClassVar[str] = "sat"
+    widens: ClassVar[bool] = True
     settings: ClassVar[dict[str, str]] = {
         "group": "inputs that a PE sees at once (M)",
         "add_latency": "cycles until a sum can be added to again",

@@ -38,6 +38,7 @@ class Sigma(SparseEngine):
     """
 
     name: ClassVar[str] = "sigma"
+    widens: ClassVar[bool] = True
     settings: ClassVar[dict[str, str]] = {
         "ports": "values a cycle into the distribution network, and results a cycle out of the reduction network",
         "streamed_zeros": "1 if zeros of the streamed operand are sent, else 0",
@@ -135,7 +136,7 @@ def _traffic(
     """Bytes read for each fold and written after it: inputs again each fold unless half their buffer holds them."""
     m, n, k = shape
     share = np.diff(np.cumsum(values) * (n * k) // max(1, kept[0]), prepend=0)
-    read = -(-(values * machine.value_bits + share) // 8)
+    read = -(-(values * machine.weight_bits + share) // 8)
     inputs = -(-(kept[1] * machine.value_bits + m * k) // 8)
     if inputs <= machine.buffers.input // 2:
         read[:1] += inputs

@@ -38,6 +38,7 @@ class SparseTensorCore(SparseEngine):
     """
 
     name: ClassVar[str] = "sparse_tensor_core"
+    widens: ClassVar[bool] = True
     settings: ClassVar[dict[str, str]] = {
         "keep": "weights kept of a group (N)",
         "widest": "largest group (M)",
@@ -99,14 +100,14 @@ def _work(
     outputs, tokens = np.diff(_edges(n, machine.rows)), np.diff(_edges(m, machine.whole("tokens")))
     columns = np.diff(_edges(k, window_of(mode, machine)))
     slots = ceil_div(columns, mode.group) * mode.keep
-    weight_bits = outputs[:, None, None] * slots * (bits + mode.index_bits)
+    weight_bits = outputs[:, None, None] * slots * (machine.weight_bits + mode.index_bits)
     input_bits = held * bits + tokens[:, None] * columns if packed else tokens[:, None] * columns * bits
     moved = np.ceil((weight_bits + input_bits) / 8)
     load = np.ceil(moved / machine.settings["sram_bytes"]).astype(np.int64).ravel()
     depth = ceil_div(slots, machine.cols * machine.macs)
     compute = np.broadcast_to(tokens[:, None] * depth, moved.shape).astype(np.int64).ravel()
     total, waiting = double_buffered(load, compute)
-    stored = int(outputs.sum() * slots.sum()) * (bits + mode.index_bits)
+    stored = int(outputs.sum() * slots.sum()) * (machine.weight_bits + mode.index_bits)
     read, write = _dram(stored, m * k + kept_inputs * bits if packed else m * k * bits, m * n, machine)
     dram = max(0, cycles_of(read + write, machine.dram_bytes) - total)
     even = ceil_div(macs, machine.peak_macs)

@@ -27,6 +27,7 @@ class Vegeta(SparseEngine):
     """
 
     name: ClassVar[str] = "vegeta"
+    widens: ClassVar[bool] = True
     settings: ClassVar[dict[str, str]] = {
         "lanes": "products that a PE adds in a tree",
         "registers": "tile registers of 1 KiB",
@@ -63,7 +64,7 @@ def _work(shape: tuple[int, int, int], counts: Ints, kept: int, macs: int, machi
     m, n, k = shape
     found = run_tiles(counts, m, k, tile_engine(machine), kept < n * k)
     index = 2 if kept < n * k else 0
-    read = ceil_div(kept * (machine.value_bits + index) + m * k * machine.value_bits, 8)
+    read = ceil_div(kept * (machine.weight_bits + index) + m * k * machine.value_bits, 8)
     write = ceil_div(m * n * machine.output_bits, 8)
     dram = max(0, cycles_of(read + write, machine.dram_bytes) - found.cycles)
     even = ceil_div(macs, machine.peak_macs)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from simsparse.core import DType, Op, OpKind, ops
 from simsparse.core.kinds.conv2d import conv_dims
 from simsparse.errors import SpecError, TraceError
+from simsparse.trace.causal import first_aligned
 from simsparse.trace.interchange import aten_names as names
 from simsparse.trace.interchange.aten_tensors import AtenNode, AtenTensor, tensors_of
 from simsparse.trace.recurrent import GATES, MAX_STEPS, RecurrentLayer
@@ -194,8 +195,11 @@ def _attention(node: AtenNode) -> Sequence[AtenOp]:
         return ()
     causal = node.value("is_causal") is True
     widths = (3 * head_dim, 2 * v[3]) if node.short.endswith("_backward") else (head_dim, v[3])
-    op = ops.attention(batch, heads, k[1], widths[0], q_len, k[2], causal, query.dtype, v_head_dim=widths[1])
-    return [AtenOp(op)]
+    parts = first_aligned(q_len, k[2]) if causal else [(q_len, k[2], False)]
+    return [
+        AtenOp(ops.attention(batch, heads, k[1], widths[0], queries, keys, masked, query.dtype, v_head_dim=widths[1]))
+        for queries, keys, masked in parts
+    ]
 
 
 def _recurrent(node: AtenNode) -> Sequence[AtenOp]:

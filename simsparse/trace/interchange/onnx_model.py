@@ -191,6 +191,8 @@ class _Graph:
             if rows := self._rows(node, outputs[0]):
                 return rows
             read = written + sum(tensor.bytes for tensor in inputs[1:])
+        if node.op_type == "RotaryEmbedding":  # of its tables, the rows of the positions
+            read = inputs[0].bytes + min(read - inputs[0].bytes, inputs[0].bytes)
         flops = names.FLOPS_PER_OUTPUT.get(node.op_type, 0) * outputs[0].numel
         flops += names.FLOPS_PER_INPUT.get(node.op_type, 0) * max((tensor.numel for tensor in inputs), default=0)
         if not known:

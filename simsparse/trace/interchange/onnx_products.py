@@ -305,7 +305,7 @@ def _many_heads(node: OnnxNode) -> Sequence[Op]:
         k = v = q
     else:
         q = _headed(x, heads)
-        k = v = q if key is None else q
+        k = v = q
         if key is not None and len(key.shape) == 5:  # (batch, length, heads, 2, size)
             k = v = (key.shape[0], key.shape[2], key.shape[1], key.shape[4])
         elif key is not None:

@@ -252,6 +252,7 @@ def _grouped_attention(node: Any, attrs: Mapping[str, Any]) -> list[Any]:
 
 def _attention(node: Any, attrs: Mapping[str, Any]) -> list[Any]:
     """A third of the product with the packed weights."""
+    del attrs
     inner = f"{node.output[0]}__qkv"
     parts = _first_parts(node, 1, 3, inner)
     return [_node("MatMul", node.input[:2], [inner]), *parts]
