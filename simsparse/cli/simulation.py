@@ -262,13 +262,24 @@ def _telling(frame: pd.DataFrame) -> list[str]:
 
 
 def report(
-    out: Annotated[Path, typer.Argument(help="The folder of a sweep.")],
+    out: Annotated[Path, typer.Argument(help="The folder of a sweep, or of one run's result.")],
+    baseline: Annotated[
+        list[str] | None,
+        typer.Option("--baseline", metavar="AXIS=VALUE", help="What ratios are taken against; may repeat."),
+    ] = None,
+    normalise: Annotated[
+        list[str] | None, typer.Option("--normalise", help="Ratios at equal area or power too; may repeat.")
+    ] = None,
     json: Json = False,
 ) -> None:
-    """Draw the figures and the page of a sweep, into OUT/report."""
+    """Draw the figures and the page of a sweep or of one run, into OUT/report.
+
+    Ratios are made of pairs of points that differ in one axis; without --baseline, in weight sparsity, against dense.
+    """
     from simsparse.report import build_report
 
-    page = build_report(out)
+    with ProgressBar("figures") as progress:
+        page = build_report(out, baseline=_pairs(baseline or []), normalise=normalise or (), progress=progress)
     if json:
         emit_json({"report": str(page)})
     else:

@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import Field, WithJsonSchema
@@ -54,13 +54,17 @@ class Sweep(RunSpec):
 
     ``skip`` drops grid points: each item maps keys or axis names to a value or a list of values, and
     a point that matches all of an item is left out. ``keep_ops`` and
-    ``keep_timelines`` store the per-op tables and the level-1 timelines whatever the number of points.
+    ``keep_timelines`` store the per-op tables and the level-1 timelines whatever the number of points. Reports take
+    ratios against the points at ``baseline``, a value by axis, of points that differ in that axis alone, and
+    at equal area or power where ``normalise`` says so.
     """
 
     axes: Annotated[dict[str, Any], WithJsonSchema(AXES_SCHEMA)]
     skip: tuple[dict[str, Any], ...] = ()
     sample: Sample = Sample()
     objectives: tuple[Text, ...] = ("latency_s", "energy_j")
+    baseline: dict[str, Any] = Field(default_factory=dict)
+    normalise: tuple[Literal["area", "power"], ...] = ()
     keep_ops: Annotated[bool, Field(strict=True)] = False
     keep_timelines: Annotated[bool, Field(strict=True)] = False
 
@@ -101,6 +105,7 @@ def load_sweep(name: str) -> SweepSpec:
     _check_keys(spec)
     _check_skip(spec)
     _check_sample(spec)
+    _check_baseline(spec)
     return spec
 
 
@@ -131,6 +136,20 @@ def _check_skip(spec: SweepSpec) -> None:
             for one in value if isinstance(value, list) else [value]:
                 if str(one) not in allowed[key]:
                     raise spec.document.error(path, f"{one!r} is no value of it; {nearest(str(one), allowed[key])}")
+
+
+def _check_baseline(spec: SweepSpec) -> None:
+    axes = {axis.name: axis for axis in spec.axes}
+    for name, value in spec.sweep.baseline.items():
+        path = ("baseline", name)
+        if name not in axes:
+            raise spec.document.error(path, f"is no axis; {nearest(name, axes)}")
+        axis = axes[name]
+        labels = [str(label) for label in axis.labels] if isinstance(axis, Choices) else []
+        if not labels:
+            raise spec.document.error(path, "is a range; a baseline needs an axis of listed values")
+        if str(value) not in labels:
+            raise spec.document.error(path, f"{value!r} is no value of it; {nearest(str(value), labels)}")
 
 
 def _labels(spec: SweepSpec) -> dict[str, set[str]]:

@@ -66,6 +66,21 @@ class ErrorEstimate(NamedTuple):
 NO_ESTIMATE = ErrorEstimate(None, 0.0)
 
 
+_SIZES = {"batch": "batch {}", "seq": "{} tokens", "kv_len": "{} cached tokens"}
+
+
+def workload_text(trace: str, meta: Mapping[str, Any]) -> str:
+    """``llama2-7b decode, batch 8, 2048 cached tokens`` from what a trace says; else its name."""
+    model, phase, pruned = meta.get("model"), meta.get("phase"), meta.get("pruning")
+    if not model or not phase:
+        return trace
+    words = [f"{model} {phase}"]
+    if isinstance(pruned, Mapping) and pruned.get("pattern"):
+        words = [f"{model} {phase}, {' '.join(str(pruned[key]) for key in ('pattern', 'method') if pruned.get(key))}"]
+    words += [text.format(meta[key]) for key, text in _SIZES.items() if meta.get(key)]
+    return ", ".join(words)
+
+
 class CacheUse(NamedTuple):
     """What a device did with weights that rest in host memory.
 
@@ -128,6 +143,11 @@ class Result:
         """What bound most of the time but that of waiting for other devices, empty where nothing ran."""
         return next((name for name in self.seconds_by_bound if name != WAITING), "")
 
+    @property
+    def workload(self) -> str:
+        """What was run, by model, phase and sizes where the trace says them, else by the trace's name."""
+        return workload_text(self.trace, self.meta)
+
     def __repr__(self) -> str:
         return (f"Result(trace={self.trace!r}, system={self.system!r}, policy={self.policy!r}, "
                 f"latency_s={self.latency_s:.6g}, energy_j={self.energy_j:.6g}, bound={self.bound!r})")  # fmt: skip
@@ -142,7 +162,7 @@ class Result:
         """What a sweep stores of a result: JSON-able, without the per-op rows and the timeline."""
         return {
             "schema": RESULT_SCHEMA, "trace": self.trace, "system": self.system, "policy": self.policy,
-            "stack": self.stack,
+            "stack": self.stack, "workload": self.workload,
             "seed": self.seed, "level": self.level, "latency_s": self.latency_s, "energy_j": self.energy_j,
             "area_mm2": self.area_mm2, "power_w": self.power_w, "bound": self.bound,
             "seconds_by_bound": dict(self.seconds_by_bound), "energy_by_component": dict(self.energy_by_component),

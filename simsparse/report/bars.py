@@ -1,160 +1,137 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Bars of one metric: one panel a workload, one group a setup, one bar a sparsity."""
+"""One metric by workload, setup and sparsity: bars from zero, or dots on a logarithmic axis."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from simsparse.report.metrics import Metric, spans_decades
 from simsparse.report.plot import Plot, finish, plain_log
 from simsparse.report.results import Results, StoredPoint
-from simsparse.report.rows import Place, asked_for, bar_panels, mark_absent, numbered, pages, write_absent
+from simsparse.report.rows import Panel, bar_axes, name_rows, numbered, pages, panels_of, runs_note
 from simsparse.report.si import Scale, scale_for
+from simsparse.report.slices import sliced
 from simsparse.report.style import (
+    GRID,
+    HOLLOW_LABEL,
+    HOLLOW_NOTE,
     MUTED,
     SMALL_PT,
     UNVALIDATED_HATCH,
     UNVALIDATED_LABEL,
     UNVALIDATED_NOTE,
-    sparsity_colours,
-    wrapped,
 )
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-BAR_IN = 0.155
-GROUP_GAP = 0.14
-
 
 def bars(results: Results, metric: Metric, name: str) -> list[Plot]:
-    """Grouped bars of ``metric``, in as many figures as fit pages; none when no point has it.
+    """``metric`` of each point, in as many figures as fit pages; none when no point has it.
 
-    A cell of several points shows the median with a line from least to most. Combinations that
-    were asked for and have no answer are marked as failed or not run.
+    Of results with further axes those at one value of each are drawn (``sliced``). Bars begin at zero; values that span
+    decades are dots on a logarithmic axis instead. Sparsities of one setup that have the same answer share a row.
     """
+    results = sliced(results)
     values = metric.values(results.done)
-    if not values:
+    panels = panels_of(results, lambda point: bool(metric.values([point])), failures=metric.unit != "×")
+    if not values or not panels:
         return []
     scale = Scale(1.0, metric.unit) if metric.unit == "×" else scale_for(values, metric.unit)
-    shown, log = shown_sparsities(results, metric), spans_decades(values)
+    log = spans_decades(values)
     limits = _limits([value / scale.factor for value in values], log)
-    packed = pages(results, lambda setups: _height_in(setups, len(shown)))
-    plots = []
-    for i, rows in enumerate(packed):
-        figure, places = bar_panels(rows, lambda setups: _height_in(setups, len(shown)))
-        for place in places:
-            _panel(place, results, metric, scale, limits)
-            place.ax.set_xlabel(f"{metric.name} ({scale.unit}){', log scale' if log else ''}")
-        title = _title(results, metric, {place.workload for place in places})
-        finish(figure, title, sparsity_legend(results, shown))
-        label = numbered(metric.name, i, len(packed), ", part ")
-        plots.append(
-            Plot(numbered(name, i, len(packed), "_"), label, title, _caption(results, metric, log), figure)
-        )  # fmt: skip
+    packed, plots = pages(panels), []
+    for i, own in enumerate(packed):
+        figure, axes = bar_axes(own)
+        for ax, panel in zip(axes, own, strict=True):
+            _panel(ax, panel, results, metric, scale, limits, log)
+            ax.set_xlabel(f"{metric.name} ({scale.unit}){', log scale' if log else ''}")
+        title = _title(results, metric, {panel.workload for panel in own})
+        finish(figure, title, unvalidated_legend(results, hollow=log))
+        plots.append(Plot(numbered(name, i, len(packed), "_"), numbered(metric.name, i, len(packed), ", part "), title,
+                          _caption(results, metric, log) + runs_note(results, own), figure))  # fmt: skip
     return plots
 
 
-def _height_in(setups: int, sparsities: int) -> float:
-    return 0.75 + BAR_IN * max(setups * (sparsities + 1), 4)
-
-
-def _limits(values: Sequence[float], log: bool) -> tuple[float, float, str]:
-    """Ends and scale of the axis: bars begin at 0 or a power of ten, the longest leaves room for its number."""
+def _limits(values: Sequence[float], log: bool) -> tuple[float, float]:
+    """Ends of the axis; the largest value leaves room for its number."""
     low, high = min(values), max(values)
-    if not log:
-        return 0.0, high * 1.35, "linear"
-    start = 10.0 ** math.floor(math.log10(low) - 0.05)
-    return start, high * (high / start) ** 0.35, "log"
+    return (low / 1.5, high * (high / low) ** 0.25) if log else (0.0, high * 1.2)
 
 
-def _panel(place: Place, results: Results, metric: Metric, scale: Scale, limits: tuple[float, float, str]) -> None:
-    ax, shown = place.ax, shown_sparsities(results, metric)
-    ax.set_xscale(limits[2])
-    ax.set_xlim(*limits[:2])
-    if limits[2] == "log":
-        plain_log(ax.xaxis, limits[1] / limits[0], ticks=5)
-    for row, setup in enumerate(place.setups):
-        if asked_for(results, place.workload, setup):
-            _group(ax, results, (place.workload, setup), metric, scale, row)
-        else:
-            write_absent(ax, "not run", row)
-    ax.set_title(place.workload)
-    ax.grid(axis="y", visible=False)
-    ax.set_ylim(len(place.setups) - 0.5, -0.5)
-    ax.set_yticks(range(len(place.setups)), [wrapped(setup) for setup in place.setups])
-    ax.tick_params(axis="y", length=0, labelleft=place.labelled)
-    if metric.unit == "×" and shown:
+def _panel(
+    ax: Axes, panel: Panel, results: Results, metric: Metric, scale: Scale, limits: tuple[float, float], log: bool
+) -> None:
+    colours = results.colours
+    ax.set_xscale("log" if log else "linear")
+    ax.set_xlim(*limits)
+    if log:
+        plain_log(ax.xaxis, limits[1] / limits[0], ticks=6)
+    for y, row in panel.placed():
+        if row.point is not None:
+            mark = _dot if log else _bar
+            mark(ax, row.point, metric, scale, y, colours[row.point.sparsity])
+    name_rows(ax, panel)
+    if metric.unit == "×":
         ax.axvline(1.0, color="black", linewidth=0.8, linestyle=(0, (4, 2)))
 
 
-def _group(ax: Axes, results: Results, owner: tuple[str, str], metric: Metric, scale: Scale, row: int) -> None:
-    """The bars of one setup under one workload, round y = ``row``."""
-    colours, shown = sparsity_colours(results.sparsities), shown_sparsities(results, metric)
-    height = (1 - GROUP_GAP) / len(shown)
-    for column, sparsity in enumerate(shown):
-        y = row + (column - (len(shown) - 1) / 2) * height
-        cell = (*owner, sparsity)
-        points = [point for point in results.cells.get(cell, []) if metric.values([point])]
-        if points:
-            _bar(ax, points, metric, scale, y, height, colours[sparsity])
-        else:
-            mark_absent(ax, results, cell, y)
+def _bar(ax: Axes, point: StoredPoint, metric: Metric, scale: Scale, y: float, colour: str) -> None:
+    value, hatch = metric.of(point) / scale.factor, UNVALIDATED_HATCH if point.is_unvalidated else None
+    ax.barh(y, value, 0.86, color=colour, hatch=hatch, edgecolor="white", linewidth=0)
+    _write(ax, point, metric, value, y)
 
 
-def _bar(
-    ax: Axes, group: Sequence[StoredPoint], metric: Metric, scale: Scale, y: float, height: float, colour: str
-) -> None:
-    values = sorted(value / scale.factor for value in metric.values(group))
-    middle = values[(len(values) - 1) // 2]
-    hatch = UNVALIDATED_HATCH if any(point.is_unvalidated for point in group) else None
-    ax.barh(y, middle, height * 0.92, color=colour, hatch=hatch, edgecolor="white", linewidth=0)
-    if values[-1] > 1.005 * values[0]:
-        ax.plot([values[0], values[-1]], [y, y], color="black", linewidth=0.8, marker="|", markersize=4)
-    over_line = {"facecolor": "white", "edgecolor": "none", "pad": 0.4} if metric.unit == "×" else None
+def _dot(ax: Axes, point: StoredPoint, metric: Metric, scale: Scale, y: float, colour: str) -> None:
+    value = metric.of(point) / scale.factor
+    ax.axhline(y, color=GRID, linewidth=0.6, zorder=0.5)
+    ax.plot([value], [y], marker="o", markersize=5.5, color=colour, markeredgewidth=1.3,
+            markerfacecolor="white" if point.is_unvalidated else colour, linestyle="none")  # fmt: skip
+    _write(ax, point, metric, value, y)
+
+
+def _write(ax: Axes, point: StoredPoint, metric: Metric, value: float, y: float) -> None:
     ax.annotate(
-        metric.text(middle * scale.factor), (values[-1], y), xytext=(3, 0), textcoords="offset points", va="center",
-        fontsize=SMALL_PT, bbox=over_line,
+        metric.text(metric.of(point)), (value, y), xytext=(6, 0), textcoords="offset points", va="center",
+        fontsize=SMALL_PT, bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.4},
     ).set_in_layout(False)  # fmt: skip
 
 
-def shown_sparsities(results: Results, metric: Metric) -> list[str]:
-    """All sparsities; for a gain over dense those that are sparse."""
-    return [text for text in results.sparsities if metric.unit != "×" or text != "dense"]
-
-
 def sparsity_legend(results: Results, shown: Sequence[str]) -> list[object]:
-    """Legend entries of the colours of ``shown``, and of the hatch of what nothing validates."""
+    """Legend entries of the colours of ``shown``."""
     from matplotlib.patches import Patch
 
-    colours = sparsity_colours(results.sparsities)
-    handles: list[object] = [Patch(color=colours[sparsity], label=sparsity) for sparsity in shown]
-    return handles + unvalidated_legend(results)
+    colours = results.colours
+    return [Patch(color=colours[sparsity], label=sparsity) for sparsity in shown]
 
 
-def unvalidated_legend(results: Results) -> list[object]:
-    """The legend entry of the hatch, when some point needs it."""
+def unvalidated_legend(results: Results, hollow: bool = False) -> list[object]:
+    """The legend entry of the hatch, or of hollow markers, when some point needs it."""
+    from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
     if not any(point.is_unvalidated for point in results.done):
         return []
+    if hollow:
+        return [Line2D([], [], linestyle="none", marker="o", color=MUTED, markerfacecolor="white", markeredgewidth=1.4,
+                       label=HOLLOW_LABEL, markersize=6)]  # fmt: skip
     return [Patch(facecolor=MUTED, hatch=UNVALIDATED_HATCH, label=UNVALIDATED_LABEL, edgecolor="white")]
 
 
 def _title(results: Results, metric: Metric, workloads: set[str]) -> str:
-    """The best point of each workload; of many workloads, how often each setup has it."""
+    """What is drawn, and the best point of each of up to two workloads."""
+    drawn = f"{metric.name} by setup and weight sparsity{f', {results.at}' if results.at else ''}"
     best = {}
     for workload in (name for name in results.workloads if name in workloads):
         points = [p for p in results.done if p.workload == workload and metric.values([p])]
         if points:
             best[workload] = min(points, key=metric.rank)
-    word = "Least" if metric.smaller_is_better else "Largest"
     if len(best) > 2:
-        return f"{word} {metric.name.lower()}: {counted(results, [[point] for point in best.values()])}"
+        return drawn
+    word = "least" if metric.smaller_is_better else "largest"
     said = "; ".join(f"{w}: {metric.text(metric.of(p))} on {p.setup} with {p.sparsity}" for w, p in best.items())
-    return f"{word} {metric.name.lower()}: {said}"
+    return f"{drawn} ({word} of {said})"
 
 
 def counted(results: Results, chosen: Sequence[Sequence[StoredPoint]]) -> str:
@@ -170,14 +147,15 @@ def counted(results: Results, chosen: Sequence[Sequence[StoredPoint]]) -> str:
 
 
 def _caption(results: Results, metric: Metric, log: bool) -> str:
-    better = "shorter" if metric.smaller_is_better else "longer"
+    better = "less" if metric.smaller_is_better else "more"
     text = f"{metric.name} of one pass of each workload, by setup and weight sparsity; {better} is better."
     if metric.unit == "×":
-        text += " The dashed line is dense weights on the same setup: left of it, sparsity costs more than it saves."
+        text += (
+            " Each is the ratio of two points that differ in nothing else; those without such a partner are not "
+            "drawn. The dashed line is the baseline: left of it, a pass takes longer."
+        )
     if log:
         text += " The axis is logarithmic: equal distances are equal ratios."
     if any(point.is_unvalidated for point in results.done):
-        text += UNVALIDATED_NOTE
-    if results.has_spread:
-        text += " Bars are medians over the other axes; black lines reach from least to most."
+        text += HOLLOW_NOTE if log else UNVALIDATED_NOTE
     return text + results.note

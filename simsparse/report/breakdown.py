@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 from simsparse.report.bars import unvalidated_legend
 from simsparse.report.plot import Plot, finish
-from simsparse.report.results import PointKey, Results, StoredPoint
-from simsparse.report.rows import Place, asked_for, bar_panels, mark_absent, numbered, pages, write_absent
+from simsparse.report.results import Results, StoredPoint
+from simsparse.report.rows import Panel, bar_axes, name_rows, numbered, pages, panels_of, runs_note
 from simsparse.report.si import si
+from simsparse.report.slices import sliced
 from simsparse.report.style import (
     SMALL_PT,
     UNVALIDATED_HATCH,
@@ -18,15 +19,16 @@ from simsparse.report.style import (
     bound_colours,
     component_colours,
     ink_on,
-    wrapped,
 )  # fmt: skip
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 Shares = Mapping[str, float]
-ROW_IN = 0.165
 MAX_PARTS = 9
+SEEN_FROM = 0.01
+"""Parts below this share in every bar are drawn as ``other`` and have no entry in the legend."""
+SAID = {"waiting": "waiting for another device"}
 LABEL_FROM_SHARE = 0.13
 
 
@@ -34,9 +36,11 @@ def latency_breakdown(results: Results) -> list[Plot]:
     """Shares of operator time by what bounds it; none without data."""
     return _breakdown(
         results, lambda point: point.seconds_by_bound, lambda point: si(point.latency_s, "s"), bound_colours,
-        "latency_breakdown", "Latency by bound", "Share of operator time (%)", "operator time",
-        "Share of the time of all operators by what sets each one's latency; the number to the right is the latency "
-        "of the whole pass, which is shorter than the sum where operators overlap.",
+        "latency_breakdown", "Latency by bound", "Share of time (%)",
+        "Share of operator time by what sets each operator's latency",
+        "Share of the time of all operators by what sets each one's latency, and of the time in which a device that "
+        "takes part waits for another; the number to the right is the latency of the whole pass, which is shorter "
+        "than the sum where devices work at the same time.",
     )  # fmt: skip
 
 
@@ -44,7 +48,8 @@ def energy_breakdown(results: Results) -> list[Plot]:
     """Shares of energy by component; none without data."""
     return _breakdown(
         results, lambda point: energy_by_unit(point.energy_by_component), lambda point: si(point.energy_j, "J"),
-        component_colours, "energy_breakdown", "Energy by component", "Share of energy (%)", "energy",
+        component_colours, "energy_breakdown", "Energy by component", "Share of energy (%)",
+        "Share of the energy of one pass by device and component",
         "Share of energy by device and component; the number to the right is the energy of the whole pass. Devices of "
         "one kind are summed.",
     )  # fmt: skip
@@ -70,54 +75,44 @@ def energy_by_unit(energy: Mapping[str, float]) -> dict[str, float]:
 
 def _breakdown(
     results: Results, parts: Callable[[StoredPoint], Shares], total: Callable[[StoredPoint], str],
-    palette: Callable[[list[str]], dict[str, str]], name: str, label: str, axis: str, whole: str, caption: str,
+    palette: Callable[[list[str]], dict[str, str]], name: str, label: str, axis: str, title: str, caption: str,
 ) -> list[Plot]:  # fmt: skip
-    shares = {
-        cell: (point, _normalised(parts(point)))
-        for cell in results.cells
-        if (point := results.typical(*cell)) and sum(parts(point).values()) > 0
-    }
-    if not shares:
+    results = sliced(results)
+    panels = panels_of(results, lambda point: sum(parts(point).values()) > 0)
+    drawn = [row.point for panel in panels for row in panel.rows if row.point]
+    if not drawn:
         return []
-    names = _largest([share for _, share in shares.values()])
+    names = _largest([_normalised(parts(point)) for point in drawn])
     colours = palette(names)
-    notes = " Cells of several points show the one of median latency." if results.has_spread else ""
-    notes += UNVALIDATED_NOTE if any(point.is_unvalidated for point in results.done) else ""
-
-    def height_in(setups: int) -> float:
-        return 0.75 + ROW_IN * max(setups * (len(results.sparsities) + 0.6), 5)
-
-    plots, packed = [], pages(results, height_in)
-    for i, rows in enumerate(packed):
-        figure, places = bar_panels(rows, height_in)
-        for place in places:
-            _panel(place, results, shares, names, colours, total)
-            _decorate(place, results, axis)
-        owners = {(place.workload, setup) for place in places for setup in place.setups}
-        title = _title({cell: share for cell, (_, share) in shares.items() if cell[:2] in owners}, whole)
-        finish(figure, title, [*_legend(names, colours), *unvalidated_legend(results)])
-        heading = numbered(label, i, len(packed), ", part ")
-        plots.append(
-            Plot(numbered(name, i, len(packed), "_"), heading, title, caption + notes + results.note, figure)
-        )  # fmt: skip
+    notes = UNVALIDATED_NOTE if any(point.is_unvalidated for point in drawn) else ""
+    title = f"{title}{f', {results.at}' if results.at else ''}"
+    packed, plots = pages(panels), []
+    for i, own in enumerate(packed):
+        figure, axes = bar_axes(own)
+        shares = [_folded(_normalised(parts(row.point)), names) for panel in own for row in panel.rows if row.point]
+        for ax, panel in zip(axes, own, strict=True):
+            _panel(ax, panel, names, parts, colours, total)
+            ax.set_xlabel(axis)
+        seen = [each for each in names if any(share[each] >= SEEN_FROM for share in shares)]
+        finish(figure, title, [*_legend(seen, colours), *unvalidated_legend(results)])
+        plots.append(Plot(numbered(name, i, len(packed), "_"), numbered(label, i, len(packed), ", part "), title,
+                          caption + notes + results.note + runs_note(results, own), figure))  # fmt: skip
     return plots
 
 
 def _panel(
-    place: Place, results: Results, shares: Mapping[PointKey, tuple[StoredPoint, Shares]], names: list[str],
-    colours: Mapping[str, str], total: Callable[[StoredPoint], str],
+    ax: Axes, panel: Panel, names: list[str], parts: Callable[[StoredPoint], Shares], colours: Mapping[str, str],
+    total: Callable[[StoredPoint], str],
 ) -> None:  # fmt: skip
     rows = []
-    for setup in place.setups:
-        for y, sparsity in _rows(place, results, setup):
-            cell = (place.workload, setup, sparsity)
-            if cell in shares:
-                point, share = shares[cell]
-                rows.append((y, _folded(share, names), point.is_unvalidated))
-                _write_total(place.ax, total(point), y)
-            elif asked_for(results, place.workload, setup):
-                mark_absent(place.ax, results, cell, y)
-    _stack(place.ax, rows, colours)
+    for y, row in panel.placed():
+        if row.point is not None:
+            rows.append((y, _folded(_normalised(parts(row.point)), names), row.point.is_unvalidated))
+            _write_total(ax, total(row.point), y)
+    _stack(ax, rows, colours)
+    ax.set_xlim(0, 130)
+    ax.set_xticks([0, 25, 50, 75, 100])
+    name_rows(ax, panel)
 
 
 def _normalised(parts: Shares) -> dict[str, float]:
@@ -126,13 +121,13 @@ def _normalised(parts: Shares) -> dict[str, float]:
 
 
 def _largest(shares: list[dict[str, float]]) -> list[str]:
-    """Names by their summed share; those beyond ``MAX_PARTS`` and below 1 % anywhere become ``other``."""
+    """Names by their summed share; those beyond ``MAX_PARTS`` and below ``SEEN_FROM`` anywhere become ``other``."""
     sums: dict[str, float] = {}
     for share in shares:
         for name, value in share.items():
             sums[name] = sums.get(name, 0.0) + value
     ordered = sorted(sums, key=lambda name: -sums[name])
-    kept = [name for name in ordered if max(share.get(name, 0.0) for share in shares) >= 0.01][:MAX_PARTS]
+    kept = [name for name in ordered if max(share.get(name, 0.0) for share in shares) >= SEEN_FROM][:MAX_PARTS]
     return kept if len(kept) == len(ordered) else [*(name for name in kept if name != "other"), "other"]
 
 
@@ -141,12 +136,6 @@ def _folded(share: Shares, names: list[str]) -> dict[str, float]:
     if "other" in named:
         named["other"] += sum(value for name, value in share.items() if name not in named)
     return named
-
-
-def _rows(place: Place, results: Results, setup: str) -> list[tuple[float, str]]:
-    """Place on the y axis and sparsity of every bar of ``setup``."""
-    top = place.setups.index(setup) * (len(results.sparsities) + 0.6)
-    return [(top + i, sparsity) for i, sparsity in enumerate(results.sparsities)]
 
 
 def _stack(ax: Axes, rows: Sequence[tuple[float, Shares, bool]], colours: Mapping[str, str]) -> None:
@@ -181,41 +170,7 @@ def _write_total(ax: Axes, text: str, y: float) -> None:
     ).set_in_layout(False)
 
 
-def _decorate(place: Place, results: Results, axis: str) -> None:
-    ax, groups = place.ax, {setup: _rows(place, results, setup) for setup in place.setups}
-    ax.set_xlim(0, 128)
-    ax.set_xticks([0, 25, 50, 75, 100])
-    ax.set_xlabel(axis)
-    ax.set_title(place.workload)
-    ax.grid(visible=False)
-    rows = [row for group in groups.values() for row in group]
-    ax.set_ylim(rows[-1][0] + 0.7, -0.7)
-    ax.set_yticks([y for y, _ in rows], [sparsity for _, sparsity in rows])
-    ax.tick_params(axis="y", length=0, labelleft=place.labelled)
-    inset = 6.5 * max(len(text) for text in results.sparsities) + 10
-    for setup, group in groups.items():
-        middle = (group[0][0] + group[-1][0]) / 2
-        if place.labelled:
-            ax.annotate(
-                wrapped(setup), (0, middle), xycoords=("axes fraction", "data"), xytext=(-inset, 0),
-                textcoords="offset points", ha="right", va="center", fontsize=SMALL_PT,
-            )  # fmt: skip
-        if not asked_for(results, place.workload, setup):
-            write_absent(ax, "not run", middle)
-
-
-def _title(shares: Mapping[PointKey, Shares], whole: str) -> str:
-    """How many setups each part is the largest of, in most of their cells."""
-    votes: dict[str, list[str]] = {}
-    for cell, share in shares.items():
-        votes.setdefault(cell[1], []).append(max(share, key=lambda name: share[name]))
-    winners = [max(sorted(set(names)), key=names.count) for names in votes.values()]
-    ranked = sorted(set(winners), key=lambda name: (-winners.count(name), name))
-    said = ", ".join(f"{part} on {winners.count(part)} of {len(winners)} setups" for part in ranked)
-    return f"Largest part of the {whole}: {said}"
-
-
 def _legend(names: list[str], colours: Mapping[str, str]) -> list[object]:
     from matplotlib.patches import Patch
 
-    return [Patch(color=colours[name], label=name) for name in names]
+    return [Patch(color=colours[name], label=SAID.get(name, name)) for name in names]

@@ -4,30 +4,47 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from simsparse.core import Result
-from simsparse.errors import StoreError
+from simsparse.errors import SpecError, StoreError, nearest
+from simsparse.report.pairs import NORMALISATIONS, Baseline, baselines_of
 from simsparse.report.results import Results, results_of
 
 if TYPE_CHECKING:
     from simsparse.report.plot import Plot
 
 FORMATS = ("png", "svg")
+Progress = Callable[[int, int, int], None]
+"""Called with steps done, steps in all, and 0."""
 
 
-def build_report(out_dir: Path, formats: Sequence[str] = FORMATS) -> Path:
+def build_report(
+    out_dir: Path, formats: Sequence[str] = FORMATS, baseline: Mapping[str, str] | None = None,
+    normalise: Sequence[str] = (), progress: Progress | None = None,
+) -> Path:  # fmt: skip
     """Write ``out_dir``/report from a sweep's results and return the path of its index.html.
 
-    ``formats`` are the figure formats to write as files; the page embeds its own. Raises StoreError
-    when ``out_dir`` holds no sweep result or ``formats`` names a format that is not known.
+    ``formats`` are the figure formats to write as files; the page embeds its own. ``baseline`` maps axes to the value
+    that ratios are taken against, in place of the sweep's own; ``normalise`` is any of area and power. ``progress`` is
+    called with the steps done and in all. Raises StoreError when ``out_dir`` holds no sweep result or ``formats`` names
+    a format that is not known, SpecError on a baseline that is no axis and value of the sweep.
     """
     from simsparse.report.reader import read_results
 
     folder = Path(out_dir)
-    return _write(read_results(folder), folder / "report", formats)
+    results = read_results(folder)
+    for per in normalise:
+        if per not in NORMALISATIONS:
+            raise SpecError(f"{per!r} is not known; {nearest(per, NORMALISATIONS)}", key="normalise")
+    results = replace(
+        results, baseline=dict(baseline or results.baseline), normalise=tuple(normalise) or results.normalise
+    )
+    baselines_of(results, results.baseline)
+    return _write(results, folder / "report", formats, progress)
 
 
 def report_result(result: Result, out_dir: Path, formats: Sequence[str] = FORMATS) -> Path:
@@ -35,28 +52,32 @@ def report_result(result: Result, out_dir: Path, formats: Sequence[str] = FORMAT
     return _write(results_of(result), Path(out_dir), formats)
 
 
-def _write(results: Results, folder: Path, formats: Sequence[str]) -> Path:
+def _write(results: Results, folder: Path, formats: Sequence[str], progress: Progress | None = None) -> Path:
     """Write everything beside ``folder``'s files first and move it in place when it is whole."""
     if unknown := [format_ for format_ in formats if format_ not in ("png", "svg", "pdf")]:
         raise StoreError(f"{unknown[0]!r} is no figure format; allowed: png, svg, pdf", key="formats")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder, prefix=".part-") as part:
-            for path in _files(results, Path(part), formats):
+            for path in _files(results, Path(part), formats, progress):
                 path.replace(folder / path.name)
     except OSError as error:
         raise StoreError(f"can't be written: {error.strerror or error}", file=str(folder)) from error
     return folder / "index.html"
 
 
-def _files(results: Results, folder: Path, formats: Sequence[str]) -> list[Path]:
+def _files(results: Results, folder: Path, formats: Sequence[str], progress: Progress | None) -> list[Path]:
     """Write all files of a report into ``folder``; the page is the last."""
     from simsparse.report.page import write_page
     from simsparse.report.plot import save_plot
     from simsparse.report.tables import page_tables, write_tables
 
     plots = draw(results)
-    files = [path for plot in plots for path in save_plot(plot, folder, formats)]
+    files: list[Path] = []
+    for i, plot in enumerate(plots):
+        if progress:
+            progress(i, len(plots) + 1, 0)
+        files += save_plot(plot, folder, formats)
     files += write_tables(results, folder)
     if results.resolved:
         files.append(folder / "resolved.yaml")
@@ -78,21 +99,32 @@ def _figures(results: Results) -> Iterator[Plot | None]:
     from simsparse.report.condense import condense
     from simsparse.report.front import front
     from simsparse.report.gantt import gantt
-    from simsparse.report.metrics import AREA, ENERGY, LATENCY, PER_AREA, PER_JOULE, speed_up_over_dense
+    from simsparse.report.metrics import AREA, ENERGY, LATENCY, PER_AREA, PER_JOULE, speed_up_over
     from simsparse.report.roofline import roofline
+    from simsparse.report.search_plots import convergence, three_objectives
     from simsparse.report.sensitivity import sensitivities
+    from simsparse.report.slices import sliced
 
-    shown = condense(results)
+    shown = condense(sliced(results))
     yield from bars(shown, LATENCY, "latency_bars")
     yield from bars(shown, ENERGY, "energy_bars")
-    if len(shown.sparsities) > 1 and "dense" in shown.sparsities:
-        yield from bars(shown, speed_up_over_dense(shown), "speedup_bars")
+    for i, (baseline, per) in enumerate(_ratios(results)):
+        yield from bars(shown, speed_up_over(results, baseline, per), f"speedup_bars{f'_{i + 1}' if i else ''}")
     yield from latency_breakdown(shown)
     yield from energy_breakdown(shown)
-    yield from front(results, shown, LATENCY, ENERGY, "pareto_energy")
+    yield from front(results, LATENCY, ENERGY, "pareto_energy")
     if len(set(AREA.values(results.done))) > 1:
-        yield from front(results, shown, LATENCY, AREA, "pareto_area")
-        yield from front(results, shown, PER_JOULE, PER_AREA, "pareto_efficiency")
-    yield from sensitivities(shown, LATENCY)
+        yield from front(results, LATENCY, AREA, "pareto_area")
+        yield from front(results, PER_JOULE, PER_AREA, "pareto_efficiency")
+    yield three_objectives(results)
+    yield convergence(results)
+    yield from sensitivities(results, LATENCY)
     yield roofline(shown)
     yield gantt(shown)
+
+
+def _ratios(results: Results) -> Iterator[tuple[Baseline, str]]:
+    """Every baseline with every normalisation that is asked for."""
+    for baseline in baselines_of(results, results.baseline):
+        for per in ("", *results.normalise):
+            yield baseline, per

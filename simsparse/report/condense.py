@@ -33,7 +33,9 @@ def condense(results: Results) -> Results:
     points = tuple(
         p for p in results.points if p.workload in workloads and p.setup in setups and p.sparsity in sparsities
     )
-    return replace(results, points=points, note=f" Shown: {'; '.join(said)}. The tables hold all points.")
+    note = f" Shown: {'; '.join(said)}. The tables hold all points."
+    patterns = results.patterns or tuple(results.sparsities)
+    return replace(results, points=points, patterns=patterns, note=results.note + note)
 
 
 def _fastest(results: Results) -> list[str]:

@@ -3,15 +3,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from simsparse.report.metrics import ENERGY, LATENCY
-from simsparse.report.results import Results, StoredPoint
+from simsparse.core import WAITING
+from simsparse.report.metrics import ENERGY, LATENCY, speed_up_over
+from simsparse.report.pairs import SPARSITY, Baseline, baselines_of, partners, value_text
+from simsparse.report.results import Results, StoredPoint, unique
 from simsparse.report.si import short_value, si
 
 NOTICEABLE = 0.02
 """Ratios within this of 1 are called equal."""
+
+SAID_FROM = 0.1
+"""Devices' waiting for one another is mentioned from this share of their time on."""
 
 MAX_REASON = 110
 
@@ -25,13 +30,14 @@ class Finding:
     setups: tuple[tuple[str, str], ...]
 
 
-def findings(results: Results) -> list[Finding]:
-    """One finding a workload that has an answer."""
+def findings(results: Results, baselines: Sequence[Baseline] | None = None) -> list[Finding]:
+    """One finding a workload that has an answer; ratios are against ``baselines``, by default those of the results."""
+    chosen = baselines_of(results, results.baseline) if baselines is None else baselines
     found = []
     for workload in results.workloads:
         points = [point for point in results.done if point.workload == workload]
         if points:
-            said = ((setup, _setup_text(results, workload, setup)) for setup in results.setups)
+            said = ((setup, _setup_text(results, workload, setup, chosen)) for setup in results.setups)
             rows = tuple((setup, text) for setup, text in said if text)
             found.append(Finding(workload, _lead(points), rows))
     return found
@@ -54,22 +60,72 @@ def _place(point: StoredPoint) -> str:
     return f"{point.setup} with {point.sparsity} weights{extra}{mark}"
 
 
-def _setup_text(results: Results, workload: str, setup: str) -> str:
+def _setup_text(results: Results, workload: str, setup: str, baselines: Sequence[Baseline]) -> str:
     """``Dense takes 6.76 ms. 2:4 is 1.39× faster, with 1.38× less energy. Bound by memory (98 % ...).``"""
-    points = {s: p for s in results.sparsities if (p := results.typical(workload, setup, s))}
-    said = [*_gains(points), _bounds(points) if points else "", _failures(results, workload, setup)]
-    said += ["Unvalidated."] if any(point.is_unvalidated for point in points.values()) else []
+    done = [point for point in results.done if (point.workload, point.setup) == (workload, setup)]
+    points = {s: own for s in results.sparsities if (own := [point for point in done if point.sparsity == s])}
+    said = _times(results, points, baselines)
+    for baseline in baselines:
+        if baseline.axis != SPARSITY:
+            said += _against(results, done, baseline)
+        for per in results.normalise:
+            said += _normalised(results, done, baseline, per)
+    said += [*_ran_as(points), _bounds(points) if points else "", _failures(results, workload, setup)]
+    said += ["Unvalidated."] if any(point.is_unvalidated for point in done) else []
     return " ".join(text for text in said if text)
 
 
-def _gains(points: Mapping[str, StoredPoint]) -> list[str]:
-    """What dense takes, and what each sparsity buys; without dense, what each takes."""
-    dense = points.get("dense")
+def _times(results: Results, points: Mapping[str, list[StoredPoint]], baselines: Sequence[Baseline]) -> list[str]:
+    """What each sparsity takes, or how it stands to the baseline's where there are pairs."""
+    baseline = next((each for each in baselines if each.axis == SPARSITY), None)
+    known = partners(results, baseline) if baseline else {}
     groups: dict[str, list[str]] = {}
-    for sparsity, point in points.items():
-        text = f"takes {si(point.latency_s, 's')}" if dense is None or point is dense else f"is {_gain(dense, point)}"
+    for sparsity, own in points.items():
+        pairs = [(known[point.identity], point) for point in own if point.identity in known]
+        text = f"is {_gain(pairs)}" if pairs else f"takes {_spread([p.latency_s for p in own])}"
         groups.setdefault(text, []).append(sparsity)
     return [_capital(f"{_and(names)} {_verb(text, len(names))}.") for text, names in groups.items()]
+
+
+def _spread(seconds: list[float]) -> str:
+    least, most = si(min(seconds), "s"), si(max(seconds), "s")
+    return least if least == most else f"{least} to {most}"
+
+
+def _against(results: Results, done: Sequence[StoredPoint], baseline: Baseline) -> list[str]:
+    """How the points of a setup stand to those at a baseline of any other axis, by their value of it."""
+    known, said = partners(results, baseline), []
+    for value in unique(point.place.get(baseline.axis, "") for point in done):
+        own = [point for point in done if point.place.get(baseline.axis) == value and point.identity in known]
+        if own:
+            at = f" at {value_text(baseline.axis, value)}" if baseline.axis in results.axes else ""
+            pairs = [(known[point.identity], point) for point in own]
+            said.append(f"Against {baseline.text}{at}: {_gain(pairs)}.")
+    return said
+
+
+def _normalised(results: Results, done: Sequence[StoredPoint], baseline: Baseline, per: str) -> list[str]:
+    metric = speed_up_over(results, baseline, per)
+    groups: dict[str, list[float]] = {}
+    for point in done:
+        if metric.values([point]):
+            groups.setdefault(point.sparsity if baseline.axis == SPARSITY else "", []).append(metric.of(point))
+    return [
+        f"At equal {per}, {f'{name} is ' if name else ''}{_ratios(values, 'faster', 'slower', 'as fast')}"
+        f" (against {baseline.text})."
+        for name, values in groups.items()
+    ]
+
+
+def _ran_as(points: Mapping[str, list[StoredPoint]]) -> list[str]:
+    """``1:4 and 1:8 run as 2:4.``; with the number of points where it is not all of them."""
+    groups: dict[tuple[str, str], list[str]] = {}
+    for sparsity, own in points.items():
+        for used in unique(point.runs_as[sparsity] for point in own if sparsity in point.runs_as):
+            count = sum(point.runs_as.get(sparsity) == used for point in own)
+            at = "" if count == len(own) else f" at {count} of {len(own)} points"
+            groups.setdefault((used, at), []).append(sparsity)
+    return [_capital(f"{_and(own)} run{'s' * (len(own) == 1)} as {used}{at}.") for (used, at), own in groups.items()]
 
 
 def _and(names: list[str]) -> str:
@@ -86,11 +142,28 @@ def _capital(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
-def _gain(dense: StoredPoint, point: StoredPoint) -> str:
-    text = _ratio(dense.latency_s / point.latency_s, "faster", "slower", "as fast") if point.latency_s else "free"
-    if dense.energy_j > 0 and point.energy_j > 0:
-        text += ", with " + _ratio(dense.energy_j / point.energy_j, "less energy", "more energy", "the same energy")
-    return text
+def _gain(pairs: Sequence[tuple[StoredPoint, StoredPoint]]) -> str:
+    """How much faster the second of each pair is than the first; the least and the most of several pairs."""
+    times = [base.latency_s / point.latency_s for base, point in pairs if point.latency_s]
+    joules = [base.energy_j / point.energy_j for base, point in pairs if base.energy_j > 0 and point.energy_j > 0]
+    text = _ratios(times, "faster", "slower", "as fast") if times else "free"
+    if joules:
+        text += f", with {_ratios(joules, 'less energy', 'more energy', 'the same energy')}"
+    return text if len(pairs) == 1 else f"{text} ({len(pairs)} pairs)"
+
+
+def _ratios(ratios: Sequence[float], better: str, worse: str, equal: str) -> str:
+    least, most = min(ratios), max(ratios)
+    if most / least - 1 < NOTICEABLE:
+        return _ratio(least, better, worse, equal)
+    if least > 1 + NOTICEABLE:
+        return f"{least:.2f} to {most:.2f}× {better}"
+    if most < 1 - NOTICEABLE:
+        return f"{1 / most:.2f} to {1 / least:.2f}× {worse}"
+    ends = [_ratio(least, better, worse, equal), _ratio(most, better, worse, equal)]
+    if equal in ends:
+        return f"up to {ends[ends[0] == equal]}"
+    return f"between {ends[0]} and {ends[1]}"
 
 
 def _ratio(ratio: float, better: str, worse: str, equal: str) -> str:
@@ -99,28 +172,46 @@ def _ratio(ratio: float, better: str, worse: str, equal: str) -> str:
     return f"{ratio:.2f}× {better}" if ratio > 1 else f"{1 / ratio:.2f}× {worse}"
 
 
-def _bounds(points: Mapping[str, StoredPoint]) -> str:
-    """What binds the densest point, and the sparsest where that differs."""
+def _bounds(points: Mapping[str, list[StoredPoint]]) -> str:
+    """What binds the densest points, and the sparsest where that differs."""
     ends = [next(iter(points.items())), list(points.items())[-1]]
-    said = [(sparsity, *_bound(point)) for sparsity, point in ends]
-    (first, name, share), (last, last_name, last_share) = said
+    (first, name), (last, last_name) = ((sparsity, _bound(own)) for sparsity, own in ends)
     if not name:
         return ""
-    if name == last_name or first == last:
-        return f"Bound by {name}{_percent(share)}."
-    return f"Bound by {name} at {first}{_percent(share)}, by {last_name} at {last}{_percent(last_share)}."
+    words = [text.split(" (")[0] for text in (name, last_name)]
+    if words[0] == words[1] or first == last:
+        return f"Bound by {name}.{_waiting(ends)}"
+    return f"Bound by {name.replace(' (', f' at {first} (', 1)}, by {last_name.replace(' (', f' at {last} (', 1)}." + (
+        _waiting(ends)
+    )
 
 
-def _percent(share: float | None) -> str:
-    return "" if share is None else f" ({100 * share:.0f} % of operator time)"
+def _bound(points: Sequence[StoredPoint]) -> str:
+    """``memory (85 to 98 % of operator time)``; several names where the points differ."""
+    shares: dict[str, list[float]] = {}
+    for point in points:
+        parts = {name: seconds for name, seconds in point.seconds_by_bound.items() if name != WAITING}
+        name = max(parts, key=lambda part: parts[part]) if parts else point.bound
+        shares.setdefault(name, []).extend([parts[name] / sum(parts.values())] if parts else [])
+    if len(shares) == 1:
+        name, own = next(iter(shares.items()))
+        return f"{name} ({_percents(own)} of operator time)" if own else name
+    counted = sorted(shares.items(), key=lambda item: -len(item[1]))
+    return ", ".join(f"{name} ({len(own)} of {len(points)} points)" for name, own in counted)
 
 
-def _bound(point: StoredPoint) -> tuple[str, float | None]:
-    parts = point.seconds_by_bound
-    if not parts:
-        return point.bound, None
-    name = max(parts, key=lambda part: parts[part])
-    return name, parts[name] / sum(parts.values())
+def _percents(shares: Sequence[float]) -> str:
+    least, most = f"{100 * min(shares):.0f}", f"{100 * max(shares):.0f}"
+    return f"{least} %" if least == most else f"{least} to {most} %"
+
+
+def _waiting(ends: Sequence[tuple[str, list[StoredPoint]]]) -> str:
+    for sparsity, points in ends:
+        totals = [(point.seconds_by_bound.get(WAITING, 0.0), sum(point.seconds_by_bound.values())) for point in points]
+        shares = [waited / total for waited, total in totals if total > 0]
+        if shares and max(shares) >= SAID_FROM:
+            return f" Devices wait for one another for {_percents(shares)} of their time (at {sparsity})."
+    return ""
 
 
 def _failures(results: Results, workload: str, setup: str) -> str:

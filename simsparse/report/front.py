@@ -4,18 +4,18 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from simsparse.report.bars import counted, sparsity_legend
+from simsparse.core.pareto import pareto_front
+from simsparse.report.bars import counted, sparsity_legend, unvalidated_legend
 from simsparse.report.labels import place_labels
 from simsparse.report.metrics import Metric, spans_decades
-from simsparse.report.pareto import pareto_front
 from simsparse.report.plot import Plot, finish, freeze_layout, panels, plain_log
-from simsparse.report.results import Results, StoredPoint
+from simsparse.report.results import Results, StoredPoint, density, unique
 from simsparse.report.rows import numbered
 from simsparse.report.si import Scale, scale_for, short_value
-from simsparse.report.style import INK, MUTED, OTHER, setup_markers, sparsity_colours
+from simsparse.report.style import INK, MARKERS, MUTED, OTHER
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -23,15 +23,16 @@ if TYPE_CHECKING:
 PANEL_IN = 2.6
 PANELS = 3
 MAX_LABELS = 14
+MAX_SHAPES = 6
 RASTER_FROM = 2000
 STEP_PX = 8
 
 
-def front(results: Results, shown: Results, x: Metric, y: Metric, name: str) -> list[Plot]:
-    """Scatter of ``x`` and ``y``, one panel a workload, with the front joined and labelled.
+def front(results: Results, x: Metric, y: Metric, name: str) -> list[Plot]:
+    """Scatter of ``x`` and ``y``, one panel per workload, with the front joined, labelled and coloured by sparsity.
 
-    Setups and sparsities that ``shown`` leaves out are drawn in grey. None when fewer than two points
-    have both numbers.
+    All other points are grey. At most ``MAX_SHAPES`` setups have a shape of their own, those on fronts first. None when
+    fewer than two points have both numbers.
     """
     points = [point for point in results.done if x.values([point]) and y.values([point])]
     if len(points) < 2:
@@ -39,14 +40,13 @@ def front(results: Results, shown: Results, x: Metric, y: Metric, name: str) -> 
     workloads = [workload for workload in results.workloads if any(p.workload == workload for p in points)]
     count = -(-len(workloads) // PANELS)
     return [
-        _figure(results, shown, [p for p in points if p.workload in part], (x, y), (name, i, count))
+        _figure(results, [p for p in points if p.workload in part], (x, y), (name, i, count))
         for i, part in enumerate(workloads[i : i + PANELS] for i in range(0, len(workloads), PANELS))
     ]
 
 
 def _figure(
-    results: Results, shown: Results, points: Sequence[StoredPoint], metrics: tuple[Metric, Metric],
-    name: tuple[str, int, int],
+    results: Results, points: Sequence[StoredPoint], metrics: tuple[Metric, Metric], name: tuple[str, int, int],
 ) -> Plot:  # fmt: skip
     x, y = metrics
     groups: dict[str, list[StoredPoint]] = {}
@@ -54,12 +54,13 @@ def _figure(
         groups.setdefault(point.workload, []).append(point)
     figure, axes = panels(len(groups), PANEL_IN, columns=1)
     scales = _scale(points, x), _scale(points, y)
-    for ax, (workload, own) in zip(axes, groups.items(), strict=True):
-        _scatter(ax, shown, own, metrics, scales)
-        ax.set_title(workload)
     fronts = [[own[i] for i in pareto_front([(x.cost(p), y.cost(p)) for p in own])] for own in groups.values()]
+    shapes = _shapes(points, fronts)
+    for ax, (workload, own), best in zip(axes, groups.items(), fronts, strict=True):
+        _scatter(ax, own, best, metrics, scales, (results.colours, shapes))
+        ax.set_title(workload)
     title = _title(results, list(groups), fronts, metrics)
-    finish(figure, title, _legend(results, shown))
+    finish(figure, title, _legend(results, [point for best in fronts for point in _visible(best, metrics)], shapes))
     freeze_layout(figure)
     for ax, own, best in zip(axes, groups.values(), fronts, strict=True):
         _join(ax, own, best, metrics, scales)
@@ -71,20 +72,40 @@ def _scale(points: Sequence[StoredPoint], metric: Metric) -> Scale:
     return Scale(1.0, metric.unit) if metric.is_plain else scale_for(metric.values(points), metric.unit)
 
 
+def _shapes(points: Sequence[StoredPoint], fronts: Sequence[Sequence[StoredPoint]]) -> dict[str, str]:
+    """A marker for each of up to ``MAX_SHAPES`` setups: those on fronts, then those with the fastest points."""
+    ranked = [point.setup for best in fronts for point in best]
+    ranked += [point.setup for point in sorted(points, key=lambda point: point.latency_s)]
+    return dict(zip(unique(ranked)[:MAX_SHAPES], MARKERS, strict=False))
+
+
+def _visible(best: Sequence[StoredPoint], metrics: tuple[Metric, Metric]) -> list[StoredPoint]:
+    """Of the points of the front that stand at one place the densest of each setup."""
+    first: dict[tuple[object, ...], StoredPoint] = {}
+    for point in sorted(best, key=lambda point: -density(point.sparsity)):
+        first.setdefault((point.setup, *(metric.of(point) for metric in metrics)), point)
+    return list(first.values())
+
+
 def _scatter(
-    ax: Axes, shown: Results, points: Sequence[StoredPoint], metrics: tuple[Metric, Metric], scales: tuple[Scale, Scale]
-) -> None:
-    colours, markers = sparsity_colours(shown.sparsities), setup_markers(shown.setups)
-    groups: dict[tuple[str, str, bool], list[StoredPoint]] = {}
-    for point in points:
-        groups.setdefault((point.setup, point.sparsity, point.is_unvalidated), []).append(point)
-    for (setup, sparsity, hollow), group in groups.items():
+    ax: Axes, points: Sequence[StoredPoint], best: Sequence[StoredPoint], metrics: tuple[Metric, Metric],
+    scales: tuple[Scale, Scale], looks: tuple[Mapping[str, str], Mapping[str, str]],
+) -> None:  # fmt: skip
+    colours, shapes = looks
+    chosen = {point.identity for point in _visible(best, metrics)}
+    hidden = {point.identity for point in best} - chosen
+    groups: dict[tuple[bool, str, str, bool], list[StoredPoint]] = {}
+    for point in (point for point in points if point.identity not in hidden):
+        on_front = point.identity in chosen
+        sparsity = point.sparsity if on_front else ""
+        groups.setdefault((on_front, point.setup, sparsity, point.is_unvalidated), []).append(point)
+    for (on_front, setup, sparsity, hollow), group in sorted(groups.items(), key=lambda item: item[0][0]):
         xs, ys = _coordinates(group, metrics, scales)
-        colour = colours.get(sparsity, OTHER)
+        colour = colours[sparsity] if on_front else OTHER
         ax.plot(
-            xs, ys, linestyle="none", marker=markers.get(setup, "."), color=colour, markersize=6.5, alpha=0.9,
+            xs, ys, linestyle="none", marker=shapes.get(setup, "."), color=colour, markersize=7 if on_front else 5.5,
             markerfacecolor="white" if hollow else colour, markeredgewidth=1.4 if hollow else 0.5,
-            rasterized=len(points) > RASTER_FROM,
+            rasterized=len(points) > RASTER_FROM, zorder=3 if on_front else 2,
         )  # fmt: skip
     for axis, set_scale, metric, scale, set_label in (
         (ax.xaxis, ax.set_xscale, metrics[0], scales[0], ax.set_xlabel),
@@ -152,23 +173,19 @@ def _label(points: Sequence[StoredPoint]) -> str:
     return said[0] + (f" and {len(said) - 1} more" if len(said) > 1 else "")
 
 
-def _legend(results: Results, shown: Results) -> list[object]:
+def _legend(results: Results, best: Sequence[StoredPoint], shapes: Mapping[str, str]) -> list[object]:
     from matplotlib.lines import Line2D
 
-    shapes: list[object] = [
-        Line2D([], [], linestyle="none", marker=marker, color=MUTED, label=setup, markersize=6)
-        for setup, marker in setup_markers(shown.setups).items()
-    ]
-    colours = sparsity_legend(shown, shown.sparsities)[: len(shown.sparsities)]
-    if any(point.is_unvalidated for point in results.done):
-        shapes.append(
-            Line2D([], [], linestyle="none", marker="o", color=MUTED, markerfacecolor="white", markeredgewidth=1.4,
-                   label="hollow: unvalidated model", markersize=6)
-        )  # fmt: skip
-    if shown is not results:
-        shapes.append(Line2D([], [], linestyle="none", marker=".", color=OTHER, label="others", markersize=6))
-    shapes.append(Line2D([], [], color=INK, linewidth=1.0, label="Pareto front"))
-    return colours + shapes
+    def entry(marker: str, label: str, colour: str) -> object:
+        return Line2D([], [], linestyle="none", marker=marker, color=colour, label=label, markersize=6)
+
+    colours = sparsity_legend(results, [s for s in results.sparsities if any(point.sparsity == s for point in best)])
+    entries = [entry(marker, setup, MUTED) for setup, marker in shapes.items()]
+    if any(point.setup not in shapes for point in results.done):
+        entries.append(entry(".", "other setups", OTHER))
+    entries += unvalidated_legend(results, hollow=True)
+    return [*colours, *entries, entry("s", "not on the front", OTHER),
+            Line2D([], [], color=INK, linewidth=1.0, label="Pareto front")]  # fmt: skip
 
 
 def _title(
@@ -190,6 +207,6 @@ def _better(x: Metric, y: Metric) -> str:
 def _caption(x: Metric, y: Metric) -> str:
     return (
         f"{y.name} against {x.name.lower()} of every point; {_better(x, y)} is better. The black staircase joins the "
-        "points that no other point beats in both; colours are weight sparsity, shapes are setups, hollow markers come "
-        "from models that no reference checks."
+        "points that no other point beats in both, coloured by weight sparsity; all others are grey. Shapes are "
+        "setups; hollow markers come from models that no reference checks."
     )

@@ -61,7 +61,7 @@ def _rows(results: Results) -> list[GanttLane]:
     rows: dict[tuple[str, tuple[Span, ...]], GanttLane] = {}
     for workload in results.workloads:
         for setup in results.setups:
-            points = (p for s in results.sparsities if (p := results.typical(workload, setup, s)))
+            points = (p for s in results.sparsities if (p := results.point_of(workload, setup, s)))
             point = next((point for point in points if point.key in results.timelines), None)
             if point and (timeline := results.timelines[point.key]).spans:
                 lanes = sorted({(span.device, span.lane) for span in timeline.spans})

@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+from simsparse.report.pairs import Baseline, partners
 from simsparse.report.results import Results, StoredPoint
 from simsparse.report.si import digits, si
 
@@ -64,19 +65,28 @@ PER_JOULE = Metric(
 )  # fmt: skip
 
 
-def speed_up_over_dense(results: Results) -> Metric:
-    """How many times shorter a pass takes than with dense weights, all else equal."""
+POWER = Metric("Stated power", "W", lambda point: math.nan if point.power_w is None else point.power_w)
+OBJECTIVES = {"latency_s": LATENCY, "energy_j": ENERGY, "area_mm2": AREA, "power_w": POWER}
+"""What a sweep can make small, by column."""
+_PER = {"": lambda _: 1.0, "area": AREA.of, "power": POWER.of}
 
-    def others(point: StoredPoint) -> tuple[object, ...]:
-        return point.workload, point.setup, tuple(sorted(point.axes.items()))
 
-    dense = {others(point): point.latency_s for point in results.done if point.sparsity == "dense"}
+def speed_up_over(results: Results, baseline: Baseline, per: str = "") -> Metric:
+    """How many times shorter a pass takes than that of the point from which it differs in the baseline's axis alone.
+
+    ``per`` area or power: at equal silicon area or stated power, as if work spread over copies of the machine
+    without loss; nan where it is not known of both.
+    """
+    known, weight = partners(results, baseline), _PER[per]
 
     def gain(point: StoredPoint) -> float:
-        reference = dense.get(others(point), math.nan)
-        return reference / point.latency_s if point.latency_s > 0 else math.nan
+        base = known.get(point.identity)
+        if base is None or not point.latency_s > 0:
+            return math.nan
+        return base.latency_s * weight(base) / (point.latency_s * weight(point))
 
-    return Metric("Speed-up over dense", "×", gain, smaller_is_better=False)
+    suffix = f" at equal {per}" if per else ""
+    return Metric(f"Speed-up over {baseline.text}{suffix}", "×", gain, smaller_is_better=False)
 
 
 def spans_decades(values: Iterable[float]) -> bool:

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from simsparse.config.keys import KEYS, Shown, names_shown
@@ -18,12 +18,14 @@ _CONFIGURATION = names_shown(Shown.CONFIGURATION)
 class Naming:
     """Columns that name things: labels of named axes first, plain keys where no label covers them.
 
-    ``rest`` are the axes that neither name a workload, a setup nor a sparsity.
+    ``rest`` are the axes that neither name a workload, a setup nor a sparsity; ``titles`` say model, phase and sizes
+    by trace file.
     """
 
     workload: tuple[str, ...]
     setup: tuple[str, ...]
     rest: tuple[str, ...]
+    titles: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def of(cls, axes: Mapping[str, Any], columns: Sequence[str], varying: Sequence[str]) -> Naming:
@@ -42,8 +44,10 @@ class Naming:
         rest = tuple(name for name in (axes or varying) if name not in taken and name in columns)
         return cls((*workload, *plain), tuple(setup), rest)
 
-    def trace_index_of(self, row: Mapping[str, str]) -> str:
-        """The display name of a row's workload."""
+    def workload_of(self, row: Mapping[str, str]) -> str:
+        """The display name of a row's workload: its label, else model, phase and sizes, else the trace's file."""
+        if self.workload == ("workload.trace",) and (title := self.titles.get(row.get("workload.trace", ""))):
+            return title
         return " ".join(short_name(row[name]) for name in self.workload if row.get(name)) or "workload"
 
     def setup_of(self, row: Mapping[str, str]) -> str:

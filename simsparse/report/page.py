@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 from simsparse.report.findings import Finding, findings
+from simsparse.report.pairs import baselines_of
 from simsparse.report.plot import Plot, svg_bytes
 from simsparse.report.results import Results
 from simsparse.report.tables import HtmlTable
@@ -57,8 +58,11 @@ def _counts(results: Results) -> str:
         _plural(len(results.workloads), "workload"), _plural(len(results.setups), "setup"),
         f"{len(results.sparsities)} weight sparsit{'y' if len(results.sparsities) == 1 else 'ies'}",
     )  # fmt: skip
+    ratios = [baseline.text for baseline in baselines_of(results, results.baseline)]
+    against = f"of pairs of points that differ in one axis alone, against {' and '.join(ratios)}"
+    said = f" Ratios are {against if ratios else 'not made: no axis has a baseline'}."
     other = f" Other axes: {', '.join(results.axes)}." if results.axes else ""
-    return f"{', '.join(counted)}. {', '.join(shape)}.{other}"
+    return f"{', '.join(counted)}. {', '.join(shape)}.{other}{said}"
 
 
 def _plural(count: int, noun: str) -> str:

@@ -15,11 +15,15 @@ _PREFERRED = ("bf16", "fp16", "int8", "fp32")
 
 @dataclass(frozen=True, slots=True)
 class Peaks:
-    """Dense peak in FLOP/s of ``dtype``, and bytes/s of the memory that its operators stream from."""
+    """Dense peak in FLOP/s of ``dtype``, and bytes/s of the memory that its operators stream from.
+
+    ``sparse24`` is the factor by which 2:4 weights raise the peak, of operations counted dense; None where it has none.
+    """
 
     flops_per_s: float
     bytes_per_s: float
     dtype: str
+    sparse24: float | None = None
 
     @property
     def ridge(self) -> float:
@@ -40,11 +44,13 @@ def peaks_of(part: Part) -> Peaks | None:
 
     if isinstance(part, GpuPart):
         dtype, peak = _rate(part.compute.tensor)
-        return Peaks(peak, part.memory.bandwidth.si, dtype)
+        factor = part.compute.sparse24
+        return Peaks(peak, part.memory.bandwidth.si, dtype, None if factor is None else factor.si)
     if isinstance(part, AccelPart):
         dtype, macs = _rate(part.array.macs)
         elements = part.array.rows.si * part.array.cols.si
-        return Peaks(2 * macs * elements * part.array.clock.si, part.memory.bandwidth.si, dtype)
+        return Peaks(2 * macs * elements * part.array.clock.si, part.memory.bandwidth.si, dtype,
+                     2.0 if part.sparsity and "2:4" in part.sparsity.patterns else None)  # fmt: skip
     if isinstance(part, PimPart):
         dtype, macs = _rate(part.compute.macs)
         units = part.memory.stacks.si * part.compute.units.si

@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,12 +14,14 @@ from simsparse.config.keys import OVERRIDE, is_key
 from simsparse.core import OpResult
 from simsparse.errors import SpecError, StoreError
 from simsparse.report.naming import Naming
-from simsparse.report.results import Results, StoredPoint, unique, unvalidated_share
+from simsparse.report.results import Results, StoredPoint, merged_runs, unique, unvalidated_share
 from simsparse.store import SPEC_NAME, STORE_NAME, Reader, read_table
 
 if TYPE_CHECKING:
     import pandas as pd
 
+SEARCHES = ("tpe", "nsga2", "cmaes")
+"""Kinds of sampling in which later points depend on the answers to earlier ones."""
 _LABELS = ("setup", "workload", "label")
 """Usual names of axes of mappings, where the sweep's file does not tell which of the columns are axes."""
 
@@ -35,13 +38,43 @@ def read_results(folder: Path) -> Results:
     varying = tuple(name for name in _inputs(table) if table[name].astype(str).nunique() > 1)
     naming = Naming.of(axes, [str(name) for name in table.columns], varying)
     ops = store.ops() if store else {}
-    points = tuple(_point(i, row, naming, ops) for i, row in enumerate(table.to_dict("records")))
+    places = _axes_of(axes, varying, table)
+    naming = replace(naming, titles=_titles(table))
+    if "key" in table:
+        table = table.drop_duplicates(["key", *places], ignore_index=True)
+    points = tuple(_point(i, row, naming, places, ops) for i, row in enumerate(table.to_dict("records")))
     text = (folder / SPEC_NAME).read_text(encoding="utf-8", errors="replace") if (folder / SPEC_NAME).is_file() else ""
+    objectives, baseline = spec.get("objectives"), spec.get("baseline")
     return Results(
         str(spec.get("name") or folder.resolve().name), points, naming.rest, table, text,
         description=str(spec.get("description") or ""), ops=ops,
+        objectives=tuple(map(str, objectives)) if isinstance(objectives, list) else ("latency_s", "energy_j"),
+        baseline={str(k): str(v) for k, v in baseline.items()} if isinstance(baseline, dict) else {},
+        searched=isinstance(spec.get("sample"), dict) and spec["sample"].get("kind") in SEARCHES,
+        normalise=tuple(map(str, spec.get("normalise") or ())),
         timelines=store.timelines() if store else {},
     )  # fmt: skip
+
+
+def _axes_of(axes: Mapping[str, Any], varying: Sequence[str], table: pd.DataFrame) -> tuple[str, ...]:
+    """The columns in which points can differ: the declared axes, else inputs that do not follow from a label."""
+    if axes:
+        return tuple(name for name in axes if name in table)
+    labels = [name for name in _LABELS if name in varying]
+    return tuple(
+        name for name in varying
+        if name in labels or not any(table.groupby(label)[name].nunique().max() <= 1 for label in labels)
+    )  # fmt: skip
+
+
+def _titles(table: pd.DataFrame) -> dict[str, str]:
+    """Model, phase and sizes by trace file, of the traces that these tell apart."""
+    if "title" not in table or "workload.trace" not in table:
+        return {}
+    named = table[table["title"].astype(str) != ""].drop_duplicates("workload.trace")
+    counts = named["title"].value_counts()
+    return {str(trace): str(title) for trace, title in zip(named["workload.trace"], named["title"], strict=True)
+            if counts[title] == 1}  # fmt: skip
 
 
 def _spec(folder: Path) -> Mapping[str, Any]:
@@ -62,20 +95,25 @@ def _inputs(table: pd.DataFrame) -> list[str]:
     return [name for name in names if is_key(name) or name in _LABELS]
 
 
-def _point(index: int, row: Mapping[Any, Any], naming: Naming, ops: Mapping[str, tuple[OpResult, ...]]) -> StoredPoint:
+def _point(
+    index: int, row: Mapping[Any, Any], naming: Naming, places: Sequence[str], ops: Mapping[str, tuple[OpResult, ...]]
+) -> StoredPoint:
     texts = {str(name): text for name, value in row.items() if (text := _text(value))}
     latency, energy = _number(row.get("latency_s")), _number(row.get("energy_j"))
     key = texts.get("key", str(index))
     return StoredPoint(
-        key=key, workload=naming.trace_index_of(texts), setup=naming.setup_of(texts),
+        key=key, workload=naming.workload_of(texts), setup=naming.setup_of(texts),
         sparsity=texts.get("weight_sparsity", "dense"), system=texts.get("system", ""), policy=texts.get("policy", ""),
-        axes={name: texts.get(name, "") for name in naming.rest}, overrides=_overrides(texts),
+        axes={name: texts.get(name, "") for name in naming.rest}, place={name: texts.get(name, "") for name in places},
+        overrides=_overrides(texts),
         latency_s=math.nan if latency is None else latency, energy_j=math.nan if energy is None else energy,
         area_mm2=_number(row.get("area_mm2")), bound=texts.get("bound", ""),
         seconds_by_bound=_mapping(row.get("seconds_by_bound")),
         energy_by_component=_mapping(row.get("energy_by_component")), assumed=_words(row.get("assumed")),
         unvalidated=_words(row.get("unvalidated")),
-        unvalidated_share=unvalidated_share(ops[key]) if key in ops else None, error=_error(texts, latency),
+        unvalidated_share=unvalidated_share(ops[key]) if key in ops else None, power_w=_number(row.get("power_w")),
+        runs_as=merged_runs(_json(row.get("runs_as")) or {}), notes=_words(row.get("notes")),
+        error=_error(texts, latency),
     )  # fmt: skip
 
 

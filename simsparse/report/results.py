@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from simsparse.core import OpResult, Result, Sparsity, Timeline
 from simsparse.errors import SpecError
+from simsparse.report.style import sparsity_colours
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,7 +27,9 @@ class StoredPoint:
     where the operators were not kept.
 
     ``workload``, ``setup`` and ``sparsity`` are display names; ``axes`` holds the values of the
-    other axes as text. A point that failed has an ``error`` and no numbers.
+    other axes as text, ``place`` those of all axes as the sweep's file has them: points are alike in all but what
+    differs there. ``power_w`` is the power stated for the devices; ``runs_as`` maps sparsities to what devices make
+    of them. A point that failed has an ``error`` and no numbers.
     """
 
     key: str
@@ -36,6 +39,7 @@ class StoredPoint:
     system: str
     policy: str = ""
     axes: Mapping[str, str] = field(default_factory=dict)
+    place: Mapping[str, str] = field(default_factory=dict)
     overrides: Mapping[str, str] = field(default_factory=dict)
     latency_s: float = float("nan")
     energy_j: float = float("nan")
@@ -46,6 +50,9 @@ class StoredPoint:
     assumed: tuple[str, ...] = ()
     unvalidated: tuple[str, ...] = ()
     unvalidated_share: float | None = None
+    power_w: float | None = None
+    runs_as: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
     error: str = ""
 
     @property
@@ -53,6 +60,11 @@ class StoredPoint:
         """Whether figures and sentences must mark it: ``MARKED_SHARE`` exceeded, or not known."""
         share = self.unvalidated_share
         return bool(self.unvalidated) and (share is None or share > MARKED_SHARE)
+
+    @property
+    def identity(self) -> tuple[str, ...]:
+        """What tells the point from all others: its key and its place."""
+        return (self.key, *self.place.values())
 
     @property
     def cell(self) -> PointKey:
@@ -64,9 +76,12 @@ class StoredPoint:
 class Results:
     """Points in the order they were asked for, with what was kept of single ones.
 
-    ``ops`` and ``timelines`` are keyed by point key and may cover only some points. ``axes`` are
-    the names of the axes besides workload, setup and sparsity; ``table`` is one row a point, as exported;
-    ``note`` ends captions.
+    ``ops`` and ``timelines`` are keyed by point key and may cover only some points. ``axes`` are the names of the
+    axes besides workload, setup and sparsity; ``table`` is one row a point, as exported; ``note`` ends captions,
+    ``at`` says which values of further axes are drawn; ``patterns`` are the sparsities of the whole sweep, where
+    these are a part of it. ``objectives`` are the numbers that the sweep makes small; ``baseline`` and
+    ``normalise`` what its file says that ratios are taken against, by axis, and per; ``searched`` whether later
+    points depend on the answers to earlier ones.
     """
 
     name: str
@@ -76,6 +91,12 @@ class Results:
     resolved: str = ""
     description: str = ""
     note: str = ""
+    at: str = ""
+    patterns: tuple[str, ...] = ()
+    objectives: tuple[str, ...] = ("latency_s", "energy_j")
+    baseline: Mapping[str, str] = field(default_factory=dict)
+    normalise: tuple[str, ...] = ()
+    searched: bool = False
     ops: Mapping[str, tuple[OpResult, ...]] = field(default_factory=dict)
     timelines: Mapping[str, Timeline] = field(default_factory=dict)
 
@@ -100,6 +121,11 @@ class Results:
         """Densest first."""
         return sorted(unique(point.sparsity for point in self.points), key=lambda text: -density(text))
 
+    @property
+    def colours(self) -> dict[str, str]:
+        """The colour of each sparsity, the same in all figures of a report."""
+        return sparsity_colours(self.patterns or self.sparsities)
+
     @cached_property
     def cells(self) -> dict[PointKey, list[StoredPoint]]:
         """Points that ended well by workload, setup and sparsity, fastest first."""
@@ -108,14 +134,14 @@ class Results:
             groups.setdefault(point.cell, []).append(point)
         return groups
 
-    def typical(self, workload: str, setup: str, sparsity: str) -> StoredPoint | None:
-        """The point of median latency (the lower one of two) of a cell; None when it has none."""
+    def point_of(self, workload: str, setup: str, sparsity: str) -> StoredPoint | None:
+        """The point of a cell, the fastest where there are several; None when it has none."""
         group = self.cells.get((workload, setup, sparsity))
-        return group[(len(group) - 1) // 2] if group else None
+        return group[0] if group else None
 
     @property
     def has_spread(self) -> bool:
-        """Whether some cell holds several points, so that figures show a median."""
+        """Whether some cell holds several points, which differ in further axes."""
         return any(len(group) > 1 for group in self.cells.values())
 
 
@@ -152,15 +178,25 @@ def results_of(result: Result) -> Results:
     import pandas as pd
 
     sparsities = unique(op.weight_sparsity for op in result.ops)
-    sparsest = min(sparsities, key=density, default="dense")
     point = StoredPoint(
-        "run", short_name(result.trace), short_name(result.system), sparsest, result.system, result.policy,
-        {}, result.overrides, result.latency_s, result.energy_j, result.area_mm2, result.bound,
-        result.seconds_by_bound, result.energy_by_component, result.assumed, result.unvalidated,
-        unvalidated_share(result.ops),
+        "run", result.workload, short_name(result.system), min(sparsities, key=density, default="dense"),
+        result.system, result.policy, overrides=result.overrides, latency_s=result.latency_s,
+        energy_j=result.energy_j, area_mm2=result.area_mm2, bound=result.bound,
+        seconds_by_bound=result.seconds_by_bound, energy_by_component=result.energy_by_component,
+        assumed=result.assumed, unvalidated=result.unvalidated, unvalidated_share=unvalidated_share(result.ops),
+        power_w=result.power_w, runs_as=merged_runs(result.runs_as), notes=result.notes,
     )  # fmt: skip
     row = {key: value if not isinstance(value, dict | list) else str(value) for key, value in result.summary().items()}
     return Results(
         f"{point.workload} on {point.setup}", (point,), (), pd.DataFrame([row]),
         ops={"run": result.ops}, timelines={"run": result.timeline},
     )  # fmt: skip
+
+
+def merged_runs(runs_as: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
+    """What the devices of a run make of each sparsity, in words that name them all where they differ."""
+    found: dict[str, list[str]] = {}
+    for own in runs_as.values():
+        for stated, used in own.items():
+            found.setdefault(stated, []).append(used)
+    return {stated: " or ".join(unique(used)) for stated, used in found.items()}

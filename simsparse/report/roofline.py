@@ -62,7 +62,7 @@ def roofline(results: Results) -> Plot | None:
     kinds = unique(marker.kind for panel in shown for marker in panel.markers)
     sparsities = [s for s in results.sparsities if any(m.sparsity == s for p in shown for m in p.markers)]
     scale = scale_for([panel.peaks.flops_per_s / 30 for panel in shown], "FLOP/s")
-    shapes = {sparsity: MARKERS[i % len(MARKERS)] for i, sparsity in enumerate(sparsities)}
+    shapes = {sparsity: MARKERS[i] if i < len(MARKERS) else "." for i, sparsity in enumerate(sparsities)}
     for i, (ax, panel) in enumerate(zip(axes, shown, strict=True)):
         _draw(ax, panel, scale, kind_colours(kinds), shapes)
         if i % 2 == 0:
@@ -97,7 +97,7 @@ def _merged(found: Iterable[Panel]) -> list[Panel]:
 def _panels(results: Results) -> Iterable[Panel]:
     for workload in results.workloads:
         for setup in results.setups:
-            points = [p for s in results.sparsities if (p := results.typical(workload, setup, s))]
+            points = [p for s in results.sparsities if (p := results.point_of(workload, setup, s))]
             points = [point for point in points if point.key in results.ops]
             if points:
                 yield from _devices(results, workload, setup, points)
@@ -158,9 +158,13 @@ def _draw(ax: Axes, panel: Panel, scale: Scale, colours: Mapping[str, str], shap
             markersize=6, markeredgewidth=1.2, alpha=0.9,
         )  # fmt: skip
     low = min(m.intensity for m in panel.markers) / 4
-    high = max(*(m.intensity for m in panel.markers), panel.peaks.ridge) * 6
+    high = max(*(m.intensity for m in panel.markers), panel.peaks.ridge * (panel.peaks.sparse24 or 1)) * 6
     peak, ridge = panel.peaks.flops_per_s / scale.factor, panel.peaks.ridge
     ax.plot([low, ridge, high], [peak * low / ridge, peak, peak], color=INK, linewidth=1.3, zorder=1.5)
+    if panel.peaks.sparse24 and any(m.sparsity != "dense" for m in panel.markers):
+        top = peak * panel.peaks.sparse24
+        ax.plot([ridge, ridge * panel.peaks.sparse24, high], [peak, top, top], color=INK, linewidth=1.1,
+                linestyle=(0, (4, 2)), zorder=1.5)  # fmt: skip
     ax.set_xlim(low, high)
     bottom = min(*(m.flops_per_s / scale.factor for m in panel.markers), peak * low / ridge) / 3
     ax.set_ylim(bottom, peak * 6)
@@ -236,7 +240,8 @@ def _caption(hidden: int) -> str:
     text = (
         "Each marker is a group of equal operators, coloured by kind; shapes are weight sparsity. Operations are "
         "counted dense, two a multiply-accumulate, so sparse weights move right (fewer bytes) and may rise above the "
-        "dense peak. The black line is the nominal peak and bandwidth of the device; names stand at the operators that "
+        "dense peak. The black line is the nominal peak and bandwidth of the device, the dashed one its "
+        "peak with 2:4 weights; names stand at the operators that "
         "take most time; operators below 0.1 % of the time are left out."
     )
     return text + (f" {hidden} more combinations of workload, setup and device not shown." if hidden > 0 else "")

@@ -1,104 +1,186 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Panels of horizontal bars: one a workload, two side by side, groups of bars by setup."""
+"""Panels of horizontal bars: one per workload, groups by setup, a row per answer."""
 
 from __future__ import annotations
 
+import itertools
+import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from simsparse.report.results import PointKey, Results
-from simsparse.report.style import DPI, MUTED, SMALL_PT, WIDTH_IN
+from simsparse.report.results import Results, StoredPoint
+from simsparse.report.style import DPI, MUTED, SMALL_PT, WIDTH_IN, wrapped
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-COLUMNS = 2
 PAGE_IN = 8.6
 """Tallest panels of one figure in inches; with title and legend that fits a printed page at full size."""
+ROW_IN, LINE, GAP, FRAME_IN = 0.175, 0.72, 0.6, 0.75
+"""Inches of a row of one line, height of each further line and of the gap between setups in rows, axis and title."""
+LABEL_CHARACTERS, SETUP_CHARACTERS, CHARACTER_PT = 30, 22, 4.6
+FAILED = "failed"
 
 
 @dataclass(frozen=True)
-class TableRow:
-    """Panels side by side: their workloads, and the setups that are their groups of bars from the top."""
+class Row:
+    """Sparsities of one setup that have the same answer, and a point that has it; None where they have none."""
 
-    workloads: tuple[str, ...]
-    setups: tuple[str, ...]
+    setup: str
+    label: str
+    point: StoredPoint | None
+
+    @property
+    def height(self) -> float:
+        """In rows of one line."""
+        return 1 + LINE * self.label.count("\n")
 
 
 @dataclass(frozen=True)
-class Place:
-    """Axes of one workload in a row; ``labelled`` is the one that names the groups."""
+class Panel:
+    """The rows of a workload, or of some of its setups."""
 
-    ax: Axes
     workload: str
-    setups: tuple[str, ...]
-    labelled: bool
+    rows: tuple[Row, ...]
+
+    @property
+    def groups(self) -> list[tuple[Row, ...]]:
+        """The rows of each setup."""
+        return [tuple(own) for _, own in itertools.groupby(self.rows, key=lambda row: row.setup)]
+
+    @property
+    def height(self) -> float:
+        """In rows of one line, gaps between setups included."""
+        return sum(map(_group_height, self.groups)) + GAP * (len(self.groups) - 1)
+
+    @property
+    def height_in(self) -> float:
+        return FRAME_IN + ROW_IN * max(self.height, 3.0)
+
+    def placed(self) -> list[tuple[float, Row]]:
+        """Each row with the place of its middle on the y axis, from the top."""
+        found, top = [], 0.0
+        for group in self.groups:
+            end = top + _group_height(group) + GAP
+            top += (_group_height(group) - sum(row.height for row in group)) / 2
+            for row in group:
+                found.append((top + row.height / 2, row))
+                top += row.height
+            top = end
+        return found
 
 
-def pages(results: Results, height_in: Callable[[int], float]) -> list[list[TableRow]]:
-    """Rows for all workloads and setups, packed into figures that fit a page.
+def _group_height(group: Sequence[Row]) -> float:
+    """Rows of one line that a setup takes: those of its bars, or of its name where that is higher."""
+    return max(sum(row.height for row in group), 1 + LINE * wrapped(group[0].setup, SETUP_CHARACTERS).count("\n"))
 
-    ``height_in`` gives the inches of a row of so many setups. A row leaves out setups that none of
-    its workloads was asked for; setups that don't fit a page go on in another row.
+
+def panels_of(results: Results, wanted: Callable[[StoredPoint], bool], failures: bool = True) -> list[Panel]:
+    """A panel per workload that has a row, those beyond a page's height in several.
+
+    Rows hold the points that are ``wanted``; with ``failures`` a setup's sparsities that failed have a row too. What
+    was not run has none.
     """
-    most = max((n for n in range(1, len(results.setups) + 1) if height_in(n) <= PAGE_IN), default=1)
-    columns = min(COLUMNS, len(results.workloads))
-    packed: list[list[TableRow]] = []
+    found = []
+    for workload in results.workloads:
+        groups = [own for setup in results.setups if (own := _rows(results, workload, setup, wanted, failures))]
+        part: list[Row] = []
+        for group in groups:
+            if part and Panel(workload, (*part, *group)).height_in > PAGE_IN:
+                found.append(Panel(workload, tuple(part)))
+                part = []
+            part += group
+        found += [Panel(workload, tuple(part))] if part else []
+    return found
+
+
+def _rows(
+    results: Results, workload: str, setup: str, wanted: Callable[[StoredPoint], bool], failures: bool
+) -> list[Row]:
+    answers: dict[tuple[object, ...], list[StoredPoint]] = {}
+    failed = []
+    for sparsity in results.sparsities:
+        point = results.point_of(workload, setup, sparsity)
+        if point is not None and wanted(point):
+            answers.setdefault(_answer(point), []).append(point)
+        elif any(each.cell == (workload, setup, sparsity) for each in results.failed):
+            failed.append(sparsity)
+    rows = [Row(setup, label_of_same(points), points[0]) for points in answers.values()]
+    if not failures or not failed:
+        return rows
+    denser = sum(results.sparsities.index(points[0].sparsity) < results.sparsities.index(failed[0])
+                 for points in answers.values())  # fmt: skip
+    return [*rows[:denser], Row(setup, _lines(", ".join(failed)), None), *rows[denser:]]
+
+
+def _answer(point: StoredPoint) -> tuple[object, ...]:
+    return f"{point.latency_s:.6g}", f"{point.energy_j:.6g}", point.is_unvalidated
+
+
+def label_of_same(points: Sequence[StoredPoint]) -> str:
+    """``2:4 = 1:4``, with what the device runs where that is none of them: ``1:8 (as 2:4)``."""
+    names = [point.sparsity for point in points]
+    used = {point.runs_as.get(point.sparsity, point.sparsity) for point in points}
+    mark = f" (as {next(iter(used))})" if len(used) == 1 and not used & set(names) else ""
+    return _lines(" = ".join(names) + mark)
+
+
+def _lines(text: str) -> str:
+    return "\n".join(textwrap.wrap(text, LABEL_CHARACTERS, break_long_words=False, break_on_hyphens=False))
+
+
+def pages(panels: Sequence[Panel]) -> list[list[Panel]]:
+    """Panels packed into figures that fit a page."""
+    packed: list[list[Panel]] = []
     room = 0.0
-    for i in range(0, len(results.workloads), columns):
-        workloads = tuple(results.workloads[i : i + columns])
-        setups = _asked(results, workloads)
-        for row in (TableRow(workloads, setups[j : j + most]) for j in range(0, len(setups), most)):
-            room -= height_in(len(row.setups))
-            if not packed or room < 0:
-                packed.append([])
-                room = PAGE_IN - height_in(len(row.setups))
-            packed[-1].append(row)
+    for panel in panels:
+        room -= panel.height_in
+        if not packed or room < 0:
+            packed.append([])
+            room = PAGE_IN - panel.height_in
+        packed[-1].append(panel)
     return packed
 
 
-def bar_panels(rows: Sequence[TableRow], height_in: Callable[[int], float]) -> tuple[Figure, list[Place]]:
-    """A figure of ``rows``, each as high as its setups need."""
+def bar_axes(panels: Sequence[Panel]) -> tuple[Figure, list[Axes]]:
+    """A figure with axes for ``panels``, each as high as its rows need, one under another."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    columns = max(len(row.workloads) for row in rows)
-    heights = [height_in(len(row.setups)) for row in rows]
+    heights = [panel.height_in for panel in panels]
     figure = Figure(figsize=(WIDTH_IN, sum(heights)), dpi=DPI)
     FigureCanvasAgg(figure)
-    grid = figure.subplots(
-        len(rows), columns, squeeze=False, sharex=False, sharey="row", gridspec_kw={"height_ratios": heights}
-    )
-    places = []
-    for axes, row in zip(grid, rows, strict=True):
-        for unused in axes[len(row.workloads) :]:
-            unused.remove()
-        for j, (ax, workload) in enumerate(zip(axes, row.workloads, strict=False)):
-            places.append(Place(ax, workload, row.setups, labelled=j == 0))
-    return figure, places
+    grid = figure.subplots(len(panels), 1, squeeze=False, gridspec_kw={"height_ratios": heights})
+    return figure, list(grid.flat)
+
+
+def name_rows(ax: Axes, panel: Panel) -> None:
+    """Limits and ticks of the y axis, names of rows beside it and of setups beside those."""
+    placed = panel.placed()
+    ax.set_title(panel.workload, loc="right")
+    ax.grid(axis="y", visible=False)
+    ax.set_ylim(panel.height + 0.1, -0.1)
+    ax.set_yticks([y for y, _ in placed], [row.label for _, row in placed])
+    ax.tick_params(axis="y", length=0)
+    widest = max(len(line) for row in panel.rows for line in row.label.split("\n"))
+    for setup in dict.fromkeys(row.setup for row in panel.rows):
+        own = [(y, row.height) for y, row in placed if row.setup == setup]
+        middle = (own[0][0] - own[0][1] / 2 + own[-1][0] + own[-1][1] / 2) / 2
+        ax.annotate(
+            wrapped(setup, SETUP_CHARACTERS), (0, middle), xycoords=("axes fraction", "data"),
+            xytext=(-CHARACTER_PT * widest - 12, 0), textcoords="offset points", ha="right", va="center",
+            fontsize=SMALL_PT, fontweight="bold",
+        )  # fmt: skip
+    for y, row in placed:
+        if row.point is None:
+            write_absent(ax, FAILED, y)
 
 
 def numbered(text: str, index: int, count: int, between: str) -> str:
     """``text`` for the first of ``count`` figures, with the number behind ``between`` for the others."""
     return text if index == 0 or count == 1 else f"{text}{between}{index + 1}"
-
-
-def _asked(results: Results, workloads: tuple[str, ...]) -> tuple[str, ...]:
-    asked = {point.setup for point in results.points if point.workload in workloads}
-    return tuple(setup for setup in results.setups if setup in asked)
-
-
-def asked_for(results: Results, workload: str, setup: str) -> bool:
-    """Whether the sweep has any point of ``workload`` on ``setup``."""
-    return any((point.workload, point.setup) == (workload, setup) for point in results.points)
-
-
-def mark_absent(ax: Axes, results: Results, cell: PointKey, y: float) -> None:
-    """Say in the place of a bar why it is not there."""
-    failed = any(point.cell == cell for point in results.failed)
-    write_absent(ax, "failed" if failed else "no dense run" if cell in results.cells else "not run", y)
 
 
 def write_absent(ax: Axes, word: str, y: float) -> None:
@@ -107,3 +189,23 @@ def write_absent(ax: Axes, word: str, y: float) -> None:
         word, (0, y), xycoords=("axes fraction", "data"), xytext=(3, 0), textcoords="offset points", va="center",
         fontsize=SMALL_PT, color=MUTED, style="italic",
     ).set_in_layout(False)  # fmt: skip
+
+
+def runs_note(results: Results, panels: Sequence[Panel]) -> str:
+    """``Patterns joined by = have one answer. On H100, 1:4 and 1:8 run as 2:4.``"""
+    drawn = {row.setup for panel in panels for row in panel.rows}
+    said: dict[str, list[str]] = {}
+    for setup in (setup for setup in results.setups if setup in drawn):
+        used: dict[str, list[str]] = {}
+        for point in results.done:
+            if point.setup == setup and (name := point.runs_as.get(point.sparsity)):
+                own = used.setdefault(name, [])
+                own += [] if point.sparsity in own else [point.sparsity]
+        if used:
+            text = "; ".join(f"{', '.join(stated)} as {name}" for name, stated in used.items())
+            said.setdefault(text, []).append(setup)
+    joined = any(" = " in row.label.replace("\n", " ") for panel in panels for row in panel.rows)
+    start = " Patterns joined by = have one answer." if joined else ""
+    return start + "".join(
+        f" {', '.join(setups)} run{'s' * (len(setups) == 1)} {text}." for text, setups in said.items()
+    )

@@ -10,9 +10,10 @@ from simsparse.config.keys import label_of
 from simsparse.report.bars import sparsity_legend
 from simsparse.report.metrics import Metric, spans_decades
 from simsparse.report.plot import Plot, finish, panels, plain_log
-from simsparse.report.results import Results
-from simsparse.report.si import Scale, axis_numbers, scale_for
-from simsparse.report.style import sparsity_colours, wrapped
+from simsparse.report.results import Results, StoredPoint
+from simsparse.report.si import Scale, axis_numbers, binary_scale_for, scale_for
+from simsparse.report.slices import Choice, at_choice, choice_text, slice_of
+from simsparse.report.style import SMALL_PT, wrapped
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -25,7 +26,9 @@ LONG_NAME = 20
 STILL = 0.002
 """A panel whose lines move by less than this share is left out and named in the caption."""
 
-Lines = Mapping[str, Mapping[float, Sequence[float]]]
+Line = Mapping[float, float]
+Lines = Mapping[str, Line]
+"""The metric over the axis by sparsity, everything else the same along a line."""
 
 
 def sensitivities(results: Results, metric: Metric) -> list[Plot]:
@@ -47,19 +50,21 @@ def _numbers(results: Results, axis: str) -> tuple[dict[str, float], str]:
 
 def _sensitivity(results: Results, metric: Metric, axis: str, index: int) -> Plot | None:
     numbers, unit = _numbers(results, axis)
-    groups: dict[tuple[str, str], dict[str, dict[float, list[float]]]] = {}
-    for point in results.done:
+    moved = _moved(results, metric, axis)
+    choice = slice_of(results, without=axis)
+    groups: dict[tuple[str, str], dict[str, dict[float, float]]] = {}
+    for point in at_choice(results, choice, axis) if choice is not None else ():
         if point.axes.get(axis, "") in numbers and metric.values([point]):
-            lines = groups.setdefault((point.workload, point.setup), {}).setdefault(point.sparsity, {})
-            lines.setdefault(numbers[point.axes[axis]], []).append(metric.of(point))
+            line = groups.setdefault((point.workload, point.setup), {}).setdefault(point.sparsity, {})
+            line[numbers[point.axes[axis]]] = metric.of(point)
     moving = {cell: lines for cell, lines in groups.items() if _change(lines) > STILL}
-    if not moving:
+    if not moving or choice is None:
         return None
     shown = sorted(moving, key=lambda cell: -_change(moving[cell]))[:MAX_PANELS]
     cells = [cell for cell in moving if cell in shown]
     columns = 3 if len(cells) in (3, 5, 6) or len(cells) > 8 else min(2, len(cells))
     figure, axes = panels(len(cells), PANEL_IN + 0.3 * (len(cells) <= 3), columns=columns)
-    x_scale = scale_for(numbers.values(), unit) if unit else Scale(1.0, "")
+    x_scale = _x_scale(numbers, unit)
     y_scale = scale_for(metric.values(results.done), metric.unit)
     log = any(spans_decades(_all_values(moving[cell])) for cell in cells)
     for i, (ax, cell) in enumerate(zip(axes, cells, strict=True)):
@@ -69,35 +74,63 @@ def _sensitivity(results: Results, metric: Metric, axis: str, index: int) -> Plo
         ax.set_xlabel(f"{label_of(axis)}{between}({x_scale.unit})" if x_scale.unit else label_of(axis))
         if i % columns == 0:
             ax.set_ylabel(f"{metric.name} ({y_scale.unit}){', log' if log else ''}")
-    title = _title(axis, {cell: moving[cell] for cell in cells}, metric)
-    finish(figure, title, sparsity_legend(results, results.sparsities)[: len(results.sparsities)])
+    title = _title(axis, moved, choice, metric)
+    finish(figure, title, sparsity_legend(results, _colours_drawn(results, [moving[cell] for cell in cells])))
     label = f"{metric.name} over {label_of(axis)}"
     return Plot(f"sensitivity_{index + 1}", label, title, _caption(results, axis, groups, cells, metric), figure)
 
 
-def _median(values: Sequence[float]) -> float:
-    return sorted(values)[(len(values) - 1) // 2]
+def _colours_drawn(results: Results, drawn: Sequence[Lines]) -> list[str]:
+    """The sparsities whose colour a line has: of equal lines the densest."""
+    seen = set()
+    for lines in drawn:
+        first: dict[tuple[tuple[float, float], ...], str] = {}
+        for sparsity in (text for text in results.sparsities if text in lines):
+            first.setdefault(tuple(sorted(lines[sparsity].items())), sparsity)
+        seen |= set(first.values())
+    return [sparsity for sparsity in results.sparsities if sparsity in seen]
+
+
+def _x_scale(numbers: Mapping[str, float], unit: str) -> Scale:
+    """The unit of the axis: powers of 1024 where its texts are in such."""
+    if unit and all("iB" in text for text in numbers):
+        return binary_scale_for(numbers.values())
+    return scale_for(numbers.values(), unit) if unit else Scale(1.0, "")
+
+
+def _moved(results: Results, metric: Metric, axis: str) -> tuple[float, StoredPoint] | None:
+    """The largest ratio of two points that differ in ``axis`` alone, and the slower one; None without such a pair."""
+    groups: dict[tuple[tuple[str, str], ...], list[StoredPoint]] = {}
+    for point in results.done:
+        if metric.values([point]):
+            others = tuple(item for item in point.place.items() if item[0] != axis)
+            groups.setdefault(others, []).append(point)
+    ends = [(max(own, key=metric.of), min(own, key=metric.of)) for own in groups.values()]
+    ratios = [(metric.of(most) / metric.of(least), most) for most, least in ends]
+    return max(ratios, key=lambda item: item[0], default=None)
 
 
 def _all_values(lines: Lines) -> list[float]:
-    return [value for line in lines.values() for group in line.values() for value in group]
+    return [value for line in lines.values() for value in line.values()]
 
 
 def _change(lines: Lines) -> float:
-    """Largest relative change of any line's medians."""
-    medians = [[_median(values) for values in line.values()] for line in lines.values()]
-    return max((max(line) / min(line) - 1 for line in medians), default=0.0)
+    """Largest relative change along any line."""
+    return max((max(line.values()) / min(line.values()) - 1 for line in lines.values()), default=0.0)
 
 
 def _panel(ax: Axes, results: Results, lines: Lines, x_scale: Scale, y_scale: Scale, log: bool) -> None:
-    colours = sparsity_colours(results.sparsities)
+    colours = results.colours
+    same: dict[tuple[tuple[float, float], ...], list[str]] = {}
     for sparsity in results.sparsities:
-        line = sorted((lines.get(sparsity) or {}).items())
-        xs = [x / x_scale.factor for x, _ in line]
-        ys = [_median(values) / y_scale.factor for _, values in line]
-        ax.plot(xs, ys, marker="o", markersize=4, color=colours[sparsity], label=sparsity)
-        low, high = ([pick(values) / y_scale.factor for _, values in line] for pick in (min, max))
-        ax.fill_between(xs, low, high, color=colours[sparsity], alpha=0.15, linewidth=0)
+        if line := tuple(sorted((lines.get(sparsity) or {}).items())):
+            same.setdefault(line, []).append(sparsity)
+    for line, names in same.items():
+        xs, ys = [x / x_scale.factor for x, _ in line], [y / y_scale.factor for _, y in line]
+        ax.plot(xs, ys, marker="o", markersize=4, color=colours[names[0]])
+        if len(names) > 1:
+            ax.annotate(" = ".join(names), (xs[-1], ys[-1]), xytext=(0, 5), textcoords="offset points", ha="right",
+                        fontsize=SMALL_PT).set_in_layout(False)  # fmt: skip
     values = _all_values(lines)
     positions = [x for line in lines.values() for x in line if x > 0]
     if spans_decades(positions):
@@ -111,19 +144,21 @@ def _panel(ax: Axes, results: Results, lines: Lines, x_scale: Scale, y_scale: Sc
     ax.margins(x=0.08)
 
 
-def _title(axis: str, shown: Mapping[tuple[str, str], Lines], metric: Metric) -> str:
-    workload, setup = max(shown, key=lambda cell: _change(shown[cell]))
-    ratio = 1 + _change(shown[workload, setup])
-    return f"{label_of(axis)} moves {metric.name.lower()} by up to {ratio:.2f}×, most on {setup} ({workload})"
+def _title(axis: str, moved: tuple[float, StoredPoint] | None, choice: Choice, metric: Metric) -> str:
+    at = f", at {choice_text(choice)}" if choice_text(choice) else ""
+    drawn = f"{metric.name} over {label_of(axis)}{at}"
+    if moved is None:
+        return drawn
+    return f"{drawn}: all else equal it moves by up to {moved[0]:.2f}×, most on {moved[1].setup}"
 
 
 def _caption(
     results: Results, axis: str, groups: Mapping[tuple[str, str], Lines], cells: Sequence[tuple[str, str]],
     metric: Metric,
 ) -> str:  # fmt: skip
-    text = f"{metric.name} over {label_of(axis)}, by weight sparsity."
+    text = f"{metric.name} over {label_of(axis)}, by weight sparsity; along a line nothing else changes."
     if len(results.axes) > 1:
-        text += " Lines are medians over the other axes, bands reach from least to most."
+        text += " The ratio in the title is the largest of all pairs that differ in this axis alone, drawn or not."
     if hidden := len(groups) - len(cells):
         text += f" {hidden} combination{'s' * (hidden != 1)} of workload and setup, which it moves least, not shown."
     return text

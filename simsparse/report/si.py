@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from simsparse.units import parse_quantity
 
 _PREFIXES = {-18: "a", -15: "f", -12: "p", -9: "n", -6: "µ", -3: "m", 0: "", 3: "k", 6: "M", 9: "G", 12: "T", 15: "P"}
+_BINARY = ("B", "KiB", "MiB", "GiB", "TiB")
 _AXIS_UNITS = {
     "byte/second": "B/s", "flop/second": "FLOP/s", "hertz": "Hz", "second": "s", "watt": "W", "joule": "J", "byte": "B",
     "joule/byte": "J/B",
@@ -66,6 +67,13 @@ def scale_for(values: Iterable[float], unit: str) -> Scale:
     logs = [math.log10(value) for value in values if value > 0 and math.isfinite(value)]
     exponent = _exponent(10 ** (sum(logs) / len(logs))) if logs else 0
     return Scale(10.0**exponent, f"{_PREFIXES[exponent]}{unit}")
+
+
+def binary_scale_for(values: Iterable[float]) -> Scale:
+    """As ``scale_for`` in powers of 1024: KiB, MiB, GiB."""
+    logs = [math.log2(value) for value in values if value > 0 and math.isfinite(value)]
+    step = min(max(int(sum(logs) / len(logs) // 10), 0), len(_BINARY) - 1) if logs else 0
+    return Scale(1024.0**step, _BINARY[step])
 
 
 def axis_numbers(values: Sequence[str]) -> tuple[list[float], str] | None:

@@ -25,12 +25,14 @@ SMALL_PT = 8.0
 UNVALIDATED_HATCH = "////"
 UNVALIDATED_LABEL = "unvalidated model"
 UNVALIDATED_NOTE = " Hatched: unvalidated, more than 5 % of operator time from models that no reference checks."
+HOLLOW_LABEL = "hollow: unvalidated model"
+HOLLOW_NOTE = " Hollow: unvalidated, more than 5 % of operator time from models that no reference checks."
 INK, MUTED, GRID = "#222222", "#6b6b6b", "#d9d9d9"
 
 _SPARSITY = ("#3b3b3b", "#0072B2", "#56B4E9", "#009E73", "#E69F00", "#D55E00", "#CC79A7", "#8f7700")
 _BOUND = {
     "memory": "#0077BB", "compute": "#EE7733", "launch": "#9a9a9a", "overhead": "#9a9a9a", "link": "#CC3311",
-    "transfer": "#CC3311", "copy": "#CC3311", "host": "#AA4499", "storage": "#882255",
+    "transfer": "#CC3311", "copy": "#CC3311", "host": "#AA4499", "storage": "#882255", "waiting": "#e4e4e4",
 }  # fmt: skip
 _KIND = {
     "linear": "#0077BB", "attention": "#EE7733", "moe_ffn": "#009988", "elementwise": "#9a9a9a", "conv2d": "#33BBEE",
@@ -41,7 +43,7 @@ _SPARE = ("#009988", "#33BBEE", "#EE3377", "#DDAA33", "#AA4499", "#66AA55", "#77
 _COMPONENT = (
     "#0077BB", "#EE7733", "#009988", "#CC3311", "#33BBEE", "#EE3377", "#DDAA33", "#774411", "#AA4499", "#88CCAA",
 )  # fmt: skip
-MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*", "<", ">", "h", "p")
+MARKERS = ("o", "s", "^", "D", "v", "P")
 OTHER = "#c8c8c8"
 
 
@@ -50,11 +52,6 @@ def sparsity_colours(sparsities: Sequence[str]) -> dict[str, str]:
     rest = [text for text in sparsities if text != "dense"]
     colours = {text: _SPARSITY[1 + i % (len(_SPARSITY) - 1)] for i, text in enumerate(rest)}
     return {"dense": _SPARSITY[0], **colours}
-
-
-def setup_markers(setups: Sequence[str]) -> dict[str, str]:
-    """A marker shape a setup; shapes repeat after twelve."""
-    return {setup: MARKERS[i % len(MARKERS)] for i, setup in enumerate(setups)}
 
 
 def bound_colours(bounds: Sequence[str]) -> dict[str, str]:

@@ -74,8 +74,9 @@ class StoredRow:
         measures = {name: summary.get(name) for name in (*NUMBERS, "bound")}
         details = {name: json.dumps(summary[name]) if name in summary else "" for name in DETAILS}
         error = self.error or ("" if self.summary else "has not run yet")
+        names = {"trace": summary.get("trace", ""), "title": summary.get("workload", "")}
         return {
-            **self.values, **si, "trace": summary.get("trace", ""), **measures, **details, "error": error,
+            **self.values, **si, **names, **measures, **details, "error": error,
             "key": self.key,
         }  # fmt: skip
 

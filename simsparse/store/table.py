@@ -22,6 +22,7 @@ def to_frame(rows: Iterable[StoredRow], once: bool = False) -> pd.DataFrame:
 
     Columns: the axes (a named one shows its labels), then all other keys (``workload.trace``,
     ``system``, ``policy``, ..., ``override.PATH`` as text and ``si.PATH`` in SI units); ``trace``, the trace's name;
+    ``title``, its model, phase and sizes;
     ``latency_s``, ``energy_j``, ``area_mm2``, ``power_w`` (as stated of the devices; the simulated mean is
     ``energy_j / latency_s``), ``bound``; as JSON text ``seconds_by_bound``,
     ``energy_by_component``, ``assumed``, ``unvalidated``, ``overrides``, ``memory``, ``cache``,

@@ -22,17 +22,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from simsparse.core import ActionCounts, OpResult, Result, Span, Timeline, TraceBuilder, ops
-from simsparse.errors import StoreError
+from simsparse.core.pareto import hypervolume, pareto_front
+from simsparse.errors import SpecError, StoreError
 from simsparse.report import build_report, report_result
 from simsparse.report.bars import bars
 from simsparse.report.build import draw
 from simsparse.report.findings import findings
-from simsparse.report.metrics import LATENCY
-from simsparse.report.pareto import pareto_front
+from simsparse.report.front import front
+from simsparse.report.metrics import ENERGY, LATENCY, speed_up_over
+from simsparse.report.pairs import Baseline, baselines_of
 from simsparse.report.plot import Plot, save_plot
 from simsparse.report.reader import read_results
 from simsparse.report.results import Results
+from simsparse.report.rows import panels_of
 from simsparse.report.si import axis_numbers, si
+from simsparse.report.slices import sliced
 from simsparse.report.style import figure_style
 from simsparse.store import STORE_NAME, read_table
 from simsparse.sweep.run import run_sweep
@@ -377,3 +381,140 @@ def test_results_type_is_what_the_reader_gives(folder: Path) -> None:
     assert isinstance(results, Results)
     assert results.workloads == ["Llama", "Mixtral"] and results.setups == list(SETUPS)
     assert results.sparsities == list(SPARSITIES) and results.axes == ("override.gpu0.memory.bandwidth",)
+
+
+def table_of(folder: Path, rows: list[dict[str, Any]]) -> Results:
+    """Results of a sweep whose table alone is there."""
+    pd.DataFrame(rows).to_parquet(folder / "results.parquet")
+    return read_results(folder)
+
+
+def row(sparsity: str, latency_s: float, link: str, **more: Any) -> dict[str, Any]:
+    return {"workload.trace": "w", "system": "s", "weight_sparsity": sparsity, "override.pcie.bandwidth": link,
+            "latency_s": latency_s, "energy_j": 1.0, **more}  # fmt: skip
+
+
+class TestPairs:
+    """Ratios are of two points that differ in one axis and in nothing else."""
+
+    def test_points_that_differ_in_two_axes_give_no_ratio(self, tmp_path: Path) -> None:
+        results = table_of(tmp_path, [row("dense", 2.0, "26 GB/s"), row("2:4", 0.1, "212 GB/s")])
+        (finding,) = findings(results)
+        assert "×" not in dict(finding.setups)["s"]
+        assert speed_up_over(results, Baseline("weight_sparsity", "dense")).values(results.done) == []
+        assert not any(plot.name.startswith("speedup") for plot in draw(results))
+
+    def test_several_pairs_give_a_range_and_no_median(self, tmp_path: Path) -> None:
+        """Medians over links would be 4.0 and 1.0; the pairs gain 4 and 2."""
+        rows = [row("dense", 4.0, "1 GB/s"), row("2:4", 1.0, "1 GB/s"), row("dense", 1.0, "9 GB/s"),
+                row("2:4", 0.5, "9 GB/s"), row("1:8", 0.5, "10 GB/s")]  # fmt: skip
+        text = dict(findings(table_of(tmp_path, rows))[0].setups)["s"]
+        assert "2:4 is 2.00 to 4.00× faster, with the same energy (2 pairs)." in text
+        assert "1:8 takes 500" in text
+
+    def test_a_user_names_the_baseline(self, tmp_path: Path) -> None:
+        rows = [row("dense", 4.0, "1 GB/s"), row("dense", 2.0, "2 GB/s"), row("2:4", 1.0, "2 GB/s")]
+        results = table_of(tmp_path, rows)
+        named = baselines_of(results, {"override.pcie.bandwidth": "1 GB/s"})
+        text = dict(findings(results, named)[0].setups)["s"]
+        assert "Against 1 GB/s (pcie.bandwidth) at 2 GB/s: 2.00× faster" in text and "4.00×" not in text
+        assert "1 GB/s (pcie.bandwidth)" in build_report(
+            tmp_path, ("svg",), {"override.pcie.bandwidth": "1 GB/s"}
+        ).read_text(encoding="utf-8")
+
+    @pytest.mark.parametrize(
+        ("axis", "value"), [("override.pcie.bandwith", "1 GB/s"), ("override.pcie.bandwidth", "3 GB/s")]
+    )
+    def test_a_baseline_that_is_not_there_is_refused(self, axis: str, value: str, tmp_path: Path) -> None:
+        table_of(tmp_path, [row("dense", 4.0, "1 GB/s"), row("dense", 2.0, "2 GB/s")])
+        with pytest.raises(SpecError, match=r"bandwidth|1 GB/s"):
+            build_report(tmp_path, baseline={axis: value})
+
+    def test_ratios_at_equal_area_weigh_each_machine(self, tmp_path: Path) -> None:
+        rows = [row("dense", 4.0, "1 GB/s", area_mm2=100.0), row("2:4", 1.0, "1 GB/s", area_mm2=200.0)]
+        results, dense = table_of(tmp_path, rows), Baseline("weight_sparsity", "dense")
+        assert speed_up_over(results, dense).values(results.done) == [4.0]
+        assert speed_up_over(results, dense, "area").values(results.done) == [2.0]
+        assert speed_up_over(results, dense, "power").values(results.done) == []
+
+    def test_points_of_further_axes_are_drawn_at_one_value_of_each(self, folder: Path) -> None:
+        results = read_results(folder)
+        shown = sliced(results)
+        assert shown.at == "at gpu0.memory.bandwidth 4 TB/s" and not shown.has_spread
+        assert {point.axes["override.gpu0.memory.bandwidth"] for point in shown.points} == {"4 TB/s"}
+
+    def test_a_search_shows_its_front(self, tmp_path: Path) -> None:
+        rows = [row("dense", float(i), f"{i} GB/s", energy_j=float(abs(i - 20))) for i in range(1, 40)]
+        shown = sliced(table_of(tmp_path, rows))
+        assert len(shown.points) == 19 and all("GB/s" in setup for setup in shown.setups)
+
+
+class TestFigures:
+    @pytest.mark.parametrize(("ratio", "kind"), [(10.0, "linear"), (1000.0, "log")])
+    def test_bars_begin_at_zero_and_dots_stand_on_logarithms(self, ratio: float, kind: str, tmp_path: Path) -> None:
+        from matplotlib.patches import Rectangle
+
+        results = table_of(tmp_path, [row("dense", ratio, "1 GB/s"), row("2:4", 1.0, "1 GB/s")])
+        with figure_style():
+            ax = bars(results, LATENCY, "latency_bars")[0].figure.axes[0]
+        drawn = [each for each in ax.patches if isinstance(each, Rectangle) and each.get_width() > 0]
+        assert ax.get_xscale() == kind
+        assert len(drawn) == (2 if kind == "linear" else 0)
+        assert kind == "log" or ax.get_xlim()[0] == 0
+
+    def test_patterns_that_run_alike_share_a_row_that_says_so(self, tmp_path: Path) -> None:
+        runs = json.dumps({"gpu0": {"1:4": "2:4", "1:8": "2:4"}})
+        rows = [row(s, 1.0 if s != "dense" else 2.0, "1", runs_as=runs) for s in ("dense", "2:4", "1:4", "1:8")]
+        with figure_style():
+            plot = bars(table_of(tmp_path, rows), LATENCY, "latency_bars")[0]
+        labels = [text.get_text() for text in plot.figure.axes[0].get_yticklabels()]
+        assert labels == ["dense", "2:4 = 1:4 = 1:8"]
+        assert "1:4, 1:8 as 2:4" in plot.caption
+
+    def test_what_was_not_run_takes_no_room(self, tmp_path: Path) -> None:
+        rows = [row("dense", 1.0, "1"), {**row("2:4", 2.0, "1"), "system": "t"}]
+        panels = panels_of(table_of(tmp_path, rows), lambda _: True)
+        assert [(each.setup, each.label) for each in panels[0].rows] == [("s", "dense"), ("t", "2:4")]
+
+    def test_at_most_six_shapes(self, tmp_path: Path) -> None:
+        rows = [{**row("dense", float(i), "1", energy_j=1.0 / i), "system": f"s{i}"} for i in range(1, 12)]
+        (plot,) = front(table_of(tmp_path, rows), LATENCY, ENERGY, "pareto")
+        shapes = {line.get_marker() for line in plot.figure.axes[0].get_lines()} - {"None", None}
+        assert len(shapes - {"."}) <= 6
+
+    def test_binary_sizes_have_binary_units(self, tmp_path: Path) -> None:
+        rows = [{**row("dense", float(i), "1"), "override.accel0.buffers.weight": f"{i * 32} KiB"} for i in (1, 2, 4)]
+        plot = next(plot for plot in draw(table_of(tmp_path, rows)) if plot.name == "sensitivity_1")
+        assert plot.figure.axes[0].get_xlabel() == "accel0.buffers.weight (KiB)"
+
+    def test_three_objectives_and_the_progress_of_a_search_are_drawn(self, tmp_path: Path) -> None:
+        (tmp_path / "resolved.yaml").write_text(
+            "objectives: [latency_s, energy_j, area_mm2]\nsample: {kind: nsga2}\naxes: {override.pcie.bandwidth: []}\n"
+        )
+        rows = [row("dense", 1.0 + i, f"{i} GB/s", energy_j=9.0 - i, area_mm2=50.0 + i % 3) for i in range(8)]
+        plots = {plot.name: plot for plot in draw(table_of(tmp_path, rows))}
+        assert plots["pareto_three"].figure.axes[1].get_ylabel() == "Area (mm²)"
+        values = plots["convergence"].figure.axes[0].get_lines()[0].get_ydata()
+        assert list(values) == sorted(values) and values[-1] == 100
+
+
+@given(st.lists(st.tuples(*[st.integers(0, 5)] * 3), max_size=12))
+def test_hypervolume_equals_the_count_of_cells(costs: list[tuple[int, int, int]]) -> None:
+    cells = itertools.product(range(5), repeat=3)
+    covered = sum(any(all(a <= b for a, b in zip(c, cell, strict=True)) for c in costs) for cell in cells)
+    assert hypervolume([tuple(map(float, row)) for row in costs], (5.0, 5.0, 5.0)) == covered
+
+
+def test_a_workload_is_named_by_model_and_phase(tmp_path: Path) -> None:
+    op = ops.linear(8, 64, 64)
+    for batch in (1, 8):
+        TraceBuilder(f"t{batch}", model="tiny", phase="decode", batch=batch, kv_len=512).add(op).build().save(
+            tmp_path / f"b{batch}.trace"
+        )
+    (tmp_path / "s.yaml").write_text(
+        "name: s\nsystem: cpu/h100-host\nlevel: 0\naxes: {workload.trace: [b1.trace, b8.trace]}\n"
+    )
+    run_sweep(tmp_path / "s.yaml", tmp_path / "out")
+    assert read_results(tmp_path / "out").workloads == [
+        "tiny decode, batch 1, 512 cached tokens", "tiny decode, batch 8, 512 cached tokens",
+    ]  # fmt: skip

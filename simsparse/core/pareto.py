@@ -22,3 +22,21 @@ def pareto_front(costs: Sequence[tuple[float, ...]]) -> list[int]:
 
 def _dominates(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
     return one != other and all(a <= b for a, b in zip(one, other, strict=True))
+
+
+def hypervolume(costs: Sequence[tuple[float, ...]], worst: tuple[float, ...]) -> float:
+    """Volume of what ``costs`` dominate below ``worst``, in the product of the costs' units.
+
+    Cuts along the last cost: each slab has the volume of the points that begin below it in one dimension less.
+    """
+    inside = [row for row in costs if all(a < b for a, b in zip(row, worst, strict=True))]
+    if not inside:
+        return 0.0
+    if len(worst) == 1:
+        return worst[0] - min(row[0] for row in inside)
+    front = sorted((inside[i] for i in pareto_front(inside)), key=lambda row: row[-1])
+    ends = [*(row[-1] for row in front[1:]), worst[-1]]
+    return sum(
+        (end - row[-1]) * hypervolume([each[:-1] for each in front[: i + 1]], worst[:-1])
+        for i, (row, end) in enumerate(zip(front, ends, strict=True)) if end > row[-1]
+    )  # fmt: skip
