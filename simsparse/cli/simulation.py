@@ -279,7 +279,7 @@ def report(
     from simsparse.report import build_report
 
     with ProgressBar("figures") as progress:
-        page = build_report(out, baseline=_pairs(baseline or []), normalise=normalise or (), progress=progress)
+        page = build_report(out, baseline=pairs(baseline or []), normalise=normalise or (), progress=progress)
     if json:
         emit_json({"report": str(page)})
     else:

@@ -13,8 +13,8 @@ from simsparse._simulate import simulate
 from simsparse.config.hardware import load_hardware, load_system
 from simsparse.config.parts.accel import AccelPart
 from simsparse.config.paths import part_names
-from simsparse.report.metrics import PER_AREA, PER_JOULE
 from simsparse.core.pareto import pareto_front
+from simsparse.report.metrics import PER_AREA, PER_JOULE
 from simsparse.report.results import StoredPoint
 from simsparse.sweep import run_sweep
 
