@@ -128,11 +128,13 @@ class Op:
     @property
     def signature(self) -> Signature:
         """What the cost of the op depends on: kind, dims, types, sparsity, routed counts."""
-        kind, dims = self.definition, self.definition.all_dims(self)
+        kind, dims = self.definition, self.dims
+        sizes = [dims[key] for key in kind.dims]
+        if kind.optional_dims:
+            sizes += [dims.get(key, usual) for key, usual in kind.optional_dims.items()]
         counts = tuple(sorted(self.routing.counts)) if self.routing else None
         return (
-            self.kind, self.label if kind.label_matters else "",
-            tuple([dims[key] for key in (*kind.dims, *kind.optional_dims)]), self.dtype, self.w_dtype, self.out_dtype,
+            self.kind, self.label if kind.label_matters else "", tuple(sizes), self.dtype, self.w_dtype, self.out_dtype,
             self.weight_sparsity, self.weight_format, self.input_sparsity, counts, self.src, self.dst, self.group,
             self.bias, self.latent_kv,
         )  # fmt: skip

@@ -48,13 +48,15 @@ class Cpu(Device):
     def cost_arrays(self, ops: Sequence[Op], level: int = 0) -> CostArrays:
         del level
         require_supported(self, ops)
-        weights = np.array([(op if self.decodes(op) else _dense(op)).weight_bytes for op in ops], np.int64)
-        read = weights + np.array([_dense(op).input_bytes for op in ops], np.int64)
+        dense = list(map(_dense, ops))
+        stored = [op if self.decodes(op) else full for op, full in zip(ops, dense, strict=True)]
+        read = np.array([op.weight_bytes for op in stored], np.int64)
+        read = read + np.array([op.input_bytes for op in dense], np.int64)
         write = np.array([op.output_bytes for op in ops], np.int64)
         flops = np.array([op.flops for op in ops], np.int64)
         contributors: dict[str, Floats] = {
             "launch": np.full(len(ops), self.part.compute.launch.si),
-            "compute": flops / np.array([self._flops_per_s(op) for op in ops], np.float64),
+            "compute": flops / self._flops_per_s(ops),
             "memory": (read + write) / (self.part.memory.bandwidth.si * self.part.memory.efficiency.si),
         }
         latency = contributors["launch"] + np.maximum(contributors["compute"], contributors["memory"])
@@ -89,8 +91,9 @@ class Cpu(Device):
     def _rate_name(self, op: Op) -> str:
         return SCALAR if op.unit is Unit.VECTOR else str(op.dtype)
 
-    def _flops_per_s(self, op: Op) -> float:
-        return self.part.compute.peak[self._rate_name(op)].si * self.part.compute.efficiency.si
+    def _flops_per_s(self, ops: Sequence[Op]) -> Floats:
+        rates = {name: peak.si * self.part.compute.efficiency.si for name, peak in self.part.compute.peak.items()}
+        return np.array([rates[self._rate_name(op)] for op in ops], np.float64)
 
 
 def _dense(op: Op) -> Op:

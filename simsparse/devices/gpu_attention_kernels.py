@@ -14,7 +14,7 @@ from simsparse.core.kinds.block_sparse_attention import BLOCK_SPARSE_ATTENTION
 from simsparse.devices.gpu_attention import AttentionShapes, decode_seconds, prefill_seconds
 from simsparse.devices.gpu_attention_paged import paged_seconds
 from simsparse.devices.gpu_card import Card, KernelTimes
-from simsparse.devices.gpu_counts import READ, WRITE, GpuCounts, Indexes, count_macs
+from simsparse.devices.gpu_counts import READ, WRITE, GpuCounts, Indexes, count_macs, mac_action
 from simsparse.devices.gpu_rates import peak
 
 ATTENTION_KINDS = (OpKind.ATTENTION, BLOCK_SPARSE_ATTENTION.name)
@@ -44,7 +44,7 @@ def attention_kernels(ops: Sequence[Op], counts: GpuCounts) -> list[tuple[Indexe
         counts.add(READ, owner, shapes.batch * shapes.value_bytes * elements)
         counts.add(WRITE, owner, shapes.batch * shapes.value_bytes * shapes.heads * shapes.q_len * shapes.v_head_dim)
         macs = np.array([op.dense_macs for op in own], np.float64)
-        count_macs(list(zip(places, own, strict=True)), False, macs, counts)
+        count_macs(owner, [mac_action(dtype)] * len(own), macs, counts)
         found.append((owner, Attention(decode, dtype, shapes)))
     return found
 

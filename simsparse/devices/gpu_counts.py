@@ -4,13 +4,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
 
-from simsparse.core import Action, DType, Op
+from simsparse.core import Action, DType
 from simsparse.devices.base import Floats
-from simsparse.devices.gpu_sparse24 import runs_24
 from simsparse.errors import MappingError
 
 Indexes = NDArray[np.int64]
@@ -39,16 +39,16 @@ class GpuCounts:
         return {action: np.rint(amount).astype(np.int64) for action, amount in self._counts.items()}
 
 
-def count_macs(members: Sequence[tuple[int, Op]], sparse24: bool, macs: Floats, counts: GpuCounts) -> None:
-    """Count each member's products on its unit; the CUDA cores count two flops each."""
-    actions = [_component(op, sparse24) for _, op in members]
-    owner = np.array([i for i, _ in members], np.int64)
-    for action in dict.fromkeys(actions):
-        own = np.array([name == action for name in actions])
+def count_macs(owner: Indexes, actions: Sequence[Action], macs: Floats, counts: GpuCounts) -> None:
+    """Count products on their units, an ``action`` each; the CUDA cores count two flops each."""
+    number = {action: i for i, action in enumerate(dict.fromkeys(actions))}
+    numbers = np.array([number[action] for action in actions])
+    for action, i in number.items():
+        own = numbers == i
         counts.add(action, owner[own], macs[own] * (2 if action == VECTOR else 1))
 
 
-def _component(op: Op, sparse24: bool) -> Action:
-    if op.dtype is DType.FP32:
-        return VECTOR
-    return ("tensor24" if runs_24(op, sparse24) else "tensor", f"mac_{op.dtype}")
+@cache
+def mac_action(dtype: DType, sparse: bool = False) -> Action:
+    """The action that counts a product of one element type, on the units for 2:4 weights or not."""
+    return VECTOR if dtype is DType.FP32 else ("tensor24" if sparse else "tensor", f"mac_{dtype}")

@@ -5,18 +5,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import chain
 
 import numpy as np
 
 from simsparse.core import DType, Op, OpKind
 from simsparse.devices.base import DENSE_FORMAT, Floats
 from simsparse.devices.gpu_conv import ConvKernels, conv_kernels
-from simsparse.devices.gpu_counts import READ, WRITE, GpuCounts, Indexes, count_macs
+from simsparse.devices.gpu_counts import READ, WRITE, GpuCounts, Indexes, count_macs, mac_action
 from simsparse.devices.gpu_experts import runs_grouped
 from simsparse.devices.gpu_gemm import GemmShapes, GemmUnit
 from simsparse.devices.gpu_sparse24 import STORED_24, runs_24
 from simsparse.sparsity import USUAL
 
+PLAIN = (USUAL, DENSE_FORMAT)
+"""Formats of weights that are read as they are multiplied."""
 GEMM_KINDS = (OpKind.LINEAR, OpKind.MATMUL, OpKind.MOE_FFN)
 UNITS = {
     DType.BF16: GemmUnit.HALF, DType.FP16: GemmUnit.HALF, DType.FP8: GemmUnit.BYTE, DType.INT8: GemmUnit.INT8,
@@ -32,30 +35,41 @@ def gemm_kernels(
     The products of a MATMUL are one kernel, a batch; so are the groups of a LINEAR.
     Those of grouped kernels are counted, and no kernels here.
     """
-    kernels = [(i, op, gemm) for i, op in enumerate(ops) if op.kind in GEMM_KINDS for gemm in op.gemms]
-    rows = [(i, *gemm, UNITS[op.dtype], op.dtype.bits // 8, runs_24(op, sparse24)) for i, op, gemm in kernels]
-    share = np.array([weight_share(op, gemm[2], gemm[3], sparse24) for _, op, gemm in kernels], np.float64)
-    owner, count, m, n, k, unit, value_bytes, sparse = np.array(rows, np.int64).reshape(-1, 8).T
-    in_l2 = np.zeros(len(rows), np.bool_)
-    batched = np.array([op.kind != OpKind.MOE_FFN for _, op, _ in kernels], np.bool_)
-    batch, launches = np.where(batched, count, 1), np.where(batched, 1, count)
+    places = [i for i, op in enumerate(ops) if op.kind in GEMM_KINDS]
+    own = [ops[i] for i in places]
+    of_op, runs = [op.gemms for op in own], [runs_24(op, sparse24) for op in own]
+    lengths = np.array(list(map(len, of_op)), np.int64)
+    count, m, n, k = np.array(list(chain.from_iterable(of_op)), np.int64).reshape(-1, 4).T
+    owner, unit, value_bytes = (np.repeat(np.array(column, np.int64), lengths) for column in (
+        places, [UNITS[op.dtype].value for op in own], [op.dtype.bits // 8 for op in own]))  # fmt: skip
+    sparse, routed, alone = (np.repeat(np.array(column, np.bool_), lengths) for column in (
+        runs, [op.kind == OpKind.MOE_FFN for op in own],
+        [run or not runs_grouped(op, grouped) for op, run in zip(own, runs, strict=True)]))  # fmt: skip
     shapes = GemmShapes(
-        m, n, k, unit, value_bytes.astype(np.float64), sparse.astype(np.bool_), in_l2, batch,
-        share if (share != 1.0).any() else None,
+        m, n, k, unit, value_bytes.astype(np.float64), sparse, np.zeros(len(m), np.bool_),
+        np.where(routed, 1, count), _shares(own, of_op, sparse24),
     )  # fmt: skip
     times, tokens, outputs, inputs, size = (column.astype(np.float64) for column in (count, m, n, k, value_bytes))
-    if rows:
-        stored = np.where(sparse, STORED_24, share) * outputs * inputs
+    if own:
+        stored = np.where(sparse, STORED_24, shapes.stored) * outputs * inputs
         counts.add(READ, owner, times * size * (stored + tokens * inputs))
         counts.add(WRITE, owner, times * tokens * outputs * np.maximum(size, 2))
         macs = times * tokens * outputs * np.where(sparse, inputs / 2, inputs)
-        count_macs([(i, op) for i, op, _ in kernels], sparse24, macs, counts)
-    alone = np.array([not products_grouped(op, sparse24, grouped) for _, op, _ in kernels], np.bool_)
-    return (
-        owner[alone],
-        launches[alone].astype(np.float64),
-        shapes if alone.all() else shapes.take(np.flatnonzero(alone)),
-    )
+        actions = [mac_action(op.dtype, run) for op, run in zip(own, runs, strict=True)]
+        count_macs(owner, [action for action, gemms in zip(actions, of_op, strict=True) for _ in gemms], macs, counts)
+    launches = np.where(routed, times, 1.0)
+    if alone.all():
+        return owner, launches, shapes
+    return owner[alone], launches[alone], shapes.take(np.flatnonzero(alone))
+
+
+def _shares(ops: Sequence[Op], of_op: Sequence[Sequence[tuple[int, int, int, int]]], sparse24: bool) -> Floats | None:
+    """``weight_share`` of each GEMM of ``ops``; None where all are 1."""
+    if all(op.weight_format in PLAIN for op in ops):
+        return None
+    pairs = zip(ops, of_op, strict=True)
+    share = np.array([weight_share(op, n, k, sparse24) for op, gemms in pairs for _, _, n, k in gemms], np.float64)
+    return share if (share != 1.0).any() else None
 
 
 def products_grouped(op: Op, sparse24: bool, grouped: bool) -> bool:
@@ -73,13 +87,14 @@ def conv_kernels_of(ops: Sequence[Op], convs: Sequence[int], counts: GpuCounts) 
     if own:
         counts.add(READ, owner, kernels.read + kernels.weights)
         counts.add(WRITE, owner, kernels.write)
-        count_macs([(i, ops[i]) for i in convs], False, np.array([op.dense_macs for op in own], np.float64), counts)
+        macs = np.array([op.dense_macs for op in own], np.float64)
+        count_macs(owner, [mac_action(op.dtype) for op in own], macs, counts)
     return kernels
 
 
 def weight_share(op: Op, rows: int, cols: int, sparse24: bool) -> float:
     """Bytes of a weight in memory over those of a dense one, where it is decoded on its way to the multipliers."""
-    if not op.definition.prunable or op.weight_format in (USUAL, DENSE_FORMAT) or runs_24(op, sparse24):
+    if not op.definition.prunable or op.weight_format in PLAIN or runs_24(op, sparse24):
         return 1.0
     bits = op.w_dtype.bits
     return op.weight_sparsity.stored_bits(rows, cols, bits, op.weight_format) / (rows * cols * bits)

@@ -27,7 +27,7 @@ from simsparse.core.memo import by_identity
 from simsparse.devices.gpu_gemm_types import Floats, GemmShapes, GemmTimes
 from simsparse.devices.gpu_tile_numbers import TileKernel, TileNumbers
 
-CHUNK = 256
+CHUNK = 512
 """GEMMs evaluated at once, so that the arrays stay in the processor's cache."""
 FEW = 64
 """GEMMs whose tiles are remembered for cards with other rates of memory and other power limits."""
@@ -89,7 +89,8 @@ class Parts(NamedTuple):
     """What each tile takes, whatever the rate of the memory and the power limit: arrays (GEMMs, tiles).
 
     ``launch``, ``compute`` and ``near``: seconds of launches, of the waves of blocks, and of bytes from L2. ``away``:
-    bytes from memory. ``running``: SMs that have a block. ``products``: flops that the power limit spreads.
+    bytes from memory. ``running``: SMs that have a block. ``products``: flops that the power limit spreads, 0 in an
+    estimate.
     """
 
     launch: Floats
@@ -236,7 +237,7 @@ def _parts(sizes: Sizes, tiling: Tiling, core: TileCore, kernel: TileKernel, est
     split, l2_rate = tiling.splits > 1, p.l2 * core.sms * core.clock_hz
     launch = p.launch + (0.0 if estimated else p.cold_launch * missing)
     launch = launch + np.where(split, p.split_launch + p.cold_split * missing, 0.0)
-    launch = launch + np.where(split, 8.0 * sizes.m * sizes.n * sizes.batch * tiling.splits / l2_rate, 0.0)
+    launch = launch + 8.0 * sizes.m * sizes.n * sizes.batch * np.where(split, tiling.splits, 0.0) / l2_rate
     running = np.minimum(blocks, core.sms).astype(np.intp)
     near = (1.0 - missing) * (sizes.weights + sizes.inputs) + sizes.outputs * (1.0 - lost)
     near = near + p.reread * sizes.inputs * (tiling.columns - 1.0)
@@ -244,7 +245,7 @@ def _parts(sizes: Sizes, tiling: Tiling, core: TileCore, kernel: TileKernel, est
         launch, _wave_seconds(sizes, tiling, area, blocks, core, p, missing),
         near * _seconds_per_byte(l2_rate, p.l2_stream, core, p)[running],
         _memory_bytes(sizes, tiling, area, blocks, core, p, missing) + p.write * sizes.outputs * lost, running,
-        _limited_products(sizes, tiling, area, p),
+        np.zeros(1) if estimated else _limited_products(sizes, tiling, area, p),
     )  # fmt: skip
 
 
@@ -299,4 +300,8 @@ def _lost(touched: Floats, room: float, sharpness: float) -> Floats:
 def _joined(first: Floats, second: Floats) -> Floats:
     """Seconds of two things that overlap: their fourth powers added."""
     a, b = first * first, second * second
-    return np.asarray(np.sqrt(np.sqrt(a * a + b * b)))
+    a *= a
+    b *= b
+    total = np.asarray(a + b)
+    np.sqrt(total, out=total)
+    return np.sqrt(total, out=total)
