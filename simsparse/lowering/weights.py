@@ -20,12 +20,16 @@ class WeightScope(StrEnum):
 
 
 class Weight(NamedTuple):
-    """A matrix or an expert of a model; equal in every step. ``layer`` is None outside of layers."""
+    """A matrix or an expert of a model; equal in every step.
+
+    ``layer`` is None outside of layers; ``of``: how many experts the op has that reads it, 1 of a matrix.
+    """
 
     layer: int | None
     matrix: str
     expert: int | None
     bytes: int
+    of: int = 1
 
 
 def streamed_ops(index: TraceIndex, scope: WeightScope | None) -> list[bool]:
@@ -58,4 +62,4 @@ def _weights(index: TraceIndex, i: int, experts: tuple[int, ...] | None) -> Iter
         yield Weight(index.layer[i], matrix, None, facts.weight_bytes)
         return
     for expert in experts:
-        yield Weight(index.layer[i], matrix, expert, facts.expert_bytes)
+        yield Weight(index.layer[i], matrix, expert, facts.expert_bytes, facts.experts)

@@ -103,16 +103,36 @@ class _Copies:
         """Issue one step: what its first window needs ahead, then window by window."""
         progress = self.progress
         progress.step_end, progress.begins = progress.window + 1 + len(step), True
+        for cache in self.caches.values():
+            cache.begin_step()
         arrived = self._copy_ahead(on_compute_lane=True)
         progress.begins = False
         for window in step:
             self._end_window()
             progress.window += 1
+            if self._prefetch.at_gate:
+                arrived = self._gated(window, arrived)
+                continue
             coming = self._copy_ahead(on_compute_lane=False)
             for i in window.ops:
                 self._op(i, arrived, first=i == window.ops.start)
             arrived = coming
         self._end_window()
+
+    def _gated(self, window: PrefetchWindow, arrived: Mapping[str, int]) -> dict[str, int]:
+        """Issue a window whose copies go out when its gate has run; returns the last copy ahead to each device."""
+        coming, landed, awaited = dict[str, int](), dict(arrived), tuple[int, ...]()
+        for cache in self.caches.values():
+            cache.end_op()  # what came ahead in vain makes room: nothing else comes before the op reads
+        for i in window.ops:
+            device, awaited = self.builder.devices[i], ()
+            if self._streamed[i]:
+                landed |= self._copy(self._missing(i), on_compute_lane=False)
+                self._cache(device).end_op()
+                coming = self._copy_ahead(on_compute_lane=False)
+                awaited = (landed[device],) if device in landed else ()
+            self.builder.op(i, awaited)
+        return coming
 
     def _op(self, i: int, arrived: Mapping[str, int], *, first: bool) -> None:
         """Issue op ``i``: the window's first op waits for all copies ahead, others for their device's."""
@@ -124,11 +144,15 @@ class _Copies:
         self.builder.op(i, awaited)
 
     def _missing(self, i: int) -> list[Read]:
-        """The weights of op ``i`` that its device's cache does not hold, now that it reads them."""
+        """The weights of op ``i`` that its device's cache does not hold, now that it reads them.
+
+        Those that are there are read first, so that none of them makes room for another.
+        """
         device = self.builder.devices[i]
         cache, counts, missing = self._cache(device), self._counts[device], list[Read]()
-        for weight in weights_read(self.index, i):
-            self.progress.access += 1
+        weights = weights_read(self.index, i)
+        self.progress.access += len(weights)
+        for weight in sorted(weights, key=lambda weight: not cache.holds(weight)):
             room = cache.bring(weight, ahead=False)
             if room is Room.NONE:
                 raise SimulationError(f"the cache of {device} has no room for all that the op reads at once",
@@ -141,12 +165,13 @@ class _Copies:
 
     def _copy_ahead(self, *, on_compute_lane: bool) -> dict[str, int]:
         """Copy what the prefetch wants and there is room for; returns the last copy to each device."""
+        readers = [(self._next_reader(weight), weight) for weight in self._prefetch.ahead(self._views[1])]
+        readers.sort(key=lambda read: not self._cache_of(read[0]).holds(read[1]))  # what is there makes no room
         wanted = list[Read]()
-        for weight in self._prefetch.ahead(self._views[1]):
-            i = self._next_reader(weight)
-            if self._cache(device := self.builder.devices[i]).bring(weight, ahead=True) is Room.MADE:
+        for i, weight in readers:
+            if self._cache_of(i).bring(weight, ahead=True) is Room.MADE:
                 wanted.append((i, weight))
-                self._counts[device]["copied_ahead"] += 1
+                self._counts[self.builder.devices[i]]["copied_ahead"] += 1
         return self._copy(wanted, on_compute_lane=on_compute_lane)
 
     def _next_reader(self, weight: Weight) -> int:
@@ -174,6 +199,9 @@ class _Copies:
     def _chunks(self, bytes: int) -> Iterator[int]:
         size = self._residency.chunk_bytes or bytes
         return (min(size, bytes - start) for start in range(0, bytes, size))
+
+    def _cache_of(self, i: int) -> Cache:
+        return self._cache(self.builder.devices[i])
 
     def _cache(self, device: str) -> Cache:
         if device not in self.caches:

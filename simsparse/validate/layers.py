@@ -52,7 +52,7 @@ def _offload(system: System, row: Measurement) -> Prediction | str:
         raise row.error("n_act", f"{active} of {row.whole('experts')} experts")
     _limit_copies(row, "layers", row.whole("layers") * row.whole("experts"))
     with row.placed():
-        trace = _layers(row, tokens, 4, partial(_experts, row, active=active))
+        trace = layers_of(row, tokens, 4, partial(_experts, row, active=active))
     return _simulated(system, row, trace, POLICIES.get(mode)())
 
 
@@ -69,7 +69,7 @@ def _weight_stream(system: System, row: Measurement) -> Prediction | str:
     _limit_copies(row, "layers", row.whole("layers") * (mats + experts))
     feed_forward = partial(_dense, row) if experts == 1 else partial(_experts, row, active=experts)
     with row.placed():
-        trace = _layers(row, row.whole("tokens"), mats, feed_forward)
+        trace = layers_of(row, row.whole("tokens"), mats, feed_forward)
     options: Mapping[str, object] = {}
     if mode != "resident":
         _limit_copies(row, "chunk_bytes", trace.weight_bytes // row.whole("chunk_bytes"))
@@ -90,7 +90,7 @@ def _simulated(system: System, row: Measurement, trace: Trace, policy: Policy) -
     return Prediction(row, row.number("s"), result.latency_s)
 
 
-def _layers(row: Measurement, tokens: int, attention_mats: int, feed_forward: Callable[[int], Iterable[Op]]) -> Trace:
+def layers_of(row: Measurement, tokens: int, attention_mats: int, feed_forward: Callable[[int], Iterable[Op]]) -> Trace:
     """``layers`` times: d x d GEMMs on all tokens, then what ``feed_forward`` gives for the layer."""
     d, dtype = row.whole("d"), row.dtype()
     builder = TraceBuilder(row.text("model"), measured_at=f"{row.file}:{row.line}")

@@ -18,6 +18,7 @@ from simsparse.devices.gpu import Gpu
 from simsparse.errors import SpecError
 from simsparse.paths import data_root
 from simsparse.validate.comparison import Prediction, SectionReport, ValidationReport
+from simsparse.validate.expert_cache import predict_expert_caches
 from simsparse.validate.gemms import predict_gemms
 from simsparse.validate.kernel_rows import conv_op, predict_kernels, predict_spmm, predict_zerocopy
 from simsparse.validate.kernels import (
@@ -44,7 +45,7 @@ TOLERANCES: Mapping[str, float] = {
     "gemm_hot": 0.15, "quant": 0.15, "gemm_table": 0.10,
     "attn_decode": 0.10, "attn_prefill": 0.10, "grouped_gemm": 0.12, "sparse_attn": 0.10, "attn_table_context": 0.12,
     "attn_table_generation": 0.12, "moe_table": 0.15, "mem": 0.20, "launch": 0.25, "pcie": 0.15, "pcie_small": 0.60,
-    "power": 0.10, "energy": 0.20, "offload": 0.10, "weight_stream": 0.10, "e2e": 0.10,
+    "power": 0.10, "energy": 0.20, "offload": 0.10, "weight_stream": 0.10, "expert_cache": 0.10, "e2e": 0.10,
 }  # fmt: skip
 """Mean absolute percentage error, as a share, that each section must stay within."""
 KERNEL_SECTIONS = ("elementwise", "norm", "softmax", "reduce", "gather", "mem")
@@ -58,6 +59,7 @@ REFERENCES: Mapping[str, str] = {
     "h200_sxm5_141gb.jsonl": "gpu/h200-sxm5-141gb",
     "h200_x2_nvlink.jsonl": "gpu/h200-sxm5-141gb",
     "rerun_h200_sxm5_141gb.jsonl": "gpu/h200-sxm5-141gb",
+    "expert_cache_h200_sxm5_141gb.jsonl": "gpu/h200-sxm5-141gb",
 }
 """Bundled files that no parameter was fitted to, and the part that each was measured on."""
 
@@ -121,6 +123,8 @@ class _Models:
             return predict_copies(self.link, self.gpu.part, rows)
         if section == "zerocopy":
             return predict_zerocopy(self.gpu, self.link, self.host, rows)
+        if section == "expert_cache":
+            return predict_expert_caches(self.system, rows)
         return (predict_offload if section == "offload" else predict_weight_stream)(self.system, rows)
 
     @cached_property

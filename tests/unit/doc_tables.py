@@ -38,6 +38,7 @@ MEASURED: Mapping[str, str] = {
     "gather": "rows by index",
     "spmm": "CSR (cuSPARSE) and BSR (Triton) products",
     "zerocopy": "random rows of host memory",
+    "expert_cache": "decode steps with caches of experts, prefetch by guesses",
     "e2e": "whole models, per layer",
     "mem": "device copies and reductions, 4 KiB to 4 GiB",
     "launch": "an empty kernel",

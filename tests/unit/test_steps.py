@@ -8,8 +8,8 @@ MoE with 64 hidden units has 6,144 bytes: 7.144 us per copy.
 from __future__ import annotations
 
 import json
-from collections import Counter, OrderedDict
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from itertools import pairwise
 from pathlib import Path
 
@@ -41,27 +41,37 @@ def routed(source: Steps, seed: int) -> Iterator[tuple[str, int]]:
 
 
 def lru_hits(reads: Iterable[tuple[str, int]], room: int) -> int:
-    held: OrderedDict[tuple[str, int], None] = OrderedDict()
-    hits = 0
-    for each in reads:
-        hits += each in held
-        held[each] = held.pop(each, None)
-        if len(held) > room:
-            held.popitem(last=False)
-    return hits
+    return cache_hits(list(reads), room, lambda held, _: held[0])
 
 
-def belady_hits(reads: list[tuple[str, int]], room: int, together: int = 2) -> int:
-    """Hits where the experts of one op, ``together`` reads in a row, are all there when it runs."""
-    held: set[tuple[str, int]] = set()
+def belady_hits(reads: Iterable[tuple[str, int]], room: int) -> int:
+    def last_again(held: list[tuple[str, int]], later: list[tuple[str, int]]) -> tuple[str, int]:
+        return max(held, key=lambda one: later.index(one) if one in later else len(later))
+
+    return cache_hits(list(reads), room, last_again)
+
+
+Reads = list[tuple[str, int]]
+
+
+def cache_hits(
+    reads: Reads, room: int, victim: Callable[[Reads, Reads], tuple[str, int]], together: int = 2, start: int = 0
+) -> int:
+    """Hits where an op reads ``together`` experts: those that are there first, and none of them makes room.
+
+    The first ``start`` of ``reads`` are there already.
+    """
+    held: Reads = reads[:start]  # the one used last stands last
     hits = 0
-    for i, each in enumerate(reads):
-        hits += each in held
-        if each not in held and len(held) == room:
-            later = reads[i + 1 :]
-            free = held - set(reads[i - i % together : i])
-            held.remove(max(free, key=lambda one: later.index(one) if one in later else len(reads)))
-        held.add(each)
+    for at in range(start, len(reads), together):
+        own, later = reads[at : at + together], reads[at + together :]
+        there = [each for each in own if each in held]
+        hits += len(there)
+        held = [each for each in held if each not in own] + there
+        for each in (each for each in own if each not in there):
+            if len(held) == room:
+                held.remove(victim([one for one in held if one not in own], later))
+            held.append(each)
     return hits
 
 
@@ -94,7 +104,7 @@ def test_belady_is_the_bound_of_all(room: int) -> None:
     found = {kind: ss.simulate(source, offload_system(), cache(kind, room)).cache["gpu0"]
              for kind in ("lru", "lfu", "random", "belady")}  # fmt: skip
     assert found["lru"].hits == lru_hits(routed(source, 0), room)
-    assert found["belady"].hits == belady_hits(list(routed(source, 0)), room)
+    assert found["belady"].hits == belady_hits(routed(source, 0), room)
     assert all(use.hits <= found["belady"].hits for use in found.values())
     assert len({use.hits + use.misses for use in found.values()}) == 1
 
@@ -226,3 +236,64 @@ def test_a_sweep_takes_compositions_and_their_options_as_axes(tmp_path: Path) ->
     room = frame["policy_options.residency.experts"].tolist()
     assert all(few <= many for few, many in zip(hits[:4], hits[4:], strict=True)) and room == [10] * 4 + [24] * 4
     assert hits[0] != hits[1]
+
+
+def test_caches_per_layer_hold_their_own_and_begin_warm() -> None:
+    """Layer by layer, with the first experts there, the last of them used last."""
+    room, source = 3, Steps(TRACE, STEPS, "zipf:1.0")
+    policy = {"residency": {"kind": "lru", "experts": room, "per_layer": True, "warm": True}, "prefetch": "none"}
+    found = ss.simulate(source, offload_system(), policy)
+    reads = list(routed(source, 0))
+    hits = 0
+    for layer in sorted({name for name, _ in reads}):
+        before = [(layer, expert) for expert in range(room)]
+        own = [each for each in reads if each[0] == layer]
+        hits += cache_hits(before + own, room, lambda held, _: held[0], start=room)
+    assert found.cache["gpu0"].hits == hits
+    assert found.memory["gpu0"]["buffers"] == 3 * room * EXPERT_BYTES
+
+
+def test_a_cache_that_forgets_misses_every_expert_of_each_step() -> None:
+    source = Steps(TRACE, 8, "reuse:0.9")
+    policy = {"residency": {"kind": "lru", "experts": 2, "per_layer": True, "forgets": True}, "prefetch": "none"}
+    assert ss.simulate(source, offload_system(), policy).cache["gpu0"].hits == 0
+
+
+@pytest.mark.parametrize(("right", "misses"), [(1.0, 8 * 2), (0.0, 8 * 3 * 2)])
+def test_a_guess_that_is_always_right_leaves_the_first_layer_to_miss(right: float, misses: int) -> None:
+    """One that is never right copies as much in vain, and the copies that are needed wait behind them."""
+    source = Steps(TRACE, 8, "uniform")
+    residency = {"kind": "lru", "experts": 2, "per_layer": True, "forgets": True}
+    found = ss.simulate(
+        source, offload_system(), {"residency": residency, "prefetch": {"kind": "guessed", "right": right}}
+    )
+    use = found.cache["gpu0"]
+    assert (use.misses, use.copied_ahead) == (misses, 8 * 2 * 2)
+    assert {span.lane for span in found.timeline.spans if span.kind == "copy"} == {"h2d"}
+
+
+def test_wrong_guesses_cost_time() -> None:
+    source = Steps(TRACE, 8, "uniform")
+    residency = {"kind": "lru", "experts": 2, "per_layer": True, "forgets": True}
+    demand, half, right = (
+        ss.simulate(source, offload_system(), {"residency": residency, "prefetch": prefetch}).latency_s
+        for prefetch in ("none", {"kind": "guessed", "right": 0.0}, {"kind": "guessed", "right": 1.0})
+    )
+    assert right < demand < half
+
+
+@pytest.mark.parametrize(
+    ("residency", "key"),
+    [({"kind": "lru", "warm": True}, "warm"), ({"kind": "lru", "per_layer": "yes"}, "per_layer"),
+     ({"kind": "lru", "per_layer": True, "warm": True, "forgets": True}, "warm")],
+)  # fmt: skip
+def test_options_of_caches_are_checked(residency: dict[str, object], key: str) -> None:
+    with pytest.raises(SpecError, match=key):
+        ss.simulate(Steps(TRACE, 2, "uniform"), offload_system(), {"residency": residency, "prefetch": "none"})
+
+
+@pytest.mark.parametrize("right", [-0.1, 1.5, "often", True])
+def test_accuracy_of_guesses_is_a_share(right: object) -> None:
+    policy = {"residency": {"kind": "lru", "experts": 8}, "prefetch": {"kind": "guessed", "right": right}}
+    with pytest.raises(SpecError, match="right"):
+        ss.simulate(Steps(TRACE, 2, "uniform"), offload_system(), policy)

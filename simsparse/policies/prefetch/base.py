@@ -6,6 +6,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import ClassVar
 
 from simsparse.lowering.weights import Weight
 from simsparse.policies.part import PolicyPart, View
@@ -19,6 +20,10 @@ class Prefetch(PolicyPart):
     A subclass registers with ``@PREFETCHES.register(name)`` and implements ``ahead``. What an op needs and
     has not come is copied on the compute lane right before it.
     """
+
+    at_gate: ClassVar[bool] = False
+    """Whether copies go out once the current window's gate has run, behind those that its op still misses, all on the
+    copy engine; else ahead of that, while what an op misses comes on its compute lane."""
 
     @abstractmethod
     def ahead(self, view: View) -> Iterable[Weight]:

@@ -35,6 +35,14 @@ class Cache(ABC):
         """Memory that is set aside for the whole run."""
 
     @abstractmethod
+    def begin_step(self) -> None:
+        """A step begins."""
+
+    @abstractmethod
+    def holds(self, weight: Weight) -> bool:
+        """Whether ``weight`` is there for the current op."""
+
+    @abstractmethod
     def bring(self, weight: Weight, *, ahead: bool) -> Room:
         """Have ``weight`` for the current op or, ``ahead``, for the next window, and say whether a copy is due."""
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from dataclasses import dataclass
 
+from simsparse.errors import SpecError
 from simsparse.lowering.weights import Weight
 from simsparse.policies.part import View
 from simsparse.policies.residency.base import Cache, Room
@@ -26,18 +27,28 @@ class Held:
 
 @dataclass(frozen=True)
 class ExpertCache(Streamed):
-    """Every device has room for ``experts`` experts, those of all layers together; they stay across steps.
+    """Every device has room for ``experts`` experts, which stay across steps.
 
-    A subclass implements ``rank``. Where an expert comes and there is no room, the one that ranks lowest goes.
-    Experts that the current op has read, or that came for the next window, stay. Raises SpecError on a number of
-    experts that is not positive.
+    Options: ``per_layer``, room for so many of each layer, in place of all layers together; ``warm``, a layer begins
+    with its first experts there, the last of them used last; ``forgets``, a step begins with an empty cache. A
+    subclass implements ``rank``. Where an expert comes and there is no room, the one that ranks lowest goes. Experts
+    that the current op reads stay, and so do those that came for the next window until they are read. Raises
+    SpecError on a number of experts that is not positive, and on a warm cache that forgets or is shared by layers.
     """
 
     experts: int = 64
+    per_layer: bool = False
+    warm: bool = False
+    forgets: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
         whole_number("experts", self.experts)
+        for key in ("per_layer", "warm", "forgets"):
+            if not isinstance(getattr(self, key), bool):
+                raise SpecError(f"{getattr(self, key)!r} is neither true nor false", key=key)
+        if self.warm and (self.forgets or not self.per_layer):
+            raise SpecError("is for caches per layer that last across steps", key="warm")
 
     @abstractmethod
     def rank(self, held: Held, view: View) -> Rank:
@@ -48,45 +59,65 @@ class ExpertCache(Streamed):
 
 
 class Slots(Cache):
-    """Slots of equal size, as large as the largest expert that came."""
+    """Slots of equal size, as large as the largest expert that came; a set of them for all layers, or one for each."""
 
     def __init__(self, policy: ExpertCache, view: View) -> None:
         self._policy, self._view = policy, view
-        self._held: dict[Weight, Held] = {}
+        self._held: dict[str, dict[Weight, Held]] = {}
         self._in_use: set[Weight] = set()
-        self._came_ahead: set[Weight] = set()
+        self._wanted_ahead: set[Weight] = set()
         self._time = self._largest = 0
 
     @property
     def bytes(self) -> int:
-        return self._policy.experts * self._largest
+        return max(1, len(self._held)) * self._policy.experts * self._largest
+
+    def holds(self, weight: Weight) -> bool:
+        return weight in self._slots(weight)
 
     def bring(self, weight: Weight, *, ahead: bool) -> Room:
-        room = Room.HELD
-        if weight not in self._held:
-            if len(self._held) == self._policy.experts and not self._evicted():
+        held, room = self._slots(weight), Room.HELD
+        if weight not in held:
+            if len(held) == self._policy.experts and not self._evicted(held):
                 return Room.NONE
-            self._time, room = self._time + 1, Room.MADE
-            self._held[weight] = Held(weight, self._time, self._time)
-            self._largest = max(self._largest, weight.bytes)
-        (self._came_ahead if ahead else self._in_use).add(weight)
+            self._put(held, weight)
+            room = Room.MADE
+        (self._wanted_ahead if ahead else self._in_use).add(weight)
         return room
 
     def read(self, weight: Weight) -> None:
-        held = self._held[weight]
+        held = self._slots(weight)[weight]
         self._time += 1
         held.last_used, held.uses = self._time, held.uses + 1
 
-    def _evicted(self) -> bool:
-        free = [held for weight, held in self._held.items()
-                if weight not in self._in_use and weight not in self._came_ahead]  # fmt: skip
+    def _slots(self, weight: Weight) -> dict[Weight, Held]:
+        """What the slots hold that ``weight`` would come into."""
+        owner = weight.matrix if self._policy.per_layer else ""
+        if owner not in self._held:
+            self._held[owner] = {}
+            for expert in range(min(self._policy.experts, weight.of) if self._policy.warm else 0):
+                self._put(self._held[owner], weight._replace(expert=expert))
+        return self._held[owner]
+
+    def _put(self, held: dict[Weight, Held], weight: Weight) -> None:
+        self._time += 1
+        held[weight] = Held(weight, self._time, self._time)
+        self._largest = max(self._largest, weight.bytes)
+
+    def _evicted(self, slots: dict[Weight, Held]) -> bool:
+        free = [held for weight, held in slots.items()
+                if weight not in self._in_use and weight not in self._wanted_ahead]  # fmt: skip
         if free:
-            del self._held[min(free, key=lambda held: self._policy.rank(held, self._view)).weight]
+            del slots[min(free, key=lambda held: self._policy.rank(held, self._view)).weight]
         return bool(free)
 
+    def begin_step(self) -> None:
+        if self._policy.forgets:
+            self._held = {owner: {} for owner in self._held}
+
     def end_op(self) -> None:
-        if not self._came_ahead:
+        if not self._wanted_ahead:
             self._in_use.clear()
 
     def end_window(self) -> None:
-        self._in_use, self._came_ahead = self._came_ahead, set()
+        self._in_use, self._wanted_ahead = self._wanted_ahead, set()

@@ -52,6 +52,12 @@ class OpBuffers(Cache):
     def bytes(self) -> int:
         return self._most_of_an_op + 2 * self._most_ahead
 
+    def begin_step(self) -> None:
+        """Nothing lasts from op to op."""
+
+    def holds(self, weight: Weight) -> bool:
+        return weight in self._op or weight in self._now
+
     def bring(self, weight: Weight, *, ahead: bool) -> Room:
         buffer = self._ahead if ahead else self._op
         if weight in buffer or (weight in self._now and not ahead):
