@@ -3,11 +3,12 @@
 
 The source is walked once, window by window. At each window the prefetch says what to copy ahead; what an
 op reads and its device's cache does not hold is copied on the compute lane right before the op. Copies ahead use a
-copy engine and start when the window before the current one is done; the next window waits for them. Source: the
+copy engine and start when the window before the current one is done; the next window waits for them. A step begins as a
+run does, but for what the prefetch copies across steps while the last window of the step before runs. Source: the
 semantics of the GPU measurements, sections offload and weight_stream.
 
 Left out: copies back (weights are not written); the time to hand over from kernels to a copy and back on one
-stream. A step begins as a run does: nothing is copied ahead for it while the step before runs.
+stream.
 """
 
 from __future__ import annotations
@@ -88,7 +89,8 @@ class _Copies:
         self.builder, self.index, self.progress = builder, builder.index, progress
         self.caches: dict[str, Cache] = {}
         self._streamed, self._residency, self._prefetch, self._home = streamed, residency, prefetch, home
-        self._views = View(progress, residency), View(progress, prefetch)
+        self._views = View(progress, residency), View(progress, prefetch, across_steps=prefetch.across_steps)
+        self._crossing: Mapping[str, int] = {}
         self._counts: dict[str, dict[str, int]] = {}
         self._readers: dict[tuple[int | None, str], list[int]] = {}
         for i in (i for i, away in enumerate(streamed) if away):
@@ -105,23 +107,27 @@ class _Copies:
         progress.step_end, progress.begins = progress.window + 1 + len(step), True
         for cache in self.caches.values():
             cache.begin_step()
-        arrived = self._copy_ahead(on_compute_lane=True)
+        arrived = [self._crossing, self._copy_ahead(on_compute_lane=True)]
         progress.begins = False
         for window in step:
             self._end_window()
             progress.window += 1
             if self._prefetch.at_gate:
-                arrived = self._gated(window, arrived)
+                arrived = [self._gated(window, arrived)]
                 continue
             coming = self._copy_ahead(on_compute_lane=False)
             for i in window.ops:
                 self._op(i, arrived, first=i == window.ops.start)
-            arrived = coming
-        self._end_window()
+            arrived = [coming]
+        self._crossing = arrived[0]
+        if not self._prefetch.across_steps:
+            self._end_window()
 
-    def _gated(self, window: PrefetchWindow, arrived: Mapping[str, int]) -> dict[str, int]:
+    def _gated(self, window: PrefetchWindow, arrived: Sequence[Mapping[str, int]]) -> dict[str, int]:
         """Issue a window whose copies go out when its gate has run; returns the last copy ahead to each device."""
-        coming, landed, awaited = dict[str, int](), dict(arrived), tuple[int, ...]()
+        coming, landed, awaited = dict[str, int](), dict[str, int](), tuple[int, ...]()
+        for last in arrived:
+            landed |= last
         for cache in self.caches.values():
             cache.end_op()  # what came ahead in vain makes room: nothing else comes before the op reads
         for i in window.ops:
@@ -134,14 +140,13 @@ class _Copies:
             self.builder.op(i, awaited)
         return coming
 
-    def _op(self, i: int, arrived: Mapping[str, int], *, first: bool) -> None:
+    def _op(self, i: int, arrived: Sequence[Mapping[str, int]], *, first: bool) -> None:
         """Issue op ``i``: the window's first op waits for all copies ahead, others for their device's."""
         if self._streamed[i]:
             self._copy(self._missing(i), on_compute_lane=True)
             self._cache(self.builder.devices[i]).end_op()
         device = self.builder.devices[i]
-        awaited = arrived.values() if first else ((arrived[device],) if device in arrived else ())
-        self.builder.op(i, awaited)
+        self.builder.op(i, [copy for last in arrived for to, copy in last.items() if first or to == device])
 
     def _missing(self, i: int) -> list[Read]:
         """The weights of op ``i`` that its device's cache does not hold, now that it reads them.

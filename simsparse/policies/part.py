@@ -72,11 +72,12 @@ class View:
 
     ``free_bytes``: of each device, beside what stays there anyway; None where it is not limited. A window
     is what runs between two gates (a MoE layer), or the ops of one layer. Ahead, a view shows as many
-    windows as the part's ``lookahead`` says, and none of the next step.
+    windows as the part's ``lookahead`` says. It ends with the step, or goes on where ``across_steps``: no gate of the
+    next step is known before its token, so that ``read`` shows no experts there, but to a part that sees everything.
     """
 
-    def __init__(self, progress: SourceProgress, part: PolicyPart) -> None:
-        self._progress, self._part = progress, part
+    def __init__(self, progress: SourceProgress, part: PolicyPart, *, across_steps: bool = False) -> None:
+        self._progress, self._part, self._across_steps = progress, part, across_steps
         self.machine, self.rng, self.free_bytes = progress.machine, progress.rng, progress.free_bytes
 
     @property
@@ -90,19 +91,25 @@ class View:
         return self._progress.read[: self._progress.window + 1]
 
     def read(self, ahead: int = 1) -> tuple[Weight, ...]:
-        """The weights that the window ``ahead`` after the current one reads; () where the step ends before.
+        """The weights that the window ``ahead`` after the current one reads; () beyond what the view shows.
 
         Raises SimulationError when the part has not declared that it sees so far.
         """
         if self._part.lookahead is not None and ahead > self._part.lookahead:
             raise self._unseen(f"the window {ahead} after the current one")
         place = self._progress.window + ahead
-        return self._progress.read[place] if place < self._progress.step_end else ()
+        if not self._shows(place):
+            return ()
+        known = place < self._progress.step_end or self._part.lookahead is None
+        return tuple(weight for weight in self._progress.read[place] if known or weight.expert is None)
 
     def stored(self, ahead: int = 1) -> tuple[Weight, ...]:
-        """All weights of that window's ops, read or not; () where the step ends before."""
+        """All weights of that window's ops, read or not; () beyond what the view shows."""
         place, progress = self._progress.window + ahead, self._progress
-        return progress.windows[place].stored(progress.index) if place < progress.step_end else ()
+        return progress.windows[place].stored(progress.index) if self._shows(place) else ()
+
+    def _shows(self, place: int) -> bool:
+        return place < (len(self._progress.windows) if self._across_steps else self._progress.step_end)
 
     def next_use(self, weight: Weight) -> float:
         """Reads of weights until ``weight`` is read again, infinity for never.

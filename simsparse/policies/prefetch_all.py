@@ -9,9 +9,15 @@ from simsparse.policies.residency.none import KeepNone
 
 
 @POLICIES.register("prefetch_all")
-def prefetch_all(what: str = "experts", chunk_bytes: int | None = None) -> Policy:
+def prefetch_all(what: str = "experts", chunk_bytes: int | None = None, across_steps: bool = False) -> Policy:
     """Two buffers of all experts of a layer; the first layer copies only the experts it needs.
 
-    Raises SpecError on options that KeepNone refuses.
+    ``across_steps``: all weights of the first layer are copied while the step before ends. Raises SpecError
+    on options that KeepNone refuses.
     """
-    return Policy("prefetch_all", residency=KeepNone(chunk_bytes, what), prefetch=AllExperts(), validated=MEASURED)
+    return Policy(
+        "prefetch_all",
+        residency=KeepNone(chunk_bytes, what),
+        prefetch=AllExperts(across_steps),
+        validated=None if across_steps else MEASURED,
+    )

@@ -9,9 +9,15 @@ from simsparse.policies.residency.none import KeepNone
 
 
 @POLICIES.register("pregated")
-def pregated(what: str = "experts", chunk_bytes: int | None = None) -> Policy:
+def pregated(what: str = "experts", chunk_bytes: int | None = None, across_steps: bool = False) -> Policy:
     """The gate of layer l+1 is known when layer l starts, as pre-gated MoE models are trained to allow.
 
-    Raises SpecError on options that KeepNone refuses.
+    ``across_steps``: weights of the first layer that no gate chooses are copied while the step before ends. Raises
+    SpecError on options that KeepNone refuses.
     """
-    return Policy("pregated", residency=KeepNone(chunk_bytes, what), prefetch=NextLayer(), validated=MEASURED)
+    return Policy(
+        "pregated",
+        residency=KeepNone(chunk_bytes, what),
+        prefetch=NextLayer(across_steps),
+        validated=None if across_steps else MEASURED,
+    )

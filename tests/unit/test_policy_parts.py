@@ -66,8 +66,16 @@ class TestNextLayer(PolicyPartContract):
     part = NextLayer()
 
 
+class TestNextLayerAcrossSteps(PolicyPartContract):
+    part = NextLayer(across_steps=True)
+
+
 class TestAllExperts(PolicyPartContract):
     part = AllExperts()
+
+
+class TestAllExpertsAcrossSteps(PolicyPartContract):
+    part = AllExperts(across_steps=True)
 
 
 def test_named_policies_are_compositions() -> None:
@@ -102,7 +110,7 @@ def test_options_reach_the_part_that_they_name() -> None:
     assert found.residency == Lru(experts=5)
     assert policy_of("on_demand", {"chunk_bytes": 7}).residency == KeepNone(7)
     assert "residency.chunk_bytes" in option_names("residency: lru")
-    assert option_names("pregated") == ["what", "chunk_bytes"]
+    assert option_names("pregated") == ["what", "chunk_bytes", "across_steps"]
 
 
 @pytest.mark.parametrize(("policy", "name"), [("on_demand", "chunk"), ("residency: lru", "prefetch.kind"),

@@ -18,6 +18,7 @@ import pytest
 import simsparse as ss
 from simsparse.core import CacheUse, Trace, TraceBuilder, ops
 from simsparse.errors import SimulationError, SpecError
+from simsparse.policies import policy_of
 from simsparse.sources import Steps
 from simsparse.sweep import run_sweep
 from simsparse.testing.fake_machine import moe_trace, offload_system, two_processors
@@ -297,3 +298,65 @@ def test_accuracy_of_guesses_is_a_share(right: object) -> None:
     policy = {"residency": {"kind": "lru", "experts": 8}, "prefetch": {"kind": "guessed", "right": right}}
     with pytest.raises(SpecError, match="right"):
         ss.simulate(Steps(TRACE, 2, "uniform"), offload_system(), policy)
+
+
+SIZES = ((16, 700), (40, 8), (300,), (5, 5, 900))
+"""Outputs of the linears of each layer, 64 inputs each: 128 bytes per output."""
+
+
+def dense_layers() -> Trace:
+    builder = TraceBuilder("dense", phase="decode")
+    for layer, sizes in enumerate(SIZES):
+        for i, n in enumerate(sizes):
+            builder.add(ops.linear(1, n, 64, name=f"layers.{layer}.l{i}", module=f"layers.{layer}"))
+    return builder.build()
+
+
+def streamed_us(steps: int, *, across_steps: bool) -> float:
+    """Time of ``steps`` passes of dense_layers(), layer by layer: one compute lane, one copy engine."""
+    layers = [(len(sizes), sum(1 + 0.128 * n for n in sizes)) for sizes in SIZES] * steps
+    now = engine = arrived = 0.0
+    for i, (compute, copies) in enumerate(layers):
+        begins = i % len(SIZES) == 0
+        if i == 0 or (begins and not across_steps):
+            now += copies
+        start = max(now, arrived)
+        if i + 1 < len(layers) and (across_steps or (i + 1) % len(SIZES)):
+            arrived = engine = max(engine, now) + layers[i + 1][1]
+        now = start + compute
+    return now
+
+
+@pytest.mark.parametrize("policy", ["prefetch_all", "pregated"])
+@pytest.mark.parametrize("level", [0, 1])
+@pytest.mark.parametrize("steps", [1, 2, 7])
+def test_the_first_layer_of_the_next_step_is_copied_while_a_step_ends(policy: str, level: int, steps: int) -> None:
+    found = {}
+    for across in (False, True):
+        chosen = policy_of(policy, {"what": "all", "across_steps": across})
+        result = ss.simulate(dense_layers(), offload_system(), chosen, steps=steps, level=level)
+        assert result.latency_s == pytest.approx(streamed_us(steps, across_steps=across) * US)
+        copied = [span for span in result.timeline.spans if span.kind == "copy"]
+        assert len(copied) == steps * sum(map(len, SIZES))
+        found[across] = result
+    assert (found[True].latency_s < found[False].latency_s) == (steps > 1)
+    assert found[True].counts == found[False].counts
+    if steps > 1:
+        spans = {span.name: span for span in found[True].timeline.spans}
+        assert spans["step1.layers.0.l0.weight"].lane == "h2d"
+        assert spans["step1.layers.0.l0.weight"].start_fs == spans["layers.3.l2.weight"].end_fs
+        assert spans["step1.layers.0.l0.weight"].start_fs < spans["layers.3.l2"].end_fs
+        assert spans["step1.layers.0.l0"].start_fs >= spans["step1.layers.0.l1.weight"].end_fs
+    assert found[True].memory == found[False].memory
+
+
+def test_experts_of_the_next_step_are_unknown_before_its_token() -> None:
+    """Where a gate chooses, `next_layer` has nothing to copy across steps, and `all` copies every expert of a layer."""
+    source = Steps(TRACE, 4, "zipf:1.0")
+    for prefetch, copies in (("next_layer", 4 * 3 * 2), ("all", (2 + 8 + 8) + 3 * (8 + 8 + 8))):
+        policy = {"residency": "none", "prefetch": {"kind": prefetch, "across_steps": True}}
+        result = ss.simulate(source, offload_system(), policy)
+        use = result.cache["gpu0"]
+        assert (use.copied_ahead, use.misses) == (copies, 0)
+        within = ss.simulate(source, offload_system(), {"residency": "none", "prefetch": prefetch})
+        assert (result.timeline == within.timeline) == (prefetch == "next_layer")

@@ -25,13 +25,18 @@ class Prefetch(PolicyPart):
     """Whether copies go out once the current window's gate has run, behind those that its op still misses, all on the
     copy engine; else ahead of that, while what an op misses comes on its compute lane."""
 
+    @property
+    def across_steps(self) -> bool:
+        """Whether copies for the first window of a step begin while the last one of the step before runs."""
+        return False
+
     @abstractmethod
     def ahead(self, view: View) -> Iterable[Weight]:
         """The weights to copy while the current window runs, those that the device has left out.
 
         They fill one buffer while the other is read: a copy engine moves them when the window before the current
         one is done, and the next window starts when they have come. At the start of a step (``view.begins``) there
-        is no window to hide behind: they come on the compute lane before the first one.
+        is no window to hide behind: what has not come across steps comes on the compute lane before the first one.
         """
 
 

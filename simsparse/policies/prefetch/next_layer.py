@@ -13,10 +13,14 @@ from simsparse.policies.prefetch.base import PREFETCHES, Prefetch
 @PREFETCHES.register("next_layer")
 @dataclass(frozen=True)
 class NextLayer(Prefetch):
-    """The gate of layer l+1 is known when layer l starts, as pre-gated MoE models are trained to allow."""
+    """The gate of layer l+1 is known when layer l starts, as pre-gated MoE models are trained to allow.
+
+    Option: ``across_steps``, weights of the first layer that no gate chooses are copied while the step before ends.
+    """
 
     name = "next_layer"
     lookahead = 1
+    across_steps: bool = False
 
     def ahead(self, view: View) -> tuple[Weight, ...]:
         return view.read()
