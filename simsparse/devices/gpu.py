@@ -2,8 +2,8 @@
 """GPUs: closed forms of PyTorch's kernels, replayed in a CUDA graph.
 
 Left out: kernels that run at the same time on one GPU, weights that an earlier kernel left in the
-L2 cache, clocks that change with temperature, power that depends on the values multiplied; of a
-MOE_FFN, the gathering and scattering of tokens.
+L2 cache, clocks that change with temperature, power that depends on the values multiplied;
+of a MOE_FFN that no fused kernel runs, the gathering and scattering of tokens.
 
 Sparsity: only 2:4 has hardware. Weights that keep at most two of every aligned four (2:4 itself,
 1:4, 1:8 and other N:M with N <= 2 and M a multiple of four) run PyTorch's semi-structured path.
@@ -36,7 +36,7 @@ from simsparse.devices.gpu_products import UNITS
 from simsparse.devices.gpu_rates import gemm_times, steady_times
 from simsparse.devices.gpu_sparse24 import runs_24
 from simsparse.devices.roofline import dominant, require_supported
-from simsparse.sparsity import DENSE, Sparsity
+from simsparse.sparsity import DENSE, USUAL, Sparsity
 
 SAVED: Action = (SAVING, "saved_picojoule")
 """What a card at its power limit saves: it lowers voltage and clock until power is the limit."""
@@ -191,7 +191,7 @@ class Gpu(Device):
 def _with_dense(ops: tuple[Op, ...], sparse24: bool) -> tuple[Op, ...]:
     """Those of ``ops`` that run on units for 2:4 weights, then the same with dense ones."""
     sparse = [op for op in ops if op.definition.prunable and runs_24(op, sparse24)]
-    return (*sparse, *(op.with_(weight_sparsity=DENSE) for op in sparse))
+    return (*sparse, *(op.with_(weight_sparsity=DENSE, weight_format=USUAL) for op in sparse))
 
 
 def _has_kernel(kind: str, dtype: DType) -> bool:

@@ -17,12 +17,19 @@ from simsparse.devices.gpu_attention_kernels import Attention, attention_kernels
 from simsparse.devices.gpu_card import Card, KernelTimes
 from simsparse.devices.gpu_conv import ConvKernels, conv_times
 from simsparse.devices.gpu_counts import READ, VECTOR, WRITE, GpuCounts, Indexes
-from simsparse.devices.gpu_experts import GROUPED, experts_seconds, grouped_shapes
+from simsparse.devices.gpu_experts import (
+    GROUPED,
+    ExpertKernels,
+    FusedExperts,
+    expert_kernels,
+    experts_seconds,
+    grouped_shapes,
+)
 from simsparse.devices.gpu_gemm import GemmShapes, GemmTimes
 from simsparse.devices.gpu_grouped import GroupedShapes
 from simsparse.devices.gpu_launched import Launched, LaunchedKernel, Stream
 from simsparse.devices.gpu_op_kernels import OP_KERNELS
-from simsparse.devices.gpu_products import conv_kernels_of, gemm_kernels, products_grouped
+from simsparse.devices.gpu_products import conv_kernels_of, experts_fused, gemm_kernels, products_grouped
 from simsparse.devices.gpu_rates import peak, peaks, steady_times
 from simsparse.devices.gpu_stream import Function
 from simsparse.errors import MappingError
@@ -33,8 +40,8 @@ class Kernels:
     """What a list of operators runs on a GPU, whatever its rates.
 
     Kernel i runs ``times[i]`` times in op ``owner[i]``: first the GEMMs, then the convolutions of ``conv_dtypes``,
-    activations and data movement, boundaries of CUDA graphs, grouped products, attention. ``counts``: how often each
-    action happens, by op.
+    activations and data movement, boundaries of CUDA graphs, grouped products, fused experts, attention. ``counts``:
+    how often each action happens, by op.
     """
 
     ops: int
@@ -46,38 +53,42 @@ class Kernels:
     launched: Launched
     replays: int
     grouped: GroupedShapes
+    fused: tuple[FusedExperts, ...]
     attention: tuple[Attention, ...]
     counts: Mapping[Action, NDArray[np.int64]]
 
     @classmethod
-    def of(cls, ops: Sequence[Op], sparse24: bool, grouped: bool = False) -> Kernels:
-        """The kernels of ``ops`` on a card that has 2:4 units or not, whose library has a grouped product or not.
+    def of(cls, ops: Sequence[Op], sparse24: bool, available: ExpertKernels) -> Kernels:
+        """The kernels of ``ops`` on a card that has 2:4 units or not, with what its libraries have for experts.
 
         Raises MappingError on counts over 2**63.
         """
         counts = GpuCounts(len(ops))
-        gemm_owner, gemm_times, gemms = gemm_kernels(ops, sparse24, grouped, counts)
+        gemm_owner, gemm_times, gemms = gemm_kernels(ops, sparse24, available, counts)
         convs = [i for i, op in enumerate(ops) if op.kind == OpKind.CONV2D]
-        launched_owner, launched_times, launched = _launched(ops, counts)
-        routed = [i for i, op in enumerate(ops) if _activated(op)]
-        experts = [i for i, op in enumerate(ops) if products_grouped(op, sparse24, grouped)]
+        fused = _fused(ops, sparse24, available, counts)
+        together = {i for own, _ in fused for i in own.tolist()}
+        routed = [i for i, op in enumerate(ops) if _activated(op) and i not in together]
+        launched_owner, launched_times, launched = _launched(ops, set(routed), counts)
+        experts = [i for i, op in enumerate(ops) if products_grouped(op, sparse24, available)]
         attention = attention_kernels(ops, counts)
         owners = [
             gemm_owner, np.array(convs, np.int64), launched_owner, np.array(routed, np.int64),
             np.repeat(np.array(experts, np.int64), 2),
-            *(owner for owner, _ in attention),
+            *(owner for owner, _ in (*fused, *attention)),
         ]  # fmt: skip
         times = [
             gemm_times, np.ones(len(convs)), launched_times, np.full(len(routed), 2.0),
             np.ones(2 * len(experts)),
-            *(np.ones(len(owner)) for owner, _ in attention),
+            *(np.ones(len(owner)) for owner, _ in (*fused, *attention)),
         ]  # fmt: skip
         owner = np.concatenate(owners)
         _check_owners(ops, owner)
         return cls(
             len(ops), owner, np.concatenate(times), gemms, conv_kernels_of(ops, convs, counts),
             tuple(ops[i].dtype for i in convs), launched, len(routed),
-            grouped_shapes([ops[i] for i in experts]), tuple(kernels for _, kernels in attention), counts.whole(),
+            grouped_shapes([ops[i] for i in experts]), tuple(layers for _, layers in fused),
+            tuple(kernels for _, kernels in attention), counts.whole(),
         )  # fmt: skip
 
     def per_op(self, seconds: Floats) -> Floats:
@@ -104,13 +115,13 @@ def _added(owner: Indexes, seconds: Floats, ops: int) -> Floats:
 
 def kernels_of(ops: Sequence[Op], part: GpuPart) -> Kernels:
     """The kernels of ``ops`` on ``part``; the last of tuples of ops are kept, for the next machine."""
-    sparse24, grouped = part.compute.sparse24 is not None, part.kernels.moe.grouped is not None
-    return _kernels_of(ops, sparse24, grouped) if isinstance(ops, tuple) else Kernels.of(ops, sparse24, grouped)
+    sparse24, experts = part.compute.sparse24 is not None, expert_kernels(part)
+    return _kernels_of(ops, sparse24, experts) if isinstance(ops, tuple) else Kernels.of(ops, sparse24, experts)
 
 
 @by_identity(maxsize=64)
-def _kernels_of(ops: tuple[Op, ...], sparse24: bool, grouped: bool) -> Kernels:
-    return Kernels.of(ops, sparse24, grouped)
+def _kernels_of(ops: tuple[Op, ...], sparse24: bool, experts: ExpertKernels) -> Kernels:
+    return Kernels.of(ops, sparse24, experts)
 
 
 def kernel_seconds(part: GpuPart, kernels: Kernels) -> GemmTimes:
@@ -120,6 +131,7 @@ def kernel_seconds(part: GpuPart, kernels: Kernels) -> GemmTimes:
         steady_times(part, kernels.gemms), conv_seconds(part, kernels),
         kernels.launched.times(card, part.kernels), _replay_seconds(part, kernels.replays),
         experts_seconds(kernels.grouped, part.kernels.moe.grouped, card, peaks(part.compute)[0]),
+        *(layers.seconds(part) for layers in kernels.fused),
         *(attention_seconds(part, found) for found in kernels.attention),
     ]  # fmt: skip
     columns = zip(*((times.latency_s, times.compute_s, times.memory_s, times.launch_s) for times in parts), strict=True)
@@ -137,13 +149,32 @@ def _activated(op: Op) -> bool:
     return op.kind == OpKind.MOE_FFN and op.label != GROUPED
 
 
-def _launched(ops: Sequence[Op], counts: GpuCounts) -> tuple[Indexes, Floats, Launched]:
+def _fused(
+    ops: Sequence[Op], sparse24: bool, kernels: ExpertKernels, counts: GpuCounts
+) -> list[tuple[Indexes, FusedExperts]]:
+    """Layers of experts that run fused kernels, by type; beside the products, activations and sums are counted."""
+    by_type: dict[DType, list[int]] = {}
+    for i, op in enumerate(ops):
+        if experts_fused(op, sparse24, kernels):
+            by_type.setdefault(op.dtype, []).append(i)
+    found = []
+    for dtype, places in by_type.items():
+        layers, owner = FusedExperts.of(dtype, [ops[i] for i in places]), np.array(places, np.int64)
+        shapes, size = layers.shapes, 2.0
+        rows = shapes.tokens * shapes.top_k
+        counts.add(READ, owner, size * rows * ((1 + shapes.gated) * shapes.d_ff + shapes.d_model))
+        counts.add(WRITE, owner, size * (rows * shapes.d_ff + shapes.tokens * shapes.d_model))
+        found.append((owner, layers))
+    return found
+
+
+def _launched(ops: Sequence[Op], looped: set[int], counts: GpuCounts) -> tuple[Indexes, Floats, Launched]:
     """Activation kernels of each expert (one of a plain FFN, SiLU and product of a gated one), and data movement."""
     rows: list[tuple[int, int, LaunchedKernel]] = []
     moved: list[tuple[float, float, float]] = []
     for i, op in enumerate(ops):
         if op.kind == OpKind.MOE_FFN:
-            if not _activated(op):
+            if i not in looped:
                 continue
             for tokens, experts in _experts_by_tokens(op).items():
                 streams = _activation(tokens * op.dims["d_ff"], op.dtype.bits / 8, op.dims["gated"] > 0)

@@ -13,7 +13,7 @@ from simsparse.core import DType, Op, OpKind
 from simsparse.devices.base import DENSE_FORMAT, Floats
 from simsparse.devices.gpu_conv import ConvKernels, conv_kernels
 from simsparse.devices.gpu_counts import READ, WRITE, GpuCounts, Indexes, count_macs, mac_action
-from simsparse.devices.gpu_experts import runs_grouped
+from simsparse.devices.gpu_experts import ExpertKernels
 from simsparse.devices.gpu_gemm import GemmShapes, GemmUnit
 from simsparse.devices.gpu_sparse24 import STORED_24, runs_24
 from simsparse.sparsity import USUAL
@@ -28,12 +28,12 @@ UNITS = {
 
 
 def gemm_kernels(
-    ops: Sequence[Op], sparse24: bool, grouped: bool, counts: GpuCounts
+    ops: Sequence[Op], sparse24: bool, experts: ExpertKernels, counts: GpuCounts
 ) -> tuple[Indexes, Floats, GemmShapes]:
     """Each op's GEMMs, one kernel after another; of a MOE_FFN those of the experts that are hit.
 
     The products of a MATMUL are one kernel, a batch; so are the groups of a LINEAR.
-    Those of grouped kernels are counted, and no kernels here.
+    Those of grouped and fused kernels are counted, and no kernels here.
     """
     places = [i for i, op in enumerate(ops) if op.kind in GEMM_KINDS]
     own = [ops[i] for i in places]
@@ -44,7 +44,7 @@ def gemm_kernels(
         places, [UNITS[op.dtype].value for op in own], [op.dtype.bits // 8 for op in own]))  # fmt: skip
     sparse, routed, alone = (np.repeat(np.array(column, np.bool_), lengths) for column in (
         runs, [op.kind == OpKind.MOE_FFN for op in own],
-        [run or not runs_grouped(op, grouped) for op, run in zip(own, runs, strict=True)]))  # fmt: skip
+        [not _together(op, sparse24, experts) for op in own]))  # fmt: skip
     shapes = GemmShapes(
         m, n, k, unit, value_bytes.astype(np.float64), sparse, np.zeros(len(m), np.bool_),
         np.where(routed, 1, count), _shares(own, of_op, sparse24),
@@ -72,8 +72,18 @@ def _shares(ops: Sequence[Op], of_op: Sequence[Sequence[tuple[int, int, int, int
     return share if (share != 1.0).any() else None
 
 
-def products_grouped(op: Op, sparse24: bool, grouped: bool) -> bool:
-    return runs_grouped(op, grouped) and not runs_24(op, sparse24)
+def products_grouped(op: Op, sparse24: bool, experts: ExpertKernels) -> bool:
+    """Whether the products of experts are grouped kernels, which take dense weights only."""
+    return experts.groups(op) and not runs_24(op, sparse24)
+
+
+def experts_fused(op: Op, sparse24: bool, experts: ExpertKernels) -> bool:
+    """Whether experts run fused kernels, which take weights as they multiply them only."""
+    return experts.fuses(op) and not runs_24(op, sparse24) and op.weight_format in PLAIN
+
+
+def _together(op: Op, sparse24: bool, experts: ExpertKernels) -> bool:
+    return products_grouped(op, sparse24, experts) or experts_fused(op, sparse24, experts)
 
 
 def conv_kernels_of(ops: Sequence[Op], convs: Sequence[int], counts: GpuCounts) -> ConvKernels:

@@ -221,8 +221,10 @@ class Account:
         ]
 
     def _reference(self, key: CostKey) -> str | None:
-        guessed = self._transposes(key) and not self.follows_layouts
-        return None if guessed else self.records.costs[key].validated
+        return None if self._guesses_layout(key) else self.records.costs[key].validated
+
+    def _guesses_layout(self, key: CostKey) -> bool:
+        return self._transposes(key) and not self.follows_layouts
 
     def _transposes(self, key: CostKey) -> bool:
         """Whether the op is a 2:4 product on a GPU, and a later op reads its output, which lies transposed."""
@@ -232,7 +234,7 @@ class Account:
 
     def _model_of(self, key: CostKey) -> str:
         kind = self.records.kind(key)
-        return f"{kind} with 2:4 weights and what reads its output" if self._transposes(key) else kind
+        return f"{kind} with 2:4 weights and what reads its output" if self._guesses_layout(key) else kind
 
     @cached_property
     def _other_rows(self) -> list[OpResult]:

@@ -11,6 +11,7 @@ from simsparse.config.hardware import System, load_system
 from simsparse.config.parts.gpu import GpuPart
 from simsparse.config.paths import part_names
 from simsparse.core import DType, Op, Routing, Trace, TraceBuilder, ops
+from simsparse.devices.gpu_experts import LOOP
 from simsparse.errors import MappingError, SimulationError
 from simsparse.policies import POLICIES, Policy
 from simsparse.validate.comparison import Prediction
@@ -120,7 +121,7 @@ def _experts(row: Measurement, layer: int, active: int) -> list[Op]:
     routing = Routing((per_expert,) * active + (0,) * (experts - active), origin="given")
     op = ops.moe_ffn(
         active * per_expert, row.whole("d"), row.whole("ff"), experts, _gated(row), row.dtype(),
-        routing=routing, name=name, module=name, weight=name,
+        routing=routing, name=name, module=name, weight=name, label=LOOP,
     )  # fmt: skip
     return [op]
 

@@ -78,7 +78,11 @@ def _made() -> Iterator[Op]:
             yield ops.linear(m, odd, odd, dtype)
         for tokens, width in product((1, 16, 64, 512, 4096), (1024, 1000, 1001)):
             chosen = [[token % 8, (token + 1) % 8] for token in range(tokens)]
-            yield ops.moe_ffn(tokens, width, 2 * width, 8, dtype=dtype, routing=chosen, label="grouped_mm")
+            for label in ("grouped_mm", ""):
+                yield ops.moe_ffn(tokens, width, 2 * width, 8, dtype=dtype, routing=chosen, label=label)
+        for tokens, experts in product((32, 96, 384, 8192), (2, 128)):
+            spread = [[token % experts] for token in range(tokens)]
+            yield ops.moe_ffn(tokens, 8192, 8192, experts, dtype=dtype, routing=spread)
         for label, rows, cols in product(LAUNCHED, (64, 1 << 16), (16, 1024, 1 << 15)):
             size = rows * cols * DType(dtype).bits // 8
             yield ops.launched(KernelCall(label, size, size, 5 * rows * cols, DType(dtype), rows, cols))

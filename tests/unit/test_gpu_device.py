@@ -137,7 +137,7 @@ def test_old_card_has_no_bf16():
 
 def test_moe_is_the_sum_of_its_kernels_and_two_boundaries_of_graphs():
     tokens = {3: 1, 1: 2}
-    moe = cost(ops.moe_ffn(5, 1024, 2048, 8, routing=Routing((3, 1, 1, 0, 0, 0, 0, 0))))
+    moe = cost(ops.moe_ffn(5, 1024, 2048, 8, routing=Routing((3, 1, 1, 0, 0, 0, 0, 0)), label="loop"))
     total, card = 2 * H100.part.launch.replay.si, Card.of(H100.part)
     for m, experts in tokens.items():
         gemms = 2 * cost(ops.linear(m, 2048, 1024)).latency_s + cost(ops.linear(m, 1024, 2048)).latency_s

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from simsparse.config.hardware import load_hardware
 from simsparse.config.parts.gpu_kernels import libraries, read_library
-from simsparse.core import Routing, ops
+from simsparse.core import DType, Routing, Sparsity, ops
 from simsparse.devices.gpu import Gpu
 from simsparse.devices.gpu_attention import AttentionShapes
 from simsparse.devices.gpu_attention_paged import paged_seconds
@@ -193,9 +193,29 @@ def experts_op(counts, label=""):
     return ops.moe_ffn(sum(counts), 2048, 768, len(counts), routing=routing, label=label)
 
 
+def test_experts_of_an_op_run_the_fused_kernels_of_the_tables():
+    gpu = Gpu(H200)
+    counts = [8] * 64 + [0] * 64
+    shapes = layer(counts, top_k=1.0, d_model=2048, d_ff=768)
+    assert gpu.costs([experts_op(counts)])[0].latency_s == pytest.approx(fused(shapes), rel=1e-9)
+    half, byte = (gpu.costs([experts_op(counts).with_(dtype=DType(dtype))])[0] for dtype in ("bf16", "fp8"))
+    assert byte.latency_s < half.latency_s
+    loop = gpu.costs([experts_op(counts, "loop")])[0]
+    assert half.latency_s < loop.latency_s / 2
+    assert half.counts.of("tensor", "mac_bf16") == loop.counts.of("tensor", "mac_bf16")
+
+
+def test_a_fused_kernel_takes_no_pruned_weights_and_no_card_without_it():
+    pruned, dense = (experts_op([8] * 64).with_(weight_sparsity=Sparsity.parse(text)) for text in ("2:4", "dense"))
+    assert Gpu(H200).costs([pruned])[0] == Gpu(H200).costs([pruned.with_(label="loop")])[0]
+    old = Gpu(load_hardware("gpu/t4"))
+    alone, looped = (old.costs([dense.with_(dtype=DType.FP16, label=label)])[0] for label in ("", "loop"))
+    assert alone == looped
+
+
 def test_experts_of_a_stack_that_groups_them_are_two_products():
     gpu, a100 = Gpu(H200), Gpu(load_hardware("gpu/a100-sxm4-80gb"))
-    one_by_one, grouped = (gpu.costs([experts_op([8] * 128, label)])[0] for label in ("", "grouped_mm"))
+    one_by_one, grouped = (gpu.costs([experts_op([8] * 128, label)])[0] for label in ("loop", "grouped_mm"))
     rows = [
         {"section": "grouped_gemm", "op": "grouped_mm", "counts": [8] * 128, "n": n, "k": k, "dtype": "bf16", "s": 1.0}
         for n, k in ((2 * 768, 2048), (2048, 768))

@@ -207,7 +207,7 @@ def test_a_card_without_units_for_pruned_weights_reads_in_order() -> None:
 
 
 def test_only_the_stack_that_follows_layouts_is_checked_on_pruned_passes() -> None:
-    trace, alone = pruned_layer(8), TraceBuilder("one").add(ops.linear(8, 256, 256, weight_sparsity="2:4")).build()
+    trace, alone = pruned_layer(8), TraceBuilder("one").add(ops.linear(8, 1024, 1024, weight_sparsity="2:4")).build()
     eager, fused = (ss.simulate(trace, "gpu/h100-sxm5-80gb", stack=stack) for stack in ("eager+graph", "fused+graph"))
     guess = "gpu0: linear with 2:4 weights and what reads its output on gpu/h100-sxm5-80gb"
     assert guess in fused.unvalidated and guess not in eager.unvalidated

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from pydantic import model_validator
@@ -10,6 +11,7 @@ from pydantic import model_validator
 from simsparse.config.hardware import PARTS
 from simsparse.config.parts.gpu_gemm import GpuGemm
 from simsparse.config.parts.gpu_kernels import KernelLibrary, read_library
+from simsparse.config.parts.gpu_moe import GpuFusedMoe, GpuMoe
 from simsparse.config.quantity import (
     Bytes,
     BytesPerSecond,
@@ -140,12 +142,15 @@ class GpuEnergy(Frozen):
 
 @PARTS.register("gpu")
 class GpuPart(Part):
-    """A card. ``kernels``: the library that runs on it; a file gives its name. ``decode``: bytes of dense weights per
+    """A card. ``kernels``: the library that runs on it; a file gives its name. ``experts``: fused kernels of experts,
+    where ``kernels`` has none; a file lists libraries of serving engines, of which the first that has a type of weights
+    gives its kernel. ``decode``: bytes of dense weights per
     second that it decodes from a storage format; a format that is not there is decoded in no time."""
 
     kind: Literal["gpu"]
     architecture: Literal["turing", "ampere", "ada", "hopper"]
     kernels: KernelLibrary
+    experts: GpuMoe | None = None
     compute: GpuCompute
     memory: GpuMemory
     l2: GpuCache
@@ -159,14 +164,19 @@ class GpuPart(Part):
     @model_validator(mode="before")
     @classmethod
     def _with_kernels(cls, data: Any) -> Any:
-        """Read the library that the file names. Raises ValueError."""
-        if not isinstance(data, dict) or not isinstance(data.get("kernels"), str):
+        """Read the libraries that the file names. Raises ValueError."""
+        if not isinstance(data, dict):
             return data
+        found: dict[str, KernelLibrary | GpuMoe] = {}
+        architecture = str(data.get("architecture"))
         try:
-            library = read_library(data["kernels"], str(data.get("architecture")))
+            if isinstance(data.get("kernels"), str):
+                found["kernels"] = read_library(data["kernels"], architecture)
+            if isinstance(data.get("experts"), list):
+                found["experts"] = _first_of([read_library(str(name), architecture).moe for name in data["experts"]])
         except SpecError as error:
             raise ValueError(str(error)) from None
-        return {**data, "kernels": library}
+        return {**data, **found}
 
     @model_validator(mode="after")
     def _consistent(self) -> GpuPart:
@@ -189,8 +199,20 @@ class GpuPart(Part):
         return self
 
     @property
+    def fused_experts(self) -> Mapping[str, GpuFusedMoe]:
+        """Fused kernels of experts that the card runs, by type of weights; none where they run one by one."""
+        own = self.kernels.moe
+        return own.fused if own.kernel == "fused" else self.experts.fused if self.experts else {}
+
+    @property
     def stated_power(self) -> Quantity | None:
         return self.power.limit
+
+
+def _first_of(found: Sequence[GpuMoe]) -> GpuMoe:
+    """All fused kernels of libraries, each of the first library that has its type of weights."""
+    fused = {kind: kernel for own in reversed(found) for kind, kernel in own.fused.items()}
+    return GpuMoe(kernel="fused", fused=fused)
 
 
 def _names(keys: set[str]) -> str:
