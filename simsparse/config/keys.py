@@ -16,7 +16,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BeforeValidator, Field, TypeAdapter, WithJsonSchema
 
 from simsparse.config.composition import composed_text, composition
-from simsparse.core import Trace
+from simsparse.core import DType, Trace
 from simsparse.errors import SpecError
 from simsparse.sparsity import USUAL, Sparsity
 from simsparse.sparsity.formats.storage import storage_text
@@ -62,17 +62,23 @@ def _policy(value: Any) -> Any:
 
 
 AS_TRACED = "as traced"
-"""The weight sparsity of a run that leaves every weight as its trace has it."""
+"""The weight sparsity, or type, of a run that leaves it as its trace has it."""
 
 
 def _weight_sparsity(text: str) -> str:
     return AS_TRACED if text == AS_TRACED else str(Sparsity.parse(text))
 
 
+def _dtype(text: str) -> str:
+    return AS_TRACED if text == AS_TRACED else str(DType.parse(text))
+
+
 Text = Annotated[str, Field(min_length=1)]
 PolicyText = Annotated[Text, BeforeValidator(_policy), WithJsonSchema({"type": ["string", "object"]})]
 StepCount = Annotated[int, Field(strict=True, ge=1, le=100_000)]
 SparsityText = Annotated[str, _said(_weight_sparsity), Field(description=f"a sparsity: {syntax()}; or {AS_TRACED}")]
+DTypeText = Annotated[str, _said(_dtype), Field(description=f"an element type such as fp16; or {AS_TRACED}")]
+BatchSize = Annotated[int, Field(strict=True, ge=0, le=1_000_000)]
 FormatText = Annotated[str, _said(storage_text), Field(description="a storage format: usual, csr, bsr:32, ...")]
 Seed = Annotated[int, Field(strict=True, ge=0, lt=2**63)]
 Level = Annotated[int, Field(strict=True), AfterValidator(_level)]
@@ -131,6 +137,10 @@ _TABLE = (
     Key("seed", Seed, 0, "for policies that draw", "seed", argument=True),
     Key("level", Level, 1, "0 closed forms, 1 discrete events, 2 these with cycle cores", "level {}",
         Shown.CONFIGURATION, argument=True),
+    Key("dtype", DTypeText, AS_TRACED, "the element type in place of the trace's main one", "type",
+        on_trace=Trace.with_dtype),
+    Key("batch", BatchSize, 0, "sequences or images in place of the trace's; 0: that of the trace", "batch {}",
+        on_trace=Trace.with_batch),
     Key("weight_sparsity", SparsityText, AS_TRACED, "what every weight is taken to be", "sparsity", Shown.SPARSITY,
         on_trace=Trace.with_weight_sparsity),
     Key("weight_format", FormatText, USUAL, "how every weight is stored", "stored as",

@@ -64,6 +64,7 @@ class Kind(ABC):
     ``dims``: the integers that an op of the kind has, in order. ``zero_dims`` may be 0, ``flags`` are 0 or 1.
     ``optional_dims``: further ones, with the value that they have in an op which leaves them out; an op does not hold
     those that have this value.
+    ``batch_dims``: those that grow with the batch; empty where that can't be said.
     ``unit``: what runs the op. ``prunable``: its weights can be sparse. ``routed``: it needs a Routing.
     ``label_matters``: ops with different labels differ in cost; ``labels``: those that an op may have, empty for any.
     ``masked``: the operands that are one matrix each, for which a cycle core takes a mask.
@@ -75,6 +76,7 @@ class Kind(ABC):
     optional_dims: ClassVar[Mapping[str, int]] = MappingProxyType({})
     zero_dims: ClassVar[frozenset[str]] = frozenset()
     flags: ClassVar[frozenset[str]] = frozenset()
+    batch_dims: ClassVar[tuple[str, ...]] = ()
     unit: ClassVar[Unit]
     prunable: ClassVar[bool] = False
     routed: ClassVar[bool] = False

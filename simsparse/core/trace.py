@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from simsparse.core.op import Op
+from simsparse.core.rescale import cast, resize
+from simsparse.core.tensor import DType
 from simsparse.errors import SpecError, TraceError
 from simsparse.registry import Registry
 from simsparse.sparsity import Sparsity
@@ -77,6 +79,16 @@ class Trace:
             return op.with_(weight_format=form) if _is_weight(op, words) else op
 
         return self.map(stored)
+
+    def with_dtype(self, dtype: str | DType, exclude: Iterable[str] = ()) -> Trace:
+        """The trace with ``dtype`` in place of its main type; see simsparse.core.rescale. ``exclude`` is not heeded."""
+        del exclude
+        return cast(self, dtype)
+
+    def with_batch(self, batch: int, exclude: Iterable[str] = ()) -> Trace:
+        """The trace for ``batch`` sequences or images; see simsparse.core.rescale. ``exclude`` is not heeded."""
+        del exclude
+        return resize(self, batch)
 
     def save(self, path: str | Path) -> Path:
         """Write the trace to ``path``; see simsparse.trace.file for the format."""

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simsparse.core import Routing
+from simsparse.core.rescale import ROUTERS
 from simsparse.core.routing import MAX_EXPERTS
 from simsparse.errors import TraceError
 from simsparse.paths import data_root
@@ -93,6 +94,12 @@ def generate(
         chosen = _reused(process.reuse, (sequences, start + tokens // sequences), experts, top_k, f"{seed}/{layer}")
         chosen = chosen[:, start:].reshape(tokens, top_k)
     return Routing.from_ids(chosen, experts, f"generated:{process.text}")
+
+
+@ROUTERS.register("process")
+def draw(text: str, tokens: int, experts: int, top_k: int, layer: int, seed: int) -> Routing:
+    """Routing by the process called ``text``. Raises TraceError."""
+    return generate(RoutingProcess.parse(text), tokens, experts, top_k, layer, seed)
 
 
 def _key(seed: int, layer: int, start: int) -> str:

@@ -51,6 +51,7 @@ class AttentionKind(Kind):
     dims: ClassVar[tuple[str, ...]] = (
         "batch", "heads", "kv_heads", "head_dim", "v_head_dim", "q_len", "kv_len", "causal",
     )  # fmt: skip
+    batch_dims = ("batch",)
     flags: ClassVar[frozenset[str]] = frozenset({"causal"})
     unit = Unit.MATRIX
 

@@ -30,6 +30,7 @@ class CollectiveKind(Kind):
 
     name = "collective"
     dims = ("bytes", "ranks")
+    batch_dims = ("bytes",)
     unit = Unit.LINK
     label_matters = True
     labels = ("all_gather", "all_reduce", "all_to_all", "reduce_scatter", "send_recv")

@@ -159,6 +159,7 @@ class Conv2dKind(Kind):
 
     name = "conv2d"
     dims = ("batch", "c_in", "c_out", "h_in", "w_in", "h_out", "w_out", "kh", "kw", "groups")
+    batch_dims = ("batch",)
     optional_dims = MappingProxyType(
         {"d_in": 1, "d_out": 1, "kd": 1, "transposed": 0, "stride_h": 0, "stride_w": 0, "dilation_h": 1,
          "dilation_w": 1}

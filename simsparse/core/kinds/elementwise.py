@@ -25,6 +25,7 @@ class ElementwiseKind(VectorKind):
 
     name = "elementwise"
     dims = ("read_bytes", "write_bytes", "flops")
+    batch_dims = ("read_bytes", "write_bytes", "flops")
     zero_dims = frozenset(dims)
 
     @property

@@ -37,6 +37,7 @@ class GatherKind(VectorKind):
 
     name = "gather"
     dims = ("rows", "row_bytes", "table_rows")
+    batch_dims = ("rows",)
     zero_dims = frozenset({"table_rows"})
 
     @property

@@ -56,6 +56,7 @@ class LinearKind(Kind):
 
     name = "linear"
     dims = ("m", "n", "k")
+    batch_dims = ("m",)
     optional_dims = MappingProxyType({"groups": 1})
     unit = Unit.MATRIX
     prunable = True

@@ -25,6 +25,7 @@ class MatmulKind(Kind):
 
     name = "matmul"
     dims = ("batch", "m", "n", "k")
+    batch_dims = ("batch",)
     unit = Unit.MATRIX
 
     @property

@@ -71,6 +71,7 @@ class MoeFfnKind(Kind):
 
     name = "moe_ffn"
     dims = ("tokens", "d_model", "d_ff", "experts", "top_k", "gated")
+    batch_dims = ("tokens",)
     flags = frozenset({"gated"})
     unit = Unit.MATRIX
     prunable = True

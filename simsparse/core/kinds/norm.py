@@ -35,6 +35,7 @@ class NormKind(VectorKind):
 
     name = "norm"
     dims = ("rows", "cols", "centred", "affine")
+    batch_dims = ("rows",)
     flags = frozenset({"centred", "affine"})
 
     @property

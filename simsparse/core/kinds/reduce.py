@@ -27,6 +27,7 @@ class ReduceKind(VectorKind):
 
     name = "reduce"
     dims = ("rows", "cols")
+    batch_dims = ("rows",)
     label_matters = True
     labels = ("sum", "mean", "max", "min")
 

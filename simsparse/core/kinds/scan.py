@@ -43,6 +43,7 @@ class ScanKind(VectorKind):
 
     name = "scan"
     dims = ("batch", "heads", "groups", "length", "head_dim", "state")
+    batch_dims = ("batch",)
 
     @property
     def factory(self) -> Callable[..., Op]:

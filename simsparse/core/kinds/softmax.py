@@ -22,6 +22,7 @@ class SoftmaxKind(VectorKind):
 
     name = "softmax"
     dims = ("rows", "cols")
+    batch_dims = ("rows",)
 
     @property
     def factory(self) -> Callable[..., Op]:

@@ -26,6 +26,7 @@ class TopkKind(VectorKind):
 
     name = "topk"
     dims = ("rows", "cols", "kept")
+    batch_dims = ("rows",)
 
     @property
     def factory(self) -> Callable[..., Op]:

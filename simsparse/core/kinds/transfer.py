@@ -21,6 +21,7 @@ class TransferKind(Kind):
 
     name = "transfer"
     dims = ("bytes",)
+    batch_dims = ("bytes",)
     unit = Unit.LINK
 
     @property
