@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from simsparse.config.parts.gpu_moe import GpuGroupedGemm
 from simsparse.devices.gpu_card import Card, Floats, KernelTimes
-from simsparse.devices.gpu_moe_tiles import Tiles
+from simsparse.devices.gpu_moe_tiles import ExpertTiles
 
 REGISTERS = 65536
 """Registers of an SM, all architectures from Turing on. Source: CUDA programming guide, compute capabilities."""
@@ -88,7 +88,7 @@ class GroupedShapes:
     looped: Floats
 
 
-def grouped_seconds(shapes: GroupedShapes, tiles: Tiles, model: GpuGroupedGemm, card: Card) -> KernelTimes:
+def grouped_seconds(shapes: GroupedShapes, tiles: ExpertTiles, model: GpuGroupedGemm, card: Card) -> KernelTimes:
     """Seconds of each launch, launch overhead apart."""
     row_tiles = shapes.experts.tiles(tiles.rows)
     columns, steps = np.ceil(shapes.n / tiles.outputs), np.ceil(shapes.k / tiles.depth)
@@ -101,7 +101,7 @@ def grouped_seconds(shapes: GroupedShapes, tiles: Tiles, model: GpuGroupedGemm, 
     return KernelTimes.overlapped(np.zeros(len(compute)), compute, memory, model.join.si)
 
 
-def _splits(shapes: GroupedShapes, tiles: Tiles, columns: Floats, steps: Floats, card: Card) -> Floats:
+def _splits(shapes: GroupedShapes, tiles: ExpertTiles, columns: Floats, steps: Floats, card: Card) -> Floats:
     """Parts of k: as many as fill the card, each of at least four steps. Source: triton_kernels, compute_split_k."""
     if not tiles.fills:
         return np.ones(len(columns))
@@ -109,7 +109,7 @@ def _splits(shapes: GroupedShapes, tiles: Tiles, columns: Floats, steps: Floats,
     return np.clip(np.floor(card.sms / grid), 1.0, np.maximum(np.floor(steps / 4), 1.0))
 
 
-def _step_seconds(shapes: GroupedShapes, tiles: Tiles, model: GpuGroupedGemm, card: Card) -> Floats:
+def _step_seconds(shapes: GroupedShapes, tiles: ExpertTiles, model: GpuGroupedGemm, card: Card) -> Floats:
     """Seconds of an SM in one step of a tile along k: products, or operands through the port."""
     share = np.select(
         [tiles.rows <= 16, tiles.rows <= 32, tiles.rows <= 64],
@@ -126,7 +126,7 @@ def _unaligned(shapes: GroupedShapes, model: GpuGroupedGemm) -> Floats:
 
 
 def _waiting_seconds(
-    shapes: GroupedShapes, tiles: Tiles, queue: Floats, steps: Floats, model: GpuGroupedGemm, card: Card
+    shapes: GroupedShapes, tiles: ExpertTiles, queue: Floats, steps: Floats, model: GpuGroupedGemm, card: Card
 ) -> Floats:
     """Seconds of an SM that runs its queue of tiles, as many at once as fit, when memory answers late."""
     resident = _resident_blocks(shapes, tiles, model)
@@ -134,7 +134,7 @@ def _waiting_seconds(
     return np.asarray(np.ceil(queue / resident) * (model.block.si + steps * step) / card.clock_hz)
 
 
-def _resident_blocks(shapes: GroupedShapes, tiles: Tiles, model: GpuGroupedGemm) -> Floats:
+def _resident_blocks(shapes: GroupedShapes, tiles: ExpertTiles, model: GpuGroupedGemm) -> Floats:
     """Thread blocks that an SM holds: bound by shared memory, registers and warps."""
     shared = tiles.stages * tiles.depth * (tiles.rows * shapes.value_bytes + tiles.outputs * shapes.weight_bytes)
     registers = np.minimum(tiles.rows * tiles.outputs / (32.0 * tiles.warps) + OTHER_REGISTERS, 255.0)
@@ -145,7 +145,9 @@ def _resident_blocks(shapes: GroupedShapes, tiles: Tiles, model: GpuGroupedGemm)
     return np.asarray(np.maximum(np.floor(np.minimum.reduce(fitting)), 1.0), np.float64)
 
 
-def _memory_bytes(shapes: GroupedShapes, tiles: Tiles, row_tiles: Floats, model: GpuGroupedGemm, card: Card) -> Floats:
+def _memory_bytes(
+    shapes: GroupedShapes, tiles: ExpertTiles, row_tiles: Floats, model: GpuGroupedGemm, card: Card
+) -> Floats:
     """Bytes from and to memory: weights per pass over them that finds none in L2, and activations."""
     experts = shapes.experts
     matrix = shapes.n * shapes.k * shapes.weight_bytes

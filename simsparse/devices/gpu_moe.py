@@ -17,7 +17,7 @@ import numpy as np
 from simsparse.config.parts.gpu_moe import GpuFusedMoe, GpuGroupedMoe
 from simsparse.devices.gpu_card import Card, Floats, KernelTimes
 from simsparse.devices.gpu_grouped import ExpertCounts, GroupedShapes, grouped_seconds, missing
-from simsparse.devices.gpu_moe_tiles import RULES, TileQuestion, Tiles
+from simsparse.devices.gpu_moe_tiles import RULES, ExpertTiles, TileQuestion
 
 VALUE_BYTES = 2.0
 """Bytes of an activation between kernels (bf16 or fp16)."""
@@ -91,7 +91,7 @@ def _launch_seconds(shapes: MoeShapes, model: GpuFusedMoe) -> Floats:
     return np.where(few, model.few.si, model.launch.si + model.sort.si * assignments) + model.quantize.si
 
 
-def _empty_seconds(shapes: MoeShapes, model: GpuFusedMoe, card: Card, tiles: Tiles) -> Floats:
+def _empty_seconds(shapes: MoeShapes, model: GpuFusedMoe, card: Card, tiles: ExpertTiles) -> Floats:
     """Thread blocks that find nothing to do: grids are launched for the worst padding that can happen."""
     assignments = shapes.tokens * shapes.top_k
     padded = np.minimum(assignments + shapes.experts * (tiles.rows - 1), assignments * tiles.rows)

@@ -32,7 +32,7 @@ class TileQuestion:
 
 
 @dataclass(frozen=True)
-class Tiles:
+class ExpertTiles:
     """The tile of each layer: rows, outputs, depth, row tiles that share weights, warps, buffers along k.
 
     ``fills``: k is split while the grid does not fill the card.
@@ -52,9 +52,9 @@ def _steps(value: Floats, *steps: tuple[float, float], above: float) -> Floats:
     return np.select([value <= limit for limit, _ in steps], [result for _, result in steps], above).astype(np.float64)
 
 
-def _vllm(asked: TileQuestion, eight_bit: bool = False) -> Tiles:
+def _vllm(asked: TileQuestion, eight_bit: bool = False) -> ExpertTiles:
     tokens = asked.tokens
-    return Tiles(
+    return ExpertTiles(
         rows=_steps(tokens, (32, 16), (96, 32), (512, 64), above=128),
         outputs=_steps(tokens, (64, 64), above=128),
         depth=np.full(len(tokens), 128.0) if eight_bit else _steps(tokens, (64, 128), above=64),
@@ -63,44 +63,44 @@ def _vllm(asked: TileQuestion, eight_bit: bool = False) -> Tiles:
     )  # fmt: skip
 
 
-def _vllm_fp8(asked: TileQuestion) -> Tiles:
+def _vllm_fp8(asked: TileQuestion) -> ExpertTiles:
     return _vllm(asked, eight_bit=True)
 
 
-def _vllm_fp8_block(asked: TileQuestion) -> Tiles:
+def _vllm_fp8_block(asked: TileQuestion) -> ExpertTiles:
     tokens = asked.tokens
     same = np.ones(len(tokens))
-    return Tiles(
+    return ExpertTiles(
         rows=_steps(tokens, (64, 16), above=64), outputs=128 * same, depth=128 * same,
         group=_steps(tokens, (16, 1), above=32), warps=4 * same, stages=3 * same,
     )  # fmt: skip
 
 
-def _sglang(asked: TileQuestion) -> Tiles:
+def _sglang(asked: TileQuestion) -> ExpertTiles:
     few = asked.tokens <= asked.experts
-    return Tiles(
+    return ExpertTiles(
         rows=np.where(few, 16.0, 64.0), outputs=np.where(few, 32.0, 64.0), depth=np.where(few, 64.0, 32.0),
         group=np.where(few, 1.0, 8.0), warps=np.full(len(few), 4.0), stages=np.full(len(few), 3.0),
     )  # fmt: skip
 
 
-def _triton_kernels(asked: TileQuestion) -> Tiles:
+def _triton_kernels(asked: TileQuestion) -> ExpertTiles:
     mean = np.maximum(np.floor(asked.tokens * asked.top_k / asked.experts), 1.0)
     same = np.ones(len(mean))
     rows = np.clip(2.0 ** np.ceil(np.log2(mean)), 16.0, 128.0)
-    return Tiles(rows, 256 * same, 128 * same, 8 * same, 8 * same, 3 * same, fills=True)
+    return ExpertTiles(rows, 256 * same, 128 * same, 8 * same, 8 * same, 3 * same, fills=True)
 
 
-def _cutlass(asked: TileQuestion) -> Tiles:
+def _cutlass(asked: TileQuestion) -> ExpertTiles:
     few = asked.tokens * asked.top_k <= 128 * asked.experts
     same = np.ones(len(few))
-    return Tiles(
+    return ExpertTiles(
         rows=np.where(few, 64.0, 128.0), outputs=np.where(few, 128.0, 256.0), depth=np.where(few, 128.0, 64.0),
         group=WHOLE * same, warps=8 * same, stages=4 * same,
     )  # fmt: skip
 
 
-RULES: Mapping[str, Callable[[TileQuestion], Tiles]] = {
+RULES: Mapping[str, Callable[[TileQuestion], ExpertTiles]] = {
     "vllm": _vllm, "vllm-fp8": _vllm_fp8, "vllm-fp8-block": _vllm_fp8_block, "sglang": _sglang,
     "triton-kernels": _triton_kernels, "cutlass": _cutlass,
 }  # fmt: skip

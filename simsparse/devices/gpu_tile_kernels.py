@@ -85,7 +85,7 @@ class Tiling(NamedTuple):
     efficiency: Floats
 
 
-class Parts(NamedTuple):
+class TileSeconds(NamedTuple):
     """What each tile takes, whatever the rate of the memory and the power limit: arrays (GEMMs, tiles).
 
     ``launch``, ``compute`` and ``near``: seconds of launches, of the waves of blocks, and of bytes from L2. ``away``:
@@ -101,11 +101,11 @@ class Parts(NamedTuple):
     products: Floats
 
 
-Arrays = TypeVar("Arrays", Tiling, Parts)
+Arrays = TypeVar("Arrays", Tiling, TileSeconds)
 
 
 @dataclass(frozen=True)
-class Tiles:
+class KernelTiles:
     """All tiles of a kernel for some GEMMs on cards of any memory rate and power limit."""
 
     sizes: Sizes
@@ -114,15 +114,15 @@ class Tiles:
     kernel: TileKernel
 
     @cached_property
-    def estimated(self) -> Parts:
+    def estimated(self) -> TileSeconds:
         """Of every tile, as the library's estimate has them."""
         return _parts(self.sizes, self.tiling, self.core, self.kernel, estimated=True)
 
     @cached_property
-    def _all(self) -> Parts:
+    def _all(self) -> TileSeconds:
         return _parts(self.sizes, self.tiling, self.core, self.kernel)
 
-    def at(self, ranked: NDArray[np.intp] | None) -> Parts:
+    def at(self, ranked: NDArray[np.intp] | None) -> TileSeconds:
         """Of the tiles at the places ``ranked`` (GEMMs, tiles), None of all; few are taken from those of all tiles."""
         if len(self.sizes.m) <= FEW:
             return _taken(self._all, ranked)
@@ -183,15 +183,17 @@ def _sizes(shapes: GemmShapes) -> Sizes:
     return Sizes(m, n, k, batch, value_bytes, weights, inputs, outputs, looped)
 
 
-def _tiles(shapes: GemmShapes, kernel: TileKernel, sms: int, clock_hz: float, flops: float, l2_bytes: float) -> Tiles:
+def _tiles(
+    shapes: GemmShapes, kernel: TileKernel, sms: int, clock_hz: float, flops: float, l2_bytes: float
+) -> KernelTiles:
     sizes = _sizes(shapes)
-    return Tiles(sizes, tilings(sizes.m, sizes.n, kernel), TileCore(sms, clock_hz, flops, l2_bytes), kernel)
+    return KernelTiles(sizes, tilings(sizes.m, sizes.n, kernel), TileCore(sms, clock_hz, flops, l2_bytes), kernel)
 
 
 _known_tiles = by_identity(maxsize=64)(_tiles)
 
 
-def _unlimited(tiles: Tiles, hbm_bytes_per_s: float, memory: float, sustained: float) -> Unlimited:
+def _unlimited(tiles: KernelTiles, hbm_bytes_per_s: float, memory: float, sustained: float) -> Unlimited:
     """Times of the tiles that the library's estimate ranks highest."""
     ranked, weights = _choice(tiles, hbm_bytes_per_s)
     parts, hbm, core, p = tiles.at(ranked), memory * hbm_bytes_per_s, tiles.core, tiles.kernel.value
@@ -203,7 +205,7 @@ def _unlimited(tiles: Tiles, hbm_bytes_per_s: float, memory: float, sustained: f
 _known_unlimited = by_identity(maxsize=16)(_unlimited)
 
 
-def _choice(tiles: Tiles, hbm_bytes_per_s: float) -> tuple[NDArray[np.intp] | None, Floats]:
+def _choice(tiles: KernelTiles, hbm_bytes_per_s: float) -> tuple[NDArray[np.intp] | None, Floats]:
     """The places of the tiles that the library's estimate ranks highest, None of all, and the weight of each."""
     kernel, parts = tiles.kernel, tiles.estimated
     memory = _memory_seconds(parts, kernel.view.memory * hbm_bytes_per_s, tiles.core, kernel.estimated)
@@ -227,7 +229,7 @@ def tilings(m: Floats, n: Floats, kernel: TileKernel) -> Tiling:
     )  # fmt: skip
 
 
-def _parts(sizes: Sizes, tiling: Tiling, core: TileCore, kernel: TileKernel, estimated: bool = False) -> Parts:
+def _parts(sizes: Sizes, tiling: Tiling, core: TileCore, kernel: TileKernel, estimated: bool = False) -> TileSeconds:
     """What the tiles take, or what the library estimates where ``estimated``."""
     p, room = kernel.estimated if estimated else kernel.value, core.l2_bytes
     missing: Floats | float = kernel.view.missing if estimated else _lost(sizes.looped, p.resident * room, p.sharpness)
@@ -241,7 +243,7 @@ def _parts(sizes: Sizes, tiling: Tiling, core: TileCore, kernel: TileKernel, est
     running = np.minimum(blocks, core.sms).astype(np.intp)
     near = (1.0 - missing) * (sizes.weights + sizes.inputs) + sizes.outputs * (1.0 - lost)
     near = near + p.reread * sizes.inputs * (tiling.columns - 1.0)
-    return Parts(
+    return TileSeconds(
         launch, _wave_seconds(sizes, tiling, area, blocks, core, p, missing),
         near * _seconds_per_byte(l2_rate, p.l2_stream, core, p)[running],
         _memory_bytes(sizes, tiling, area, blocks, core, p, missing) + p.write * sizes.outputs * lost, running,
@@ -280,7 +282,7 @@ def _limited_products(sizes: Sizes, tiling: Tiling, area: Floats, p: TileNumbers
     return np.asarray(p.padded * padded + (1.0 - p.padded) * useful)
 
 
-def _memory_seconds(parts: Parts, hbm_bytes_per_s: float, core: TileCore, p: TileNumbers) -> Floats:
+def _memory_seconds(parts: TileSeconds, hbm_bytes_per_s: float, core: TileCore, p: TileNumbers) -> Floats:
     """Seconds of the bytes from memory and from L2, each as fast as the card and the running SMs can draw them."""
     return np.asarray(parts.away * _seconds_per_byte(hbm_bytes_per_s, 1.0, core, p)[parts.running] + parts.near)
 

@@ -18,13 +18,13 @@ if TYPE_CHECKING:
     from simsparse.report.plot import Plot
 
 FORMATS = ("png", "svg")
-Progress = Callable[[int, int, int], None]
+OnProgress = Callable[[int, int, int], None]
 """Called with steps done, steps in all, and 0."""
 
 
 def build_report(
     out_dir: Path, formats: Sequence[str] = FORMATS, baseline: Mapping[str, str] | None = None,
-    normalise: Sequence[str] = (), progress: Progress | None = None,
+    normalise: Sequence[str] = (), progress: OnProgress | None = None,
 ) -> Path:  # fmt: skip
     """Write ``out_dir``/report from a sweep's results and return the path of its index.html.
 
@@ -52,7 +52,7 @@ def report_result(result: Result, out_dir: Path, formats: Sequence[str] = FORMAT
     return _write(results_of(result), Path(out_dir), formats)
 
 
-def _write(results: Results, folder: Path, formats: Sequence[str], progress: Progress | None = None) -> Path:
+def _write(results: Results, folder: Path, formats: Sequence[str], progress: OnProgress | None = None) -> Path:
     """Write everything beside ``folder``'s files first and move it in place when it is whole."""
     if unknown := [format_ for format_ in formats if format_ not in ("png", "svg", "pdf")]:
         raise StoreError(f"{unknown[0]!r} is no figure format; allowed: png, svg, pdf", key="formats")
@@ -66,7 +66,7 @@ def _write(results: Results, folder: Path, formats: Sequence[str], progress: Pro
     return folder / "index.html"
 
 
-def _files(results: Results, folder: Path, formats: Sequence[str], progress: Progress | None) -> list[Path]:
+def _files(results: Results, folder: Path, formats: Sequence[str], progress: OnProgress | None) -> list[Path]:
     """Write all files of a report into ``folder``; the page is the last."""
     from simsparse.report.page import write_page
     from simsparse.report.plot import save_plot

@@ -42,7 +42,7 @@ class Marker:
 
 
 @dataclass(frozen=True)
-class Panel:
+class RooflinePanel:
     """One device of one setup under one workload."""
 
     workload: str
@@ -75,7 +75,7 @@ def roofline(results: Results) -> Plot | None:
     return Plot("roofline", "Roofline", title, _caption(len(found) - len(shown)), figure)
 
 
-def _selected(found: list[Panel]) -> list[Panel]:
+def _selected(found: list[RooflinePanel]) -> list[RooflinePanel]:
     """At most ``MAX_PANELS``, as many of every workload as there is room for."""
     places: dict[str, int] = {}
     ranks = []
@@ -86,15 +86,15 @@ def _selected(found: list[Panel]) -> list[Panel]:
     return [found[i] for i in sorted(chosen)]
 
 
-def _merged(found: Iterable[Panel]) -> list[Panel]:
+def _merged(found: Iterable[RooflinePanel]) -> list[RooflinePanel]:
     """Panels that show the same markers under the same roof as one, with the names of all setups."""
     groups: dict[tuple[str, str, Peaks, tuple[Marker, ...]], list[str]] = {}
     for panel in found:
         groups.setdefault((panel.workload, panel.device, panel.peaks, panel.markers), []).append(panel.setup)
-    return [Panel(w, "; ".join(setups), device, peaks, ms) for (w, device, peaks, ms), setups in groups.items()]
+    return [RooflinePanel(w, "; ".join(setups), device, peaks, ms) for (w, device, peaks, ms), setups in groups.items()]
 
 
-def _panels(results: Results) -> Iterable[Panel]:
+def _panels(results: Results) -> Iterable[RooflinePanel]:
     for workload in results.workloads:
         for setup in results.setups:
             points = [p for s in results.sparsities if (p := results.point_of(workload, setup, s))]
@@ -103,13 +103,13 @@ def _panels(results: Results) -> Iterable[Panel]:
                 yield from _devices(results, workload, setup, points)
 
 
-def _devices(results: Results, workload: str, setup: str, points: Sequence[StoredPoint]) -> Iterable[Panel]:
+def _devices(results: Results, workload: str, setup: str, points: Sequence[StoredPoint]) -> Iterable[RooflinePanel]:
     ops = {point.sparsity: results.ops[point.key] for point in points}
     peaks = _peaks(points[0])
     for device in unique(op.device for rows in ops.values() for op in rows):
         markers = tuple(m for sparsity, rows in ops.items() for m in _markers(rows, device, sparsity))
         if device in peaks and markers:
-            yield Panel(workload, setup, device, peaks[device], markers)
+            yield RooflinePanel(workload, setup, device, peaks[device], markers)
 
 
 def _peaks(point: StoredPoint) -> dict[str, Peaks]:
@@ -145,7 +145,7 @@ def _short(op: OpResult) -> str:
     return op.label or (words[-1] if words else op.kind)
 
 
-def _draw(ax: Axes, panel: Panel, scale: Scale, colours: Mapping[str, str], shapes: Mapping[str, str]) -> None:
+def _draw(ax: Axes, panel: RooflinePanel, scale: Scale, colours: Mapping[str, str], shapes: Mapping[str, str]) -> None:
     ax.set_xscale("log")
     ax.set_yscale("log")
     looks: dict[tuple[str, str, bool], list[Marker]] = {}
@@ -178,7 +178,7 @@ def _draw(ax: Axes, panel: Panel, scale: Scale, colours: Mapping[str, str], shap
     ).set_in_layout(False)  # fmt: skip
 
 
-def _label(ax: Axes, panel: Panel, scale: Scale) -> None:
+def _label(ax: Axes, panel: RooflinePanel, scale: Scale) -> None:
     """Name the markers that take most time, each operator once, those at one place together."""
     named: dict[str, Marker] = {}
     for marker in sorted(panel.markers, key=lambda m: -m.share):
@@ -208,7 +208,7 @@ def _along_roof(ax: Axes, peaks: Peaks, scale: Scale) -> list[tuple[float, float
     return roof + [(x, y) for x in steps[:44] for y in heights]
 
 
-def _legend(kinds: Sequence[str], shapes: Mapping[str, str], shown: Sequence[Panel]) -> list[object]:
+def _legend(kinds: Sequence[str], shapes: Mapping[str, str], shown: Sequence[RooflinePanel]) -> list[object]:
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
@@ -226,7 +226,7 @@ def _legend(kinds: Sequence[str], shapes: Mapping[str, str], shown: Sequence[Pan
     return handles
 
 
-def _title(shown: Sequence[Panel]) -> str:
+def _title(shown: Sequence[RooflinePanel]) -> str:
     """The share of operator time, of the panel's first sparsity, that lies left of the ridge."""
     left = total = 0.0
     for panel in shown:

@@ -12,7 +12,7 @@ from simsparse.report.metrics import Metric, spans_decades
 from simsparse.report.plot import Plot, finish, panels, plain_log
 from simsparse.report.results import Results, StoredPoint
 from simsparse.report.si import Scale, axis_numbers, binary_scale_for, scale_for
-from simsparse.report.slices import Choice, at_choice, choice_text, slice_of
+from simsparse.report.slices import SliceChoice, at_choice, choice_text, slice_of
 from simsparse.report.style import SMALL_PT, wrapped
 
 if TYPE_CHECKING:
@@ -144,7 +144,7 @@ def _panel(ax: Axes, results: Results, lines: Lines, x_scale: Scale, y_scale: Sc
     ax.margins(x=0.08)
 
 
-def _title(axis: str, moved: tuple[float, StoredPoint] | None, choice: Choice, metric: Metric) -> str:
+def _title(axis: str, moved: tuple[float, StoredPoint] | None, choice: SliceChoice, metric: Metric) -> str:
     at = f", at {choice_text(choice)}" if choice_text(choice) else ""
     drawn = f"{metric.name} over {label_of(axis)}{at}"
     if moved is None:

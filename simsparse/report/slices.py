@@ -12,7 +12,7 @@ from simsparse.report.metrics import OBJECTIVES
 from simsparse.report.results import Results, StoredPoint, unique
 from simsparse.report.si import axis_numbers, short_value
 
-Choice = tuple[tuple[str, str], ...]
+SliceChoice = tuple[tuple[str, str], ...]
 """A value of each further axis."""
 ENOUGH = 0.5
 """A choice of values stands for a sweep when at least this share of the cells has a point there."""
@@ -40,19 +40,19 @@ def sliced(results: Results) -> Results:
     )
 
 
-def slice_of(results: Results, without: str = "") -> Choice | None:
+def slice_of(results: Results, without: str = "") -> SliceChoice | None:
     """The values of the further axes, but ``without``, at which most cells have a point; None where few have.
 
     Of equally many, the baseline's values win, then those in the middle of each axis.
     """
-    cells: dict[Choice, set[object]] = {}
+    cells: dict[SliceChoice, set[object]] = {}
     for point in results.done:
         cells.setdefault(_choice(point, without), set()).add(point.cell)
     if not cells:
         return None
     order = {name: _ranks(results, name) for name in results.axes}
 
-    def rank(choice: Choice) -> tuple[object, ...]:
+    def rank(choice: SliceChoice) -> tuple[object, ...]:
         wanted = sum(results.baseline.get(name) == value for name, value in choice)
         return -len(cells[choice]), -wanted, [order[name][value] for name, value in choice]
 
@@ -60,17 +60,17 @@ def slice_of(results: Results, without: str = "") -> Choice | None:
     return best if len(cells[best]) >= ENOUGH * len(results.cells) else None
 
 
-def at_choice(results: Results, choice: Choice, without: str) -> list[StoredPoint]:
+def at_choice(results: Results, choice: SliceChoice, without: str) -> list[StoredPoint]:
     """The points that ended well at ``choice``, whatever their value of the axis ``without``."""
     return [point for point in results.done if _choice(point, without) == choice]
 
 
-def choice_text(choice: Choice) -> str:
+def choice_text(choice: SliceChoice) -> str:
     """``PCIe bandwidth 64 GB/s and seed 0``; empty without axes."""
     return " and ".join(f"{label_of(name)} {short_value(value)}" for name, value in choice if value)
 
 
-def _choice(point: StoredPoint, without: str = "") -> Choice:
+def _choice(point: StoredPoint, without: str = "") -> SliceChoice:
     return tuple((name, value) for name, value in point.axes.items() if name != without)
 
 

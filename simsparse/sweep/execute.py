@@ -18,7 +18,7 @@ from simsparse.sweep.inputs import SystemInput, TraceInput
 from simsparse.sweep.point import PointRun
 from simsparse.trace.file import trace_in
 
-Values = tuple[tuple[str, Scalar], ...]
+KeyValues = tuple[tuple[str, Scalar], ...]
 _ON_TRACE = {key.name: key for key in KEYS.values() if key.on_trace}
 _ARGUMENTS = frozenset(key.name for key in KEYS.values() if key.argument)
 
@@ -29,7 +29,7 @@ def _trace(file: TraceInput) -> Trace:
 
 
 @lru_cache(maxsize=32)
-def _changed(file: TraceInput, changes: Values, exclude: tuple[str, ...]) -> Trace:
+def _changed(file: TraceInput, changes: KeyValues, exclude: tuple[str, ...]) -> Trace:
     trace = _trace(file)
     for name, value in changes:
         change = _ON_TRACE[name].on_trace

@@ -15,7 +15,7 @@ from simsparse.trace.interchange.onnx_products import OnnxNode
 
 
 @dataclass(frozen=True)
-class _Operand:
+class _EinsumOperand:
     """The letters of an operand's axes; ``place`` is that among the node's inputs, None of a product before."""
 
     letters: str
@@ -28,13 +28,13 @@ def einsum(node: OnnxNode) -> Sequence[Op]:
     if not all(sizes.values()) or len(terms) < 2:
         return ()
     found: list[Op] = []
-    operands = [_Operand(term, i) for i, term in enumerate(terms)]
+    operands = [_EinsumOperand(term, i) for i, term in enumerate(terms)]
     while len(operands) > 1:
         first, second, *rest = operands
         later = set(result).union(*(operand.letters for operand in rest))
         kept = "".join(dict.fromkeys(c for c in first.letters + second.letters if c in later))
         found.append(_product(node, first, second, kept, sizes))
-        operands = [_Operand(kept, None), *rest]
+        operands = [_EinsumOperand(kept, None), *rest]
     return found
 
 
@@ -71,7 +71,7 @@ def _parsed(node: OnnxNode) -> tuple[list[str], str, Mapping[str, int]]:
     return letters, result.replace("...", more), sizes
 
 
-def _product(node: OnnxNode, first: _Operand, second: _Operand, kept: str, sizes: Mapping[str, int]) -> Op:
+def _product(node: OnnxNode, first: _EinsumOperand, second: _EinsumOperand, kept: str, sizes: Mapping[str, int]) -> Op:
     """One product: letters in both operands and kept are a batch, those in both and not kept are reduced."""
 
     def size(letters: Sequence[str]) -> int:
