@@ -5,9 +5,9 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from simsparse.errors import StoreError
 from simsparse.store.reader import Reader
@@ -54,17 +54,37 @@ def read_table(folder: Path) -> pd.DataFrame:
     if not path.is_file():
         expected = f"expected {STORE_NAME} or {PARQUET_NAME}, which simsparse sweep writes"
         raise StoreError(f"holds no sweep result; {expected}", file=str(folder))
+    return _read_parquet(path)
+
+
+def _read_parquet(path: Path) -> pd.DataFrame:
+    import pandas as pd
+
     try:
         return pd.read_parquet(path)
     except Exception as error:
         raise StoreError(f"is no Parquet table: {error}", file=str(path)) from error
 
 
-def write_tables(frame: pd.DataFrame, out: Path) -> None:
-    """Write the table as CSV and as Parquet. Raises StoreError when the folder can't be written."""
+def read_marked(path: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """The table in a Parquet file, and the mark that was written with it. Raises StoreError."""
+    frame = _read_parquet(path)
+    mark = {str(name): value for name, value in frame.attrs.items()}
+    frame.attrs.clear()
+    return frame, mark
+
+
+def write_csv(frame: pd.DataFrame, out: Path) -> None:
+    """Write the table as CSV. Raises StoreError when the folder can't be written."""
     write_whole(out / CSV_NAME, lambda path: frame.to_csv(path, index=False))
+
+
+def write_parquet(frame: pd.DataFrame, out: Path, mark: Mapping[str, Any]) -> None:
+    """Write the table as Parquet, with a mark. Raises StoreError when the folder can't be written."""
     texts = {name: "string" for name in frame.columns if frame[name].dtype == object}
-    write_whole(out / PARQUET_NAME, lambda path: frame.astype(texts).to_parquet(path, index=False))
+    marked = frame.astype(texts)
+    marked.attrs.update(mark)
+    write_whole(out / PARQUET_NAME, lambda path: marked.to_parquet(path, index=False))
 
 
 def write_text(path: Path, text: str) -> None:

@@ -29,8 +29,10 @@ class Store(Reader):
         self._db = connection
 
     @classmethod
-    def open(cls, out: Path, sweep: str) -> Store:
+    def open(cls, out: Path, sweep: str, check: bool = True) -> Store:
         """Open or make the store of ``sweep`` in the folder ``out``.
+
+        Without ``check``, the method of that name is to be called before records are read.
 
         Raises StoreError when ``out`` holds something else, another sweep, or a damaged store, or
         when another process has it open.
@@ -43,6 +45,8 @@ class Store(Reader):
             raise StoreError(f"can't be written: {error}", file=str(path)) from error
         try:
             store._prepare(sweep)
+            if check:
+                store.check()
         except BaseException:
             store.close()
             raise
@@ -59,9 +63,13 @@ class Store(Reader):
                 self._create(sweep)
             elif self._db.execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID:
                 raise StoreError("is a database, but no sweep's store", file=str(self.path))
+            self._check_owner(sweep)
+
+    def check(self) -> None:
+        """Read the whole store. Raises StoreError when it is damaged."""
+        with self._guard():
             if (fault := self._db.execute("PRAGMA quick_check(1)").fetchone()[0]) != "ok":
                 raise StoreError(f"is damaged: {fault}; move it away to start afresh", file=str(self.path))
-            self._check_owner(sweep)
 
     def _create(self, sweep: str) -> None:
         about = [("sweep", sweep), ("schema", str(SCHEMA))]

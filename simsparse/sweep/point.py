@@ -65,7 +65,7 @@ class Resolver:
 
     def run(self, values: Mapping[str, Scalar]) -> PointRun:
         """The run of a point. Raises TraceError when a trace file can't be read."""
-        trace, system = self._trace(self.files[str(values["workload.trace"])]), self.systems[str(values["system"])]
+        trace, system = self.trace(self.files[str(values["workload.trace"])]), self.systems[str(values["system"])]
         options, own = _under(OPTION, values), tuple((name, values[name]) for name in _OWN)
         override = tuple((path, str(value)) for path, value in _under(OVERRIDE, values))
         identity = (
@@ -75,7 +75,8 @@ class Resolver:
         timeline = self.keep_timeline and int(values["level"]) > 0
         return PointRun(key, trace, system, own, options, override, self.exclude, self.keep_ops, timeline)
 
-    def _trace(self, path: str) -> TraceInput:
+    def trace(self, path: str) -> TraceInput:
+        """The trace file ``path``, read once. Raises TraceError."""
         if path not in self._traces:
             self._traces[path] = TraceInput.read(path)
         return self._traces[path]

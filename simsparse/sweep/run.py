@@ -3,8 +3,11 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,8 +15,11 @@ from simsparse.config.axes import Choices
 from simsparse.config.keys import Scalar
 from simsparse.config.sweep import SweepSpec, load_sweep, resolved_text
 from simsparse.errors import SpecError
-from simsparse.store import SPEC_NAME, Store, to_frame, write_tables, write_text
+from simsparse.store import SPEC_NAME, Store, to_frame, write_csv, write_parquet, write_text
+from simsparse.store.schema import SCHEMA
 from simsparse.sweep.check import Names, check_sweep
+from simsparse.sweep.code import code_sha256
+from simsparse.sweep.finished import finished_mark, finished_table
 from simsparse.sweep.point import Resolver, SweepPoint
 from simsparse.sweep.sample import Draw, Objectives, sampler_for
 from simsparse.sweep.workers import Workers
@@ -54,6 +60,16 @@ class Planned:
         """The sweep and every number of the systems that it runs on, as YAML."""
         return resolved_text(self.spec, {name: each.system for name, each in self.names.systems.items()})
 
+    @cached_property
+    def digest(self) -> str:
+        """Hash of all that the points and their answers depend on: the spec, the files that it names, the code."""
+        files, systems = self.names.files, self.names.systems
+        traces = {name: self.resolver.trace(path).digest for name, path in files.items()}
+        parts = {name: (each.name, each.digest) for name, each in systems.items()}
+        kept = self.resolver.keep_ops, self.resolver.keep_timeline
+        identity = SCHEMA, code_sha256(), self.spec.document.data, traces, parts, kept
+        return hashlib.sha256(json.dumps(identity, default=str).encode()).hexdigest()
+
     def point(self, index: int, draw: Draw) -> SweepPoint:
         """The point at place ``index`` that a sampler drew."""
         values: dict[str, Scalar] = dict(self.spec.base)
@@ -71,7 +87,8 @@ def run_sweep(path: str | Path, out: str | Path, jobs: int = 1, progress: OnProg
     """Run the sweep in the YAML file ``path`` and store it in the folder ``out``.
 
     Points that ``out`` has already are not run again, so a rerun of a sweep that was interrupted
-    goes on from there. ``jobs`` local processes run the points; the table does not depend on it.
+    goes on from there, and one of a finished sweep reads its table. ``jobs`` local processes run the points; the table
+    does not depend on it.
     A point that fails gets its message in the column ``error``; a point that TPE or NSGA-II draws again
     has one row. See ``to_frame`` for the columns.
 
@@ -81,11 +98,17 @@ def run_sweep(path: str | Path, out: str | Path, jobs: int = 1, progress: OnProg
     if jobs < 1:
         raise SpecError(f"{jobs} is not a number of processes; expected 1 or more", key="jobs")
     planned, folder = Planned.load(str(path)), Path(out)
-    with Store.open(folder, planned.spec.sweep.name) as store, Workers(jobs) as workers:
+    with Store.open(folder, planned.spec.sweep.name, check=False) as store, Workers(jobs) as workers:
+        if (finished := finished_table(folder, planned.digest)) is not None:
+            if progress:
+                progress(planned.total, planned.total, 0)
+            return finished
+        store.check()
         write_text(folder / SPEC_NAME, planned.resolved_text())
         _SweepRun(planned, store, workers, progress).all()
         frame = to_frame(store.rows(), once=planned.spec.evolves)
-    write_tables(frame, folder)
+    write_csv(frame, folder)
+    write_parquet(frame, folder, finished_mark(frame, folder, planned.digest))
     return frame
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import product
 from typing import Any, Protocol
 
@@ -39,23 +39,24 @@ def sampler_for(spec: SweepSpec) -> Sampler:
     """The sampler that a sweep asks for. Raises SpecError when it asks for more points than there are."""
     kind = spec.sweep.sample.kind
     if spec.lists_all:
-        return Listed(_grid(spec) if kind is SampleKind.GRID else _subset(spec))
-    if kind is SampleKind.RANDOM:
-        return Listed(_random(spec))
-    if kind is SampleKind.SOBOL:
-        return Listed(_sobol(spec))
+        draws = _grid(spec) if kind is SampleKind.GRID else _subset(spec)
+        return Listed(len(draws), lambda: draws)
+    if kind in (SampleKind.RANDOM, SampleKind.SOBOL):
+        return Listed(points(spec), lambda: _random(spec) if kind is SampleKind.RANDOM else _sobol(spec))
     return Evolved(spec)
 
 
 class Listed:
-    """A list of points that is known from the start."""
+    """``total`` points that do not depend on answers; ``draw`` gives them when they are asked for."""
 
-    def __init__(self, draws: list[Draw]) -> None:
-        self.total, self._draws = len(draws), draws
+    def __init__(self, total: int, draw: Callable[[], list[Draw]]) -> None:
+        self.total, self._draw, self._asked = total, draw, False
 
     def ask(self) -> list[Draw]:
-        draws, self._draws = self._draws, []
-        return draws
+        if self._asked:
+            return []
+        self._asked = True
+        return self._draw()
 
     def tell(self, answers: Sequence[Objectives]) -> None:
         """Nothing to learn."""

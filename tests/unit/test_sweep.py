@@ -108,6 +108,20 @@ def test_a_rerun_runs_nothing_and_a_wider_sweep_only_what_is_missing(folder: Pat
     assert [run[0] for run in runs[6:]] == ["1:8", "1:8"] and len(wider) == 8
 
 
+@pytest.mark.parametrize("name", ["results.csv", "results.parquet", "resolved.yaml"])
+def test_a_rerun_of_a_finished_sweep_writes_only_what_has_changed(folder: Path, runs: list[Any], name: str) -> None:
+    out, calls = folder / "out", []
+    first = run_sweep(write(folder, GRID), out)
+    before = {path: path.stat().st_mtime_ns for path in out.iterdir()}
+    again = run_sweep(write(folder, GRID), out, progress=lambda *state: calls.append(state))
+    pd.testing.assert_frame_equal(first, again)
+    assert not again.attrs and calls == [(6, 6, 0)] and len(runs) == 6
+    assert {path: path.stat().st_mtime_ns for path in out.iterdir()} == before
+    (out / name).write_bytes(b"spoilt")
+    pd.testing.assert_frame_equal(run_sweep(write(folder, GRID), out), first)
+    assert (out / name).read_bytes() != b"spoilt" and len(runs) == 6
+
+
 def test_failed_points_are_recorded_and_tried_again(folder: Path, runs: list[Any]) -> None:
     path, calls = write(folder, BASE + "axes:\n  seed: [0, 13, 14]\n"), []
     frame = run_sweep(path, folder / "out", progress=lambda *state: calls.append(state))
