@@ -16,12 +16,14 @@ from simsparse.errors import MappingError, SpecError
 from simsparse.registry import Registry
 
 Ints = NDArray[np.int64]
+Wholes = NDArray[np.float64]
+"""Whole numbers that may grow beyond 64 bits: exact below 2**53, and never wrapped."""
 Mask = NDArray[np.bool_]
 CUTS = (2, 4, 8, 16)
 """Shares of the longest stream that are tried."""
 
 
-def ceil_div(a: Ints | int, b: Ints | int) -> Any:
+def ceil_div(a: Ints | Wholes | int, b: Ints | Wholes | int) -> Any:
     """``a / b`` rounded up, elementwise."""
     return -(-a // b)
 
@@ -66,21 +68,21 @@ class PeArray:
 
 @dataclass(frozen=True)
 class Gemms:
-    """``y[m, n] = x[m, k] @ w[n, k].T`` many times: int arrays of equal shape.
+    """``y[m, n] = x[m, k] @ w[n, k].T`` many times: arrays of equal shape.
 
     A weight row keeps ``keep`` of every ``group`` elements along k; 1 of 1 is dense.
     """
 
-    m: Ints
-    n: Ints
-    k: Ints
-    keep: Ints
-    group: Ints
+    m: Wholes
+    n: Wholes
+    k: Wholes
+    keep: Wholes
+    group: Wholes
 
     @classmethod
     def of(cls, m: ArrayLike, n: ArrayLike, k: ArrayLike, keep: ArrayLike = 1, group: ArrayLike = 1) -> Gemms:
         """From anything that broadcasts. Raises SpecError when a size is not positive or keep > group."""
-        arrays = np.broadcast_arrays(*(np.asarray(size, np.int64) for size in (m, n, k, keep, group)))
+        arrays = np.broadcast_arrays(*(np.asarray(size, np.float64) for size in (m, n, k, keep, group)))
         if any((array < 1).any() for array in arrays) or (arrays[3] > arrays[4]).any():
             raise SpecError("a GEMM needs positive sizes and keep <= group", key="gemms")
         return cls(*arrays)
@@ -91,18 +93,18 @@ class Gemms:
         return self.keep < self.group
 
     @property
-    def kept_k(self) -> Ints:
+    def kept_k(self) -> Wholes:
         """Kept weights of one row; a short last group keeps at most what it has."""
         full, rest = np.divmod(self.k, self.group)
-        kept: Ints = full * self.keep + np.minimum(self.keep, rest)
+        kept: Wholes = full * self.keep + np.minimum(self.keep, rest)
         return kept
 
     @property
-    def macs(self) -> Ints:
+    def macs(self) -> Wholes:
         """Multiply-accumulates with kept weights."""
         return self.m * self.n * self.kept_k
 
-    def per_pe(self, macs: int) -> tuple[Ints, Ints]:
+    def per_pe(self, macs: int) -> tuple[Wholes, Wholes]:
         """What one PE takes on at a time: (``span`` elements of k, ``beat`` cycles a pass).
 
         A PE holds as many whole groups as its ``macs`` multipliers can do in one cycle, at least
@@ -139,32 +141,32 @@ class Dataflow(ABC):
     streams: ClassVar[Literal["m", "n"] | None] = None
 
     @abstractmethod
-    def cycles(self, gemms: Gemms, array: PeArray) -> Ints:
+    def cycles(self, gemms: Gemms, array: PeArray) -> Wholes:
         """Cycles of each GEMM, operands on chip, from the first load to the last result."""
 
     @abstractmethod
-    def tiles(self, gemms: Gemms, array: PeArray, partial_sums: int) -> tuple[Ints, Ints]:
+    def tiles(self, gemms: Gemms, array: PeArray, partial_sums: int) -> tuple[Wholes, Wholes]:
         """(tokens, outputs) whose results stay on chip until they are whole.
 
         ``partial_sums`` is how many of them the output buffer holds: as long a stream as possible
         past the array's stationary operand, then as many of those as still fit.
         """
 
-    def chunked_cycles(self, gemms: Gemms, array: PeArray, partial_sums: int) -> Ints:
+    def chunked_cycles(self, gemms: Gemms, array: PeArray, partial_sums: int) -> Wholes:
         """Cycles when the output buffer holds ``partial_sums`` of them: streams are cut into chunks,
         and each chunk loads the stationary operand again."""
         return self.cut_cycles(gemms, array, self.tiles(gemms, array, partial_sums))
 
-    def cut_cycles(self, gemms: Gemms, array: PeArray, tile: tuple[Ints, Ints]) -> Ints:
+    def cut_cycles(self, gemms: Gemms, array: PeArray, tile: tuple[Wholes, Wholes]) -> Wholes:
         """Cycles when streams are cut into chunks of ``tile``, (tokens, outputs)."""
         if self.streams is None:
             return self.cycles(gemms, array)
         size, length = (gemms.m, tile[0]) if self.streams == "m" else (gemms.n, tile[1])
         chunks = ceil_div(size, length)
-        total: Ints = chunks * self.cycles(replace(gemms, **{self.streams: ceil_div(size, chunks)}), array)
+        total: Wholes = chunks * self.cycles(replace(gemms, **{self.streams: ceil_div(size, chunks)}), array)
         return total
 
-    def cuts(self, gemms: Gemms, array: PeArray, partial_sums: int) -> Iterator[tuple[Ints, Ints]]:
+    def cuts(self, gemms: Gemms, array: PeArray, partial_sums: int) -> Iterator[tuple[Wholes, Wholes]]:
         """Tiles to choose from: streams as long as ``tiles`` has them, a half, a quarter, ... as long, with more of
         the stationary operand's tiles beside each other."""
         tokens, outputs = self.tiles(gemms, array, partial_sums)
@@ -180,7 +182,7 @@ class Dataflow(ABC):
                 yield np.minimum(gemms.m, beside), shorter
 
     @abstractmethod
-    def passes(self, gemms: Gemms, array: PeArray, tile: tuple[Ints, Ints]) -> tuple[Ints, Ints, Ints]:
+    def passes(self, gemms: Gemms, array: PeArray, tile: tuple[Wholes, Wholes]) -> tuple[Wholes, Wholes, Wholes]:
         """How many times the (weights, inputs, partial sums) of each GEMM cross the array's edge."""
 
     def cycles_with_masks(self, weight_mask: Mask, input_mask: Mask | int, array: PeArray, span: int) -> ArrayCycles:
@@ -192,13 +194,13 @@ class Dataflow(ABC):
         raise MappingError(f"the {self.name} dataflow has no cycle core; ws has one")
 
 
-def folded(folds: Ints, load: Ints, stream: Ints, array: PeArray) -> Ints:
+def folded(folds: Wholes, load: Wholes, stream: Wholes, array: PeArray) -> Wholes:
     """Cycles of ``folds`` that each load for ``load`` cycles and then stream for ``stream``.
 
     ``stream`` holds the fold's fill. The first load shows; later ones hide as ``overlap`` allows.
     """
-    hidden = np.minimum((array.overlap * load).astype(np.int64), stream)
-    total: Ints = folds * (load + stream) - (folds - 1) * hidden + array.once_fill
+    hidden: Wholes = np.minimum(np.floor(array.overlap * load), stream)
+    total: Wholes = folds * (load + stream) - (folds - 1) * hidden + array.once_fill
     return total
 
 

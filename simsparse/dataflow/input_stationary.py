@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from simsparse.dataflow.base import DATAFLOWS, Dataflow, Gemms, Ints, PeArray, ceil_div, folded
+from simsparse.dataflow.base import DATAFLOWS, Dataflow, Gemms, PeArray, Wholes, ceil_div, folded
 
 
 class InputStationary(Dataflow):
@@ -25,24 +25,24 @@ class InputStationary(Dataflow):
     name: ClassVar[str] = "is"
     streams: ClassVar[Literal["m", "n"] | None] = "n"
 
-    def cycles(self, gemms: Gemms, array: PeArray) -> Ints:
+    def cycles(self, gemms: Gemms, array: PeArray) -> Wholes:
         span = self._span(gemms, array)
         beat = ceil_div(span // gemms.group * gemms.keep, array.macs)
         folds = ceil_div(gemms.k, array.rows * span) * ceil_div(gemms.m, array.cols)
         stream = gemms.n * beat + array.fold_fill + gemms.sparse * array.decode
         return folded(folds, array.rows * ceil_div(span, array.macs), stream, array)
 
-    def tiles(self, gemms: Gemms, array: PeArray, partial_sums: int) -> tuple[Ints, Ints]:
+    def tiles(self, gemms: Gemms, array: PeArray, partial_sums: int) -> tuple[Wholes, Wholes]:
         outputs = np.clip(partial_sums // np.minimum(gemms.m, array.cols), 1, gemms.n)
         rows = np.maximum(1, partial_sums // outputs // array.cols) * array.cols
         return np.minimum(gemms.m, rows), outputs
 
-    def passes(self, gemms: Gemms, array: PeArray, tile: tuple[Ints, Ints]) -> tuple[Ints, Ints, Ints]:
+    def passes(self, gemms: Gemms, array: PeArray, tile: tuple[Wholes, Wholes]) -> tuple[Wholes, Wholes, Wholes]:
         k_folds = ceil_div(gemms.k, array.rows * self._span(gemms, array))
         return ceil_div(gemms.m, array.cols), ceil_div(gemms.n, tile[1]), 2 * k_folds - 1
 
-    def _span(self, gemms: Gemms, array: PeArray) -> Ints:
-        span: Ints = np.maximum(1, array.macs // gemms.group) * gemms.group
+    def _span(self, gemms: Gemms, array: PeArray) -> Wholes:
+        span: Wholes = np.maximum(1, array.macs // gemms.group) * gemms.group
         return span
 
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from simsparse.dataflow.base import Dataflow, Gemms, Ints, PeArray
+from simsparse.dataflow.base import Dataflow, Gemms, PeArray, Wholes
 
 
 def modes(gemms: Gemms, registers: int, ports: int) -> Iterator[Gemms]:
@@ -23,14 +23,14 @@ def modes(gemms: Gemms, registers: int, ports: int) -> Iterator[Gemms]:
         times = 1
         while times <= max(1, registers):
             fits = (start.keep * times <= registers) & (start.group * times <= ports)
-            factor: Ints = np.where(fits, times, 1)
+            factor: Wholes = np.where(fits, times, 1)
             yield replace(start, keep=start.keep * factor, group=start.group * factor)
             times *= 2
 
 
 def fastest(
     dataflow: Dataflow, gemms: Gemms, array: PeArray, partial_sums: int, registers: int, ports: int
-) -> tuple[Gemms, Ints]:
+) -> tuple[Gemms, Wholes]:
     """The mode of each GEMM with the fewest cycles, and those cycles; the first of equals."""
     choices = list(modes(gemms, registers, ports))
     cycles = np.stack([dataflow.chunked_cycles(choice, array, partial_sums) for choice in choices])

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from simsparse.dataflow.base import DATAFLOWS, Dataflow, Gemms, Ints, PeArray, ceil_div, folded
+from simsparse.dataflow.base import DATAFLOWS, Dataflow, Gemms, PeArray, Wholes, ceil_div, folded
 
 
 class OutputStationary(Dataflow):
@@ -24,17 +24,17 @@ class OutputStationary(Dataflow):
 
     name: ClassVar[str] = "os"
 
-    def cycles(self, gemms: Gemms, array: PeArray) -> Ints:
+    def cycles(self, gemms: Gemms, array: PeArray) -> Wholes:
         span, beat = gemms.per_pe(array.macs)
         folds = ceil_div(gemms.m, array.rows) * ceil_div(gemms.n, array.cols)
         stream = ceil_div(gemms.k, span) * beat + array.fold_fill + gemms.sparse * array.decode
         return folded(folds, np.zeros_like(folds), stream, array)
 
-    def tiles(self, gemms: Gemms, array: PeArray, partial_sums: int) -> tuple[Ints, Ints]:
+    def tiles(self, gemms: Gemms, array: PeArray, partial_sums: int) -> tuple[Wholes, Wholes]:
         del partial_sums
         return np.minimum(gemms.m, array.rows), np.minimum(gemms.n, array.cols)
 
-    def passes(self, gemms: Gemms, array: PeArray, tile: tuple[Ints, Ints]) -> tuple[Ints, Ints, Ints]:
+    def passes(self, gemms: Gemms, array: PeArray, tile: tuple[Wholes, Wholes]) -> tuple[Wholes, Wholes, Wholes]:
         del array
         row_folds, col_folds = ceil_div(gemms.m, tile[0]), ceil_div(gemms.n, tile[1])
         return row_folds, col_folds, np.ones_like(row_folds)

@@ -4,8 +4,10 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import product
+from math import prod
 from typing import ClassVar
 
 import numpy as np
@@ -16,6 +18,9 @@ from simsparse.errors import SpecError
 from simsparse.registry import Registry
 from simsparse.sparsity.nonzeros import NonZeros
 from simsparse.sparsity.statement import Sparsity
+
+FACE, SIDE = 2**31, 2**20
+"""Elements that an operand or the result of one piece of a product may have, and the longest of its sizes."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +88,8 @@ class SparseEngine(ABC):
     as a share of the cycles, on a draw of the same sparsity. ``denser_is_slower``: another non-zero never makes it
     faster; where that is False the docstring says why. ``weight_formats`` name the storage formats whose bytes its
     traffic counts; an engine without one reads weights in a form of its own alone. ``widens``: its traffic counts
-    weights of another width than the inputs, which are widened on their way in; others are refused.
+    weights of another width than the inputs, which are widened on their way in; others are refused. ``volume``:
+    m * n * k up to which ``expect`` takes a product at once; a larger one runs as pieces, one after another.
     """
 
     name: ClassVar[str]
@@ -92,6 +98,7 @@ class SparseEngine(ABC):
     denser_is_slower: ClassVar[bool] = True
     weight_formats: ClassVar[tuple[str, ...]] = ()
     widens: ClassVar[bool] = False
+    volume: ClassVar[int] = 2**42
 
     @abstractmethod
     def run(self, weights: NonZeros, inputs: NonZeros, machine: PeConfig) -> Work:
@@ -109,6 +116,30 @@ class SparseEngine(ABC):
     def applies(self, sparsity: Sparsity) -> bool:
         """Whether the engine gains from weights of ``sparsity``; else they run as dense ones."""
         return not sparsity.is_dense
+
+
+def pieces(shape: tuple[int, int, int], volume: int) -> Iterator[tuple[int, tuple[int, int, int]]]:
+    """(how many, shape) of equal pieces of a product (m, n, k), none larger than ``volume``, with an operand or
+    a result over FACE elements or a size over SIDE; the longest sizes are cut, and the last pieces may be shorter."""
+    sizes, cuts = list(shape), [1, 1, 1]
+    while prod(sizes) > volume or prod(sorted(sizes)[1:]) > FACE or max(sizes) > SIDE:
+        longest = sizes.index(max(sizes))
+        cuts[longest] *= 2
+        sizes[longest] = -(-shape[longest] // cuts[longest])
+    sides = [_sides(whole, size) for whole, size in zip(shape, sizes, strict=True)]
+    for (count_m, m), (count_n, n), (count_k, k) in product(*sides):
+        yield count_m * count_n * count_k, (m, n, k)
+
+
+def _sides(whole: int, size: int) -> list[tuple[int, int]]:
+    full, rest = divmod(whole, size)
+    return [(count, side) for count, side in ((full, size), (1, rest)) if count and side]
+
+
+def even_shares(total: int, count: int) -> Ints:
+    """``total`` as ``count`` whole numbers that differ by at most one; no product of the two is formed."""
+    each, rest = divmod(total, count)
+    return np.asarray(each + np.diff(rest * np.arange(count + 1) // count))
 
 
 def same_k(weights: NonZeros, inputs: NonZeros) -> tuple[int, int, int]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from simsparse.dataflow.base import Gemms, Ints, PeArray, ceil_div
+from simsparse.dataflow.base import Gemms, PeArray, Wholes, ceil_div
 
 Floats = NDArray[np.float64]
 
@@ -44,7 +44,7 @@ class Traffic:
 
 
 def dram_traffic(
-    gemms: Gemms, array: PeArray, tile: tuple[Ints, Ints], buffers: Buffers,
+    gemms: Gemms, array: PeArray, tile: tuple[Wholes, Wholes], buffers: Buffers,
     weight_bytes: Floats, input_bytes: Floats, output_bytes: Floats,
 ) -> Traffic:  # fmt: skip
     """Traffic of GEMMs worked through in tiles of (tokens, outputs) with the whole of k in each.
@@ -75,6 +75,6 @@ def dram_traffic(
     return Traffic(np.minimum(outputs_outer, tokens_outer), output_bytes, first, output_bytes / row_tiles / col_tiles)
 
 
-def _reread(total: Floats, kept: Floats, room: int, times: Ints) -> Floats:
+def _reread(total: Floats, kept: Floats, room: int, times: Wholes) -> Floats:
     """``total`` bytes, read once if ``kept`` of them fit into ``room``, else ``times`` times."""
     return total * np.where(kept <= room, 1, times)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
-from simsparse.dataflow.base import DATAFLOWS, Dataflow, Gemms, Ints, PeArray, ceil_div
+from simsparse.dataflow.base import DATAFLOWS, Dataflow, Gemms, PeArray, Wholes, ceil_div
 from simsparse.dataflow.weight_stationary import WeightStationary
 
 
@@ -20,16 +20,16 @@ class WeightGather(Dataflow):
     name: ClassVar[str] = "ws_gather"
     streams: ClassVar[Literal["m", "n"] | None] = "m"
 
-    def cycles(self, gemms: Gemms, array: PeArray) -> Ints:
+    def cycles(self, gemms: Gemms, array: PeArray) -> Wholes:
         packed = _packed(gemms)
         folds = ceil_div(packed.k, array.rows * array.macs) * ceil_div(packed.n, array.cols)
-        decode: Ints = folds * gemms.sparse * array.decode
+        decode: Wholes = folds * gemms.sparse * array.decode
         return WeightStationary().cycles(packed, array) + decode
 
-    def tiles(self, gemms: Gemms, array: PeArray, partial_sums: int) -> tuple[Ints, Ints]:
+    def tiles(self, gemms: Gemms, array: PeArray, partial_sums: int) -> tuple[Wholes, Wholes]:
         return WeightStationary().tiles(gemms, array, partial_sums)
 
-    def passes(self, gemms: Gemms, array: PeArray, tile: tuple[Ints, Ints]) -> tuple[Ints, Ints, Ints]:
+    def passes(self, gemms: Gemms, array: PeArray, tile: tuple[Wholes, Wholes]) -> tuple[Wholes, Wholes, Wholes]:
         return WeightStationary().passes(_packed(gemms), array, tile)
 
 

@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from simsparse.dataflow.base import DATAFLOWS, ArrayCycles, Dataflow, Gemms, Ints, Mask, PeArray, ceil_div, folded
+from simsparse.dataflow.base import DATAFLOWS, ArrayCycles, Dataflow, Gemms, Mask, PeArray, Wholes, ceil_div, folded
 
 
 class WeightStationary(Dataflow):
@@ -28,18 +28,18 @@ class WeightStationary(Dataflow):
     name: ClassVar[str] = "ws"
     streams: ClassVar[Literal["m", "n"] | None] = "m"
 
-    def cycles(self, gemms: Gemms, array: PeArray) -> Ints:
+    def cycles(self, gemms: Gemms, array: PeArray) -> Wholes:
         span, beat = gemms.per_pe(array.macs)
         folds = ceil_div(gemms.k, array.rows * span) * ceil_div(gemms.n, array.cols)
         stream = gemms.m * beat + array.fold_fill + gemms.sparse * array.decode
         return folded(folds, array.rows * beat, stream, array)
 
-    def tiles(self, gemms: Gemms, array: PeArray, partial_sums: int) -> tuple[Ints, Ints]:
+    def tiles(self, gemms: Gemms, array: PeArray, partial_sums: int) -> tuple[Wholes, Wholes]:
         tokens = np.clip(partial_sums // np.minimum(gemms.n, array.cols), 1, gemms.m)
         columns = np.maximum(1, partial_sums // tokens // array.cols) * array.cols
         return tokens, np.minimum(gemms.n, columns)
 
-    def passes(self, gemms: Gemms, array: PeArray, tile: tuple[Ints, Ints]) -> tuple[Ints, Ints, Ints]:
+    def passes(self, gemms: Gemms, array: PeArray, tile: tuple[Wholes, Wholes]) -> tuple[Wholes, Wholes, Wholes]:
         k_folds = ceil_div(gemms.k, array.rows * gemms.per_pe(array.macs)[0])
         return ceil_div(gemms.m, tile[0]), ceil_div(gemms.n, array.cols), 2 * k_folds - 1
 

@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
+from math import prod
 from typing import Any, ClassVar
 
 import numpy as np
@@ -22,6 +23,21 @@ from simsparse.sparsity import DENSE, USUAL, Sparsity
 DENSE_FORMAT = "dense"
 Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
+
+
+SAVING = "limit"
+"""Component whose actions save energy that others were counted with."""
+SMALL = 2**40
+"""Product of the dims of an op of which no number is near the largest."""
+COUNT_LIMIT = 2.0**62
+"""What no count of actions may reach, so that sums of a few stay within 64 bits."""
+
+
+def whole_counts(action: Action, counts: Floats) -> NDArray[np.int64]:
+    """Whole numbers of occurrences of ``action``. Raises MappingError when one does not fit 64 bits."""
+    if counts.max(initial=0.0) >= COUNT_LIMIT:
+        raise MappingError(f"{counts.max():.3g} times {'.'.join(action)}: 2**62 or more")
+    return np.rint(counts).astype(np.int64)
 
 
 @dataclass(frozen=True)
@@ -41,10 +57,18 @@ class CostArrays:
     validated: Sequence[str]
     level: int = 0
 
+    @property
+    def sound(self) -> NDArray[np.bool_]:
+        """Which costs are finite, with no time and no count below 0."""
+        seconds = np.stack([self.latency_s, *self.contributors.values()])
+        counted = [(counts >= 0) & (counts < COUNT_LIMIT) for counts in self.counts.values()]
+        good = [np.isfinite(seconds).all(axis=0), (seconds >= 0).all(axis=0), *counted]
+        return np.asarray(np.logical_and.reduce(good))
+
     def summed(self, lengths: Sequence[int]) -> CostArrays:
         """The costs of ops that run ``lengths`` of these one after another; nothing validates an op of several."""
         seconds = {name: _summed(values, lengths) for name, values in self.contributors.items()}
-        counts = {action: np.rint(_summed(values, lengths)).astype(np.int64) for action, values in self.counts.items()}
+        counts = {action: whole_counts(action, _summed(values, lengths)) for action, values in self.counts.items()}
         bound: NDArray[np.intp] = np.argmax(np.stack(list(seconds.values())), axis=0)
         starts = np.cumsum([0, *lengths[:-1]]).tolist()
         validated = [self.validated[at] if length == 1 else "" for at, length in zip(starts, lengths, strict=True)]
@@ -97,10 +121,6 @@ class CopyRates:
     shared: bool = True
     latency_s: float = 0.0
     unit_bytes: int = 1
-
-
-SAVING = "limit"
-"""Component whose actions save energy that others were counted with."""
 
 
 def _summed(values: NDArray[Any], lengths: Sequence[int]) -> Floats:
@@ -179,9 +199,25 @@ class Device(ABC):
     def op_arrays(self, ops: Sequence[Op], level: int = 0) -> CostArrays:
         """``cost_arrays`` of ``ops``, those with factored weights as the sums of their factors' products."""
         if not any(op.weight_sparsity.is_factored for op in ops):
-            return self.cost_arrays(ops, level)
+            return self._checked_arrays(ops, level)
         parts = [self.parts(op) for op in ops]
-        return self.cost_arrays(tuple(chain.from_iterable(parts)), level).summed(list(map(len, parts)))
+        return self._checked_arrays(tuple(chain.from_iterable(parts)), level).summed(list(map(len, parts)))
+
+    def _checked_arrays(self, ops: Sequence[Op], level: int) -> CostArrays:
+        """``cost_arrays`` of ``ops``. Raises MappingError when a number is too large or no number."""
+        for op in ops:
+            if prod(size or 1 for size in op.dims.values()) > SMALL:
+                _check_size(op)
+        try:
+            found = self.cost_arrays(ops, level)
+        except OverflowError as error:
+            raise MappingError(f"a count on {self.part.name} does not fit 64 bits: {error}") from error
+        for i in np.flatnonzero(~found.sound).tolist():
+            raise MappingError(
+                f"{self.part.name} gives {found.latency_s[i]} s, which is no time: its values lie too far apart",
+                key=ops[i].name,
+            )
+        return found
 
     def notes(self, op: Op) -> tuple[str, ...]:
         """What the costs of ``op`` leave out about its weights, in words."""
@@ -295,6 +331,12 @@ DEVICES: Registry[type[Device]] = Registry(
     tuple(f"simsparse.devices.{module}" for module in
           ("gpu", "cpu", "systolic", "sparse_engine", "pim", "memory", "storage", "switch")),
 )  # fmt: skip
+
+
+def _check_size(op: Op) -> None:
+    """Raises MappingError when a number of ``op`` does not fit 64 bits with room for sums."""
+    if max(op.flops, op.vector_flops, op.min_bytes) > COUNT_LIMIT:
+        raise MappingError(f"{op.flops:.3g} FLOPs and {op.min_bytes:.3g} bytes are too many", key=op.name)
 
 
 def device_for(part: Part) -> Device:

@@ -12,12 +12,16 @@ from numpy.typing import NDArray
 
 from simsparse.core import DENSE, Op, OpKind, Sparsity
 from simsparse.dataflow import Gemms
+from simsparse.dataflow.base import Wholes
 from simsparse.errors import MappingError
 from simsparse.sparsity.drawn import Operand
 from simsparse.sparsity.statement import USUAL
 
-Ints = NDArray[np.int64]
+Indexes = NDArray[np.int64]
 Floats = NDArray[np.float64]
+
+MAX_WALKED = 2**28
+"""Elements of an operand whose pattern a cycle core walks."""
 
 
 @dataclass(frozen=True)
@@ -28,16 +32,16 @@ class GemmList:
     result, as far as they cross the memory. ``keep`` of ``group`` weights are kept; 1 of 1 is dense.
     """
 
-    owner: Ints
-    count: Ints
-    m: Ints
-    n: Ints
-    k: Ints
+    owner: Indexes
+    count: Wholes
+    m: Wholes
+    n: Wholes
+    k: Wholes
     weight_bytes: Floats
     input_bytes: Floats
     output_bytes: Floats
-    keep: Ints
-    group: Ints
+    keep: Wholes
+    group: Wholes
 
     @property
     def gemms(self) -> Gemms:
@@ -45,7 +49,7 @@ class GemmList:
         return Gemms(self.m, self.n, self.k, self.keep, self.group)
 
     @property
-    def macs(self) -> Ints:
+    def macs(self) -> Wholes:
         """Kept multiply-accumulates of one product."""
         return self.gemms.macs
 
@@ -75,14 +79,9 @@ def gemm_list_of(ops: Sequence[Op], patterns: frozenset[str], metadata: str = "l
     rows = [(i, *row) for i, op in enumerate(ops) for row in _products(op, patterns, metadata)]
     owner, count, m, n, k, weight, read, write, keep, group = zip(*rows, strict=True) if rows else ((),) * 10
     return GemmList(
-        _ints(owner), _ints(count), _ints(m), _ints(n), _ints(k),
-        np.array(weight, np.float64), np.array(read, np.float64), np.array(write, np.float64),
-        _ints(keep), _ints(group),
-    )  # fmt: skip
-
-
-def _ints(column: Sequence[int]) -> Ints:
-    return np.array(column, np.int64)
+        np.array(owner, np.int64),
+        *(np.array(column, np.float64) for column in (count, m, n, k, weight, read, write, keep, group)),
+    )
 
 
 def applied_sparsity(op: Op, patterns: frozenset[str], metadata: str = "least") -> Sparsity:
@@ -113,10 +112,16 @@ def _stored_bits(op: Op, applied: Sparsity, rows: int, cols: int, metadata: str)
     return applied.stored_bits(rows, cols, bits, storage)
 
 
+def check_walk(op: Op, elements: int) -> None:
+    """Raises MappingError when an operand of ``elements`` is too large for the patterns that cycle cores walk."""
+    if elements > MAX_WALKED:
+        raise MappingError(f"an operand of {elements} elements; cycle cores walk at most {MAX_WALKED}", key=op.name)
+
+
 def single_product(op: Op) -> tuple[int, int, int]:
     """(m, n, k) of an op that is one product with a weight: a linear op, or a convolution without groups as its im2col.
 
-    Raises MappingError for others.
+    Raises MappingError for others, and for operands that are too large to walk.
     """
     if Operand.WEIGHT not in op.definition.masked:
         raise MappingError(f"a cycle core takes masks of linear ops and convolutions, not of {op.kind}", key=op.name)
@@ -126,4 +131,5 @@ def single_product(op: Op) -> tuple[int, int, int]:
     if count != 1:
         word = "convolution" if op.kind == OpKind.CONV2D else f"{op.kind} op"
         raise MappingError(f"a {word} with groups is no single product", key=op.name)
+    check_walk(op, max(m * k, n * k))
     return m, n, k

@@ -25,7 +25,16 @@ from simsparse.config.parts.gpu import GpuPart
 from simsparse.config.quantity import Part
 from simsparse.core import Action, DType, Op, OpKind, Unit
 from simsparse.core.memo import by_identity
-from simsparse.devices.base import DEVICES, SAVING, CopyRates, CostArrays, Device, Floats, PowerBudget
+from simsparse.devices.base import (
+    DEVICES,
+    SAVING,
+    CopyRates,
+    CostArrays,
+    Device,
+    Floats,
+    PowerBudget,
+    whole_counts,
+)
 from simsparse.devices.decode import with_decoding
 from simsparse.devices.gpu_attention_kernels import ATTENTION_KINDS
 from simsparse.devices.gpu_counts import READ, VECTOR, WRITE
@@ -132,7 +141,7 @@ class Gpu(Device):
         prices, power = self.prices, self.part.power
         full = sum((counts * prices[action] for action, counts in kernels.counts.items()), np.zeros(len(latency)))
         allowed = (power.limit.si - power.static.si) * latency
-        return np.rint(np.maximum(0.0, full - allowed) / PICOJOULE).astype(np.int64)
+        return whole_counts(SAVED, np.maximum(0.0, full - allowed) / PICOJOULE)
 
     def call_seconds(self, op: Op) -> float | None:
         host = self.part.kernels.host

@@ -10,14 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simsparse.core import Action, DType
-from simsparse.devices.base import Floats
-from simsparse.errors import MappingError
+from simsparse.devices.base import Floats, whole_counts
 
 Indexes = NDArray[np.int64]
 READ: Action = ("hbm", "read_byte")
 WRITE: Action = ("hbm", "write_byte")
 VECTOR: Action = ("vector", "flop")
-COUNT_LIMIT = float(2**63)
 
 
 class GpuCounts:
@@ -33,10 +31,7 @@ class GpuCounts:
 
     def whole(self) -> dict[Action, NDArray[np.int64]]:
         """Whole counts by action. Raises MappingError when one is too large for 64 bits."""
-        for (component, action), amount in self._counts.items():
-            if amount.max(initial=0.0) >= COUNT_LIMIT:
-                raise MappingError(f"{amount.max():.3g} times {component}.{action}: more than 2**63")
-        return {action: np.rint(amount).astype(np.int64) for action, amount in self._counts.items()}
+        return {action: whole_counts(action, amount) for action, amount in self._counts.items()}
 
 
 def count_macs(owner: Indexes, actions: Sequence[Action], macs: Floats, counts: GpuCounts) -> None:

@@ -61,7 +61,7 @@ class Kernels:
     def of(cls, ops: Sequence[Op], sparse24: bool, available: ExpertKernels) -> Kernels:
         """The kernels of ``ops`` on a card that has 2:4 units or not, with what its libraries have for experts.
 
-        Raises MappingError on counts over 2**63.
+        Raises MappingError on counts of 2**62 or more.
         """
         counts = GpuCounts(len(ops))
         gemm_owner, gemm_times, gemms = gemm_kernels(ops, sparse24, available, counts)

@@ -23,8 +23,9 @@ from numpy.typing import NDArray
 
 from simsparse.config.parts.pim import PimCommands, PimPart
 from simsparse.core import Action, Op, OpKind, Unit
-from simsparse.devices.base import DEVICES, CopyRates, CostArrays, Device, Floats
-from simsparse.devices.gemm_list import GemmList, Ints, applied_sparsity, gemm_list_of
+from simsparse.dataflow.base import Wholes
+from simsparse.devices.base import DEVICES, CopyRates, CostArrays, Device, Floats, whole_counts
+from simsparse.devices.gemm_list import GemmList, applied_sparsity, gemm_list_of
 from simsparse.devices.roofline import dominant, require_supported
 
 ACTIVATE: Action = ("bank", "activate")
@@ -35,7 +36,7 @@ FLOP: Action = ("vector", "flop")
 ATTACC_RUNS = "AttAcc's simulator, 18 decode attentions"
 
 
-def row_cycles(commands: PimCommands, columns: NDArray[np.float64] | Ints) -> Floats:
+def row_cycles(commands: PimCommands, columns: Wholes) -> Floats:
     """Cycles from one all-bank activation to the next when ``columns`` of the row are read.
 
     ACT, tRCD, column commands one interval apart, tRTP, PRE, tRP; at least tRAS + tRP and tRC.
@@ -47,7 +48,7 @@ def row_cycles(commands: PimCommands, columns: NDArray[np.float64] | Ints) -> Fl
     return cycles
 
 
-def stream_cycles(commands: PimCommands, columns: Ints, repeats: Ints | int = 1) -> Floats:
+def stream_cycles(commands: PimCommands, columns: Wholes, repeats: Wholes | int = 1) -> Floats:
     """Cycles to read ``columns`` from each bank of a channel, each ``repeats`` times while its row
     is open; whole rows first, without refresh."""
     per_row = round(commands.row.si / commands.column.si)
@@ -69,10 +70,10 @@ class _Layout:
     """Where products lie: ``waves`` in turn, each in ``columns`` of every bank of its ``channels``,
     which are read ``repeats`` times."""
 
-    waves: Ints
-    columns: Ints
-    channels: Ints
-    repeats: Ints
+    waves: Wholes
+    columns: Wholes
+    channels: Wholes
+    repeats: Wholes
 
 
 @DEVICES.register("pim")
@@ -109,7 +110,7 @@ class Pim(Device):
         gemms = gemm_list_of(ops, frozenset(self.part.compute.patterns))
         layout = self._layout(ops, gemms)
         external = self._external_bytes(ops, gemms)
-        vector = np.array([op.vector_flops for op in ops], np.int64)
+        vector = np.array([op.vector_flops for op in ops], np.float64)
         memory = self.part.memory
         contributors = {
             "launch": np.full(len(ops), self.part.compute.launch.si),
@@ -122,8 +123,8 @@ class Pim(Device):
         latency = contributors["launch"] + busy.max(axis=0)
         counts = {
             **self._bank_counts(gemms, layout, len(ops)),
-            EXTERNAL: np.ceil(external).astype(np.int64),
-            FLOP: vector,
+            EXTERNAL: whole_counts(EXTERNAL, np.ceil(external)),
+            FLOP: whole_counts(FLOP, vector),
         }
         return CostArrays(latency, contributors, dominant(contributors), counts, [self._reference(op) for op in ops])
 
@@ -155,16 +156,16 @@ class Pim(Device):
         sharing = np.where(beside, np.maximum(1, self._channels // gemms.count), self._channels)
         waves = np.where(beside, -(-gemms.count // self._channels), gemms.count)
         command_bytes = self.part.commands.banks.si * self.part.commands.column.si
-        columns = np.ceil(gemms.weight_bytes / sharing / command_bytes).astype(np.int64)
+        columns = np.ceil(gemms.weight_bytes / sharing / command_bytes)
         return _Layout(waves, columns, sharing, -(-gemms.m // self._tokens_per_read(ops, gemms)))
 
-    def _tokens_per_read(self, ops: Sequence[Op], gemms: GemmList) -> Ints:
+    def _tokens_per_read(self, ops: Sequence[Op], gemms: GemmList) -> Wholes:
         """Tokens that the multipliers of a channel serve with one column command."""
         commands = self.part.commands
         bits = np.array([ops[i].dtype.bits for i in gemms.owner], np.int64)
         elements = commands.banks.si * commands.column.si * 8 / bits
         served = self._macs_per_second(ops, gemms) * commands.interval.si / commands.clock.si / elements
-        return np.maximum(1, np.round(served)).astype(np.int64)
+        return np.maximum(1.0, np.round(served))
 
     def _macs_per_second(self, ops: Sequence[Op], gemms: GemmList) -> Floats:
         """Peak rate of the units of one channel for each job."""
@@ -197,7 +198,7 @@ class Pim(Device):
         rows = -(-layout.columns // round(commands.row.si / commands.column.si))
         read = layout.columns * layout.repeats
         per_product = {ACTIVATE: rows * banks, INTERNAL: read * banks * commands.column.si, MAC: gemms.macs}
-        return {action: np.ceil(gemms.per_op(each, ops)).astype(np.int64) for action, each in per_product.items()}
+        return {action: whole_counts(action, np.ceil(gemms.per_op(each, ops))) for action, each in per_product.items()}
 
     def _reference(self, op: Op) -> str:
         """Decode attention without grouped queries at bank level is what has been compared."""

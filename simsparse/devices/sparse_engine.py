@@ -14,10 +14,10 @@ import numpy as np
 
 from simsparse.config.quantity import Part
 from simsparse.core import DENSE, Action, ActionCounts, DType, Op, OpCycles, OpKind, Unit
-from simsparse.dataflow.sparse_engine import ENGINES, PeConfig, Work
+from simsparse.dataflow.sparse_engine import ENGINES, PeConfig, Work, pieces
 from simsparse.devices.accelerator import CYCLES, FLOP, SRAM, Accelerator, mac_action
-from simsparse.devices.base import DENSE_FORMAT, DEVICES, CostArrays, Mask
-from simsparse.devices.gemm_list import gemm_list_of, single_product
+from simsparse.devices.base import DENSE_FORMAT, DEVICES, CostArrays, Mask, whole_counts
+from simsparse.devices.gemm_list import check_walk, single_product
 from simsparse.devices.memory import READ, WRITE
 from simsparse.devices.roofline import dominant, require_supported, whole
 from simsparse.errors import MappingError, SpecError
@@ -73,7 +73,10 @@ class SparseEngineDevice(Accelerator):
         seconds = {name: np.array([cost.seconds[name] for cost in costs]) for name in names}
         latency = seconds["launch"] + np.maximum(seconds["compute"] + seconds["memory"], seconds["vector"])
         actions = sorted({action for cost in costs for action in cost.counts})
-        counts = {action: np.array([cost.counts.get(action, 0) for cost in costs], np.int64) for action in actions}
+        counts = {
+            action: whole_counts(action, np.array([cost.counts.get(action, 0) for cost in costs], np.float64))
+            for action in actions
+        }
         reached = CYCLES if level >= CYCLES else 0
         return CostArrays(latency, seconds, dominant(seconds), counts, [""] * len(ops), reached)
 
@@ -130,7 +133,7 @@ class SparseEngineDevice(Accelerator):
 
     def _works(self, op: Op, level: int) -> list[tuple[int, Work]]:
         """(count, work) of each of the op's products, or of the op where the engine runs it as a whole."""
-        gemms, machine, d = gemm_list_of([op], frozenset()), self.machine(op.dtype, op.w_dtype), op.dims
+        machine, d = self.machine(op.dtype, op.w_dtype), op.dims
         if op.kind == OpKind.MOE_FFN:
             layer = self.engine.experts(op.expert_counts, d["d_model"], d["d_ff"], bool(d["gated"]), machine)
             if layer is not None:
@@ -139,11 +142,12 @@ class SparseEngineDevice(Accelerator):
         weights = op.weight_sparsity if self.skips(op) else DENSE
         inputs = op.input_sparsity if prunable else DENSE
         works = []
-        for count, m, n, k in zip(*(array.tolist() for array in (gemms.count, gemms.m, gemms.n, gemms.k)), strict=True):
+        for count, m, n, k, *_ in op.products:
             if level >= CYCLES:
+                check_walk(op, max(n * k, m * k))
                 masks = drawn(weights, n, k, Operand.WEIGHT), drawn(inputs, m, k, Operand.INPUT)
-                work = self.engine.run(*masks, machine)
-            else:
-                work = self.engine.expect((m, n, k), weights, inputs, machine)
-            works.append((count, work))
+                works.append((count, self.engine.run(*masks, machine)))
+                continue
+            for times, shape in pieces((m, n, k), self.engine.volume):
+                works.append((count * times, self.engine.expect(shape, weights, inputs, machine)))
         return works

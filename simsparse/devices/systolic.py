@@ -24,10 +24,11 @@ from numpy.typing import NDArray
 from simsparse.config.quantity import Part, Quantity
 from simsparse.core import Action, ActionCounts, DType, Op, OpCycles, Sparsity, Unit
 from simsparse.dataflow import DATAFLOWS, Gemms, PeArray, Traffic, dram_traffic, fastest, modes
+from simsparse.dataflow.base import Wholes
 from simsparse.devices.accelerator import CYCLES, FLOP, SRAM, Accelerator, mac_action
-from simsparse.devices.base import DEVICES, CostArrays, Floats, Mask
+from simsparse.devices.base import DEVICES, CostArrays, Floats, Mask, whole_counts
 from simsparse.devices.decode import with_decoding
-from simsparse.devices.gemm_list import GemmList, Ints, applied_sparsity, gemm_list_of, single_product
+from simsparse.devices.gemm_list import GemmList, applied_sparsity, gemm_list_of, single_product
 from simsparse.devices.memory import READ, WRITE
 from simsparse.devices.roofline import dominant, require_supported, whole
 from simsparse.errors import MappingError, SpecError
@@ -167,7 +168,7 @@ class Systolic(Accelerator):
         totals = {name: products.per_op(values, len(ops)) for name, values in per_product.items()}
         return {**totals, "fill": products.longest_per_op(traffic.first + traffic.last, len(ops))}
 
-    def _tiled(self, gemms: Gemms, array: PeArray, products: GemmList) -> tuple[tuple[Ints, Ints], Ints, Traffic]:
+    def _tiled(self, gemms: Gemms, array: PeArray, products: GemmList) -> tuple[tuple[Wholes, Wholes], Wholes, Traffic]:
         """Tiles, array cycles and traffic: of the dataflow's cuts the fastest, product by product."""
         moved = (products.weight_bytes, products.input_bytes, products.output_bytes)
         best = None
@@ -198,7 +199,7 @@ class Systolic(Accelerator):
         }
         rest = {FLOP: "flop", SRAM: "sram", READ: "read", WRITE: "write"}
         counts.update({action: totals[name] for action, name in rest.items()})
-        return {action: np.ceil(values).astype(np.int64) for action, values in counts.items()}
+        return {action: whole_counts(action, np.ceil(values)) for action, values in counts.items()}
 
     def _weight_bits(self, op: Op, mode: Gemms) -> float:
         """Bits of a kept weight, with its share of the metadata where ``mode`` skips weights."""

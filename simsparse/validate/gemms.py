@@ -9,9 +9,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from simsparse.core import DType, ops
-from simsparse.devices.base import Floats
+from simsparse.devices.base import COUNT_LIMIT, Floats
 from simsparse.devices.gpu import Gpu
-from simsparse.devices.gpu_counts import COUNT_LIMIT
 from simsparse.devices.gpu_gemm import GemmShapes, GemmUnit
 from simsparse.devices.gpu_products import UNITS
 from simsparse.devices.gpu_rates import gemm_times

@@ -135,12 +135,12 @@ def _expected_groups(sparsity: Sparsity, size: int, tile: int, group: int) -> ND
     if sparsity.is_dense:
         return np.ceil(sides / group)
     unit = min(sparsity.edge, tile)
-    filled = []
-    for side in sides.tolist():
+    filled = {}
+    for side in set(sides.tolist()):
         draws = -(-side // unit)
-        counts = np.arange(draws + 1)
-        filled.append(float(_binomial(draws, sparsity.density) @ np.ceil(np.minimum(counts * unit, side) / group)))
-    return np.array(filled)
+        hits = np.minimum(np.arange(draws + 1) * unit, side)
+        filled[side] = float(_binomial(draws, sparsity.density) @ np.ceil(hits / group))
+    return np.array([filled[side] for side in sides.tolist()])
 
 
 def _operands(x_bytes: Ints, w_bytes: Ints) -> int:

@@ -53,7 +53,7 @@ class FanIn(SparseEngine):
         kept = weights.kept(n, k) / n
         sizes = np.minimum(machine.rows, n - np.arange(0, n, machine.rows))
         uneven = weights.groups is None and not weights.is_dense
-        longest = [largest_binomial(k, kept / k, size) if uneven else kept for size in sizes.tolist()]
+        longest = {size: largest_binomial(k, kept / k, size) if uneven else kept for size in set(sizes.tolist())}
         alike = _wanted(weights, k)
         cycles_of_size = {
             size: sum(steps * _fullest(chances, size, machine.whole("banks")) for steps, chances in alike)
@@ -61,7 +61,8 @@ class FanIn(SparseEngine):
         }
         cycles = np.array([cycles_of_size[size] for size in sizes.tolist()])
         macs = round(weights.kept(n, k) * inputs.kept(m, k) / k)
-        return _work(np.array(longest), cycles, sizes * kept, macs, shape, n, machine)
+        steps = np.array([longest[size] for size in sizes.tolist()])
+        return _work(steps, cycles, sizes * kept, macs, shape, n, machine)
 
 
 def _work(

@@ -52,6 +52,7 @@ class Nmg(SparseEngine):
     tolerance: ClassVar[float] = 0.1
     denser_is_slower: ClassVar[bool] = False
     weight_formats: ClassVar[tuple[str, ...]] = ("nmg",)
+    volume: ClassVar[int] = 2**32
 
     def run(self, weights: NonZeros, inputs: NonZeros, machine: PeConfig) -> Work:
         shape, (n, m, g) = same_k(weights, inputs), _sizes(machine)

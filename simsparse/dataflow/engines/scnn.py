@@ -12,7 +12,16 @@ from numba import njit
 from numpy.typing import NDArray
 
 from simsparse.dataflow.base import Ints
-from simsparse.dataflow.sparse_engine import ENGINES, PeConfig, SparseEngine, Work, cycles_of, double_buffered, same_k
+from simsparse.dataflow.sparse_engine import (
+    ENGINES,
+    PeConfig,
+    SparseEngine,
+    Work,
+    cycles_of,
+    double_buffered,
+    even_shares,
+    same_k,
+)
 from simsparse.errors import SpecError
 from simsparse.sparsity.nonzeros import Columns, NonZeros, effectual_macs
 from simsparse.sparsity.statement import Sparsity
@@ -65,14 +74,15 @@ class Scnn(SparseEngine):
         tile, group = _tile(m, machine), _group(m, machine)
         mean_x, square_x = _vectors(tile, kept_x / (m * k), _across(machine))
         busy = -(-m // tile)
-        rows = []
-        for outputs in (min(group, n - first) for first in range(0, n, group)):
+        rows: dict[int, list[float]] = {}
+        for outputs in {min(group, n), (n - 1) % group + 1}:
             mean_w, square_w = _vectors(outputs, kept_w / (n * k), machine.whole("vector"))
             mean = k * mean_x * mean_w
             late = _above_mean(busy) * math.sqrt(k * square_w * max(0.0, square_x - mean_x**2))
             total = mean * m / tile
-            rows.append([mean + late, total, total])
-        groups = np.array(rows).round().astype(np.int64)
+            rows[outputs] = [mean + late, total, total]
+        sizes = np.minimum(group, n - np.arange(0, n, group)).tolist()
+        groups = np.array([rows[outputs] for outputs in sizes]).round().astype(np.int64)
         return _work(groups, (m, n), (kept_w, kept_x), round(kept_w * kept_x / k), machine)
 
 
@@ -117,7 +127,7 @@ def _work(groups: Ints, shape: tuple[int, int], kept: tuple[int, int], macs: int
     weights, inputs = (-(-values * (machine.value_bits + machine.whole("run_bits")) // 8) for values in kept)
     weights *= max(1, -(-inputs // machine.buffers.input))
     write, count = -(-m * n * machine.output_bits // 8), groups.shape[0]
-    read, written = (np.diff(size * np.arange(count + 1) // count) for size in (weights, write))
+    read, written = (even_shares(size, count) for size in (weights, write))
     read[0] += inputs
     load = np.ceil((read + np.concatenate([[0], written[:-1]])) / machine.dram_bytes).astype(np.int64)
     _, waiting = double_buffered(load, groups[:, 0])

@@ -12,7 +12,16 @@ from numpy.typing import NDArray
 
 from simsparse.dataflow.base import Ints, Mask
 from simsparse.dataflow.handshake.intersect import LATENCY_CYCLES, intersect_cycles
-from simsparse.dataflow.sparse_engine import ENGINES, PeConfig, SparseEngine, Work, cycles_of, double_buffered, same_k
+from simsparse.dataflow.sparse_engine import (
+    ENGINES,
+    PeConfig,
+    SparseEngine,
+    Work,
+    cycles_of,
+    double_buffered,
+    even_shares,
+    same_k,
+)
 from simsparse.errors import SpecError
 from simsparse.sparsity import Sparsity
 from simsparse.sparsity.nonzeros import NonZeros, effectual_macs
@@ -124,9 +133,11 @@ def _expected_join(k: int, share: float, machine: PeConfig) -> float:
     """Cycles of a pair of rows: matches at ``macs`` a cycle, chunks without one."""
     chunk = machine.whole("chunk")
     cycles = 0.0
-    for size in (min(chunk, k - first) for first in range(0, k, chunk)):
+    for times, size in ((k // chunk, chunk), (1, k % chunk)):
         counts = np.arange(size + 1)
-        cycles += float(_binomial(size, share) @ np.maximum(1, -(-counts // machine.macs)))
+        if not times or not size:
+            continue
+        cycles += times * float(_binomial(size, share) @ np.maximum(1, -(-counts // machine.macs)))
     return cycles
 
 
@@ -148,13 +159,13 @@ def _work(
     weights, inputs = (
         -(-(values * machine.value_bits + rows * k) // 8) for values, rows in zip(kept, (n, m), strict=True)
     )
-    read = np.diff(weights * np.arange(sets.size + 1) // sets.size)
+    read = even_shares(weights, sets.size)
     if inputs <= machine.buffers.input // 2:
         read[0] += inputs
     else:
         read += inputs
     write = -(-m * n * machine.output_bits // 8)
-    written = np.diff(write * np.arange(sets.size + 1) // sets.size)
+    written = even_shares(write, sets.size)
     load = np.ceil((read + np.concatenate([[0], written[:-1]])) / machine.dram_bytes).astype(np.int64)
     total, waiting = double_buffered(load, sets + LATENCY_CYCLES)
     last = cycles_of(int(written[-1]), machine.dram_bytes)

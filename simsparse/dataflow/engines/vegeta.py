@@ -28,6 +28,7 @@ class Vegeta(SparseEngine):
 
     name: ClassVar[str] = "vegeta"
     widens: ClassVar[bool] = True
+    volume: ClassVar[int] = 2**36
     settings: ClassVar[dict[str, str]] = {
         "lanes": "products that a PE adds in a tree",
         "registers": "tile registers of 1 KiB",
