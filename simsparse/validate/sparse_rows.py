@@ -13,7 +13,9 @@ from simsparse.devices.gpu_attention_sparse import flex_seconds
 from simsparse.devices.gpu_card import Card
 from simsparse.devices.gpu_grouped import ExpertCounts, GroupedShapes
 from simsparse.devices.gpu_moe import grouped_gemm_seconds
+from simsparse.validate.chosen_rows import predict_topk
 from simsparse.validate.comparison import Prediction
+from simsparse.validate.kernels import attention_op, predict_ops
 from simsparse.validate.measurement import Measurement
 
 
@@ -45,8 +47,16 @@ def _grouped_mm(gpu: Gpu, row: Measurement) -> Prediction | str:
 
 
 def predict_sparse_attention(gpu: Gpu, rows: Sequence[Measurement]) -> list[Prediction | str]:
-    """Seconds of FlexAttention with a mask of blocks; in its stead the reason why not."""
-    return [_flex(gpu, row) for row in rows]
+    """Seconds of FlexAttention with a mask of blocks, of attention on chosen keys, and of dense attention beside them;
+    in its stead the reason why not."""
+    return [_sparse_attention(gpu, row) for row in rows]
+
+
+def _sparse_attention(gpu: Gpu, row: Measurement) -> Prediction | str:
+    op = row.text("op")
+    if op.startswith("topk_"):
+        return predict_topk(gpu, row)
+    return predict_ops(gpu, [row], attention_op)[0] if op.startswith("sdpa_") else _flex(gpu, row)
 
 
 def _flex(gpu: Gpu, row: Measurement) -> Prediction | str:

@@ -226,3 +226,37 @@ def test_experts_of_a_stack_that_groups_them_are_two_products():
     assert grouped.counts.of("tensor", "mac_bf16") == one_by_one.counts.of("tensor", "mac_bf16")
     loop = a100.costs([experts_op([8] * 128, "grouped_mm")])[0]
     assert loop.latency_s > 384 * a100.part.gemm.half.launch.si / 2
+
+
+def chosen_row(op, **fields):
+    section = "contextual" if op.startswith("mlp_") else "sparse_attn"
+    return {"section": section, "op": op, "dtype": "bf16", "s": 1.0, **fields}
+
+
+def predicted(row, hw=H200.name):
+    (section,) = validate([row], hw).sections
+    return section.predictions[0].predicted if section.predictions else section.skipped
+
+
+def test_gathered_keys_cost_their_elements_then_attention_on_them():
+    shape = {"B": 8, "H": 32, "KV": 8, "D": 128, "L": 32768, "top_k": 2048}
+    kinds = ("one list a call", "one list a kv head", "pages of 16 tokens")
+    lists, each, pages = (predicted(chosen_row("topk_gather_only", indexes=kind, **shape)) for kind in kinds)
+    assert pages < lists < each
+    attended = predicted(chosen_row("topk_decode", indexes=kinds[0], **shape))
+    dense = predicted(chosen_row("sdpa_decode", **{**shape, "L": 2048}))
+    assert attended == pytest.approx(lists + dense)
+    assert predicted(chosen_row("topk_gather_only", indexes="none", **shape)) == {"indexes none": 1}
+
+
+def test_chosen_neurons_pay_below_a_share_that_depends_on_the_kernel():
+    shape = {"m": 1, "d": 4096, "ff": 14336, "mats": 3}
+    dense = predicted(chosen_row("mlp_dense", **shape))
+
+    def gain(op, share):
+        return dense / predicted(chosen_row(op, neurons=round(share * 14336), **shape))
+
+    assert gain("mlp_index_select", 0.1) > 1 > gain("mlp_index_select", 0.5)
+    assert gain("mlp_skip_rows", 0.5) > 1 > gain("mlp_skip_rows", 1.0)
+    skipped = predicted(chosen_row("mlp_skip_rows", neurons=100, **shape), "gpu/a100-sxm4-80gb")
+    assert skipped == {"pytorch-2.11 has no kernels that skip rows on ampere": 1}

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from simsparse.config.parts.gpu_attention import GpuFlexAttention, GpuPaged, GpuSdpa
+from simsparse.config.parts.gpu_indexed import GpuIndexedKernels, GpuSkipRows
 from simsparse.config.parts.gpu_moe import GpuMoe
 from simsparse.config.parts.gpu_pointwise import (
     GpuBsrKernels,
@@ -65,6 +66,8 @@ class KernelLibrary(Frozen):
     moe: GpuMoe
     paged: GpuPaged | None = None
     flex: GpuFlexAttention | None = None
+    indexed: GpuIndexedKernels | None = None
+    skip_rows: GpuSkipRows | None = None
 
 
 def libraries() -> list[tuple[str, str]]:
