@@ -53,6 +53,13 @@ class FormatContract:
         for value_bits in (4, 8, 16, 32):
             assert self.form.stored_bits(array.shape, encoded.units, value_bits) == encoded.bits(value_bits)
 
+    @pytest.mark.parametrize("shape", [(0, 256), (256, 0), (0, 0)])
+    def test_a_matrix_without_elements_comes_back(self, shape: tuple[int, int]) -> None:
+        array = np.zeros(shape, np.float32)
+        encoded = self.form.encode(array)
+        assert self.form.decode(encoded).shape == shape
+        assert self.form.stored_bits(shape, encoded.units, 16) == encoded.bits(16)
+
     def test_metadata_is_packed(self, array: NDArray[Any]) -> None:
         encoded = self.form.encode(array)
         assert set(encoded.metadata) == set(encoded.metadata_bits)

@@ -177,16 +177,6 @@ def test_csr_is_scipys() -> None:
     np.testing.assert_array_equal(ours.metadata["pointers"].view("<u4"), theirs.indptr)
 
 
-@pytest.mark.parametrize("shape", [(0, 8), (8, 0), (0, 0)])
-@pytest.mark.parametrize("contract", FormatContract.__subclasses__(), ids=lambda contract: contract.name)
-def test_empty_matrices(contract: type[FormatContract], shape: tuple[int, int]) -> None:
-    form = contract.form
-    array = np.zeros(tuple(32 * length for length in shape), np.float32)
-    encoded = form.encode(array)
-    assert form.decode(encoded).shape == array.shape
-    assert form.stored_bits(array.shape, encoded.units, 16) == encoded.bits(16)
-
-
 @pytest.mark.parametrize("size", [1, 2, 7, 8, 9, 127, 128, 129, 300])
 def test_kept_slots_are_all_that_are_set_then_the_first_others(size: int) -> None:
     rng = np.random.default_rng(size)

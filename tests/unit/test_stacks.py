@@ -43,7 +43,7 @@ def names(trace: Trace, stem: str) -> list[str]:
 
 def test_a_stack_is_named_by_what_it_fuses_and_how_it_launches() -> None:
     assert [str(stack_of(text)) for text in ("eager", "compiled+graph")] == ["eager", "compiled+graph"]
-    assert sorted(STACKS) == ["compiled", "eager", "fused"]
+    assert {"compiled", "eager", "fused"} <= set(STACKS)
     with pytest.raises(SpecError, match=r"'eagre' is not a stack; did you mean eager\?"):
         stack_of("eagre")
 
