@@ -210,7 +210,7 @@ def sweep(
         emit_json({"out": str(out), "points": len(frame), "failed": len(failed), "rows": _records(frame)})
     else:
         _show_sweep(frame, failed, out)
-    if strict and len(failed):
+    if len(failed) == len(frame) or (strict and len(failed)):
         raise typer.Exit(1)
 
 
@@ -228,12 +228,14 @@ def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
 def _show_sweep(frame: pd.DataFrame, failed: pd.DataFrame, out: Path) -> None:
     names = _telling(frame)
     best, title = _best(frame[frame["error"] == ""].sort_values("latency_s", kind="stable"), names)
+    areas = best["area_mm2"].notna().any()
     rows = [
-        (*(row[name] for name in names), si(row["latency_s"], "s"), si(row["energy_j"], "J"), row["bound"])
+        (*(row[name] for name in names), si(row["latency_s"], "s"), si(row["energy_j"], "J"),
+         *([f"{row['area_mm2']:.4g} mm2"] if areas else []), row["bound"], "*" if row["front"] else "")
         for row in best.to_dict("records")
-    ]
-    right = ("latency", "energy")
-    table(f"{len(frame)} points, {title}", (*names, *right, "bound"), rows, right)
+    ]  # fmt: skip
+    right = ("latency", "energy", *(["area"] if areas else []))
+    table(f"{len(frame)} points, {title}", (*names, *right, "bound", "front"), rows, right)
     if len(failed):
         rows = [(*(row[name] for name in names), row["error"]) for row in failed.head(SHOWN).to_dict("records")]
         table(f"{len(failed)} points have no result, the first {len(rows)}", (*names, "error"), rows)
@@ -241,13 +243,18 @@ def _show_sweep(frame: pd.DataFrame, failed: pd.DataFrame, out: Path) -> None:
 
 
 def _best(ordered: pd.DataFrame, names: list[str]) -> tuple[pd.DataFrame, str]:
-    """The fastest point of each combination of all axes but the last, or the fastest of all where those are many."""
+    """The fastest point of each combination of all axes but the last; where those are many, the Pareto front.
+
+    Points of the front with one answer stand there once.
+    """
     outer = names[:-1]
     if outer and 1 < ordered.groupby(outer).ngroups <= 3 * SHOWN:
         return ordered.groupby(outer, sort=False).head(1).sort_values(
             outer
         ), f"the fastest of each {' and '.join(outer)}"
-    return ordered.head(SHOWN), f"the fastest {min(SHOWN, len(ordered))}"
+    front = ordered[ordered["front"]].drop_duplicates(["latency_s", "energy_j", "area_mm2"])
+    shown = "" if len(front) <= 2 * SHOWN else f", the fastest {2 * SHOWN} of them"
+    return front.head(2 * SHOWN), f"the Pareto front, {int(ordered['front'].sum())} of them{shown}"
 
 
 def _telling(frame: pd.DataFrame) -> list[str]:

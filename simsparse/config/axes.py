@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -11,23 +10,19 @@ from typing import Any
 from pydantic import ValidationError
 
 from simsparse.config.hardware import fault_message
-from simsparse.config.keys import OVERRIDE, Scalar, is_key, known_keys, read_value
+from simsparse.config.keys import Scalar, is_key, known_keys, read_value
+from simsparse.config.ranges import RANGE_SCHEMA, Range, read_range
 from simsparse.config.yaml import Document, KeyPath
 from simsparse.errors import nearest
 
 _SCALAR_SCHEMA = {"type": ["string", "number", "boolean"]}
-_RANGE_SCHEMA = {
-    "type": "object",
-    "properties": {"low": {"type": "number"}, "high": {"type": "number"}, "log": {"type": "boolean"},
-                   "unit": {"type": "string"}},
-    "required": ["low", "high"], "additionalProperties": False,
-}  # fmt: skip
 _ITEM_SCHEMA = {"anyOf": [_SCALAR_SCHEMA, {"type": "object", "additionalProperties": True}]}
 AXES_SCHEMA = {
     "type": "object",
     "minProperties": 1,
-    "additionalProperties": {"anyOf": [{"type": "array", "minItems": 1, "items": _ITEM_SCHEMA}, _RANGE_SCHEMA]},
-    "description": "KEY: [values]; NAME: [{label: ..., KEY: value, ...}]; override.PATH: {low, high, log, unit}",
+    "additionalProperties": {"anyOf": [{"type": "array", "minItems": 1, "items": _ITEM_SCHEMA}, RANGE_SCHEMA]},
+    "description": "KEY: [values]; NAME: [{label: ..., KEY: value, ...}]; override.PATH: {low, high, log, unit, "
+    "integer, step, power_of_two, when}",
 }
 
 
@@ -45,25 +40,6 @@ class Choices:
         return frozenset(key for item in self.items for key in item)
 
 
-@dataclass(frozen=True, slots=True)
-class Range:
-    """A numeric axis of an override: any value from ``low`` to ``high`` in ``unit``."""
-
-    name: str
-    low: float
-    high: float
-    log: bool
-    unit: str
-
-    @property
-    def keys(self) -> frozenset[str]:
-        return frozenset((self.name,))
-
-    def text(self, value: float) -> str:
-        """``value`` as the override says it: six digits, with the unit."""
-        return f"{value:.6g} {self.unit}".strip()
-
-
 Axis = Choices | Range
 
 
@@ -71,7 +47,7 @@ def read_axis(document: Document, name: str, value: Any) -> Axis:
     """The axis ``name`` of a sweep. Raises SpecError that names file, line, item and value."""
     path: KeyPath = ("axes", name)
     if isinstance(value, dict):
-        return _range(document, name, value)
+        return read_range(document, name, value)
     if not isinstance(value, list) or not value:
         raise document.error(path, f"{value!r}: expected a list of values or {{low, high, log, unit}}")
     if is_key(name):
@@ -114,29 +90,3 @@ def _value(document: Document, path: KeyPath, key: str, value: Any) -> Scalar:
         return read_value(key, value)
     except ValidationError as error:
         raise document.error(path, fault_message(error.errors()[0])) from None
-
-
-def _range(document: Document, name: str, raw: Mapping[str, Any]) -> Range:
-    path: KeyPath = ("axes", name)
-    if not name.startswith(OVERRIDE):
-        raise document.error(path, "a range needs an override axis (override.PATH); expected a list of values")
-    for key in raw:
-        if key not in ("low", "high", "log", "unit"):
-            raise document.error((*path, key), f"unknown key; {nearest(key, ('low', 'high', 'log', 'unit'))}")
-    low, high = (_number(document, (*path, key), raw.get(key)) for key in ("low", "high"))
-    log, unit = raw.get("log", False), raw.get("unit", "")
-    if not isinstance(log, bool):
-        raise document.error((*path, "log"), f"{log!r}: expected true or false")
-    if not isinstance(unit, str):
-        raise document.error((*path, "unit"), f"{unit!r} is not a unit")
-    if not low < high:
-        raise document.error((*path, "high"), f"{high:g} must be above low, {low:g}")
-    if log and low <= 0:
-        raise document.error((*path, "low"), f"{low:g} must be positive on a log axis")
-    return Range(name, low, high, log, unit)
-
-
-def _number(document: Document, path: KeyPath, value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise document.error(path, f"{value!r} is not a finite number" if value is not None else "is missing")
-    return float(value)

@@ -7,21 +7,25 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import Field, WithJsonSchema
+from pydantic import Field, WithJsonSchema, model_validator
 
-from simsparse.config.axes import AXES_SCHEMA, Axis, Choices, Range, read_axis
+from simsparse.config.axes import AXES_SCHEMA, Axis, Choices, read_axis
 from simsparse.config.hardware import System, validate_document
-from simsparse.config.keys import KEYS, Scalar, Seed, Text
+from simsparse.config.keys import KEYS, Level, Scalar, Seed, Text
 from simsparse.config.quantity import Frozen, Part
+from simsparse.config.ranges import Range
 from simsparse.config.run_spec import RunSpec, load_document
 from simsparse.config.yaml import Document
 from simsparse.errors import nearest
+from simsparse.units import parse_quantity
 
-OBJECTIVES = ("latency_s", "energy_j", "area_mm2")
+OBJECTIVES = ("latency_s", "energy_j", "area_mm2", "power_w")
 """Columns of a result that a sampler can make small."""
+CONSTRAINTS = {"latency_s": "s", "energy_j": "J", "area_mm2": "mm**2", "power_w": "W", "memory_bytes": "byte"}
+"""What may have an upper limit, and the unit of a plain number."""
 
 MAX_POINTS = 1_000_000
 
@@ -34,6 +38,23 @@ class SampleKind(StrEnum):
     SOBOL = "sobol"
     TPE = "tpe"
     NSGA2 = "nsga2"
+    CMAES = "cmaes"
+
+
+class Fidelity(Frozen):
+    """A search that begins with cheap answers: all points at the first of ``levels``, promising ones at the next.
+
+    ``keep`` is the share of a level's points, best first by how many fronts lie before them, that the next one runs.
+    """
+
+    levels: tuple[Level, ...] = (0, 1)
+    keep: Annotated[float, Field(gt=0, le=1)] = 0.25
+
+    @model_validator(mode="after")
+    def _ascend(self) -> Self:
+        if len(self.levels) < 2 or list(self.levels) != sorted(set(self.levels)):
+            raise ValueError(f"levels {list(self.levels)} must be two or more and ascend")
+        return self
 
 
 class Sample(Frozen):
@@ -47,6 +68,7 @@ class Sample(Frozen):
     points: Annotated[int, Field(strict=True, ge=1, le=MAX_POINTS)] | None = None
     seed: Seed = 0
     population: Annotated[int, Field(strict=True, ge=2, le=10_000)] | None = None
+    fidelity: Fidelity | None = None
 
 
 class Sweep(RunSpec):
@@ -56,13 +78,15 @@ class Sweep(RunSpec):
     a point that matches all of an item is left out. ``keep_ops`` and
     ``keep_timelines`` store the per-op tables and the level-1 timelines whatever the number of points. Reports take
     ratios against the points at ``baseline``, a value by axis, of points that differ in that axis alone, and
-    at equal area or power where ``normalise`` says so.
+    at equal area or power where ``normalise`` says so. ``constraints`` are upper limits of numbers of a result; points
+    beyond one are no part of the front, and searches avoid them.
     """
 
     axes: Annotated[dict[str, Any], WithJsonSchema(AXES_SCHEMA)]
     skip: tuple[dict[str, Any], ...] = ()
     sample: Sample = Sample()
     objectives: tuple[Text, ...] = ("latency_s", "energy_j")
+    constraints: dict[str, Any] = Field(default_factory=dict)
     baseline: dict[str, Any] = Field(default_factory=dict)
     normalise: tuple[Literal["area", "power"], ...] = ()
     keep_ops: Annotated[bool, Field(strict=True)] = False
@@ -85,13 +109,24 @@ class SweepSpec:
     @property
     def lists_all(self) -> bool:
         """Whether the points can be listed: a grid, or a random draw from one."""
-        listed = all(isinstance(axis, Choices) for axis in self.axes)
-        return listed and self.sweep.sample.kind in (SampleKind.GRID, SampleKind.RANDOM)
+        kind = self.sweep.sample.kind
+        listed = all(isinstance(axis, Choices) or (kind is SampleKind.GRID and axis.count) for axis in self.axes)
+        return listed and kind in (SampleKind.GRID, SampleKind.RANDOM)
 
     @property
     def evolves(self) -> bool:
         """Whether later points depend on the answers to earlier ones."""
-        return self.sweep.sample.kind in (SampleKind.TPE, SampleKind.NSGA2)
+        return self.sweep.sample.kind in (SampleKind.TPE, SampleKind.NSGA2, SampleKind.CMAES)
+
+    @property
+    def repeats(self) -> bool:
+        """Whether points may come out the same: those of a search, or where a range is not set everywhere."""
+        return self.evolves or any(isinstance(axis, Range) and axis.when for axis in self.axes)
+
+    @property
+    def limits(self) -> dict[str, float]:
+        """The constraints in SI units, areas in mm2."""
+        return {name: _limit(self, name, value) for name, value in self.sweep.constraints.items()}
 
 
 def load_sweep(name: str) -> SweepSpec:
@@ -106,7 +141,39 @@ def load_sweep(name: str) -> SweepSpec:
     _check_skip(spec)
     _check_sample(spec)
     _check_baseline(spec)
+    _check_when(spec)
+    _check_fidelity(spec)
+    assert spec.limits is not None
     return spec
+
+
+def _limit(spec: SweepSpec, name: str, value: Any) -> float:
+    path = ("constraints", name)
+    if name not in CONSTRAINTS:
+        raise spec.document.error(path, f"can't be limited; {nearest(name, CONSTRAINTS)}")
+    try:
+        limit = parse_quantity(value, CONSTRAINTS[name]) if isinstance(value, str) else float(value)
+    except (TypeError, ValueError) as error:
+        raise spec.document.error(path, f"{value!r}: {error}") from None
+    if isinstance(value, bool) or not limit > 0:
+        raise spec.document.error(path, f"{value!r} is not a number above 0")
+    return limit
+
+
+def _check_when(spec: SweepSpec) -> None:
+    labels = {axis.name: [str(label) for label in axis.labels] for axis in spec.axes if isinstance(axis, Choices)}
+    for axis in spec.axes:
+        for name, values in axis.when if isinstance(axis, Range) else ():
+            path = ("axes", axis.name, "when", name)
+            if name not in labels:
+                raise spec.document.error(path, f"is no axis of listed values; {nearest(name, labels)}")
+            if wrong := next((value for value in values if value not in labels[name]), None):
+                raise spec.document.error(path, f"{wrong!r} is no value of it; {nearest(wrong, labels[name])}")
+
+
+def _check_fidelity(spec: SweepSpec) -> None:
+    if spec.sweep.sample.fidelity and any("level" in axis.keys for axis in spec.axes):
+        raise spec.document.error(("sample", "fidelity"), "sets the level, which an axis sets too")
 
 
 def _check_keys(spec: SweepSpec) -> None:
@@ -181,9 +248,10 @@ def _check_grid(spec: SweepSpec) -> None:
     document = spec.document
     if spec.sweep.sample.points is not None:
         raise document.error(("sample", "points"), "a grid runs all its points; expected no points")
-    if span := next((axis for axis in spec.axes if isinstance(axis, Range)), None):
+    if span := next((axis for axis in spec.axes if isinstance(axis, Range) and not axis.count), None):
         raise document.error(("axes", span.name), "a grid needs a list of values; ranges need another sample.kind")
-    if (size := math.prod(len(axis.items) for axis in spec.axes if isinstance(axis, Choices))) > MAX_POINTS:
+    counts = (len(axis.items) if isinstance(axis, Choices) else axis.count for axis in spec.axes)
+    if (size := math.prod(counts)) > MAX_POINTS:
         raise document.error(("axes",), f"{size} points; a sweep may have at most {MAX_POINTS}")
 
 

@@ -54,7 +54,8 @@ def _figure(
         groups.setdefault(point.workload, []).append(point)
     figure, axes = panels(len(groups), PANEL_IN, columns=1)
     scales = _scale(points, x), _scale(points, y)
-    fronts = [[own[i] for i in pareto_front([(x.cost(p), y.cost(p)) for p in own])] for own in groups.values()]
+    able = [[point for point in own if point.feasible] for own in groups.values()]
+    fronts = [[own[i] for i in pareto_front([(x.cost(p), y.cost(p)) for p in own])] for own in able]
     shapes = _shapes(points, fronts)
     for ax, (workload, own), best in zip(axes, groups.items(), fronts, strict=True):
         _scatter(ax, own, best, metrics, scales, (results.colours, shapes))

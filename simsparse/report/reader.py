@@ -15,7 +15,7 @@ from simsparse.core import OpResult
 from simsparse.errors import SpecError, StoreError
 from simsparse.report.naming import Naming
 from simsparse.report.results import Results, StoredPoint, merged_runs, unique, unvalidated_share
-from simsparse.store import SPEC_NAME, STORE_NAME, Reader, read_table
+from simsparse.store import PARQUET_NAME, SPEC_NAME, STORE_NAME, Reader, read_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -42,6 +42,7 @@ def read_results(folder: Path) -> Results:
     naming = replace(naming, titles=_titles(table))
     if "key" in table:
         table = table.drop_duplicates(["key", *places], ignore_index=True)
+    table = _with_front(table, folder)
     points = tuple(_point(i, row, naming, places, ops) for i, row in enumerate(table.to_dict("records")))
     text = (folder / SPEC_NAME).read_text(encoding="utf-8", errors="replace") if (folder / SPEC_NAME).is_file() else ""
     objectives, baseline = spec.get("objectives"), spec.get("baseline")
@@ -65,6 +66,25 @@ def _axes_of(axes: Mapping[str, Any], varying: Sequence[str], table: pd.DataFram
         name for name in varying
         if name in labels or not any(table.groupby(label)[name].nunique().max() <= 1 for label in labels)
     )  # fmt: skip
+
+
+def _with_front(table: pd.DataFrame, folder: Path) -> pd.DataFrame:
+    """The table with the columns that a finished sweep adds to its files: whether a point is feasible and on the front.
+
+    A point that the files do not know yet is on no front.
+    """
+    import pandas as pd
+
+    if "front" in table or "key" not in table or not (folder / PARQUET_NAME).is_file():
+        return table
+    known = pd.read_parquet(folder / PARQUET_NAME)
+    if "key" not in known:
+        return table
+    known = known.drop_duplicates("key").set_index("key")
+    at = list(table.columns).index("error")
+    for i, name in enumerate(name for name in ("feasible", "front") if name in known):
+        table.insert(at + i, name, [bool(known[name].get(key, False)) for key in table["key"]])
+    return table
 
 
 def _titles(table: pd.DataFrame) -> dict[str, str]:
@@ -112,6 +132,7 @@ def _point(
         energy_by_component=_mapping(row.get("energy_by_component")), assumed=_words(row.get("assumed")),
         unvalidated=_words(row.get("unvalidated")),
         unvalidated_share=unvalidated_share(ops[key]) if key in ops else None, power_w=_number(row.get("power_w")),
+        feasible=row.get("feasible") is not False,
         runs_as=merged_runs(_json(row.get("runs_as")) or {}), notes=_words(row.get("notes")),
         error=_error(texts, latency),
     )  # fmt: skip

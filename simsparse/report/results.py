@@ -26,10 +26,10 @@ class StoredPoint:
     ``unvalidated_share`` is the share of operator time from models that no reference checks, None
     where the operators were not kept.
 
-    ``workload``, ``setup`` and ``sparsity`` are display names; ``axes`` holds the values of the
-    other axes as text, ``place`` those of all axes as the sweep's file has them: points are alike in all but what
-    differs there. ``power_w`` is the power stated for the devices; ``runs_as`` maps sparsities to what devices make
-    of them. A point that failed has an ``error`` and no numbers.
+    ``workload``, ``setup`` and ``sparsity`` are display names; ``axes`` holds the values of the other axes as text,
+    ``place`` those of all axes as the sweep's file has them: points are alike in all but what differs there.
+    ``power_w`` is the power stated for the devices; ``feasible`` whether all constraints hold; ``runs_as`` maps
+    sparsities to what devices make of them. A point that failed has an ``error`` and no numbers.
     """
 
     key: str
@@ -53,6 +53,7 @@ class StoredPoint:
     power_w: float | None = None
     runs_as: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    feasible: bool = True
     error: str = ""
 
     @property

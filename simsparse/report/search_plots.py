@@ -47,7 +47,8 @@ def three_objectives(results: Results) -> Plot | None:
 def _scatter(ax: Axes, points: Sequence[StoredPoint], metrics: Sequence[Metric]) -> int:
     x, y, z = metrics[:3]
     scales = [_scale(metric, points) for metric in (x, y, z)]
-    chosen = pareto_front([tuple(metric.cost(point) for metric in (x, y, z)) for point in points])
+    able = [i for i, point in enumerate(points) if point.feasible]
+    chosen = [able[i] for i in pareto_front([tuple(metric.cost(points[j]) for metric in (x, y, z)) for j in able])]
     xs, ys, zs = ([metric.of(point) / scale.factor for point in points]
                   for metric, scale in zip((x, y, z), scales, strict=True))  # fmt: skip
     ax.plot(xs, ys, linestyle="none", marker="o", markersize=4, color=OTHER)
@@ -72,7 +73,8 @@ def _scale(metric: Metric, points: Sequence[StoredPoint]) -> Scale:
 def convergence(results: Results) -> Plot | None:
     """Hypervolume of the objectives, or the least value of a single one, over the points of a search in their order."""
     metrics = _metrics(results)
-    groups = {name: own for name in results.workloads if len(own := _known(results, name, metrics)) > 1}
+    groups = {name: able for name in results.workloads
+              if len(able := [p for p in _known(results, name, metrics) if p.feasible]) > 1}  # fmt: skip
     if not results.searched or not metrics or not groups:
         return None
     figure, axes = panels(1, PANEL_IN, columns=1)
@@ -117,4 +119,5 @@ def _metrics(results: Results) -> list[Metric]:
 
 
 def _known(results: Results, workload: str, metrics: Sequence[Metric]) -> list[StoredPoint]:
-    return [p for p in results.done if p.workload == workload and all(metric.values([p]) for metric in metrics)]
+    own = (point for point in results.done if point.workload == workload)
+    return [point for point in own if all(metric.values([point]) for metric in metrics)]

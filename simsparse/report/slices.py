@@ -88,7 +88,7 @@ def front_points(results: Results) -> list[StoredPoint]:
     """The points of each workload that no other beats in all objectives of the sweep, where these are known."""
     found = []
     for workload in results.workloads:
-        own = [point for point in results.done if point.workload == workload]
+        own = [point for point in results.done if point.workload == workload and point.feasible]
         metrics = [OBJECTIVES[name] for name in results.objectives if name in OBJECTIVES]
         known = [point for point in own if all(metric.values([point]) for metric in metrics)]
         found += [known[i] for i in pareto_front([tuple(metric.cost(p) for metric in metrics) for p in known])]

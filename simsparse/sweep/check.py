@@ -10,6 +10,7 @@ from simsparse.config.axes import Axis, Choices
 from simsparse.config.experiment import Experiment
 from simsparse.config.keys import OPTION, OVERRIDE, Scalar
 from simsparse.config.paths import find_part
+from simsparse.config.ranges import Range
 from simsparse.config.run_spec import folder
 from simsparse.config.sweep import SweepSpec
 from simsparse.config.yaml import Document, KeyPath
@@ -76,7 +77,22 @@ def check_sweep(spec: SweepSpec) -> Names:
     """The names in a sweep, after every value of every axis has been checked. Raises SpecError."""
     names = Names(spec.document)
     _check(names, spec.base, spec.axes, [_Setter(spec.base, _top), *_setters(spec)])
+    _check_known(names, spec)
     return names
+
+
+def _check_known(names: Names, spec: SweepSpec) -> None:
+    """Raises SpecError when a search would make small, or a constraint limit, what a system does not state."""
+    wanted: list[tuple[KeyPath, str]] = [
+        (("objectives", i), name) for i, name in enumerate(spec.sweep.objectives) if spec.evolves
+    ]
+    wanted += [(("constraints", name), name) for name in spec.sweep.constraints]
+    for path, name in wanted:
+        for system in sorted(names.systems):
+            if name in ("area_mm2", "power_w") and getattr(names.systems[system].system, name) is None:
+                raise spec.document.error(
+                    path, f"{name} of {system} is not known, so that no point of it can be ranked"
+                )
 
 
 def _check(names: Names, base: Mapping[str, Scalar], axes: Sequence[Axis], setters: Sequence[_Setter]) -> None:
@@ -99,7 +115,7 @@ def _setters(spec: SweepSpec) -> Iterator[_Setter]:
                 yield _Setter(item, _item_place(axis, i), axis)
         else:
             for end, value in (("low", axis.low), ("high", axis.high)):
-                yield _Setter({axis.name: axis.text(value)}, _end_place(axis.name, end), axis)
+                yield _Setter({axis.name: axis.value(value)}, _end_place(axis.name, end), axis)
 
 
 def _top(key: str) -> KeyPath:
@@ -121,7 +137,10 @@ def possible_values(setter: _Setter, key: str, base: Mapping[str, Scalar], axes:
         return [str(setter.values[key])]
     for axis in axes:
         if axis is not setter.axis and isinstance(axis, Choices) and key in axis.keys:
-            return sorted({str(item.get(key, base.get(key))) for item in axis.items})
+            when = dict(setter.axis.when) if isinstance(setter.axis, Range) else {}
+            wanted = when.get(axis.name, tuple(map(str, axis.labels)))
+            chosen = (item for item, label in zip(axis.items, axis.labels, strict=True) if str(label) in wanted)
+            return sorted({str(item.get(key, base.get(key))) for item in chosen})
     return [str(base[key])] if key in base else []
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from simsparse.config.axes import Choices
 from simsparse.config.keys import Scalar
@@ -17,11 +18,12 @@ from simsparse.config.sweep import SweepSpec, load_sweep, resolved_text
 from simsparse.errors import SpecError
 from simsparse.store import SPEC_NAME, Store, to_frame, write_csv, write_parquet, write_text
 from simsparse.store.schema import SCHEMA
+from simsparse.sweep.answers import answer_of, by_fronts, with_front
 from simsparse.sweep.check import Names, check_sweep
 from simsparse.sweep.code import code_sha256
 from simsparse.sweep.finished import finished_mark, finished_table
 from simsparse.sweep.point import Resolver, SweepPoint
-from simsparse.sweep.sample import Draw, Objectives, sampler_for
+from simsparse.sweep.sample import Answer, Answers, Draw, sampler_for
 from simsparse.sweep.workers import Workers
 
 if TYPE_CHECKING:
@@ -48,7 +50,7 @@ class Planned:
         """Read and check the sweep ``path`` and everything it names. Raises SpecError."""
         spec = load_sweep(path)
         names = check_sweep(spec)
-        total = sampler_for(spec).total
+        total = _total(spec)
         if not total:
             raise spec.document.error(("skip",), "leaves no point")
         ops = spec.sweep.keep_ops or total <= KEEP_OPS_POINTS
@@ -70,16 +72,21 @@ class Planned:
         identity = SCHEMA, code_sha256(), self.spec.document.data, traces, parts, kept
         return hashlib.sha256(json.dumps(identity, default=str).encode()).hexdigest()
 
-    def point(self, index: int, draw: Draw) -> SweepPoint:
-        """The point at place ``index`` that a sampler drew."""
+    def point(self, index: int, draw: Draw, level: int | None = None) -> SweepPoint:
+        """The point at place ``index`` that a sampler drew, at a level of its own where one is given."""
         values: dict[str, Scalar] = dict(self.spec.base)
         columns: dict[str, Scalar] = {}
         for axis, entry in zip(self.spec.axes, draw, strict=True):
             if isinstance(axis, Choices):
                 values.update(axis.items[int(entry)])
                 columns[axis.name] = axis.labels[int(entry)]
-            else:
-                columns[axis.name] = values[axis.name] = axis.text(entry)
+        for axis, entry in zip(self.spec.axes, draw, strict=True):
+            if not isinstance(axis, Choices):
+                applies = axis.applies(columns)
+                columns[axis.name] = axis.value(entry) if applies else ""
+                values |= {axis.name: columns[axis.name]} if applies else {}
+        columns = {axis.name: columns[axis.name] for axis in self.spec.axes}
+        values |= {} if level is None else {"level": level}
         return SweepPoint(index, {**columns, **values}, self.resolver.run(values))
 
 
@@ -106,7 +113,7 @@ def run_sweep(path: str | Path, out: str | Path, jobs: int = 1, progress: OnProg
         store.check()
         write_text(folder / SPEC_NAME, planned.resolved_text())
         _SweepRun(planned, store, workers, progress).all()
-        frame = to_frame(store.rows(), once=planned.spec.evolves)
+        frame = with_front(to_frame(store.rows(), once=planned.spec.repeats), planned.spec)
     write_csv(frame, folder)
     write_parquet(frame, folder, finished_mark(frame, folder, planned.digest))
     return frame
@@ -122,13 +129,40 @@ class _SweepRun:
         self.done = self.failed = 0
 
     def all(self) -> None:
-        sampler, index = sampler_for(self.planned.spec), 0
+        sampler, fidelity = sampler_for(self.planned.spec), self.planned.spec.sweep.sample.fidelity
+        levels: tuple[int | None, ...] = fidelity.levels if fidelity else (None,)
+        drawn: list[tuple[Draw, str]] = []
         while draws := sampler.ask():
-            points = [self.planned.point(index + i, draw) for i, draw in enumerate(draws)]
-            self.store.set_rows(((point.index, point.run.key, point.columns) for point in points), index)
-            self._execute(points)
+            points = self._run(draws, len(drawn), levels[0])
+            drawn += zip(draws, (point.run.key for point in points), strict=True)
+            sampler.tell([self._answer(point) for point in points] if self.planned.spec.evolves else [])
+        index = len(drawn)
+        for level in levels[1:]:
+            assert fidelity is not None
+            draws = self._promising(drawn, fidelity.keep)
+            points = self._run(draws, index, level)
+            drawn = list(zip(draws, (point.run.key for point in points), strict=True))
             index += len(points)
-            sampler.tell(self._answers(points))
+
+    def _run(self, draws: Sequence[Draw], index: int, level: int | None) -> list[SweepPoint]:
+        """Run points from the place ``index`` on."""
+        points = [self.planned.point(index + i, draw, level) for i, draw in enumerate(draws)]
+        self.store.set_rows(((point.index, point.run.key, point.columns) for point in points), index)
+        self._execute(points)
+        return points
+
+    def _promising(self, drawn: Sequence[tuple[Draw, str]], keep: float) -> list[Draw]:
+        """The share ``keep`` of different points that have the fewest fronts before them, those within limits first."""
+        found: dict[str, tuple[Draw, Answers]] = {}
+        for draw, key in drawn:
+            if (answer := answer_of(self.store.summary(key), self.planned.spec)) is not None:
+                found.setdefault(key, (draw, answer))
+        count = math.ceil(keep * len(found))
+        rows = list(found.values())
+        inside = [i for i, (_, answer) in enumerate(rows) if max(answer.beyond, default=0.0) <= 0]
+        ranked = by_fronts([rows[i][1].objectives for i in inside])
+        outside = sorted(set(range(len(rows))) - set(inside), key=lambda i: max(rows[i][1].beyond))
+        return [rows[i][0] for i in [*(inside[i] for i in ranked), *outside][:count]]
 
     def _execute(self, points: Sequence[SweepPoint]) -> None:
         missing = {p.run.key: p.run for p in points if p.run.key not in self.finished}
@@ -143,11 +177,14 @@ class _SweepRun:
         if self.progress:
             self.progress(self.done, self.planned.total, self.failed)
 
-    def _answers(self, points: Sequence[SweepPoint]) -> list[Objectives]:
-        if not self.planned.spec.evolves:
-            return []
-        return [self._objectives(self.store.summary(point.run.key)) for point in points]
+    def _answer(self, point: SweepPoint) -> Answer:
+        return answer_of(self.store.summary(point.run.key), self.planned.spec)
 
-    def _objectives(self, summary: Mapping[str, Any] | None) -> Objectives:
-        values = [(summary or {}).get(name) for name in self.planned.spec.sweep.objectives]
-        return None if any(value is None for value in values) else tuple(float(value) for value in values)  # type: ignore[arg-type]
+
+def _total(spec: SweepSpec) -> int:
+    """Points that a sweep runs at most, at all of its levels."""
+    total = count = sampler_for(spec).total
+    for _ in spec.sweep.sample.fidelity.levels[1:] if spec.sweep.sample.fidelity else ():
+        count = math.ceil(spec.sweep.sample.fidelity.keep * count)  # type: ignore[union-attr]
+        total += count
+    return total

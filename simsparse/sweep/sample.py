@@ -10,16 +10,29 @@ from __future__ import annotations
 
 import math
 import random
+import warnings
 from collections.abc import Callable, Mapping, Sequence
+from importlib.util import find_spec
 from itertools import product
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
-from simsparse.config.axes import Axis, Choices, Range
+from simsparse.config.axes import Axis, Choices
 from simsparse.config.keys import Scalar
+from simsparse.config.ranges import Range
 from simsparse.config.sweep import SampleKind, SweepSpec
 
 Draw = tuple[int | float, ...]
-Objectives = tuple[float, ...] | None
+
+
+class Answers(NamedTuple):
+    """What a point came to: its objectives, and by how much it is beyond each constraint, over the limit, less one."""
+
+    objectives: tuple[float, ...]
+    beyond: tuple[float, ...] = ()
+
+
+Answer = Answers | None
+BEYOND = "beyond"
 
 NSGA2_POPULATION = 50
 TPE_BATCH = 10
@@ -32,7 +45,7 @@ class Sampler(Protocol):
 
     def ask(self) -> list[Draw]: ...
 
-    def tell(self, answers: Sequence[Objectives]) -> None: ...
+    def tell(self, answers: Sequence[Answer]) -> None: ...
 
 
 def sampler_for(spec: SweepSpec) -> Sampler:
@@ -58,57 +71,93 @@ class Listed:
         self._asked = True
         return self._draw()
 
-    def tell(self, answers: Sequence[Objectives]) -> None:
+    def tell(self, answers: Sequence[Answer]) -> None:
         """Nothing to learn."""
 
 
 class Evolved:
-    """Optuna's TPE on the first objective, or NSGA-II on all of them, in fixed batches.
+    """Optuna's TPE or CMA-ES on the first objective, or NSGA-II on all of them, in fixed batches.
 
-    Sources: Bergstra et al., NeurIPS 2011 (TPE); Deb et al., IEEE TEC 6(2) 2002 (NSGA-II).
+    TPE and NSGA-II prefer points within the constraints; CMA-ES, which moves ranges alone and draws listed values
+    evenly, takes a point beyond one for failed. Sources: Bergstra et al., NeurIPS 2011 (TPE); Deb et al., IEEE TEC
+    6(2) 2002 (NSGA-II); Hansen and Ostermeier, Evol. Comput. 9(2) 2001 (CMA-ES).
     """
 
     def __init__(self, spec: SweepSpec) -> None:
         import optuna
 
-        optuna.logging.set_verbosity(optuna.logging.WARNING)
-        sample = spec.sweep.sample
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        sample, self._limited = spec.sweep.sample, bool(spec.sweep.constraints)
         self.total, self._left = points(spec), points(spec)
+        self._kind = sample.kind
         many = sample.kind is SampleKind.NSGA2
         self._batch = sample.population or (min(NSGA2_POPULATION, self.total) if many else TPE_BATCH)
         self._kept = len(spec.sweep.objectives) if many else 1
-        seed = sample.seed % 2**32
-        sampler = (
-            optuna.samplers.NSGAIISampler(population_size=max(2, self._batch), seed=seed)
-            if many
-            else optuna.samplers.TPESampler(seed=seed, n_startup_trials=min(10, self.total))
-        )
+        sampler = self._sampler(spec, sample.seed % 2**32)
         self._study = optuna.create_study(directions=["minimize"] * self._kept, sampler=sampler)
+        self._axes, self._trials = spec.axes, list[Any]()
         self._space = {str(i): _distribution(axis) for i, axis in enumerate(spec.axes)}
-        self._trials: list[Any] = []
+
+    def _sampler(self, spec: SweepSpec, seed: int) -> Any:
+        from optuna import samplers
+
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            if self._kind is SampleKind.CMAES:
+                if find_spec("cmaes") is None:
+                    message = "cmaes needs the package cmaes; install simsparse[search]"
+                    raise spec.document.error(("sample", "kind"), message)
+                return samplers.CmaEsSampler(seed=seed, popsize=max(2, self._batch), warn_independent_sampling=False)
+            beyond = _violations if self._limited else None
+            if self._kind is SampleKind.NSGA2:
+                return samplers.NSGAIISampler(population_size=max(2, self._batch), seed=seed, constraints_func=beyond)
+            return samplers.TPESampler(seed=seed, n_startup_trials=min(10, self.total), constraints_func=beyond)
 
     def ask(self) -> list[Draw]:
         count = min(self._batch, self._left)
         self._left -= count
         self._trials = [self._study.ask(self._space) for _ in range(count)]
-        return [tuple(trial.params[name] for name in self._space) for trial in self._trials]
+        return [
+            tuple(_entry(axis, trial.params[name]) for name, axis in zip(self._space, self._axes, strict=True))
+            for trial in self._trials
+        ]
 
-    def tell(self, answers: Sequence[Objectives]) -> None:
+    def tell(self, answers: Sequence[Answer]) -> None:
         import optuna
 
-        for trial, values in zip(self._trials, answers, strict=True):
-            if values is None:
-                self._study.tell(trial, state=optuna.trial.TrialState.FAIL)
-            else:
-                self._study.tell(trial, list(values[: self._kept]))
+        for trial, answer in zip(self._trials, answers, strict=True):
+            trial.set_user_attr(BEYOND, [0.0] if answer is None else list(answer.beyond) or [0.0])
+            late = answer is not None and self._kind is SampleKind.CMAES and max(answer.beyond, default=0.0) > 0
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                if answer is None or late:
+                    self._study.tell(trial, state=optuna.trial.TrialState.FAIL)
+                else:
+                    self._study.tell(trial, list(answer.objectives[: self._kept]))
+
+
+def _violations(trial: Any) -> Sequence[float]:
+    found: Sequence[float] = trial.user_attrs[BEYOND]
+    return found
 
 
 def _distribution(axis: Axis) -> Any:
-    from optuna.distributions import CategoricalDistribution, FloatDistribution
+    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
-    if isinstance(axis, Range):
-        return FloatDistribution(axis.low, axis.high, log=axis.log)
-    return CategoricalDistribution(tuple(range(len(axis.items))))
+    if not isinstance(axis, Range):
+        return CategoricalDistribution(tuple(range(len(axis.items))))
+    if axis.powers:
+        return IntDistribution(*axis.exponents)
+    if axis.step and axis.log and axis.step == 1:
+        return IntDistribution(int(axis.low), int(axis.high), log=True)
+    if axis.step:
+        return FloatDistribution(axis.low, axis.nth(axis.count - 1), step=axis.step)
+    return FloatDistribution(axis.low, axis.high, log=axis.log)
+
+
+def _entry(axis: Axis, parameter: float) -> int | float:
+    """The entry of a draw behind a parameter of Optuna's."""
+    return 2.0**parameter if isinstance(axis, Range) and axis.powers else parameter
 
 
 def points(spec: SweepSpec) -> int:
@@ -119,20 +168,20 @@ def points(spec: SweepSpec) -> int:
 
 
 def _grid(spec: SweepSpec) -> list[Draw]:
-    choices = [axis for axis in spec.axes if isinstance(axis, Choices)]
-    draws: list[Draw] = list(product(*(range(len(axis.items)) for axis in choices)))
-    rules = [_matchers(choices, spec.base, rule) for rule in spec.sweep.skip]
+    entries = [range(len(axis.items)) if isinstance(axis, Choices) else axis.values for axis in spec.axes]
+    draws: list[Draw] = list(product(*entries))
+    rules = [_matchers(spec.axes, spec.base, rule) for rule in spec.sweep.skip]
     return [draw for draw in draws if not any(_matches(rule, draw) for rule in rules)]
 
 
-def _matchers(
-    choices: list[Choices], base: Mapping[str, Scalar], rule: Mapping[str, Any]
-) -> list[tuple[int, set[int]]]:
+def _matchers(axes: Sequence[Axis], base: Mapping[str, Scalar], rule: Mapping[str, Any]) -> list[tuple[int, set[int]]]:
     """A rule as (axis, items that match) pairs: a point is skipped when every pair holds."""
     found = []
     for key, value in rule.items():
         wanted = {str(one) for one in (value if isinstance(value, list) else [value])}
-        for i, axis in enumerate(choices):
+        for i, axis in enumerate(axes):
+            if isinstance(axis, Range):
+                continue
             if axis.name == key:
                 found.append((i, {j for j, label in enumerate(axis.labels) if str(label) in wanted}))
             elif key in axis.keys:
@@ -172,6 +221,4 @@ def _at(axis: Axis, u: float) -> int | float:
     """The entry of ``axis`` at ``u`` in [0, 1)."""
     if isinstance(axis, Choices):
         return min(int(u * len(axis.items)), len(axis.items) - 1)
-    if axis.log:
-        return axis.low * math.exp(u * math.log(axis.high / axis.low))
-    return axis.low + (axis.high - axis.low) * u
+    return axis.at(u)

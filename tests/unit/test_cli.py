@@ -99,12 +99,21 @@ def test_sweep_prints_its_table_and_as_json_its_rows(folder: Path, capsys: pytes
 
 
 def test_failed_points_are_shown_and_fail_a_strict_sweep(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    TraceBuilder("t").add(ops.linear(8, 1 << 20, 1 << 20)).build().save(folder / "t.trace")
+    TraceBuilder("big").add(ops.linear(8, 1 << 20, 1 << 20)).build().save(folder / "big.trace")
+    text = SWEEP.replace("weight_sparsity: [dense, 2:4]", "workload.trace: [t.trace, big.trace]")
+    text += "  weight_sparsity: [dense, 2:4]\n"
+    (folder / "sweep.yaml").write_text(text)
     arguments = ("sweep", folder / "sweep.yaml", "--out", folder / "out")
     code, out, _ = run(capsys, *arguments)
     assert code == 0 and "2 points have no result" in out and "full" in out
     code, out, _ = run(capsys, *arguments, "--json", "--strict")
     assert code == 1 and json.loads(out)["failed"] == 2
+
+
+def test_a_sweep_in_which_every_point_fails_has_failed(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    TraceBuilder("t").add(ops.linear(8, 1 << 20, 1 << 20)).build().save(folder / "t.trace")
+    code, out, _ = run(capsys, "sweep", folder / "sweep.yaml", "--out", folder / "out")
+    assert code == 1 and "2 points have no result" in out
 
 
 @pytest.mark.parametrize(

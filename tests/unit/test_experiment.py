@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 from spec_files import write
 
-from simsparse.config.axes import Choices, Range
+from simsparse.config.axes import Choices
 from simsparse.config.experiment import load_experiment, load_sweep
 from simsparse.config.hardware import PARTS
+from simsparse.config.ranges import Range
 from simsparse.config.schema import SCHEMAS, experiment_schema, hardware_schema, sweep_schema
 from simsparse.core import TraceBuilder, ops
 from simsparse.errors import SpecError

@@ -311,3 +311,110 @@ def _tagged(tag: str) -> list[str]:
         except OSError:
             continue
     return found
+
+
+def column(folder: Path, axis: str, sample: str = "{kind: random, points: 40}", more: str = "") -> pd.Series:
+    """The SI values of a range of the memory's bandwidth in GB/s."""
+    text = f"{BASE}axes:\n  policy: [resident, pregated]\n  override.cpu0.memory.bandwidth: {axis}\n"
+    return run_sweep(write(folder, f"{text}sample: {sample}\n{more}"), folder / "out")["si.cpu0.memory.bandwidth"]
+
+
+SAMPLES = ["{kind: random, points: 24}", "{kind: sobol, points: 24}", "{kind: tpe, points: 24}",
+           "{kind: nsga2, points: 24}"]  # fmt: skip
+
+
+@pytest.mark.parametrize("sample", SAMPLES)
+class TestRanges:
+    def test_whole_numbers(self, folder: Path, runs: list[Any], sample: str) -> None:
+        found = column(folder, "{low: 50, high: 60, integer: true, unit: GB/s}", sample) / 1e9
+        assert set(found.round(6)) <= set(map(float, range(50, 61))) and found.nunique() > 3 and runs
+
+    def test_steps(self, folder: Path, runs: list[Any], sample: str) -> None:
+        found = column(folder, "{low: 50, high: 59, step: 2.5, unit: GB/s}", sample) / 1e9
+        assert set(found.round(6)) <= {50.0, 52.5, 55.0, 57.5} and found.nunique() > 2 and runs
+
+    def test_powers_of_two(self, folder: Path, runs: list[Any], sample: str) -> None:
+        found = column(folder, "{low: 3, high: 100, power_of_two: true, unit: GB/s}", sample) / 1e9
+        assert set(found.round(6)) <= {4.0, 8.0, 16.0, 32.0, 64.0} and found.nunique() > 3 and runs
+
+    def test_a_range_holds_where_its_condition_does(self, folder: Path, runs: list[Any], sample: str) -> None:
+        axis = "{low: 50, high: 60, unit: GB/s, when: {policy: pregated}}"
+        column(folder, axis, sample)
+        frame = pd.read_csv(folder / "out" / "results.csv", keep_default_na=False)
+        given = frame["override.cpu0.memory.bandwidth"] != ""
+        assert (given == (frame["policy"] == "pregated")).all() and given.any() and not given.all()
+        assert frame["key"].is_unique and runs
+
+
+def test_a_grid_takes_ranges_with_steps(folder: Path, runs: list[Any]) -> None:
+    found = column(folder, "{low: 1, high: 8, power_of_two: true, unit: GB/s}", "{kind: grid}") / 1e9
+    assert found.round(6).tolist() == [1.0, 2.0, 4.0, 8.0] * 2 and len(runs) == 8
+
+
+def beaten(frame: pd.DataFrame) -> pd.Series:
+    """Whether another row is nowhere worse in latency and energy and somewhere better, row by row."""
+    rows = frame[["latency_s", "energy_j"]].to_numpy().tolist()
+    return pd.Series([any(all(a <= b for a, b in zip(o, r, strict=True)) and o != r for o in rows) for r in rows])
+
+
+def test_the_front_is_a_column(folder: Path, runs: list[Any]) -> None:
+    text = BASE + BANDWIDTH + "sample: {kind: nsga2, points: 30, population: 10}\n"
+    frame = run_sweep(write(folder, text), folder / "out")
+    assert (frame["front"] == ~beaten(frame)).all() and frame["front"].any() and runs
+    assert pd.read_parquet(folder / "out" / "results.parquet")["front"].equals(frame["front"])
+
+
+@pytest.mark.parametrize("kind", ["tpe", "nsga2", "grid"])
+def test_points_beyond_a_limit_are_marked_and_on_no_front(folder: Path, runs: list[Any], kind: str) -> None:
+    """Latency falls with bandwidth: the limit cuts off what is slower."""
+    sample = "{kind: grid}" if kind == "grid" else f"{{kind: {kind}, points: 60, population: 10}}"
+    axes = BANDWIDTH.replace("log: true", "step: 50")
+    free = run_sweep(write(folder, f"{BASE}{axes}sample: {sample}\n"), folder / "free")
+    limit = float(free["latency_s"].median())
+    frame = run_sweep(write(folder, f"{BASE}{axes}sample: {sample}\nconstraints: {{latency_s: {limit}}}\n"),
+                      folder / "out")  # fmt: skip
+    assert (frame["feasible"] == (frame["latency_s"] <= limit)).all()
+    assert not (frame["front"] & ~frame["feasible"]).any() and frame["front"].any() and runs
+
+
+def test_a_limit_may_have_a_unit(folder: Path, runs: list[Any]) -> None:
+    frame = run_sweep(write(folder, GRID + "constraints: {latency_s: 30 us}\n"), folder / "out")
+    assert (frame["feasible"] == (frame["latency_s"] <= 30e-6)).all() and runs
+
+
+@pytest.mark.parametrize(
+    ("lines", "expected"),
+    [
+        (GRID + "constraints: {area: 3}\n", "constraints.area: can't be limited"),
+        (GRID + "constraints: {latency_s: 3 W}\n", "constraints.latency_s: '3 W'"),
+        (GRID + "constraints: {area_mm2: 3}\n", "area_mm2 of cpu/h100-host is not known"),
+        (BASE + BANDWIDTH + "sample: {kind: nsga2, points: 4}\nobjectives: [latency_s, area_mm2]\n",
+         "objectives[1]: area_mm2 of cpu/h100-host is not known"),
+        (GRID + "sample: {fidelity: {levels: [1, 0]}}\n", "must be two or more and ascend"),
+    ],
+)  # fmt: skip
+def test_what_can_not_be_ranked_is_refused_at_the_start(
+    folder: Path, runs: list[Any], lines: str, expected: str
+) -> None:
+    with pytest.raises(SpecError) as fault:
+        run_sweep(write(folder, lines), folder / "out")
+    assert expected in str(fault.value) and not runs and not (folder / "out").exists()
+
+
+def test_a_search_over_levels_runs_the_promising_points_again(folder: Path, runs: list[Any]) -> None:
+    sample = "sample: {kind: random, points: 20, fidelity: {levels: [0, 1, 2], keep: 0.3}}\n"
+    frame = run_sweep(write(folder, BASE + BANDWIDTH + sample), folder / "out")
+    assert frame["level"].value_counts().to_dict() == {0: 20, 1: 6, 2: 2} and len(runs) == 28
+    first = frame[frame["level"] == 0].reset_index(drop=True)
+    chosen = set(frame[frame["level"] == 1]["override.cpu0.memory.bandwidth"])
+    assert set(first[~beaten(first)]["override.cpu0.memory.bandwidth"]) <= chosen or len(chosen) == 6
+    assert set(frame[frame["front"]]["level"]) == {2}
+    assert len(run_sweep(write(folder, BASE + BANDWIDTH + sample), folder / "out")) == 28 and len(runs) == 28
+
+
+def test_cma_es_moves_towards_small_objectives(folder: Path, runs: list[Any]) -> None:
+    pytest.importorskip("cmaes")
+    axes = BANDWIDTH + "  override.cpu0.memory.efficiency: {low: 0.5, high: 1.0}\n"
+    text = BASE + axes + "sample: {kind: cmaes, points: 80, population: 10}\n"
+    drawn = run_sweep(write(folder, text), folder / "out")["latency_s"]
+    assert drawn.tail(20).median() < 0.5 * drawn.head(10).median() and runs

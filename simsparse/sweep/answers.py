@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What points came to, as searches rank them: objectives, limits, fronts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from simsparse.config.sweep import SweepSpec
+from simsparse.core.pareto import pareto_front
+from simsparse.sweep.sample import Answer, Answers
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def answer_of(summary: Mapping[str, Any] | None, spec: SweepSpec) -> Answer:
+    """The objectives of a result and how far it is beyond each limit; None where an objective is not known."""
+    known = dict(summary or {})
+    known["memory_bytes"] = max((sum(own.values()) for own in known.get("memory", {}).values()), default=0)
+    values = [known.get(name) for name in spec.sweep.objectives]
+    if any(value is None for value in values) or not summary:
+        return None
+    beyond = tuple(
+        (float("inf") if known.get(name) is None else known[name]) / limit - 1 for name, limit in spec.limits.items()
+    )
+    return Answers(tuple(float(value) for value in values if value is not None), beyond)
+
+
+def by_fronts(costs: Sequence[tuple[float, ...]]) -> list[int]:
+    """Indexes of ``costs``, those of the Pareto front first, then of the front without these, and so on."""
+    left, ranked = list(range(len(costs))), list[int]()
+    while left:
+        chosen = [left[i] for i in pareto_front([costs[i] for i in left])]
+        ranked += chosen
+        left = [i for i in left if i not in set(chosen)]
+    return ranked
+
+
+def with_front(frame: pd.DataFrame, spec: SweepSpec) -> pd.DataFrame:
+    """The table with ``feasible``, whether a point is within all constraints, and ``front``.
+
+    ``front``: no point of the same workload and level beats it in all objectives, among feasible ones whose objectives
+    are all known; of a search over levels at the last level.
+    """
+    import json
+
+    import pandas as pd
+
+    if not len(frame):
+        return frame
+    memory = [json.loads(text) if isinstance(text, str) and text else {} for text in frame["memory"]]
+    peaks = [max((sum(own.values()) for own in each.values()), default=0) for each in memory]
+    numbers = frame.assign(memory_bytes=peaks)
+    done = frame["error"] == ""
+    feasible = done & pd.concat([numbers[n] <= limit for n, limit in spec.limits.items()] or [done], axis=1).all(axis=1)
+    objectives = list(spec.sweep.objectives)
+    ranked = feasible & frame[objectives].notna().all(axis=1)
+    if spec.sweep.sample.fidelity:
+        ranked &= frame["level"] == spec.sweep.sample.fidelity.levels[-1]
+    front = pd.Series(False, index=frame.index)
+    for _, own in frame[ranked].groupby(["workload.trace", "level"]):
+        costs = [tuple(row) for row in own[objectives].itertuples(index=False)]
+        front[own.index[pareto_front(costs)]] = True
+    at = list(frame.columns).index("error")
+    columns = {**({"feasible": feasible} if spec.limits else {}), "front": front}
+    for i, (name, values) in enumerate(columns.items()):
+        frame.insert(at + i, name, values)
+    return frame
