@@ -71,6 +71,7 @@ def _made() -> Iterator[Op]:
         for batch, queries, keys in ((1, 1, 64), (1, 1, 8192), (64, 1, 8192), (1, 512, 512), (8, 2048, 2048)):
             for heads, size in product((8, 32), (64, 128, 256)):
                 yield ops.attention(batch, 32, heads, size, queries, keys, dtype=dtype)
+        yield ops.attention(512, 32, 32, 128, 1, 64, dtype=dtype)
         for sparsity in ("dense", "2:4"):
             yield ops.linear(8192, 8192, 8192, dtype, weight_sparsity=sparsity)
             yield ops.linear(16, 512, 32768, dtype, weight_sparsity=sparsity)
@@ -133,6 +134,7 @@ def _of_a_device(part: Part, device: Device) -> dict[str, Result]:
         found["eager 2:4"] = lambda: _numbers(_sparse24(), alone, stack="eager")
     if part.kind == "accel":
         found |= {f"cycles {i}": lambda op=op: _cycles(device, op) for i, op in enumerate(_products())}
+        found["own patterns"] = lambda: _costs(device, _with_patterns_of(part.name))
     return found
 
 
@@ -171,6 +173,16 @@ def _products() -> tuple[Op, ...]:
     sparsities = ("dense", "2:4", "unstructured:0.1")
     return tuple(ops.linear(48, 64, 64, dtype, weight_sparsity=sparsity)
                  for dtype in ("int8", "bf16", "fp16", "fp32") for sparsity in sparsities)  # fmt: skip
+
+
+@cache
+def _with_patterns_of(name: str) -> tuple[Op, ...]:
+    """Products whose weights have the patterns that an array skips zeros of."""
+    device = device_for(load_hardware(name))
+    patterns = getattr(getattr(device.part, "sparsity", None), "patterns", ())
+    made = (ops.linear(m, 512, 512, dtype, weight_sparsity=str(pattern))
+            for pattern, dtype, m in product(patterns, DTYPES, (1, 512)))  # fmt: skip
+    return tuple(op for op in made if device.supports(op) is None)
 
 
 def _numbers(trace: Trace, system: System, **options: Any) -> Any:
