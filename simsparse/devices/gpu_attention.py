@@ -65,9 +65,9 @@ def decode_seconds(shapes: AttentionShapes, model: GpuSdpaDecode, card: Card) ->
 
     A thread block serves the query heads of one key-value head: four blocks an SM with head dims up to 64, two beyond.
     With head dims over 128, two blocks share the values of a head, and each reads the keys. Few heads with many keys
-    are split over more blocks, whose results a second kernel combines. Rounds of blocks that fill the GPU share its
-    memory bandwidth; the blocks of the last round are bound by what one block can fetch. Source: derived; block
-    shapes, grids and numbers of splits read off profiles of cuDNN 9 on an H100 and an H200.
+    are split over more blocks, whose results a second kernel combines. Blocks start one after another. Rounds of blocks
+    that fill the GPU share its memory bandwidth; the blocks of the last round are bound by what one block can fetch.
+    Source: derived; block shapes, grids and numbers of splits read off profiles of cuDNN 9 on an H100 and an H200.
     """
     keys = np.where(shapes.window > 0, np.minimum(shapes.kv_len, shapes.window), shapes.kv_len)
     units = shapes.batch * shapes.kv_heads
@@ -88,6 +88,8 @@ def decode_seconds(shapes: AttentionShapes, model: GpuSdpaDecode, card: Card) ->
     streaming += together(OVERLAP, last * block_bytes / bandwidth, block * beside)
     launch = model.launch.si + model.per_dim.si * np.where(narrow, WIDTHS[0], np.where(wide, WIDTHS[2], WIDTHS[1]))
     launch = launch + np.where(splits > 1, model.combine.si + model.part.si * splits, 0.0)
+    launch = launch + np.where((keys > TILE) & (keys % TILE > 0), model.ragged.si, 0.0)
+    launch = launch + model.start.si * np.minimum(blocks, resident)
     return KernelTimes(launch + streaming, (rounds + 1) * block, blocks * block_bytes / bandwidth, launch)
 
 

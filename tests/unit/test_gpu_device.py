@@ -201,6 +201,16 @@ def test_key_splits_match_profiled_grids(units, keys, splits):
     assert key_splits(np.array([float(units)]), np.array([float(keys)]), 132)[0] == splits
 
 
+def test_keys_that_end_within_a_tile_cost_more_than_whole_tiles():
+    whole, ragged = (cost(ops.attention(1, 8, 8, 128, 1, keys)).latency_s for keys in (512, 511))
+    assert ragged - whole == pytest.approx(H100.part.kernels.sdpa.decode.ragged.si, rel=0.1)
+
+
+def test_more_blocks_of_decode_start_later():
+    one, many = (cost(ops.attention(1, heads, heads, 128, 1, 128)).latency_s for heads in (1, 64))
+    assert many - one >= 63 * H100.part.kernels.sdpa.decode.start.si
+
+
 def test_long_decode_streams_at_the_memory_rate():
     op = ops.attention(64, 32, 8, 128, 1, 32768)
     part = H100.part

@@ -14,10 +14,13 @@ class GpuSdpaDecode(Frozen):
     128 keys and values in one thread block, by padded head dim; ``beside``: how much longer, as a share, where
     one more block runs on the SM. ``again``: elements per key that blocks read twice with head dims over 128.
     ``turnover``: seconds for a thread block to follow another, ``short``: ratio of it with less than 128 keys,
-    for which another kernel runs. ``memory``: share of the HBM peak.
+    for which another kernel runs. ``start``: seconds from the start of a thread block to that of the next, while they
+    fill the card. ``ragged``: what is added where 128 does not divide the keys. ``memory``: share of the HBM peak.
     """
 
     launch: Seconds
+    start: Seconds
+    ragged: Seconds
     per_dim: Seconds
     combine: Seconds
     part: Seconds
