@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from simsparse.config.sweep import SweepSpec
 from simsparse.core.pareto import pareto_front
-from simsparse.sweep.sample import Answer, Answers
+from simsparse.sweep.sample import Answer, PointAnswers
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,7 +24,7 @@ def answer_of(summary: Mapping[str, Any] | None, spec: SweepSpec) -> Answer:
     beyond = tuple(
         (float("inf") if known.get(name) is None else known[name]) / limit - 1 for name, limit in spec.limits.items()
     )
-    return Answers(tuple(float(value) for value in values if value is not None), beyond)
+    return PointAnswers(tuple(float(value) for value in values if value is not None), beyond)
 
 
 def by_fronts(costs: Sequence[tuple[float, ...]]) -> list[int]:

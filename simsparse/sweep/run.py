@@ -23,7 +23,7 @@ from simsparse.sweep.check import Names, check_sweep
 from simsparse.sweep.code import code_sha256
 from simsparse.sweep.finished import finished_mark, finished_table
 from simsparse.sweep.point import Resolver, SweepPoint
-from simsparse.sweep.sample import Answer, Answers, Draw, sampler_for
+from simsparse.sweep.sample import Answer, Draw, PointAnswers, sampler_for
 from simsparse.sweep.workers import Workers
 
 if TYPE_CHECKING:
@@ -153,7 +153,7 @@ class _SweepRun:
 
     def _promising(self, drawn: Sequence[tuple[Draw, str]], keep: float) -> list[Draw]:
         """The share ``keep`` of different points that have the fewest fronts before them, those within limits first."""
-        found: dict[str, tuple[Draw, Answers]] = {}
+        found: dict[str, tuple[Draw, PointAnswers]] = {}
         for draw, key in drawn:
             if (answer := answer_of(self.store.summary(key), self.planned.spec)) is not None:
                 found.setdefault(key, (draw, answer))

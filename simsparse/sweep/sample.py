@@ -24,14 +24,14 @@ from simsparse.config.sweep import SampleKind, SweepSpec
 Draw = tuple[int | float, ...]
 
 
-class Answers(NamedTuple):
+class PointAnswers(NamedTuple):
     """What a point came to: its objectives, and by how much it is beyond each constraint, over the limit, less one."""
 
     objectives: tuple[float, ...]
     beyond: tuple[float, ...] = ()
 
 
-Answer = Answers | None
+Answer = PointAnswers | None
 BEYOND = "beyond"
 
 NSGA2_POPULATION = 50

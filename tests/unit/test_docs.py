@@ -51,6 +51,15 @@ def test_links_lead_somewhere(page: Path) -> None:
         assert target.startswith(("https://", "mailto:")) or (page.parent / target).exists(), target
 
 
+def test_entry_points_that_a_page_shows_are_read() -> None:
+    sources = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "simsparse").rglob("*.py"))
+    groups = {f"simsparse.{role.replace(' ', '_')}" for role in re.findall(r"Registry\(\s*\"([a-z ]+)\"", sources)}
+    pages = "".join(page.read_text(encoding="utf-8") for page in PAGES)
+    shown = set(re.findall(r'project\.entry-points\."([^"]+)"', pages))
+    assert "simsparse.device" in shown
+    assert shown <= groups
+
+
 def test_the_readme_maps_every_package() -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     packages = [path.parent.name for path in (ROOT / "simsparse").glob("*/__init__.py")]
