@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from simsparse._simulate import simulate
 from simsparse.config.hardware import System
 from simsparse.core import Op, Result, Routing, Trace, ops
+from simsparse.devices.gpu_experts import LOOP
 from simsparse.errors import MappingError, SimulationError
 from simsparse.policies import policy_of
 from simsparse.sources import Steps
@@ -65,7 +66,7 @@ def _experts(row: Measurement, layer: int, hit: Sequence[int]) -> Op:
     name, experts = f"layers.{layer}.experts", row.whole("experts")
     return ops.moe_ffn(
         1, row.whole("d"), row.whole("ff"), experts, row.whole("mats") == 3, row.dtype(),
-        routing=Routing.from_ids([list(hit)], experts, "given"), name=name, module=name, weight=name,
+        routing=Routing.from_ids([list(hit)], experts, "given"), name=name, module=name, weight=name, label=LOOP,
     )  # fmt: skip
 
 
