@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import reprlib
 from collections.abc import Iterator, Mapping
 from enum import StrEnum
@@ -86,7 +85,7 @@ _shorten.maxlevel = 2
 _KEYS = {"value", "source", "basis", "note"}
 
 
-def _quantity(raw: Any, unit: str, positive: bool) -> Quantity:
+def _quantity(raw: Any, unit: str, least: float, most: float) -> Quantity:
     if isinstance(raw, Quantity):
         return raw
     if not isinstance(raw, dict):
@@ -108,8 +107,8 @@ def _quantity(raw: Any, unit: str, positive: bool) -> Quantity:
             raise ValueError(f"{key} {shown(raw[key])} is not text")
     text = _text(raw["value"])
     si = parse_quantity(text, unit) if unit else _plain(text)
-    if not math.isfinite(si) or si < 0 or (positive and si == 0):
-        raise ValueError(f"{shown(text)} must be finite and {'positive' if positive else 'not negative'}")
+    if not least <= si <= most:
+        raise ValueError(f"{shown(text)} must be from {least:g} to {most:g} {unit}".rstrip())
     return Quantity(si=si, text=text, unit=unit, source=source, basis=basis,
                     note=raw.get("note") or "")  # fmt: skip
 
@@ -127,8 +126,14 @@ def _plain(text: str) -> float:
         raise ValueError(f"{shown(text)} is not a plain number") from None
 
 
-def _reader(unit: str, positive: bool = True) -> BeforeValidator:
-    return BeforeValidator(lambda raw: _quantity(raw, unit, positive))
+def _reader(unit: str, least: float, most: float) -> BeforeValidator:
+    """Reads a number of ``unit`` from ``least`` to ``most``, beyond which no part is and no model holds."""
+    return BeforeValidator(lambda raw: _quantity(raw, unit, least, most))
+
+
+def _whole(quantity: Quantity) -> Quantity:
+    quantity.whole  # noqa: B018 (raises ValueError)
+    return quantity
 
 
 def _at_most_one(quantity: Quantity) -> Quantity:
@@ -143,20 +148,23 @@ def _one_to_two(quantity: Quantity) -> Quantity:
     return quantity
 
 
-Bytes = Annotated[Quantity, _reader("byte")]
-BytesPerSecond = Annotated[Quantity, _reader("byte/second")]
-FlopsPerSecond = Annotated[Quantity, _reader("flop/second")]
-Hertz = Annotated[Quantity, _reader("hertz")]
-Seconds = Annotated[Quantity, _reader("second", positive=False)]
-Watts = Annotated[Quantity, _reader("watt", positive=False)]
-Joules = Annotated[Quantity, _reader("joule", positive=False)]
-JoulesPerByte = Annotated[Quantity, _reader("joule/byte", positive=False)]
-SquareMillimetres = Annotated[Quantity, _reader("millimeter**2")]
-Count = Annotated[Quantity, _reader("")]
-Ratio = Annotated[Quantity, _reader("", positive=False)]
-Share = Annotated[Quantity, _reader("", positive=False), AfterValidator(_at_most_one)]
-Duplex = Annotated[Quantity, _reader(""), AfterValidator(_one_to_two)]
-Efficiency = Annotated[Quantity, _reader(""), AfterValidator(_at_most_one)]
+Bytes = Annotated[Quantity, _reader("byte", 1, 2.0**60)]
+BytesPerSecond = Annotated[Quantity, _reader("byte/second", 1, 1e18)]
+FlopsPerSecond = Annotated[Quantity, _reader("flop/second", 1, 1e24)]
+Hertz = Annotated[Quantity, _reader("hertz", 1, 1e15)]
+Seconds = Annotated[Quantity, _reader("second", 0, 1e6)]
+Watts = Annotated[Quantity, _reader("watt", 0, 1e9)]
+Joules = Annotated[Quantity, _reader("joule", 0, 1)]
+JoulesPerByte = Annotated[Quantity, _reader("joule/byte", 0, 1)]
+SquareMillimetres = Annotated[Quantity, _reader("millimeter**2", 1e-9, 1e9)]
+Whole = Annotated[Quantity, _reader("", 1, 65536), AfterValidator(_whole)]
+"""A number of things, or of cycles, that are whole."""
+Factor = Annotated[Quantity, _reader("", 1e-6, 1e6)]
+"""A ratio that divides something, or of which a power is taken."""
+Ratio = Annotated[Quantity, _reader("", 0, 1e6)]
+Share = Annotated[Quantity, _reader("", 0, 1e6), AfterValidator(_at_most_one)]
+Duplex = Annotated[Quantity, _reader("", 0, 1e6), AfterValidator(_one_to_two)]
+Efficiency = Annotated[Quantity, _reader("", 1e-6, 1e6), AfterValidator(_at_most_one)]
 
 
 def _dtype(text: str) -> str:

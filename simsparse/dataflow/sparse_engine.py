@@ -22,6 +22,9 @@ from simsparse.sparsity.statement import Sparsity
 FACE, SIDE = 2**31, 2**20
 """Elements that an operand or the result of one piece of a product may have, and the longest of its sizes."""
 
+MOST = 65536
+"""Largest count that a setting of an engine may state."""
+
 
 @dataclass(frozen=True)
 class PeConfig:
@@ -52,10 +55,10 @@ class PeConfig:
         return self.rows * self.cols * self.macs
 
     def whole(self, name: str) -> int:
-        """A setting that counts something. Raises SpecError when it is missing or no positive whole number."""
+        """A setting that counts something. Raises SpecError when it is missing or no whole number from 1 to MOST."""
         value = self.settings.get(name)
-        if value is None or value != round(value) or value < 1:
-            raise SpecError(f"{value!r}; expected a positive whole number", key=f"engine.{name}")
+        if value is None or value != round(value) or not 1 <= value <= MOST:
+            raise SpecError(f"{value!r}; expected a whole number from 1 to {MOST}", key=f"engine.{name}")
         return round(value)
 
 
@@ -88,7 +91,8 @@ class SparseEngine(ABC):
     as a share of the cycles, on a draw of the same sparsity. ``denser_is_slower``: another non-zero never makes it
     faster; where that is False the docstring says why. ``weight_formats`` name the storage formats whose bytes its
     traffic counts; an engine without one reads weights in a form of its own alone. ``widens``: its traffic counts
-    weights of another width than the inputs, which are widened on their way in; others are refused. ``volume``:
+    weights of another width than the inputs, which are widened on their way in; others are refused. ``limits``: least
+    and most of settings that can't be any number from 0 to MOST. ``volume``:
     m * n * k up to which ``expect`` takes a product at once; a larger one runs as pieces, one after another.
     """
 
@@ -98,6 +102,7 @@ class SparseEngine(ABC):
     denser_is_slower: ClassVar[bool] = True
     weight_formats: ClassVar[tuple[str, ...]] = ()
     widens: ClassVar[bool] = False
+    limits: ClassVar[Mapping[str, tuple[float, float]]] = {}
     volume: ClassVar[int] = 2**42
 
     @abstractmethod

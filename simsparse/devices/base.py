@@ -29,6 +29,8 @@ SAVING = "limit"
 """Component whose actions save energy that others were counted with."""
 SMALL = 2**40
 """Product of the dims of an op of which no number is near the largest."""
+LONGEST_S = 1e15
+"""Seconds that no operator takes: 30 million years."""
 COUNT_LIMIT = 2.0**62
 """What no count of actions may reach, so that sums of a few stay within 64 bits."""
 
@@ -59,10 +61,10 @@ class CostArrays:
 
     @property
     def sound(self) -> NDArray[np.bool_]:
-        """Which costs are finite, with no time and no count below 0."""
+        """Which costs are numbers, with no time and no count below 0 or beyond what sums can hold."""
         seconds = np.stack([self.latency_s, *self.contributors.values()])
         counted = [(counts >= 0) & (counts < COUNT_LIMIT) for counts in self.counts.values()]
-        good = [np.isfinite(seconds).all(axis=0), (seconds >= 0).all(axis=0), *counted]
+        good = [((seconds >= 0) & (seconds < LONGEST_S)).all(axis=0), *counted]
         return np.asarray(np.logical_and.reduce(good))
 
     def summed(self, lengths: Sequence[int]) -> CostArrays:
@@ -209,9 +211,10 @@ class Device(ABC):
             if prod(size or 1 for size in op.dims.values()) > SMALL:
                 _check_size(op)
         try:
-            found = self.cost_arrays(ops, level)
-        except OverflowError as error:
-            raise MappingError(f"a count on {self.part.name} does not fit 64 bits: {error}") from error
+            with np.errstate(over="raise", divide="raise", invalid="raise"):
+                found = self.cost_arrays(ops, level)
+        except (ArithmeticError, MemoryError) as error:
+            raise MappingError(f"{self.part.name} gives no cost: its values lie too far apart ({error})") from error
         for i in np.flatnonzero(~found.sound).tolist():
             raise MappingError(
                 f"{self.part.name} gives {found.latency_s[i]} s, which is no time: its values lie too far apart",

@@ -14,7 +14,7 @@ import numpy as np
 
 from simsparse.config.quantity import Part
 from simsparse.core import DENSE, Action, ActionCounts, DType, Op, OpCycles, OpKind, Unit
-from simsparse.dataflow.sparse_engine import ENGINES, PeConfig, Work, pieces
+from simsparse.dataflow.sparse_engine import ENGINES, MOST, PeConfig, Work, pieces
 from simsparse.devices.accelerator import CYCLES, FLOP, SRAM, Accelerator, mac_action
 from simsparse.devices.base import DENSE_FORMAT, DEVICES, CostArrays, Mask, whole_counts
 from simsparse.devices.gemm_list import check_walk, single_product
@@ -50,6 +50,11 @@ class SparseEngineDevice(Accelerator):
             said = "is missing" if key in named else "is not a parameter"
             allowed = ", ".join(sorted(named)) or "no parameter"
             raise SpecError(f"{key} {said} of {self.engine.name}, which has {allowed}", key=f"{part.name}.engine")
+        for name, value in (self.part.engine or {}).items():
+            least, most = self.engine.limits.get(name, (0, MOST))
+            if not least <= value.si <= most:
+                key = f"{part.name}.engine.{name}"
+                raise SpecError(f"{value.text!r} must be from {least} to {most} on {self.engine.name}", key=key)
 
     def unsuited(self, op: Op) -> str | None:
         if op.definition.prunable and op.w_dtype.bits != op.dtype.bits and not self.engine.widens:

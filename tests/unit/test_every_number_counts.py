@@ -254,6 +254,7 @@ class Probe:
             for factor in factors:
                 try:
                     value = number.si * factor or 1
+                    value = round(value) if number.unit == "" and number.si == round(number.si) > 9 else value
                     part = override_part(self.part, {path: f"{value!r} {number.unit}".strip()})
                     results(part)
                 except SpecError:

@@ -3,17 +3,20 @@
 
 from __future__ import annotations
 
+import re
 import time
 from typing import Any
 
 import pytest
 
+from simsparse import simulate
 from simsparse.config.hardware import System, load_hardware, load_system, override_part
 from simsparse.config.parts.accel import AccelPart
 from simsparse.config.parts.link import LinkPart
 from simsparse.config.parts.pim import PimPart
 from simsparse.config.quantity import Basis
-from simsparse.errors import SpecError
+from simsparse.core import TraceBuilder, ops
+from simsparse.errors import MappingError, SpecError
 
 
 def test_an_override_replaces_one_value_and_says_so() -> None:
@@ -67,7 +70,7 @@ def test_systems_override_devices_and_links_and_remember_it() -> None:
         ("pim0.compute.macs.int8", "1", "pim0.compute.macs.int8: pim/bank-pim has no value 'compute.macs.int8'; "),
         ("pcie.bandwidth", "1 GHz", "pcie.bandwidth: '1 GHz' is not a quantity in byte/second"),
         ("pcie.bandwidth", -1, "pcie.bandwidth: '-1' is not a quantity in byte/second"),
-        ("pcie.efficiency", -1, "pcie.efficiency: '-1' must be finite and positive"),
+        ("pcie.efficiency", -1, "pcie.efficiency: '-1' must be from 1e-06 to 1e+06"),
         ("pcie.efficiency", [1], "pcie.efficiency: '[1]' is not a plain number"),
         ("pcie.efficiency", None, "pcie.efficiency: 'None' is not a plain number"),
     ],
@@ -126,3 +129,29 @@ def test_an_override_leaves_the_part_as_it_was() -> None:
     again = override_part(changed, {"memory.bandwidth": "2 TB/s", "memory.capacity": "1 GB"})
     assert (part.overridden, changed.overridden) == ((), ("memory.bandwidth",))
     assert again.overridden == ("memory.bandwidth", "memory.capacity")
+
+
+@pytest.mark.parametrize(
+    ("part", "path", "value", "message"),
+    [
+        ("pim/bank-pim", "pim0.commands.rfc", "5070", "commands.rfc 5070 is not below commands.refi"),
+        ("pim/bank-pim", "pim0.commands.column", "1 MiB", "holds no whole number of columns of 1 MiB"),
+        ("pim/bank-pim", "pim0.commands.ras", "64", "commands.ras 64 is over commands.rc"),
+        ("pim/bank-pim", "pim0.memory.stacks", "2.5", "'2.5' is not a whole number of items"),
+        ("gpu/h100-sxm5-80gb", "gpu0.compute.sms", "3.7", "'3.7' is not a whole number of items"),
+        ("gpu/h100-sxm5-80gb", "gpu0.memory.efficiency", "1.2", "it must be at most 1"),
+        ("accel/vegeta", "accel0.array.cols", "0.5", "must be from 1 to 65536"),
+        ("storage/nvme-gen5", "storage0.page", "0.5 byte", "must be from 1 to 1.15292e+18 byte"),
+    ],
+)
+def test_values_that_no_machine_has_are_refused_at_the_door(part: str, path: str, value: str, message: str) -> None:
+    with pytest.raises(SpecError, match=re.escape(message)) as refused:
+        load_system(part, {path: value})
+    assert path in str(refused.value)
+
+
+def test_settings_of_an_engine_have_limits() -> None:
+    trace = TraceBuilder("one").add(ops.linear(16, 16, 64)).build()
+    for registers in ("1", "8000"):
+        with pytest.raises(MappingError, match="must be from 6 to 64 on vegeta"):
+            simulate(trace, load_system("accel/vegeta", {"accel0.engine.registers": registers}))

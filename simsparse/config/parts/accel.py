@@ -11,7 +11,6 @@ from simsparse.config.hardware import PARTS
 from simsparse.config.quantity import (
     Bytes,
     BytesPerSecond,
-    Count,
     DTypeName,
     Efficiency,
     FlopsPerSecond,
@@ -26,6 +25,7 @@ from simsparse.config.quantity import (
     Seconds,
     Share,
     Watts,
+    Whole,
 )
 from simsparse.errors import SpecError
 from simsparse.sparsity import Sparsity
@@ -43,11 +43,11 @@ class AccelArray(Frozen):
     hides behind the current fold (0: none, 1: double-buffered PEs). A sparse engine has neither.
     """
 
-    rows: Count
-    cols: Count
+    rows: Whole
+    cols: Whole
     clock: Hertz
     dataflow: str
-    macs: dict[DTypeName, Count]
+    macs: dict[DTypeName, Whole]
     skew: Ratio | None = None
     overlap: Share | None = None
 

@@ -15,7 +15,6 @@ from simsparse.config.parts.gpu_moe import GpuFusedMoe, GpuMoe
 from simsparse.config.quantity import (
     Bytes,
     BytesPerSecond,
-    Count,
     FlopsPerSecond,
     FormatName,
     Frozen,
@@ -28,6 +27,7 @@ from simsparse.config.quantity import (
     Seconds,
     Share,
     Watts,
+    Whole,
 )
 from simsparse.errors import SpecError
 
@@ -40,7 +40,7 @@ class GpuCompute(Frozen):
     2:4 weights raise the tensor peak, null where the card has no such path.
     """
 
-    sms: Count
+    sms: Whole
     clock: Hertz
     tensor: dict[str, FlopsPerSecond]
     vector: FlopsPerSecond
@@ -99,7 +99,7 @@ class GpuNarrowGemm(Frozen):
     peak.
     """
 
-    tokens: Count
+    tokens: Whole
     launch: Seconds
     step: Seconds
     memory: Share

@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from simsparse.config.quantity import Bytes, Count, Frozen, Ratio, Seconds, Share
+from simsparse.config.quantity import Bytes, Frozen, Ratio, Seconds, Share, Whole
 
 MoeKernel = Literal["loop", "grouped", "fused"]
 """``loop``: one GEMM per matrix and expert that is hit; ``grouped``: one grouped GEMM per matrix;
@@ -43,7 +43,7 @@ class GpuGroupedGemm(Frozen):
     unaligned_16: Ratio
     empty: Ratio
     shared: Bytes
-    warps: Count
+    warps: Whole
 
     @model_validator(mode="after")
     def _joins(self) -> GpuGroupedGemm:

@@ -5,11 +5,12 @@ from __future__ import annotations
 
 from typing import Literal
 
+from pydantic import model_validator
+
 from simsparse.config.hardware import PARTS
 from simsparse.config.quantity import (
     Bytes,
     BytesPerSecond,
-    Count,
     DTypeName,
     Efficiency,
     FlopsPerSecond,
@@ -20,13 +21,14 @@ from simsparse.config.quantity import (
     Part,
     Seconds,
     Watts,
+    Whole,
 )
 
 
 class PimMemory(Frozen):
     """The stacks as memory. ``capacity`` and the external ``bandwidth`` are those of one stack."""
 
-    stacks: Count
+    stacks: Whole
     capacity: Bytes
     bandwidth: BytesPerSecond
     efficiency: Efficiency
@@ -41,19 +43,30 @@ class PimCommands(Frozen):
     the all-bank activation, ``rfc`` of a refresh every ``refi``.
     """
 
-    channels: Count
-    banks: Count
+    channels: Whole
+    banks: Whole
     column: Bytes
     row: Bytes
     clock: Hertz
-    interval: Count
-    rcd: Count
-    rtp: Count
-    rp: Count
-    ras: Count
-    rc: Count
-    rfc: Count
-    refi: Count
+    interval: Whole
+    rcd: Whole
+    rtp: Whole
+    rp: Whole
+    ras: Whole
+    rc: Whole
+    rfc: Whole
+    refi: Whole
+
+    @model_validator(mode="after")
+    def _fits(self) -> PimCommands:
+        """A refresh ends before the next one is due, a row holds whole columns, an activation is within its cycle."""
+        if self.rfc.si >= self.refi.si:
+            raise ValueError(f"commands.rfc {self.rfc.text} is not below commands.refi {self.refi.text}")
+        if self.row.si % self.column.si:
+            raise ValueError(f"commands.row {self.row.text} holds no whole number of columns of {self.column.text}")
+        if self.ras.si > self.rc.si:
+            raise ValueError(f"commands.ras {self.ras.text} is over commands.rc {self.rc.text}")
+        return self
 
 
 class PimCompute(Frozen):
@@ -64,8 +77,8 @@ class PimCompute(Frozen):
     follow; weights of any other pattern are stored and read as dense.
     """
 
-    units: Count
-    macs: dict[DTypeName, Count]
+    units: Whole
+    macs: dict[DTypeName, Whole]
     clock: Hertz
     vector: FlopsPerSecond
     launch: Seconds

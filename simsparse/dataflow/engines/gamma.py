@@ -41,6 +41,7 @@ class Gamma(SparseEngine):
         "radix": "fibers that one PE merges at a time",
         "index_bits": "bits of a coordinate beside each value",
     }
+    limits: ClassVar[dict[str, tuple[float, float]]] = {"radix": (2, 65536)}
     tolerance: ClassVar[float] = 0.15
 
     def run(self, weights: NonZeros, inputs: NonZeros, machine: PeConfig) -> Work:

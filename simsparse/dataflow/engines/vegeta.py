@@ -29,6 +29,7 @@ class Vegeta(SparseEngine):
     name: ClassVar[str] = "vegeta"
     widens: ClassVar[bool] = True
     volume: ClassVar[int] = 2**36
+    limits: ClassVar[dict[str, tuple[float, float]]] = {"registers": (6, 64), "load_bytes": (1, 65536)}
     settings: ClassVar[dict[str, str]] = {
         "lanes": "products that a PE adds in a tree",
         "registers": "tile registers of 1 KiB",
