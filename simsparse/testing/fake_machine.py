@@ -14,7 +14,7 @@ import numpy as np
 
 from simsparse.config.hardware import Connection, System
 from simsparse.config.parts.link import LinkPart
-from simsparse.config.quantity import Bytes, Factor, Part, Watts
+from simsparse.config.quantity import Bytes, Multiplier, Part, Watts
 from simsparse.core import KINDS, Action, Op, OpKind, Role, Trace, TraceBuilder, ops
 from simsparse.devices.base import DEVICES, CostArrays, Device
 from simsparse.devices.roofline import require_supported
@@ -31,7 +31,7 @@ def number(value: Any) -> dict[str, Any]:
 class FakePart(Part):
     kind: Literal["fake", "fake_host"] = "fake"
     capacity: Bytes
-    speed: Factor
+    speed: Multiplier
     idle: Watts
     refuses: str = ""
 
