@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,15 @@ def test_entry_points_that_a_page_shows_are_read() -> None:
     shown = set(re.findall(r'project\.entry-points\."([^"]+)"', pages))
     assert "simsparse.device" in shown
     assert shown <= groups
+
+
+def test_members_that_a_reference_shows_exist() -> None:
+    text = "".join(page.read_text(encoding="utf-8") for page in (ROOT / "docs").rglob("*.md"))
+    shown = re.findall(r"^::: (\S+)\n    options:\n      members: \[([^\]]*)\]", text, re.M)
+    assert len(shown) > 10
+    missing = [f"{module}.{name}" for module, names in shown for name in names.split(", ")
+               if not hasattr(import_module(module), name)]  # fmt: skip
+    assert missing == []
 
 
 def test_the_readme_maps_every_package() -> None:

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Cycle core of a block whose work depends on the data: one beat in service, some cycles of it, some beats out."""
+"""Cycle core of a block whose latency depends on the data.
+
+The block takes a beat, is busy for its ``work`` cycles, then gives its ``gives`` beats out.
+"""
 
 from __future__ import annotations
 
