@@ -105,7 +105,7 @@ class Gemms:
         return self.m * self.n * self.kept_k
 
     def per_pe(self, macs: int) -> tuple[Wholes, Wholes]:
-        """What one PE takes on at a time: (``span`` elements of k, ``beat`` cycles a pass).
+        """What one PE takes on at a time: (``span`` elements of k, ``interval`` cycles between tokens).
 
         A PE holds as many whole groups as its ``macs`` multipliers can do in one cycle, at least
         one, and spends a cycle on each ``macs`` kept weights.

@@ -11,7 +11,7 @@ from simsparse.dataflow.base import DATAFLOWS, Dataflow, Gemms, PeArray, Wholes,
 
 
 class InputStationary(Dataflow):
-    """A fold maps rows * span elements of k and ``cols`` tokens; every output takes ``beat`` cycles.
+    """A fold maps rows * span elements of k and ``cols`` tokens; every output takes ``interval`` cycles.
 
     Inputs stay uncompressed: a PE holds the ``span`` inputs of as many whole groups as it has
     multipliers, at least one, and streamed N:M weights pick among them. Dense weights with one multiplier:
@@ -27,9 +27,9 @@ class InputStationary(Dataflow):
 
     def cycles(self, gemms: Gemms, array: PeArray) -> Wholes:
         span = self._span(gemms, array)
-        beat = ceil_div(span // gemms.group * gemms.keep, array.macs)
+        interval = ceil_div(span // gemms.group * gemms.keep, array.macs)
         folds = ceil_div(gemms.k, array.rows * span) * ceil_div(gemms.m, array.cols)
-        stream = gemms.n * beat + array.fold_fill + gemms.sparse * array.decode
+        stream = gemms.n * interval + array.fold_fill + gemms.sparse * array.decode
         return folded(folds, array.rows * ceil_div(span, array.macs), stream, array)
 
     def tiles(self, gemms: Gemms, array: PeArray, partial_sums: int) -> tuple[Wholes, Wholes]:

@@ -98,19 +98,22 @@ def expected_fullest(shape: tuple[int, int], sparsity: Sparsity, cols: int, grou
     return np.repeat(whole.astype(np.int64), rows)[None, :groups]
 
 
-def folded_beats(beats: Ints, rows: int, macs: int) -> Ints:
-    """Beats of weight-stationary folds: the largest of ``rows`` groups, ``macs`` weights a cycle; (blocks, folds)."""
-    blocks, groups = beats.shape
+def folded_intervals(fullest: Ints, rows: int, macs: int) -> Ints:
+    """Cycles between tokens of weight-stationary folds, (blocks, folds).
+
+    The largest of ``rows`` groups counts, at ``macs`` weights a cycle.
+    """
+    blocks, groups = fullest.shape
     padded = np.zeros((blocks, ceil_div(groups, rows) * rows), np.int64)
-    padded[:, :groups] = ceil_div(beats, macs)
+    padded[:, :groups] = ceil_div(fullest, macs)
     return np.asarray(padded.reshape(blocks, -1, rows).max(axis=2), np.int64)
 
 
 def weight_stationary(folds: Ints, tokens: int, array: NmArray) -> Parts:
-    """Folds (blocks, folds) of so many beats, ``tokens`` through each.
+    """Folds (blocks, folds) of so many cycles per token, ``tokens`` through each.
 
-    A fold loads rows * beat words a column behind the fold before it; with more than one beat a token's sum is added
-    to again and again in one PE, and waits for its adder unless others are interleaved.
+    A fold loads rows * interval words a column behind the fold before it. With more than one cycle per token, one PE
+    adds to a token's sum repeatedly, and waits for its adder unless other sums are interleaved.
     """
     count = np.int64(tokens)
     busy = count * folds
@@ -124,22 +127,22 @@ def weight_stationary(folds: Ints, tokens: int, array: NmArray) -> Parts:
     )  # fmt: skip
 
 
-def output_stationary(beats: Ints, tokens: int, array: NmArray) -> Parts:
+def output_stationary(fullest: Ints, tokens: int, array: NmArray) -> Parts:
     """Groups (blocks, groups) of so many weights each, ``tokens`` of results.
 
     A fold holds ``rows * interleave`` tokens and adds every kept weight to each; its results leave behind the next.
     """
-    steps = ceil_div(beats, array.macs).sum(axis=1)
+    steps = ceil_div(fullest, array.macs).sum(axis=1)
     depth = array.rows * array.interleave
     full, rest = divmod(tokens, depth)
-    busy = latency = fill = drain = np.zeros(len(beats), np.int64)
+    busy = latency = fill = drain = np.zeros(len(fullest), np.int64)
     for count, sums in ((full, array.interleave), (1 if rest else 0, -(-rest // array.rows))):
         compute = steps * max(sums, array.add_latency)
         leaving = np.maximum(0, -(-array.rows * sums // array.drain) - compute)
         some = count * (steps > 0)
         busy, latency = busy + count * steps * sums, latency + count * (compute - steps * sums)
         fill, drain = fill + some * array.output_fill, drain + some * leaving
-    return Parts(busy, latency, fill, np.zeros(len(beats), np.int64), drain)
+    return Parts(busy, latency, fill, np.zeros(len(fullest), np.int64), drain)
 
 
 def expected_maximum(size: int, density: float, samples: int) -> float:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simsparse.dataflow.base import Ints, ceil_div
-from simsparse.dataflow.nm_array import NmArray, Parts, folded_beats, output_stationary, weight_stationary
+from simsparse.dataflow.nm_array import NmArray, Parts, folded_intervals, output_stationary, weight_stationary
 from simsparse.dataflow.sparse_engine import PeConfig, Work, double_buffered
 
 Floats = NDArray[np.float64]
@@ -33,7 +33,7 @@ SCHEDULES = tuple(LoopOrder(weights, sparse) for sparse in (True, False) for wei
 class NMGemm:
     """``y[m, n] = x[m, k] @ w[n, k].T`` as the array sees it.
 
-    ``beats`` (blocks, groups) of weights in the fullest PE, one row when all blocks are alike; ``kept`` weights of
+    ``fullest`` (blocks, groups) of weights in the fullest PE, one row when all blocks are alike; ``kept`` weights of
     each block, each stored with ``index_bits``; ``macs`` effectual. ``input_bytes`` are those of all inputs, fewer
     than m * k of a convolution's. ``sort_rate``: weights a cycle of the sorter that prunes them whenever they come
     in; 0 when they come pruned.
@@ -42,7 +42,7 @@ class NMGemm:
     m: int
     n: int
     k: int
-    beats: Ints
+    fullest: Ints
     kept: Ints
     macs: int
     input_bytes: float
@@ -118,10 +118,10 @@ def _tokens(product: NMGemm, array: NmArray, machine: PeConfig, schedule: LoopOr
 
 
 def _parts(product: NMGemm, array: NmArray, schedule: LoopOrder, tokens: int) -> Parts:
-    beats = product.beats if schedule.sparse else np.ones((1, product.k), np.int64)
+    fullest = product.fullest if schedule.sparse else np.ones((1, product.k), np.int64)
     if schedule.weights:
-        return weight_stationary(folded_beats(beats, array.rows, array.macs), tokens, array)
-    return output_stationary(beats, tokens, array)
+        return weight_stationary(folded_intervals(fullest, array.rows, array.macs), tokens, array)
+    return output_stationary(fullest, tokens, array)
 
 
 def _grid(

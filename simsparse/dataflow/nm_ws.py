@@ -47,9 +47,9 @@ def nm_ws(
 ) -> tuple[int, int, int, int]:  # fmt: skip
     """Cycles of weights (n, k) on ``rows`` x ``cols`` PEs, ``tokens[f]`` rows of input in fold f of k.
 
-    A fold whose fullest PE keeps b weights has a beat of ceil(b / macs): it loads rows * beat
+    A fold whose fullest PE keeps b weights has a interval of ceil(b / macs): it loads rows * interval
     cycles, of which floor(overlap * load) may hide behind the fold before, and streams
-    tokens * beat + fold_fill cycles. Returns (cycles, folds, weights loaded, input rows streamed).
+    tokens * interval + fold_fill cycles. Returns (cycles, folds, weights loaded, input rows streamed).
     Source: derived; equal to WeightStationary.cycles when every group keeps its N.
     """
     n = weight_mask.shape[0]
@@ -59,8 +59,8 @@ def nm_ws(
             fullest, kept = _fold(weight_mask, col, min(n, col + cols), fold * rows * span, rows, span)
             if fullest == 0 or tokens[fold] == 0:
                 continue
-            beat = -(-fullest // macs)
-            load, stream = rows * beat, tokens[fold] * beat + fold_fill
+            interval = -(-fullest // macs)
+            load, stream = rows * interval, tokens[fold] * interval + fold_fill
             cycles += load + stream - (min(int(overlap * load), previous) if folds else 0)
             folds, loaded, streamed, previous = folds + 1, loaded + kept, streamed + tokens[fold], stream
     return cycles + (once_fill if folds else 0), folds, loaded, streamed

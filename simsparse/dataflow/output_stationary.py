@@ -11,7 +11,7 @@ from simsparse.dataflow.base import DATAFLOWS, Dataflow, Gemms, PeArray, Wholes,
 
 
 class OutputStationary(Dataflow):
-    """A fold maps ``rows`` tokens and ``cols`` outputs and runs through k, ``beat`` cycles a span.
+    """A fold maps ``rows`` tokens and ``cols`` outputs and runs through k, ``interval`` cycles a span.
 
     Dense weights with one multiplier:
 
@@ -19,15 +19,15 @@ class OutputStationary(Dataflow):
 
     which is SCALE-Sim's count; results leave while the next fold starts. Source: derived; dense
     counts equal SCALE-Sim 3.0.0 runs. With skew 0, equal to rtl/nm_systolic_array.sv without stalls when a sum takes at
-    least ``rows`` beats; shorter ones wait there for the results before them.
+    least ``rows`` cycles; shorter ones wait there for the results before them.
     """
 
     name: ClassVar[str] = "os"
 
     def cycles(self, gemms: Gemms, array: PeArray) -> Wholes:
-        span, beat = gemms.per_pe(array.macs)
+        span, interval = gemms.per_pe(array.macs)
         folds = ceil_div(gemms.m, array.rows) * ceil_div(gemms.n, array.cols)
-        stream = ceil_div(gemms.k, span) * beat + array.fold_fill + gemms.sparse * array.decode
+        stream = ceil_div(gemms.k, span) * interval + array.fold_fill + gemms.sparse * array.decode
         return folded(folds, np.zeros_like(folds), stream, array)
 
     def tiles(self, gemms: Gemms, array: PeArray, partial_sums: int) -> tuple[Wholes, Wholes]:

@@ -13,14 +13,14 @@ from simsparse.dataflow.base import DATAFLOWS, ArrayCycles, Dataflow, Gemms, Mas
 class WeightStationary(Dataflow):
     """A column of PEs makes one output; a PE holds the kept weights of its groups of k.
 
-    A fold maps rows * span elements of k and cols outputs. It loads rows * beat cycles (the
+    A fold maps rows * span elements of k and cols outputs. It loads rows * interval cycles (the
     weights enter from the top, as many a cycle as a PE has multipliers), then every token takes
-    ``beat`` cycles; a PE picks its inputs from the ``span`` that its row is fed. Dense weights with
-    one multiplier have span = beat = 1:
+    ``interval`` cycles; a PE picks its inputs from the ``span`` that its row is fed. Dense weights with
+    one multiplier have span = interval = 1:
 
         folds = ceil(k / rows) ceil(n / cols),  cycles = folds (rows + m + rows + cols - 2)
 
-    which is SCALE-Sim's count. N:M weights with one multiplier have span M and beat N.
+    which is SCALE-Sim's count. N:M weights with one multiplier have span M and interval N.
     Source: derived; dense counts equal SCALE-Sim 3.0.0 runs. With skew 0 and overlap 1, and with skew 1 and
     overlap 0, N multipliers a PE and no decode, equal to rtl/nm_gemm_top.sv without stalls.
     """
@@ -29,10 +29,10 @@ class WeightStationary(Dataflow):
     streams: ClassVar[Literal["m", "n"] | None] = "m"
 
     def cycles(self, gemms: Gemms, array: PeArray) -> Wholes:
-        span, beat = gemms.per_pe(array.macs)
+        span, interval = gemms.per_pe(array.macs)
         folds = ceil_div(gemms.k, array.rows * span) * ceil_div(gemms.n, array.cols)
-        stream = gemms.m * beat + array.fold_fill + gemms.sparse * array.decode
-        return folded(folds, array.rows * beat, stream, array)
+        stream = gemms.m * interval + array.fold_fill + gemms.sparse * array.decode
+        return folded(folds, array.rows * interval, stream, array)
 
     def tiles(self, gemms: Gemms, array: PeArray, partial_sums: int) -> tuple[Wholes, Wholes]:
         tokens = np.clip(partial_sums // np.minimum(gemms.n, array.cols), 1, gemms.m)

@@ -175,9 +175,16 @@ def blocked_folds(
 
 
 def slow_schedule(  # noqa: PLR0915
-    dataflow: str, product: FoldGemm, array: PeArray, pad: Scratchpad, outer: str, piece: int, beat: int, cut: int = 1
+    dataflow: str,
+    product: FoldGemm,
+    array: PeArray,
+    pad: Scratchpad,
+    outer: str,
+    piece: int,
+    interval: int,
+    cut: int = 1,
 ) -> dict[str, int | dict[str, int] | list[int]]:
-    """Cycles by kind, bits by operand, ends of folds. ``piece`` and ``beat`` are as the plan says."""
+    """Cycles by kind, bits by operand, ends of folds. ``piece`` and ``interval`` are as the plan says."""
     link = pad.interface
     rate = {"input": link.shared or link.input, "weight": link.shared or link.weight,
             "output": link.shared or link.output}  # fmt: skip
@@ -228,12 +235,12 @@ def slow_schedule(  # noqa: PLR0915
             for there in [get(need) for need in needs]:
                 at = max(at, math.ceil(there))
             begin = at if begin is None else begin
-            at += size * beat
+            at += size * interval
             for name, bits, how in needs:
                 if bits and how == "block":
                     dma.leave(name, at)
             step += size
-        hidden_limit = fold.steps * beat + fill
+        hidden_limit = fold.steps * interval + fill
         at += fill
         waited += at - now - shown - hidden_limit
         now = at

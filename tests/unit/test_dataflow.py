@@ -94,10 +94,10 @@ def slow_walk(weights: Mask, inputs: Mask, array: PeArray, span: int) -> tuple[i
             live = [token for token in range(m) if any(inputs[token, i] for i in depth)]
             if not live or not max(pes):
                 continue
-            beat = -(-max(pes) // array.macs)
-            load = array.rows * beat
+            interval = -(-max(pes) // array.macs)
+            load = array.rows * interval
             shown = load - min(int(array.overlap * load), previous) if started else load
-            stream = sum(beat for _ in live) + array.fold_fill + array.decode
+            stream = sum(interval for _ in live) + array.fold_fill + array.decode
             cycles, previous, started = cycles + shown + stream, stream, True
     macs = sum(bool(weights[o, i]) and bool(inputs[t, i]) for o in range(n) for i in range(k) for t in range(m))
     return cycles + array.once_fill * started, macs

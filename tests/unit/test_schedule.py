@@ -95,7 +95,7 @@ def test_core_equals_its_twin(
     if walk is None:
         return
     plan = plan_folds(name, product, array, pad.buffers, outer, cut)
-    slow = slow_schedule(name, product, array, pad, outer, plan.piece, plan.beat, cut)
+    slow = slow_schedule(name, product, array, pad, outer, plan.piece, plan.interval, cut)
     assert slow == {"prefetch": walk.prefetch, "stall": walk.stall, "compute": walk.compute, "drain": walk.drain,
                     "dram": walk.dram, "ends": walk.folds["end"].tolist()}  # fmt: skip
 

@@ -67,18 +67,18 @@ def nm_array(machine: PeConfig) -> NmArray:
 def expected_product(shape: tuple[int, int, int], weights: Sparsity, machine: PeConfig, rows: int = 1) -> NMGemm:
     """The product (m, n, k) as it is on average, with dense inputs; ``rows`` PEs of a column wait for each other."""
     m, n, k = shape
-    beats = expected_fullest((n, k), weights, machine.cols, machine.whole("group"), rows)
+    fullest = expected_fullest((n, k), weights, machine.cols, machine.whole("group"), rows)
     ends = np.minimum(np.arange(ceil_div(n, machine.cols) + 1) * machine.cols, n)
     kept = np.diff(np.floor(ends * (weights.kept(n, k) / n))).astype(np.int64)
-    return _product(shape, beats, kept, m * weights.kept(n, k), machine)
+    return _product(shape, fullest, kept, m * weights.kept(n, k), machine)
 
 
 def _product(
-    shape: tuple[int, int, int], beats: Ints, kept: Ints, macs: int, machine: PeConfig
+    shape: tuple[int, int, int], fullest: Ints, kept: Ints, macs: int, machine: PeConfig
 ) -> NMGemm:  # fmt: skip
     m, n, k = shape
     index_bits = (machine.whole("group") - 1).bit_length()
-    return NMGemm(m, n, k, beats, kept, macs, m * k * machine.value_bits / 8, index_bits)
+    return NMGemm(m, n, k, fullest, kept, macs, m * k * machine.value_bits / 8, index_bits)
 
 
 ENGINES.register("sat")(Sat())

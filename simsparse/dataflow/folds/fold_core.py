@@ -32,7 +32,7 @@ def run_plan(
     tile after it, and the tile after that one waits for them. Fills ``folds`` (folds, 3); returns (cycle past the
     last of the array, cycles waited, tick of the last write).
     """
-    piece, beat, fill, overlap, now = shape
+    piece, interval, fill, overlap, now = shape
     previous = stalls = room = turn_before = turn_last = 0
     bits_before = end_before = bits_last = end_last = 0
     for fold in range(plan.shape[0]):
@@ -57,10 +57,10 @@ def run_plan(
             arrived = max(_read(state, operands[1], one, held[1], turn), _read(state, operands[2], two, held[2], turn))
             at = max(at, -(-arrived // ticks))
             begin = at if row[LOAD] + first == 0 else begin
-            at += size * beat
+            at += size * interval
             _used(state, operands[1], one, held[1], at * ticks)
             _used(state, operands[2], two, held[2], at * ticks)
-        previous = row[STREAM] * beat + fill
+        previous = row[STREAM] * interval + fill
         at += fill
         waited = at - now - (row[LOAD] - hidden + previous)
         folds[fold, START], folds[fold, END], folds[fold, STALL] = begin, at, waited

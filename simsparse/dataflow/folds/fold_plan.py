@@ -38,7 +38,7 @@ class FoldPlan:
     """``rows`` (folds, 8) as fold_core.run_plan reads them, and what holds for all folds.
 
     ``operands``: (stationary, streamed, streamed second); ``held``: how each lies in its buffer. ``piece`` steps of
-    the stream are loaded at once; a step takes ``beat`` cycles; a fold fills for ``fill``. ``sram``: elements that
+    the stream are loaded at once; a step takes ``interval`` cycles; a fold fills for ``fill``. ``sram``: elements that
     cross the array's edge.
     """
 
@@ -46,7 +46,7 @@ class FoldPlan:
     operands: Ints
     held: Ints
     piece: int
-    beat: int
+    interval: int
     fill: int
     sram: Mapping[str, int]
 
@@ -120,7 +120,7 @@ def plan_folds(
 def _stationary(dataflow: str, product: FoldGemm, array: PeArray, buffers: Buffers, outer: Outer) -> FoldPlan:
     """Columns hold tiles of the stationary operand; tokens (ws) or outputs (is) stream past in chunks."""
     weights_stay = dataflow == "ws"
-    span, beat, load = _per_pe(product, array, weights_stay)
+    span, interval, load = _per_pe(product, array, weights_stay)
     columns, flow = (product.n, product.m) if weights_stay else (product.m, product.n)
     rooms, order = _rooms(buffers), [WEIGHT, INPUT, INPUT] if weights_stay else [INPUT, WEIGHT, WEIGHT]
     chunk = max(1, min(flow, buffers.partial_sums() // min(columns, array.cols)))
@@ -148,14 +148,14 @@ def _stationary(dataflow: str, product: FoldGemm, array: PeArray, buffers: Buffe
     crossing = [int(still.elements(col, k).sum()), int(moving.elements(part, k).sum())]
     sram = {"input_read": crossing[weights_stay], "weight_read": crossing[not weights_stay],
             "output_write": sums, "output_read": sums - product.m * product.n}  # fmt: skip
-    return FoldPlan(rows, np.array(order), np.array(held), piece, beat, _fill(product, array), sram)
+    return FoldPlan(rows, np.array(order), np.array(held), piece, interval, _fill(product, array), sram)
 
 
 def _blocked(dataflow: str, product: FoldGemm, array: PeArray, buffers: Buffers, cut: int) -> FoldPlan:
     """As _stationary, with the partial sums of several columns' tiles on chip: each piece of k streams past all of
     them before the next piece is read."""
     weights_stay = dataflow == "ws"
-    span, beat, load = _per_pe(product, array, weights_stay)
+    span, interval, load = _per_pe(product, array, weights_stay)
     columns, flow = (product.n, product.m) if weights_stay else (product.m, product.n)
     rooms, order = _rooms(buffers), [WEIGHT, INPUT, INPUT] if weights_stay else [INPUT, WEIGHT, WEIGHT]
     ks, cols = _Cut.of(product.k, array.rows * span), _Cut.of(columns, array.cols)
@@ -185,7 +185,7 @@ def _blocked(dataflow: str, product: FoldGemm, array: PeArray, buffers: Buffers,
     sram = {"input_read": crossing[weights_stay], "weight_read": crossing[not weights_stay],
             "output_write": sums, "output_read": sums - product.m * product.n}  # fmt: skip
     held = [*held, STREAMED]
-    return FoldPlan(rows, np.array(order), np.array(held), array.rows, beat, _fill(product, array), sram)
+    return FoldPlan(rows, np.array(order), np.array(held), array.rows, interval, _fill(product, array), sram)
 
 
 def _block_loops(parts: int, cols: int, ks: int, together: int) -> tuple[Ints, Ints, Ints, Ints]:
@@ -200,7 +200,7 @@ def _block_loops(parts: int, cols: int, ks: int, together: int) -> tuple[Ints, I
 
 def _output_stationary(product: FoldGemm, array: PeArray, buffers: Buffers, outer: Outer) -> FoldPlan:
     """Rows hold tokens and columns outputs; both operands stream past along k."""
-    span, beat, _ = _per_pe(product, array, weights_stay=True)
+    span, interval, _ = _per_pe(product, array, weights_stay=True)
     ks = _Cut.of(product.k, product.k)
     outputs, tokens = _Cut.of(product.n, array.cols), _Cut.of(product.m, array.rows)
     inputs = _Operand(tokens, ks, product.input_bits)
@@ -219,14 +219,14 @@ def _output_stationary(product: FoldGemm, array: PeArray, buffers: Buffers, oute
     sram = {"input_read": int(inputs.elements(row, k).sum()), "weight_read": int(weights.elements(col, k).sum()),
             "output_write": product.m * product.n, "output_read": 0}  # fmt: skip
     order = np.array([INPUT, INPUT, WEIGHT])
-    return FoldPlan(rows, order, np.array(held), piece, beat, _fill(product, array), sram)
+    return FoldPlan(rows, order, np.array(held), piece, interval, _fill(product, array), sram)
 
 
 def _per_pe(product: FoldGemm, array: PeArray, weights_stay: bool) -> tuple[int, int, int]:
     """(elements of k that a PE takes on, cycles of a step, cycles of a stationary load)."""
     if weights_stay:
-        span, beat = (int(each) for each in product.gemms.per_pe(array.macs))
-        return span, beat, array.rows * beat
+        span, interval = (int(each) for each in product.gemms.per_pe(array.macs))
+        return span, interval, array.rows * interval
     span = max(1, array.macs // product.group) * product.group
     return span, -(-span // product.group * product.keep // array.macs), array.rows * -(-span // array.macs)
 

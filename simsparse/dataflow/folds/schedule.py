@@ -156,7 +156,7 @@ def _in_order(
     ticks, state = dma_state(scratchpad.interface, (8 * sizes.input, 8 * sizes.weight, 8 * sizes.output))
     table = np.zeros((len(plan.rows), 3), np.int64)
     first = _prefill(product, scratchpad) if scratchpad.prefill else 0
-    shape = (plan.piece, plan.beat, plan.fill, array.overlap, first)
+    shape = (plan.piece, plan.interval, plan.fill, array.overlap, first)
     end, waited, written = run_plan(state, ticks, plan.rows, plan.operands, plan.held, shape, table)
     start, end = int(table[0, START]), int(end) + array.once_fill
     stall = int(waited) - (start - first)
