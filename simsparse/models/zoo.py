@@ -84,6 +84,7 @@ _OPT = "Zhang et al., OPT, arXiv:2205.01068, table 1; the checkpoints' config.js
 _MIXTRAL = "Jiang et al., Mixtral of experts, arXiv:2401.04088, table 1"
 _DEEPSEEK2 = "DeepSeek-AI, DeepSeek-V2, arXiv:2405.04434, appendix B"
 _DEEPSEEK3 = "DeepSeek-AI, DeepSeek-V3 technical report, arXiv:2412.19437, section 4.2"
+_QWEN3 = "Qwen team, Qwen3 technical report, arXiv:2505.09388; the checkpoints' config.json"
 _SWITCH = "Fedus et al., Switch transformers, arXiv:2101.03961; the checkpoints' config.json"
 _QMOE = "Frantar and Alistarh, QMoE, arXiv:2310.16795: a bf16 checkpoint of 52.7 GB"
 _RESNET = "He et al., Deep residual learning, arXiv:1512.03385, table 1"
@@ -136,9 +137,14 @@ MODELS: dict[str, ModelSpec] = {
         "Muennighoff et al., OLMoE, arXiv:2409.02060, table 1; the checkpoint's config.json", _CARD,
         {**_llama(2048, 1024, 16, 16, 16, 50304), "num_experts": 64, "num_experts_per_tok": 8},
     ),
+    "qwen3-8b": ModelSpec(
+        "qwen3", 8_190_735_360, 8.2e9, _QWEN3, _CARD, {**_llama(4096, 12288, 36, 32, 8, 151936), "head_dim": 128},
+    ),
+    "qwen3-14b": ModelSpec(
+        "qwen3", 14_768_307_200, 14.8e9, _QWEN3, _CARD, {**_llama(5120, 17408, 40, 40, 8, 151936), "head_dim": 128},
+    ),
     "qwen3-30b-a3b": ModelSpec(
-        "qwen3_moe", 30_532_122_624, 30.5e9,
-        "Qwen team, Qwen3 technical report, arXiv:2505.09388; the checkpoint's config.json", _CARD,
+        "qwen3_moe", 30_532_122_624, 30.5e9, _QWEN3, _CARD,
         {**_llama(2048, 6144, 48, 32, 4, 151936), "head_dim": 128, "moe_intermediate_size": 768, "num_experts": 128,
          "num_experts_per_tok": 8, "decoder_sparse_step": 1, "mlp_only_layers": []},
     ),

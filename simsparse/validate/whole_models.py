@@ -50,13 +50,13 @@ def _seconds(system: System, row: Measurement) -> float:
     model = MODELS.get(row.text("model"), row.text("model"))
     whole = row.text("phase") == "forward"
     length = row.whole("seq") if row.fields.get("seq") else 1
-    trace = _pruned(_traced(model, row.text("phase"), row.whole("batch"), length, whole), row)
+    trace = _pruned(traced(model, row.text("phase"), row.whole("batch"), length, whole), row)
     found = [_layer_seconds(system, stack, each, whole) for each in _routed(trace, row)]
     return sum(found) / len(found)
 
 
 def _layer_seconds(system: System, stack: str, trace: Trace, whole: bool) -> float:
-    ops = trace.ops if whole else _only_layer(trace.ops, LAYERS - 1)
+    ops = trace.ops if whole else only_layer(trace.ops, LAYERS - 1)
     layer = Trace(trace.name, ops, trace.meta)
     return simulate(layer, system, level=0, stack=stack, keep="summary").latency_s
 
@@ -70,12 +70,13 @@ def _pruned(trace: Trace, row: Measurement) -> Trace:
 
 
 @cache
-def _traced(model: str, phase: str, batch: int, length: int, whole: bool) -> Trace:
+def traced(model: str, phase: str, batch: int, length: int, whole: bool) -> Trace:
+    """A model of the zoo: all of it where ``whole``, else its first ``LAYERS`` decoder layers. Raises TraceError."""
     layers = None if whole else LAYERS
     return extract(model, phase, batch, length, length, layers=layers)  # type: ignore[arg-type]
 
 
-def _only_layer(ops: Sequence[Op], layer: int) -> tuple[Op, ...]:
+def only_layer(ops: Sequence[Op], layer: int) -> tuple[Op, ...]:
     """The ops of one decoder layer, without what they depend on elsewhere."""
     own = [op for op in ops if f"layers.{layer}." in f"{op.module}." or f"layers.{layer}." in f"{op.name}."]
     names = {op.name for op in own}

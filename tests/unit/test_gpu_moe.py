@@ -260,3 +260,25 @@ def test_chosen_neurons_pay_below_a_share_that_depends_on_the_kernel():
     assert gain("mlp_skip_rows", 0.5) > 1 > gain("mlp_skip_rows", 1.0)
     skipped = predicted(chosen_row("mlp_skip_rows", neurons=100, **shape), "gpu/a100-sxm4-80gb")
     assert skipped == {"pytorch-2.11 has no kernels that skip rows on ampere": 1}
+
+
+ENERGY = ("task,model_id,weight_precision,gpu_model,num_gpus,avg_batch_size,avg_output_len,energy_per_token_joules,"
+          "median_itl_ms")  # fmt: skip
+
+
+def test_energy_per_token_is_that_of_a_decode_step_shared_by_its_batch(tmp_path):
+    pytest.importorskip("torch")
+    pytest.importorskip("transformers")
+    rows = [
+        "chat,meta-llama/Llama-3.1-8B-Instruct,bfloat16,H100,1,8.1,512,0.5,8",
+        "chat,meta-llama/Llama-3.1-8B-Instruct,bfloat16,H100,1,63.9,512,0.1,10",
+        "chat,meta-llama/Llama-3.1-8B-Instruct,bfloat16,H100,8,63.9,512,0.1,10",
+        "chat,meta-llama/Llama-3.1-8B-Instruct,fp8,H100,1,63.9,512,0.1,10",
+        "chat,meta-llama/Llama-3.1-8B-Instruct,bfloat16,B200,1,63.9,512,0.1,10", "chat,other,bfloat16,H100,1,8,9,1,1",
+    ]  # fmt: skip
+    path = tmp_path / "energy.csv"
+    path.write_text("\n".join([ENERGY, *rows]) + "\n", encoding="utf-8")
+    (section,) = validate_file(path, "gpu/h100-sxm5-80gb").sections
+    few, many = section.predictions
+    assert few.unit == "J" and many.predicted < few.predicted < 8 * many.predicted
+    assert set(section.skipped) == {"several GPUs", "fp8 weights", "measured on B200", "no shapes of other"}
