@@ -18,7 +18,7 @@ class Registry(Generic[T]):
 
     Parameters: role, the word used in messages and in the entry-point group ``simsparse.<role>``
     (spaces as underscores); modules, the package's own modules that register, imported on first use;
-    package, whose every module registers, where a folder holds nothing else.
+    package, all modules of which are imported on first use; some may register nothing.
     """
 
     def __init__(self, role: str, modules: tuple[str, ...] = (), package: str = "") -> None:

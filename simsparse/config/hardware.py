@@ -25,11 +25,7 @@ from simsparse.core.role import Role
 from simsparse.errors import SpecError, nearest
 from simsparse.registry import Registry
 
-PARTS: Registry[type[Part]] = Registry(
-    "part kind",
-    tuple(f"simsparse.config.parts.{kind}" for kind in
-          ("gpu", "cpu", "accel", "pim", "memory", "link", "storage", "nic", "switch")),
-)  # fmt: skip
+PARTS: Registry[type[Part]] = Registry("part kind", package="simsparse.config.parts")
 
 
 LINK_PARTS = ("link", "nic")

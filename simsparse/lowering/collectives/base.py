@@ -36,10 +36,7 @@ class Algorithm(ABC):
         """The copies of each step; ``bytes`` is the input of one rank."""
 
 
-ALGORITHMS: Registry[type[Algorithm]] = Registry(
-    "collective algorithm",
-    tuple(f"simsparse.lowering.collectives.{module}" for module in ("ring", "pairwise", "one_shot", "send_recv")),
-)
+ALGORITHMS: Registry[type[Algorithm]] = Registry("collective algorithm", package="simsparse.lowering.collectives")
 
 DEFAULTS = {
     "all_gather": "ring", "all_reduce": "ring", "reduce_scatter": "ring", "all_to_all": "pairwise",

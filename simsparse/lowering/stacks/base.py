@@ -46,9 +46,7 @@ class Stack(ABC):
         """The trace of the kernels that are launched; an op that is one kernel stays as it is."""
 
 
-STACKS: Registry[type[Stack]] = Registry(
-    "stack", tuple(f"simsparse.lowering.stacks.{module}" for module in ("eager", "compiled", "fused"))
-)
+STACKS: Registry[type[Stack]] = Registry("stack", package="simsparse.lowering.stacks")
 
 
 def stack_of(text: str | Stack) -> Stack:

@@ -116,12 +116,7 @@ class Format(ABC):
         return mask
 
 
-FORMATS: Registry[type[Format]] = Registry(
-    "format",
-    tuple(f"simsparse.sparsity.formats.{module}" for module in
-          ("dense", "nm", "grouped_nm", "sparse24_cutlass", "bitmap", "compressed", "coo", "run_length", "bsr", "bank",
-           "fan_in", "ternary_codebook")),
-)  # fmt: skip
+FORMATS: Registry[type[Format]] = Registry("format", package="simsparse.sparsity.formats")
 
 
 class SingleElements(Format):
