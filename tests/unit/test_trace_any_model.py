@@ -126,19 +126,43 @@ def test_a_custom_autograd_function_is_recorded() -> None:
 
 
 def test_a_foreign_operation_is_kept_with_its_bytes_and_counted() -> None:
-    class Spectrum(nn.Module):
+    class Factor(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.head = nn.Linear(9, 2, bias=False)
+            self.head = nn.Linear(8, 2, bias=False)
 
         def forward(self, x: Any) -> Any:
-            return self.head(torch.fft.rfft(x).abs())
+            return self.head(torch.geqrf(x)[0].abs())
 
-    trace = trace_model(Spectrum(), torch.randn(4, 16))
+    trace = trace_model(Factor(), torch.randn(8, 8))
     other = ops_of(trace, OpKind.OTHER)
-    assert [(op.label, op.dims["read_bytes"], op.dims["write_bytes"]) for op in other] == [("_fft_r2c", 256, 288)]
+    assert [(op.label, op.dims["read_bytes"], op.dims["write_bytes"]) for op in other] == [("geqrf", 256, 256)]
     assert trace.meta["other_ops"] == 1
-    assert trace.meta["other_share"] == pytest.approx(544 / sum(op.min_bytes for op in trace.ops), abs=1e-6)
+    assert trace.meta["other_share"] == pytest.approx(512 / sum(op.min_bytes for op in trace.ops), abs=1e-6)
+
+
+def test_a_spectrum_counts_the_operations_of_a_fast_transform() -> None:
+    class Spectrum(nn.Module):
+        def forward(self, x: Any) -> Any:
+            return torch.fft.rfft(x)
+
+    (op,) = trace_model(Spectrum(), torch.randn(4, 16)).ops
+    assert (op.kind, op.dims["read_bytes"], op.dims["write_bytes"]) == (OpKind.ELEMENTWISE, 256, 4 * 9 * 8)
+    assert op.flops == 2.5 * 4 * 16 * 4
+
+
+def test_a_pass_in_inference_mode_is_the_same_pass() -> None:
+    class Inference(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Linear(8, 4)
+
+        @torch.inference_mode()
+        def forward(self, x: Any) -> Any:
+            return self.layer(x)
+
+    (op,) = trace_model(Inference(), torch.randn(3, 8)).ops
+    assert (op.kind, op.bias, op.weight) == (OpKind.LINEAR, True, "layer.weight")
 
 
 @pytest.mark.filterwarnings("ignore:LSTM with projections")

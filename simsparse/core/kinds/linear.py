@@ -37,15 +37,16 @@ def linear(
     weight_dtype: str | DType | None = None,
     output_dtype: str | DType | None = None,
     groups: int = 1,
+    held: int = 0,
     name: str = "linear",
     **fields: Any,
 ) -> Op:
     """``y[m, n] = x[m, k] @ w[n, k].T``, or ``groups`` of them, each with inputs and a weight of its own.
 
-    Raises SpecError on a bad dim, dtype or sparsity.
+    ``held``: weights in memory, where these are more than run. Raises SpecError on a bad dim, dtype or sparsity.
     """
     return Op(
-        LINEAR.name, name, positive(m=m, n=n, k=k, groups=groups), DType.parse(dtype),
+        LINEAR.name, name, {**positive(m=m, n=n, k=k, groups=groups), "held": held}, DType.parse(dtype),
         weight_dtype=optional_dtype(weight_dtype), output_dtype=optional_dtype(output_dtype),
         weight_sparsity=Sparsity.parse(weight_sparsity), input_sparsity=Sparsity.parse(input_sparsity), **fields,
     )  # fmt: skip
@@ -57,7 +58,8 @@ class LinearKind(Kind):
     name = "linear"
     dims = ("m", "n", "k")
     batch_dims = ("m",)
-    optional_dims = MappingProxyType({"groups": 1})
+    optional_dims = MappingProxyType({"groups": 1, "held": 0})
+    zero_dims = frozenset({"held"})
     unit = Unit.MATRIX
     prunable = True
     masked = (Operand.WEIGHT, Operand.INPUT)
@@ -85,6 +87,11 @@ class LinearKind(Kind):
     def weight_bytes(self, op: Op) -> int:
         n = op.dims["n"]
         return self._groups(op) * (stored_bytes(op, n, op.dims["k"]) + bias_bytes(op, n))
+
+    def resident_bytes(self, op: Op) -> int:
+        """Weights of the groups that run, or of all that are held."""
+        groups = self._groups(op)
+        return self.weight_bytes(op) // groups * max(groups, op.dims.get("held", 0))
 
     def input_bytes(self, op: Op) -> int:
         return activation_bytes(op, self._groups(op) * op.dims["m"] * op.dims["k"])

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -11,6 +12,7 @@ import torch
 
 from simsparse.core import OpKind
 from simsparse.trace.capture.aten_names import (
+    ACCUMULATE,
     CASTS,
     COPY,
     EMPTY,
@@ -25,6 +27,7 @@ from simsparse.trace.capture.aten_names import (
 )
 from simsparse.trace.capture.call import Call
 from simsparse.trace.capture.event import EventRole
+from simsparse.trace.capture.own_products import LOWERINGS
 from simsparse.trace.capture.product import lower_convolution, lower_convolution_backward, lower_mm, lower_mv
 from simsparse.trace.capture.sdpa import record_attention, record_attention_backward
 
@@ -36,7 +39,11 @@ def lower(capture: Capture, call: Call) -> None:
     """Record ``call`` as the event it amounts to; what is in no table is kept as UNKNOWN."""
     if call.name in VIEWS_IN_PLACE:
         return
+    if _is_empty(call):
+        _forget(capture, call)
+        return
     special = _attention if call.name.startswith("_scaled_dot_product") else _SPECIAL.get(call.name)
+    special = LOWERINGS.get((call.func.namespace, call.name), special)
     if special is not None and special(capture, call):
         return
     if call.name in EMPTY:
@@ -46,6 +53,11 @@ def lower(capture: Capture, call: Call) -> None:
     call.add(capture, role, call.reads(capture), flops)
     if call.name in CASTS:
         capture.inherit(call.outputs[0], call.inputs[0])
+
+
+def _is_empty(call: Call) -> bool:
+    """Whether nothing is made of nothing, which launches no kernel: experts without tokens, images without boxes."""
+    return bool(call.outputs) and not any(map(torch.numel, call.outputs)) and not all(map(torch.numel, call.inputs))
 
 
 def _forget(capture: Capture, call: Call) -> None:
@@ -59,9 +71,9 @@ def _plain(call: Call) -> tuple[EventRole, int]:
         return EventRole.FUSED, read * FLOPS_PER_INPUT[call.name]
     if call.name in COPY or call.name in FACTORY:
         return EventRole.FUSED, 0
-    if call.name in REDUCTION:
+    if call.name in REDUCTION or torch.Tag.reduction in call.func.tags:
         return EventRole.FUSED, read
-    if call.name in POINTWISE or torch.Tag.pointwise in call.func.tags:
+    if call.name in POINTWISE or torch.Tag.pointwise in call.func.tags or call.func.namespace == "quantized":
         return EventRole.FUSED, max((tensor.numel() for tensor in call.outputs), default=0)
     return EventRole.UNKNOWN, 0
 
@@ -78,6 +90,34 @@ def _gather(capture: Capture, call: Call) -> bool:
     return True
 
 
+def _embedding_bag(capture: Capture, call: Call) -> bool:
+    """The rows that the indexes name, summed bag by bag."""
+    given = call.given
+    table, indexes = given["weight"], given["indices"]
+    elements = min(indexes.numel() * table.shape[-1], table.numel())
+    others = [tensor for tensor in call.inputs if tensor is not table]
+    reads = [capture.access(table, elements), *map(capture.access, others)]
+    capture.add(EventRole.FUSED, call.name, reads, call.outputs, indexes.numel() * table.shape[-1])
+    return True
+
+
+def _renormalised_rows(capture: Capture, call: Call) -> bool:
+    table, indexes = call.inputs
+    elements = min(indexes.numel() * table.shape[-1], table.numel())
+    reads = [capture.access(table, elements), capture.access(indexes)]
+    capture.add(EventRole.FUSED, call.name, reads, call.outputs, 3 * elements, written=elements)
+    return True
+
+
+def _fft(capture: Capture, call: Call) -> bool:
+    """5 n log2 n operations of a complex transform of n points, half of that of a real one (Cooley and Tukey)."""
+    signal = max((*call.inputs, *call.outputs), key=torch.numel)
+    points = math.prod(signal.shape[axis] for axis in call.given["dim"])
+    flops = 5.0 * signal.numel() * math.log2(max(2, points)) * (1.0 if call.name == "_fft_c2c" else 0.5)
+    call.add(capture, EventRole.FUSED, call.reads(capture), round(flops))
+    return True
+
+
 def _scatter(capture: Capture, call: Call) -> bool:
     if not call.in_place:
         call.add(capture, EventRole.FUSED, call.reads(capture))
@@ -85,8 +125,12 @@ def _scatter(capture: Capture, call: Call) -> bool:
     target, sources = call.inputs[0], call.inputs[1:]
     role = EventRole.APPEND if call.name == "index_copy_" or _is_cached(capture, target) else EventRole.FUSED
     written = max((tensor.numel() for tensor in sources if tensor.dtype == target.dtype), default=1)
-    reads = [capture.access(target, 0), *map(capture.access, sources)]
-    capture.add(role, call.name, reads, call.outputs, written=min(written, target.numel()))
+    if any(not tensor.numel() for tensor in sources):
+        return True
+    adds = call.name in ACCUMULATE
+    taken = min(written, target.numel())
+    reads = [capture.access(target, taken if adds else 0), *map(capture.access, sources)]
+    capture.add(role, call.name, reads, call.outputs, written if adds else 0, written=taken)
     return True
 
 
@@ -160,8 +204,10 @@ def _attention(capture: Capture, call: Call) -> bool:
 
 
 _SPECIAL: Mapping[str, Callable[[Capture, Call], bool]] = {
-    **dict.fromkeys(("mm", "addmm", "bmm", "baddbmm", "_addmm_activation", "_int_mm"), lower_mm),
+    **dict.fromkeys(("mm", "addmm", "bmm", "baddbmm", "_addmm_activation", "_int_mm", "addbmm"), lower_mm),
     "mv": lower_mv, "addmv": lower_mv, "convolution": lower_convolution,
+    **dict.fromkeys(("_embedding_bag", "_embedding_bag_forward_only"), _embedding_bag),
+    "embedding_renorm_": _renormalised_rows, **dict.fromkeys(("_fft_r2c", "_fft_c2r", "_fft_c2c"), _fft),
     "convolution_backward": lower_convolution_backward, "cat": _cat, "add": _add_bias, "copy_": _copy_into,
     "constant_pad_nd": _pad,
     **dict.fromkeys(GATHER, _gather), **dict.fromkeys(SCATTER, _scatter), **dict.fromkeys(FACTORY, _factory),

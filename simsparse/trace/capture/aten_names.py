@@ -26,14 +26,18 @@ COPY = {
     "constant_pad_nd_backward", "reflection_pad1d", "replication_pad1d", "diag_embed", "resize_",
 }  # fmt: skip
 GATHER = {"embedding", "index", "index_select", "gather", "take", "_unsafe_index"}
-SCATTER = {"index_copy_", "index_put_", "scatter_", "index_copy", "index_put", "scatter", "_index_put_impl_",
-           "_unsafe_index_put"}  # fmt: skip
+ACCUMULATE = {"index_add_", "scatter_add_", "scatter_reduce_", "index_reduce_"}
+"""They read what they add to."""
+SCATTER = {
+    *ACCUMULATE, "masked_scatter_", "put_", "index_fill_", "index_copy_", "index_put_", "scatter_", "index_copy",
+    "index_put", "scatter", "_index_put_impl_", "_unsafe_index_put",
+}  # fmt: skip
 REDUCTION = {
     "sum", "mean", "amax", "amin", "max", "min", "prod", "var", "std", "var_mean", "std_mean", "argmax", "argmin",
     "any", "all", "cumsum", "cumprod", "norm", "linalg_vector_norm", "logsumexp", "topk", "sort", "max_pool2d",
-    "max_pool2d_with_indices", "avg_pool2d", "_adaptive_avg_pool2d", "adaptive_avg_pool2d", "glu", "index_add_",
-    "index_add", "scatter_add", "scatter_add_", "upsample_nearest2d", "upsample_bilinear2d", "bincount", "histc",
-    "one_hot", "rsub", "max_pool1d", "adaptive_max_pool2d", "scatter_reduce", "scatter_reduce_", "aminmax", "dot",
+    "max_pool2d_with_indices", "avg_pool2d", "_adaptive_avg_pool2d", "adaptive_avg_pool2d", "glu",
+    "index_add", "scatter_add", "upsample_nearest2d", "upsample_bilinear2d", "bincount", "histc",
+    "one_hot", "rsub", "max_pool1d", "adaptive_max_pool2d", "scatter_reduce", "index_reduce", "aminmax", "dot",
     "vdot", "nll_loss_forward", "nll_loss2d_forward", "mse_loss", "smooth_l1_loss", "huber_loss",
     "binary_cross_entropy", "binary_cross_entropy_with_logits", "col2im",
     "embedding_dense_backward", "nonzero", "searchsorted", "bucketize",
@@ -45,7 +49,10 @@ POINTWISE = {
     "hardswish_backward", "hardsigmoid_backward", "log_sigmoid_backward", "log_sigmoid_forward", "glu_backward",
     "mse_loss_backward", "smooth_l1_loss_backward", "huber_loss_backward", "binary_cross_entropy_backward",
     "nll_loss_backward", "nll_loss2d_backward", "_prelu_kernel", "_prelu_kernel_backward", "softshrink_backward",
-    "hardshrink_backward", "rrelu_with_noise", "complex", "polar", "_local_scalar_dense",
+    "hardshrink_backward", "quantize_per_tensor", "quantize_per_tensor_dynamic", "quantize_per_channel", "dequantize",
+    "fake_quantize_per_tensor_affine_cachemask", "fake_quantize_per_channel_affine_cachemask", "int_repr",
+    "_fake_quantize_per_tensor_affine_cachemask_tensor_qparams", "quantize_per_tensor_tensor_qparams",
+    "rrelu_with_noise", "complex", "polar", "_local_scalar_dense",
 }  # fmt: skip
 POOLING_GRADIENTS = {
     "max_pool2d_with_indices_backward", "avg_pool2d_backward", "_adaptive_avg_pool2d_backward",

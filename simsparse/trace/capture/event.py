@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 
 from simsparse.core import Op
@@ -27,11 +27,15 @@ class EventRole(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """Bytes of a value that an event reads or writes; ``region`` tells views of one value apart."""
+    """Bytes of a value that an event reads or writes; ``region`` tells views of one value apart.
+
+    ``some``: only some elements of the region are touched, as an index says.
+    """
 
     value: int
     bytes: int
     region: tuple[int, ...] = ()
+    some: bool = False
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -102,6 +106,7 @@ class Recording:
     ``value_bytes``: size of each value. ``parameters``: names of the values that are parameters.
     ``stored``: name and bytes of the values that are parameters, buffers or other tensors of modules.
     ``classes``: class name of each module path. ``returned``: values that the model gives back.
+    ``updated``: values that are others but for a part, which is written in place.
     ``made_weights``: values that are computed from parameters, buffers and constants alone.
     """
 
@@ -111,11 +116,23 @@ class Recording:
     classes: dict[str, str] = field(default_factory=dict)
     stored: dict[int, tuple[str, int]] = field(default_factory=dict)
     returned: set[int] = field(default_factory=set)
+    updated: dict[int, int] = field(default_factory=dict)
     made_weights: set[int] = field(default_factory=set)
+
+    def first(self, value: int) -> int:
+        """The value that ``value`` is an update in part of, through all updates; itself where it is none."""
+        while value in self.updated:
+            value = self.updated[value]
+        return value
 
     def size(self, accesses: Iterable[Access]) -> int:
         """Bytes of ``accesses``, each region once and no value more than its whole size."""
         per_value: dict[int, int] = {}
-        for access in dict.fromkeys(accesses):
-            per_value[access.value] = per_value.get(access.value, 0) + access.bytes
+        seen: set[tuple[int, Access]] = set()
+        for access in accesses:
+            value = self.first(access.value)
+            key = value, access if access.some else replace(access, value=value)
+            if key not in seen:
+                per_value[value] = per_value.get(value, 0) + access.bytes
+            seen.add(key)
         return sum(min(total, self.value_bytes[value]) for value, total in per_value.items())

@@ -118,6 +118,9 @@ def _used_outside(recording: Recording, groups: list[EventGroup], writer: dict[i
     used = set(recording.returned)
     for group in groups:
         used |= {access.value for access in _outer_reads(recording, group) if access.value in writer}
+    for written, before in sorted(recording.updated.items(), reverse=True):
+        if written in used:
+            used.add(before)
     return used
 
 

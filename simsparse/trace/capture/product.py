@@ -31,16 +31,16 @@ def lower_mm(capture: Capture, call: Call) -> bool:
     """mm, addmm, bmm, baddbmm and their like."""
     first, second = call.inputs[-2:]
     bias = call.inputs[0] if len(call.inputs) == 3 else None
-    return _product(capture, call, first, second, bias)
+    return product_of(capture, call, first, second, bias)
 
 
 def lower_mv(capture: Capture, call: Call) -> bool:
     """mv, addmv: a product with one column."""
     matrix, vector = call.inputs[-2:]
-    return _product(capture, call, matrix, vector.unsqueeze(-1), None)
+    return product_of(capture, call, matrix, vector.unsqueeze(-1), None)
 
 
-def _product(
+def product_of(
     capture: Capture, call: Call, first: torch.Tensor, second: torch.Tensor, bias: torch.Tensor | None
 ) -> bool:
     """A product as LINEAR when an operand is a parameter (shared by the batch), as MATMUL otherwise.
@@ -58,12 +58,12 @@ def _product(
         return True
     weight = second if capture.weight(second) else first if _is_left_weight(capture, first) else None
     if weight is None or not (_shared(weight) or _apart(weight)):
-        op, weight = _matmul(capture, (batch, m, n, k), first, second), None
+        op, weight = _matmul(capture, (batch, m, n, k), first, second, call.outputs[0]), None
     else:
         x, rows, w = (first, m, second.transpose(-1, -2)) if weight is second else (second, n, first)
         groups = 1 if _shared(weight) else batch
         shown = _matrix(w) if groups == 1 else w.reshape(-1, k)
-        op = _linear(capture, x, (weight, shown), batch * rows // groups, groups, bias)
+        op = _linear(capture, x, (weight, shown), batch * rows // groups, groups, bias, call.outputs[0])
     weights = [tensor for tensor in (weight, bias) if tensor is not None]
     call.add(capture, EventRole.OWN, call.reads(capture), op=op, weights=weights)
     return True
@@ -75,7 +75,9 @@ def _is_left_weight(capture: Capture, first: torch.Tensor) -> bool:
     return origin is not None and not origin.product
 
 
-def _matmul(capture: Capture, dims: tuple[int, int, int, int], first: torch.Tensor, second: torch.Tensor) -> Op:
+def _matmul(
+    capture: Capture, dims: tuple[int, int, int, int], first: torch.Tensor, second: torch.Tensor, out: torch.Tensor
+) -> Op:
     """A product of two activations, of a parameter for each of the batch, or the gradient of a weight."""
     origins = [origin for origin in map(capture.weight, (second, first)) if origin is not None and not origin.product]
     weight, label, word = origins[0].name if origins else None, capture.label(""), "matmul"
@@ -84,9 +86,10 @@ def _matmul(capture: Capture, dims: tuple[int, int, int, int], first: torch.Tens
         if capture.node is not None and capture.node.weight:
             label = word = "bwd_input" if weight else "bwd_weight"
             weight = weight or capture.node.weight
+    dtype = capture.dtype(first)
     return matmul(
-        *dims, capture.dtype(first), name=path_join(capture.module, word), module=capture.module, label=label,
-        weight=weight,
+        *dims, dtype, output_dtype=other_dtype(capture, out, dtype), name=path_join(capture.module, word),
+        module=capture.module, label=label, weight=weight,
     )  # fmt: skip
 
 
@@ -108,7 +111,7 @@ def _matrix(tensor: torch.Tensor) -> torch.Tensor:
 
 def _linear(
     capture: Capture, x: torch.Tensor, weights: tuple[torch.Tensor, torch.Tensor], m: int, groups: int,
-    bias: torch.Tensor | None,
+    bias: torch.Tensor | None, out: torch.Tensor,
 ) -> Op:  # fmt: skip
     """``weights``: the operand, and the same as rows, (groups * n, k)."""
     weight, rows = weights
@@ -116,7 +119,8 @@ def _linear(
     sparsity, stats = weight_facts_of(capture, weight, rows)
     name, backward = capture.weight_name(weight) or "", capture.stage == "bwd"
     return linear(
-        m, n, k, dtype, groups=groups, weight_dtype=other_dtype(capture, weight, dtype), weight_sparsity=sparsity,
+        m, n, k, dtype, groups=groups, output_dtype=other_dtype(capture, out, dtype),
+        weight_dtype=other_dtype(capture, weight, dtype), weight_sparsity=sparsity,
         name=path_join(capture.module, "bwd_input") if backward else capture.module or name, module=capture.module,
         weight=name, label="bwd_input" if backward else capture.label(_linear_word(capture)),
         bias=bias is not None and capture.weight(bias) is not None, stats={**stats, **capture.input_facts(x)},

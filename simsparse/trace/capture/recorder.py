@@ -175,6 +175,11 @@ class Capture(TorchDispatchMode):  # type: ignore[misc]
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         given = dict(kwargs or {})
+        if torch.is_inference_mode_enabled() and func._can_decompose():
+            with self:
+                parts = func.decompose(*args, **given)
+            if parts is not NotImplemented:
+                return parts
         try:
             out = func(*args, **given)
         except Exception:
@@ -256,7 +261,8 @@ class Capture(TorchDispatchMode):  # type: ignore[misc]
         shape, stride = tensor.shape, tensor.stride()
         shown = math.prod(size for size, step in zip(shape, stride, strict=True) if step)
         count = (shown if tensor.numel() else 0) if elements is None else elements
-        return Access(self.value(tensor), count * tensor.element_size(), (tensor.storage_offset(), *shape, *stride))
+        region = (tensor.storage_offset(), *shape, *stride)
+        return Access(self.value(tensor), count * tensor.element_size(), region, elements is not None)
 
     def add(
         self, role: EventRole, aten: str, reads: list[Access], outputs: list[torch.Tensor], flops: int = 0,
@@ -269,8 +275,12 @@ class Capture(TorchDispatchMode):  # type: ignore[misc]
         weighed = tuple(self.value(tensor) for tensor in weights if self._is_foldable(tensor))
         writes = []
         for tensor in outputs:
+            before = self._values.get(storage_key(tensor))
             self.fresh(tensor)
-            writes.append(self.access(tensor, written))
+            access = self.access(tensor, written)
+            if before is not None and access.bytes < self.recording.value_bytes[access.value]:
+                self.recording.updated[access.value] = before
+            writes.append(access)
         dtype = str(self.dtype(outputs[0])) if outputs else "fp32"
         scope = self._scopes.get(self.module, self.module)
         event = Event(
