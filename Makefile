@@ -51,7 +51,7 @@ test: $(DEV_VENV)/.installed
 	$(DEV_VENV)/bin/python -m pytest -n $(JOBS) tests
 
 fuzz: $(DEV_VENV)/.installed
-	CASES=$(CASES) $(DEV_VENV)/bin/python -m pytest -n $(JOBS) --hypothesis-profile fuzz --hypothesis-seed $(SEED) tests/property
+	SEED=$(SEED) CASES=$(CASES) $(DEV_VENV)/bin/python -m pytest -n $(JOBS) --hypothesis-profile fuzz --hypothesis-seed $(SEED) tests/property
 
 lint: $(DEV_VENV)/.installed
 	$(DEV_VENV)/bin/ruff check .

@@ -7,7 +7,8 @@ import os
 
 from hypothesis import HealthCheck, settings
 
-CASES = int(os.environ.get("CASES", "1000"))
+CASES, SEED = int(os.environ.get("CASES", "1000")), int(os.environ.get("SEED", "0"))
+"""How many cases a fuzzing test draws, and from which seed where it is not hypothesis that draws."""
 
 settings.register_profile(
     "repeatable",

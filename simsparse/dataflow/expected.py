@@ -4,11 +4,12 @@
 from __future__ import annotations
 
 from functools import cache
-from math import erf, lgamma
+from math import comb, erf, lgamma
 
 import numpy as np
 
 from simsparse.dataflow.traffic import Floats
+from simsparse.sparsity import Sparsity
 
 
 def binomial(draws: int, share: float) -> Floats:
@@ -35,3 +36,47 @@ def largest_binomial(draws: int, share: float, count: int) -> float:
     """Expected largest of ``count`` binomial numbers."""
     below = np.minimum(np.cumsum(binomial(draws, share)), 1.0) ** count
     return float((1 - below).sum())
+
+
+def hypergeometric(size: int, kept: int, draws: int) -> Floats:
+    """Probability that 0 to ``draws`` of so many among ``size`` places are of the ``kept`` ones."""
+    ways = [comb(kept, hits) * comb(size - kept, draws - hits) for hits in range(draws + 1)]
+    return np.array(ways, np.float64) / comb(size, draws)
+
+
+def window_chances(sparsity: Sparsity, size: int) -> Floats:
+    """Probability that a row keeps 0 to ``size`` of an aligned window of ``size`` columns.
+
+    N:M groups that lie across the edge of the window count as if they were independent of each other.
+    """
+    if sparsity.groups is not None:
+        kept, group = sparsity.groups
+        whole, rest = divmod(size, group)
+        chances = np.eye(whole * kept + 1)[-1]
+        return np.convolve(chances, hypergeometric(group, kept, rest)) if rest else chances
+    edge = min(sparsity.edge, size)
+    blocks = binomial(-(-size // edge), sparsity.density)
+    spread = np.zeros(size + 1)
+    for hits, chance in enumerate(blocks.tolist()):
+        spread[min(hits * edge, size)] += chance
+    return spread
+
+
+def independent_windows(sparsity: Sparsity, rows: int, windows: int, size: int) -> int:
+    """How many of ``windows`` neighbouring windows in each of ``rows`` rows keep their elements on their own."""
+    if sparsity.groups is not None:
+        return rows * windows
+    return max(1, -(-rows // sparsity.edge)) * max(1, -(-windows * size // max(sparsity.edge, size)))
+
+
+def most_kept(sparsity: Sparsity, size: int) -> int | None:
+    """The most that any aligned window of ``size`` columns of an N:M row keeps; None for patterns without a limit."""
+    if sparsity.is_dense or sparsity.groups is None:
+        return None
+    kept, group = sparsity.groups
+    most = 0
+    for start in {at * size % group for at in range(group)}:
+        first = min(group - start, size)
+        whole, last = divmod(size - first, group)
+        most = max(most, min(kept, first) + whole * kept + min(kept, last))
+    return most

@@ -10,6 +10,8 @@ import numpy as np
 from numba import njit
 
 from simsparse.dataflow.base import Ints, ceil_div
+from simsparse.dataflow.expected import independent_windows, window_chances
+from simsparse.dataflow.traffic import Floats
 from simsparse.sparsity import Sparsity
 from simsparse.sparsity.nonzeros import Columns, NonZeros
 from simsparse.sparsity.patterns.nm import NM
@@ -80,7 +82,7 @@ def fullest(weights: NonZeros, cols: int, group: int) -> Ints:
 def expected_fullest(shape: tuple[int, int], sparsity: Sparsity, cols: int, group: int, rows: int) -> Ints:
     """What ``fullest`` is on average for weights (n, k) of ``sparsity``, ``rows`` groups at one pace.
 
-    N:M with M = ``group`` (or a divisor): exact. Others: the largest of independent binomial counts, rounded so that
+    N:M with M = ``group`` (or a divisor): exact. Others: the largest of independent windows, rounded so that
     no fraction is lost along k. One row, that of a full block; shape (1, ceil(k / group)).
     """
     n, k = shape
@@ -93,7 +95,12 @@ def expected_fullest(shape: tuple[int, int], sparsity: Sparsity, cols: int, grou
         full, rest = np.divmod(sizes, sparsity.m)
         return np.asarray(full * sparsity.n + np.minimum(sparsity.n, rest), np.int64)[None]
     paces = [(int(sizes[at]), min(rows, groups - at)) for at in range(0, groups, rows)]
-    known = {pace: expected_maximum(pace[0], sparsity.density, min(n, cols) * pace[1]) for pace in set(paces)}
+    known = {
+        (size, windows): expected_maximum(
+            window_chances(sparsity, size), independent_windows(sparsity, min(n, cols), windows, size)
+        )
+        for size, windows in set(paces)
+    }
     whole = np.diff(np.round(np.cumsum([0.0] + [known[pace] for pace in paces])))
     return np.repeat(whole.astype(np.int64), rows)[None, :groups]
 
@@ -145,14 +152,9 @@ def output_stationary(fullest: Ints, tokens: int, array: NmArray) -> Parts:
     return Parts(busy, latency, fill, np.zeros(len(fullest), np.int64), drain)
 
 
-def expected_maximum(size: int, density: float, samples: int) -> float:
-    """Mean of the largest of ``samples`` binomial counts, each of ``size`` elements of ``density``."""
-    if not 0 < density < 1:
-        return size * density
-    ways = [math.lgamma(size + 1) - math.lgamma(j + 1) - math.lgamma(size - j + 1) for j in range(size + 1)]
-    counts = np.arange(size + 1)
-    mass = np.exp(np.array(ways) + counts * math.log(density) + (size - counts) * math.log1p(-density))
-    return float((1 - np.minimum(1, np.cumsum(mass)[:-1]) ** samples).sum())
+def expected_maximum(chances: Floats, samples: int) -> float:
+    """Mean of the largest of ``samples`` counts, each 0, 1, 2, ... with its chance."""
+    return float((1 - np.minimum(1, np.cumsum(chances)[:-1]) ** samples).sum())
 
 
 @njit(cache=True)  # type: ignore[untyped-decorator]

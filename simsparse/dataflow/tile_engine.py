@@ -76,14 +76,14 @@ def slabs(weights: NonZeros) -> Ints:
     """
     n, k = weights.shape
     fullest = _fullest_groups(weights.pointers, weights.columns, TILE, SLAB, ceil_div(n, TILE), ceil_div(k, SLAB))
-    return _as_instructions(fullest)
+    return as_instructions(fullest)
 
 
 def row_windows(weights: NonZeros, window: int) -> Ints:
     """N of 4 (1, 2 or 4; 0 where all are zeros) that covers each row in each ``window`` of k: (rows, windows)."""
     n, k = weights.shape
     fullest = _fullest_groups(weights.pointers, weights.columns, 1, window, n, ceil_div(k, window))
-    return _as_instructions(fullest)
+    return as_instructions(fullest)
 
 
 def run_tiles(counts: Ints, tokens: int, k: int, engine: TileEngine, indexed: bool) -> TileRun:
@@ -108,7 +108,8 @@ def run_tiles(counts: Ints, tokens: int, k: int, engine: TileEngine, indexed: bo
     return TileRun(int(state[FED]), instructions, moved, {cause: int(cycles) for cause, cycles in waited.items()})
 
 
-def _as_instructions(fullest: Ints) -> Ints:
+def as_instructions(fullest: Ints) -> Ints:
+    """Instructions of tiles by the weights of their fullest group of 4."""
     return np.asarray(np.array([0, 1, 2, 4, 4], np.int64)[fullest])
 
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 import simsparse as ss
 from simsparse.config.hardware import System, load_system
+from simsparse.config.parts.pim import PimPart
 from simsparse.config.paths import part_names
 from simsparse.core import Trace, TraceBuilder, ops
 from simsparse.errors import SimsparseError
@@ -49,7 +50,7 @@ def trace(dtype: str) -> Trace:
 
 def dtype_of(name: str) -> str:
     arrays = [part.array.macs for part in system(name).devices.values() if hasattr(part, "array")]
-    units = [part.compute.macs for part in system(name).devices.values() if part.kind == "pim"]
+    units = [part.compute.macs for part in system(name).devices.values() if isinstance(part, PimPart)]
     return str(min((arrays or units or [["bf16"]])[0]))
 
 

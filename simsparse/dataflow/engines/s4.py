@@ -9,7 +9,7 @@ import numpy as np
 from numba import njit
 
 from simsparse.dataflow.base import Ints, ceil_div
-from simsparse.dataflow.nm_array import expected_maximum
+from simsparse.dataflow.expected import largest_binomial
 from simsparse.dataflow.sparse_engine import ENGINES, PeConfig, SparseEngine, Work, double_buffered, same_k
 from simsparse.sparsity import Sparsity
 from simsparse.sparsity.nonzeros import Columns, NonZeros, effectual_macs
@@ -55,8 +55,8 @@ def _expected(rows: int, k: int, weights: Sparsity, machine: PeConfig) -> tuple[
     bank = machine.whole("bank")
     if weights.is_dense or (weights.groups is not None and bank % weights.groups[1] == 0):
         return weights.kept(1, k), rows * weights.kept(1, min(bank, k))
-    longest = expected_maximum(k, weights.density, rows)
-    return round(longest), round(expected_maximum(rows * min(bank, k), weights.density, -(-k // bank)))
+    longest = largest_binomial(k, weights.density, rows)
+    return round(longest), round(largest_binomial(rows * min(bank, k), weights.density, -(-k // bank)))
 
 
 def _work(

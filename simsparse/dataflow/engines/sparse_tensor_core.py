@@ -10,11 +10,11 @@ import numpy as np
 from numba import njit
 
 from simsparse.dataflow.base import Ints, ceil_div
+from simsparse.dataflow.expected import most_kept
 from simsparse.dataflow.nm_array import fullest
 from simsparse.dataflow.sparse_engine import ENGINES, PeConfig, SparseEngine, Work, cycles_of, double_buffered, same_k
 from simsparse.sparsity import Sparsity
 from simsparse.sparsity.nonzeros import Columns, NonZeros, effectual_macs
-from simsparse.sparsity.patterns.nm import NM
 
 
 @dataclass(frozen=True)
@@ -62,8 +62,8 @@ class SparseTensorCore(SparseEngine):
         m, n, k = shape
         macs, works = round(weights.kept(n, k) * inputs.kept(m, k) / k), []
         for mode in modes(machine):
-            fits = isinstance(weights, NM) and weights.n <= mode.keep and weights.m % mode.group == 0
-            if mode.group > 1 and not fits:
+            most = most_kept(weights, mode.group)
+            if mode.group > 1 and (most is None or most > mode.keep):
                 continue
             tokens = np.diff(_edges(m, machine.whole("tokens")))
             columns = np.diff(_edges(k, window_of(mode, machine)))

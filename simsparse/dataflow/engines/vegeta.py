@@ -8,12 +8,15 @@ from typing import ClassVar
 import numpy as np
 
 from simsparse.dataflow.base import Ints, ceil_div
+from simsparse.dataflow.expected import independent_windows, window_chances
 from simsparse.dataflow.sparse_engine import ENGINES, PeConfig, SparseEngine, Work, cycles_of, same_k
-from simsparse.dataflow.tile_engine import GROUP, SLAB, TILE, TileEngine, run_tiles, slabs
+from simsparse.dataflow.tile_engine import GROUP, SLAB, TILE, TileEngine, as_instructions, run_tiles, slabs
 from simsparse.errors import SpecError
 from simsparse.sparsity import Sparsity
 from simsparse.sparsity.nonzeros import NonZeros, effectual_macs
-from simsparse.sparsity.patterns.nm import NM
+
+SEED = 20231
+"""Of the draw that stands for the tiles of weights."""
 
 
 class Vegeta(SparseEngine):
@@ -76,27 +79,17 @@ def _work(shape: tuple[int, int, int], counts: Ints, kept: int, macs: int, machi
 
 
 def _expected_counts(n: int, k: int, weights: Sparsity) -> Ints:
-    """Instructions of each tile on average, whole numbers that add up to the mean along k."""
-    tiles, count = -(-n // TILE), -(-k // SLAB)
-    if isinstance(weights, NM) and weights.m == GROUP:
-        return np.full((tiles, count), {1: 1, 2: 2, 3: 4, 4: 4}[weights.n], np.int64)
-    groups = min(n, TILE) * min(k, SLAB) // GROUP
-    at_most = [expected_share(weights.density, groups, limit) for limit in (0, 1, 2)]
-    mean = (at_most[1] - at_most[0]) + 2 * (at_most[2] - at_most[1]) + 4 * (1 - at_most[2])
-    choices = np.array([1, 2, 4])
-    best = int(choices[np.abs(choices - mean).argmin()])
-    return np.full((tiles, count), best, np.int64)
-
-
-def expected_share(density: float, groups: int, limit: int) -> float:
-    """Share of tiles in which none of ``groups`` groups of 4 keeps more than ``limit``."""
-    one = sum(expected_mass(density, count) for count in range(limit + 1))
-    return float(one**groups)
-
-
-def expected_mass(density: float, count: int) -> float:
-    """Probability that a group of 4 keeps ``count``."""
-    return float([1, 4, 6, 4, 1][count] * density**count * (1 - density) ** (4 - count))
+    """Instructions of each tile: drawn, always the same, with the chances of its fullest group of 4."""
+    rows, columns = (np.minimum(step, size - np.arange(0, size, step)) for size, step in ((n, TILE), (k, SLAB)))
+    chances = np.cumsum(window_chances(weights, GROUP))
+    chances = np.minimum(1.0, np.concatenate([chances, np.ones(GROUP + 1)])[: GROUP + 1])
+    known = {
+        (height, width): chances ** independent_windows(weights, height, -(-width // GROUP), GROUP)
+        for height in set(rows.tolist()) for width in set(columns.tolist())
+    }  # fmt: skip
+    at_most = np.array([[known[height, width] for width in columns.tolist()] for height in rows.tolist()])
+    drawn = np.random.default_rng(SEED).random((rows.size, columns.size, 1))
+    return as_instructions((drawn > at_most[..., :-1]).sum(axis=2))
 
 
 ENGINES.register("vegeta")(Vegeta())
