@@ -360,3 +360,18 @@ def test_experts_of_the_next_step_are_unknown_before_its_token() -> None:
         assert (use.copied_ahead, use.misses) == (copies, 0)
         within = ss.simulate(source, offload_system(), {"residency": "none", "prefetch": prefetch})
         assert (result.timeline == within.timeline) == (prefetch == "next_layer")
+
+
+@pytest.mark.parametrize("room", [4, 5, 12, 24])
+def test_a_cache_is_filled_alike_where_nothing_crosses_steps(room: int) -> None:
+    source = Steps(TRACE, 16, "zipf:1.0")
+    across, within = (
+        ss.simulate(source, offload_system(), {"residency": {"kind": "lru", "experts": room}, "prefetch": prefetch})
+        for prefetch in ({"kind": "next_layer", "across_steps": True}, "next_layer")
+    )
+    assert (across.timeline, across.cache) == (within.timeline, within.cache)
+
+
+def test_across_steps_is_true_or_false() -> None:
+    with pytest.raises(SpecError, match=r"prefetch.across_steps: 3 is neither true nor false"):
+        policy_of({"residency": "none", "prefetch": {"kind": "all", "across_steps": 3}})

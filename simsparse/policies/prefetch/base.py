@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import ClassVar
 
+from simsparse.errors import SpecError
 from simsparse.lowering.weights import Weight
 from simsparse.policies.part import PolicyPart, View
 from simsparse.registry import Registry
@@ -15,7 +16,7 @@ from simsparse.registry import Registry
 
 @dataclass(frozen=True)
 class Prefetch(PolicyPart):
-    """Decides which weights are copied ahead.
+    """Decides which weights are copied ahead. Raises SpecError when an option is out of range.
 
     A subclass registers with ``@PREFETCHES.register(name)`` and implements ``ahead``. What an op needs and
     has not come is copied on the compute lane right before it.
@@ -29,6 +30,10 @@ class Prefetch(PolicyPart):
     def across_steps(self) -> bool:
         """Whether copies for the first window of a step begin while the last one of the step before runs."""
         return False
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.across_steps, bool):
+            raise SpecError(f"{self.across_steps!r} is neither true nor false", key="across_steps")
 
     @abstractmethod
     def ahead(self, view: View) -> Iterable[Weight]:

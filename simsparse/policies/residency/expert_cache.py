@@ -112,6 +112,7 @@ class Slots(Cache):
         return bool(free)
 
     def begin_step(self) -> None:
+        self._in_use.clear()
         if self._policy.forgets:
             self._held = {owner: {} for owner in self._held}
 
