@@ -149,7 +149,7 @@ def _one_to_two(quantity: Quantity) -> Quantity:
 
 
 Bytes = Annotated[Quantity, _reader("byte", 1, 2.0**60)]
-BytesPerSecond = Annotated[Quantity, _reader("byte/second", 1, 1e18)]
+BytesPerSecond = Annotated[Quantity, _reader("byte/second", 1000, 1e18)]
 FlopsPerSecond = Annotated[Quantity, _reader("flop/second", 1, 1e24)]
 Hertz = Annotated[Quantity, _reader("hertz", 1, 1e15)]
 Seconds = Annotated[Quantity, _reader("second", 0, 1e6)]

@@ -222,9 +222,9 @@ def bias_bytes(op: Op, outputs: int) -> int:
     return bytes_of(outputs, op.w_dtype) if op.bias else 0
 
 
-def activation_bytes(op: Op, elements: int) -> int:
-    """Bytes of ``elements`` input activations of ``op``, as its ``input_sparsity`` stores them."""
-    return -(-op.input_sparsity.stored_bits(1, elements, op.dtype.bits) // 8)
+def activation_bytes(op: Op, rows: int, cols: int) -> int:
+    """Bytes of a ``rows`` x ``cols`` matrix of input activations of ``op``, as its ``input_sparsity`` stores them."""
+    return -(-op.input_sparsity.stored_bits(rows, cols, op.dtype.bits) // 8)
 
 
 def optional_dtype(dtype: str | DType | None) -> DType | None:

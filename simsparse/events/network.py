@@ -109,11 +109,9 @@ def route(links: Iterable[Link], src: str, dst: str) -> tuple[Hop, ...]:
 def path(links: Iterable[Link], ends: Mapping[str, CopyEnd], src: str, dst: str) -> tuple[Hop, ...]:
     """What a copy takes up: the memory that it reads, the links of its route, the memory that it writes.
 
-    Nothing of a copy in place. Raises SimulationError when the devices are not connected.
+    A copy in place reads and writes one memory. Raises SimulationError when the devices are not connected.
     """
     crossed = route(links, src, dst)
-    if not crossed:
-        return ()
     found = ((ends.get(src), READ), (ends.get(dst), WRITE))
     return (*crossed, *((end, direction) for end, direction in found if end is not None))
 
@@ -124,8 +122,12 @@ def whole_bytes(hops: Iterable[Hop], bytes: int) -> int:
 
 
 def alone_fs(hops: tuple[Hop, ...], bytes: int) -> int:
-    """Femtoseconds of a copy that shares its route with no other: latency, then bytes at the least rate."""
-    return at_rate_fs(hops, bytes, min(each.rate(direction) for each, direction in hops))
+    """Femtoseconds of a copy that shares its route with no other: latency, then bytes at the least rate.
+
+    A copy in place, whose reads and writes share a rate, has half of it.
+    """
+    in_place = len(hops) == 2 and hops[0][0] is hops[1][0]
+    return at_rate_fs(hops, bytes, fair_rates([hops])[0] if in_place else min(each.rate(way) for each, way in hops))
 
 
 def at_rate_fs(hops: tuple[Hop, ...], bytes: int, rate: int) -> int:

@@ -191,9 +191,27 @@ class Account:
         return found
 
     @cached_property
+    def _gaps(self) -> dict[int, int]:
+        """Femtoseconds after short copies in which their lane could not issue the next one, which it then did."""
+        starts, ends = self.records.start_fs, self.records.end_fs
+        found: dict[int, int] = {}
+        last: dict[tuple[str, str], int] = {}
+        for i, command in enumerate(self.records.commands):
+            if not command.src:
+                continue
+            lane = command.device, command.lane
+            if (before := last.get(lane)) is not None and starts[i] > ends[before]:
+                copied = self.records.commands[before]
+                if starts[i] == starts[before] + self.machine.issue_fs(copied.src, copied.dst):
+                    found[before] = starts[i] - ends[before]
+            last[lane] = i
+        return found
+
+    @cached_property
     def _op_seconds(self) -> list[float]:
         starts, ends, graph = self.records.start_fs, self.records.end_fs, self.records.graph
-        found = [(ends[i] - starts[i]) / FS_PER_SECOND for i in graph.op_commands]
+        gaps = self._gaps
+        found = [(ends[i] - starts[i] + gaps.get(i, 0)) / FS_PER_SECOND for i in graph.op_commands]
         for place, copies in graph.collectives.items():
             found[place] = (max(ends[i] for i in copies) - min(starts[i] for i in copies)) / FS_PER_SECOND
         return found

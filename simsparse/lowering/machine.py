@@ -140,8 +140,9 @@ class Machine:
         }
         for device, direction in ((src, "read"), (dst, "write")):
             own = self.devices[device].model.copy_counts(direction, moved)
+            before = counts.get(device, {})
             if own:
-                counts[device] = {**counts.get(device, {}), **own}
+                counts[device] = {**before, **{action: before.get(action, 0) + count for action, count in own.items()}}
         return counts
 
     def call_fs(self, device: str, op: Op) -> int:

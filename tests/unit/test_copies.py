@@ -10,9 +10,11 @@ from hypothesis import strategies as st
 import simsparse as ss
 from simsparse.config.hardware import Connection, System, load_hardware
 from simsparse.core import Op, Trace, TraceBuilder, ops
+from simsparse.devices.base import device_for
 from simsparse.events import CopyEnd, Link
 from simsparse.events.network import Hop, fair_rates
-from simsparse.testing.fake_machine import host, link, processor
+from simsparse.lowering.machine import copy_end
+from simsparse.testing.fake_machine import host, link, offload_system, processor
 
 GB = 10**9
 READ, WRITE = 0, 1
@@ -147,3 +149,23 @@ def test_a_host_of_the_fake_machine_limits_nothing() -> None:
     """So that tests with it stay arithmetic on links alone."""
     system = System("s", "", {"host": host(), "gpu0": processor()}, (Connection("l", link(), ("host", "gpu0")),))
     assert seconds(system, ops.transfer(1000, "host", "gpu0")) == pytest.approx(2e-6)
+
+
+@pytest.mark.parametrize("level", [0, 1])
+def test_a_copy_in_place_reads_and_writes_one_memory(level: int) -> None:
+    """100 GB/s that reads and writes share, at the efficiency of the part."""
+    system = ssd_system(dram="100 GB/s")
+    end = copy_end("host", device_for(system.devices["host"]))
+    assert end is not None and end.shared
+    taken = seconds(system, ops.transfer(GB, "host", "host"), level=level)
+    assert taken == pytest.approx(2 * GB / end.bytes_per_s[READ])
+    result = ss.simulate(trace_of(ops.transfer(GB, "host", "host")), system, level=level)
+    for action in ("read_byte", "write_byte"):
+        assert result.energy_by_component[f"host.dram.{action}"] == pytest.approx(GB * 100e-12)
+
+
+def test_rows_of_short_copies_hold_the_gap_until_the_next() -> None:
+    copies = [ops.transfer(8, "host", "gpu0", name=f"c{i}") for i in range(5)]
+    result = ss.simulate(trace_of(*copies), offload_system(issue="3 us"))
+    assert sum(row.latency_s for row in result.ops) == pytest.approx(result.latency_s)
+    assert result.latency_s > 12e-6

@@ -216,7 +216,7 @@ class Conv2dKind(Kind):
 
     def input_bytes(self, op: Op) -> int:
         d = self.all_dims(op)
-        return activation_bytes(op, d["batch"] * d["c_in"] * d["d_in"] * d["h_in"] * d["w_in"])
+        return activation_bytes(op, d["batch"] * d["d_in"] * d["h_in"] * d["w_in"], d["c_in"])
 
     def output_bytes(self, op: Op) -> int:
         d = self.all_dims(op)

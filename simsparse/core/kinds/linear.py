@@ -94,7 +94,7 @@ class LinearKind(Kind):
         return self.weight_bytes(op) // groups * max(groups, op.dims.get("held", 0))
 
     def input_bytes(self, op: Op) -> int:
-        return activation_bytes(op, self._groups(op) * op.dims["m"] * op.dims["k"])
+        return activation_bytes(op, self._groups(op) * op.dims["m"], op.dims["k"])
 
     def output_bytes(self, op: Op) -> int:
         return bytes_of(self._groups(op) * op.dims["m"] * op.dims["n"], op.out_dtype)

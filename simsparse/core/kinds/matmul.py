@@ -46,7 +46,7 @@ class MatmulKind(Kind):
 
     def input_bytes(self, op: Op) -> int:
         d = op.dims
-        return activation_bytes(op, d["batch"] * d["k"] * (d["m"] + d["n"]))
+        return activation_bytes(op, d["batch"] * (d["m"] + d["n"]), d["k"])
 
     def output_bytes(self, op: Op) -> int:
         d = op.dims

@@ -135,7 +135,7 @@ class MoeFfnKind(Kind):
         return self.expert_bytes(op) * op.dims["experts"]
 
     def input_bytes(self, op: Op) -> int:
-        return activation_bytes(op, op.dims["tokens"] * op.dims["d_model"])
+        return activation_bytes(op, op.dims["tokens"], op.dims["d_model"])
 
     def output_bytes(self, op: Op) -> int:
         return bytes_of(op.dims["tokens"] * op.dims["d_model"], op.dtype)
