@@ -22,7 +22,7 @@ from simsparse.trace.capture.product import other_dtype, product_of, weight_fact
 if TYPE_CHECKING:
     from simsparse.trace.capture.recorder import Capture
 
-Lowering = Callable[["Capture", Call], bool]
+ProductRule = Callable[["Capture", Call], bool]
 
 
 def _scaled(capture: Capture, call: Call) -> bool:
