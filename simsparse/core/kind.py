@@ -159,6 +159,11 @@ class Kind(ABC):
         del op
         return 0
 
+    def pairs(self, op: Op) -> int:
+        """Query-key pairs per head that an attention computes, in all sequences; 0 of other kinds."""
+        del op
+        return 0
+
     def kv_bytes(self, op: Op) -> int:
         """Bytes of state that the op reads and that lasts from step to step: cached keys and values."""
         del op

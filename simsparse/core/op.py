@@ -207,6 +207,11 @@ class Op:
         return self.definition.expert_bytes(self)
 
     @property
+    def attention_pairs(self) -> int:
+        """Query-key pairs per head that an attention computes, in all sequences; 0 of other ops."""
+        return self.definition.pairs(self)
+
+    @property
     def kv_bytes(self) -> int:
         """Bytes of cached keys and values, or of other state that lasts from step to step, that the op reads."""
         return self.definition.kv_bytes(self)

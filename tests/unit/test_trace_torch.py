@@ -22,13 +22,14 @@ from torch import nn  # noqa: E402
 from torch.nn import functional  # noqa: E402
 from torch.utils.flop_counter import FlopCounterMode  # noqa: E402
 
-from simsparse.core import OpKind, Trace  # noqa: E402
+from simsparse.core import OpKind, Trace, ops  # noqa: E402
 from simsparse.errors import TraceError  # noqa: E402
 from simsparse.models import extract, prune_nm  # noqa: E402
 from simsparse.models.by_name import MODELS, build_model  # noqa: E402
 from simsparse.models.prune import weight_facts  # noqa: E402
 from simsparse.models.remake import remake  # noqa: E402
 from simsparse.trace import load_trace, trace_model  # noqa: E402
+from simsparse.trace.capture.sdpa import _chunks  # noqa: E402
 
 pytestmark = pytest.mark.torch
 PRODUCTS = (OpKind.LINEAR, OpKind.MATMUL, OpKind.CONV2D, OpKind.MOE_FFN, OpKind.ATTENTION)
@@ -138,6 +139,28 @@ def test_an_unknown_operation_is_kept_and_counted() -> None:
     trace = trace_model(Inverse(), torch.eye(8))
     assert OpKind.OTHER in {op.kind for op in trace.ops}
     assert 0 < trace.meta["other_share"] < 1
+
+
+@pytest.mark.parametrize(("queries", "keys"), [(4, 4), (4, 10), (1, 10), (10, 4), (7, 3)])
+def test_a_causal_attention_of_torch_is_aligned_at_the_top_left(queries: int, keys: int) -> None:
+    class Attend(nn.Module):
+        def forward(self, q: Any, k: Any, v: Any) -> Any:
+            return functional.scaled_dot_product_attention(q, k, v, is_causal=True)
+
+    shapes = ((2, 3, queries, 8), (2, 3, keys, 8), (2, 3, keys, 16))
+    trace = trace_model(Attend(), tuple(map(torch.randn, shapes)))
+    pairs = 2 * int(torch.ones(queries, keys).tril().sum())
+    assert sum(op.attention_pairs for op in trace.ops) == pairs
+    assert trace.flops == 2 * 3 * pairs * (8 + 16)
+
+
+@pytest.mark.parametrize(("q_len", "kv_len", "chunk"), [(32, 32, 8), (30, 30, 8), (1, 30, 8), (5, 13, 8), (3, 9, 16)])
+def test_attention_within_chunks_counts_the_pairs_of_each_chunk(q_len: int, kv_len: int, chunk: int) -> None:
+    rows = range(kv_len - q_len, kv_len)
+    seen = sum(row % chunk + 1 for row in rows)
+    pieces = [ops.attention(copies, 1, 1, 8, q, k) for q, k, copies in _chunks(q_len, kv_len, chunk)]
+    assert sum(op.attention_pairs for op in pieces) == seen
+    assert sum(op.dims["q_len"] * op.dims["batch"] for op in pieces) == q_len
 
 
 def test_plain_attention_is_one_op_on_meta_and_on_cpu() -> None:

@@ -36,7 +36,8 @@ def attention(
 ) -> Op:
     """Scaled dot-product attention of ``q_len`` queries on ``kv_len`` cached keys and values.
 
-    With ``causal``, query i sees the keys up to kv_len - q_len + i. Raises SpecError on a bad dim or dtype, and when
+    With ``causal``, query i sees the keys up to kv_len - q_len + i, aligned at the
+    bottom right; with more queries than keys the first ones see none. Raises SpecError on a bad dim or dtype, and when
     ``kv_heads`` does not divide ``heads``.
     """
     dims = positive(batch=batch, heads=heads, kv_heads=kv_heads, head_dim=head_dim,
@@ -87,8 +88,8 @@ class AttentionKind(Kind):
         q, kv = d["q_len"], d["kv_len"]
         if not d["causal"] or q <= 1:
             return d["batch"] * q * kv
-        masked = min(q, kv)
-        return d["batch"] * (q * kv - masked * (masked - 1) // 2)
+        seen = q * kv - q * (q - 1) // 2 if q <= kv else kv * (kv + 1) // 2
+        return d["batch"] * seen
 
     def dense_macs(self, op: Op) -> int:
         """Multiply-accumulates of the pairs that the mask keeps."""

@@ -29,7 +29,7 @@ from simsparse.trace.capture.call import Call
 from simsparse.trace.capture.event import EventRole
 from simsparse.trace.capture.own_products import LOWERINGS
 from simsparse.trace.capture.product import lower_convolution, lower_convolution_backward, lower_mm, lower_mv
-from simsparse.trace.capture.sdpa import record_attention, record_attention_backward
+from simsparse.trace.capture.sdpa import TOP_LEFT, record_attention, record_attention_backward
 
 if TYPE_CHECKING:
     from simsparse.trace.capture.recorder import Capture
@@ -197,9 +197,9 @@ def _attention(capture: Capture, call: Call) -> bool:
     causal = bool(given.get("is_causal", False))
     if call.name.endswith("_backward"):
         gradients = [gradient for gradient in call.out[:3] if isinstance(gradient, torch.Tensor)]
-        record_attention_backward(capture, (query, key, value), call.inputs[0], gradients, causal=causal)
+        record_attention_backward(capture, (query, key, value), call.inputs[0], gradients, causal=causal, mask=TOP_LEFT)
     else:
-        record_attention(capture, (query, key, value), call.outputs[0], causal=causal)
+        record_attention(capture, (query, key, value), call.outputs[0], causal=causal, mask=TOP_LEFT)
     return True
 
 

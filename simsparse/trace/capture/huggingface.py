@@ -21,7 +21,7 @@ from simsparse.errors import TraceError
 from simsparse.trace.capture.experts import MoeTracing, run_experts, switch_layers
 from simsparse.trace.capture.kernel import Kernel
 from simsparse.trace.capture.latent import Latent, absorbing, record_absorbed
-from simsparse.trace.capture.sdpa import record_attention, record_attention_backward
+from simsparse.trace.capture.sdpa import AttentionMask, record_attention, record_attention_backward
 
 NAME = "simsparse"
 BARE = "simsparse-meta"
@@ -113,14 +113,23 @@ def _attention(
 
 
 def _kernel(current: _Current, module: Any, compute: Any, causal: bool, given: Mapping[str, Any]) -> Kernel:
-    capture, latent, window = current.tracing.capture, current.latents.pop(module, None), given.get("sliding_window")
-    record: Any = partial(record_attention, capture, causal=causal, window=window)
+    capture, latent = current.tracing.capture, current.latents.pop(module, None)
+    mask = AttentionMask(given.get("sliding_window"), _chunk(module))
+    record: Any = partial(record_attention, capture, causal=causal, mask=mask)
     if latent is not None:
         record = lambda heads, out: record_absorbed(capture, module, heads[0], latent, out, causal=causal)  # noqa: E731
     return Kernel(
         capture, compute, lambda q, _, v, *__: q.new_empty(q.shape[0], q.shape[2], q.shape[1], v.shape[-1]), record,
-        partial(record_attention_backward, capture, causal=causal, window=window),
+        partial(record_attention_backward, capture, causal=causal, mask=mask),
     )  # fmt: skip
+
+
+def _chunk(module: Any) -> int | None:
+    """Positions of a chunk, of a layer that attends within chunks."""
+    config, layer = getattr(module, "config", None), getattr(module, "layer_idx", None)
+    kinds = getattr(config, "layer_types", None) or ()
+    chunked = layer is not None and layer < len(kinds) and kinds[layer] == "chunked_attention"
+    return getattr(config, "attention_chunk_size", None) if chunked else None
 
 
 def _experts(module: Any, hidden: torch.Tensor, top_k_index: torch.Tensor, top_k_weights: torch.Tensor) -> torch.Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -22,6 +23,22 @@ if TYPE_CHECKING:
 
 _SDPA = functional.scaled_dot_product_attention
 _ARGUMENTS = ("query", "key", "value", "attn_mask", "dropout_p", "is_causal")
+
+
+@dataclass(frozen=True)
+class AttentionMask:
+    """What a causal attention masks besides the keys after a query.
+
+    ``window``: keys further back than so many. ``chunk``: keys of earlier chunks of so many positions. ``top_left``:
+    query i sees keys 0 to i, as torch's own function has it; else the last query sees the last key.
+    """
+
+    window: int | None = None
+    chunk: int | None = None
+    top_left: bool = False
+
+
+BOTTOM_RIGHT, TOP_LEFT = AttentionMask(), AttentionMask(top_left=True)
 
 
 class AttentionCalls(TorchFunctionMode):  # type: ignore[misc]
@@ -61,16 +78,21 @@ class AttentionCalls(TorchFunctionMode):  # type: ignore[misc]
             self._capture,
             compute=lambda q, k, v: _SDPA(q, k, v, **given),
             empty=lambda q, _, v: q.new_empty(*q.shape[:-1], v.shape[-1]),
-            record=lambda heads, out: record_attention(self._capture, heads, out, causal=causal),
+            record=lambda heads, out: record_attention(self._capture, heads, out, causal=causal, mask=TOP_LEFT),
             record_backward=lambda heads, upstream, gradients: record_attention_backward(
-                self._capture, heads, upstream, gradients, causal=causal
+                self._capture, heads, upstream, gradients, causal=causal, mask=TOP_LEFT
             ),
         )
         return kernel.run(query, key, value)
 
 
 def record_attention(
-    capture: Capture, heads: Sequence[torch.Tensor], out: torch.Tensor, *, causal: bool, window: int | None = None
+    capture: Capture,
+    heads: Sequence[torch.Tensor],
+    out: torch.Tensor,
+    *,
+    causal: bool,
+    mask: AttentionMask = BOTTOM_RIGHT,
 ) -> None:
     """Record the attention of query, key and value, one op or those that a sliding window splits it into.
 
@@ -78,7 +100,7 @@ def record_attention(
     Shapes: query (..., heads, q_len, head_dim), key and value (..., kv_heads, kv_len, head_dim).
     """
     query, key, value = heads[:3]
-    ops = attention_ops(capture, query, key, value, causal=causal, window=window)
+    ops = attention_ops(capture, query, key, value, causal=causal, mask=mask)
     reads = [capture.access(tensor) for tensor in heads]
     for i, op in enumerate(ops):
         before = [capture.access(out, 0)] if i else []
@@ -86,20 +108,22 @@ def record_attention(
 
 
 def attention_ops(
-    capture: Capture, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, *, causal: bool, window: int | None
-) -> list[Op]:
+    capture: Capture, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, *, causal: bool,
+    mask: AttentionMask = BOTTOM_RIGHT,
+) -> list[Op]:  # fmt: skip
     """The ops of one attention, without names of their own.
 
     A causal window of w keys over several queries is cut as a kernel that skips masked tiles would
     see it: the queries that see fewer than w keys are a causal op; the others, which see w keys each,
     go in runs of w queries on the w keys that they move past. Query-key pairs are exact; so are the
     bytes of keys and values where w divides the number of those queries. A window of w keys to each
-    side goes in runs of 2 w + 1, its ends counted like its middle.
+    side goes in runs of 2 w + 1, its ends counted like its middle. Chunks of c positions are causal ops
+    of c queries on c keys, the first and the last as long as they are.
     """
     kv_heads = key.shape[-3] if key.dim() > 3 else 1
     q_heads = query.shape[-3] if query.dim() > 3 else 1
     batch = query.shape[:-3].numel() if query.dim() > 3 else query.shape[:-2].numel()
-    q_len, kv_len = query.shape[-2], key.shape[-2]
+    q_len, kv_len, window = query.shape[-2], key.shape[-2], mask.window
 
     def op(queries: int, keys: int, masked: bool, copies: int = 1) -> Op:
         return attention(
@@ -108,6 +132,11 @@ def attention_ops(
             label=capture.label(""), stats={WINDOW: window} if window else {},
         )  # fmt: skip
 
+    if causal and mask.chunk:
+        return [op(queries, keys, True, copies) for queries, keys, copies in _chunks(q_len, kv_len, mask.chunk)]
+    if causal and mask.top_left and q_len != kv_len:
+        both = min(q_len, kv_len)
+        return [op(both, both, True), *([op(q_len - kv_len, kv_len, False)] if q_len > kv_len else [])]
     if window and not causal:
         window = 2 * window + 1
     if not window or window >= kv_len:
@@ -124,9 +153,18 @@ def attention_ops(
     return [part for part in parts if part is not None]
 
 
+def _chunks(q_len: int, kv_len: int, chunk: int) -> list[tuple[int, int, int]]:
+    """Queries, keys and number of the pieces of a causal attention within chunks of ``chunk`` positions."""
+    before = (kv_len - q_len) % chunk
+    first = min(q_len, chunk - before)
+    whole, rest = divmod(q_len - first, chunk)
+    pieces = [(first, before + first, 1), (chunk, chunk, whole), (rest, rest, 1 if rest else 0)]
+    return [piece for piece in pieces if piece[2]]
+
+
 def record_attention_backward(
     capture: Capture, heads: Sequence[torch.Tensor], upstream: torch.Tensor, gradients: Gradients, *, causal: bool,
-    window: int | None = None,
+    mask: AttentionMask = BOTTOM_RIGHT,
 ) -> None:  # fmt: skip
     """Record the gradient of an attention as fused kernels compute it.
 
@@ -139,7 +177,7 @@ def record_attention_backward(
     query, key, value = heads[:3]
     reads = [capture.access(tensor) for tensor in (upstream, *heads)]
     made = [gradient for gradient in gradients if gradient is not None]
-    for i, part in enumerate(attention_ops(capture, query, key, value, causal=causal, window=window)):
+    for i, part in enumerate(attention_ops(capture, query, key, value, causal=causal, mask=mask)):
         dims = {**part.dims, "head_dim": 3 * part.dims["head_dim"], "v_head_dim": 2 * part.dims["v_head_dim"]}
         op = part.with_(name=path_join(capture.module, "bwd.attention"), dims=dims)
         before = [capture.access(made[0], 0)] if i else []
