@@ -3,7 +3,11 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+from contextlib import suppress
 from functools import cache
+from glob import escape
 from pathlib import Path
 
 from simsparse.errors import SpecError
@@ -32,3 +36,26 @@ def find_file(name: str, beside: Path | None = None) -> Path:
             return place / name
     looked = ", ".join(str(place.resolve()) for place in places)
     raise SpecError(f"{name[:200]!r} is not a file; looked in {looked}")
+
+
+def temporary_prefix(target: Path) -> str:
+    """How this process begins the name of what it writes beside ``target`` until that is whole.
+
+    What processes that were killed have left there under such a name is removed first.
+    """
+    for left in target.parent.glob(f".{escape(target.name)}.*"):
+        owner = left.name[len(target.name) + 2 :].partition(".")[0]
+        if owner.isdigit() and not _runs(int(owner)):
+            with suppress(OSError):
+                shutil.rmtree(left) if left.is_dir() else left.unlink()
+    return f".{target.name}.{os.getpid()}."
+
+
+def _runs(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except OSError:
+        return True
+    return True

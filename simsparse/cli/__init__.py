@@ -41,6 +41,8 @@ def _run(arguments: list[str]) -> int:
         return _say(str(error), FAULT)
     except KeyboardInterrupt:
         return _say("interrupted", INTERRUPTED)
+    except UnicodeEncodeError as error:
+        return _say(f"the terminal can't show {error.object[error.start]!a}; set PYTHONIOENCODING=utf-8", FAULT)
     except UnicodeError as error:
         return _say(f"is not UTF-8 text: {error}", FAULT)
     except OSError as error:

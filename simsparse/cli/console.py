@@ -17,6 +17,7 @@ from typing import Annotated, Any
 import typer
 
 from simsparse.errors import StoreError
+from simsparse.paths import temporary_prefix
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
 Out = Annotated[Path | None, typer.Option("--out", help="Folder to write to; nothing is written elsewhere.")]
@@ -73,7 +74,7 @@ def whole_folder(out: Path) -> Iterator[Path]:
     """
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        part = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}."))
+        part = Path(tempfile.mkdtemp(dir=out.parent, prefix=temporary_prefix(out)))
     except OSError as error:
         raise StoreError(f"can't be written: {error.strerror}", file=str(out)) from error
     try:

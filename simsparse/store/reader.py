@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 import zlib
 from collections.abc import Callable, Iterator, Mapping
@@ -77,12 +78,19 @@ class Reader:
     def select(self, query: str, values: tuple[str, ...] = ()) -> Iterator[tuple[Any, ...]]:
         """The answer to a query, row by row."""
         try:
-            with closing(sqlite3.connect(f"{self.path.resolve().as_uri()}?mode=rw", uri=True, timeout=1.0)) as store:
+            with closing(sqlite3.connect(self._address(), uri=True, timeout=1.0)) as store:
                 yield from store.execute(query, values)
+        except sqlite3.OperationalError as error:
+            raise StoreError(_trouble(str(error)), file=str(self.path)) from error
         except sqlite3.Error as error:
-            busy = "locked" in str(error)
-            message = "is in use by a running sweep" if busy else f"is no sweep's store: {error}"
-            raise StoreError(message, file=str(self.path)) from error
+            raise StoreError(f"is no sweep's store: {error}", file=str(self.path)) from error
+
+    def _address(self) -> str:
+        """To write, as reading a store that was killed does; a closed store on a read-only disk is one file."""
+        path = self.path.resolve()
+        write_ahead = path.with_name(f"{path.name}-wal")
+        closed = not os.access(path.parent, os.W_OK) and not write_ahead.exists()
+        return f"{path.as_uri()}?{'mode=ro&immutable=1' if closed else 'mode=rw'}"
 
     def _keys(self, column: str) -> frozenset[str]:
         rows = self.select(f"SELECT key FROM rows JOIN points USING (key) WHERE {column} IS NOT NULL")
@@ -104,3 +112,10 @@ class Reader:
         if not isinstance(data, dict):
             raise StoreError("is damaged: a row is no JSON object", file=str(self.path))
         return data
+
+
+def _trouble(error: str) -> str:
+    """What a message of SQLite about a file means to a reader."""
+    if "locked" in error:
+        return "is in use by a running sweep"
+    return f"is no sweep's store: {error}" if "no such" in error else f"can't be read: {error}"

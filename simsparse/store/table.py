@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from simsparse.errors import StoreError
+from simsparse.paths import temporary_prefix
 from simsparse.store.reader import Reader
 from simsparse.store.schema import CSV_NAME, DETAILS, NUMBERS, PARQUET_NAME, STORE_NAME, StoredRow
 
@@ -95,7 +96,7 @@ def write_text(path: Path, text: str) -> None:
 def write_whole(path: Path, write: Callable[[Path], object]) -> None:
     """Let ``write`` make a file beside ``path`` and rename it when it is complete. Raises StoreError."""
     try:
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=path.suffix)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=temporary_prefix(path), suffix=path.suffix)
         os.close(handle)
         part = Path(name)
         try:

@@ -12,11 +12,12 @@ from simsparse.config.hardware import System
 from simsparse.config.keys import KEYS, Scalar
 from simsparse.config.quantity import Quantity
 from simsparse.core import Keep, OpResult, Result, Span, Trace
-from simsparse.errors import SimsparseError
+from simsparse.errors import SimsparseError, TraceError
 from simsparse.store.schema import Record, packed
 from simsparse.sweep.inputs import SystemInput, TraceInput
 from simsparse.sweep.point import PointRun
 from simsparse.trace.file import trace_in
+from simsparse.trace.routing import process_digest
 
 KeyValues = tuple[tuple[str, Scalar], ...]
 _ON_TRACE = {key.name: key for key in KEYS.values() if key.on_trace}
@@ -66,6 +67,8 @@ def simulate_point(run: PointRun, keep: Keep = Keep.TIMELINE) -> Result:
         from simsparse.policies import policy_of
 
         arguments["policy"] = policy_of(arguments["policy"], dict(run.policy_options))
+    if process_digest(routing := str(run.value("routing"))) != run.routing_digest:
+        raise TraceError("the file of the routing changed while the sweep ran; run it again", key=routing)
     return simulate(trace_of(run), system_of(run), keep=keep, **arguments)
 
 

@@ -12,6 +12,7 @@ from simsparse.config.keys import KEYS, OPTION, OVERRIDE, Scalar
 from simsparse.store.schema import SCHEMA
 from simsparse.sweep.code import code_sha256
 from simsparse.sweep.inputs import SystemInput, TraceInput
+from simsparse.trace.routing import process_digest
 
 _OWN = tuple(key.name for key in KEYS.values() if not key.required)
 
@@ -22,7 +23,7 @@ class PointRun:
 
     ``trace`` and ``system`` are as they were read; ``values`` are those of the other keys by name, ``policy_options``
     and ``override`` those of the keys with a free name. ``keep_ops`` and ``keep_timeline`` say what is kept besides
-    the summary.
+    the summary. ``routing_digest`` is the hash of the file that the process of the routing reads, empty where none is.
     """
 
     key: str
@@ -34,6 +35,7 @@ class PointRun:
     exclude: tuple[str, ...]
     keep_ops: bool = False
     keep_timeline: bool = False
+    routing_digest: str = ""
 
     def value(self, name: str) -> Scalar:
         """The value of the key ``name``."""
@@ -68,12 +70,14 @@ class Resolver:
         trace, system = self.trace(self.files[str(values["workload.trace"])]), self.systems[str(values["system"])]
         options, own = _under(OPTION, values), tuple((name, values[name]) for name in _OWN)
         override = tuple((path, str(value)) for path, value in _under(OVERRIDE, values))
+        routing = process_digest(str(values["routing"]))
         identity = (
             SCHEMA, code_sha256(), trace.digest, system.name, system.digest, own, options, override, self.exclude,
+            routing,
         )  # fmt: skip
         key = hashlib.sha256(json.dumps(identity).encode()).hexdigest()
         timeline = self.keep_timeline and int(values["level"]) > 0
-        return PointRun(key, trace, system, own, options, override, self.exclude, self.keep_ops, timeline)
+        return PointRun(key, trace, system, own, options, override, self.exclude, self.keep_ops, timeline, routing)
 
     def trace(self, path: str) -> TraceInput:
         """The trace file ``path``, read once. Raises TraceError."""

@@ -20,7 +20,7 @@ from typing import Any, BinaryIO, NoReturn
 from simsparse.core import Op, Trace
 from simsparse.core.trace import WRITERS
 from simsparse.errors import SimsparseError, TraceError
-from simsparse.paths import data_root, is_file
+from simsparse.paths import data_root, is_file, temporary_prefix
 from simsparse.trace.record import MAX_DEPS, MAX_IDS, OpRecord, body_of, checked, ids_in, op_from, op_record
 
 FORMAT = "simsparse-trace"
@@ -122,7 +122,7 @@ def _name(name: str) -> str:
 
 def replace_file(target: Path, content: bytes) -> None:
     """Write ``content`` to ``target``, whole or not at all. Raises TraceError."""
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    temporary = target.with_name(f"{temporary_prefix(target)}tmp")
     try:
         with temporary.open("xb") as file:
             file.write(content)

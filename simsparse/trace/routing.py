@@ -183,17 +183,38 @@ def data_folder() -> Path:
     return data_root() / "traces" / "data"
 
 
-@lru_cache(maxsize=8)
+def _counts_file(name: str) -> Path:
+    bundled = data_folder() / f"{name}.csv"
+    return bundled if bundled.is_file() else Path(name)
+
+
+def process_digest(text: str) -> str:
+    """Hash of the file that a process reads; empty where it reads none. Raises TraceError when it can't be read."""
+    kind, _, name = text.partition(":")
+    return hashlib.sha256(_content(_counts_file(name))).hexdigest() if kind == "counts" and name else ""
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except (OSError, ValueError) as error:
+        raise TraceError(f"can't be read: {error}", file=str(path)) from error
+
+
 def measured_counts(name: str) -> tuple[tuple[int, ...], ...]:
     """Selections per expert, a row per layer, of a CSV with columns layer, count_e0, count_e1, ...
 
     ``name`` is a bundled data set or a path. Raises TraceError naming file and line.
     """
-    bundled = data_folder() / f"{name}.csv"
-    path = bundled if bundled.is_file() else Path(name)
+    path = _counts_file(name)
+    return _counts(path, _content(path))
+
+
+@lru_cache(maxsize=8)
+def _counts(path: Path, content: bytes) -> tuple[tuple[int, ...], ...]:
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
+        lines = content.decode("utf-8").splitlines()
+    except UnicodeDecodeError as error:
         raise TraceError(f"can't be read: {error}", file=str(path)) from error
     rows = [(i, line) for i, line in enumerate(lines, 1) if line and not line.startswith("#")]
     reader = list(csv.reader(line for _, line in rows))

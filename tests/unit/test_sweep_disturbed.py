@@ -185,3 +185,33 @@ def test_members_of_a_system_that_changed_are_seen(folder: Path) -> None:
     slow = load_system(folder / "machine.yaml")
     rates = [system.devices["cpu0"].memory.bandwidth.si for system in (fast, slow)]  # type: ignore[attr-defined]
     assert rates == [200e9, 100e9]
+
+
+def test_what_killed_processes_left_is_removed_by_the_next_run(folder: Path) -> None:
+    gone = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, check=True)
+    out = folder / "out"
+    run_sweep(write(folder, REAL), out)
+    left = [out / f".{name}.{int(gone.stdout)}.x" for name in ("results.csv", "resolved.yaml")]
+    ours = out / f".results.csv.{os.getpid()}.x"
+    for path in (*left, ours):
+        path.write_text("half")
+    run_sweep(write(folder, REAL.replace("seed: [0,", "seed: [9,")), out)
+    assert not any(path.exists() for path in left) and ours.exists()
+
+
+def test_counts_of_a_routing_that_changed_have_another_key(folder: Path) -> None:
+    from simsparse.sweep.point import process_digest
+
+    path = folder / "counts.csv"
+    path.write_text("layer,count_e0\n0,1\n")
+    before = process_digest(f"counts:{path}")
+    path.write_text("layer,count_e0\n0,2\n")
+    assert before and process_digest(f"counts:{path}") not in ("", before)
+    assert process_digest("zipf:1.0") == process_digest("") == ""
+
+
+def test_an_ascii_terminal_gets_a_message_that_says_so() -> None:
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii", "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", "simsparse.cli", "hw", "list"]
+    ended = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    assert "is not UTF-8" not in ended.stderr and "Traceback" not in ended.stderr
