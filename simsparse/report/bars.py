@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One metric by workload, setup and sparsity: bars from zero, or dots on a logarithmic axis."""
+"""One metric by workload, configuration and sparsity: bars from zero, or dots on a logarithmic axis."""
 
 from __future__ import annotations
 
@@ -31,7 +31,8 @@ def bars(results: Results, metric: Metric, name: str) -> list[Plot]:
     """``metric`` of each point, in as many figures as fit pages; none when no point has it.
 
     Of results with further axes those at one value of each are drawn (``sliced``). Bars begin at zero; values that span
-    decades are dots on a logarithmic axis instead. Sparsities of one setup that have the same answer share a row.
+    decades are dots on a logarithmic axis instead. Sparsities of one configuration that have the same answer share
+    a row.
     """
     results = sliced(results)
     values = metric.values(results.done)
@@ -121,7 +122,7 @@ def unvalidated_legend(results: Results, hollow: bool = False) -> list[object]:
 
 def _title(results: Results, metric: Metric, workloads: set[str]) -> str:
     """What is drawn, and the best point of each of up to two workloads."""
-    drawn = f"{metric.name} by setup and weight sparsity{f', {results.at}' if results.at else ''}"
+    drawn = f"{metric.name} by configuration and weight sparsity{f', {results.at}' if results.at else ''}"
     best = {}
     for workload in (name for name in results.workloads if name in workloads):
         points = [p for p in results.done if p.workload == workload and metric.values([p])]
@@ -130,17 +131,19 @@ def _title(results: Results, metric: Metric, workloads: set[str]) -> str:
     if len(best) > 2:
         return drawn
     word = "least" if metric.smaller_is_better else "largest"
-    said = "; ".join(f"{w}: {metric.text(metric.of(p))} on {p.setup} with {p.sparsity}" for w, p in best.items())
+    said = "; ".join(
+        f"{w}: {metric.text(metric.of(p))} on {p.configuration} with {p.sparsity}" for w, p in best.items()
+    )
     return f"{drawn} ({word} of {said})"
 
 
 def counted(results: Results, chosen: Sequence[Sequence[StoredPoint]]) -> str:
-    """``H100 in 3 of 4 workloads, PIM in 1 of 4``: setups of the points chosen in each workload.
+    """``H100 in 3 of 4 workloads, PIM in 1 of 4``: configurations of the points chosen in each workload.
 
-    Where there is one setup only, sparsities.
+    Where there is one configuration only, sparsities.
     """
-    one = len(results.setups) == 1
-    names = [{point.sparsity if one else point.setup for point in points} for points in chosen]
+    one = len(results.configurations) == 1
+    names = [{point.sparsity if one else point.configuration for point in points} for points in chosen]
     flat = [name for group in names for name in group]
     ranked = sorted(set(flat), key=lambda name: (-flat.count(name), name))
     return ", ".join(f"{name} in {flat.count(name)} of {len(chosen)} workloads" for name in ranked)
@@ -148,7 +151,7 @@ def counted(results: Results, chosen: Sequence[Sequence[StoredPoint]]) -> str:
 
 def _caption(results: Results, metric: Metric, log: bool) -> str:
     better = "less" if metric.smaller_is_better else "more"
-    text = f"{metric.name} of one pass of each workload, by setup and weight sparsity; {better} is better."
+    text = f"{metric.name} of one pass of each workload, by configuration and weight sparsity; {better} is better."
     if metric.unit == "×":
         text += (
             " Each is the ratio of two points that differ in nothing else; those without such a partner are not "

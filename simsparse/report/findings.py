@@ -23,11 +23,11 @@ MAX_REASON = 110
 
 @dataclass(frozen=True)
 class Finding:
-    """One workload: the ``lead`` sentence, and what sparsity buys and what binds, by setup."""
+    """One workload: the ``lead`` sentence, and what sparsity buys and what binds, by configuration."""
 
     workload: str
     lead: str
-    setups: tuple[tuple[str, str], ...]
+    configurations: tuple[tuple[str, str], ...]
 
 
 def findings(results: Results, baselines: Sequence[Baseline] | None = None) -> list[Finding]:
@@ -37,8 +37,11 @@ def findings(results: Results, baselines: Sequence[Baseline] | None = None) -> l
     for workload in results.workloads:
         points = [point for point in results.done if point.workload == workload]
         if points:
-            said = ((setup, _setup_text(results, workload, setup, chosen)) for setup in results.setups)
-            rows = tuple((setup, text) for setup, text in said if text)
+            said = (
+                (configuration, _configuration_text(results, workload, configuration, chosen))
+                for configuration in results.configurations
+            )
+            rows = tuple((configuration, text) for configuration, text in said if text)
             found.append(Finding(workload, _lead(points), rows))
     return found
 
@@ -57,12 +60,12 @@ def _lead(points: list[StoredPoint]) -> str:
 def _place(point: StoredPoint) -> str:
     extra = "".join(f", {short_value(value)}" for value in point.axes.values() if value)
     mark = " (unvalidated)" if point.is_unvalidated else ""
-    return f"{point.setup} with {point.sparsity} weights{extra}{mark}"
+    return f"{point.configuration} with {point.sparsity} weights{extra}{mark}"
 
 
-def _setup_text(results: Results, workload: str, setup: str, baselines: Sequence[Baseline]) -> str:
+def _configuration_text(results: Results, workload: str, configuration: str, baselines: Sequence[Baseline]) -> str:
     """``Dense takes 6.76 ms. 2:4 is 1.39× faster, with 1.38× less energy. Bound by memory (98 % ...).``"""
-    done = [point for point in results.done if (point.workload, point.setup) == (workload, setup)]
+    done = [point for point in results.done if (point.workload, point.configuration) == (workload, configuration)]
     points = {s: own for s in results.sparsities if (own := [point for point in done if point.sparsity == s])}
     said = _times(results, points, baselines)
     for baseline in baselines:
@@ -70,7 +73,7 @@ def _setup_text(results: Results, workload: str, setup: str, baselines: Sequence
             said += _against(results, done, baseline)
         for per in results.normalise:
             said += _normalised(results, done, baseline, per)
-    said += [*_ran_as(points), _bounds(points) if points else "", _failures(results, workload, setup)]
+    said += [*_ran_as(points), _bounds(points) if points else "", _failures(results, workload, configuration)]
     said += ["Unvalidated."] if any(point.is_unvalidated for point in done) else []
     return " ".join(text for text in said if text)
 
@@ -93,7 +96,7 @@ def _spread(seconds: list[float]) -> str:
 
 
 def _against(results: Results, done: Sequence[StoredPoint], baseline: Baseline) -> list[str]:
-    """How the points of a setup stand to those at a baseline of any other axis, by their value of it."""
+    """How the points of a configuration stand to those at a baseline of any other axis, by their value of it."""
     known, said = partners(results, baseline), []
     for value in unique(point.place.get(baseline.axis, "") for point in done):
         own = [point for point in done if point.place.get(baseline.axis) == value and point.identity in known]
@@ -214,8 +217,8 @@ def _waiting(ends: Sequence[tuple[str, list[StoredPoint]]]) -> str:
     return ""
 
 
-def _failures(results: Results, workload: str, setup: str) -> str:
-    failed = [point for point in results.failed if (point.workload, point.setup) == (workload, setup)]
+def _failures(results: Results, workload: str, configuration: str) -> str:
+    failed = [point for point in results.failed if (point.workload, point.configuration) == (workload, configuration)]
     reasons: dict[str, list[str]] = {}
     for point in failed:
         reasons.setdefault(point.error, []).append(point.sparsity)

@@ -31,8 +31,8 @@ STEP_PX = 8
 def front(results: Results, x: Metric, y: Metric, name: str) -> list[Plot]:
     """Scatter of ``x`` and ``y``, one panel per workload, with the front joined, labelled and coloured by sparsity.
 
-    All other points are grey. At most ``MAX_SHAPES`` setups have a shape of their own, those on fronts first. None when
-    fewer than two points have both numbers.
+    All other points are grey. At most ``MAX_SHAPES`` configurations have a shape of their own, those on fronts first.
+    None when fewer than two points have both numbers.
     """
     points = [point for point in results.done if x.values([point]) and y.values([point])]
     if len(points) < 2:
@@ -74,17 +74,17 @@ def _scale(points: Sequence[StoredPoint], metric: Metric) -> Scale:
 
 
 def _shapes(points: Sequence[StoredPoint], fronts: Sequence[Sequence[StoredPoint]]) -> dict[str, str]:
-    """A marker for each of up to ``MAX_SHAPES`` setups: those on fronts, then those with the fastest points."""
-    ranked = [point.setup for best in fronts for point in best]
-    ranked += [point.setup for point in sorted(points, key=lambda point: point.latency_s)]
+    """A marker for each of up to ``MAX_SHAPES`` configurations: those on fronts, then those with the fastest points."""
+    ranked = [point.configuration for best in fronts for point in best]
+    ranked += [point.configuration for point in sorted(points, key=lambda point: point.latency_s)]
     return dict(zip(unique(ranked)[:MAX_SHAPES], MARKERS, strict=False))
 
 
 def _visible(best: Sequence[StoredPoint], metrics: tuple[Metric, Metric]) -> list[StoredPoint]:
-    """Of the points of the front that stand at one place the densest of each setup."""
+    """Of the points of the front that stand at one place the densest of each configuration."""
     first: dict[tuple[object, ...], StoredPoint] = {}
     for point in sorted(best, key=lambda point: -density(point.sparsity)):
-        first.setdefault((point.setup, *(metric.of(point) for metric in metrics)), point)
+        first.setdefault((point.configuration, *(metric.of(point) for metric in metrics)), point)
     return list(first.values())
 
 
@@ -99,14 +99,14 @@ def _scatter(
     for point in (point for point in points if point.identity not in hidden):
         on_front = point.identity in chosen
         sparsity = point.sparsity if on_front else ""
-        groups.setdefault((on_front, point.setup, sparsity, point.is_unvalidated), []).append(point)
-    for (on_front, setup, sparsity, hollow), group in sorted(groups.items(), key=lambda item: item[0][0]):
+        groups.setdefault((on_front, point.configuration, sparsity, point.is_unvalidated), []).append(point)
+    for (on_front, configuration, sparsity, hollow), group in sorted(groups.items(), key=lambda item: item[0][0]):
         xs, ys = _coordinates(group, metrics, scales)
         colour = colours[sparsity] if on_front else OTHER
         ax.plot(
-            xs, ys, linestyle="none", marker=shapes.get(setup, "."), color=colour, markersize=7 if on_front else 5.5,
-            markerfacecolor="white" if hollow else colour, markeredgewidth=1.4 if hollow else 0.5,
-            rasterized=len(points) > RASTER_FROM, zorder=3 if on_front else 2,
+            xs, ys, linestyle="none", marker=shapes.get(configuration, "."), color=colour,
+            markersize=7 if on_front else 5.5, markerfacecolor="white" if hollow else colour,
+            markeredgewidth=1.4 if hollow else 0.5, rasterized=len(points) > RASTER_FROM, zorder=3 if on_front else 2,
         )  # fmt: skip
     for axis, set_scale, metric, scale, set_label in (
         (ax.xaxis, ax.set_xscale, metrics[0], scales[0], ax.set_xlabel),
@@ -162,15 +162,15 @@ def _spread(count: int) -> list[float]:
 
 
 def _label(points: Sequence[StoredPoint]) -> str:
-    """The points of one place by setup, ``H100, 2:4 = 1:4``, with the axis values that they share."""
+    """The points of one place by configuration, ``H100, 2:4 = 1:4``, with the axis values that they share."""
     groups: dict[str, list[StoredPoint]] = {}
     for point in points:
-        groups.setdefault(point.setup, []).append(point)
+        groups.setdefault(point.configuration, []).append(point)
     said = []
-    for setup, group in groups.items():
+    for configuration, group in groups.items():
         shared = [value for value in group[0].axes.values() if value and all(value in p.axes.values() for p in group)]
         sparsities = dict.fromkeys(point.sparsity for point in group)
-        said.append(", ".join([setup, " = ".join(sparsities), *map(short_value, shared)]))
+        said.append(", ".join([configuration, " = ".join(sparsities), *map(short_value, shared)]))
     return said[0] + (f" and {len(said) - 1} more" if len(said) > 1 else "")
 
 
@@ -181,9 +181,9 @@ def _legend(results: Results, best: Sequence[StoredPoint], shapes: Mapping[str, 
         return Line2D([], [], linestyle="none", marker=marker, color=colour, label=label, markersize=6)
 
     colours = sparsity_legend(results, [s for s in results.sparsities if any(point.sparsity == s for point in best)])
-    entries = [entry(marker, setup, MUTED) for setup, marker in shapes.items()]
-    if any(point.setup not in shapes for point in results.done):
-        entries.append(entry(".", "other setups", OTHER))
+    entries = [entry(marker, configuration, MUTED) for configuration, marker in shapes.items()]
+    if any(point.configuration not in shapes for point in results.done):
+        entries.append(entry(".", "other configurations", OTHER))
     entries += unvalidated_legend(results, hollow=True)
     return [*colours, *entries, entry("s", "not on the front", OTHER),
             Line2D([], [], color=INK, linewidth=1.0, label="Pareto front")]  # fmt: skip
@@ -192,9 +192,11 @@ def _legend(results: Results, best: Sequence[StoredPoint], shapes: Mapping[str, 
 def _title(
     results: Results, workloads: Sequence[str], fronts: Sequence[Sequence[StoredPoint]], metrics: tuple[Metric, Metric]
 ) -> str:
-    """The setups on each workload's front; of many workloads, how often each setup is on it."""
-    setups = [list(dict.fromkeys(point.setup for point in best)) for best in fronts]
-    said = "; ".join(f"{workload}: {', '.join(names)}" for workload, names in zip(workloads, setups, strict=True))
+    """The configurations on each workload's front; of many workloads, how often each configuration is on it."""
+    configurations = [list(dict.fromkeys(point.configuration for point in best)) for best in fronts]
+    said = "; ".join(
+        f"{workload}: {', '.join(names)}" for workload, names in zip(workloads, configurations, strict=True)
+    )
     if len(workloads) > 2:
         said = counted(results, fronts)
     return f"Not beaten in both {metrics[0].name.lower()} and {metrics[1].name.lower()}: {said}"
@@ -209,5 +211,5 @@ def _caption(x: Metric, y: Metric) -> str:
     return (
         f"{y.name} against {x.name.lower()} of every point; {_better(x, y)} is better. The black staircase joins the "
         "points that no other point beats in both, coloured by weight sparsity; all others are grey. Shapes are "
-        "setups; hollow markers come from models that no reference checks."
+        "configurations; hollow markers come from models that no reference checks."
     )

@@ -48,7 +48,7 @@ def gantt(results: Results) -> Plot | None:
     for i, row in enumerate(rows):
         _draw(axes[2 * i], row, 0, row.timeline.end_fs, kinds, labelled=True)
         _draw(axes[2 * i + 1], row, *_window(row.timeline), kinds, labelled=False)
-        name = f"{row.point.workload}, {row.point.sparsity}\n{wrapped(row.point.setup, 46)}"
+        name = f"{row.point.workload}, {row.point.sparsity}\n{wrapped(row.point.configuration, 46)}"
         axes[2 * i].set_title(name, fontsize=8.5)
         axes[2 * i + 1].set_title("a window of the same run", fontsize=8.5, fontweight="normal")
     title = _title(rows)
@@ -60,8 +60,8 @@ def _rows(results: Results) -> list[GanttLane]:
     """Rows of the points in which most kinds of work meet on most lanes, each different timeline once."""
     rows: dict[tuple[str, tuple[Span, ...]], GanttLane] = {}
     for workload in results.workloads:
-        for setup in results.setups:
-            points = (p for s in results.sparsities if (p := results.point_of(workload, setup, s)))
+        for configuration in results.configurations:
+            points = (p for s in results.sparsities if (p := results.point_of(workload, configuration, s)))
             point = next((point for point in points if point.key in results.timelines), None)
             if point and (timeline := results.timelines[point.key]).spans:
                 lanes = sorted({(span.device, span.lane) for span in timeline.spans})
@@ -131,12 +131,12 @@ def _title(rows: Sequence[GanttLane]) -> str:
     busy = {lane: row.timeline.busy_s(*lane) / total for lane in row.lanes}
     ranked = sorted(busy, key=lambda lane: -busy[lane])[:2]
     said = ", ".join(f"{device} {lane} {100 * busy[device, lane]:.0f} %" for device, lane in ranked)
-    return f"Lanes at work over the run of {row.point.workload} on {row.point.setup}: {said}"
+    return f"Lanes at work over the run of {row.point.workload} on {row.point.configuration}: {said}"
 
 
 def _caption(results: Results, rows: Sequence[GanttLane]) -> str:
     text = "What each lane does over the whole run (left) and in a window of it (right); colours are kinds of work."
     kept = len(results.timelines)
     if kept > len(rows):
-        text += f" {len(rows)} of {kept} timelines are shown: of each setup the densest, most lanes first."
+        text += f" {len(rows)} of {kept} timelines are shown: of each configuration the densest, most lanes first."
     return text

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Names of workloads and setups on a report's figures, from how the sweep's axes are written."""
+"""Names of workloads and configurations on a report's figures, from how the sweep's axes are written."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ _CONFIGURATION = names_shown(Shown.CONFIGURATION)
 class Naming:
     """Columns that name things: labels of named axes first, plain keys where no label covers them.
 
-    ``rest`` are the axes that neither name a workload, a setup nor a sparsity; ``titles`` say model, phase and sizes
-    by trace file.
+    ``rest`` are the axes that neither name a workload, a configuration nor a sparsity; ``titles`` say model, phase and
+    sizes by trace file.
     """
 
     workload: tuple[str, ...]
-    setup: tuple[str, ...]
+    configuration: tuple[str, ...]
     rest: tuple[str, ...]
     titles: Mapping[str, str] = field(default_factory=dict)
 
@@ -34,15 +34,15 @@ class Naming:
         if not axes:
             named = {name: set(_CONFIGURATION) for name in ("setup", "label") if name in columns}
             named |= {"workload": set(_WORKLOAD)} if "workload" in columns else {}
-        setup = [name for name, keys in named.items() if not keys <= {*_WORKLOAD, *_SPARSITY}]
-        workload = [name for name, keys in named.items() if keys & set(_WORKLOAD) and name not in setup]
+        configuration = [name for name, keys in named.items() if not keys <= {*_WORKLOAD, *_SPARSITY}]
+        workload = [name for name, keys in named.items() if keys & set(_WORKLOAD) and name not in configuration]
         covered = {key for keys in named.values() for key in keys}
-        setup += [key for key in _CONFIGURATION if key in varying and key not in covered]
-        setup = setup or [key for key in ("system",) if key in columns]
+        configuration += [key for key in _CONFIGURATION if key in varying and key not in covered]
+        configuration = configuration or [key for key in ("system",) if key in columns]
         plain = [key for key in (*_WORKLOAD, "trace") if key in columns][:1] if not workload else []
         taken = {*named, *_WORKLOAD, *_SPARSITY, *_CONFIGURATION, "trace"}
         rest = tuple(name for name in (axes or varying) if name not in taken and name in columns)
-        return cls((*workload, *plain), tuple(setup), rest)
+        return cls((*workload, *plain), tuple(configuration), rest)
 
     def workload_of(self, row: Mapping[str, str]) -> str:
         """The display name of a row's workload: its label, else model, phase and sizes, else the trace's file."""
@@ -50,11 +50,11 @@ class Naming:
             return title
         return " ".join(short_name(row[name]) for name in self.workload if row.get(name)) or "workload"
 
-    def setup_of(self, row: Mapping[str, str]) -> str:
-        """The display name of a row's setup: system, policy and whatever a named axis sets."""
+    def configuration_of(self, row: Mapping[str, str]) -> str:
+        """The display name of a row's configuration: system, policy and whatever a named axis sets."""
         words = [
             short_name(row[name]) if name == "system" else KEYS[name].text(row[name]) if name in KEYS else row[name]
-            for name in self.setup
+            for name in self.configuration
             if row.get(name)
         ]
         return ", ".join(words) or "system"

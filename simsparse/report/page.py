@@ -55,7 +55,7 @@ def write_document(
 def _counts(results: Results) -> str:
     counted = [_plural(len(results.points), "point"), f"{len(results.done)} done", f"{len(results.failed)} failed"]
     shape = (
-        _plural(len(results.workloads), "workload"), _plural(len(results.setups), "setup"),
+        _plural(len(results.workloads), "workload"), _plural(len(results.configurations), "configuration"),
         f"{len(results.sparsities)} weight sparsit{'y' if len(results.sparsities) == 1 else 'ies'}",
     )  # fmt: skip
     ratios = [baseline.text for baseline in baselines_of(results, results.baseline)]

@@ -122,7 +122,7 @@ def _point(
     latency, energy = _number(row.get("latency_s")), _number(row.get("energy_j"))
     key = texts.get("key", str(index))
     return StoredPoint(
-        key=key, workload=naming.workload_of(texts), setup=naming.setup_of(texts),
+        key=key, workload=naming.workload_of(texts), configuration=naming.configuration_of(texts),
         sparsity=texts.get("weight_sparsity", "dense"), system=texts.get("system", ""), policy=texts.get("policy", ""),
         axes={name: texts.get(name, "") for name in naming.rest}, place={name: texts.get(name, "") for name in places},
         overrides=_overrides(texts),

@@ -26,15 +26,15 @@ class StoredPoint:
     ``unvalidated_share`` is the share of operator time from models that no reference checks, None
     where the operators were not kept.
 
-    ``workload``, ``setup`` and ``sparsity`` are display names; ``axes`` holds the values of the other axes as text,
-    ``place`` those of all axes as the sweep's file has them: points are alike in all but what differs there.
+    ``workload``, ``configuration`` and ``sparsity`` are display names; ``axes`` holds the values of the other axes as
+    text, ``place`` those of all axes as the sweep's file has them: points are alike in all but what differs there.
     ``power_w`` is the power stated for the devices; ``feasible`` whether all constraints hold; ``runs_as`` maps
     sparsities to what devices make of them. A point that failed has an ``error`` and no numbers.
     """
 
     key: str
     workload: str
-    setup: str
+    configuration: str
     sparsity: str
     system: str
     policy: str = ""
@@ -70,7 +70,7 @@ class StoredPoint:
     @property
     def cell(self) -> PointKey:
         """What bars and tables group by."""
-        return self.workload, self.setup, self.sparsity
+        return self.workload, self.configuration, self.sparsity
 
 
 @dataclass(frozen=True)
@@ -78,9 +78,9 @@ class Results:
     """Points in the order they were asked for, with what was kept of single ones.
 
     ``ops`` and ``timelines`` are keyed by point key and may cover only some points. ``axes`` are the names of the
-    axes besides workload, setup and sparsity; ``table`` is one row a point, as exported; ``note`` ends captions,
-    ``at`` says which values of further axes are drawn; ``patterns`` are the sparsities of the whole sweep, where
-    these are a part of it. ``objectives`` are the numbers that the sweep makes small; ``baseline`` and
+    axes besides workload, configuration and sparsity; ``table`` is one row a point, as exported; ``note`` ends
+    captions, ``at`` says which values of further axes are drawn; ``patterns`` are the sparsities of the whole sweep,
+    where these are a part of it. ``objectives`` are the numbers that the sweep makes small; ``baseline`` and
     ``normalise`` what its file says that ratios are taken against, by axis, and per; ``searched`` whether later
     points depend on the answers to earlier ones.
     """
@@ -114,8 +114,8 @@ class Results:
         return unique(point.workload for point in self.points)
 
     @cached_property
-    def setups(self) -> list[str]:
-        return unique(point.setup for point in self.points)
+    def configurations(self) -> list[str]:
+        return unique(point.configuration for point in self.points)
 
     @cached_property
     def sparsities(self) -> list[str]:
@@ -129,15 +129,15 @@ class Results:
 
     @cached_property
     def cells(self) -> dict[PointKey, list[StoredPoint]]:
-        """Points that ended well by workload, setup and sparsity, fastest first."""
+        """Points that ended well by workload, configuration and sparsity, fastest first."""
         groups: dict[PointKey, list[StoredPoint]] = {}
         for point in sorted(self.done, key=lambda point: point.latency_s):
             groups.setdefault(point.cell, []).append(point)
         return groups
 
-    def point_of(self, workload: str, setup: str, sparsity: str) -> StoredPoint | None:
+    def point_of(self, workload: str, configuration: str, sparsity: str) -> StoredPoint | None:
         """The point of a cell, the fastest where there are several; None when it has none."""
-        group = self.cells.get((workload, setup, sparsity))
+        group = self.cells.get((workload, configuration, sparsity))
         return group[0] if group else None
 
     @property
@@ -189,7 +189,7 @@ def results_of(result: Result) -> Results:
     )  # fmt: skip
     row = {key: value if not isinstance(value, dict | list) else str(value) for key, value in result.summary().items()}
     return Results(
-        f"{point.workload} on {point.setup}", (point,), (), pd.DataFrame([row]),
+        f"{point.workload} on {point.configuration}", (point,), (), pd.DataFrame([row]),
         ops={"run": result.ops}, timelines={"run": result.timeline},
     )  # fmt: skip
 

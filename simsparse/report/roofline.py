@@ -43,17 +43,17 @@ class Marker:
 
 @dataclass(frozen=True)
 class RooflinePanel:
-    """One device of one setup under one workload."""
+    """One device of one configuration under one workload."""
 
     workload: str
-    setup: str
+    configuration: str
     device: str
     peaks: Peaks
     markers: tuple[Marker, ...]
 
 
 def roofline(results: Results) -> Plot | None:
-    """One panel a workload, setup and device whose operators were kept; None when there is none."""
+    """One panel a workload, configuration and device whose operators were kept; None when there is none."""
     found = _merged(_panels(results))
     if not found:
         return None
@@ -87,29 +87,34 @@ def _selected(found: list[RooflinePanel]) -> list[RooflinePanel]:
 
 
 def _merged(found: Iterable[RooflinePanel]) -> list[RooflinePanel]:
-    """Panels that show the same markers under the same roof as one, with the names of all setups."""
+    """Panels that show the same markers under the same roof as one, with the names of all configurations."""
     groups: dict[tuple[str, str, Peaks, tuple[Marker, ...]], list[str]] = {}
     for panel in found:
-        groups.setdefault((panel.workload, panel.device, panel.peaks, panel.markers), []).append(panel.setup)
-    return [RooflinePanel(w, "; ".join(setups), device, peaks, ms) for (w, device, peaks, ms), setups in groups.items()]
+        groups.setdefault((panel.workload, panel.device, panel.peaks, panel.markers), []).append(panel.configuration)
+    return [
+        RooflinePanel(w, "; ".join(configurations), device, peaks, ms)
+        for (w, device, peaks, ms), configurations in groups.items()
+    ]
 
 
 def _panels(results: Results) -> Iterable[RooflinePanel]:
     for workload in results.workloads:
-        for setup in results.setups:
-            points = [p for s in results.sparsities if (p := results.point_of(workload, setup, s))]
+        for configuration in results.configurations:
+            points = [p for s in results.sparsities if (p := results.point_of(workload, configuration, s))]
             points = [point for point in points if point.key in results.ops]
             if points:
-                yield from _devices(results, workload, setup, points)
+                yield from _devices(results, workload, configuration, points)
 
 
-def _devices(results: Results, workload: str, setup: str, points: Sequence[StoredPoint]) -> Iterable[RooflinePanel]:
+def _devices(
+    results: Results, workload: str, configuration: str, points: Sequence[StoredPoint]
+) -> Iterable[RooflinePanel]:
     ops = {point.sparsity: results.ops[point.key] for point in points}
     peaks = _peaks(points[0])
     for device in unique(op.device for rows in ops.values() for op in rows):
         markers = tuple(m for sparsity, rows in ops.items() for m in _markers(rows, device, sparsity))
         if device in peaks and markers:
-            yield RooflinePanel(workload, setup, device, peaks[device], markers)
+            yield RooflinePanel(workload, configuration, device, peaks[device], markers)
 
 
 def _peaks(point: StoredPoint) -> dict[str, Peaks]:
@@ -171,7 +176,7 @@ def _draw(ax: Axes, panel: RooflinePanel, scale: Scale, colours: Mapping[str, st
     plain_log(ax.xaxis, high / low)
     plain_log(ax.yaxis, 6 * peak / bottom)
     ax.set_xlabel("Arithmetic intensity (FLOP/byte), log scale")
-    ax.set_title(f"{panel.workload}\n{wrapped(f'{panel.setup}: {panel.device}', 44)}", fontsize=8.5)
+    ax.set_title(f"{panel.workload}\n{wrapped(f'{panel.configuration}: {panel.device}', 44)}", fontsize=8.5)
     ax.annotate(
         f"{si(panel.peaks.flops_per_s, 'FLOP/s')} {panel.peaks.dtype} dense, {si(panel.peaks.bytes_per_s, 'B/s')}",
         (0, 1), xycoords="axes fraction", xytext=(4, -4), textcoords="offset points", va="top", fontsize=SMALL_PT,
@@ -244,4 +249,6 @@ def _caption(hidden: int) -> str:
         "peak with 2:4 weights; names stand at the operators that "
         "take most time; operators below 0.1 % of the time are left out."
     )
-    return text + (f" {hidden} more combinations of workload, setup and device not shown." if hidden > 0 else "")
+    return text + (
+        f" {hidden} more combinations of workload, configuration and device not shown." if hidden > 0 else ""
+    )

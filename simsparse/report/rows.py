@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Panels of horizontal bars: one per workload, groups by setup, a row per answer."""
+"""Panels of horizontal bars: one per workload, groups by configuration, a row per answer."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ if TYPE_CHECKING:
 PAGE_IN = 8.6
 """Tallest panels of one figure in inches; with title and legend that fits a printed page at full size."""
 ROW_IN, LINE, GAP, FRAME_IN = 0.175, 0.72, 0.6, 0.75
-"""Inches of a row of one line, height of each further line and of the gap between setups in rows, axis and title."""
-LABEL_CHARACTERS, SETUP_CHARACTERS, CHARACTER_PT = 30, 22, 4.6
+"""Inches of a row of one line, height of each further line and of the gap between configurations, axis, title."""
+LABEL_CHARACTERS, NAME_CHARACTERS, CHARACTER_PT = 30, 22, 4.6
 FAILED = "failed"
 
 
 @dataclass(frozen=True)
 class Row:
-    """Sparsities of one setup that have the same answer, and a point that has it; None where they have none."""
+    """Sparsities of one configuration that have the same answer, and a point that has it; None where they have none."""
 
-    setup: str
+    configuration: str
     label: str
     point: StoredPoint | None
 
@@ -40,19 +40,19 @@ class Row:
 
 @dataclass(frozen=True)
 class Panel:
-    """The rows of a workload, or of some of its setups."""
+    """The rows of a workload, or of some of its configurations."""
 
     workload: str
     rows: tuple[Row, ...]
 
     @property
     def groups(self) -> list[tuple[Row, ...]]:
-        """The rows of each setup."""
-        return [tuple(own) for _, own in itertools.groupby(self.rows, key=lambda row: row.setup)]
+        """The rows of each configuration."""
+        return [tuple(own) for _, own in itertools.groupby(self.rows, key=lambda row: row.configuration)]
 
     @property
     def height(self) -> float:
-        """In rows of one line, gaps between setups included."""
+        """In rows of one line, gaps between configurations included."""
         return sum(map(_group_height, self.groups)) + GAP * (len(self.groups) - 1)
 
     @property
@@ -73,19 +73,25 @@ class Panel:
 
 
 def _group_height(group: Sequence[Row]) -> float:
-    """Rows of one line that a setup takes: those of its bars, or of its name where that is higher."""
-    return max(sum(row.height for row in group), 1 + LINE * wrapped(group[0].setup, SETUP_CHARACTERS).count("\n"))
+    """Rows of one line that a configuration takes: those of its bars, or of its name where that is higher."""
+    return max(
+        sum(row.height for row in group), 1 + LINE * wrapped(group[0].configuration, NAME_CHARACTERS).count("\n")
+    )
 
 
 def panels_of(results: Results, wanted: Callable[[StoredPoint], bool], failures: bool = True) -> list[Panel]:
     """A panel per workload that has a row, those beyond a page's height in several.
 
-    Rows hold the points that are ``wanted``; with ``failures`` a setup's sparsities that failed have a row too. What
-    was not run has none.
+    Rows hold the points that are ``wanted``; with ``failures`` a configuration's sparsities that failed have a row too.
+    What was not run has none.
     """
     found = []
     for workload in results.workloads:
-        groups = [own for setup in results.setups if (own := _rows(results, workload, setup, wanted, failures))]
+        groups = [
+            own
+            for configuration in results.configurations
+            if (own := _rows(results, workload, configuration, wanted, failures))
+        ]
         part: list[Row] = []
         for group in groups:
             if part and Panel(workload, (*part, *group)).height_in > PAGE_IN:
@@ -97,22 +103,22 @@ def panels_of(results: Results, wanted: Callable[[StoredPoint], bool], failures:
 
 
 def _rows(
-    results: Results, workload: str, setup: str, wanted: Callable[[StoredPoint], bool], failures: bool
+    results: Results, workload: str, configuration: str, wanted: Callable[[StoredPoint], bool], failures: bool
 ) -> list[Row]:
     answers: dict[tuple[object, ...], list[StoredPoint]] = {}
     failed = []
     for sparsity in results.sparsities:
-        point = results.point_of(workload, setup, sparsity)
+        point = results.point_of(workload, configuration, sparsity)
         if point is not None and wanted(point):
             answers.setdefault(_answer(point), []).append(point)
-        elif any(each.cell == (workload, setup, sparsity) for each in results.failed):
+        elif any(each.cell == (workload, configuration, sparsity) for each in results.failed):
             failed.append(sparsity)
-    rows = [Row(setup, label_of_same(points), points[0]) for points in answers.values()]
+    rows = [Row(configuration, label_of_same(points), points[0]) for points in answers.values()]
     if not failures or not failed:
         return rows
     denser = sum(results.sparsities.index(points[0].sparsity) < results.sparsities.index(failed[0])
                  for points in answers.values())  # fmt: skip
-    return [*rows[:denser], Row(setup, _lines(", ".join(failed)), None), *rows[denser:]]
+    return [*rows[:denser], Row(configuration, _lines(", ".join(failed)), None), *rows[denser:]]
 
 
 def _answer(point: StoredPoint) -> tuple[object, ...]:
@@ -157,7 +163,7 @@ def bar_axes(panels: Sequence[Panel]) -> tuple[Figure, list[Axes]]:
 
 
 def name_rows(ax: Axes, panel: Panel) -> None:
-    """Limits and ticks of the y axis, names of rows beside it and of setups beside those."""
+    """Limits and ticks of the y axis, names of rows beside it and of configurations beside those."""
     placed = panel.placed()
     ax.set_title(panel.workload, loc="right")
     ax.grid(axis="y", visible=False)
@@ -165,11 +171,11 @@ def name_rows(ax: Axes, panel: Panel) -> None:
     ax.set_yticks([y for y, _ in placed], [row.label for _, row in placed])
     ax.tick_params(axis="y", length=0)
     widest = max(len(line) for row in panel.rows for line in row.label.split("\n"))
-    for setup in dict.fromkeys(row.setup for row in panel.rows):
-        own = [(y, row.height) for y, row in placed if row.setup == setup]
+    for configuration in dict.fromkeys(row.configuration for row in panel.rows):
+        own = [(y, row.height) for y, row in placed if row.configuration == configuration]
         middle = (own[0][0] - own[0][1] / 2 + own[-1][0] + own[-1][1] / 2) / 2
         ax.annotate(
-            wrapped(setup, SETUP_CHARACTERS), (0, middle), xycoords=("axes fraction", "data"),
+            wrapped(configuration, NAME_CHARACTERS), (0, middle), xycoords=("axes fraction", "data"),
             xytext=(-CHARACTER_PT * widest - 12, 0), textcoords="offset points", ha="right", va="center",
             fontsize=SMALL_PT, fontweight="bold",
         )  # fmt: skip
@@ -193,19 +199,20 @@ def write_absent(ax: Axes, word: str, y: float) -> None:
 
 def runs_note(results: Results, panels: Sequence[Panel]) -> str:
     """``Patterns joined by = have one answer. On H100, 1:4 and 1:8 run as 2:4.``"""
-    drawn = {row.setup for panel in panels for row in panel.rows}
+    drawn = {row.configuration for panel in panels for row in panel.rows}
     said: dict[str, list[str]] = {}
-    for setup in (setup for setup in results.setups if setup in drawn):
+    for configuration in (configuration for configuration in results.configurations if configuration in drawn):
         used: dict[str, list[str]] = {}
         for point in results.done:
-            if point.setup == setup and (name := point.runs_as.get(point.sparsity)):
+            if point.configuration == configuration and (name := point.runs_as.get(point.sparsity)):
                 own = used.setdefault(name, [])
                 own += [] if point.sparsity in own else [point.sparsity]
         if used:
             text = "; ".join(f"{', '.join(stated)} as {name}" for name, stated in used.items())
-            said.setdefault(text, []).append(setup)
+            said.setdefault(text, []).append(configuration)
     joined = any(" = " in row.label.replace("\n", " ") for panel in panels for row in panel.rows)
     start = " Patterns joined by = have one answer." if joined else ""
     return start + "".join(
-        f" {', '.join(setups)} run{'s' * (len(setups) == 1)} {text}." for text, setups in said.items()
+        f" {', '.join(configurations)} run{'s' * (len(configurations) == 1)} {text}."
+        for text, configurations in said.items()
     )

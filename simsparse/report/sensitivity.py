@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Lines of latency over a numeric axis, one panel a workload and setup that it moves."""
+"""Lines of latency over a numeric axis, one panel a workload and configuration that it moves."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def _sensitivity(results: Results, metric: Metric, axis: str, index: int) -> Plo
     groups: dict[tuple[str, str], dict[str, dict[float, float]]] = {}
     for point in at_choice(results, choice, axis) if choice is not None else ():
         if point.axes.get(axis, "") in numbers and metric.values([point]):
-            line = groups.setdefault((point.workload, point.setup), {}).setdefault(point.sparsity, {})
+            line = groups.setdefault((point.workload, point.configuration), {}).setdefault(point.sparsity, {})
             line[numbers[point.axes[axis]]] = metric.of(point)
     moving = {cell: lines for cell, lines in groups.items() if _change(lines) > STILL}
     if not moving or choice is None:
@@ -149,7 +149,7 @@ def _title(axis: str, moved: tuple[float, StoredPoint] | None, choice: SliceChoi
     drawn = f"{metric.name} over {label_of(axis)}{at}"
     if moved is None:
         return drawn
-    return f"{drawn}: all else equal it moves by up to {moved[0]:.2f}×, most on {moved[1].setup}"
+    return f"{drawn}: all else equal it moves by up to {moved[0]:.2f}×, most on {moved[1].configuration}"
 
 
 def _caption(
@@ -160,5 +160,6 @@ def _caption(
     if len(results.axes) > 1:
         text += " The ratio in the title is the largest of all pairs that differ in this axis alone, drawn or not."
     if hidden := len(groups) - len(cells):
-        text += f" {hidden} combination{'s' * (hidden != 1)} of workload and setup, which it moves least, not shown."
+        some = f"{hidden} combination{'s' * (hidden != 1)}"
+        text += f" {some} of workload and configuration, which it moves least, not shown."
     return text

@@ -19,10 +19,10 @@ ENOUGH = 0.5
 
 
 def sliced(results: Results) -> Results:
-    """``results`` with at most one point per workload, setup and sparsity, and a note that says which.
+    """``results`` with at most one point per workload, configuration and sparsity, and a note that says which.
 
     Where the further axes form a grid these are the points at one value of each; else, and of a search or a single
-    setup, those of the Pareto front, each a setup of its own.
+    configuration, those of the Pareto front, each a configuration of its own.
     """
     if not results.has_spread:
         return results
@@ -96,14 +96,14 @@ def front_points(results: Results) -> list[StoredPoint]:
 
 
 def _front_only(results: Results) -> Results:
-    """The front; points of one setup with one answer differ in an axis that moves nothing, and share a name."""
+    """The front; points of one configuration with one answer differ in an axis that moves nothing, and share a name."""
     chosen = front_points(results)
     names: dict[tuple[object, ...], str] = {}
     points: dict[tuple[str, str, str], StoredPoint] = {}
     for point in chosen:
-        answer = (point.workload, point.setup, point.latency_s, point.energy_j, point.area_mm2)
-        name = names.setdefault(answer, f"{point.setup}{_further(point.axes)}")
-        points.setdefault((point.workload, name, point.sparsity), replace(point, setup=name))
+        answer = (point.workload, point.configuration, point.latency_s, point.energy_j, point.area_mm2)
+        name = names.setdefault(answer, f"{point.configuration}{_further(point.axes)}")
+        points.setdefault((point.workload, name, point.sparsity), replace(point, configuration=name))
     note = f" Shown: the Pareto front, {len(chosen)} of {len(results.done)} points; each is a machine of its own."
     return replace(
         results, points=tuple(points.values()), at="of the Pareto front", patterns=tuple(results.sparsities),

@@ -51,7 +51,7 @@ def page_tables(results: Results) -> dict[str, HtmlTable]:
 
 def points_table(results: Results) -> HtmlTable:
     """Every point that ended well, first ``MAX_ROWS`` of them."""
-    columns = ("Workload", "Setup", "Sparsity", *_axis_names(results), *_MEASURES)
+    columns = ("Workload", "Configuration", "Sparsity", *_axis_names(results), *_MEASURES)
     rows = tuple(_point_row(point, results.axes) for point in results.done[:MAX_ROWS])
     hidden = len(results.done) - len(rows)
     note = f"{hidden} more points stand in points.csv and points.parquet." if hidden else ""
@@ -63,7 +63,7 @@ def points_table(results: Results) -> HtmlTable:
 
 
 def _point_row(point: StoredPoint, axes: Sequence[str]) -> tuple[TableCell, ...]:
-    words = (point.workload, point.setup, point.sparsity, *(point.axes.get(name, "") for name in axes))
+    words = (point.workload, point.configuration, point.sparsity, *(point.axes.get(name, "") for name in axes))
     return (
         *(TableCell(word) for word in words),
         TableCell(si(point.latency_s, "s"), point.latency_s), TableCell(si(point.energy_j, "J"), point.energy_j),
@@ -91,12 +91,12 @@ def failed_table(results: Results) -> HtmlTable:
     rows = []
     for point in results.failed[:MAX_ROWS]:
         others = (point.axes[name] for name in results.axes)
-        words = (point.workload, point.setup, point.sparsity, *others, point.error)
+        words = (point.workload, point.configuration, point.sparsity, *others, point.error)
         rows.append(tuple(TableCell(word) for word in words))
     hidden = len(results.failed) - len(rows)
     note = f"{hidden} more failed points stand in points.csv." if hidden else ""
     return HtmlTable(
-        "Failed points", ("Workload", "Setup", "Sparsity", *_axis_names(results), "Reason"), tuple(rows), note
+        "Failed points", ("Workload", "Configuration", "Sparsity", *_axis_names(results), "Reason"), tuple(rows), note
     )
 
 
@@ -105,26 +105,28 @@ def _axis_names(results: Results) -> list[str]:
 
 
 def assumed_table(results: Results) -> HtmlTable:
-    """Every assumed value, and the setups whose answers rest on it."""
+    """Every assumed value, and the configurations whose answers rest on it."""
     users: dict[str, list[str]] = {}
     for point in results.done:
         for value in point.assumed:
-            users.setdefault(value, []).append(point.setup)
+            users.setdefault(value, []).append(point.configuration)
     rows = []
-    for text, setups in users.items():
+    for text, configurations in users.items():
         path, _, value = text.partition(" = ")
-        rows.append(tuple(TableCell(word) for word in (path, value, ", ".join(unique(setups)))))
-    intro = "Numbers of the hardware models that no source gives. The answers of the setups named rest on them."
+        rows.append(tuple(TableCell(word) for word in (path, value, ", ".join(unique(configurations)))))
+    intro = "Numbers of the hardware models that no source gives. The answers of the configurations named rest on them."
     return HtmlTable("Assumed values", ("Value", "Set to", "Used by"), tuple(rows), intro=intro)
 
 
 def unvalidated_table(results: Results) -> HtmlTable:
-    """Every model that no reference checks, and the setups that use it."""
+    """Every model that no reference checks, and the configurations that use it."""
     users: dict[str, list[str]] = {}
     for point in results.done:
         for model in point.unvalidated:
-            users.setdefault(model, []).append(point.setup)
-    rows = tuple((TableCell(model), TableCell(", ".join(unique(setups)))) for model, setups in users.items())
+            users.setdefault(model, []).append(point.configuration)
+    rows = tuple(
+        (TableCell(model), TableCell(", ".join(unique(configurations)))) for model, configurations in users.items()
+    )
     intro = "Models that no measurement, publication or other level of the simulator was compared with."
     return HtmlTable("Unvalidated models", ("Model", "Used by"), rows, intro=intro)
 

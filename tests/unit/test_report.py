@@ -244,7 +244,7 @@ def test_unvalidated_bars_are_hatched_and_explained(plots: list[Plot]) -> None:
 
 def test_findings_say_the_ratios_and_the_bound(folder: Path) -> None:
     llama = findings(read_results(folder))[0]
-    text = dict(llama.setups)
+    text = dict(llama.configurations)
     assert llama.workload == "Llama" and "1:8" in llama.lead
     assert "2:4 is 1.67× faster, with 1.50× less energy" in text["a longer name of a bank-level PIM"]
     assert "Bound by memory (80 % of operator time)." in text["a longer name of a bank-level PIM"]
@@ -254,7 +254,7 @@ def test_one_failure_of_many_is_said(tmp_path: Path) -> None:
     rows = [{"workload.trace": "a", "system": "s", "weight_sparsity": w, "latency_s": v, "error": e}
             for w, v, e in (("dense", None, "too large"), ("2:4", 1.0, ""))]  # fmt: skip
     pd.DataFrame(rows).to_parquet(tmp_path / "results.parquet")
-    text = dict(findings(read_results(tmp_path))[0].setups)["s"]
+    text = dict(findings(read_results(tmp_path))[0].configurations)["s"]
     assert text == "2:4 takes 1.00\u00a0s. Dense failed: too large."
 
 
@@ -323,7 +323,7 @@ def test_large_sweeps_show_a_selection_and_say_so(tmp_path: Path) -> None:
     results = read_results(tmp_path)
     assert len(results.done) == 1140
     shown = draw(results)
-    assert "14 of 30 setups" in shown[0].caption and "7 of 19 sparsities" in shown[0].caption
+    assert "14 of 30 configurations" in shown[0].caption and "7 of 19 sparsities" in shown[0].caption
     assert max(plot.figure.get_size_inches()[1] for plot in shown) < 10.4
 
 
@@ -379,7 +379,7 @@ def test_import_draws_in_nothing_heavy() -> None:
 def test_results_type_is_what_the_reader_gives(folder: Path) -> None:
     results = read_results(folder)
     assert isinstance(results, Results)
-    assert results.workloads == ["Llama", "Mixtral"] and results.setups == list(SETUPS)
+    assert results.workloads == ["Llama", "Mixtral"] and results.configurations == list(SETUPS)
     assert results.sparsities == list(SPARSITIES) and results.axes == ("override.gpu0.memory.bandwidth",)
 
 
@@ -400,7 +400,7 @@ class TestPairs:
     def test_points_that_differ_in_two_axes_give_no_ratio(self, tmp_path: Path) -> None:
         results = table_of(tmp_path, [row("dense", 2.0, "26 GB/s"), row("2:4", 0.1, "212 GB/s")])
         (finding,) = findings(results)
-        assert "×" not in dict(finding.setups)["s"]
+        assert "×" not in dict(finding.configurations)["s"]
         assert speed_up_over(results, Baseline("weight_sparsity", "dense")).values(results.done) == []
         assert not any(plot.name.startswith("speedup") for plot in draw(results))
 
@@ -408,7 +408,7 @@ class TestPairs:
         """Medians over links would be 4.0 and 1.0; the pairs gain 4 and 2."""
         rows = [row("dense", 4.0, "1 GB/s"), row("2:4", 1.0, "1 GB/s"), row("dense", 1.0, "9 GB/s"),
                 row("2:4", 0.5, "9 GB/s"), row("1:8", 0.5, "10 GB/s")]  # fmt: skip
-        text = dict(findings(table_of(tmp_path, rows))[0].setups)["s"]
+        text = dict(findings(table_of(tmp_path, rows))[0].configurations)["s"]
         assert "2:4 is 2.00 to 4.00× faster, with the same energy (2 pairs)." in text
         assert "1:8 takes 500" in text
 
@@ -416,7 +416,7 @@ class TestPairs:
         rows = [row("dense", 4.0, "1 GB/s"), row("dense", 2.0, "2 GB/s"), row("2:4", 1.0, "2 GB/s")]
         results = table_of(tmp_path, rows)
         named = baselines_of(results, {"override.pcie.bandwidth": "1 GB/s"})
-        text = dict(findings(results, named)[0].setups)["s"]
+        text = dict(findings(results, named)[0].configurations)["s"]
         assert "Against 1 GB/s (pcie.bandwidth) at 2 GB/s: 2.00× faster" in text and "4.00×" not in text
         assert "1 GB/s (pcie.bandwidth)" in build_report(
             tmp_path, ("svg",), {"override.pcie.bandwidth": "1 GB/s"}
@@ -446,7 +446,7 @@ class TestPairs:
     def test_a_search_shows_its_front(self, tmp_path: Path) -> None:
         rows = [row("dense", float(i), f"{i} GB/s", energy_j=float(abs(i - 20))) for i in range(1, 40)]
         shown = sliced(table_of(tmp_path, rows))
-        assert len(shown.points) == 19 and all("GB/s" in setup for setup in shown.setups)
+        assert len(shown.points) == 19 and all("GB/s" in configuration for configuration in shown.configurations)
 
 
 class TestFigures:
@@ -474,7 +474,7 @@ class TestFigures:
     def test_what_was_not_run_takes_no_room(self, tmp_path: Path) -> None:
         rows = [row("dense", 1.0, "1"), {**row("2:4", 2.0, "1"), "system": "t"}]
         panels = panels_of(table_of(tmp_path, rows), lambda _: True)
-        assert [(each.setup, each.label) for each in panels[0].rows] == [("s", "dense"), ("t", "2:4")]
+        assert [(each.configuration, each.label) for each in panels[0].rows] == [("s", "dense"), ("t", "2:4")]
 
     def test_at_most_six_shapes(self, tmp_path: Path) -> None:
         rows = [{**row("dense", float(i), "1", energy_j=1.0 / i), "system": f"s{i}"} for i in range(1, 12)]
