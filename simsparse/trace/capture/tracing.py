@@ -18,6 +18,7 @@ from simsparse.trace.capture.fold import without_weight_making
 from simsparse.trace.capture.fuse import build
 from simsparse.trace.capture.huggingface import own_functions, pretrained_models
 from simsparse.trace.capture.latent import FORMS, latent_modules
+from simsparse.trace.capture.mixture import looped_mixtures, with_mixtures
 from simsparse.trace.capture.recorder import Capture, tensors_in
 from simsparse.trace.capture.rnn import RnnCalls
 from simsparse.trace.capture.sdpa import AttentionCalls
@@ -159,8 +160,9 @@ class _TracedRun:
         tracing = self._tracing(capture, number)
         output, facts = self._run(kwargs, tracing)
         recording, folded = without_weight_making(capture.finish(output))
-        build(recording, builder, f"step{number}." if number else "")
-        return tracing, {**facts, **({"folded_ops": folded} if folded else {})}
+        build(with_mixtures(recording), builder, f"step{number}." if number else "")
+        more = {"folded_ops": folded, "looped_experts": looped_mixtures(recording)}
+        return tracing, {**facts, **{key: value for key, value in more.items() if value}}
 
     def _filled(self, kv_len: int) -> dict[str, Any]:
         unseen = replace(self._tracing(Capture(self.model, []), 0), routing="uniform")
