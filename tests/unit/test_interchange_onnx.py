@@ -257,8 +257,10 @@ def test_functions_are_written_out(tmp_path: Path) -> None:
 
 def test_functions_that_grow_without_end_or_call_themselves_are_refused(tmp_path: Path) -> None:
     steps = [function("f0", [make("Relu", "a", "b")])]
-    for i in range(1, 41):
-        steps.append(function(f"f{i}", [make(f"f{i - 1}", "a", "c", "own"), make(f"f{i - 1}", "c", "b", "own")]))
+    steps += [
+        function(f"f{i}", [make(f"f{i - 1}", "a", "c", "own"), make(f"f{i - 1}", "c", "b", "own")])
+        for i in range(1, 41)
+    ]
     doubling = graph(tmp_path, [make("f40", "x", "y", "own")], {"x": (4,)}, (4,), {}, functions=steps)
     with pytest.raises(TraceError, match="more than 2000000 nodes with functions written out"):
         import_trace(doubling)
