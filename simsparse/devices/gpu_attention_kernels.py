@@ -10,10 +10,11 @@ import numpy as np
 
 from simsparse.config.parts.gpu import GpuPart
 from simsparse.core import DType, Op, OpKind
-from simsparse.core.kinds.block_sparse_attention import BLOCK_SPARSE_ATTENTION
+from simsparse.core.kinds.block_sparse_attention import BLOCK_SPARSE_ATTENTION, query_blocks
 from simsparse.devices.gpu_attention import AttentionShapes, decode_seconds, prefill_seconds
 from simsparse.devices.gpu_attention_paged import paged_seconds
-from simsparse.devices.gpu_card import Card, KernelTimes
+from simsparse.devices.gpu_attention_sparse import flex_seconds
+from simsparse.devices.gpu_card import Card, Floats, KernelTimes
 from simsparse.devices.gpu_counts import READ, WRITE, GpuCounts, Indexes, count_macs, mac_action
 from simsparse.devices.gpu_rates import peak
 
@@ -22,21 +23,26 @@ ATTENTION_KINDS = (OpKind.ATTENTION, BLOCK_SPARSE_ATTENTION.name)
 
 @dataclass(frozen=True)
 class Attention:
-    """Attention kernels of one ``dtype``, ``decode`` with one query token per sequence."""
+    """Attention kernels of one ``dtype``, ``decode`` with one query token per sequence.
+
+    ``blocks``: of a mask of blocks that FlexAttention takes, rows of blocks of all heads, kept blocks, and 1 with
+    blocks of 128.
+    """
 
     decode: bool
     dtype: DType
     shapes: AttentionShapes
+    blocks: tuple[Floats, Floats, Floats] | None = None
 
 
 def attention_kernels(ops: Sequence[Op], counts: GpuCounts) -> list[tuple[Indexes, Attention]]:
     """Attention kernels by dtype: decode with one query token per sequence, prefill with more."""
-    kinds: dict[tuple[bool, DType], list[int]] = {}
+    kinds: dict[tuple[bool, DType, bool], list[int]] = {}
     for i, op in enumerate(ops):
         if op.kind in ATTENTION_KINDS:
-            kinds.setdefault((op.dims["q_len"] == 1, op.dtype), []).append(i)
+            kinds.setdefault((op.dims["q_len"] == 1, op.dtype, takes_blocks(op)), []).append(i)
     found = []
-    for (decode, dtype), places in kinds.items():
+    for (decode, dtype, flex), places in kinds.items():
         own, owner = [ops[i] for i in places], np.array(places, np.int64)
         shapes = _attention_shapes(own)
         cached = shapes.kv_heads * shapes.kv_len * shapes.kv_row
@@ -45,8 +51,22 @@ def attention_kernels(ops: Sequence[Op], counts: GpuCounts) -> list[tuple[Indexe
         counts.add(WRITE, owner, shapes.batch * shapes.value_bytes * shapes.heads * shapes.q_len * shapes.v_head_dim)
         macs = np.array([op.dense_macs for op in own], np.float64)
         count_macs(owner, [mac_action(dtype)] * len(own), macs, counts)
-        found.append((owner, Attention(decode, dtype, shapes)))
+        found.append((owner, Attention(decode, dtype, shapes, _blocks(own) if flex else None)))
     return found
+
+
+def takes_blocks(op: Op) -> bool:
+    """Whether FlexAttention was measured on such a mask: blocks of 64 or 128, many queries, head dim 128, 16 bits."""
+    d = op.dims
+    masked = op.kind == BLOCK_SPARSE_ATTENTION.name and d["block"] in (64, 128) and d["q_len"] > 1
+    return masked and d["head_dim"] == d["v_head_dim"] == 128 and op.dtype.bits == 16
+
+
+def _blocks(ops: Sequence[Op]) -> tuple[Floats, Floats, Floats]:
+    heads = np.array([op.dims["batch"] * op.dims["heads"] for op in ops], np.float64)
+    rows, kept, side = (np.array(column, np.float64) for column in zip(
+        *((query_blocks(op), op.dims["kept_blocks"], op.dims["block"]) for op in ops), strict=True))  # fmt: skip
+    return heads * rows, heads * kept, np.where(side == 128, 1.0, 0.0)
 
 
 def _attention_shapes(ops: Sequence[Op]) -> AttentionShapes:
@@ -67,6 +87,8 @@ def _without_blocks(op: Op) -> dict[str, int]:
 
 def attention_seconds(part: GpuPart, attention: Attention) -> KernelTimes:
     card, kernels = Card.of(part), part.kernels
+    if attention.blocks is not None and kernels.flex is not None:
+        return flex_seconds(*attention.blocks, kernels.flex, card)
     if kernels.paged is not None and attention.dtype is not DType.FP32:
         return paged_seconds(attention.shapes, kernels.paged, card)
     if attention.decode:

@@ -10,6 +10,7 @@ from simsparse.config.accuracy import ClassAccuracy, accuracy_of
 from simsparse.config.parts.gpu import GpuPart
 from simsparse.core import DType, Op, OpKind
 from simsparse.devices.base import Device
+from simsparse.devices.gpu_attention_kernels import takes_blocks
 from simsparse.devices.gpu_experts import GROUPED, LOOP
 from simsparse.devices.gpu_launched import Gather, NormRows, Reduce, SoftmaxRows, Stream, Topk
 from simsparse.devices.gpu_op_kernels import OP_KERNELS
@@ -55,6 +56,8 @@ def kernel_class(op: Op, skips: bool) -> str | None:
             if skips or dtype not in (*HALF, DType.FP8):
                 return None
             return "grouped_gemm" if op.label in (GROUPED, LOOP) else "moe_table"
+    if takes_blocks(op):
+        return "sparse_attn"
     if op.kind in NO_CLASS or op.kind not in OP_KERNELS:
         return None
     return KERNEL_CLASSES.get(type(OP_KERNELS.get(op.kind)(op)))

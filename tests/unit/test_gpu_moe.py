@@ -282,3 +282,14 @@ def test_energy_per_token_is_that_of_a_decode_step_shared_by_its_batch(tmp_path)
     few, many = section.predictions
     assert few.unit == "J" and many.predicted < few.predicted < 8 * many.predicted
     assert set(section.skipped) == {"several GPUs", "fp8 weights", "measured on B200", "no shapes of other"}
+
+
+def test_a_mask_of_blocks_runs_flex_attention():
+    gpu = Gpu(H200)
+    masked = [ops.block_sparse_attention(1, 32, 8, 128, 8192, 8192, 64, density=share) for share in (0.1, 0.5)]
+    few, many = (cost.latency_s for cost in gpu.costs(masked))
+    dense = gpu.costs([ops.attention(1, 32, 8, 128, 8192, 8192, causal=False)])[0].latency_s
+    assert few < dense / 2 and 3 < many / few < 5
+    one = gpu.costs([ops.block_sparse_attention(1, 1, 1, 128, 128, 128, 128, density=1.0)])[0]
+    flex = H200.kernels.flex
+    assert one.latency_s >= (flex.unit_128.si + flex.step_128.si) / CARD.clock_hz
