@@ -43,7 +43,7 @@ Result = Callable[[], Any]
 @cache
 def operators(model: str) -> tuple[Op, ...]:
     """Distinct operators of every kind, for parts of one device model; fewer for engines, which are slow."""
-    makers = {"gpu": (_examples, _made, _launched), "engine": (_small,)}.get(model, (_examples, _made))
+    makers = {"gpu": (_examples, _made, _masked, _launched), "engine": (_small,)}.get(model, (_examples, _made))
     found: dict[Any, Op] = {}
     for op in chain.from_iterable(make() for make in makers):
         found.setdefault(op.signature, op)
@@ -94,12 +94,15 @@ def _made() -> Iterator[Op]:
         for label, rows, cols in product(LAUNCHED, (64, 1 << 16), (16, 1024, 1 << 15)):
             size = rows * cols * DType(dtype).bits // 8
             yield ops.launched(KernelCall(label, size, size, 5 * rows * cols, DType(dtype), rows, cols))
-        for block in (64, 128):
-            yield ops.block_sparse_attention(1, 32, 8, 128, 8192, 8192, block, density=0.1, dtype=dtype)
-            yield ops.block_sparse_attention(1, 1, 1, 128, 128, 128, block, density=1.0, dtype=dtype)
         for size in (1 << 10, 1 << 20, 1 << 28):
             yield ops.elementwise(size, size, 50 * size, dtype)
             yield ops.elementwise(size, 16, size // 2, dtype)
+
+
+def _masked() -> Iterator[Op]:
+    for dtype, block in product(DTYPES, (64, 128)):
+        yield ops.block_sparse_attention(1, 32, 8, 128, 8192, 8192, block, density=0.1, dtype=dtype)
+        yield ops.block_sparse_attention(1, 1, 1, 128, 128, 128, block, density=1.0, dtype=dtype)
 
 
 def _launched() -> Iterator[Op]:
