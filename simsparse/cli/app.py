@@ -14,7 +14,6 @@ app = typer.Typer(
     name="simsparse",
     help="How long a sparse model takes on a machine, what energy it costs, and why.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
 for _module in (workloads, simulation, advice, study, pruning, density, checks):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from simsparse.cli.console import Json, emit_json, note, table
+from simsparse.cli.console import Json, ProgressBar, emit_json, note, table
 from simsparse.errors import SpecError, nearest
 
 if TYPE_CHECKING:
@@ -63,7 +63,10 @@ def _validations(data: Path | None, hw: str | None) -> list[ValidationReport]:
 
     if (data is None) != (hw is None):
         raise SpecError("--data and --hw belong together; give both, or neither for the bundled references")
-    return [validate_file(data, hw)] if data is not None and hw is not None else validate_references()
+    with ProgressBar("files") as progress:
+        if data is not None and hw is not None:
+            return [validate_file(data, hw)]
+        return validate_references(progress)
 
 
 def schema(

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from simsparse.cli.console import Json, emit_json, note, table
+from simsparse.cli.console import Json, ProgressBar, emit_json, note, table
 
 
 def density(
@@ -23,7 +23,8 @@ def density(
     from simsparse.report.density import DENSITIES, FAMILIES, crossovers, dense_arrays, density_curves
     from simsparse.report.density_page import write_density_report
 
-    curves, absent = density_curves(size, DENSITIES, part or ())
+    with ProgressBar("parts") as progress:
+        curves, absent = density_curves(size, DENSITIES, part or (), progress)
     page = write_density_report(curves, dense_arrays(size), absent, size, out)
     best = {family: rows for family in FAMILIES if (rows := crossovers(curves, family))}
     if json:

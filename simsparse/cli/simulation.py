@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from simsparse.core import Result, Trace
+    from simsparse.report.compare import Change
 
 LevelOption = Annotated[
     int, typer.Option("--level", min=0, max=2, help="Fidelity: 0 closed forms, 1 discrete events, 2 cycle cores.")
@@ -129,7 +131,9 @@ def run(
 
     given = pairs(changes or []) | ({} if level is None else {"level": str(level)})
     given |= {} if stack is None else {"stack": stack}
-    result = simulate_point(check_experiment(*load_experiment(experiment, given)))
+    spec, document = load_experiment(experiment, given)
+    result = simulate_point(check_experiment(spec, document))
+    result = replace(result, meta={**result.meta, "inputs": spec.values})
     if out is not None:
         with whole_folder(out) as folder:
             _write_result(result, folder)
@@ -293,4 +297,41 @@ def report(
         typer.echo(page)
 
 
-COMMANDS = (estimate, cycles, run, sweep, report)
+def compare(
+    a: Annotated[Path, typer.Argument(help="The folder of a sweep or of a run, or a run's result.json.")],
+    b: Annotated[Path, typer.Argument(help="Another one.")],
+    json: Json = False,
+) -> None:
+    """What tells two results or sweeps apart: inputs, by how much, what moved. Exit code 1 when they differ."""
+    from simsparse.report.compare import compare as compare_results
+
+    found = compare_results(a, b)
+    changed = [each for each in found.changes if not each.is_same]
+    if json:
+        emit_json({"changes": [each.to_dict() for each in found.changes], "only_a": list(found.only_a),
+                   "only_b": list(found.only_b)})  # fmt: skip
+    else:
+        rows = [_changed_row(each) for each in changed[: 3 * SHOWN]]
+        title = f"{len(changed)} of {len(found.changes)} points differ, the first {len(rows)}" if changed else (
+            f"{len(found.changes)} points agree"
+        )  # fmt: skip
+        table(title, ("point", "latency", "energy", "inputs that differ", "what moved"), rows)
+        for name, places in (("A", found.only_a), ("B", found.only_b)):
+            if places:
+                note(f"{len(places)} points only in {name}, the first: {places[0]}")
+    if changed or found.only_a or found.only_b:
+        raise typer.Exit(1)
+
+
+def _changed_row(each: Change) -> tuple[str, ...]:
+    texts = []
+    for unit, (before, after) in (("s", each.latency_s), ("J", each.energy_j)):
+        ratio = f" ({after / before:.3g}x)" if before and after else ""
+        texts.append(f"{si(before, unit)} to {si(after, unit)}{ratio}")
+    inputs = "; ".join(f"{name} {was or 'unset'} to {now or 'unset'}" for name, was, now in each.inputs)
+    errors = "; ".join(f"failed in {name}: {text}" for name, text in zip("AB", each.errors, strict=True) if text)
+    same = "none: models or files have changed"
+    return each.place or "the run", *texts, inputs or same, errors or "; ".join(each.moved)
+
+
+COMMANDS = (estimate, cycles, run, sweep, report, compare)

@@ -7,11 +7,12 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from simsparse.core.counts import ActionCounts
-from simsparse.core.timeline import Timeline
+from simsparse.core.timeline import Span, Timeline
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -174,7 +175,50 @@ class Result:
         }  # fmt: skip
 
     def save(self, path: str | Path) -> Path:
-        """Write the summary and the per-op rows as JSON."""
+        """Write the summary, the per-op rows and the timeline's spans as JSON."""
         target = Path(path)
-        target.write_text(json.dumps({**self.summary(), "ops": [op._asdict() for op in self.ops]}, indent=1), "utf-8")
+        data = {**self.summary(), "meta": dict(self.meta), "ops": [op._asdict() for op in self.ops],
+                "spans": [list(span) for span in self.timeline.spans]}  # fmt: skip
+        target.write_text(json.dumps(data, indent=1, default=str), "utf-8")
         return target
+
+    @classmethod
+    def load(cls, path: str | Path) -> Result:
+        """The result that ``save`` wrote, without its action counts.
+
+        Raises OSError, or ValueError, TypeError or KeyError on a file that is none.
+        """
+        data = json.loads(Path(path).read_text("utf-8"))
+        ops = tuple(OpResult(**{name: row[name] for name in OpResult._fields if name in row}) for row in data["ops"])
+        names = ("trace", "system", "policy", "seed", "level", "latency_s", "energy_j")
+        details = (
+            "overrides",
+            "area_mm2",
+            "power_w",
+            "seconds_by_bound",
+            "memory",
+            "stack",
+            "runs_as",
+            "clock",
+            "meta",
+        )
+        fields: dict[str, Any] = {name: data[name] for name in details if name in data}
+        fields |= {name: tuple(data.get(name, ())) for name in ("assumed", "unvalidated", "notes")}
+        fields["cache"] = {device: CacheUse(**use) for device, use in data.get("cache", {}).items()}
+        fields |= {name: data[name] for name in (*names, "energy_by_component")}
+        spans = Timeline.of(Span(*span) for span in data.get("spans", ()))
+        return cls(ops=ops, counts=ActionCounts(), timeline=spans, **fields)
+
+    def _repr_html_(self) -> str:
+        """What notebooks show: the answer in a table, and what it rests on."""
+        bounds = ", ".join(f"{name} {seconds:.4g} s" for name, seconds in self.seconds_by_bound.items())
+        rows = {
+            "workload": self.workload, "system": self.system, "policy": self.policy, "stack": self.stack,
+            "latency": f"{self.latency_s:.4g} s", "energy": f"{self.energy_j:.4g} J", "seconds by bound": bounds,
+            "notes": "; ".join(self.notes), "unvalidated": "; ".join(self.unvalidated),
+            "assumed values": str(len(self.assumed)),
+        }  # fmt: skip
+        cells = "".join(
+            f"<tr><th>{escape(name)}</th><td>{escape(text)}</td></tr>" for name, text in rows.items() if text
+        )
+        return f"<table>{cells}</table>"

@@ -26,17 +26,17 @@ def build_report(
     out_dir: Path, formats: Sequence[str] = FORMATS, baseline: Mapping[str, str] | None = None,
     normalise: Sequence[str] = (), progress: OnProgress | None = None,
 ) -> Path:  # fmt: skip
-    """Write ``out_dir``/report from a sweep's results and return the path of its index.html.
+    """Write ``out_dir``/report from the results of a sweep or a run and return the path of its index.html.
 
     ``formats`` are the figure formats to write as files; the page embeds its own. ``baseline`` maps axes to the value
     that ratios are taken against, in place of the sweep's own; ``normalise`` is any of area and power. ``progress`` is
     called with the steps done and in all. Raises StoreError when ``out_dir`` holds no sweep result or ``formats`` names
     a format that is not known, SpecError on a baseline that is no axis and value of the sweep.
     """
-    from simsparse.report.reader import read_results
+    from simsparse.report.reader import read_any
 
-    folder = Path(out_dir)
-    results = read_results(folder)
+    results = read_any(Path(out_dir))
+    folder = Path(out_dir) if Path(out_dir).is_dir() else Path(out_dir).parent
     for per in normalise:
         if per not in NORMALISATIONS:
             raise SpecError(f"{per!r} is not known; {nearest(per, NORMALISATIONS)}", key="normalise")

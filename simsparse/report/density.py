@@ -110,12 +110,19 @@ def engine_parts() -> list[str]:
 
 
 def density_curves(
-    size: int | None = None, densities: Sequence[float] = DENSITIES, parts: Sequence[str] = ()
+    size: int | None = None,
+    densities: Sequence[float] = DENSITIES,
+    parts: Sequence[str] = (),
+    progress: Callable[[int, int, int], None] | None = None,
 ) -> tuple[list[Curve], dict[str, str]]:
     """Cores of all parts (or ``parts``), each on a product large enough for it or of ``size`` cubed: (curves, reason
-    by part that has none)."""
-    curves, absent = [], {}
-    for name in parts or (*engine_parts(), *NM_ARRAYS):
+    by part that has none). ``progress`` is called with the parts done, all, and those without a curve."""
+    curves: list[Curve] = []
+    absent: dict[str, str] = {}
+    names = parts or (*engine_parts(), *NM_ARRAYS)
+    for i, name in enumerate(names):
+        if progress:
+            progress(i, len(names), len(absent))
         try:
             if name in NM_ARRAYS:
                 curves.append(_array(name, size))

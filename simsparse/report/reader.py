@@ -11,15 +11,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from simsparse.config.keys import OVERRIDE, is_key
-from simsparse.core import OpResult
+from simsparse.core import OpResult, Result
 from simsparse.errors import SpecError, StoreError
 from simsparse.report.naming import Naming
-from simsparse.report.results import Results, StoredPoint, merged_runs, unique, unvalidated_share
+from simsparse.report.results import Results, StoredPoint, merged_runs, results_of, unique, unvalidated_share
 from simsparse.store import PARQUET_NAME, SPEC_NAME, STORE_NAME, Reader, read_table
 
 if TYPE_CHECKING:
     import pandas as pd
 
+RESULT_NAME = "result.json"
+"""What a run writes beside its tables."""
 SEARCHES = ("tpe", "nsga2", "cmaes")
 """Kinds of sampling in which later points depend on the answers to earlier ones."""
 _LABELS = ("setup", "workload", "label")
@@ -55,6 +57,19 @@ def read_results(folder: Path) -> Results:
         normalise=tuple(map(str, spec.get("normalise") or ())),
         timelines=store.timelines() if store else {},
     )  # fmt: skip
+
+
+def read_any(path: Path) -> Results:
+    """The results of a sweep's folder, of a run's folder, or in a run's ``result.json``. Raises StoreError."""
+    file = path if path.is_file() else path / RESULT_NAME
+    if not file.is_file():
+        return read_results(path)
+    try:
+        return results_of(Result.load(file))
+    except OSError as error:
+        raise StoreError(f"can't be read: {error.strerror}", file=str(file)) from error
+    except (KeyError, TypeError, ValueError) as error:
+        raise StoreError(f"is no result of a run: {error}", file=str(file)) from error
 
 
 def _axes_of(axes: Mapping[str, Any], varying: Sequence[str], table: pd.DataFrame) -> tuple[str, ...]:

@@ -188,6 +188,7 @@ def results_of(result: Result) -> Results:
         power_w=result.power_w, runs_as=merged_runs(result.runs_as), notes=result.notes,
     )  # fmt: skip
     row = {key: value if not isinstance(value, dict | list) else str(value) for key, value in result.summary().items()}
+    row |= result.meta.get("inputs", {})
     return Results(
         f"{point.workload} on {point.configuration}", (point,), (), pd.DataFrame([row]),
         ops={"run": result.ops}, timelines={"run": result.timeline},

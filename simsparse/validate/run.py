@@ -74,9 +74,14 @@ def reference_folder() -> Path:
     return bundled if bundled.is_dir() else root / "tests" / "validation" / "data" / "gpu"
 
 
-def validate_references() -> list[ValidationReport]:
-    """Reports of all bundled reference files. Raises SpecError."""
-    return [validate_file(reference_folder() / name, hardware) for name, hardware in REFERENCES.items()]
+def validate_references(progress: Callable[[int, int, int], None] | None = None) -> list[ValidationReport]:
+    """Reports of all bundled reference files; ``progress`` is called with files done, all, and 0. Raises SpecError."""
+    found: list[ValidationReport] = []
+    for name, hardware in REFERENCES.items():
+        if progress:
+            progress(len(found), len(REFERENCES), 0)
+        found.append(validate_file(reference_folder() / name, hardware))
+    return found
 
 
 def validate_file(path: str | Path, hw: str) -> ValidationReport:

@@ -14,9 +14,10 @@ from pathlib import Path
 
 import pytest
 
+from simsparse import simulate
 from simsparse.cli import main
 from simsparse.cli.console import ProgressBar, si, whole_folder
-from simsparse.core import TraceBuilder, ops
+from simsparse.core import Result, TraceBuilder, ops
 from simsparse.errors import StoreError
 
 SPEC = "name: cli\nworkload: {trace: t.trace}\nsystem: cpu/h100-host\n"
@@ -319,3 +320,63 @@ def test_a_folder_is_whole_or_absent(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
     with pytest.raises(StoreError, match="can't be written"), whole_folder(tmp_path / "out" / "a" / "c"):
         pass
+
+
+class TestResultsOfRuns:
+    """A run's folder is read again: by report, and by compare beside another one."""
+
+    def folders(self, folder: Path, capsys: pytest.CaptureFixture[str]) -> tuple[Path, Path]:
+        for name, sparsity in (("a", "dense"), ("b", "1:8")):
+            code, _, _ = run(
+                capsys, "run", folder / "run.yaml", "--out", folder / name, "--set", f"weight_sparsity={sparsity}",
+                "--set", "system=gpu/h100-sxm5-80gb",
+            )  # fmt: skip
+            assert code == 0
+        return folder / "a", folder / "b"
+
+    def test_a_report_is_made_of_one_run(self, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        one, _ = self.folders(folder, capsys)
+        code, out, _ = run(capsys, "report", one)
+        assert code == 0 and (one / "report" / "index.html").is_file() and str(one) in out
+
+    def test_compare_says_what_changed_and_by_how_much(self, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        one, other = self.folders(folder, capsys)
+        code, out, _ = run(capsys, "compare", one, other, "--json")
+        (change,) = json.loads(out)["changes"]
+        assert code == 1 and change["inputs"] == [["weight_sparsity", "dense", "1:8"]]
+        assert change["latency_ratio"] == pytest.approx(change["latency_s"][1] / change["latency_s"][0])
+        code, out, _ = run(capsys, "compare", one, other)
+        assert code == 1 and "weight_sparsity dense to 1:8" in out
+        code, out, _ = run(capsys, "compare", one, one / "result.json")
+        assert code == 0 and "1 points agree" in out
+
+    def test_points_of_sweeps_are_partners_by_their_place(
+        self, folder: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        run(capsys, "sweep", folder / "sweep.yaml", "--out", folder / "a")
+        (folder / "sweep.yaml").write_text(SWEEP.replace("[dense, 2:4]", "[2:4, 1:4]") + "seed: 3\n")
+        run(capsys, "sweep", folder / "sweep.yaml", "--out", folder / "b")
+        _, out, _ = run(capsys, "compare", folder / "a", folder / "b", "--json")
+        found = json.loads(out)
+        assert [each["place"] for each in found["changes"]] == ["weight_sparsity=2:4"]
+        assert found["only_a"] == ["weight_sparsity=dense"] and found["only_b"] == ["weight_sparsity=1:4"]
+
+    def test_what_is_no_result_is_refused(self, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        (folder / "result.json").write_text("[]")
+        for path in (folder, folder / "nope"):
+            code, _, err = run(capsys, "compare", path, path)
+            assert code == 2 and "error:" in err
+
+
+def test_the_package_runs_as_a_module() -> None:
+    found = subprocess.run([sys.executable, "-m", "simsparse", "--version"], capture_output=True, text=True, check=True)
+    assert found.stdout.strip()
+
+
+def test_a_result_is_read_as_it_was_saved_and_shows_itself_in_notebooks(tmp_path: Path) -> None:
+    trace = TraceBuilder("<t>").add(ops.linear(64, 64, 64, weight_sparsity="1:8")).build()
+    result = simulate(trace, "gpu/h100-sxm5-80gb")
+    again = Result.load(result.save(tmp_path / "result.json"))
+    assert again.summary() == result.summary() and again.ops == result.ops and again.timeline == result.timeline
+    html = result._repr_html_()
+    assert "&lt;t&gt;" in html and "<t>" not in html and "latency" in html
