@@ -55,7 +55,9 @@ KERNEL_SECTIONS = ("elementwise", "norm", "softmax", "reduce", "gather", "mem")
 """Sections whose rows are kernels that only need their own bytes and shape."""
 GEMM_SECTIONS = ("gemm_dense", "gemm_fp32", "gemm_hot", "lowp", "bmm", "quant")
 """Sections whose rows are one dense GEMM in a loop over sets of buffers."""
-NOT_SIMULATED = ("env", "lowp_sparse24", "nccl", "ep_moe", "cpu")
+NOT_SIMULATED = (
+    "env", "lowp_sparse24", "nccl", "ep_moe", "cpu", "contention", "serve", "tp_layer", "ep_skew",
+)  # fmt: skip
 """Sections of the schema that no model here predicts."""
 REFERENCES: Mapping[str, str] = {
     "h100_sxm5_80gb.jsonl": "gpu/h100-sxm5-80gb",
