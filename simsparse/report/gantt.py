@@ -48,7 +48,7 @@ def gantt(results: Results) -> Plot | None:
     for i, row in enumerate(rows):
         _draw(axes[2 * i], row, 0, row.timeline.end_fs, kinds, labelled=True)
         _draw(axes[2 * i + 1], row, *_window(row.timeline), kinds, labelled=False)
-        name = f"{row.point.workload}, {row.point.sparsity}\n{wrapped(row.point.configuration, 46)}"
+        name = f"{wrapped(f'{row.point.workload}, {row.point.sparsity}', 46)}\n{wrapped(row.point.configuration, 46)}"
         axes[2 * i].set_title(name, fontsize=8.5)
         axes[2 * i + 1].set_title("a window of the same run", fontsize=8.5, fontweight="normal")
     title = _title(rows)

@@ -176,7 +176,9 @@ def _draw(ax: Axes, panel: RooflinePanel, scale: Scale, colours: Mapping[str, st
     plain_log(ax.xaxis, high / low)
     plain_log(ax.yaxis, 6 * peak / bottom)
     ax.set_xlabel("Arithmetic intensity (FLOP/byte), log scale")
-    ax.set_title(f"{panel.workload}\n{wrapped(f'{panel.configuration}: {panel.device}', 44)}", fontsize=8.5)
+    ax.set_title(
+        f"{wrapped(panel.workload, 40)}\n{wrapped(f'{panel.configuration}: {panel.device}', 44)}", fontsize=8.5
+    )
     ax.annotate(
         f"{si(panel.peaks.flops_per_s, 'FLOP/s')} {panel.peaks.dtype} dense, {si(panel.peaks.bytes_per_s, 'B/s')}",
         (0, 1), xycoords="axes fraction", xytext=(4, -4), textcoords="offset points", va="top", fontsize=SMALL_PT,
