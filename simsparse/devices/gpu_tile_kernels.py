@@ -35,6 +35,12 @@ RANKED = 32
 """Tiles that are timed: those that the library's estimate ranks highest."""
 STEP = 64.0
 """k is padded to this many elements."""
+LINE_BYTES = 128
+"""Bytes of a cache line."""
+USUAL_K = 2048.0
+"""k at which the library's leaning towards a tile is its preference alone."""
+MOST_DOUBLINGS = 4.0
+"""Doublings of the blocks from one per SM beyond which the library's leaning no longer follows them."""
 
 
 class TileCore(NamedTuple):
@@ -117,6 +123,14 @@ class KernelTiles:
     def estimated(self) -> TileSeconds:
         """Of every tile, as the library's estimate has them."""
         return _parts(self.sizes, self.tiling, self.core, self.kernel, estimated=True)
+
+    @cached_property
+    def leaning(self) -> Floats:
+        """How much more likely the library takes each tile than its own estimate says, as a logarithm."""
+        t, kernel = self.tiling, self.kernel
+        blocks = np.log2(t.columns * t.rows * self.sizes.batch * t.splits / self.core.sms)
+        by_blocks = kernel.by_blocks * np.clip(blocks, -MOST_DOUBLINGS, MOST_DOUBLINGS)
+        return np.asarray(kernel.preference + kernel.by_k * np.log2(self.sizes.k / USUAL_K) + by_blocks)
 
     @cached_property
     def _all(self) -> TileSeconds:
@@ -210,7 +224,7 @@ def _choice(tiles: KernelTiles, hbm_bytes_per_s: float) -> tuple[NDArray[np.intp
     kernel, parts = tiles.kernel, tiles.estimated
     memory = _memory_seconds(parts, kernel.view.memory * hbm_bytes_per_s, tiles.core, kernel.estimated)
     seconds = parts.launch + _joined(parts.compute, memory)
-    score = (1.0 - seconds / seconds.min(axis=1, keepdims=True)) / kernel.value.spread + kernel.preference
+    score = (1.0 - seconds / seconds.min(axis=1, keepdims=True)) / kernel.value.spread + tiles.leaning
     ranked = np.argpartition(-score, RANKED, axis=1)[:, :RANKED] if score.shape[1] > RANKED else None
     taken = score if ranked is None else np.take_along_axis(score, ranked, 1)
     weight = np.exp(taken - taken.max(axis=1, keepdims=True))
@@ -256,12 +270,16 @@ def _wave_seconds(
 ) -> Floats:
     """Seconds of the waves of blocks, each as long as its products or its reads from L2."""
     products = 2.0 * area * core.sms / (core.flops * p.tensor * tiling.efficiency) * core.clock_hz
-    products = products + p.overhead + p.cold_overhead * missing
+    size = sizes.value_bytes
+    ragged = (sizes.k * size % LINE_BYTES > 0) | (sizes.n * np.maximum(size, 2.0) % LINE_BYTES > 0)
+    products = products + p.overhead + p.cold_overhead * missing + np.where(ragged, p.ragged, 0.0)
     longer, shorter = np.maximum(tiling.tokens, tiling.outputs), np.minimum(tiling.tokens, tiling.outputs)
-    reads = sizes.value_bytes * (shorter + longer * p.multicast) / p.port
+    reads = size * (shorter + longer * p.multicast) / p.port
     steps = np.ceil(sizes.k / tiling.splits / STEP) * STEP
     cycles = p.fill + area * p.epilogue + steps * _joined(products, reads)
-    return np.asarray(np.ceil(blocks / core.sms) * cycles / core.clock_hz)
+    filled = blocks / core.sms
+    waves = np.ceil(filled) * (1.0 - p.crowding * (1.0 - np.minimum(filled, 1.0)))
+    return np.asarray(waves * cycles / core.clock_hz)
 
 
 def _memory_bytes(

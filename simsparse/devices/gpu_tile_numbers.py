@@ -41,6 +41,8 @@ class TileNumbers:
     padded: float
     memory_power: float
     spread: float
+    crowding: float
+    ragged: float
 
     @classmethod
     def of(cls, part: GpuTileKernel) -> TileNumbers:
@@ -87,13 +89,14 @@ class TileKernel:
     splits: Floats
     efficiency: Floats
     preference: Floats
+    by_k: Floats
+    by_blocks: Floats
 
     @classmethod
     def of(cls, part: GpuTileKernel) -> TileKernel:
         """The kernel that a library's YAML describes."""
-        rows = [(side == "tokens", fixed, most, granule, split, efficiency, preference)
-                for side, fixed, most, granule, splits, efficiency, preference in part.tiles.rows
-                for split in splits]  # fmt: skip
+        rows = [(side == "tokens", fixed, most, granule, split, *numbers)
+                for side, fixed, most, granule, splits, *numbers in part.tiles.rows for split in splits]  # fmt: skip
         along, *columns = (np.array(column, np.float64)[None, :] for column in zip(*rows, strict=True))
         return cls(part, TileNumbers.of(part), ViewNumbers.of(part.view), along > 0, *columns)
 

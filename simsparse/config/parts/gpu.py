@@ -148,7 +148,7 @@ class GpuPart(Part):
     second that it decodes from a storage format; a format that is not there is decoded in no time."""
 
     kind: Literal["gpu"]
-    architecture: Literal["turing", "ampere", "ada", "hopper"]
+    architecture: Literal["turing", "ampere", "ada", "hopper", "blackwell"]
     kernels: KernelLibrary
     experts: GpuMoe | None = None
     compute: GpuCompute

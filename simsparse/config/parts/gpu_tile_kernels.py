@@ -9,18 +9,20 @@ from pydantic import model_validator
 
 from simsparse.config.quantity import Basis, Frozen, Ratio, Seconds
 
-TileFamily = tuple[Literal["tokens", "outputs"], int, int, int, tuple[int, ...], float, float]
+TileFamily = tuple[Literal["tokens", "outputs"], int, int, int, tuple[int, ...], float, float, float, float]
 """Free side of the tile, size of the fixed side, most and granule of the free one, splits of k, efficiency,
-preference."""
+preference, and how the preference grows with k and with blocks."""
 
 
 class GpuTiles(Frozen):
-    """Families of tiles, one per row: ``free side, fixed size, most, granule, splits, efficiency, preference``.
+    """Families of tiles, one per row: ``free side, fixed size, most, granule, splits, efficiency, preference, by_k,
+    by_blocks``.
 
     A tile has a fixed size along one side of the output; along the other it is as long as it must be to cut
     that side evenly into tiles of at most ``most``, rounded up to ``granule``. ``efficiency``: share of the
     tensor rate of the kernel; ``preference``: how much more likely the library takes it than its own
-    estimate says, as a logarithm.
+    estimate says, as a logarithm; ``by_k``, ``by_blocks``: what it grows by when k doubles from 2,048, and when the
+    blocks double from one per SM.
     """
 
     rows: tuple[TileFamily, ...]
@@ -31,7 +33,7 @@ class GpuTiles(Frozen):
     @model_validator(mode="after")
     def _possible(self) -> GpuTiles:
         """Raises ValueError for a tile without an element."""
-        for side, fixed, most, granule, splits, efficiency, _ in self.rows:
+        for side, fixed, most, granule, splits, efficiency, *_ in self.rows:
             if min(fixed, most, granule, *splits) < 1 or efficiency <= 0:
                 raise ValueError(f"[{side}, {fixed}, {most}, {granule}, {list(splits)}, {efficiency}] is no tile")
         if not self.rows:
@@ -71,7 +73,8 @@ class GpuTileKernel(Frozen):
     them is lost, and how fast; ``resident_output`` and ``resident_operands`` the same for outputs and for
     the operands of one GEMM. ``padded``: share of the padding that draws power; ``memory_power``: power of
     memory traffic over what the limit leaves. ``spread``: how far from the best of its estimate the library
-    strays.
+    strays. ``crowding``: share of a block's time that it would save if it ran alone on the card. ``ragged``: cycles
+    per k more where rows are no multiples of 128 bytes.
     """
 
     launch: Seconds
@@ -98,6 +101,8 @@ class GpuTileKernel(Frozen):
     padded: Ratio
     memory_power: Ratio
     spread: Ratio
+    crowding: Ratio
+    ragged: Ratio
     view: GpuTileView
     tiles: GpuTiles
 

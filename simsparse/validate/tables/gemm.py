@@ -25,9 +25,9 @@ from simsparse.validate.tables import TABLES, TableSchema
 SECTION = "gemm_table"
 LAYERS, SHORT_RUN = 6, 54
 """Layers of a graph, and calls of a layer from the first warm-up to the last timed replay of a short run."""
-LAUNCH_S = -0.43e-6
+LAUNCH_S = -0.28e-6
 """What a kernel of those graphs takes more than one of ours. Fitted to half of the tables of H100 and H200."""
-UNSET, RESTED = 1.05, 0.37
+UNSET, RESTED = 1.0, 0.45
 """Weights that were never set draw less power: rate over that of random ones; what a card that rested adds to it.
 Fitted to half of the tables of H100 and H200."""
 
@@ -42,7 +42,7 @@ def predict_gemm_table(gpu: Gpu, rows: Sequence[Measurement]) -> list[Prediction
     """Seconds of each row's linear layer; in its stead the reason why not."""
     reasons = [_reason(gpu, row) for row in rows]
     known = [row for row, reason in zip(rows, reasons, strict=True) if reason is None]
-    seconds = iter(seconds_at(gpu, _shapes(known), _speeds(gpu, known)) + LAUNCH_S)
+    seconds = iter(seconds_at(gpu, table_shapes(known), _speeds(gpu, known)) + LAUNCH_S)
     return [
         Prediction(row, row.number("s"), float(next(seconds))) if reason is None else reason
         for row, reason in zip(rows, reasons, strict=True)
@@ -57,7 +57,8 @@ def _reason(gpu: Gpu, row: Measurement) -> str | None:
     return gpu.supports(ops.linear(row.whole("m"), row.whole("n"), row.whole("k"), DType.BF16))
 
 
-def _shapes(rows: Sequence[Measurement]) -> GemmShapes:
+def table_shapes(rows: Sequence[Measurement]) -> GemmShapes:
+    """The GEMMs of rows: the layers of a graph read one input, each has a weight of its own."""
     m, n, k = (np.array([row.whole(name) for row in rows], np.int64) for name in ("m", "n", "k"))
     one, none = np.ones(len(rows)), np.zeros(len(rows), np.bool_)
     units = np.full(len(rows), GemmUnit.HALF, np.int64)

@@ -1,0 +1,384 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Fit the tiled GEMM kernels of a library and print them as YAML, or write them into hw_models.
+
+``python tests/validation/fit_gpu_gemm_tiles.py --tables FOLDER --second FILE [--only hopper.half] [--write]``. FOLDER
+holds ``gemm_perf`` tables of ai-dynamo/aiconfigurator at commit 095f58a51c4c as CSV, half of the rows of each
+(docs/howto/validate.md names the files); FILE has rows of random shapes measured on an H200. Neither is part of this
+project; rows of tests/validation/data/gpu are always read. Prints the error in sample and held out: folds leave whole
+weight shapes (n, k) out, of all files at once. Least mean |log(model / measured)| by Adam, with a weak pull of the
+tiles towards one another; kernels other than the 16-bit ones keep what describes the card.
+
+A file of ours has conditions of its own (launch, rate under the power limit), which are fitted, but not of FILE; those
+of tables are constants of simsparse.validate.tables.gemm.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from gemm_tiles_torch import Floats, Gemms, Tensor, Tiling, Values, modelled
+from gemm_tiles_yaml import kernel_of, section_of, write_rates, write_section
+from numpy.typing import NDArray
+
+from simsparse.config.hardware import load_hardware
+from simsparse.config.parts.gpu import GpuPart
+from simsparse.devices.gpu_gemm import GemmShapes, GemmUnit
+from simsparse.devices.gpu_gemm_library import ALIGNED_BYTES, MATRIX_VECTOR_TOKENS, alignment, tile_card
+from simsparse.devices.gpu_rates import gemm_machine
+from simsparse.devices.gpu_tile_kernels import tile_kernel_seconds
+from simsparse.devices.gpu_tile_numbers import TileKernel
+from simsparse.validate.gemms import QUANTIZED, REPLAYS, gemm_shapes
+from simsparse.validate.measurement import Measurement, read_measurements
+from simsparse.validate.tables import read_table
+from simsparse.validate.tables.gemm import LAUNCH_S, RESTED, SHORT_RUN, UNSET, table_shapes
+
+ROOT = Path(__file__).resolve().parents[2]
+DATA = ROOT / "tests/validation/data/gpu"
+SECTIONS = ("gemm_dense", "gemm_hot", "gemm_fp32", "lowp", "quant")
+NARROWED = ("bf16", "fp16", "fp8_e4m3", "int8", "fp32", "bfloat16", "float32")
+OWN = {"h100": "h100_sxm5_80gb", "h200": "h200_sxm5_141gb"}
+PARTS = {
+    "h100": "gpu/h100-sxm5-80gb", "h200": "gpu/h200-sxm5-141gb", "a100": "gpu/a100-sxm4-80gb",
+    "l40s": "gpu/l40s-48gb", "b200": "gpu/b200-sxm-180gb",
+}  # fmt: skip
+TABLES = {
+    "h200": "aic_gemm_h200_bf16_power", "h100": "aic_gemm_h100_bf16", "a100": "aic_gemm_a100_bf16",
+    "l40s": "aic_gemm_l40s_bf16", "b200": "aic_gemm_b200_bf16_power",
+}  # fmt: skip
+ROWS = {"second": 6.0, "table": 900.0}
+"""How often a row of the second file is drawn, and rows drawn of a table, where a row of ours is drawn once."""
+START = {  # launches in microseconds
+    "launch": 2.7, "cold_launch": 0.3, "overhead": 1.3, "cold_overhead": 0.4, "fill": 400.0, "epilogue": 0.06,
+    "tensor": 1.05, "port": 100.0, "multicast": 0.7, "stream": 70.0, "l2_stream": 1.2, "l2": 100.0, "split_launch": 2.5,
+    "cold_split": 0.02, "reread": 0.2, "write": 1.0, "thrash": 1.3, "resident": 0.5, "sharpness": 4.0,
+    "resident_output": 0.25, "resident_operands": 0.2, "padded": 0.8, "memory_power": 0.3, "spread": 0.06,
+    "crowding": 0.1, "ragged": 0.1, "view.overhead": 1.5, "view.port": 1.5, "view.fill": 0.8, "view.stream": 1.5,
+    "view.split": 1.5, "view.missing": 0.2, "view.memory": 0.4,
+}  # fmt: skip
+MOST = {"padded": 1.0, "crowding": 0.9, "view.missing": 1.0, "view.memory": 1.0, "sharpness": 20.0}
+OF_CARD = ("cold_launch", "multicast", "l2_stream", "l2", "cold_split", "reread", "write", "thrash", "resident",
+           "sharpness", "resident_output", "resident_operands")  # fmt: skip
+"""What kernels of all types keep of the 16-bit ones of the architecture."""
+BY_TILE = ("efficiency", "preference", "by_k", "by_blocks")
+PULL = {"efficiency": 0.1, "preference": 1e-3, "by_k": 1e-2, "by_blocks": 1e-2}
+BATCH, RATE, CLIP = 768, 0.02, 1.0
+AGREEMENT = 2e-3
+"""Most that the mean of |twin / model - 1| may be."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """The kernels of one type on one architecture, and the cards that have rows of them."""
+
+    architecture: str
+    kind: str
+    unit: GemmUnit
+    cards: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        return f"{self.architecture}.{self.kind}"
+
+    @property
+    def measured(self) -> bool:
+        """Whether the rates of the cards are those of their parts; those of tables alone are fitted."""
+        return self.architecture == "hopper"
+
+
+JOBS = (
+    Job("hopper", "half", GemmUnit.HALF, ("h100", "h200")), Job("hopper", "fp8", GemmUnit.BYTE, ("h100", "h200")),
+    Job("hopper", "fp8_row", GemmUnit.BYTE_ROW, ("h100", "h200")),
+    Job("hopper", "int8", GemmUnit.INT8, ("h100", "h200")), Job("hopper", "fp32", GemmUnit.FP32, ("h100", "h200")),
+    Job("ampere", "half", GemmUnit.HALF, ("a100",)), Job("ada", "half", GemmUnit.HALF, ("l40s",)),
+    Job("blackwell", "half", GemmUnit.HALF, ("b200",)),
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Source:
+    """GEMMs of one file.
+
+    ``launch``: what a kernel takes more there; ``speed``: rate over that which the power limit allows for ever;
+    ``rested``: what a rest adds to it. ``free``: launch and speed are fitted.
+    """
+
+    name: str
+    card: str
+    shapes: GemmShapes
+    seconds: Floats
+    load: Floats
+    weight: float
+    free: bool
+    rested: float
+    launch: float = 0.0
+    speed: float = 1.0
+
+    @property
+    def groups(self) -> NDArray[np.str_]:
+        return np.array([f"{n}x{k}" for n, k in zip(self.shapes.n, self.shapes.k, strict=True)])
+
+
+def part_of(card: str) -> GpuPart:
+    part = load_hardware(PARTS[card])
+    assert isinstance(part, GpuPart)
+    return part
+
+
+def burst(part: GpuPart) -> float:
+    """What a rest adds to the rate that the power limit allows for ever."""
+    known = part.power.burst
+    return 0.0 if known is None else known.rate.si / part.gemm.half.sustained.si - 1.0
+
+
+def own_source(name: str, card: str, path: Path, unit: GemmUnit, free: bool, weight: float) -> Source | None:
+    """Rows of one unit in a file of ours, aligned ones; None where there are none."""
+    rows = [row for row in read_measurements(path) if row.section in SECTIONS and _plain(row)]
+    if not rows:
+        return None
+    shapes = gemm_shapes(rows)
+    chosen = np.flatnonzero(
+        (shapes.unit == unit) & (alignment(shapes) == ALIGNED_BYTES)
+        & ((shapes.m > MATRIX_VECTOR_TOKENS) | (unit is not GemmUnit.FP32))
+    )  # fmt: skip
+    seconds = np.array([row.number("s") for row in rows])
+    calls = np.array([REPLAYS * row.whole("calls") if "calls" in row.fields else np.inf for row in rows])
+    if not len(chosen):
+        return None
+    load = (calls * seconds)[chosen]
+    return Source(name, card, shapes.take(chosen), seconds[chosen], load, weight, free, burst(part_of(card)))
+
+
+def _plain(row: Measurement) -> bool:
+    known = str(row.fields.get("dtype")).removeprefix("torch.") in NARROWED
+    return known and (row.section != "quant" or row.fields.get("op") in QUANTIZED)
+
+
+def table_source(card: str, folder: Path, most: int) -> Source:
+    """Rows of a public table, at most ``most``."""
+    rows = read_table(folder / f"{TABLES[card]}.csv.gz")
+    order = np.random.default_rng(0).permutation(len(rows))[:most]
+    rows = [rows[i] for i in sorted(order)]
+    seconds = np.array([row.number("s") for row in rows])
+    load = np.array([np.inf if "power" in row.fields else SHORT_RUN * row.number("s") for row in rows])
+    limited = part_of(card).power.burst is not None
+    return Source(f"{card} table", card, table_shapes(rows), seconds, load, ROWS["table"] / len(rows), False,
+                  RESTED if limited else 0.0, LAUNCH_S * 1e6, UNSET if limited else 1.0)  # fmt: skip
+
+
+def sources_of(job: Job, tables: Path, second: Path, most: int) -> list[Source]:
+    """The files of a job; the first is the one whose conditions are the model's own."""
+    found: list[Source | None] = []
+    if job.architecture == "hopper":
+        found.append(own_source("h200 random", "h200", second, job.unit, False, ROWS["second"]))
+        found += [
+            own_source(f"{card} {kind}", card, DATA / f"{kind}_{OWN[card]}.jsonl", job.unit, True, 1.0)
+            for card in job.cards for kind in ("probe", "probe_shapes")
+        ]  # fmt: skip
+    if job.unit is GemmUnit.HALF:
+        found += [table_source(card, tables, most) for card in job.cards]
+    return [source for source in found if source is not None]
+
+
+class Point:
+    """What a fit moves: logarithms of numbers, the columns of the tile table, rates of cards, conditions of files."""
+
+    def __init__(self, job: Job, kernel: TileKernel, sources: Sequence[Source], start: Values | None) -> None:
+        parts = [part_of(card) for card in job.cards]
+        tiles = len(kernel.part.tiles.rows)
+        self._start, free = {name: torch.tensor(value) for name, value in START.items()}, set(START)
+        if start is not None:
+            self._start |= {name: start[name] for name in START}
+            free -= set(OF_CARD)
+        self.logs = {name: value.log().clone().requires_grad_(name in free) for name, value in self._start.items()}
+        same = start is not None and len(start["efficiency"]) == tiles
+        self.anchor = {name: start[name] if same and start else torch.zeros(tiles) for name in BY_TILE}
+        if same:
+            self.anchor["efficiency"] = self.anchor["efficiency"].log()
+        self.tiles = {name: value.clone().requires_grad_(True) for name, value in self.anchor.items()}
+        cards = [tile_card(job.unit, gemm_machine(part)) for part in parts]
+        self.memory = torch.tensor([own.memory for own in cards]).log().requires_grad_(not job.measured)
+        self.sustained = torch.tensor([own.sustained for own in cards]).log().requires_grad_(not job.measured)
+        self.launch = torch.tensor([source.launch for source in sources], requires_grad=True)
+        self.speed = torch.tensor([source.speed for source in sources]).log().requires_grad_(True)
+        self.rested = torch.tensor([source.rested for source in sources])
+        self.conditions = torch.tensor([float(source.free) for source in sources])
+
+    def values(self) -> Values:
+        found = {name: log.exp().clamp(max=MOST.get(name, torch.inf)) for name, log in self.logs.items()}
+        found |= {"memory": self.memory.exp().clamp(max=0.96), "sustained": self.sustained.exp()}
+        found |= {"source_launch": self.launch, "source_speed": self.speed.exp(), "rested": self.rested}
+        return found | {**self.tiles, "efficiency": self.tiles["efficiency"].exp()}
+
+    @property
+    def moved(self) -> list[Tensor]:
+        every = (*self.logs.values(), *self.tiles.values(), self.memory, self.sustained, self.launch, self.speed)
+        return [each for each in every if each.requires_grad]
+
+    def keep_conditions(self) -> None:
+        """Drop the gradients of conditions that are given, and of what is not a number."""
+        for each in (self.launch, self.speed):
+            if each.grad is not None:
+                each.grad *= self.conditions
+        for each in self.moved:
+            if each.grad is not None:
+                each.grad.nan_to_num_(0.0)
+
+    def pull(self) -> Tensor:
+        """What it costs to leave the start."""
+        tiles = sum(weight * ((self.tiles[name] - self.anchor[name]) ** 2).mean() for name, weight in PULL.items())
+        free = self.conditions
+        return tiles + 0.02 * (free * self.speed**2).sum() + 0.002 * (free * self.launch**2).sum()
+
+
+@dataclass(frozen=True)
+class Data:
+    """All rows of a job: GEMMs, their tiles, and the weight shape of each."""
+
+    gemms: Gemms
+    tiling: Tiling
+    groups: NDArray[np.str_]
+
+    @classmethod
+    def of(cls, job: Job, kernel: TileKernel, sources: Sequence[Source]) -> Data:
+        parts = []
+        for number, source in enumerate(sources):
+            machine = gemm_machine(part_of(source.card))
+            core = tile_card(job.unit, machine).core
+            own = Gemms.of(source.shapes, core, machine.hbm_bytes_per_s, job.cards.index(source.card), number,
+                           source.load, source.seconds)  # fmt: skip
+            parts.append(replace(own, weight=own.weight * source.weight))
+        gemms = Gemms.together(parts)
+        return cls(gemms, Tiling.of(gemms, kernel), np.concatenate([source.groups for source in sources]))
+
+    def take(self, chosen: NDArray[np.bool_]) -> Data:
+        place = torch.tensor(np.flatnonzero(chosen))
+        return Data(self.gemms.take(place), self.tiling.take(place), self.groups[chosen])
+
+
+def fitted(point: Point, data: Data, steps: int) -> Values:
+    """Values of least mean |log error|."""
+    draws = torch.Generator().manual_seed(0)
+    adam = torch.optim.Adam(point.moved, lr=RATE)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(adam, max_lr=RATE, total_steps=steps, pct_start=0.1)
+    weights = data.gemms.weight[:, 0]
+    for _ in range(steps):
+        drawn = torch.multinomial(weights, min(BATCH, len(weights)), generator=draws)
+        own = data.gemms.take(drawn)
+        off = modelled(own, data.tiling.take(drawn), point.values()).log() - own.target[:, 0].log()
+        loss = (off * off + 1e-4).sqrt().mean() + point.pull()
+        adam.zero_grad()
+        loss.backward()
+        point.keep_conditions()
+        torch.nn.utils.clip_grad_norm_(point.moved, CLIP)
+        adam.step()
+        schedule.step()
+    return {name: value.detach() for name, value in point.values().items()}
+
+
+def error(data: Data, values: Values) -> Floats:
+    """Relative error of each row."""
+    found = [
+        modelled(data.gemms.take(chosen), data.tiling.take(chosen), values) / data.gemms.target[chosen, 0] - 1
+        for chosen in torch.arange(len(data.groups)).split(1024)
+    ]
+    return np.asarray(torch.cat(found).double().numpy())
+
+
+def report(title: str, sources: Sequence[Source], errors: Floats) -> None:
+    """Mean errors by file, products off the step of 64 apart."""
+    place = 0
+    for source in sources:
+        own = errors[place : place + len(source.seconds)]
+        place += len(own)
+        whole = (source.shapes.n % 64 == 0) & (source.shapes.k % 64 == 0)
+        text = ", ".join(
+            f"{name} {np.abs(own[part]).mean():.4f} ({part.sum()})"
+            for name, part in (("all", whole | True), ("off 64", ~whole)) if part.any()
+        )  # fmt: skip
+        print(
+            f"# {title} {source.name}: {text}, median {np.median(np.abs(own)):.4f}, bias {own.mean():+.4f}", flush=True
+        )
+
+
+def held_out(job: Job, kernel: TileKernel, sources: Sequence[Source], data: Data, start: Values | None, folds: int,
+             steps: int) -> Floats:  # fmt: skip
+    """Errors of rows whose weight shape was left out of the fit."""
+    names = np.unique(data.groups)
+    order = np.random.default_rng(1).permutation(len(names)) % folds
+    fold = dict(zip(names, order, strict=True))
+    place, found = np.array([fold[name] for name in data.groups]), np.empty(len(data.groups))
+    for own in range(folds):
+        values = fitted(Point(job, kernel, sources, start), data.take(place != own), steps)
+        found[place == own] = error(data.take(place == own), values)
+    return found
+
+
+def agree(job: Job, kernel: TileKernel, source: Source, data: Data, values: Values) -> None:
+    """Raises SystemExit where the fitted twin and the model with the printed numbers differ."""
+    neutral = {**values, "source_launch": 0 * values["source_launch"], "rested": 0 * values["rested"],
+               "source_speed": torch.ones_like(values["source_speed"])}  # fmt: skip
+    place = data.gemms.source[:, 0].numpy() == 0
+    twin = modelled(data.take(place).gemms, data.take(place).tiling, neutral).double().numpy() / 1e6
+    number = job.cards.index(source.card)
+    card = tile_card(job.unit, gemm_machine(part_of(source.card)))
+    rates = {name: float(values[name][number]) for name in ("memory", "sustained")}
+    model = tile_kernel_seconds(source.shapes, card._replace(**rates), kernel_of(kernel.part, values)).latency_s
+    if (off := np.abs(twin / model - 1).mean()) > AGREEMENT:
+        raise SystemExit(f"{job.name}: twin and model differ by {off:.2%}")
+
+
+def run(job: Job, args: argparse.Namespace, halves: Mapping[str, Values]) -> Values:
+    """Fit a job, print its errors, and print or write its YAML."""
+    sources = sources_of(job, args.tables, args.second, args.rows)
+    library = part_of(job.cards[0]).kernels.gemm
+    kernel = TileKernel.of(getattr(library, job.kind))
+    data, start = Data.of(job, kernel, sources), halves.get(job.architecture)
+    values = fitted(Point(job, kernel, sources, start), data, args.steps)
+    agree(job, kernel, sources[0], data, values)
+    report(f"{job.name} in sample", sources, error(data, values))
+    if args.folds:
+        report(
+            f"{job.name} held out", sources, held_out(job, kernel, sources, data, start, args.folds, args.steps // 2)
+        )
+    for number, source in enumerate(sources):
+        conditions = (float(values[name][number]) for name in ("source_launch", "source_speed", "rested"))
+        print(f"# {source.name}: launch, speed, rested", *(f"{value:.3f}" for value in conditions))
+    rates = {card: {name: float(values[name][i]) for name in ("memory", "sustained")} for i, card in
+             enumerate(job.cards)}  # fmt: skip
+    text = section_of(job.kind, kernel.part, values)
+    print(f"# rates: {rates}", flush=True)
+    if args.write:
+        write_section(ROOT / f"hw_models/kernels/pytorch-2.11/{job.architecture}.yaml", job.kind, text)
+        for card in () if job.measured else job.cards:
+            write_rates(ROOT / f"hw_models/{PARTS[card]}.yaml", rates[card])
+    else:
+        print(text)
+    return values
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--tables", type=Path, required=True, help="folder of gemm_perf tables as CSV")
+    parser.add_argument("--second", type=Path, required=True, help="rows of random shapes of an H200")
+    parser.add_argument("--only", default="", help="jobs whose name holds this; the 16-bit one runs before others")
+    parser.add_argument("--steps", type=int, default=3000)
+    parser.add_argument("--rows", type=int, default=8000, help="rows of a table")
+    parser.add_argument("--folds", type=int, default=5, help="0: no held-out errors")
+    parser.add_argument("--write", action="store_true", help="replace sections of hw_models")
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    halves: dict[str, Values] = {}
+    for job in JOBS:
+        if args.only in job.name:
+            found = run(job, args, halves if job.kind != "half" else {})
+            if job.kind == "half":
+                halves[job.architecture] = found
+
+
+if __name__ == "__main__":
+    main()
