@@ -3,7 +3,7 @@
 
 ``to_sparse_semi_structured`` weights run a kernel with tiles of 128 outputs x 256 tokens, no
 clusters, blocks that stay on their SM and take tiles from a counter. Seen with the PyTorch profiler
-on an H100 for 1,273 shapes: m is first padded to a multiple of 8 by two more kernels; the counter is
+on an H100 for 1,273 shapes: m is first padded to a multiple of 8 by two more kernels (one fills, one copies); the counter is
 reset by a memset when there are more than two waves of tiles; k is split in two for a last wave that
 fills at most half the SMs, from k of about 5,000, and for a single wave from about 8,700 (the two
 thresholds read off those shapes), in four for longer k, and into as many parts as there are SMs,
@@ -26,6 +26,8 @@ TILE_N, TILE_M = 128, 256
 PADDING_TOKENS = (0.0, 64.0, 128.0, 192.0, 256.0)
 SPLIT_K, SPLIT_LAST_WAVE_K, SPLIT_FOUR_K = 8700, 5000, 17000
 MANY_PARTS, LEAST_PART_K = 9, 1152
+PADDED_PASSES = 3.0
+"""Times that the padded input passes through memory: zeros are written, the input is read and written over them."""
 WEIGHT_BYTES = 0.5625
 """Bytes kept of one: half the values, and two bits of index for each kept 16-bit value."""
 
@@ -47,9 +49,10 @@ def sparse24_seconds(shapes: GemmShapes, machine: GemmMachine, sparse24: Sparse2
     moved = np.where(shapes.in_l2, 0.0, weight + shapes.value_bytes * padded_m * k) + 2.0 * padded_m * n
     memory = moved / (sparse24.memory * machine.hbm_bytes_per_s)
     body = np.sqrt(np.sqrt(compute**4 + memory**4))
+    pad_rate = sparse24.pad_memory * machine.hbm_bytes_per_s
     launch = (
         sparse24.launch
-        + (padded_m > m) * (sparse24.pad_launch + 2.0 * shapes.value_bytes * padded_m * k / machine.hbm_bytes_per_s)
+        + (padded_m > m) * (sparse24.pad_launch + PADDED_PASSES * shapes.value_bytes * padded_m * k / pad_rate)
         + ((splits > 1) | (tiles > 2 * machine.sms)) * sparse24.schedule_launch
         + (splits > 1) * sparse24.split_launch
         + (splits > 4) * sparse24.reduce_launch

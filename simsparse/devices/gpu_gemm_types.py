@@ -147,6 +147,7 @@ class Sparse24Parameters:
     padding_share: float
     memory: float
     pad_launch: float
+    pad_memory: float
     schedule_launch: float
     split_launch: float
     reduce_launch: float

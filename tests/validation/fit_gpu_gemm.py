@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Fit the parameters of the GPU's GEMM model to the probe's GEMMs and write them into hw_models/gpu.
 
-``python tests/validation/fit_gpu_gemm.py [--write]`` prints errors in sample and cross-validated
+``python tests/validation/fit_gpu_gemm.py [--second FILE] [--write]`` prints errors in sample and cross-validated
 (8 folds, whole weight shapes (n, k) left out), then the YAML. H100 and H200 share all parameters but
-the L2 rate of the 2:4 path. The reference files (h100_sxm5_80gb.jsonl, ...) are never read.
+the L2 rate of the 2:4 path. The reference files (h100_sxm5_80gb.jsonl, ...) are never read. FILE: random shapes of an
+H200, for the 2:4 path, which are not part of this project. Dense kernels that a library describes have a
+script of their own, fit_gpu_gemm_tiles.py; what this one fits for them serves cards without such kernels.
 ``probe_*`` files: 40 weight shapes and 17 token counts; ``probe_shapes_*``: 60 further weight shapes, half of
 them random, ten random token counts each, measured with the probe's functions on the same days.
 
@@ -16,6 +18,7 @@ from __future__ import annotations
 import argparse
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -54,7 +57,7 @@ SPARSE24 = {
     "cache_h100": (37, 20, 100), "cache_h200": (44, 20, 100), "sharing": (1.5, 0, 10), "concurrency": (0.8, 0.3, 1.2),
     "padding_0": (20, 0, 60), "padding_64": (17, 0, 60), "padding_128": (13, 0, 60), "padding_192": (7, 0, 60),
     "padding_concurrency": (0.4, 0.1, 1.2), "padding_share": (0.6, 0.1, 1.2), "memory": (0.85, 0.6, 0.95),
-    "pad_launch": (2.4e-6, 1e-6, 4e-6), "schedule_launch": (2e-6, 0, 5e-6),
+    "pad_launch": (2.4e-6, 1e-6, 4e-6), "pad_memory": (0.9, 0.3, 2), "schedule_launch": (2e-6, 0, 5e-6),
     "split_launch": (2.5e-6, 0, 6e-6), "reduce_launch": (6e-6, 0, 1e-5),
 }  # fmt: skip
 VECTOR = {
@@ -68,12 +71,18 @@ FREE = {
 GRID_M = np.array([1, 32, 128, 512, 2048, 8192], dtype=np.float64)
 GRID_NK = np.array([512, 2048, 8192, 32768], dtype=np.float64)
 RIDGE, CLIP = 5.0, 0.2
+RANDOM = 2.0
+"""How often a row of random shapes counts."""
+TILES = "gemm-tiles"
+"""Source of what fit_gpu_gemm_tiles.py fits."""
 
 
 @dataclass(frozen=True)
 class Rows:
-    """Measured GEMMs of one machine."""
+    """Measured GEMMs of one machine; each counts ``weight`` times."""
 
+    name: str
+    weight: float
     card: str
     machine: GemmMachine
     shapes: GemmShapes
@@ -101,7 +110,14 @@ def machine_of(card: str) -> GemmMachine:
 def load(card: str, files: tuple[str, ...], section: tuple[str, ...], dtype: tuple[str, ...]) -> Rows:
     """Rows of a section and dtype; operands count as L2-resident when all copies fit."""
     part = PARTS[card].replace("-", "_")
-    lines = [line for name in files for line in (DATA / f"{name}_{part}.jsonl").read_text().splitlines()]
+    return read(card, card, 1.0, [DATA / f"{name}_{part}.jsonl" for name in files], section, dtype)
+
+
+def read(
+    name: str, card: str, weight: float, files: Sequence[Path], section: tuple[str, ...], dtype: tuple[str, ...]
+) -> Rows:
+    """Rows of a section and dtype in ``files``."""
+    lines = [line for path in files for line in path.read_text().splitlines()]
     rows = [
         row
         for row in map(json.loads, lines)
@@ -115,7 +131,7 @@ def load(card: str, files: tuple[str, ...], section: tuple[str, ...], dtype: tup
     shapes = GemmShapes(m, n, k, np.zeros_like(m), np.full(len(m), size), np.full(len(m), sparse), resident,
                         np.ones_like(m))  # fmt: skip
     group = np.array([f"{row['n']}x{row['k']}" for row in rows])
-    return Rows(card, machine, shapes, np.array([row["s"] for row in rows]), group)
+    return Rows(name, weight, card, machine, shapes, np.array([row["s"] for row in rows]), group)
 
 
 def tensor_of(values: dict[str, float]) -> TensorParameters:
@@ -146,7 +162,7 @@ def fit(
 
     def residuals(scaled: Floats) -> Floats:
         values = dict(zip(names, scaled * scale, strict=True))
-        return np.concatenate([np.log(modelled(kind, values, rows) / rows.seconds) for rows in sets])
+        return np.concatenate([rows.weight * np.log(modelled(kind, values, rows) / rows.seconds) for rows in sets])
 
     low, high = (np.array([bounds[name][i] for name in names]) / scale for i in (1, 2))
     found = least_squares(
@@ -199,13 +215,14 @@ def cross_validate(kind: str, sets: list[Rows], bounds: dict[str, tuple[float, f
         grid = derating(kind, values, train)
         for rows, mask in zip(sets, held, strict=True):
             own = rows.take(mask)
-            errors.setdefault(rows.card, []).append(relative_error(kind, values, grid, own))
-            tokens.setdefault(rows.card, []).append(own.shapes.m)
+            errors.setdefault(rows.name, []).append(relative_error(kind, values, grid, own))
+            tokens.setdefault(rows.name, []).append(own.shapes.m)
     for card, parts in errors.items():
         error, m = np.concatenate(parts), np.concatenate(tokens[card])
         report(f"{kind} {card} cross-validated", error)
         for low, high in ((1, 16), (17, 64), (65, 256), (257, 1024), (1025, 8192)):
-            report(f"    m {low}..{high}", error[(m >= low) & (m <= high)])
+            if ((m >= low) & (m <= high)).any():
+                report(f"    m {low}..{high}", error[(m >= low) & (m <= high)])
 
 
 def fit_and_report(
@@ -215,7 +232,7 @@ def fit_and_report(
     fitted[kind] = fit(kind, sets, bounds)
     print(fitted[kind])
     for rows in sets:
-        report(f"{kind} {rows.card} in sample", relative_error(kind, fitted[kind], None, rows))
+        report(f"{kind} {rows.name} in sample", relative_error(kind, fitted[kind], None, rows))
 
 
 def number(name: str, value: float, assumed: bool) -> str:
@@ -242,47 +259,58 @@ def grid_yaml(name: str, grid: Derating) -> list[str]:
     ]
 
 
-def gemm_yaml(fitted: dict[str, dict[str, float]], grids: dict[str, Derating], card: str, assumed: bool) -> str:
-    """The gemm section of a part."""
-    lines = ["gemm:  # written by tests/validation/fit_gpu_gemm.py"]
+def entries(
+    fitted: dict[str, dict[str, float]], grids: dict[str, Derating], card: str, assumed: bool
+) -> dict[str, list[str]]:
+    """The lines of each entry of a part's gemm section."""
+    found = {}
     for kind, values in fitted.items():
-        lines.append(f"  {kind}:")
         own = {name.replace(f"_{card}", ""): value for name, value in values.items() if not name.startswith("cache_")
                or name == f"cache_{card}"}  # fmt: skip
-        lines += [f"    {name}: {number(name, value, assumed)}" for name, value in own.items()]
+        found[kind] = [f"  {kind}:", *(f"    {name}: {number(name, value, assumed)}" for name, value in own.items())]
     if not assumed:
-        lines += [line for name, grid in grids.items() for line in grid_yaml(name, grid)]
-    return "\n".join(lines) + "\n"
+        found |= {f"{name}_derating": grid_yaml(name, grid) for name, grid in grids.items()}
+    return found
+
+
+def replaced(section: str, lines: list[str]) -> str:
+    """The gemm section with one entry replaced; numbers of the tile kernels' own fit stay."""
+    pattern = rf"(?m)^{lines[0]}\n(?:    .*\n)*"
+    old = re.search(pattern, section)
+    if old is None:
+        return section + "\n".join(lines) + "\n"
+    kept = {line.split(":")[0]: line for line in old.group(0).splitlines() if f"source: {TILES}" in line}
+    text = "".join(f"{kept.get(line.split(':')[0], line)}\n" for line in lines)
+    return re.sub(pattern, lambda _: text, section)
 
 
 def write(fitted: dict[str, dict[str, float]], grids: dict[str, Derating]) -> None:
-    """Replace the gemm sections of all GPUs; those not measured take the H100's parameters, without derating."""
+    """Replace entries of all GPUs; those not measured take the H100's parameters, without derating."""
     for part in (*PARTS.values(), *ASSUMED):
         card = next((card for card, name in PARTS.items() if name == part), "h100")
         path = ROOT / f"hw_models/gpu/{part}.yaml"
-        head, old, tail = re.split(r"(?m)(^gemm:.*\n(?:[ #].*\n)*)", path.read_text())
-        del old
-        path.write_text(head + gemm_yaml(fitted, grids, card, assumed=part in ASSUMED) + tail)
+        head, section, tail = re.split(r"(?m)(^gemm:.*\n(?:[ #].*\n)*)", path.read_text())
+        for lines in entries(fitted, grids, card, part in ASSUMED).values():
+            section = replaced(section, lines)
+        path.write_text(head + section + tail)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--write", action="store_true", help="replace the gemm sections of hw_models/gpu")
-    parser.add_argument("--quick", action="store_true", help="no cross-validation")
-    options = parser.parse_args()
+def fit_derated(kind: str, sets: list[Rows], bounds: dict[str, tuple[float, float, float]], quick: bool,
+                fitted: dict[str, dict[str, float]], grids: dict[str, Derating]) -> None:  # fmt: skip
+    """Fit a kind with its derating, and print its errors in sample and cross-validated."""
+    fitted[kind] = fit(kind, sets, bounds)
+    grids[kind] = derating(kind, fitted[kind], sets)
+    print(fitted[kind])
+    for rows in sets:
+        report(f"{kind} {rows.name} without derating", relative_error(kind, fitted[kind], None, rows))
+        report(f"{kind} {rows.name} in sample", relative_error(kind, fitted[kind], grids[kind], rows))
+    if not quick:
+        cross_validate(kind, sets, bounds)
+
+
+def fit_others(fitted: dict[str, dict[str, float]]) -> None:
+    """Fit 8-bit kernels next to the 16-bit ones, and those on CUDA cores."""
     files = ("probe", "probe_shapes")
-    fitted: dict[str, dict[str, float]] = {}
-    grids: dict[str, Derating] = {}
-    for kind, section, bounds in (("half", "gemm_dense", TENSOR), ("sparse24", "gemm_sparse24", SPARSE24)):
-        sets = [load(card, files, (section,), ("bfloat16",)) for card in PARTS]
-        fitted[kind] = fit(kind, sets, bounds)
-        grids[kind] = derating(kind, fitted[kind], sets)
-        print(fitted[kind])
-        for rows in sets:
-            report(f"{kind} {rows.card} without derating", relative_error(kind, fitted[kind], None, rows))
-            report(f"{kind} {rows.card} in sample", relative_error(kind, fitted[kind], grids[kind], rows))
-        if not options.quick:
-            cross_validate(kind, sets, bounds)
     half = {name: (value, value * 0.999, value * 1.001) for name, value in fitted["half"].items()}
     int8 = {**TENSOR, "tensor": (0.8, 0.2, 1.081)}
     for kind, dtype, bounds in (("fp8", "fp8_e4m3", TENSOR), ("int8", "int8", int8)):
@@ -290,6 +318,27 @@ def main() -> None:
         fit_and_report(kind, sets, {**half, **{name: bounds[name] for name in FREE[kind]}}, fitted)
     sets = [load(card, files, ("lowp", "gemm_fp32"), ("fp32", "float32")) for card in PARTS]
     fit_and_report("vector", sets, VECTOR, fitted)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--write", action="store_true", help="replace entries of the gemm sections of hw_models/gpu")
+    parser.add_argument("--second", type=Path, help="rows of random shapes of an H200")
+    parser.add_argument("--only", choices=("dense", "sparse24"), help="the dense kernels, or the 2:4 ones")
+    parser.add_argument("--quick", action="store_true", help="no cross-validation")
+    options = parser.parse_args()
+    files = ("probe", "probe_shapes")
+    fitted: dict[str, dict[str, float]] = {}
+    grids: dict[str, Derating] = {}
+    if options.only != "sparse24":
+        sets = [load(card, files, ("gemm_dense",), ("bfloat16",)) for card in PARTS]
+        fit_derated("half", sets, TENSOR, options.quick, fitted, grids)
+        fit_others(fitted)
+    if options.only != "dense":
+        sets = [load(card, files, ("gemm_sparse24",), ("bfloat16",)) for card in PARTS]
+        if options.second is not None:
+            sets.append(read("h200 random", "h200", RANDOM, [options.second], ("gemm_sparse24",), ("bfloat16",)))
+        fit_derated("sparse24", sets, SPARSE24, options.quick, fitted, grids)
     if options.write:
         write(fitted, grids)
 

@@ -48,8 +48,8 @@ class GpuSparse24Gemm(Frozen):
     exponent with which L2 time grows with busy SMs. ``padding_T``: cycles per k that a full
     machine loses on a tile with T valid tokens of 256. ``padding_concurrency``,
     ``padding_share``: exponents of the busy SMs and of the share of tiles that are padded.
-    ``memory``: share of the HBM peak. ``pad_launch``: kernels that pad m to a multiple of 8.
-    ``schedule_launch``: reset of the tile counter. ``split_launch``, ``reduce_launch``: extra of a k
+    ``memory``: share of the HBM peak. ``pad_launch``: kernels that pad m to a multiple of 8;
+    ``pad_memory``: their share of the HBM peak. ``schedule_launch``: reset of the tile counter. ``split_launch``, ``reduce_launch``: extra of a k
     split in two, and in more.
     """
 
@@ -67,6 +67,7 @@ class GpuSparse24Gemm(Frozen):
     padding_share: Ratio
     memory: Ratio
     pad_launch: Seconds
+    pad_memory: Ratio
     schedule_launch: Seconds
     split_launch: Seconds
     reduce_launch: Seconds
