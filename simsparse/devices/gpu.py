@@ -41,7 +41,7 @@ from simsparse.devices.gpu_counts import READ, VECTOR, WRITE
 from simsparse.devices.gpu_evidence import Evidence, Labels
 from simsparse.devices.gpu_kernels import Kernels, conv_seconds, kernel_seconds, kernels_of
 from simsparse.devices.gpu_op_kernels import OP_KERNELS
-from simsparse.devices.gpu_products import UNITS
+from simsparse.devices.gpu_products import UNITS, unaligned_fp8
 from simsparse.devices.gpu_rates import gemm_times, steady_times
 from simsparse.devices.gpu_sparse24 import runs_24
 from simsparse.devices.roofline import dominant, require_supported
@@ -80,7 +80,7 @@ class Gpu(Device):
         key = (op.kind, op.dtype, op.w_dtype)
         if key not in self._reasons:
             self._reasons[key] = self._reason(op)
-        return self._reasons[key]
+        return self._reasons[key] or unaligned_fp8(op)
 
     def _reason(self, op: Op) -> str | None:
         kind, dtype = op.kind, op.dtype

@@ -26,6 +26,20 @@ UNITS = {
     DType.FP32: GemmUnit.FP32,
 }  # fmt: skip
 
+FP8_STEP = 16
+"""cuBLASLt takes fp8 products whose n and k are multiples of this, and so does torch._scaled_mm. Source: cuBLAS
+documentation, requirements of FP8 kernels."""
+
+
+def unaligned_fp8(op: Op) -> str | None:
+    """Why no library runs an fp8 product of these sizes; None for one that runs, and for other types."""
+    if op.dtype is not DType.FP8 or op.kind not in GEMM_KINDS:
+        return None
+    off = next((pair for _, _, *pair in op.gemms if any(size % FP8_STEP for size in pair)), None)
+    if off is None:
+        return None
+    return f"fp8 products take n and k that are multiples of {FP8_STEP}; got n {off[0]}, k {off[1]}: pad the weights"
+
 
 def gemm_kernels(
     ops: Sequence[Op], sparse24: bool, experts: ExpertKernels, counts: GpuCounts
