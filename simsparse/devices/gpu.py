@@ -38,7 +38,7 @@ from simsparse.devices.base import (
 from simsparse.devices.decode import with_decoding
 from simsparse.devices.gpu_attention_kernels import ATTENTION_KINDS
 from simsparse.devices.gpu_counts import READ, VECTOR, WRITE
-from simsparse.devices.gpu_evidence import Evidence, Labels
+from simsparse.devices.gpu_evidence import HALF, Evidence, Labels
 from simsparse.devices.gpu_kernels import Kernels, conv_seconds, kernel_seconds, kernels_of
 from simsparse.devices.gpu_op_kernels import OP_KERNELS
 from simsparse.devices.gpu_products import UNITS, unaligned_fp8
@@ -86,12 +86,18 @@ class Gpu(Device):
         kind, dtype = op.kind, op.dtype
         if op.unit is Unit.VECTOR:
             return None
-        if op.w_dtype is not dtype:
-            return f"{op.w_dtype} weights with {dtype} inputs; expected one dtype"
+        if op.w_dtype is not dtype and not self._widens(op):
+            known = " or ".join(self.part.kernels.weight_only or ())
+            able = f"for bf16 and fp16 linear layers with {known} weights" if known else "for one dtype alone"
+            return f"{op.w_dtype} weights with {dtype} inputs: {self.part.kernels.name} has kernels {able}"
         tensor = [name for name in UNITS if name in self.part.compute.tensor and _has_kernel(kind, name)]
         if dtype not in (allowed := [*tensor, DType.FP32]):
             return f"no {kind} kernel for {dtype}; {self.part.name} has {', '.join(allowed)}"
         return None
+
+    def _widens(self, op: Op) -> bool:
+        """Whether the library widens the weights of ``op`` on their way to the multipliers."""
+        return op.kind == OpKind.LINEAR and op.dtype in HALF and str(op.w_dtype) in (self.part.kernels.weight_only or ())
 
     def cost_arrays(self, ops: Sequence[Op], level: int = 0) -> CostArrays:
         require_supported(self, ops)

@@ -3,7 +3,7 @@
 
 Dense GEMMs whose kernels the library describes: simsparse.devices.gpu_tile_kernels; others on tensor
 cores: simsparse.devices.gpu_gemm_tiles. 2:4 sparse ones as PyTorch runs them:
-simsparse.devices.gpu_gemm_sparse24. fp32 runs on CUDA cores: the longer of bytes and arithmetic.
+simsparse.devices.gpu_gemm_sparse24. Weights narrower than inputs: simsparse.devices.gpu_weight_only. fp32 runs on CUDA cores: the longer of bytes and arithmetic.
 What these leave over is a smooth derating on a coarse grid of m, n and k, for 16-bit GEMMs.
 
 Parameters are fitted by tests/validation/fit_gpu_gemm.py. Left out: the library's odd choices (for
@@ -20,6 +20,7 @@ from simsparse.devices.gpu_gemm_library import LibraryKernels, has_kernel, libra
 from simsparse.devices.gpu_gemm_sparse24 import sparse24_seconds
 from simsparse.devices.gpu_gemm_tiles import dense_seconds
 from simsparse.devices.gpu_gemm_types import (
+    WEIGHT_ONLY,
     Derating,
     Floats,
     GemmGroup,
@@ -30,6 +31,7 @@ from simsparse.devices.gpu_gemm_types import (
     GemmUnit,
     VectorParameters,
 )
+from simsparse.devices.gpu_weight_only import weight_only_seconds
 
 __all__ = ["GemmMachine", "GemmParameters", "GemmShapes", "GemmTimes", "GemmUnit", "gemm_seconds"]
 
@@ -42,6 +44,9 @@ def gemm_seconds(shapes: GemmShapes, machine: GemmMachine) -> GemmTimes:
     result = GemmTimes(*(np.empty(len(shapes.m)) for _ in range(4)))
     kernels = library_kernels(machine.kernels)
     for group in shapes.groups:
+        if group.unit in WEIGHT_ONLY:
+            result.put(group.place, weight_only_seconds(group.unit, group.shapes, machine))
+            continue
         sparse = group.sparse24 and machine.gemm.sparse24 is not None
         tiled, other = (None, group) if sparse else _split(group, kernels)
         if tiled:

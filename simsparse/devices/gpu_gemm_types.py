@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from simsparse.config.parts.gpu_gemm import GpuDerating, GpuGemm, GpuSparse24Gemm, GpuTensorGemm, GpuVectorGemm
 from simsparse.config.parts.gpu_tile_kernels import GpuGemmKernels
+from simsparse.config.parts.gpu_weight_only import GpuWeightOnly
 
 NO_KERNELS = GpuGemmKernels()
 Floats = NDArray[np.float64]
@@ -33,6 +34,14 @@ class GemmUnit(IntEnum):
     """int8 on tensor cores."""
     BYTE_ROW = 4
     """fp8 on tensor cores, with one scale per row of x and of w."""
+    WEIGHT8 = 5
+    """16-bit inputs on tensor cores, weights of 8 bits widened on the way."""
+    WEIGHT4 = 6
+    """The same with weights of 4 bits."""
+
+
+WEIGHT_ONLY = {GemmUnit.WEIGHT8: "int8", GemmUnit.WEIGHT4: "int4"}
+"""Type of the weights of units that widen them."""
 
 
 class GemmGroup(NamedTuple):
@@ -245,12 +254,13 @@ class GemmMachine:
 
     sms: int
     clock_hz: float
-    flops: tuple[float, float, float, float, float]
+    flops: tuple[float, ...]
     hbm_bytes_per_s: float
     l2_bytes: float
     gemm: GemmParameters
     speed: float = 1.0
     kernels: GpuGemmKernels = NO_KERNELS
+    weight_only: GpuWeightOnly | None = None
 
 
 @dataclass(frozen=True)

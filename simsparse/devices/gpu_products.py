@@ -15,6 +15,7 @@ from simsparse.devices.gpu_conv import ConvKernels, conv_kernels
 from simsparse.devices.gpu_counts import READ, WRITE, GpuCounts, Indexes, count_macs, mac_action
 from simsparse.devices.gpu_experts import ExpertKernels
 from simsparse.devices.gpu_gemm import GemmShapes, GemmUnit
+from simsparse.devices.gpu_gemm_types import WEIGHT_ONLY
 from simsparse.devices.gpu_sparse24 import STORED_24, runs_24
 from simsparse.sparsity import USUAL
 
@@ -25,10 +26,16 @@ UNITS = {
     DType.BF16: GemmUnit.HALF, DType.FP16: GemmUnit.HALF, DType.FP8: GemmUnit.BYTE, DType.INT8: GemmUnit.INT8,
     DType.FP32: GemmUnit.FP32,
 }  # fmt: skip
-
+WIDENED = {DType.parse(name): unit for unit, name in WEIGHT_ONLY.items()}
+"""Units of 16-bit linear layers by the narrower type of their weights."""
 FP8_STEP = 16
 """cuBLASLt takes fp8 products whose n and k are multiples of this, and so does torch._scaled_mm. Source: cuBLAS
 documentation, requirements of FP8 kernels."""
+
+
+def unit_of(op: Op) -> GemmUnit:
+    """The arithmetic that the products of ``op`` use."""
+    return UNITS[op.dtype] if op.w_dtype is op.dtype else WIDENED[op.w_dtype]
 
 
 def unaligned_fp8(op: Op) -> str | None:
@@ -55,7 +62,7 @@ def gemm_kernels(
     lengths = np.array(list(map(len, of_op)), np.int64)
     count, m, n, k = np.array(list(chain.from_iterable(of_op)), np.int64).reshape(-1, 4).T
     owner, unit, value_bytes = (np.repeat(np.array(column, np.int64), lengths) for column in (
-        places, [UNITS[op.dtype].value for op in own], [op.dtype.bits // 8 for op in own]))  # fmt: skip
+        places, [unit_of(op).value for op in own], [op.dtype.bits // 8 for op in own]))  # fmt: skip
     sparse, routed, alone = (np.repeat(np.array(column, np.bool_), lengths) for column in (
         runs, [op.kind == OpKind.MOE_FFN for op in own],
         [not _together(op, sparse24, experts) for op in own]))  # fmt: skip
@@ -79,7 +86,7 @@ def gemm_kernels(
 
 def _shares(ops: Sequence[Op], of_op: Sequence[Sequence[tuple[int, int, int, int]]], sparse24: bool) -> Floats | None:
     """``weight_share`` of each GEMM of ``ops``; None where all are 1."""
-    if all(op.weight_format in PLAIN for op in ops):
+    if all(op.weight_format in PLAIN and op.w_dtype is op.dtype for op in ops):
         return None
     pairs = zip(ops, of_op, strict=True)
     share = np.array([weight_share(op, n, k, sparse24) for op, gemms in pairs for _, _, n, k in gemms], np.float64)
@@ -117,8 +124,9 @@ def conv_kernels_of(ops: Sequence[Op], convs: Sequence[int], counts: GpuCounts) 
 
 
 def weight_share(op: Op, rows: int, cols: int, sparse24: bool) -> float:
-    """Bytes of a weight in memory over those of a dense one, where it is decoded on its way to the multipliers."""
+    """Bytes of a weight in memory over those of a dense one of the type of the inputs, where it is widened on its way."""
+    narrow = op.w_dtype.bits / op.dtype.bits
     if not op.definition.prunable or op.weight_format in PLAIN or runs_24(op, sparse24):
-        return 1.0
+        return narrow
     bits = op.w_dtype.bits
-    return op.weight_sparsity.stored_bits(rows, cols, bits, op.weight_format) / (rows * cols * bits)
+    return narrow * op.weight_sparsity.stored_bits(rows, cols, bits, op.weight_format) / (rows * cols * bits)

@@ -29,16 +29,16 @@ def gemm_machine(part: GpuPart, speed: float = 1.0) -> GemmMachine:
     compute = part.compute
     return GemmMachine(
         compute.sms.whole, compute.clock.si, peaks(compute), part.memory.bandwidth.si, part.l2.capacity.si,
-        _parameters(part.gemm), speed, part.kernels.gemm,
+        _parameters(part.gemm), speed, part.kernels.gemm, part.kernels.weight_only,
     )  # fmt: skip
 
 
 @by_identity(maxsize=64)
-def peaks(compute: GpuCompute) -> tuple[float, float, float, float, float]:
+def peaks(compute: GpuCompute) -> tuple[float, ...]:
     """Dense peak of each GemmUnit, flop/s."""
     half = max(rate.si for dtype, rate in compute.tensor.items() if DType.parse(dtype).bits == 16)
     byte = max((rate.si for dtype, rate in compute.tensor.items() if DType.parse(dtype).bits == 8), default=half)
-    return half, byte, compute.vector.si, byte, byte
+    return half, byte, compute.vector.si, byte, byte, half, half
 
 
 @by_identity(maxsize=64)

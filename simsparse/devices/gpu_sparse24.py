@@ -18,7 +18,7 @@ def conforms_24(sparsity: Sparsity) -> bool:
 
 def runs_24(op: Op, sparse24: bool) -> bool:
     """Whether the op's GEMMs take the 2:4 path: 16-bit, conforming weights, a card that has it; no convolution does."""
-    suited = sparse24 and op.kind != OpKind.CONV2D and op.dtype.bits == 16
+    suited = sparse24 and op.kind != OpKind.CONV2D and op.dtype.bits == 16 == op.w_dtype.bits
     return suited and conforms_24(op.weight_sparsity) and _stored_24(op)
 
 

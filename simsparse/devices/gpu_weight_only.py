@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Products of 16-bit inputs by 8-bit or 4-bit weights, which a library widens on their way to the multipliers.
+
+Two forms: tiles like those of other GEMMs (TensorRT-LLM's CUTLASS kernels), and kernels that widen the weights again
+for every few tokens (PyTorch's ``_weight_int4pack_mm`` and ``_weight_int8pack_mm``), whose time grows with the tokens
+as if nothing were shared. Left out: kernels that a library takes for one token alone, and the packing of weights.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from simsparse.config.parts.gpu_tile_kernels import GpuTileKernel
+from simsparse.config.parts.gpu_weight_only import GpuRowKernel
+from simsparse.core.memo import by_identity
+from simsparse.devices.gpu_gemm_library import tile_card
+from simsparse.devices.gpu_gemm_types import WEIGHT_ONLY, GemmMachine, GemmShapes, GemmTimes, GemmUnit
+from simsparse.devices.gpu_tile_kernels import tile_kernel_seconds
+from simsparse.devices.gpu_tile_numbers import TileKernel
+from simsparse.errors import MappingError
+
+
+def weight_only_seconds(unit: GemmUnit, shapes: GemmShapes, machine: GemmMachine) -> GemmTimes:
+    """Seconds of products of one unit of WEIGHT_ONLY. Raises MappingError where the library has no such kernel."""
+    part = (machine.weight_only or {}).get(WEIGHT_ONLY[unit])  # type: ignore[call-overload]
+    if part is None:
+        raise MappingError(f"no kernel of 16-bit inputs and {WEIGHT_ONLY[unit]} weights")
+    if isinstance(part, GpuRowKernel):
+        return row_kernel_seconds(shapes, machine, part)
+    return tile_kernel_seconds(shapes, tile_card(unit, machine), _tile_kernel(part))
+
+
+@by_identity(maxsize=64)
+def _tile_kernel(part: GpuTileKernel) -> TileKernel:
+    return TileKernel.of(part)
+
+
+def row_kernel_seconds(shapes: GemmShapes, machine: GemmMachine, part: GpuRowKernel) -> GemmTimes:
+    """Seconds of a kernel whose outputs share nothing: as many steps of k as an SM has outputs to take in turns."""
+    m, n, k, batch = (size.astype(np.float64) for size in (shapes.m, shapes.n, shapes.k, shapes.batch))
+    turns = batch * m * n / (machine.sms * part.outputs.si)
+    power = part.sharpness.si
+    compute = part.step.si / machine.clock_hz * k * (1.0 + turns**power) ** (1.0 / power)
+    memory = batch * part.weight_bytes.si * n * k / (part.memory.si * machine.hbm_bytes_per_s)
+    launch = np.full(len(m), part.launch.si)
+    return GemmTimes(launch + compute + memory, compute, memory, launch)
