@@ -97,7 +97,9 @@ class Gpu(Device):
 
     def _widens(self, op: Op) -> bool:
         """Whether the library widens the weights of ``op`` on their way to the multipliers."""
-        return op.kind == OpKind.LINEAR and op.dtype in HALF and str(op.w_dtype) in (self.part.kernels.weight_only or ())
+        return (
+            op.kind == OpKind.LINEAR and op.dtype in HALF and str(op.w_dtype) in (self.part.kernels.weight_only or ())
+        )
 
     def cost_arrays(self, ops: Sequence[Op], level: int = 0) -> CostArrays:
         require_supported(self, ops)

@@ -3,7 +3,8 @@
 
 Dense GEMMs whose kernels the library describes: simsparse.devices.gpu_tile_kernels; others on tensor
 cores: simsparse.devices.gpu_gemm_tiles. 2:4 sparse ones as PyTorch runs them:
-simsparse.devices.gpu_gemm_sparse24. Weights narrower than inputs: simsparse.devices.gpu_weight_only. fp32 runs on CUDA cores: the longer of bytes and arithmetic.
+simsparse.devices.gpu_gemm_sparse24. Weights narrower than inputs: simsparse.devices.gpu_weight_only.
+fp32 runs on CUDA cores: the longer of bytes and arithmetic.
 What these leave over is a smooth derating on a coarse grid of m, n and k, for 16-bit GEMMs.
 
 Parameters are fitted by tests/validation/fit_gpu_gemm.py. Left out: the library's odd choices (for

@@ -3,8 +3,8 @@
 
 ``to_sparse_semi_structured`` weights run a kernel with tiles of 128 outputs x 256 tokens, no
 clusters, blocks that stay on their SM and take tiles from a counter. Seen with the PyTorch profiler
-on an H100 for 1,273 shapes: m is first padded to a multiple of 8 by two more kernels (one fills, one copies); the counter is
-reset by a memset when there are more than two waves of tiles; k is split in two for a last wave that
+on an H100 for 1,273 shapes: m is first padded to a multiple of 8 by two more kernels (one fills, one
+copies); the counter is reset by a memset when there are more than two waves of tiles; k is split in two for a last wave that
 fills at most half the SMs, from k of about 5,000, and for a single wave from about 8,700 (the two
 thresholds read off those shapes), in four for longer k, and into as many parts as there are SMs,
 though none under 1,152 long, where there would be nine parts or more.

@@ -124,7 +124,7 @@ def conv_kernels_of(ops: Sequence[Op], convs: Sequence[int], counts: GpuCounts) 
 
 
 def weight_share(op: Op, rows: int, cols: int, sparse24: bool) -> float:
-    """Bytes of a weight in memory over those of a dense one of the type of the inputs, where it is widened on its way."""
+    """Bytes of a weight in memory over those of a dense one of the inputs' type; it is decoded on its way."""
     narrow = op.w_dtype.bits / op.dtype.bits
     if not op.definition.prunable or op.weight_format in PLAIN or runs_24(op, sparse24):
         return narrow

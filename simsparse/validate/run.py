@@ -44,7 +44,7 @@ from simsparse.validate.whole_models import predict_whole_models
 TOLERANCES: Mapping[str, float] = {
     "conv2d": 0.15, "elementwise": 0.10, "norm": 0.10, "softmax": 0.10, "reduce": 0.15, "gather": 0.10, "spmm": 0.20,
     "zerocopy": 0.10, "gemm_dense": 0.10, "gemm_sparse24": 0.20, "gemm_fp32": 0.25, "lowp": 0.15, "bmm": 0.25,
-    "gemm_hot": 0.15, "quant": 0.15, "gemm_table": 0.10, "attn_decode": 0.10, "attn_prefill": 0.10,
+    "gemm_hot": 0.15, "quant": 0.15, "gemm_table": 0.10, "weight_only_table": 0.15, "attn_decode": 0.10, "attn_prefill": 0.10,
     "grouped_gemm": 0.12, "sparse_attn": 0.10, "contextual": 0.10, "attn_table_context": 0.12,
     "attn_table_generation": 0.12, "moe_table": 0.15, "mem": 0.20, "launch": 0.25, "pcie": 0.15, "pcie_small": 0.60,
     "power": 0.10, "energy": 0.20, "energy_tokens": 0.20, "offload": 0.10, "weight_stream": 0.10,
@@ -149,6 +149,7 @@ class _Models:
             **{section: partial(predict_kernels, gpu) for section in KERNEL_SECTIONS},
             **{section: partial(predict_gemms, gpu) for section in GEMM_SECTIONS},
             "gemm_table": partial(predict_gemm_table, gpu),
+            "weight_only_table": partial(predict_widened_table, gpu),
             "grouped_gemm": partial(predict_grouped, gpu), "sparse_attn": partial(predict_sparse_attention, gpu),
             "contextual": partial(predict_contextual, gpu), "moe_table": partial(predict_moe_table, part),
             "attn_table_context": partial(predict_attention_table, part),

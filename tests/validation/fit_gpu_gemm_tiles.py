@@ -4,8 +4,8 @@
 ``python tests/validation/fit_gpu_gemm_tiles.py --tables FOLDER --second FILE [--only hopper.half] [--write]``. FOLDER
 holds ``gemm_perf`` tables of ai-dynamo/aiconfigurator at commit 095f58a51c4c as CSV, half of the rows of each
 (docs/howto/validate.md names the files); FILE has rows of random shapes measured on an H200. Neither is part of this
-project; rows of tests/validation/data/gpu are always read. Prints the error in sample and held out: folds leave whole
-weight shapes (n, k) out, of all files at once. Least mean |log(model / measured)| by Adam, with a weak pull of the
+project; rows of tests/validation/data/gpu are always read. Prints the error in sample, of the rows of tables that the fit
+did not read, and, with --folds, of whole weight shapes (n, k) left out of all files at once. Least mean |log(model / measured)| by Adam, with a weak pull of the
 tiles towards one another; kernels other than the 16-bit ones keep what describes the card.
 
 A file of ours has conditions of its own (launch, rate under the power limit), which are fitted, but not of FILE; those
@@ -27,8 +27,10 @@ from numpy.typing import NDArray
 
 from simsparse.config.hardware import load_hardware
 from simsparse.config.parts.gpu import GpuPart
+from simsparse.config.parts.gpu_kernels import read_library
 from simsparse.devices.gpu_gemm import GemmShapes, GemmUnit
 from simsparse.devices.gpu_gemm_library import ALIGNED_BYTES, MATRIX_VECTOR_TOKENS, alignment, tile_card
+from simsparse.devices.gpu_gemm_types import WEIGHT_ONLY
 from simsparse.devices.gpu_rates import gemm_machine
 from simsparse.devices.gpu_tile_kernels import tile_kernel_seconds
 from simsparse.devices.gpu_tile_numbers import TileKernel
@@ -50,6 +52,7 @@ TABLES = {
     "h200": "aic_gemm_h200_bf16_power", "h100": "aic_gemm_h100_bf16", "a100": "aic_gemm_a100_bf16",
     "l40s": "aic_gemm_l40s_bf16", "b200": "aic_gemm_b200_bf16_power",
 }  # fmt: skip
+WIDENED_TABLE = "aic_gemm_weightonly_h200_a100_l40s"
 ROWS = {"second": 6.0, "table": 900.0}
 """How often a row of the second file is drawn, and rows drawn of a table, where a row of ours is drawn once."""
 START = {  # launches in microseconds
@@ -79,23 +82,33 @@ class Job:
     kind: str
     unit: GemmUnit
     cards: tuple[str, ...]
+    library: str = "pytorch-2.11"
+    section: str = "gemm"
 
     @property
     def name(self) -> str:
         return f"{self.architecture}.{self.kind}"
 
     @property
+    def file(self) -> Path:
+        return ROOT / f"hw_models/kernels/{self.library}/{self.architecture}.yaml"
+
+    @property
     def measured(self) -> bool:
         """Whether the rates of the cards are those of their parts; those of tables alone are fitted."""
-        return self.architecture == "hopper"
+        return self.architecture == "hopper" or self.section == WIDENED
 
 
+WIDENED = "weight_only"
 JOBS = (
     Job("hopper", "half", GemmUnit.HALF, ("h100", "h200")), Job("hopper", "fp8", GemmUnit.BYTE, ("h100", "h200")),
     Job("hopper", "fp8_row", GemmUnit.BYTE_ROW, ("h100", "h200")),
     Job("hopper", "int8", GemmUnit.INT8, ("h100", "h200")), Job("hopper", "fp32", GemmUnit.FP32, ("h100", "h200")),
     Job("ampere", "half", GemmUnit.HALF, ("a100",)), Job("ada", "half", GemmUnit.HALF, ("l40s",)),
     Job("blackwell", "half", GemmUnit.HALF, ("b200",)),
+    *(Job(architecture, kind, unit, (card,), "trtllm-1.2", WIDENED)
+      for architecture, card in (("hopper", "h200"), ("ampere", "a100"), ("ada", "l40s"))
+      for unit, kind in WEIGHT_ONLY.items()),
 )  # fmt: skip
 
 
@@ -158,11 +171,14 @@ def _plain(row: Measurement) -> bool:
     return known and (row.section != "quant" or row.fields.get("op") in QUANTIZED)
 
 
-def table_source(card: str, folder: Path, most: int) -> Source:
-    """Rows of a public table, at most ``most``."""
-    rows = read_table(folder / f"{TABLES[card]}.csv.gz")
-    order = np.random.default_rng(0).permutation(len(rows))[:most]
-    rows = [rows[i] for i in sorted(order)]
+def table_source(card: str, folder: Path, share: float, widened: str = "", rest: bool = False) -> Source:
+    """A share of the rows of a public table, or the ``rest``; of weights of type ``widened`` where one is given."""
+    rows = read_table(folder / f"{WIDENED_TABLE if widened else TABLES[card]}.csv.gz")
+    if widened:
+        rows = [row for row in rows if row.fields["gpu"] == card and row.fields["gemm_dtype"] == f"{widened}_wo"]
+    order = np.random.default_rng(0).permutation(len(rows))
+    cut = round(share * len(rows))
+    rows = [rows[i] for i in sorted(order[cut:] if rest else order[:cut])]
     seconds = np.array([row.number("s") for row in rows])
     load = np.array([np.inf if "power" in row.fields else SHORT_RUN * row.number("s") for row in rows])
     limited = part_of(card).power.burst is not None
@@ -170,18 +186,21 @@ def table_source(card: str, folder: Path, most: int) -> Source:
                   RESTED if limited else 0.0, LAUNCH_S * 1e6, UNSET if limited else 1.0)  # fmt: skip
 
 
-def sources_of(job: Job, tables: Path, second: Path, most: int) -> list[Source]:
-    """The files of a job; the first is the one whose conditions are the model's own."""
-    found: list[Source | None] = []
-    if job.architecture == "hopper":
-        found.append(own_source("h200 random", "h200", second, job.unit, False, ROWS["second"]))
-        found += [
-            own_source(f"{card} {kind}", card, DATA / f"{kind}_{OWN[card]}.jsonl", job.unit, True, 1.0)
-            for card in job.cards for kind in ("probe", "probe_shapes")
-        ]  # fmt: skip
-    if job.unit is GemmUnit.HALF:
-        found += [table_source(card, tables, most) for card in job.cards]
+def own_sources(job: Job, second: Path) -> list[Source]:
+    """Our files of a job; the first is the one whose conditions are the model's own."""
+    found = [own_source("h200 random", "h200", second, job.unit, False, ROWS["second"])]
+    found += [
+        own_source(f"{card} {kind}", card, DATA / f"{kind}_{OWN[card]}.jsonl", job.unit, True, 1.0)
+        for card in job.cards for kind in ("probe", "probe_shapes")
+    ]  # fmt: skip
     return [source for source in found if source is not None]
+
+
+def table_sources(job: Job, tables: Path, share: float, rest: bool = False) -> list[Source]:
+    """The tables of a job."""
+    if job.section == WIDENED:
+        return [table_source(job.cards[0], tables, share, job.kind, rest)]
+    return [table_source(card, tables, share, rest=rest) for card in job.cards if job.unit is GemmUnit.HALF]
 
 
 class Point:
@@ -244,9 +263,10 @@ class Data:
     groups: NDArray[np.str_]
 
     @classmethod
-    def of(cls, job: Job, kernel: TileKernel, sources: Sequence[Source]) -> Data:
+    def of(cls, job: Job, kernel: TileKernel, sources: Sequence[Source], numbers: Sequence[int] | None = None) -> Data:
+        """``numbers``: places of the conditions of ``sources``; theirs by default."""
         parts = []
-        for number, source in enumerate(sources):
+        for number, source in zip(numbers or range(len(sources)), sources, strict=True):
             machine = gemm_machine(part_of(source.card))
             core = tile_card(job.unit, machine).core
             own = Gemms.of(source.shapes, core, machine.hbm_bytes_per_s, job.cards.index(source.card), number,
@@ -334,14 +354,20 @@ def agree(job: Job, kernel: TileKernel, source: Source, data: Data, values: Valu
 
 def run(job: Job, args: argparse.Namespace, halves: Mapping[str, Values]) -> Values:
     """Fit a job, print its errors, and print or write its YAML."""
-    sources = sources_of(job, args.tables, args.second, args.rows)
-    library = part_of(job.cards[0]).kernels.gemm
-    kernel = TileKernel.of(getattr(library, job.kind))
+    own = own_sources(job, args.second) if job.architecture == "hopper" and job.section != WIDENED else []
+    sources = [*own, *table_sources(job, args.tables, args.share)]
+    library = read_library(job.library, job.architecture)
+    kernel = TileKernel.of(library.weight_only[job.kind] if job.section == WIDENED else getattr(library.gemm, job.kind))
     data, start = Data.of(job, kernel, sources), halves.get(job.architecture)
     values = fitted(Point(job, kernel, sources, start), data, args.steps)
     agree(job, kernel, sources[0], data, values)
     report(f"{job.name} in sample", sources, error(data, values))
-    if args.folds:
+    rest = table_sources(job, args.tables, args.share, rest=True)
+    if rest and args.share < 1:
+        names = [source.name for source in sources]
+        other = Data.of(job, kernel, rest, [names.index(source.name) for source in rest])
+        report(f"{job.name} rows not fitted", rest, error(other, values))
+    if args.folds and own:
         report(
             f"{job.name} held out", sources, held_out(job, kernel, sources, data, start, args.folds, args.steps // 2)
         )
@@ -353,7 +379,7 @@ def run(job: Job, args: argparse.Namespace, halves: Mapping[str, Values]) -> Val
     text = section_of(job.kind, kernel.part, values)
     print(f"# rates: {rates}", flush=True)
     if args.write:
-        write_section(ROOT / f"hw_models/kernels/pytorch-2.11/{job.architecture}.yaml", job.kind, text)
+        write_section(job.file, job.section, job.kind, text)
         for card in () if job.measured else job.cards:
             write_rates(ROOT / f"hw_models/{PARTS[card]}.yaml", rates[card])
     else:
@@ -366,8 +392,8 @@ def main() -> None:
     parser.add_argument("--tables", type=Path, required=True, help="folder of gemm_perf tables as CSV")
     parser.add_argument("--second", type=Path, required=True, help="rows of random shapes of an H200")
     parser.add_argument("--only", default="", help="jobs whose name holds this; the 16-bit one runs before others")
-    parser.add_argument("--steps", type=int, default=3000)
-    parser.add_argument("--rows", type=int, default=8000, help="rows of a table")
+    parser.add_argument("--steps", type=int, default=2000)
+    parser.add_argument("--share", type=float, default=0.7, help="share of the rows of a table that is fitted")
     parser.add_argument("--folds", type=int, default=5, help="0: no held-out errors")
     parser.add_argument("--write", action="store_true", help="replace sections of hw_models")
     args = parser.parse_args()
@@ -375,7 +401,7 @@ def main() -> None:
     halves: dict[str, Values] = {}
     for job in JOBS:
         if args.only in job.name:
-            found = run(job, args, halves if job.kind != "half" else {})
+            found = run(job, args, halves if job.kind != "half" and job.section != WIDENED else {})
             if job.kind == "half":
                 halves[job.architecture] = found
 

@@ -28,8 +28,8 @@ class Gemms:
     """GEMMs of one or several cards as columns (GEMMs, 1).
 
     ``load``: seconds for which the card had run when a GEMM was timed; ``target``: its microseconds; ``weight``: how
-    often a fit draws it. ``source`` and ``card``: indexes of the file that it is from and of its card; ``sms`` to
-    ``l2_bytes``: that card's numbers, rates per microsecond.
+    often a fit draws it. ``stored``: bytes of a weight over those of an input. ``source`` and ``card``: indexes of the
+    file that it is from and of its card; ``sms`` to ``l2_bytes``: that card's numbers, rates per microsecond.
     """
 
     m: Tensor
@@ -37,6 +37,7 @@ class Gemms:
     k: Tensor
     batch: Tensor
     size: Tensor
+    stored: Tensor
     weight_sets: Tensor
     input_sets: Tensor
     load: Tensor
@@ -75,9 +76,9 @@ class Gemms:
         ]
         return cls(*(
             torch.tensor(np.asarray(each), dtype=torch.float32)[:, None] for each in (
-                shapes.m, shapes.n, shapes.k, shapes.batch, shapes.value_bytes, *sets, load, seconds * MICRO,
-                same, source * same, card * same, core.sms * same, core.clock_hz / MICRO * same, core.flops / MICRO * same,
-                hbm_bytes_per_s / MICRO * same, core.l2_bytes * same,
+                shapes.m, shapes.n, shapes.k, shapes.batch, shapes.value_bytes, shapes.stored, *sets, load,
+                seconds * MICRO, same, source * same, card * same, core.sms * same, core.clock_hz / MICRO * same,
+                core.flops / MICRO * same, hbm_bytes_per_s / MICRO * same, core.l2_bytes * same,
             )
         ))  # fmt: skip
 
@@ -123,8 +124,8 @@ def modelled(gemms: Gemms, tiling: Tiling, values: Values) -> Tensor:
     """Microseconds of each GEMM (GEMMs,); ``values``: SI names of GpuTileKernel, launches in microseconds.
 
     ``view.NAME``; ``efficiency``, ``preference``, ``by_k`` and ``by_blocks`` (one per row of the tile table);
-    ``memory`` and ``sustained`` (one per card); ``source_launch``, ``source_speed`` and ``rested`` (one per file): what a
-    kernel takes more there, the rate over that which the power limit allows for ever, and what a rest adds to it.
+    ``memory`` and ``sustained`` (one per card); ``source_launch``, ``source_speed`` and ``rested`` (one per file): what
+    a kernel takes more there, the rate over that which the power limit allows for ever, and what a rest adds to it.
     """
     launch, compute, memory = _parts(gemms, tiling, values, True)
     seconds = launch + _joined(compute, memory)
@@ -166,7 +167,15 @@ def _own(values: Tensor, gemms: Gemms) -> Tensor:
 
 
 def _looped(g: Gemms) -> Tensor:
-    return g.weight_sets * g.size * g.n * g.k * g.batch + g.input_sets * g.size * g.m * g.k * g.batch + _outputs(g)
+    return g.weight_sets * _weights(g) + g.input_sets * _inputs(g) + _outputs(g)
+
+
+def _weights(g: Gemms) -> Tensor:
+    return g.stored * g.size * g.n * g.k * g.batch
+
+
+def _inputs(g: Gemms) -> Tensor:
+    return g.size * g.m * g.k * g.batch
 
 
 def _outputs(g: Gemms) -> Tensor:
@@ -196,17 +205,17 @@ def _blocks(g: Gemms, t: Tiling) -> Tensor:
 def _memory(
     g: Gemms, t: Tiling, v: Values, missing: Tensor, stream: Tensor, share: Tensor, estimated: bool
 ) -> Tensor:  # fmt: skip
-    operands = g.size * g.batch * g.k * (g.n + g.m)
+    operands = _weights(g) + _inputs(g)
     away = _away(g, t, v, missing, estimated)
     kept = 0.0 if estimated else _outputs(g) * (1.0 - _output_lost(g, v))
-    near = (1.0 - missing) * operands + kept + v["reread"] * g.size * g.m * g.k * g.batch * (t.columns - 1.0)
+    near = (1.0 - missing) * operands + kept + v["reread"] * _inputs(g) * (t.columns - 1.0)
     drawn = torch.minimum(_blocks(g, t), g.sms) * stream * g.clock
     hbm, l2 = share * g.hbm, v["l2"] * g.sms * g.clock
     return away * torch.sqrt(hbm**-2.0 + drawn**-2.0) + near * torch.sqrt(l2**-2.0 + (drawn * v["l2_stream"]) ** -2.0)
 
 
 def _away(g: Gemms, t: Tiling, v: Values, missing: Tensor, estimated: bool) -> Tensor:
-    operands = g.size * g.batch * g.k * (g.n + g.m)
+    operands = _weights(g) + _inputs(g)
     lost = _lost(operands, v["resident_operands"] * g.l2_bytes, v["sharpness"])
     waves = _blocks(g, t) / t.splits / g.sms
     square = 2.0 * torch.sqrt(g.sms * t.outputs * t.tokens) * g.k * g.size
@@ -215,7 +224,7 @@ def _away(g: Gemms, t: Tiling, v: Values, missing: Tensor, estimated: bool) -> T
 
 
 def _output_lost(g: Gemms, v: Values) -> Tensor:
-    return _lost(_outputs(g) + g.size * g.m * g.k * g.batch, v["resident_output"] * g.l2_bytes, v["sharpness"])
+    return _lost(_outputs(g) + _inputs(g), v["resident_output"] * g.l2_bytes, v["sharpness"])
 
 
 def _lost(touched: Tensor, room: Tensor, sharpness: Tensor) -> Tensor:

@@ -66,13 +66,13 @@ def section_of(kind: str, part: GpuTileKernel, values: Values) -> str:
     return "\n".join(lines) + "\n"
 
 
-def write_section(path: Path, kind: str, text: str) -> None:
-    """Replace an entry of the ``gemm`` section of a library's file."""
+def write_section(path: Path, name: str, kind: str, text: str) -> None:
+    """Replace an entry of the section ``name`` of a library's file."""
     whole = path.read_text()
-    head, section, tail = re.split(r"(?m)^(gemm:.*\n(?: .*\n)*)", whole)
+    head, section, tail = re.split(rf"(?m)^({name}:.*\n(?: .*\n)*)", whole)
     section, count = re.subn(rf"(?m)^  {kind}:\n(?:    .*\n)*", lambda _: text, section)
     if count != 1:
-        raise SystemExit(f"{path}: gemm has {count} entries {kind}")
+        raise SystemExit(f"{path}: {name} has {count} entries {kind}")
     path.write_text(head + section + tail)
 
 

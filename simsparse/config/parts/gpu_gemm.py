@@ -49,8 +49,8 @@ class GpuSparse24Gemm(Frozen):
     machine loses on a tile with T valid tokens of 256. ``padding_concurrency``,
     ``padding_share``: exponents of the busy SMs and of the share of tiles that are padded.
     ``memory``: share of the HBM peak. ``pad_launch``: kernels that pad m to a multiple of 8;
-    ``pad_memory``: their share of the HBM peak. ``schedule_launch``: reset of the tile counter. ``split_launch``, ``reduce_launch``: extra of a k
-    split in two, and in more.
+    ``pad_memory``: their share of the HBM peak. ``schedule_launch``: reset of the tile counter.
+    ``split_launch``, ``reduce_launch``: extra of a k split in two, and in more.
     """
 
     launch: Seconds

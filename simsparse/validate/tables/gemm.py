@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tables of linear layers by AIConfigurator (``*/gemm_perf``), 16-bit ones.
+"""Tables of linear layers by AIConfigurator (``*/gemm_perf``) with 16-bit inputs.
 
-Columns gemm_dtype, m, n, k, latency in ms; with the board's power or, over several cards, ``gpu``. H200 and
-H100 by vLLM 0.22 and 0.24 (ai-dynamo/aiconfigurator, commit 095f58a51c4c; collector/vllm/collect_gemm.py). The
+Columns gemm_dtype, m, n, k, latency in ms (``int8_wo`` and ``int4_wo``: 16-bit inputs, weights of 8 and 4 bits, by
+TensorRT-LLM 1.2 on the H200 and 1.0 on the A100 and the L40S); with
+the board's power or, over several cards, ``gpu``. H200 and H100 by vLLM 0.22 and 0.24 (ai-dynamo/aiconfigurator, commit 095f58a51c4c; collector/vllm/collect_gemm.py). The
 collector captures a graph of six layers with weights of their own and one input, and replays it: small weights
 and the input stay in the L2. Tables with power were taken over 0.3 s or more, others over six replays.
 """
@@ -13,16 +14,22 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from simsparse.config.parts.gpu_kernels import library_names, read_library
 from simsparse.core import DType, ops
 from simsparse.devices.gpu import Gpu
 from simsparse.devices.gpu_card import Floats
 from simsparse.devices.gpu_gemm import GemmShapes, GemmUnit
+from simsparse.devices.gpu_gemm_types import WEIGHT_ONLY
 from simsparse.validate.comparison import Prediction
 from simsparse.validate.gemms import SPARED_S, seconds_at
 from simsparse.validate.measurement import Measurement
 from simsparse.validate.tables import TABLES, TableSchema
 
-SECTION = "gemm_table"
+SECTION, WIDENED_SECTION = "gemm_table", "weight_only_table"
+UNITS = {"bfloat16": GemmUnit.HALF, "int8_wo": GemmUnit.WEIGHT8, "int4_wo": GemmUnit.WEIGHT4}
+"""Arithmetic by gemm_dtype."""
+WIDENING_LIBRARY = "trtllm-1.2"
+"""Library whose kernels the rows with narrow weights ran."""
 LAYERS, SHORT_RUN = 6, 54
 """Layers of a graph, and calls of a layer from the first warm-up to the last timed replay of a short run."""
 LAUNCH_S = -0.28e-6
@@ -33,7 +40,9 @@ Fitted to half of the tables of H100 and H200."""
 
 TABLES.register("aic_gemm")(
     TableSchema(
-        frozenset(("gemm_dtype", "m", "n", "k", "latency")), lambda _: SECTION, lambda row: row["latency"] * 1e-3
+        frozenset(("gemm_dtype", "m", "n", "k", "latency")),
+        lambda row: WIDENED_SECTION if str(row["gemm_dtype"]).endswith("_wo") else SECTION,
+        lambda row: row["latency"] * 1e-3,
     )
 )  # fmt: skip
 
@@ -50,19 +59,30 @@ def predict_gemm_table(gpu: Gpu, rows: Sequence[Measurement]) -> list[Prediction
 
 
 def _reason(gpu: Gpu, row: Measurement) -> str | None:
-    if row.text("gemm_dtype") != "bfloat16":
-        return f"no kernels for gemm_dtype {row.text('gemm_dtype')}"
+    if (name := row.text("gemm_dtype")) not in UNITS:
+        return f"no kernels for gemm_dtype {name}"
     if "gpu" in row.fields and f"/{row.text('gpu')}-" not in gpu.part.name:
         return f"measured on {row.text('gpu')}"
-    return gpu.supports(ops.linear(row.whole("m"), row.whole("n"), row.whole("k"), DType.BF16))
+    op = ops.linear(row.whole("m"), row.whole("n"), row.whole("k"), DType.BF16)
+    return gpu.supports(op if UNITS[name] is GemmUnit.HALF else op.with_(weight_dtype=WEIGHT_ONLY[UNITS[name]]))
+
+
+def predict_widened_table(gpu: Gpu, rows: Sequence[Measurement]) -> list[Prediction | str]:
+    """Seconds of each row whose weights are narrower than its inputs, on the card with the library that ran them."""
+    part = gpu.part
+    if WIDENING_LIBRARY not in library_names(part.architecture):
+        return [f"{WIDENING_LIBRARY} has no kernels for {part.architecture}"] * len(rows)
+    library = read_library(WIDENING_LIBRARY, part.architecture)
+    return predict_gemm_table(Gpu(part.model_copy(update={"kernels": library})), rows)
 
 
 def table_shapes(rows: Sequence[Measurement]) -> GemmShapes:
     """The GEMMs of rows: the layers of a graph read one input, each has a weight of its own."""
     m, n, k = (np.array([row.whole(name) for row in rows], np.int64) for name in ("m", "n", "k"))
     one, none = np.ones(len(rows)), np.zeros(len(rows), np.bool_)
-    units = np.full(len(rows), GemmUnit.HALF, np.int64)
-    return GemmShapes(m, n, k, units, 2 * one, none, none, one.astype(np.int64), None, LAYERS * one, one)
+    units = np.array([UNITS[row.text("gemm_dtype")] for row in rows], np.int64)
+    share = np.select([units == GemmUnit.WEIGHT8, units == GemmUnit.WEIGHT4], [0.5, 0.25], 1.0)
+    return GemmShapes(m, n, k, units, 2 * one, none, none, one.astype(np.int64), share, LAYERS * one, one)
 
 
 def _speeds(gpu: Gpu, rows: Sequence[Measurement]) -> Floats:
