@@ -1,13 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """2:4 sparse GEMMs as PyTorch runs them: one cuSPARSELt kernel, whatever the shape.
 
-``to_sparse_semi_structured`` weights run a kernel with tiles of 128 outputs x 256 tokens, no
-clusters, blocks that stay on their SM and take tiles from a counter. Seen with the PyTorch profiler
-on an H100 for 1,273 shapes: m is first padded to a multiple of 8 by two more kernels (one fills, one
-copies); the counter is reset by a memset when there are more than two waves of tiles; k is split in two for a last wave that
-fills at most half the SMs, from k of about 5,000, and for a single wave from about 8,700 (the two
-thresholds read off those shapes), in four for longer k, and into as many parts as there are SMs,
-though none under 1,152 long, where there would be nine parts or more.
+``to_sparse_semi_structured`` weights run a kernel with tiles of 128 outputs x 256 tokens, no clusters, blocks that
+stay on their SM and take tiles from a counter. Seen with the PyTorch profiler on an H100 for 1,273 shapes: m is first
+padded to a multiple of 8 by two more kernels (one fills, one copies); the counter is reset by a memset when there are
+more than two waves of tiles; k is split in two for a last wave that fills at most half the SMs, from k of about
+5,000, and for a single wave from about 8,700 (the two thresholds read off those shapes), in four for longer k, and
+into as many parts as there are SMs, though none under 1,152 long, where there would be nine parts or more.
 
 Tokens beyond m cost time: blocks whose tile is partly empty slow all others down, most with the
 emptiest tile, because their reads meet in few lines of the L2 cache.

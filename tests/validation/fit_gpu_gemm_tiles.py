@@ -4,9 +4,10 @@
 ``python tests/validation/fit_gpu_gemm_tiles.py --tables FOLDER --second FILE [--only hopper.half] [--write]``. FOLDER
 holds ``gemm_perf`` tables of ai-dynamo/aiconfigurator at commit 095f58a51c4c as CSV, half of the rows of each
 (docs/howto/validate.md names the files); FILE has rows of random shapes measured on an H200. Neither is part of this
-project; rows of tests/validation/data/gpu are always read. Prints the error in sample, of the rows of tables that the fit
-did not read, and, with --folds, of whole weight shapes (n, k) left out of all files at once. Least mean |log(model / measured)| by Adam, with a weak pull of the
-tiles towards one another; kernels other than the 16-bit ones keep what describes the card.
+project; rows of tests/validation/data/gpu are always read. Prints the error in sample, of the rows of tables that the
+fit did not read, and, with --folds, of whole weight shapes (n, k) left out of all files at once. Least mean
+|log(model / measured)| by Adam, with a weak pull of the tiles towards one another; kernels other than the 16-bit ones
+keep what describes the card.
 
 A file of ours has conditions of its own (launch, rate under the power limit), which are fitted, but not of FILE; those
 of tables are constants of simsparse.validate.tables.gemm.
@@ -15,14 +16,14 @@ of tables are constants of simsparse.validate.tables.gemm.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from gemm_tiles_torch import Floats, Gemms, Tensor, Tiling, Values, modelled
-from gemm_tiles_yaml import kernel_of, section_of, write_rates, write_section
+from gemm_tiles_yaml import BY_TILE, kernel_of, section_of, values_of, write_rates, write_section
 from numpy.typing import NDArray
 
 from simsparse.config.hardware import load_hardware
@@ -67,7 +68,6 @@ MOST = {"padded": 1.0, "crowding": 0.9, "view.missing": 1.0, "view.memory": 1.0,
 OF_CARD = ("cold_launch", "multicast", "l2_stream", "l2", "cold_split", "reread", "write", "thrash", "resident",
            "sharpness", "resident_output", "resident_operands")  # fmt: skip
 """What kernels of all types keep of the 16-bit ones of the architecture."""
-BY_TILE = ("efficiency", "preference", "by_k", "by_blocks")
 PULL = {"efficiency": 0.1, "preference": 1e-3, "by_k": 1e-2, "by_blocks": 1e-2}
 BATCH, RATE, CLIP = 768, 0.02, 1.0
 AGREEMENT = 2e-3
@@ -87,7 +87,7 @@ class Job:
 
     @property
     def name(self) -> str:
-        return f"{self.architecture}.{self.kind}"
+        return f"{self.architecture}.{self.kind}" + ("_wo" if self.section == WIDENED else "")
 
     @property
     def file(self) -> Path:
@@ -352,13 +352,21 @@ def agree(job: Job, kernel: TileKernel, source: Source, data: Data, values: Valu
         raise SystemExit(f"{job.name}: twin and model differ by {off:.2%}")
 
 
-def run(job: Job, args: argparse.Namespace, halves: Mapping[str, Values]) -> Values:
+def start_of(job: Job) -> Values | None:
+    """Where kernels of other types than 16 bits start: the 16-bit ones as the library's file has them."""
+    if job.kind == "half" or job.section == WIDENED:
+        return None
+    half = read_library(job.library, job.architecture).gemm.half
+    return None if half is None else values_of(half)
+
+
+def run(job: Job, args: argparse.Namespace) -> None:
     """Fit a job, print its errors, and print or write its YAML."""
     own = own_sources(job, args.second) if job.architecture == "hopper" and job.section != WIDENED else []
     sources = [*own, *table_sources(job, args.tables, args.share)]
     library = read_library(job.library, job.architecture)
     kernel = TileKernel.of(library.weight_only[job.kind] if job.section == WIDENED else getattr(library.gemm, job.kind))
-    data, start = Data.of(job, kernel, sources), halves.get(job.architecture)
+    data, start = Data.of(job, kernel, sources), start_of(job)
     values = fitted(Point(job, kernel, sources, start), data, args.steps)
     agree(job, kernel, sources[0], data, values)
     report(f"{job.name} in sample", sources, error(data, values))
@@ -384,26 +392,24 @@ def run(job: Job, args: argparse.Namespace, halves: Mapping[str, Values]) -> Val
             write_rates(ROOT / f"hw_models/{PARTS[card]}.yaml", rates[card])
     else:
         print(text)
-    return values
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--tables", type=Path, required=True, help="folder of gemm_perf tables as CSV")
     parser.add_argument("--second", type=Path, required=True, help="rows of random shapes of an H200")
-    parser.add_argument("--only", default="", help="jobs whose name holds this; the 16-bit one runs before others")
+    parser.add_argument(
+        "--only", default="", help="jobs whose name holds this; others than 16-bit ones start from those in the file"
+    )
     parser.add_argument("--steps", type=int, default=2000)
     parser.add_argument("--share", type=float, default=0.7, help="share of the rows of a table that is fitted")
     parser.add_argument("--folds", type=int, default=5, help="0: no held-out errors")
     parser.add_argument("--write", action="store_true", help="replace sections of hw_models")
     args = parser.parse_args()
     torch.set_num_threads(1)
-    halves: dict[str, Values] = {}
     for job in JOBS:
         if args.only in job.name:
-            found = run(job, args, halves if job.kind != "half" and job.section != WIDENED else {})
-            if job.kind == "half":
-                halves[job.architecture] = found
+            run(job, args)
 
 
 if __name__ == "__main__":

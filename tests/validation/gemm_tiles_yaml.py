@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
+import torch
 from gemm_tiles_torch import Values
 
 from simsparse.config.parts.gpu_tile_kernels import GpuTileKernel, GpuTileView
@@ -14,6 +15,8 @@ from simsparse.devices.gpu_tile_numbers import TileKernel
 
 MICROSECONDS = ("launch", "cold_launch", "split_launch", "cold_split")
 SOURCE = "gemm-tiles"
+BY_TILE = ("efficiency", "preference", "by_k", "by_blocks")
+"""Fitted columns of the tile table."""
 
 
 def text_of(name: str, values: Values) -> str:
@@ -29,10 +32,21 @@ def numbers(part: GpuTileKernel) -> list[str]:
 
 def rows_of(part: GpuTileKernel, values: Values) -> list[list[object]]:
     """Rows of the tile table with fitted columns."""
-    columns = zip(*(values[name].tolist() for name in ("efficiency", "preference", "by_k", "by_blocks")), strict=True)
+    columns = zip(*(values[name].tolist() for name in BY_TILE), strict=True)
     return [
         [*row[:5], *(float(f"{value:.3g}") for value in own)] for row, own in zip(part.tiles.rows, columns, strict=True)
     ]
+
+
+def values_of(part: GpuTileKernel) -> Values:
+    """The numbers of a kernel, launches in microseconds."""
+    found = {}
+    for name in numbers(part):
+        outer, _, inner = name.rpartition(".")
+        value = getattr(part.view if outer else part, inner).si
+        found[name] = torch.tensor(value * 1e6 if name in MICROSECONDS else value, dtype=torch.float32)
+    columns = zip(*(row[5:] for row in part.tiles.rows), strict=True)
+    return found | {name: torch.tensor(own) for name, own in zip(BY_TILE, columns, strict=True)}
 
 
 def kernel_of(part: GpuTileKernel, values: Values) -> TileKernel:

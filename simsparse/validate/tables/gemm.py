@@ -2,10 +2,11 @@
 """Tables of linear layers by AIConfigurator (``*/gemm_perf``) with 16-bit inputs.
 
 Columns gemm_dtype, m, n, k, latency in ms (``int8_wo`` and ``int4_wo``: 16-bit inputs, weights of 8 and 4 bits, by
-TensorRT-LLM 1.2 on the H200 and 1.0 on the A100 and the L40S); with
-the board's power or, over several cards, ``gpu``. H200 and H100 by vLLM 0.22 and 0.24 (ai-dynamo/aiconfigurator, commit 095f58a51c4c; collector/vllm/collect_gemm.py). The
-collector captures a graph of six layers with weights of their own and one input, and replays it: small weights
-and the input stay in the L2. Tables with power were taken over 0.3 s or more, others over six replays.
+TensorRT-LLM 1.2 on the H200 and 1.0 on the A100 and the L40S); with the board's power or, over several cards,
+``gpu``. H200 and H100 by vLLM 0.22 and 0.24 (ai-dynamo/aiconfigurator, commit 095f58a51c4c;
+collector/vllm/collect_gemm.py). The collector captures a graph of six layers with weights of their own and one input,
+and replays it: small weights and the input stay in the L2. Tables with power were taken over 0.3 s or more, others
+over six replays.
 """
 
 from __future__ import annotations
