@@ -11,9 +11,13 @@ import numpy as np
 from simsparse.core import DType, ops
 from simsparse.devices.base import COUNT_LIMIT, Floats
 from simsparse.devices.gpu import Gpu
+from simsparse.devices.gpu_card import Card
 from simsparse.devices.gpu_gemm import GemmShapes, GemmUnit
+from simsparse.devices.gpu_launched import Stream, launched_times
 from simsparse.devices.gpu_products import UNITS
+from simsparse.devices.gpu_products import WIDENED as WIDENING
 from simsparse.devices.gpu_rates import gemm_times
+from simsparse.devices.gpu_stream import Form
 from simsparse.validate.comparison import Prediction
 from simsparse.validate.measurement import Measurement
 
@@ -25,7 +29,12 @@ SPARED_S = 0.05
 SPEED_STEPS = 50
 """Rates over the one of the power limit are rounded to this part of one, so that few are evaluated."""
 QUANTIZED = ("bf16", "fp8_tensorwise", "fp8_rowwise")
-"""Ops of section ``quant`` that are one GEMM."""
+"""Ops of section ``quant`` that are one GEMM of one type."""
+WIDENED = {"int8_weight_only": DType.INT8, "int4_weight_only": DType.INT4}
+"""Type of the weights of ops of section ``quant`` that have 16-bit inputs."""
+PACKED = ("torch._weight_int4pack_mm", "torch._weight_int8pack_mm")
+DEQUANTIZED = "dequantize then linear, eager"
+"""Kernels of those ops: one that widens on the way, or one that writes 16-bit weights and then a linear layer."""
 
 
 def predict_gemms(gpu: Gpu, rows: Sequence[Measurement]) -> list[Prediction | str]:
@@ -45,12 +54,37 @@ def predict_gemms(gpu: Gpu, rows: Sequence[Measurement]) -> list[Prediction | st
 
 def _reason(gpu: Gpu, row: Measurement) -> str | None:
     if row.section == "quant" and row.text("op") not in QUANTIZED:
-        return f"op {row.text('op')}"
+        if row.text("op") not in WIDENED:
+            return f"op {row.text('op')}"
+        if row.text("kernel") not in (*PACKED, DEQUANTIZED):
+            return f"kernel {row.text('kernel')}"
     sizes = row.whole("m"), row.whole("n"), row.whole("k")
     batch = (row.whole("batch"),) if "batch" in row.fields else ()
     if (products := math.prod((*batch, *sizes))) >= COUNT_LIMIT:
         return f"{products:.3g} products: more than 2**63"
-    return gpu.supports(ops.matmul(*batch, *sizes, row.dtype()) if batch else ops.linear(*sizes, row.dtype()))
+    return gpu.supports(
+        ops.matmul(*batch, *sizes, row.dtype())
+        if batch
+        else ops.linear(*sizes, row.dtype(), weight_dtype=_widened(row))
+    )
+
+
+def _widened(row: Measurement) -> DType | None:
+    """Type of the weights that the row's kernel widens on their way; None where it multiplies one type."""
+    packed = row.section == "quant" and row.fields.get("kernel") in PACKED
+    return WIDENED.get(row.text("op")) if packed else None
+
+
+def _dequantizing(gpu: Gpu, rows: Sequence[Measurement]) -> Floats:
+    """Seconds of the kernels that write 16-bit weights before a row's linear layer."""
+    chosen = np.array([row.fields.get("kernel") == DEQUANTIZED for row in rows], np.bool_)
+    seconds = np.zeros(len(rows))
+    own = [row for row, one in zip(rows, chosen, strict=True) if one]
+    if own:
+        sizes = [row.whole("n") * row.whole("k") for row in own]
+        kernels = [Stream(size, size, 2 * size, Form.WIDENING) for size in sizes]
+        seconds[chosen] = launched_times(Card.of(gpu.part), gpu.part.kernels, kernels, np.zeros(len(own))).latency_s
+    return seconds
 
 
 def _seconds(gpu: Gpu, rows: Sequence[Measurement]) -> Floats:
@@ -60,9 +94,9 @@ def _seconds(gpu: Gpu, rows: Sequence[Measurement]) -> Floats:
     steady = gemm_times(gpu.part, shapes).latency_s
     budget = gpu.power_budget
     if budget is None:
-        return steady
+        return steady + _dequantizing(gpu, rows)
     load = np.array([REPLAYS * row.whole("calls") if "calls" in row.fields else np.inf for row in rows]) * steady
-    return seconds_at(gpu, shapes, 1.0 + (budget.speed - 1.0) * np.exp(-load / SPARED_S))
+    return seconds_at(gpu, shapes, 1.0 + (budget.speed - 1.0) * np.exp(-load / SPARED_S)) + _dequantizing(gpu, rows)
 
 
 def seconds_at(gpu: Gpu, shapes: GemmShapes, speeds: Floats) -> Floats:
@@ -82,11 +116,14 @@ def gemm_shapes(rows: Sequence[Measurement]) -> GemmShapes:
     sizes = np.array([row.dtype().bits / 8 for row in rows])
     weights, inputs = (np.array([_sets(row, name) for row in rows]) for name in ("weight_sets", "input_sets"))
     none = np.zeros(len(rows), np.bool_)
-    return GemmShapes(m, n, k, units, sizes, none, none, batch, None, weights, inputs)
+    narrow = [(_widened(row) or row.dtype()).bits / row.dtype().bits for row in rows]
+    return GemmShapes(m, n, k, units, sizes, none, none, batch, np.array(narrow), weights, inputs)
 
 
 def _unit(row: Measurement) -> GemmUnit:
     by_row = row.fields.get("scales") == "row-wise" or row.fields.get("op") == "fp8_rowwise"
+    if (widened := _widened(row)) is not None:
+        return WIDENING[widened]
     return GemmUnit.BYTE_ROW if by_row and row.dtype() is DType.FP8 else UNITS[row.dtype()]
 
 
