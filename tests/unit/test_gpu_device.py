@@ -118,7 +118,10 @@ def test_card_without_24_runs_dense():
     ("op", "reason"),
     [
         (ops.linear(8, 8, 8, "fp64"), "no linear kernel for fp64"),
-        (ops.linear(8, 8, 8, "bf16", weight_dtype="int8"), "int8 weights with bf16 inputs"),
+        (ops.linear(8, 8, 8, "bf16", weight_dtype="fp8"), "fp8 weights with bf16 inputs: pytorch-2.11 has kernels"),
+        (ops.linear(8, 8, 8, "fp32", weight_dtype="int8"), "int8 weights with fp32 inputs"),
+        (ops.linear(64, 4095, 4096, "fp8"), "multiples of 16; got n 4095, k 4096"),
+        (ops.linear(64, 4096, 4104, "fp8"), "multiples of 16; got n 4096, k 4104"),
         (ops.attention(1, 8, 8, 64, 1, 128, dtype="fp8"), "no attention kernel for fp8"),
         (ops.transfer(8, "host", "gpu0"), "runs on links"),
     ],
@@ -127,6 +130,31 @@ def test_unsupported_ops_say_why(op, reason):
     assert reason in (H100.supports(op) or "")
     with pytest.raises(MappingError, match=reason):
         H100.cost_arrays([op])
+
+
+def test_fp8_products_whose_sizes_a_library_takes_run():
+    assert H100.supports(ops.linear(63, 4096, 4112, "fp8")) is None
+
+
+@pytest.mark.parametrize(("weights", "bits"), [("int8", 8), ("int4", 4)])
+def test_narrow_weights_are_read_as_they_are_stored(weights, bits):
+    op = ops.linear(1, 4096, 4096, "bf16", weight_dtype=weights)
+    assert H100.supports(op) is None
+    assert cost(op).counts.of("hbm", "read_byte") == 4096 * 4096 * bits // 8 + 2 * 4096
+    assert cost(op).counts.of("tensor", "mac_bf16") == 4096 * 4096
+
+
+def test_pytorchs_int4_kernel_pays_for_few_tokens_alone():
+    def seconds(tokens, weights):
+        return cost(ops.linear(tokens, 4096, 4096, "bf16", weight_dtype=weights)).latency_s
+
+    assert seconds(1, "int4") < 0.7 * seconds(1, None)
+    assert seconds(256, "int4") > 5 * seconds(256, None)
+
+
+def test_card_whose_library_has_no_narrow_kernels_refuses_them():
+    reason = Gpu(load_hardware("gpu/t4")).supports(ops.linear(8, 8, 8, "fp16", weight_dtype="int4"))
+    assert reason == "int4 weights with fp16 inputs: pytorch-2.11 has kernels for one dtype alone"
 
 
 def test_old_card_has_no_bf16():

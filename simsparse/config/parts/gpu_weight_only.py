@@ -13,8 +13,8 @@ class GpuRowKernel(Frozen):
     """A kernel without tiles that reuse weights over tokens (simsparse.devices.gpu_weight_only).
 
     ``launch``: fixed seconds. ``step``: cycles per k while an SM has at most ``outputs`` of the results; more take
-    their turns, the more sharply the larger ``sharpness`` is. ``memory``: share of the HBM peak at which weights are read;
-    ``weight_bytes``: bytes of a weight, scales included.
+    their turns, the more sharply the larger ``sharpness`` is. ``memory``: share of the HBM peak at which weights are
+    read; ``weight_bytes``: bytes of a weight, scales included.
     """
 
     launch: Seconds
