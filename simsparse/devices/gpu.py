@@ -123,9 +123,13 @@ class Gpu(Device):
 
     def notes_of(self, ops: Sequence[Op]) -> list[tuple[str, ...]]:
         return [
-            (*found, SLOWER_24) if slower else found
-            for found, slower in zip(super().notes_of(ops), self._slower_24(ops), strict=True)
+            (*found, *((SLOWER_24,) if slower else ()), *self._bands(op))
+            for op, found, slower in zip(ops, super().notes_of(ops), self._slower_24(ops), strict=True)
         ]
+
+    def _bands(self, op: Op) -> tuple[str, ...]:
+        band = self._evidence.band(op, self.skips(op))
+        return () if band is None else (band,)
 
     def _slower_24(self, ops: Sequence[Op]) -> list[bool]:
         """Whether the op runs on the units for 2:4 weights and would end sooner with dense ones, of each."""

@@ -22,6 +22,10 @@ KERNEL_CLASSES: Mapping[type, str] = {
     Stream: "elementwise", NormRows: "norm", SoftmaxRows: "softmax", Gather: "gather", Reduce: "reduce",
     Topk: "reduce",
 }  # fmt: skip
+PUBLIC = {"gemm_dense": "gemm_table"}
+"""Classes of public tables that check kernels where no measurement of ours does."""
+LEFT_OUT = "gpu/left-out"
+"""Entries of accuracy.yaml by cards that a fit left out, predicted by their data sheet."""
 NO_CLASS = ("scan", "other")
 """Kinds priced by their bytes as elementwise kernels, which says nothing of the kernels that they are."""
 
@@ -87,12 +91,22 @@ class Evidence:
     """What checks the ops on one card. A card with overridden values is not the one that was measured."""
 
     def __init__(self, part: GpuPart) -> None:
-        self._name = part.name
+        self._name, self._overridden = part.name, bool(part.overridden)
         self._classes: Mapping[str, ClassAccuracy] = {} if part.overridden else accuracy_of(part.name)
 
     def label(self, op: Op, skips: bool) -> str:
         """The reference that the model of ``op`` was compared with, "" where nothing checks it or it extrapolates."""
         name = kernel_class(op, skips) if self._classes else None
+        name = name if name in self._classes else PUBLIC.get(name or "")
         if name is None or name not in self._classes or not self._classes[name].covers(op.dims):
             return ""
         return f"{self._name} {name}"
+
+    def band(self, op: Op, skips: bool) -> str | None:
+        """What is known of times of a card that nobody measured: errors of cards left out of the fits of their kind."""
+        name = kernel_class(op, skips)
+        left = accuracy_of(LEFT_OUT).get(name or "")
+        if left is None or self._overridden or name in self._classes or PUBLIC.get(name or "") in self._classes:
+            return None
+        return (f"no {name} was measured on {self._name}: cards that were left out were off by {left.error:.0%} on "
+                f"average, by data sheet and other cards' kernels")  # fmt: skip

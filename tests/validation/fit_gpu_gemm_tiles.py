@@ -68,6 +68,8 @@ MOST = {"padded": 1.0, "crowding": 0.9, "view.missing": 1.0, "view.memory": 1.0,
 OF_CARD = ("cold_launch", "multicast", "l2_stream", "l2", "cold_split", "reread", "write", "thrash", "resident",
            "sharpness", "resident_output", "resident_operands")  # fmt: skip
 """What kernels of all types keep of the 16-bit ones of the architecture."""
+LEANING = ("by_k", "by_blocks")
+"""Columns of the tile table that only kernels with many rows have; few would extrapolate them."""
 PULL = {"efficiency": 0.1, "preference": 1e-3, "by_k": 1e-2, "by_blocks": 1e-2}
 BATCH, RATE, CLIP = 768, 0.02, 1.0
 AGREEMENT = 2e-3
@@ -208,7 +210,7 @@ class Point:
 
     def __init__(self, job: Job, kernel: TileKernel, sources: Sequence[Source], start: Values | None) -> None:
         parts = [part_of(card) for card in job.cards]
-        tiles = len(kernel.part.tiles.rows)
+        tiles, self.derived = len(kernel.part.tiles.rows), start is not None
         self._start, free = {name: torch.tensor(value) for name, value in START.items()}, set(START)
         if start is not None:
             self._start |= {name: start[name] for name in START}
@@ -218,7 +220,10 @@ class Point:
         self.anchor = {name: start[name] if same and start else torch.zeros(tiles) for name in BY_TILE}
         if same:
             self.anchor["efficiency"] = self.anchor["efficiency"].log()
-        self.tiles = {name: value.clone().requires_grad_(True) for name, value in self.anchor.items()}
+        if start is not None:
+            self.anchor |= {name: torch.zeros(tiles) for name in LEANING}
+        leans = [name for name in BY_TILE if start is None or name not in LEANING]
+        self.tiles = {name: value.clone().requires_grad_(name in leans) for name, value in self.anchor.items()}
         cards = [tile_card(job.unit, gemm_machine(part)) for part in parts]
         self.memory = torch.tensor([own.memory for own in cards]).log().requires_grad_(not job.measured)
         self.sustained = torch.tensor([own.sustained for own in cards]).log().requires_grad_(not job.measured)
@@ -251,6 +256,8 @@ class Point:
         """What it costs to leave the start."""
         tiles = sum(weight * ((self.tiles[name] - self.anchor[name]) ** 2).mean() for name, weight in PULL.items())
         free = self.conditions
+        if self.derived:
+            tiles = tiles + 1e-3 * sum(((log - self._start[name].log()) ** 2) for name, log in self.logs.items())
         return tiles + 0.02 * (free * self.speed**2).sum() + 0.002 * (free * self.launch**2).sum()
 
 
