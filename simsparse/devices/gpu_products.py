@@ -39,8 +39,8 @@ def unit_of(op: Op) -> GemmUnit:
 
 
 def unaligned_fp8(op: Op) -> str | None:
-    """Why no library runs an fp8 product of these sizes; None for one that runs, and for other types."""
-    if op.dtype is not DType.FP8 or op.kind not in GEMM_KINDS:
+    """Why no library runs an fp8 layer of these sizes; None for one that runs, and for other types and kinds."""
+    if op.dtype is not DType.FP8 or op.kind != OpKind.LINEAR:
         return None
     off = next((pair for _, _, *pair in op.gemms if any(size % FP8_STEP for size in pair)), None)
     if off is None:

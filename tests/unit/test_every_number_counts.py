@@ -43,7 +43,9 @@ Result = Callable[[], Any]
 @cache
 def operators(model: str) -> tuple[Op, ...]:
     """Distinct operators of every kind, for parts of one device model; fewer for engines, which are slow."""
-    makers = {"gpu": (_examples, _made, _masked, _launched), "engine": (_small,)}.get(model, (_examples, _made))
+    makers = {"gpu": (_examples, _made, _masked, _widened, _launched), "engine": (_small,)}.get(
+        model, (_examples, _made)
+    )
     found: dict[Any, Op] = {}
     for op in chain.from_iterable(make() for make in makers):
         found.setdefault(op.signature, op)
@@ -103,6 +105,11 @@ def _masked() -> Iterator[Op]:
     for dtype, block in product(DTYPES, (64, 128)):
         yield ops.block_sparse_attention(1, 32, 8, 128, 8192, 8192, block, density=0.1, dtype=dtype)
         yield ops.block_sparse_attention(1, 1, 1, 128, 128, 128, block, density=1.0, dtype=dtype)
+
+
+def _widened() -> Iterator[Op]:
+    for m, k, weights in product((1, 16, 1000), (256, 4096), ("int8", "int4")):
+        yield ops.linear(m, 4096, k, "bf16", weight_dtype=weights)
 
 
 def _launched() -> Iterator[Op]:
