@@ -69,7 +69,6 @@ def test_rows_with_narrow_weights_are_compared_by_the_library_that_ran_them(tmp_
     report = validate_file(path, "gpu/h200-sxm5-141gb")
     assert len(report.section("weight_only_table").predictions) == len(report.section("gemm_table").predictions) == 1
     assert report.section("weight_only_table").skipped == {"measured on a100": 1}
-    assert abs(report.section("weight_only_table").predictions[0].error) < 0.3
 
 
 def test_weights_that_are_widened_before_the_product_cost_a_kernel_more():
