@@ -23,7 +23,7 @@ COMPUTING = [name for name in part_names() if name.startswith(("gpu/", "cpu/", "
 SPARSITIES = ("dense", "2:4", "1:8", "unstructured:0.1", "block32:0.5", "nmg:2:4:1")
 LIMIT_S = 10.0
 """What the estimate of one operator may take, on a busy machine."""
-FALLS = 0.5
+FALLS = 0.25
 """What is left at least when one size doubles: aligned tiles may fit better, a wrapped number is far off."""
 
 

@@ -38,6 +38,7 @@ class SparseTensorCore(SparseEngine):
     """
 
     name: ClassVar[str] = "sparse_tensor_core"
+    volume: ClassVar[int] = 2**38
     widens: ClassVar[bool] = True
     settings: ClassVar[dict[str, str]] = {
         "keep": "weights kept of a group (N)",
