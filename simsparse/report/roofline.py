@@ -67,7 +67,7 @@ def roofline(results: Results) -> Plot | None:
         _draw(ax, panel, scale, kind_colours(kinds), shapes)
         if i % 2 == 0:
             ax.set_ylabel(f"Performance ({scale.unit}), log scale")
-    title = _title(shown)
+    title = "Operators under the roofs of the devices that ran them"
     finish(figure, title, _legend(kinds, shapes, shown))
     freeze_layout(figure)
     for ax, panel in zip(axes, shown, strict=True):
@@ -231,16 +231,6 @@ def _legend(kinds: Sequence[str], shapes: Mapping[str, str], shown: Sequence[Roo
                    label="hollow: unvalidated model", markersize=6)
         )  # fmt: skip
     return handles
-
-
-def _title(shown: Sequence[RooflinePanel]) -> str:
-    """The share of operator time, of the panel's first sparsity, that lies left of the ridge."""
-    left = total = 0.0
-    for panel in shown:
-        for marker in panel.markers:
-            total += marker.share
-            left += marker.share * (marker.intensity < panel.peaks.ridge)
-    return f"Roofline: {100 * left / total:.0f} % of the operator time shown lies under the bandwidth slope"
 
 
 def _caption(hidden: int) -> str:
