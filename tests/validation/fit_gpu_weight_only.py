@@ -2,7 +2,8 @@
 """Fit PyTorch's products of 16-bit inputs with packed int8 and int4 weights, and print their numbers.
 
 ``python tests/validation/fit_gpu_weight_only.py FILE``: FILE has rows of section ``quant`` measured on an H200, which
-are not part of this project. Least squares of log(model / measured); prints the error in sample and with each row left out.
+are not part of this project. Least squares of log(model / measured); prints the error in sample and with each row
+left out.
 """
 
 from __future__ import annotations
