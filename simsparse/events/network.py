@@ -167,6 +167,7 @@ def fair_rates(flows: Sequence[tuple[Hop, ...]]) -> list[int]:
 class _Flow:
     task: Task
     hops: tuple[Hop, ...]
+    bytes: int
     left: int
     rate: int = 0
 
@@ -179,11 +180,13 @@ class Network:
         self._flows: list[_Flow] = []
         self._since_fs = 0
         self._wake: simpy.Event | None = None
+        self._rates: dict[tuple[tuple[Hop, ...], ...], list[int]] = {}
 
     def join(self, task: Task, hops: tuple[Hop, ...]) -> None:
         """Begin to move ``task.bytes`` over ``hops``."""
         self._advance()
-        self._flows.append(_Flow(task, hops, whole_bytes(hops, task.bytes) * FS_PER_SECOND))
+        bytes_ = whole_bytes(hops, task.bytes)
+        self._flows.append(_Flow(task, hops, bytes_, bytes_ * FS_PER_SECOND))
         self._replan()
 
     def _advance(self) -> None:
@@ -196,7 +199,10 @@ class Network:
         if not self._flows:
             self._wake = None
             return
-        for flow, rate in zip(self._flows, fair_rates([flow.hops for flow in self._flows]), strict=True):
+        under_way = tuple([flow.hops for flow in self._flows])
+        if under_way not in self._rates:
+            self._rates[under_way] = fair_rates(under_way)
+        for flow, rate in zip(self._flows, self._rates[under_way], strict=True):
             flow.rate = rate
         soonest = min(-(-flow.left // flow.rate) for flow in self._flows)
         self._wake = self._sim.call_in(max(0, soonest), self._arrive)
@@ -209,6 +215,6 @@ class Network:
         self._flows = [flow for flow in self._flows if flow.left > 0]
         for flow in done:
             for link, direction in flow.hops:
-                link.moved[direction] += whole_bytes(flow.hops, flow.task.bytes)
+                link.moved[direction] += flow.bytes
             self._sim.complete_in(flow.task, 0)
         self._replan()
