@@ -90,7 +90,9 @@ def test_the_core_is_its_twin(
 
 
 def test_a_step_costs_a_cycle_however_full_its_groups_are() -> None:
-    wide = PeConfig(8, 16, 1, Buffers(1 << 20, 1 << 20, 1 << 20), 1e9, 16, 16, {**OWN, "ports": 1e6, "collector": 64.0})
+    wide = PeConfig(
+        8, 16, 1, Buffers(1 << 20, 1 << 20, 1 << 20), 1e9, 16, 16, {**OWN, "ports": 65536.0, "collector": 64.0}
+    )
     for kept_x, kept_w, steps in ((1, 1, 1), (8, 16, 1), (9, 16, 2), (9, 17, 4), (32, 32, 8)):
         x, w = np.zeros((32, 64), np.bool_), np.zeros((32, 64), np.bool_)
         x[:kept_x], w[:kept_w] = True, True

@@ -92,7 +92,7 @@ def grouped(chunks: int, groups: int, g: int) -> Mask:
 def test_a_matrix_of_the_format_takes_one_walk_and_its_bytes() -> None:
     w = grouped(2, 16, 8)
     work = ENGINES.get("nmg").run(
-        NonZeros.of(w), NonZeros.dense(16, 64), replace(MACHINE, settings={**OWN, "banks": 1e6})
+        NonZeros.of(w), NonZeros.dense(16, 64), replace(MACHINE, settings={**OWN, "banks": 65536.0})
     )
     form = GroupedNM(2, 4, 8)
     assert form.encode(w.astype(np.float32)).units == w.sum()
