@@ -15,16 +15,23 @@ if TYPE_CHECKING:
 
 
 def import_file(
-    path: Path, format: str | None, dtype: str | None, ranks: int | None, dims: Sequence[str], out: Path | None
+    path: Path,
+    format: str | None,
+    dtype: str | None,
+    ranks: int | None,
+    dims: Sequence[str],
+    out: Path | None,
+    limits: Sequence[str] = (),
 ) -> Trace:
     """The trace in another tool's file, saved to ``out``; what was assumed goes to stderr. Raises SimsparseError."""
     from simsparse.core import DType
+    from simsparse.limits import Limits
     from simsparse.trace.file import save_trace
     from simsparse.trace.interchange import ImportOptions, dims_of, import_trace
 
     if out is None:
         raise SpecError("--import needs --out, the trace file to write")
-    options = ImportOptions(DType.parse(dtype) if dtype else None, ranks, dims_of(dims))
+    options = ImportOptions(DType.parse(dtype) if dtype else None, ranks, dims_of(dims), Limits.parse(limits))
     found = import_trace(path, format, options)
     out.parent.mkdir(parents=True, exist_ok=True)
     save_trace(found.trace, out)

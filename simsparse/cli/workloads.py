@@ -38,6 +38,9 @@ def trace(
     dtype: Annotated[str | None, typer.Option("--dtype", help="Element type of a file that has none.")] = None,
     ranks: Annotated[int | None, typer.Option("--ranks", min=1, help="Ranks of its collectives, if unsaid.")] = None,
     dim: Annotated[list[str] | None, typer.Option("--dim", help="NAME=SIZE of an ONNX model's symbolic dim.")] = None,
+    limit: Annotated[
+        list[str] | None, typer.Option("--limit", help="bytes=1GiB, values=N or seconds=N that a file may take.")
+    ] = None,
     out: Annotated[Path | None, typer.Option("--out", help="Trace file to write; .gz compresses.")] = None,
     plots: Annotated[Path | None, typer.Option("--plots", help="Folder for figures of the trace.")] = None,
     json: Json = False,
@@ -50,7 +53,7 @@ def trace(
     if show is not None or source is not None:
         found = _read(show or Path(str(source)))
     elif import_ is not None:
-        found = import_file(import_, format_, dtype, ranks, dim or (), out)
+        found = import_file(import_, format_, dtype, ranks, dim or (), out, limit or ())
     else:
         options = {"steps": steps, "latent": latent, "optimizer": optimizer}
         found = _extract(str(model), phase, batch, seq, kv_len, routing, seed, options, out)

@@ -20,10 +20,10 @@ from numpy.typing import NDArray
 
 from simsparse.core import Op, Trace
 from simsparse.errors import TraceError
+from simsparse.limits import Limits
 from simsparse.trace.file import save_trace
 
 MAX_FILE_BYTES = 4 * 1024**3
-MAX_MASK_BYTES = 1024**3
 _HEADER_BYTES = 4096
 
 Mask = NDArray[np.bool_]
@@ -47,10 +47,11 @@ class MaskStore:
 
 @dataclass(frozen=True)
 class Masks:
-    """The masks of one trace, read when they are asked for."""
+    """The masks of one trace, read when they are asked for; ``limits``: the most bytes of a mask, one per element."""
 
     file: Path
     content: bytes
+    limits: Limits = field(default_factory=Limits)
 
     def weight(self, op: Op) -> Mask | None:
         """Mask (outputs, k) of the op's weight; None when none was kept. Raises TraceError."""
@@ -64,12 +65,12 @@ class Masks:
         said = op.stats.get(name)
         if said is None:
             return None
-        rows, k = _shape(said, f"{op.name}.{name}")
+        rows, k = _shape(said, f"{op.name}.{name}", self.limits)
         try:
             packed = _member(self.content, str(said.get("key")), (rows, -(-k // 8)))
         except (zipfile.BadZipFile, zlib.error, KeyError, ValueError, EOFError, OSError, NotImplementedError) as error:
             raise TraceError(f"can't be read: {error}", file=str(self.file), key=f"{op.name}.{name}") from error
-        return np.asarray(np.unpackbits(packed, axis=1, count=k).astype(np.bool_))
+        return np.unpackbits(packed, axis=1, count=k).view(np.bool_)
 
 
 def save_with_masks(trace: Trace, store: MaskStore, path: str | Path) -> Path:
@@ -88,8 +89,8 @@ def save_with_masks(trace: Trace, store: MaskStore, path: str | Path) -> Path:
     return save_trace(replace(trace, meta={**trace.meta, "masks": said}), target)
 
 
-def load_masks(trace: Trace, folder: str | Path) -> Masks:
-    """The masks of ``trace`` from the ``folder`` of its file.
+def load_masks(trace: Trace, folder: str | Path, limits: Limits | None = None) -> Masks:
+    """The masks of ``trace`` from the ``folder`` of its file; ``limits`` bound one mask as it is unpacked.
 
     Raises TraceError when the trace has none, or the file is missing, too large or not the one that
     the trace was saved with.
@@ -104,11 +105,11 @@ def load_masks(trace: Trace, folder: str | Path) -> Masks:
         if path.stat().st_size > MAX_FILE_BYTES:
             _fail(path, f"{path.stat().st_size} bytes; at most {MAX_FILE_BYTES} are read")
         content = path.read_bytes()
-    except OSError as error:
-        raise TraceError(f"can't be read: {error.strerror or error}", file=str(path)) from error
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        raise TraceError(f"can't be read: {getattr(error, 'strerror', None) or error}", file=str(path)) from error
     if hashlib.sha256(content).hexdigest() != said["sha256"]:
         _fail(path, "is not the file that the trace was saved with (SHA-256 differs)")
-    return Masks(path, content)
+    return Masks(path, content, limits or Limits())
 
 
 def _npz(masks: Mapping[str, NDArray[np.uint8]]) -> bytes:
@@ -146,12 +147,14 @@ def _checked_header(data: bytes, shape: tuple[int, int]) -> io.BytesIO:
     return stream
 
 
-def _shape(said: Any, key: str) -> tuple[int, int]:
+def _shape(said: Any, key: str, limits: Limits) -> tuple[int, int]:
     rows, k = (said.get(name) for name in ("rows", "k")) if isinstance(said, Mapping) else (None, None)
-    if type(rows) is not int or type(k) is not int or rows < 1 or k < 1 or rows * -(-k // 8) > MAX_MASK_BYTES:
-        raise TraceError(
-            f"{rows!r:.40} x {k!r:.40} is not the size of a mask of at most {MAX_MASK_BYTES} bytes", key=key
-        )
+    if type(rows) is not int or type(k) is not int or rows < 1 or k < 1:
+        raise TraceError(f"{rows!r:.40} x {k!r:.40} is not the size of a mask", key=key)
+    try:
+        limits.check("bytes", rows * k)
+    except TraceError as error:
+        raise TraceError(f"a mask of {rows!r:.40} x {k!r:.40}: {error.message}", key=key) from None
     return rows, k
 
 

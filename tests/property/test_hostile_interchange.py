@@ -13,7 +13,8 @@ import pytest
 
 from simsparse.core import Trace, TraceBuilder, ops
 from simsparse.errors import TraceError
-from simsparse.trace.interchange import ImportOptions, base, export_trace, import_trace, wire
+from simsparse.limits import Limits
+from simsparse.trace.interchange import ImportOptions, export_trace, import_trace, wire
 
 DATA = Path(__file__).resolve().parents[1] / "unit" / "data"
 OPTIONS = ImportOptions(ranks=2)
@@ -95,12 +96,13 @@ def test_thousands_of_damaged_files(tmp_path: Path, suffix: str) -> None:
 
 
 @pytest.mark.parametrize("suffix", [".et", ".json", ".csv"])
-def test_a_decompression_bomb_stops_at_the_limit(tmp_path: Path, suffix: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(base, "MAX_BYTES", 10_000)
+def test_a_decompression_bomb_stops_at_the_limit(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"a{suffix}"
-    path.write_bytes(gzip.compress(b"0" * 1_000_000))
-    with pytest.raises(TraceError, match="is longer than 10000 bytes"):
+    path.write_bytes(gzip.compress(b"0" * 20_000_000))
+    with pytest.raises(TraceError, match="unpack to more than 16777216 bytes; raise the limit with limit bytes"):
         import_trace(path)
+    with pytest.raises(TraceError, match="more than 1000 bytes"):
+        import_trace(path, options=ImportOptions(limits=Limits(bytes=1000)))
 
 
 @pytest.mark.parametrize(

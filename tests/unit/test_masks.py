@@ -93,7 +93,7 @@ class Bomb:
         (npy(np.zeros((6, 3), np.uint8)), {}, r"the trace says uint8 \(6, 2\)"),
         (npy(np.zeros((6, 2), np.uint8))[:-3], {}, "the array ends early"),
         (npy(np.zeros((6, 2), np.uint8)), {"key": "m7"}, "can't be read"),
-        (npy(np.zeros((6, 2), np.uint8)), {"rows": 2**40}, "is not the size of a mask"),
+        (npy(np.zeros((6, 2), np.uint8)), {"rows": 2**40}, "more than the limit of 268435456"),
         (npy(np.zeros((6, 2), np.uint8)), {"k": True}, "is not the size of a mask"),
         (npy(np.zeros((6, 2), np.uint8)), {"rows": -1}, "is not the size of a mask"),
         (npy(np.zeros(10**8, np.uint8)), {}, "the trace says uint8"),

@@ -11,22 +11,26 @@ from pathlib import Path
 
 from simsparse.core import DType, Trace
 from simsparse.errors import SimsparseError, TraceError, nearest
+from simsparse.limits import Limits, read_stream
 from simsparse.registry import Registry
 from simsparse.trace.record import checked
 
-MAX_BYTES = 256 * 1024**2
-MAX_NODES = 2_000_000
+MAX_NODES = Limits.values
 _GZIP_MAGIC = b"\x1f\x8b"
 _HERE = "simsparse.trace.interchange"
 
 
 @dataclass(frozen=True)
 class ImportOptions:
-    """What a file may not say: the element type, how many ranks a collective joins, sizes of symbolic dims."""
+    """What a file may not say: the element type, how many ranks a collective joins, sizes of symbolic dims.
+
+    ``limits``: how much of a file is read.
+    """
 
     dtype: DType | None = None
     ranks: int | None = None
     dims: Mapping[str, int] = field(default_factory=dict)
+    limits: Limits = field(default_factory=Limits)
 
 
 @dataclass(frozen=True)
@@ -63,8 +67,8 @@ TRACE_FORMATS: Registry[TraceFormat] = Registry(
 def import_trace(path: str | Path, format: str | None = None, options: ImportOptions | None = None) -> Imported:
     """The trace in another tool's file, whose format its suffix or ``format`` says.
 
-    Raises TraceError naming the file and the place in it when it is damaged, too large, or says
-    what a trace can't hold; SpecError on an unknown format.
+    Raises TraceError naming the file and the place in it when it is damaged, exceeds the limits of
+    ``options``, or says what a trace can't hold; SpecError on an unknown format.
     """
     source = Path(path)
     read = format_of(source, format, "read").read
@@ -147,15 +151,14 @@ def _line(note: tuple[str, Sequence[str]]) -> str:
     return f"{text} ({ops[0]})" if len(ops) == 1 else f"{text} ({len(ops)} ops, the first {ops[0]})"
 
 
-def read_bounded(path: Path) -> bytes:
-    """The bytes of a file, unzipped when it is gzip'd. Raises TraceError beyond MAX_BYTES."""
+def read_bounded(path: Path, limits: Limits) -> bytes:
+    """The bytes of a file, unzipped when it is gzip'd. Raises TraceError beyond the limits of bytes and seconds."""
     with path.open("rb") as file:
         zipped = file.read(len(_GZIP_MAGIC)) == _GZIP_MAGIC
         file.seek(0)
-        content = (gzip.GzipFile(fileobj=file) if zipped else file).read(MAX_BYTES + 1)
-    if len(content) > MAX_BYTES:
-        raise TraceError(f"is longer than {MAX_BYTES} bytes", file=str(path))
-    return content
+        if not zipped:
+            return read_stream(file, None, limits)
+        return read_stream(gzip.GzipFile(fileobj=file), path.stat().st_size, limits)  # type: ignore[arg-type]
 
 
 def dims_of(texts: Iterable[str]) -> Mapping[str, int]:

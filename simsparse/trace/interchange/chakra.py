@@ -24,7 +24,6 @@ from simsparse.trace.interchange import wire
 from simsparse.trace.interchange.aten_nodes import Lowering
 from simsparse.trace.interchange.aten_tensors import AtenNode
 from simsparse.trace.interchange.base import (
-    MAX_NODES,
     TRACE_FORMATS,
     Imported,
     ImportOptions,
@@ -70,11 +69,9 @@ class ChakraNode:
 
 def read_chakra(path: Path, options: ImportOptions) -> Imported:
     """The trace of a .et file, plain or gzip'd: one written here, one converted from torch, or any other."""
-    found = list(wire.messages(read_bounded(path)))
+    found = list(wire.messages(read_bounded(path, options.limits), options.limits))
     if not found:
         raise TraceError("is empty")
-    if len(found) > MAX_NODES:
-        raise TraceError(f"{len(found)} nodes; at most {MAX_NODES} are read")
     metadata = _metadata(found[0][1])
     nodes = [_node(message, at) for at, message in found[1:]]
     name = path.name.split(".")[0]

@@ -17,7 +17,6 @@ from simsparse.core import DType, Op, OpKind, Trace, TraceBuilder, ops
 from simsparse.errors import SpecError, TraceError
 from simsparse.trace.interchange import onnx_names as names
 from simsparse.trace.interchange.base import (
-    MAX_NODES,
     TRACE_FORMATS,
     Imported,
     ImportOptions,
@@ -34,20 +33,26 @@ MAX_MODEL_BYTES = 2 * 1024**3
 
 
 def read_onnx(path: Path, options: ImportOptions) -> Imported:
-    """The trace of an ONNX model. Raises TraceError, also when onnx is not installed."""
+    """The trace of an ONNX model. Raises TraceError, also when onnx is not installed.
+
+    Limits: values are nodes, with functions written out; a model may have 2 GiB, or more where the limit of bytes is
+    larger.
+    """
     try:
         import onnx
         from google.protobuf.message import DecodeError
     except ImportError as error:
         raise TraceError("onnx is not installed; pip install 'simsparse[onnx]'") from error
-    if path.stat().st_size > MAX_MODEL_BYTES:
-        raise TraceError(f"is longer than {MAX_MODEL_BYTES} bytes")
+    most = max(MAX_MODEL_BYTES, options.limits.bytes)
+    if path.stat().st_size > most:
+        raise TraceError(f"is longer than {most} bytes; raise the limit with limit bytes=...")
     try:
         model = onnx.load(str(path), load_external_data=False)
     except DecodeError as error:
         raise TraceError("is not an ONNX model, or damaged") from error
-    if not model.graph.node or len(model.graph.node) > MAX_NODES:
-        raise TraceError(f"{len(model.graph.node)} nodes; 1 to {MAX_NODES} are read", key="graph")
+    if not model.graph.node:
+        raise TraceError("holds no node", key="graph")
+    options.limits.check("values", len(model.graph.node))
     nodes, shapes = inferred(model, options)
     notes = Notes()
     graph = _Graph(model, nodes, shapes, OnnxWeights(path, notes), notes)

@@ -13,7 +13,7 @@ from typing import Any
 
 from simsparse.errors import TraceError
 from simsparse.trace.interchange import onnx_names as names
-from simsparse.trace.interchange.base import MAX_NODES, ImportOptions, printable
+from simsparse.trace.interchange.base import ImportOptions, printable
 
 OPSET = 21
 """The opset of a model that names none of the standard domain."""
@@ -23,11 +23,11 @@ SMALL = 4096
 """Elements of an initializer that may be a shape, and is kept for the inference."""
 
 
-def inferred(model: Any, options: ImportOptions, most: int = MAX_NODES) -> tuple[list[Any], Any]:
+def inferred(model: Any, options: ImportOptions) -> tuple[list[Any], Any]:
     """The nodes in order, functions written out, and a graph with the shapes of their values.
 
     The dims that the options name are set. Raises TraceError when functions or nodes depend on each other in a circle,
-    grow beyond ``most`` nodes, or no shapes can be found.
+    grow beyond the limit of values, or no shapes can be found.
     """
     import onnx
     from onnx import inliner, shape_inference
@@ -36,7 +36,7 @@ def inferred(model: Any, options: ImportOptions, most: int = MAX_NODES) -> tuple
         for dim in value.type.tensor_type.shape.dim:
             if dim.dim_param in options.dims:
                 dim.dim_value = options.dims[dim.dim_param]
-    _check_functions(model, most)
+    _check_functions(model, options.limits.values)
     try:
         light = _without_weights(model)
         if light.functions:

@@ -14,8 +14,9 @@ from typing import Any
 
 from simsparse.core import Op, Trace
 from simsparse.errors import TraceError
+from simsparse.limits import Limits
 from simsparse.trace.file import MAX_OPS, replace_file
-from simsparse.trace.interchange.base import MAX_BYTES, TRACE_FORMATS, Imported, ImportOptions, TraceFormat
+from simsparse.trace.interchange.base import TRACE_FORMATS, Imported, ImportOptions, TraceFormat
 from simsparse.trace.interchange.embedded import MARK, OpReader, header_of, header_text
 from simsparse.trace.record import body_of, checked, op_record
 
@@ -29,6 +30,8 @@ _LATER = ("output_dtype", "weight_format", "group", "kernels")
 _OP_TEXT = ("name", "module", "weight")
 _COMPUTED = ("flops", "dense_macs", "useful_macs", "weight_bytes", "input_bytes", "output_bytes", "min_bytes")
 _ROWS_AT_ONCE = 4096
+_VALUES_A_ROW = 64
+"""Values of all columns that a row may have on average, those of lists included."""
 
 
 def write_parquet(trace: Trace, path: Path) -> tuple[str, ...]:
@@ -70,44 +73,66 @@ def _json(value: Any) -> str:
 def read_parquet(path: Path, options: ImportOptions) -> Imported:
     """The trace in a table written by ``write_parquet``.
 
-    Raises TraceError when the file is too large, damaged, or another tool's.
+    Limits: bytes of the file and of all texts where they stand; values are rows, with 64 values of columns each. Raises
+    TraceError beyond them and when the file is damaged or another tool's.
     """
-    del options
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    if path.stat().st_size > MAX_BYTES:
-        raise TraceError(f"is longer than {MAX_BYTES} bytes")
+    limits = options.limits
+    limits.check("bytes", path.stat().st_size)
+    texts = [*_OP_TEXT, *_BODY_TEXT, *_BODY_JSON, "routing_ids", "routing_origin"]
     try:
-        with pq.ParquetFile(path, thrift_string_size_limit=MAX_BYTES, thrift_container_size_limit=MAX_OPS) as file:
-            name, meta = _header(file)
+        bounds = {"thrift_string_size_limit": limits.bytes, "thrift_container_size_limit": MAX_OPS}
+        with pq.ParquetFile(path, **bounds) as file:
+            name, meta = _header(file, limits)
+            there = [text for text in texts if text in file.schema_arrow.names]
+        with pq.ParquetFile(path, **bounds, read_dictionary=there) as file:
             reader = OpReader()
-            for i, row in enumerate(_rows(file)):
+            for i, row in enumerate(_rows(file, limits, path.stat().st_size)):
                 reader.add(_record(row), f"row {i}")
     except (pa.ArrowException, TypeError, ValueError) as error:  # damaged, or columns of another type
         raise TraceError(f"is no table of a trace: {error}") from error
     return Imported(reader.trace(name, meta))
 
 
-def _header(file: Any) -> tuple[str, Mapping[str, Any]]:
+def _header(file: Any, limits: Limits) -> tuple[str, Mapping[str, Any]]:
     """Name and meta, once the file is seen to be one of ours and not too large unpacked."""
     said = file.metadata
-    unpacked = sum(said.row_group(i).total_byte_size for i in range(said.num_row_groups))
-    if said.num_rows > MAX_OPS or unpacked > MAX_BYTES:
-        raise TraceError(f"{said.num_rows} rows, {unpacked} bytes unpacked; at most {MAX_OPS} and {MAX_BYTES}")
+    groups = [said.row_group(i) for i in range(said.num_row_groups)]
+    columns = [group.column(i) for group in groups for i in range(group.num_columns)]
+    limits.check("values", said.num_rows)
+    limits.check("values", -(-sum(column.num_values for column in columns) // _VALUES_A_ROW))
+    limits.check("bytes", sum(group.total_byte_size for group in groups))
     header = (file.schema_arrow.metadata or {}).get(MARK.encode())
     if header is None:
         raise TraceError("is no table of a trace: its metadata has no key simsparse")
     return header_of(header.decode())
 
 
-def _rows(file: Any) -> Iterator[dict[str, Any]]:
+def _rows(file: Any, limits: Limits, packed: int) -> Iterator[dict[str, Any]]:
     there = set(file.schema_arrow.names)
     wanted = [name for name in _schema_names() if name in there or name not in _LATER]
     if missing := [name for name in wanted if name not in there]:
         raise TraceError(f"column {missing[0]} is missing")
+    size, clock = 0, limits.clock()
     for batch in file.iter_batches(batch_size=_ROWS_AT_ONCE, columns=wanted):
+        size += sum(map(_unpacked_bytes, batch.columns))
+        if size > (most := limits.unpacked(packed)):
+            raise TraceError(f"{packed} bytes unpack to more than {most}; raise the limit with limit bytes=...")
+        clock()
         yield from batch.to_pylist()
+
+
+def _unpacked_bytes(column: Any) -> int:
+    """Bytes of a column's values, each counted where it stands: a text of a dictionary as often as it is used."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if not pa.types.is_dictionary(column.type):
+        return int(column.nbytes)
+    lengths = pc.binary_length(column.dictionary).cast(pa.int64())
+    return int(pc.sum(lengths.take(column.indices)).as_py() or 0) + int(column.indices.nbytes)
 
 
 def _schema_names() -> list[str]:

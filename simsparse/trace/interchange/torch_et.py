@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from simsparse.errors import TraceError
+from simsparse.limits import check_json
 from simsparse.trace.interchange.aten_nodes import Lowering
 from simsparse.trace.interchange.aten_tensors import AtenNode
 from simsparse.trace.interchange.base import (
-    MAX_NODES,
     TRACE_FORMATS,
     Imported,
     ImportOptions,
@@ -27,12 +27,14 @@ from simsparse.trace.interchange.base import (
 
 def read_torch_et(path: Path, options: ImportOptions) -> Imported:
     """The trace of an ExecutionTraceObserver file, plain or gzip'd. Raises TraceError naming file and node."""
-    data = json.loads(read_bounded(path))
+    text = read_bounded(path, options.limits)
+    check_json(text, options.limits)
+    data = json.loads(text)
+    del text
     raw = data.get("nodes") if isinstance(data, dict) else None
     if not isinstance(raw, list) or "schema" not in data:
         raise TraceError("is no execution trace: no schema and nodes")
-    if len(raw) > MAX_NODES:
-        raise TraceError(f"{len(raw)} nodes; at most {MAX_NODES} are read", key="nodes")
+    options.limits.check("values", len(raw))
     nodes = [_node(each, i) for i, each in enumerate(raw)]
     meta = {"source": "torch execution trace", "schema": str(data["schema"])[:60]}
     trace, notes = Lowering(path.name.split(".")[0], options, meta).run(nodes)

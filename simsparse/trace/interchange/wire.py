@@ -12,6 +12,7 @@ import struct
 from collections.abc import Iterator
 
 from simsparse.errors import TraceError
+from simsparse.limits import Limits
 
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
 MAX_MESSAGE_BYTES = 16 * 1024**2
@@ -19,10 +20,19 @@ _LONGEST_VARINT = 10
 WireValue = int | bytes
 
 
-def messages(content: bytes) -> Iterator[tuple[int, bytes]]:
-    """Offset and bytes of each message. Raises TraceError naming the byte where the file is damaged."""
-    at = 0
+def messages(content: bytes, limits: Limits | None = None) -> Iterator[tuple[int, bytes]]:
+    """Offset and bytes of each message.
+
+    Raises TraceError naming the byte where the file is damaged, and beyond the limits of values, which count messages,
+    and of seconds.
+    """
+    limits = limits or Limits()
+    at, count, clock = 0, 0, limits.clock()
     while at < len(content):
+        count += 1
+        if count % 4096 == 0:
+            limits.check("values", count)
+            clock()
         size, start = varint(content, at)
         if size > MAX_MESSAGE_BYTES or start + size > len(content):
             raise TraceError(f"a message of {size} bytes does not end in the file", key=f"byte {at}")

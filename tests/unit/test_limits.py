@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Limits of readers: what a small file may unpack to, and how a caller raises that."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import tracemalloc
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from simsparse.core import Trace, ops
+from simsparse.errors import SpecError, TraceError
+from simsparse.limits import MIB, SMALL, Limits, read_stream, unpack
+from simsparse.trace.interchange import ImportOptions, export_trace, import_trace
+from simsparse.trace.masks import MaskStore, load_masks, save_with_masks
+
+
+def taken(call: Callable[[], object]) -> float:
+    """MiB that ``call``, which ends in a TraceError, takes at most."""
+    tracemalloc.start()
+    with pytest.raises(TraceError):
+        call()
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    return peak / MIB
+
+
+def test_texts_name_limits_with_units() -> None:
+    assert Limits.parse(["bytes=1GiB", "values=10"]) == Limits(1024 * MIB, 10)
+    for text in ("bytes", "size=1", "bytes=1TB", "values=1GiB", "seconds=0", "bytes=-1"):
+        with pytest.raises(SpecError, match="limit"):
+            Limits.parse([text])
+
+
+def test_a_stream_is_read_to_its_limit_and_no_further() -> None:
+    assert read_stream(io.BytesIO(b"x" * 10), None, Limits(bytes=10)) == b"x" * 10
+    stream = io.BytesIO(b"x" * 50 * MIB)
+    assert taken(lambda: read_stream(stream, None, Limits(bytes=MIB))) < 4
+
+
+def test_what_unpacks_to_much_more_than_its_size_is_refused() -> None:
+    packed = zlib.compress(bytes(100 * MIB))
+    assert taken(lambda: unpack(packed, Limits())) < 3 * SMALL / MIB
+    assert len(unpack(packed, Limits(bytes=200 * MIB))) == 100 * MIB
+    with pytest.raises(zlib.error):
+        unpack(zlib.compress(b"abc")[:-2], Limits())
+
+
+def test_zipped_zeros_are_no_trace(tmp_path: Path) -> None:
+    (tmp_path / "zeros.et").write_bytes(gzip.compress(bytes(100 * MIB)))
+    assert taken(lambda: import_trace(tmp_path / "zeros.et")) < 4 * SMALL / MIB
+
+
+def test_a_table_whose_texts_stand_many_times_is_refused(tmp_path: Path) -> None:
+    """A dictionary holds each text once: rows multiply it."""
+    path, rows = tmp_path / "a.parquet", 20_000
+    export_trace(Trace("t", (ops.linear(1, 2, 3, name="a"),)), path)
+    table = pq.read_table(path)
+    columns: dict[str, Any] = {name: pa.array([table[name][0].as_py()] * rows, table.schema.field(name).type)
+                               for name in table.schema.names}  # fmt: skip
+    columns["module"] = pa.DictionaryArray.from_arrays(np.zeros(rows, np.int32), ["x" * 60_000])
+    pq.write_table(pa.table(columns).replace_schema_metadata(table.schema.metadata), path)
+    assert path.stat().st_size < MIB
+    assert taken(lambda: import_trace(path)) < 100
+
+
+def test_rows_of_a_table_have_a_limit_that_can_be_raised(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    export_trace(Trace("t", tuple(ops.linear(1, 2, 3, name=f"a{i}") for i in range(20))), path)
+    with pytest.raises(TraceError, match="raise it with limit values="):
+        import_trace(path, options=ImportOptions(limits=Limits(values=10)))
+    assert len(import_trace(path, options=ImportOptions(limits=Limits(values=1000))).trace.ops) == 20
+
+
+def test_a_mask_takes_no_more_than_its_limit(tmp_path: Path) -> None:
+    op = ops.linear(1, 64, 64, name="a")
+    store = MaskStore()
+    said = store.add(np.ones((64, 64), np.bool_))
+    trace = Trace("t", (op.with_(stats={"weight_mask": said}),))
+    path = save_with_masks(trace, store, tmp_path / "t.trace")
+    saved = json.loads(path.read_text().splitlines()[0])
+    assert "masks" in json.dumps(saved)
+    from simsparse.trace.file import load_trace
+
+    loaded = load_trace(path)
+    assert load_masks(loaded, tmp_path).weight(loaded.ops[0]) is not None
+    with pytest.raises(TraceError, match=r"64 x 64: 4096 bytes, more than the limit of 4095"):
+        load_masks(loaded, tmp_path, Limits(bytes=4095)).weight(loaded.ops[0])
