@@ -102,6 +102,7 @@ def test_naive_latent_attention_expands_the_whole_cache() -> None:
     expanded = [op for op in trace.ops if op.name.endswith("kv_b_proj")]
     assert sum(op.flops for op in expanded) == 61 * 2 * 4097 * 512 * 32768
     absorbed = extract("deepseek-v3", "decode", batch=1, kv_len=4096)
+    assert sum(op.kv_bytes for op in trace.ops) == sum(op.kv_bytes for op in absorbed.ops)  # the latent is cached
     assert 50 < trace.flops / absorbed.flops < 60
 
 

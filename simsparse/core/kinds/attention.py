@@ -16,6 +16,9 @@ WINDOW = "window"
 """Fact of an op: how many keys a query sees at most, its own among them."""
 KV_APPEND = "kv_append"
 """Label of the op that writes the keys and values of new tokens to a cache."""
+CACHED_ELEMENTS = "cached_elements"
+"""Fact of an attention: elements cached per token and sequence, where not its keys and values are cached but what they
+are made of (a latent), or nothing (an encoder)."""
 SOFTMAX_FLOPS = 5
 """Vector operations per score: maximum, subtraction, exponential, sum, division."""
 
@@ -104,7 +107,11 @@ class AttentionKind(Kind):
         return SOFTMAX_FLOPS * d["batch"] * d["heads"] * d["q_len"] * d["kv_len"]
 
     def kv_bytes(self, op: Op) -> int:
-        return self.cache_bytes(op, op.dims["kv_len"])
+        """Cached keys and values; where others are cached (CACHED_ELEMENTS), these, as far as they are no more."""
+        d, kept, all_of_them = op.dims, op.stats.get(CACHED_ELEMENTS), self.cache_bytes(op, op.dims["kv_len"])
+        if kept is None:
+            return all_of_them
+        return min(all_of_them, bytes_of(d["batch"] * d["kv_len"] * int(kept), op.dtype))
 
     def cache_bytes(self, op: Op, keys: int) -> int:
         """Bytes of ``keys`` cached keys and their values, of all sequences and heads."""
@@ -119,7 +126,9 @@ class AttentionKind(Kind):
 
     def input_bytes(self, op: Op) -> int:
         d = op.dims
-        return bytes_of(d["batch"] * d["heads"] * d["q_len"] * d["head_dim"], op.dtype) + self.kv_bytes(op)
+        return bytes_of(d["batch"] * d["heads"] * d["q_len"] * d["head_dim"], op.dtype) + self.cache_bytes(
+            op, d["kv_len"]
+        )
 
     def output_bytes(self, op: Op) -> int:
         d = op.dims

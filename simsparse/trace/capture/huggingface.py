@@ -17,6 +17,7 @@ from typing import Any
 
 import torch
 
+from simsparse.core.kinds.attention import CACHED_ELEMENTS
 from simsparse.errors import TraceError
 from simsparse.trace.capture.experts import MoeTracing, run_experts, switch_layers
 from simsparse.trace.capture.kernel import Kernel
@@ -30,10 +31,11 @@ BARE = "simsparse-meta"
 
 @dataclass(frozen=True)
 class _Current:
-    """The trace under way, and the latents that its attention modules have expanded, when absorbed."""
+    """The trace under way, the latents that its attention modules have expanded, when absorbed; encoders' modules."""
 
     tracing: MoeTracing
     latents: dict[Any, Latent]
+    encoders: frozenset[Any] = frozenset()
 
 
 _CURRENT: ContextVar[_Current | None] = ContextVar("simsparse_trace", default=None)
@@ -45,7 +47,7 @@ def own_functions(model: torch.nn.Module, tracing: MoeTracing, latent: str = "na
     models = pretrained_models(model)
     with ExitStack() as stack:
         latents = stack.enter_context(absorbing(model, tracing.capture)) if latent == "absorbed" else {}
-        token = _CURRENT.set(_Current(tracing, latents))
+        token = _CURRENT.set(_Current(tracing, latents, _encoder_modules(models)))
         stack.callback(_CURRENT.reset, token)
         stack.enter_context(switch_layers(model, tracing))
         if models:
@@ -115,13 +117,26 @@ def _attention(
 def _kernel(current: _Current, module: Any, compute: Any, causal: bool, given: Mapping[str, Any]) -> Kernel:
     capture, latent = current.tracing.capture, current.latents.pop(module, None)
     mask = AttentionMask(given.get("sliding_window"), _chunk(module))
-    record: Any = partial(record_attention, capture, causal=causal, mask=mask)
+    record: Any = partial(record_attention, capture, causal=causal, mask=mask, facts=_cached(current, module))
     if latent is not None:
         record = lambda heads, out: record_absorbed(capture, module, heads[0], latent, out, causal=causal)  # noqa: E731
     return Kernel(
         capture, compute, lambda q, _, v, *__: q.new_empty(q.shape[0], q.shape[2], q.shape[1], v.shape[-1]), record,
         partial(record_attention_backward, capture, causal=causal, mask=mask),
     )  # fmt: skip
+
+
+def _encoder_modules(models: list[Any]) -> frozenset[Any]:
+    """The modules of the encoders of encoder-decoders, whose keys and values are no cache."""
+    found = [model.get_encoder() for model in models if getattr(model.config, "is_encoder_decoder", False)]
+    return frozenset(module for encoder in found if encoder is not None for module in encoder.modules())
+
+
+def _cached(current: _Current, module: Any) -> dict[str, int]:
+    """Elements that a layer caches per token, where these are not its keys and values."""
+    if hasattr(module, "kv_lora_rank") and hasattr(module, "expand_kv"):
+        return {CACHED_ELEMENTS: module.kv_lora_rank + module.qk_rope_head_dim}
+    return {CACHED_ELEMENTS: 0} if module in current.encoders else {}
 
 
 def _chunk(module: Any) -> int | None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -87,20 +88,17 @@ class AttentionCalls(TorchFunctionMode):  # type: ignore[misc]
 
 
 def record_attention(
-    capture: Capture,
-    heads: Sequence[torch.Tensor],
-    out: torch.Tensor,
-    *,
-    causal: bool,
-    mask: AttentionMask = BOTTOM_RIGHT,
-) -> None:
+    capture: Capture, heads: Sequence[torch.Tensor], out: torch.Tensor, *, causal: bool,
+    mask: AttentionMask = BOTTOM_RIGHT, facts: Mapping[str, Any] = MappingProxyType({}),
+) -> None:  # fmt: skip
     """Record the attention of query, key and value, one op or those that a sliding window splits it into.
 
     Further ``heads`` are tensors that the kernel reads beside them, such as a bias of the scores.
     Shapes: query (..., heads, q_len, head_dim), key and value (..., kv_heads, kv_len, head_dim).
     """
     query, key, value = heads[:3]
-    ops = attention_ops(capture, query, key, value, causal=causal, mask=mask)
+    parts = attention_ops(capture, query, key, value, causal=causal, mask=mask)
+    ops = [op.with_(stats={**op.stats, **facts}) for op in parts] if facts else parts
     reads = [capture.access(tensor) for tensor in heads]
     for i, op in enumerate(ops):
         before = [capture.access(out, 0)] if i else []
