@@ -28,19 +28,20 @@ _AT_ONCE = MIB
 class Limits:
     """``bytes`` of a file as it is unpacked, ``values`` (nodes, elements, rows) in it, ``seconds`` that reading takes.
 
-    A packed file may not unpack to more than 200 times its size either, beyond 16 MiB; where ``bytes`` is raised, that
-    holds no more.
+    A packed file may not unpack to more than ``ratio`` times its size either, beyond 16 MiB; 0: 200 times, and as often
+    as it likes where ``bytes`` is raised.
     """
 
     bytes: int = 256 * MIB
     values: int = 2_000_000
     seconds: float = 60.0
+    ratio: int = 0
 
     @classmethod
     def parse(cls, texts: Iterable[str]) -> Limits:
         """Limits from texts such as ``bytes=1GiB``, ``values=10000000`` and ``seconds=600``. Raises SpecError."""
         limits = cls()
-        names = [field.name for field in fields(cls)]
+        names = [field.name for field in fields(cls) if field.name != "ratio"]
         for text in texts:
             name, equals, said = text.partition("=")
             found = re.fullmatch(r"(\d{1,15})([A-Za-z]*)", said)
@@ -71,7 +72,9 @@ class Limits:
 
     def unpacked(self, packed: int) -> int:
         """Most bytes that ``packed`` bytes may unpack to."""
-        return min(self.bytes, max(SMALL, RATIO * packed)) if self.bytes == Limits.bytes else self.bytes
+        if not self.ratio and self.bytes != Limits.bytes:
+            return self.bytes
+        return min(self.bytes, max(SMALL, (self.ratio or RATIO) * packed))
 
 
 def read_stream(stream: BinaryIO, packed: int | None, limits: Limits) -> bytes:

@@ -64,7 +64,9 @@ def _unexpected(error: Exception) -> int:
 
 
 def _say(message: str, code: int) -> int:
-    sys.stderr.write(f"error: {' '.join(message.split())}\n")
+    from simsparse.cli.console import printable
+
+    sys.stderr.write(f"error: {printable(' '.join(message.split()))}\n")
     return code
 
 

@@ -32,6 +32,11 @@ def emit_json(data: Any) -> None:
     sys.stdout.write(json.dumps(data, indent=1, default=str) + "\n")
 
 
+def printable(text: str) -> str:
+    """``text`` with control characters, which a terminal would obey, as escapes; line ends and tabs stay."""
+    return "".join(c if c.isprintable() or c in "\n\t" else repr(c)[1:-1] for c in text)
+
+
 def table(title: str, columns: Sequence[str], rows: Sequence[CellRow], right: Sequence[str] = ()) -> None:
     """Print a table on stdout; the columns in ``right`` are flush right."""
     from rich import box
@@ -41,18 +46,18 @@ def table(title: str, columns: Sequence[str], rows: Sequence[CellRow], right: Se
 
     drawn = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for column in columns:
-        drawn.add_column(column, justify="right" if column in right else "left", overflow="fold")
+        drawn.add_column(printable(column), justify="right" if column in right else "left", overflow="fold")
     for row in rows:
-        drawn.add_row(*(Text("" if cell is None else str(cell)) for cell in row))
+        drawn.add_row(*(Text("" if cell is None else printable(str(cell))) for cell in row))
     wide = None if sys.stdout.isatty() else WIDTH
     console = Console(file=sys.stdout, width=wide, highlight=False)
-    console.print(Text(title, style="bold"))
+    console.print(Text(printable(title), style="bold"))
     console.print(drawn)
 
 
 def note(message: str) -> None:
     """Print a line for people on stderr."""
-    sys.stderr.write(message + "\n")
+    sys.stderr.write(printable(message) + "\n")
 
 
 def si(value: float | None, unit: str) -> str:

@@ -153,8 +153,10 @@ def pairs(texts: list[str]) -> dict[str, str]:
 
 
 def _write_result(result: Result, folder: Path) -> None:
+    from simsparse.store import without_formulas
+
     result.save(folder / "result.json")
-    result.table().to_csv(folder / "ops.csv", index=False)
+    without_formulas(result.table()).to_csv(folder / "ops.csv", index=False)
     result.timeline.to_perfetto(folder / "timeline.perfetto.json")
 
 

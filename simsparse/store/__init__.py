@@ -3,10 +3,18 @@
 
 from simsparse.store.reader import LazyTable, Reader
 from simsparse.store.schema import PARQUET_NAME, SPEC_NAME, STORE_NAME, Record, StoredRow
-from simsparse.store.table import read_marked, read_table, to_frame, write_csv, write_parquet, write_text
+from simsparse.store.table import (
+    read_marked,
+    read_table,
+    to_frame,
+    without_formulas,
+    write_csv,
+    write_parquet,
+    write_text,
+)
 from simsparse.store.writer import Store
 
 __all__ = [
     "PARQUET_NAME", "SPEC_NAME", "STORE_NAME", "LazyTable", "Reader", "Record", "Store", "StoredRow",
-    "read_marked", "read_table", "to_frame", "write_csv", "write_parquet", "write_text",
+    "read_marked", "read_table", "to_frame", "without_formulas", "write_csv", "write_parquet", "write_text",
 ]  # fmt: skip

@@ -8,12 +8,12 @@ import os
 import sqlite3
 import zlib
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from simsparse.core import OpResult, Span, Timeline
-from simsparse.errors import StoreError
+from simsparse.errors import StoreError, TraceError
 from simsparse.store.schema import StoredRow, unpacked
 
 T = TypeVar("T")
@@ -60,8 +60,10 @@ class Reader:
 
         def load(key: str) -> tuple[OpResult, ...]:
             columns = {name: values for name, values in self._columns("ops", key).items() if name in OpResult._fields}
-            rows = zip(*columns.values(), strict=True)
-            return tuple(OpResult(**dict(zip(columns, row, strict=True))) for row in rows)
+            with self._sound("ops", key):
+                return tuple(
+                    OpResult(**dict(zip(columns, row, strict=True))) for row in zip(*columns.values(), strict=True)
+                )
 
         return LazyTable(self._keys("ops"), load)
 
@@ -70,8 +72,10 @@ class Reader:
 
         def load(key: str) -> Timeline:
             columns = self._columns("timeline", key)
-            rows = zip(*columns.values(), strict=True)
-            return Timeline.of(Span(**dict(zip(columns, row, strict=True))) for row in rows)
+            with self._sound("timeline", key):
+                return Timeline.of(
+                    Span(**dict(zip(columns, row, strict=True))) for row in zip(*columns.values(), strict=True)
+                )
 
         return LazyTable(self._keys("timeline"), load)
 
@@ -79,11 +83,18 @@ class Reader:
         """The answer to a query, row by row."""
         try:
             with closing(sqlite3.connect(self._address(), uri=True, timeout=1.0)) as store:
+                self._check_tables(store)
                 yield from store.execute(query, values)
         except sqlite3.OperationalError as error:
             raise StoreError(_trouble(str(error)), file=str(self.path)) from error
         except sqlite3.Error as error:
             raise StoreError(f"is no sweep's store: {error}", file=str(self.path)) from error
+
+    def _check_tables(self, store: sqlite3.Connection) -> None:
+        """Raises StoreError where a view stands for a table: it could be without end."""
+        found = store.execute("SELECT name, type FROM sqlite_master WHERE name IN ('rows', 'points')")
+        if odd := [f"{name} is a {kind}" for name, kind in found if kind != "table"]:
+            raise StoreError(f"is no sweep's store: {', '.join(odd)}", file=str(self.path))
 
     def _address(self) -> str:
         """To write, as reading a store that was killed does; a closed store on a read-only disk is one file."""
@@ -98,20 +109,36 @@ class Reader:
 
     def _columns(self, column: str, key: str) -> dict[str, list[Any]]:
         rows = list(self.select(f"SELECT {column} FROM points WHERE key = ?", (key,)))
-        try:
+        with self._sound(column, key):
             return unpacked(rows[0][0])
-        except (IndexError, TypeError, ValueError, AttributeError, zlib.error) as error:
+
+    @contextmanager
+    def _sound(self, column: str, key: str) -> Iterator[None]:
+        """What goes wrong within is damage of a point's column."""
+        try:
+            yield
+        except (IndexError, TypeError, ValueError, AttributeError, OverflowError, TraceError, zlib.error) as error:
             raise StoreError(f"is damaged: {column} of point {key}: {error}", file=str(self.path)) from error
 
     def object_in(self, text: str | None) -> dict[str, Any]:
         """The JSON object in ``text``."""
         try:
-            data = json.loads(text or "{}")
+            data = json.loads(text or "{}", parse_int=_whole)
         except ValueError as error:
             raise StoreError(f"is damaged: a row is no JSON: {error}", file=str(self.path)) from error
         if not isinstance(data, dict):
             raise StoreError("is damaged: a row is no JSON object", file=str(self.path))
         return data
+
+
+MOST_DIGITS = 40
+
+
+def _whole(text: str) -> int:
+    """A whole number that a float can hold. Raises ValueError."""
+    if len(text) > MOST_DIGITS:
+        raise ValueError(f"a number of {len(text)} digits")
+    return int(text)
 
 
 def _trouble(error: str) -> str:

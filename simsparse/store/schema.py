@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from simsparse.core import OpResult, Span
+from simsparse.limits import MIB, RATIO, Limits, unpack
 
 STORE_NAME, PARQUET_NAME, CSV_NAME, SPEC_NAME = "sweep.sqlite", "results.parquet", "results.csv", "resolved.yaml"
 """Files of a sweep's folder: the store, its table in two forms, and the sweep with every number that it used."""
@@ -81,6 +82,9 @@ class StoredRow:
         }  # fmt: skip
 
 
+UNPACKED = Limits(bytes=1024 * MIB, ratio=RATIO)
+
+
 def packed(kind: type[OpResult] | type[Span], rows: Iterable[OpResult | Span]) -> bytes:
     """``rows`` as columns by name, compressed."""
     columns = list(zip(*rows, strict=True)) or [()] * len(kind._fields)
@@ -88,5 +92,12 @@ def packed(kind: type[OpResult] | type[Span], rows: Iterable[OpResult | Span]) -
 
 
 def unpacked(data: bytes) -> dict[str, list[Any]]:
-    """The columns that ``packed`` made. Raises TypeError, ValueError, AttributeError or zlib.error on other bytes."""
-    return {str(name): list(values) for name, values in json.loads(zlib.decompress(data)).items()}
+    """The columns that ``packed`` made, of equal length.
+
+    Raises TypeError, ValueError, AttributeError or zlib.error on other bytes, TraceError on bytes that unpack to more
+    than 200 times their size, beyond 16 MiB, or to more than 1 GiB.
+    """
+    columns = {str(name): list(values) for name, values in json.loads(unpack(data, UNPACKED)).items()}
+    if len(set(map(len, columns.values()))) > 1:
+        raise ValueError("columns of different lengths")
+    return columns

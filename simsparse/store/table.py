@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+FORMULA_SIGNS = ("=", "+", "-", "@", "\t", "\r")
+"""Characters at the beginning of a cell that make spreadsheets compute it."""
+
+
 def to_frame(rows: Iterable[StoredRow], once: bool = False) -> pd.DataFrame:
     """One row per point, in order; with ``once`` only the first of points of equal key.
 
@@ -77,7 +81,17 @@ def read_marked(path: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
 
 def write_csv(frame: pd.DataFrame, out: Path) -> None:
     """Write the table as CSV. Raises StoreError when the folder can't be written."""
-    write_whole(out / CSV_NAME, lambda path: frame.to_csv(path, index=False))
+    write_whole(out / CSV_NAME, lambda path: without_formulas(frame).to_csv(path, index=False))
+
+
+def without_formulas(frame: pd.DataFrame) -> pd.DataFrame:
+    """``frame`` with an apostrophe before texts that a spreadsheet would take for a formula."""
+    texts = {name: frame[name].map(_plain) for name in frame.columns if frame[name].dtype.kind in "OT"}
+    return frame.assign(**texts)
+
+
+def _plain(value: object) -> object:
+    return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA_SIGNS) else value
 
 
 def write_parquet(frame: pd.DataFrame, out: Path, mark: Mapping[str, Any]) -> None:

@@ -53,7 +53,10 @@ class Measurement:
         value = self._value(key)
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
             raise self.error(key, f"{value!r} is not a positive number")
-        return float(value)
+        try:
+            return float(value)
+        except OverflowError:
+            raise self.error(key, "is larger than any number that is computed with") from None
 
     def dtype(self, key: str = "dtype") -> DType:
         """An element type. Raises SpecError."""
@@ -98,7 +101,10 @@ def read_measurements(path: str | Path) -> list[Measurement]:
         raise SpecError(f"can't be read: {error.strerror}", file=str(path)) from error
     except UnicodeDecodeError as error:
         raise SpecError(f"is not UTF-8 text: {error.reason}", file=str(path)) from error
-    return [_parse(text, str(path), number) for number, text in enumerate(lines, start=1) if text.strip()]
+    rows = [_parse(text, str(path), number) for number, text in enumerate(lines, start=1) if text.strip()]
+    if not rows:
+        raise SpecError("has no rows", file=str(path))
+    return rows
 
 
 def measurements(rows: Iterable[Mapping[str, Any]], file: str = "rows") -> list[Measurement]:
