@@ -3,9 +3,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
+from operator import attrgetter
 
 import numpy as np
 
@@ -144,9 +145,9 @@ class Account:
             [joules for joules, _, _ in priced], [bound for _, bound, _ in priced], known.flops, known.bytes,
             [reference for _, _, reference in priced], known.weight_format,
         )  # fmt: skip
-        result = list(map(OpResult._make, zip(*columns, strict=True)))
-        result += self._other_rows
-        result.sort(key=lambda row: row.start_s)
+        made: Iterable[OpResult] = map(partial(tuple.__new__, OpResult), zip(*columns, strict=True))  # as _make, faster
+        result = [*made, *self._other_rows]
+        result.sort(key=attrgetter("start_s"))
         return tuple(result)
 
     @cached_property

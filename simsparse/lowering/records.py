@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import NamedTuple, TypeVar
 
 from simsparse.core import Op, OpCost, Span, Timeline
@@ -87,7 +87,8 @@ class Records:
 
     def timeline(self) -> Timeline:
         """The tasks in order of start."""
-        spans = list(map(Span._make, zip(self.start_fs, self.end_fs, *self.graph.span_columns, strict=False)))
+        columns = zip(self.start_fs, self.end_fs, *self.graph.span_columns, strict=False)
+        spans: list[Span] = list(map(partial(tuple.__new__, Span), columns))  # as _make, faster
         for i, each in enumerate(self.issued, start=len(spans)):
             command = each.command
             spans.append(Span(self.start_fs[i], self.end_fs[i], command.device, command.lane, command.name,
