@@ -224,13 +224,6 @@ class Device(ABC):
 
     def notes(self, op: Op) -> tuple[str, ...]:
         """What the costs of ``op`` leave out about its weights, in words."""
-        return self.notes_of((op,))[0]
-
-    def notes_of(self, ops: Sequence[Op]) -> list[tuple[str, ...]]:
-        """``notes`` of each of ``ops``."""
-        return list(map(self._left_out, ops))
-
-    def _left_out(self, op: Op) -> tuple[str, ...]:
         if len(parts := self.parts(op)) > 1:
             return tuple(dict.fromkeys(note for part in parts for note in self.notes(part)))
         found = []
