@@ -190,7 +190,8 @@ def _children(nodes: Sequence[AtenNode]) -> dict[int, list[AtenNode]]:
 
 
 def _joined(module: str, name: str) -> str:
-    return f"{module}.{name}" if module else name
+    """The path of a module within another, as long as a trace may hold it: deeper nesting adds nothing."""
+    return printable(f"{module}.{name}" if module else name)
 
 
 def _left(op: Op, weight: str | None) -> Op:
