@@ -61,7 +61,7 @@ def _alive(index: TraceIndex, devices: Sequence[str]) -> dict[str, _Alive]:
     for i, (op, device) in enumerate(zip(ops, devices, strict=True)):
         if op.label == UPDATE:
             continue
-        own, written = found.setdefault(device, _Alive(len(ops))), index.facts(i).output_bytes
+        own, written = _of_device(found, device, len(ops)), index.facts(i).output_bytes
         updates = [reader for reader in readers[i] if ops[reader].label == UPDATE]
         gradient = min(written, sum(sizes[str(ops[update].weight)] for update in updates)) if _makes_gradient(op) else 0
         own.add(GRADIENTS, i, updates[-1] if gradient else i, gradient)
@@ -70,8 +70,14 @@ def _alive(index: TraceIndex, devices: Sequence[str]) -> dict[str, _Alive]:
         own.add(ACTIVATIONS, i, i, _from_outside(index, i))
         for other in dict.fromkeys(devices[reader] for reader in later if devices[reader] != device):
             there = [reader for reader in later if devices[reader] == other]
-            found.setdefault(other, _Alive(len(ops))).add(ACTIVATIONS, there[0], there[-1], written)
+            _of_device(found, other, len(ops)).add(ACTIVATIONS, there[0], there[-1], written)
     return found
+
+
+def _of_device(found: dict[str, _Alive], device: str, ops: int) -> _Alive:
+    if device not in found:
+        found[device] = _Alive(ops)
+    return found[device]
 
 
 def _readers(index: TraceIndex) -> list[list[int]]:
