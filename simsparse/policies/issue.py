@@ -20,7 +20,7 @@ from itertools import chain
 import numpy as np
 
 from simsparse.core import CacheUse
-from simsparse.errors import SimulationError
+from simsparse.errors import SimulationError, SpecError
 from simsparse.lowering.command_graph import CommandGraph
 from simsparse.lowering.footprint import Footprint, footprint
 from simsparse.lowering.graph_builder import GraphBuilder
@@ -33,6 +33,8 @@ from simsparse.policies.residency.base import Cache, Residency, Room
 from simsparse.policies.windows import PrefetchWindow, windows
 
 BUFFERS = "buffers"
+MAX_PIECES = 200_000
+"""Most copies that ``chunk_bytes`` may cut the weights of a run into, beyond one copy per weight."""
 Read = tuple[int, Weight]
 """An op and a weight that it reads."""
 
@@ -52,7 +54,7 @@ def streamed_graph(
     """The commands of ops whose weights rest at ``home`` and are copied as ``residency`` and ``prefetch`` decide.
 
     An op that runs at ``home`` reads its weights there. Raises SimulationError when a cache has no room
-    for what one op needs.
+    for what one op needs, SpecError when ``chunk_bytes`` cuts the copies into more than MAX_PIECES.
     """
     scope = residency.scope or WeightScope.EXPERTS
     streamed = [away and device != home for away, device in zip(streamed_ops(index, scope), devices, strict=True)]
@@ -92,6 +94,7 @@ class _Copies:
         self._views = View(progress, residency), View(progress, prefetch, across_steps=prefetch.across_steps)
         self._crossing: Mapping[str, int] = {}
         self._counts: dict[str, dict[str, int]] = {}
+        self._pieces = 0
         self._readers: dict[tuple[int | None, str], list[int]] = {}
         for i in (i for i, away in enumerate(streamed) if away):
             weight = weights_stored(self.index, i)[0]
@@ -203,7 +206,18 @@ class _Copies:
 
     def _chunks(self, bytes: int) -> Iterator[int]:
         size = self._residency.chunk_bytes or bytes
+        self._pieces += (bytes - 1) // size if bytes else 0
+        if self._pieces > MAX_PIECES:
+            raise self._too_small(size)
         return (min(size, bytes - start) for start in range(0, bytes, size))
+
+    def _too_small(self, size: int) -> SpecError:
+        """The error of copies that are too small; it names a size that is enough where every step copies all."""
+        stored = sum(weight.bytes for i, away in enumerate(self._streamed) if away
+                     for weight in weights_stored(self.index, i))  # fmt: skip
+        least = -(-stored // MAX_PIECES)
+        return SpecError(f"copies of {size} bytes are more than the {MAX_PIECES} that a run may have beside one per "
+                         f"weight; {least} bytes and more are enough", key="chunk_bytes")  # fmt: skip
 
     def _cache_of(self, i: int) -> Cache:
         return self._cache(self.builder.devices[i])

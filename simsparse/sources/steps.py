@@ -17,6 +17,7 @@ from simsparse.core.kinds.attention import KV_APPEND
 from simsparse.errors import SpecError
 from simsparse.lowering.kept import same_in_every_step
 from simsparse.sources.base import Source
+from simsparse.trace.file import MAX_OPS
 from simsparse.trace.routing import RoutingProcess, generate
 
 GENERATED = "generated:"
@@ -32,8 +33,9 @@ class Steps(Source):
     their window; attention that reads no cache which the trace appends to (cross-attention) stays as it is.
     ``routing`` is a process such as ``zipf:1.0``, from which each step draws its own with the seed of the run; by
     default that which the trace's routing was drawn from. Or it gives the routing of every step. A trace without
-    routed ops needs none. Raises SpecError on fewer than one step, on a trace that is no decode step, on a trace
-    whose routing no process drew, and on given routing that leaves an op or a step out.
+    routed ops needs none. Raises SpecError on fewer than one step, on more operators in all steps than a trace file
+    may have, on a trace that is no decode step, on a trace whose routing no process drew, and on given routing that
+    leaves an op or a step out.
     """
 
     def __init__(self, trace: Trace, steps: int, routing: str | Given = "") -> None:
@@ -41,6 +43,9 @@ class Steps(Source):
             raise SpecError(f"{steps!r} steps; expected 1 or more", key="steps")
         if trace.meta.get("phase", "decode") != "decode":
             raise SpecError(f"{trace.name} is a {trace.meta['phase']} trace; steps repeat a decode trace", key="steps")
+        if steps * len(trace.ops) > MAX_OPS:
+            raise SpecError(f"{steps} steps of {len(trace.ops)} operators; all steps may have {MAX_OPS}, which are "
+                            f"{MAX_OPS // len(trace.ops)} steps", key="steps")  # fmt: skip
         self.trace, self.name, self.steps = trace, trace.name, steps
         self._routed = [op for op in trace.ops if op.definition.routed]
         self._tokens = _tokens_cached(trace)

@@ -17,7 +17,7 @@ from simsparse.config.hardware import Connection, System
 from simsparse.core import Op, Trace, TraceBuilder, ops
 from simsparse.errors import MappingError, SimulationError, SpecError
 from simsparse.lowering.trace_index import layer_of
-from simsparse.policies import POLICIES, Policy
+from simsparse.policies import POLICIES, Policy, issue
 from simsparse.policies.on_demand import on_demand
 from simsparse.policies.prefetch_all import prefetch_all
 from simsparse.policies.pregated import pregated
@@ -239,6 +239,18 @@ class TestOpsOnLinks:
 def test_options_are_checked(option: str, value: object) -> None:
     with pytest.raises(SpecError, match=option):
         POLICIES.get("on_demand")(**{option: value})
+
+
+@pytest.mark.parametrize("policy", ["on_demand", "prefetch_all", "pregated"])
+def test_copies_too_small_to_simulate_are_refused_with_a_size_that_is_enough(
+    policy: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(issue, "MAX_PIECES", 100)
+    trace = moe_trace(layers=3, experts=4, hit=2)
+    with pytest.raises(SpecError, match=r"chunk_bytes: copies of 1 bytes .* 100 .*; \d+ bytes and more") as refused:
+        ss.simulate(trace, offload_system(), POLICIES.get(policy)(chunk_bytes=1))
+    enough = int(refused.value.message.split("; ")[1].split()[0])
+    ss.simulate(trace, offload_system(), POLICIES.get(policy)(chunk_bytes=enough))
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,7 @@ from simsparse.policies import policy_of
 from simsparse.sources import Steps
 from simsparse.sweep import run_sweep
 from simsparse.testing.fake_machine import moe_trace, offload_system, two_processors
+from simsparse.trace.file import MAX_OPS
 
 US = 1e-6
 EXPERT_BYTES, EXPERT_US = 6144, 7.144
@@ -212,6 +213,13 @@ def test_given_routing_is_taken() -> None:
 def test_steps_are_checked(steps: int, routing: object, message: str) -> None:
     with pytest.raises(SpecError, match=message):
         Steps(TRACE, steps, routing)  # type: ignore[arg-type]
+
+
+def test_all_steps_have_as_many_operators_as_a_trace_file_may_have() -> None:
+    most = MAX_OPS // len(TRACE.ops)
+    assert Steps(TRACE, most, "uniform").steps == most
+    with pytest.raises(SpecError, match=f"all steps may have {MAX_OPS}, which are {most} steps"):
+        Steps(TRACE, most + 1, "uniform")
 
 
 def test_only_decode_traces_have_steps() -> None:
