@@ -72,6 +72,10 @@ class Op:
             object.__setattr__(self, "weight_format", storage_text(self.weight_format))
         self._check_texts()
         self._parse()
+        self._check_dims()
+
+    def _check_dims(self) -> None:
+        """Keep dims as plain integers, without those of their usual value. Raises SpecError."""
         expected, optional = self.definition.dims, self.definition.optional_dims
         if not set(expected) <= set(self.dims) <= {*expected, *optional}:
             more = f" and may have {', '.join(optional)}" if optional else ""
@@ -141,7 +145,14 @@ class Op:
 
     def with_(self, **changes: Any) -> Op:
         """A copy with some fields changed."""
-        return replace(self, **changes)
+        if not changes.keys() <= _CHECKED_ALONE:
+            return replace(self, **changes)
+        copy = object.__new__(Op)
+        for key in _FIELDS:
+            object.__setattr__(copy, key, changes[key] if key in changes else getattr(self, key))
+        if "dims" in changes:
+            copy._check_dims()
+        return copy
 
     def checked(self) -> Op:
         """The op itself. Raises SpecError when its dims are out of range or do not fit together."""
@@ -235,3 +246,8 @@ class Op:
     def min_bytes(self) -> int:
         """Bytes that a good kernel must move: weights, inputs and outputs, each once."""
         return self.weight_bytes + self.input_bytes + self.output_bytes
+
+
+_FIELDS = tuple(Op.__slots__)
+_CHECKED_ALONE = frozenset(("dims", "deps", "routing", "stats", "kernels", "call"))
+"""Fields whose change leaves nothing to check in the others: a copy takes those as they are."""

@@ -57,34 +57,34 @@ class _Alive:
 
 def _alive(index: TraceIndex, devices: Sequence[str]) -> dict[str, _Alive]:
     ops, sizes, readers = index.ops, updated_bytes(index.ops), _readers(index)
-    found: dict[str, _Alive] = {}
+    written = [index.facts(i).output_bytes for i in range(len(ops))]
+    used = dict.fromkeys(device for op, device in zip(ops, devices, strict=True) if op.label != UPDATE)
+    found = {device: _Alive(len(ops)) for device in used}
     for i, (op, device) in enumerate(zip(ops, devices, strict=True)):
         if op.label == UPDATE:
             continue
-        own, written = _of_device(found, device, len(ops)), index.facts(i).output_bytes
-        updates = [reader for reader in readers[i] if ops[reader].label == UPDATE]
-        gradient = min(written, sum(sizes[str(ops[update].weight)] for update in updates)) if _makes_gradient(op) else 0
-        own.add(GRADIENTS, i, updates[-1] if gradient else i, gradient)
-        later = [reader for reader in readers[i] if reader not in updates]
-        own.add(ACTIVATIONS, i, later[-1] if later else i, written - gradient)
-        own.add(ACTIVATIONS, i, i, _from_outside(index, i))
-        for other in dict.fromkeys(devices[reader] for reader in later if devices[reader] != device):
-            there = [reader for reader in later if devices[reader] == other]
-            _of_device(found, other, len(ops)).add(ACTIVATIONS, there[0], there[-1], written)
+        own, later, gradient = found[device], readers[i], 0
+        if sizes:
+            updates = [reader for reader in later if ops[reader].label == UPDATE]
+            later = [reader for reader in later if ops[reader].label != UPDATE]
+            if updates and _makes_gradient(op):
+                gradient = min(written[i], sum(sizes[str(ops[update].weight)] for update in updates))
+                own.add(GRADIENTS, i, updates[-1], gradient)
+        own.add(ACTIVATIONS, i, later[-1] if later else i, written[i] - gradient)
+        if outside := _from_outside(index, i, written):
+            own.add(ACTIVATIONS, i, i, outside)
+        if len(found) > 1:
+            for other in dict.fromkeys(devices[reader] for reader in later if devices[reader] != device):
+                there = [reader for reader in later if devices[reader] == other]
+                found[other].add(ACTIVATIONS, there[0], there[-1], written[i])
     return found
-
-
-def _of_device(found: dict[str, _Alive], device: str, ops: int) -> _Alive:
-    if device not in found:
-        found[device] = _Alive(ops)
-    return found[device]
 
 
 def _readers(index: TraceIndex) -> list[list[int]]:
     """The ops that depend on each op, in order."""
     found: list[list[int]] = [[] for _ in index.deps]
     for i, deps in enumerate(index.deps):
-        for dep in dict.fromkeys(deps):
+        for dep in deps if len(deps) < 2 else dict.fromkeys(deps):
             found[dep].append(i)
     return found
 
@@ -94,10 +94,10 @@ def _makes_gradient(op: Op) -> bool:
     return op.label.startswith(BACKWARD) and op.label != BACKWARD_INPUT
 
 
-def _from_outside(index: TraceIndex, i: int) -> int:
+def _from_outside(index: TraceIndex, i: int, written: Sequence[int]) -> int:
     """Bytes that op ``i`` reads and no op of the trace wrote; what it reads of a parameter is none."""
-    op, facts = index.ops[i], index.facts(i)
+    op, facts, deps = index.ops[i], index.facts(i), index.deps[i]
     if op.unit is Unit.LINK or (op.weight is not None and not facts.weight_bytes):
         return 0
     read = facts.input_bytes + (0 if index.caches else facts.kv_bytes)
-    return max(0, read - sum(index.facts(dep).output_bytes for dep in dict.fromkeys(index.deps[i])))
+    return max(0, read - sum([written[dep] for dep in (deps if len(deps) < 2 else dict.fromkeys(deps))]))

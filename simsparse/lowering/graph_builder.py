@@ -26,7 +26,8 @@ class GraphBuilder:
 
     def __post_init__(self) -> None:
         self._done: list[tuple[int, ...]] = [()] * len(self.devices)
-        self._landed: list[dict[str, tuple[int, ...]]] = [{} for _ in self.devices]
+        self._landed: dict[int, dict[str, tuple[int, ...]]] = {}  # where it is more than the op's own device
+        self._on_links = [op.unit is Unit.LINK for op in self.index.unique]
         self._calls: dict[tuple[int, str, int], int] = {}
         self._last: dict[tuple[str, str], int] = {}
         self._lane = {name: self.machine.compute_lane(name) for name in self.machine.devices}
@@ -41,14 +42,15 @@ class GraphBuilder:
         op, device = self.index.ops[index], self.devices[index]
         if op.kind == OpKind.COLLECTIVE:
             return self._collective(index, op)
-        if op.unit is Unit.LINK:
-            command = self._transfer(index, op)
+        if self._on_links[self.index.slot[index]]:
+            done = self._issue(self._transfer(index, op))
+            self._landed[index] = {device: (done,)}
         else:
-            lane = self._lane[device]
-            needs = (*self._needs(index, device, lane, after), *self._called(op, index, device))
-            command = Command(self.index.names[index], op.kind, device, lane, index, needs)
-        done = self._issue(command)
-        self._done[index], self._landed[index] = (done,), {device: (done,)}
+            needs = self._needs(index, device, after)
+            if op.call:
+                needs += self._called(op, index, device)
+            done = self._issue(Command(self.index.names[index], op.kind, device, self._lane[device], index, needs))
+        self._done[index] = (done,)
         return done
 
     def load(
@@ -69,19 +71,23 @@ class GraphBuilder:
         self._last[command.device, command.lane] = index
         return index
 
-    def _needs(self, index: int, device: str, lane: str, after: Iterable[int]) -> tuple[int, ...]:
+    def _needs(self, index: int, device: str, after: Iterable[int]) -> tuple[int, ...]:
+        """The commands of other lanes that op ``index`` waits for; those before it on its own lane are done."""
         needs = list(after)
         for dep in self.index.deps[index]:
+            if dep not in self._landed:
+                if self.devices[dep] == device:
+                    continue
+                self._landed[dep] = {self.devices[dep]: self._done[dep]}
             if device not in self._landed[dep]:
                 self._move(dep, device)
-            needs += [i for i in self._landed[dep][device] if self.commands[i].lane != lane]
-        needs += [i for wait in self.index.waits[index] for i in self._done[wait]]
+            needs += [i for i in self._landed[dep][device] if self.commands[i].lane != self._lane[device]]
+        for wait in self.index.waits[index]:
+            needs += self._done[wait]
         return tuple(needs)
 
     def _called(self, op: Op, index: int, device: str) -> tuple[int, ...]:
-        """The host's call that launches ``op``, issued once; none where a graph is replayed."""
-        if not op.call:
-            return ()
+        """The host's call that launches ``op``, issued once."""
         key = op.call, device, self.index.step[index]
         if key not in self._calls:
             self._calls[key] = self._issue(

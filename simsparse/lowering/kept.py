@@ -33,21 +33,30 @@ class KeptBytes(NamedTuple):
     state: int = 0
 
 
+NOTHING = KeptBytes()
+
+
 def kept_bytes(ops: Sequence[Op], caches: bool) -> tuple[KeptBytes, ...]:
     """What each op keeps. Parameters of one name take memory once, and so does the cache of an op in several steps.
 
     ``caches``: keys and values stay after the pass.
     """
     sizes, seen, cached = updated_bytes(ops), set[tuple[str, str]](), dict[str, int]()
-    found = []
+    found: list[KeptBytes] = []
+    again: dict[int, KeptBytes] = {}  # steps share the ops that do not change: what they keep is there
     for op in ops:
+        if id(op) in again:
+            found.append(again[id(op)])
+            continue
         weights, name, kv = 0, same_in_every_step(op.name), op.resident_kv_bytes if caches else 0
         matrix = (op.weight or name, "" if op.weight in sizes else str(op.stats.get(WEIGHT_PART, "")))
         if matrix not in seen:
             weights = sizes.get(matrix[0]) or op.resident_bytes or int(op.stats.get(PARAMETER_BYTES, 0))
         if weights:
             seen.add(matrix)
-        found.append(KeptBytes(weights, max(0, kv - cached.get(name, 0)), int(op.stats.get(STATE_BYTES, 0))))
+        state = int(op.stats.get(STATE_BYTES, 0))
+        found.append(KeptBytes(weights, max(0, kv - cached.get(name, 0)), state))
+        again[id(op)] = KeptBytes(state=state) if state else NOTHING
         if kv:
             cached[name] = max(kv, cached.get(name, 0))
     return tuple(found)

@@ -4,8 +4,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import accumulate, chain
 from typing import TYPE_CHECKING
 
@@ -68,11 +69,11 @@ class TraceIndex:
         self.step = tuple(step for step, each in enumerate(passes) for _ in each.ops)
         self.unique, self.slot = _distinct(self.ops)
         self._facts = tuple(map(OpFacts.of, self.unique))
-        self.deps = tuple(chain.from_iterable(map(_dependencies, passes, (step.start for step in self.steps))))
+        self.deps = _dependencies(passes, [step.start for step in self.steps])
         self.waits = tuple(
             (step.start - 1,) if step.start and not self.deps[i] else () for step in self.steps for i in step
         )
-        self.layer = tuple(layer_of(op) for op in self.ops)
+        self.layer = tuple(_layer_in(op.module, op.name) for op in self.ops)
         self.special_weights = {
             slot: op for slot, op in enumerate(self.unique)
             if not op.weight_sparsity.is_dense or op.weight_format != USUAL
@@ -94,25 +95,51 @@ def _distinct(ops: Sequence[Op]) -> tuple[tuple[Op, ...], tuple[int, ...]]:
     first: dict[tuple[object, ...], int] = {}
     unique: list[Op] = []
     slots: list[int] = []
+    known: dict[int, int] = {}  # steps share the ops that do not change
     for op in ops:
+        if id(op) in known:
+            slots.append(known[id(op)])
+            continue
         # Experts hit by number matter to what is copied, not to what the op costs.
         key = (op.signature, op.routing.hit if op.routing else ())
         slot = first.setdefault(key, len(first))
         if slot == len(unique):
             unique.append(op)
+        known[id(op)] = slot
         slots.append(slot)
     return tuple(unique), tuple(slots)
 
 
-def _dependencies(trace: Trace, start: int) -> Iterator[tuple[int, ...]]:
-    """The dependencies of each op of a step whose first op has the index ``start``."""
-    index = {op.name: i for i, op in enumerate(trace.ops, start)}
-    return (tuple([index[dep] for dep in op.deps]) for op in trace.ops)
+def _dependencies(passes: Sequence[Trace], starts: Sequence[int]) -> tuple[tuple[int, ...], ...]:
+    """The dependencies of the ops of each pass, whose first op has the index of ``starts``."""
+    found: list[tuple[int, ...]] = []
+    within: list[tuple[int, ...]] = []
+    before: tuple[Op, ...] = ()
+    for each, start in zip(passes, starts, strict=True):
+        if not _alike(each.ops, before):
+            place = {op.name: i for i, op in enumerate(each.ops)}
+            within = [tuple([place[dep] for dep in op.deps]) for op in each.ops]
+        before = each.ops
+        found += [tuple([start + dep for dep in deps]) for deps in within]
+    return tuple(found)
+
+
+def _alike(ops: Sequence[Op], others: Sequence[Op]) -> bool:
+    """Whether two passes have ops of the same names and dependencies."""
+    return len(ops) == len(others) and all(
+        op is other or (op.name == other.name and op.deps == other.deps)
+        for op, other in zip(ops, others, strict=True)
+    )  # fmt: skip
 
 
 def layer_of(op: Op) -> int | None:
     """The number after ``layers`` (or ``h``, ``block``) in the op's module path, or else its name."""
-    match = _LAYER.search(op.module) or _LAYER.search(op.name)
+    return _layer_in(op.module, op.name)
+
+
+@lru_cache(maxsize=1 << 16)
+def _layer_in(module: str, name: str) -> int | None:
+    match = _LAYER.search(module) or _LAYER.search(name)
     return int(match[1]) if match else None
 
 

@@ -120,7 +120,7 @@ class _Copies:
                 continue
             coming = self._copy_ahead(on_compute_lane=False)
             for i in window.ops:
-                self._op(i, arrived, first=i == window.ops.start)
+                self._op(i, arrived if any(arrived) else (), first=i == window.ops.start)
             arrived = [coming]
         self._crossing = arrived[0]
         if not self._prefetch.across_steps:
@@ -149,7 +149,8 @@ class _Copies:
             self._copy(self._missing(i), on_compute_lane=True)
             self._cache(self.builder.devices[i]).end_op()
         device = self.builder.devices[i]
-        self.builder.op(i, [copy for last in arrived for to, copy in last.items() if first or to == device])
+        after = [copy for last in arrived for to, copy in last.items() if first or to == device] if arrived else ()
+        self.builder.op(i, after)
 
     def _missing(self, i: int) -> list[Read]:
         """The weights of op ``i`` that its device's cache does not hold, now that it reads them.

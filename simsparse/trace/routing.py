@@ -88,7 +88,8 @@ def generate(
         raise TraceError(f"{tokens} tokens of {experts} experts; at most {MAX_DRAWS} pairs are drawn, "
                          f"{MAX_EXPERTS} experts", key="routing")  # fmt: skip
     if process.reuse is None:
-        chosen = _independent(process.shares(experts, layer, seed), tokens, top_k, _key(seed, layer, start))
+        chosen = _independent(_inclusion_of(process, experts, top_k, layer, seed), tokens, top_k,
+                              _key(seed, layer, start))  # fmt: skip
     else:
         _check_reuse(process.reuse, experts, top_k)
         chosen = _reused(process.reuse, (sequences, start + tokens // sequences), experts, top_k, f"{seed}/{layer}")
@@ -106,13 +107,19 @@ def _key(seed: int, layer: int, start: int) -> str:
     return f"{seed}/{layer}/tokens" + (f"/{start}" if start else "")
 
 
-def _independent(shares: ExpertShares, tokens: int, top_k: int, key: str) -> ExpertIds:
-    """Expert ids (tokens, top_k), ascending.
+@lru_cache(maxsize=1024)
+def _inclusion_of(process: RoutingProcess, experts: int, top_k: int, layer: int, seed: int) -> ExpertShares:
+    """Inclusion probabilities of the experts of a layer; the last 1,024 are kept."""
+    return _inclusion(process.shares(experts, layer, seed), top_k)
+
+
+def _independent(inclusion: ExpertShares, tokens: int, top_k: int, key: str) -> ExpertIds:
+    """Expert ids (tokens, top_k), ascending, from the experts' probabilities of ``inclusion``.
 
     Expert e is in a token's top-k with probability top_k x share_e, at most 1: systematic sampling
     with these inclusion probabilities over a random order of the experts (Madow 1949).
     """
-    experts, inclusion = len(shares), _inclusion(shares, top_k)
+    experts = len(inclusion)
     draws = _uniforms(key, tokens * (experts + 1)).reshape(tokens, experts + 1)
     order = np.argsort(draws[:, 1:], axis=1)
     upper = np.cumsum(inclusion[order], axis=1)
