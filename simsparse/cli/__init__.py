@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import sys
 from collections.abc import Sequence
@@ -31,9 +32,11 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 
 def _run(arguments: list[str]) -> int:
     from simsparse.cli.app import command
+    from simsparse.cli.progress import waiting
 
     try:
-        code = command().main(args=arguments, prog_name="simsparse", standalone_mode=False)
+        with waiting(" ".join(itertools.takewhile(str.isalpha, arguments))):
+            code = command().main(args=arguments, prog_name="simsparse", standalone_mode=False)
         return code if isinstance(code, int) else 0
     except BrokenPipeError:
         raise

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from simsparse.cli.console import Json, Out, ProgressBar, emit_json, note, si, table, whole_folder
+from simsparse.cli.console import Json, Out, emit_json, note, si, table, whole_folder
 from simsparse.cli.operator import operator
+from simsparse.cli.progress import ProgressBar
 from simsparse.errors import SpecError
 
 if TYPE_CHECKING:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from simsparse.cli.console import Json, ProgressBar, emit_json, note, table
+from simsparse.cli.console import Json, emit_json, line, note, table
+from simsparse.cli.progress import ProgressBar
 from simsparse.errors import SpecError, nearest
 
 if TYPE_CHECKING:
@@ -63,9 +64,9 @@ def _validations(data: Path | None, hw: str | None) -> list[ValidationReport]:
 
     if (data is None) != (hw is None):
         raise SpecError("--data and --hw belong together; give both, or neither for the bundled references")
-    with ProgressBar("files") as progress:
+    with ProgressBar("rows") as progress:
         if data is not None and hw is not None:
-            return [validate_file(data, hw)]
+            return [validate_file(data, hw, progress)]
         return validate_references(progress)
 
 
@@ -98,7 +99,7 @@ def doctor(json: Json = False) -> None:
         emit_json([finding.__dict__ for finding in found])
     else:
         for finding in found:
-            typer.echo(f"{finding.mark:8} {finding.name}: {finding.detail}")
+            line(f"{finding.mark:8} {finding.name}: {finding.detail}")
     if any(finding.mark == "MISSING" for finding in found):
         raise typer.Exit(1)
 

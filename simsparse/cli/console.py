@@ -4,18 +4,18 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
-import signal
 import sys
 import tempfile
-import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from simsparse.cli.progress import make_way
 from simsparse.errors import StoreError
 from simsparse.paths import temporary_prefix
 
@@ -28,8 +28,27 @@ WIDTH = 160
 
 
 def emit_json(data: Any) -> None:
-    """Print ``data`` as JSON on stdout."""
-    sys.stdout.write(json.dumps(data, indent=1, default=str) + "\n")
+    """Print ``data`` as JSON on stdout; numbers that JSON lacks (infinite, not a number) are null."""
+    line(json.dumps(_plain(data), indent=1, allow_nan=False))
+
+
+def line(text: str) -> None:
+    """Print ``text`` on stdout."""
+    make_way()
+    sys.stdout.write(text + "\n")
+
+
+def _plain(value: Any) -> Any:
+    """``value`` of JSON's own types: numpy's numbers as Python's, sequences as lists, all else as text."""
+    if hasattr(value, "tolist"):
+        value = value.tolist()
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else None
+    if value is None or isinstance(value, bool | int):
+        return value
+    if isinstance(value, Mapping):
+        return {str(key): _plain(each) for key, each in value.items()}
+    return [_plain(each) for each in value] if isinstance(value, list | tuple | set | frozenset) else str(value)
 
 
 def printable(text: str) -> str:
@@ -49,6 +68,7 @@ def table(title: str, columns: Sequence[str], rows: Sequence[CellRow], right: Se
         drawn.add_column(printable(column), justify="right" if column in right else "left", overflow="fold")
     for row in rows:
         drawn.add_row(*(Text("" if cell is None else printable(str(cell))) for cell in row))
+    make_way()
     wide = None if sys.stdout.isatty() else WIDTH
     console = Console(file=sys.stdout, width=wide, highlight=False)
     console.print(Text(printable(title), style="bold"))
@@ -57,6 +77,7 @@ def table(title: str, columns: Sequence[str], rows: Sequence[CellRow], right: Se
 
 def note(message: str) -> None:
     """Print a line for people on stderr."""
+    make_way()
     sys.stderr.write(printable(message) + "\n")
 
 
@@ -98,62 +119,3 @@ def _move(part: Path, out: Path) -> None:
         return
     for file in part.iterdir():
         file.replace(out / file.name)
-
-
-class ProgressBar:
-    """A progress bar on stderr with rate and time left; nothing when stderr is no terminal.
-
-    While it stands, an interrupt that was lost (Python drops one that comes within a callback of its own, as imports
-    have them) is raised again at the next step.
-    """
-
-    def __init__(self, things: str = "points") -> None:
-        self.things = things
-        self.done = self.total = 0
-        self._bar: Any = None
-        self._task: Any = None
-        self._interrupted = False
-        self._before: Any = None
-
-    def __call__(self, done: int, total: int, failed: int) -> None:
-        self.done, self.total = done, total
-        if self._interrupted:
-            raise KeyboardInterrupt
-        if self._bar is not None:
-            text = f"{self.things}, {failed} failed" if failed else self.things
-            self._bar.update(self._task, completed=done, total=total, description=text)
-
-    def _interrupt(self, *_: object) -> None:
-        self._interrupted = True
-        raise KeyboardInterrupt
-
-    def __enter__(self) -> Callable[[int, int, int], None]:
-        if threading.current_thread() is threading.main_thread():
-            self._before = signal.signal(signal.SIGINT, self._interrupt)
-        if sys.stderr.isatty():
-            from rich.console import Console
-            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-            text = TextColumn("{task.description}")
-            columns = (text, BarColumn(), MofNCompleteColumn(), _rate_column(), TimeRemainingColumn())
-            self._bar = Progress(*columns, console=Console(file=sys.stderr), transient=True)
-            self._task = self._bar.add_task(self.things, total=None)
-            self._bar.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._before is not None:
-            signal.signal(signal.SIGINT, self._before)
-        if self._bar is not None:
-            self._bar.stop()
-
-
-def _rate_column() -> Any:
-    from rich.progress import ProgressColumn, Task
-    from rich.text import Text
-
-    class Rate(ProgressColumn):
-        def render(self, task: Task) -> Text:
-            return Text(f"{task.speed:.0f}/s" if task.speed else "", style="cyan")
-
-    return Rate()

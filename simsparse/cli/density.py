@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from simsparse.cli.console import Json, ProgressBar, emit_json, note, table
+from simsparse.cli.console import Json, emit_json, note, table
+from simsparse.cli.progress import ProgressBar
 
 
 def density(

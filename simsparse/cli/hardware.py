@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from simsparse.cli.console import Json, emit_json, note, table
+from simsparse.cli.console import Json, emit_json, line, note, table
 
 app = typer.Typer(help="Parts and systems: list, show, check, fit.", no_args_is_help=True)
 PartArgument = Annotated[str, typer.Argument(help="A part or system, such as gpu/h100-sxm5-80gb, or a YAML file.")]
@@ -87,7 +87,7 @@ def check(
     else:
         for fault in faults:
             note(fault)
-        typer.echo(f"{count} checked, {len(faults)} at fault")
+        line(f"{count} checked, {len(faults)} at fault")
     if faults:
         raise typer.Exit(1)
 

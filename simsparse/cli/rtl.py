@@ -3,12 +3,14 @@
 
 from __future__ import annotations
 
+from json import dumps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from simsparse.cli.console import Json, ProgressBar, emit_json, note, table
+from simsparse.cli.console import Json, emit_json, note, table
+from simsparse.cli.progress import ProgressBar
 
 if TYPE_CHECKING:
     from simsparse.rtl.verify import Verification
@@ -118,9 +120,9 @@ def datapath(
     out: Annotated[Path, typer.Option("--out", help="Folder of the figures, the plot and the parts.")] = Path(
         "reports/out/datapath"
     ),
+    json: Json = False,
 ) -> None:
     """Area and energy of a useful MAC over N:M beside dense PEs: datapath.json, a plot, and parts for sweeps."""
-    import json
     import shutil
 
     from simsparse.errors import SpecError
@@ -136,11 +138,14 @@ def datapath(
     with ProgressBar("patterns") as progress:
         figures = study(Tools(liberty, Path(found).resolve()), build_root() / "datapath", progress)
     out.mkdir(parents=True, exist_ok=True)
-    (out / "datapath.json").write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+    (out / "datapath.json").write_text(dumps(figures, indent=1) + "\n", encoding="utf-8")
     for name, text in array_parts(figures).items():
         (out / name).write_text(text, encoding="utf-8")
     save_plot(datapath_plot(figures), out, ("png",))
-    note(f"written to {out}")
+    if json:
+        emit_json(figures)
+    else:
+        note(f"written to {out}")
 
 
 def _record(result: Verification) -> dict[str, object]:

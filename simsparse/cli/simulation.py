@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from simsparse.cli.console import Json, Out, ProgressBar, emit_json, note, si, table, whole_folder
+from simsparse.cli.console import Json, Out, emit_json, line, note, si, table, whole_folder
+from simsparse.cli.progress import ProgressBar
 from simsparse.errors import SpecError
 from simsparse.units import bytes_text
 
@@ -296,7 +297,7 @@ def report(
     if json:
         emit_json({"report": str(page)})
     else:
-        typer.echo(page)
+        line(str(page))
 
 
 def compare(

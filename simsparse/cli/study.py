@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from simsparse.cli.console import Json, Out, ProgressBar, emit_json, note, table
+from simsparse.cli.console import Json, Out, emit_json, note, table
+from simsparse.cli.progress import ProgressBar
 from simsparse.errors import SpecError, nearest
 
 if TYPE_CHECKING:

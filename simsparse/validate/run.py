@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -76,28 +77,57 @@ def reference_folder() -> Path:
     return bundled if bundled.is_dir() else root / "tests" / "validation" / "data" / "gpu"
 
 
-def validate_references(progress: Callable[[int, int, int], None] | None = None) -> list[ValidationReport]:
-    """Reports of all bundled reference files; ``progress`` is called with files done, all, and 0. Raises SpecError."""
-    found: list[ValidationReport] = []
-    for name, hardware in REFERENCES.items():
-        if progress:
-            progress(len(found), len(REFERENCES), 0)
-        found.append(validate_file(reference_folder() / name, hardware))
-    return found
+Predictor = Callable[[Sequence[Measurement]], list[Prediction | str]]
+Progress = Callable[[int, int, int], None]
+"""Called with rows done, all rows, and 0."""
 
 
-def validate_file(path: str | Path, hw: str) -> ValidationReport:
+def validate_references(progress: Progress | None = None) -> list[ValidationReport]:
+    """Reports of all bundled reference files. Raises SpecError."""
+    paths = {str(reference_folder() / name): hardware for name, hardware in REFERENCES.items()}
+    rows = {path: read_measurements(path) for path in paths}
+    shares = _Progress(progress, sum(map(len, rows.values())))
+    return [_validate(rows[path], hardware, path, shares) for path, hardware in paths.items()]
+
+
+def validate_file(path: str | Path, hw: str, progress: Progress | None = None) -> ValidationReport:
     """Compare a JSON-lines file, or a table as CSV, with the part ``hw``. Raises SpecError that names file and line."""
     rows = read_table(path) if is_table(path) else read_measurements(path)
-    return _validate(rows, hw, str(path))
+    return _validate(rows, hw, str(path), _Progress(progress, len(rows)))
 
 
 def validate(rows: Iterable[Mapping[str, Any]], hw: str) -> ValidationReport:
     """Compare rows of the measurement schema with the part ``hw``. Raises SpecError."""
-    return _validate(measurements(rows), hw, "rows")
+    checked = measurements(rows)
+    return _validate(checked, hw, "rows", _Progress(None, len(checked)))
 
 
-Predictor = Callable[[Sequence[Measurement]], list[Prediction | str]]
+PIECE_S = 0.25
+"""Seconds that a piece of a section's rows may take before the next piece is made no larger."""
+
+
+class _Progress:
+    """Counts rows over the sections and files of one validation."""
+
+    def __init__(self, listener: Progress | None, total: int) -> None:
+        self._listener, self._total, self._done = listener, total, 0
+
+    def add(self, rows: int) -> None:
+        self._done += rows
+        if self._listener:
+            self._listener(self._done, self._total, 0)
+
+    def in_pieces(self, rows: Sequence[Measurement], predict: Predictor) -> list[Prediction | str]:
+        """``predict`` of all rows, in pieces that double while they are fast: each row is predicted by itself."""
+        found: list[Prediction | str] = []
+        size = 16
+        while len(found) < len(rows):
+            piece = rows[len(found) : len(found) + size]
+            began = time.monotonic()
+            found += predict(piece)
+            self.add(len(piece))
+            size = 2 * size if time.monotonic() - began < PIECE_S else size
+        return found
 
 
 @dataclass(frozen=True)
@@ -161,13 +191,14 @@ class _Models:
         }  # fmt: skip
 
 
-def _validate(rows: Sequence[Measurement], hw: str, file: str) -> ValidationReport:
+def _validate(rows: Sequence[Measurement], hw: str, file: str, progress: _Progress) -> ValidationReport:
     models = _Models.of(hw)
     by_section: dict[str, list[Measurement]] = {}
     for row in rows:
         by_section.setdefault(_section_of(row), []).append(row)
-    reports = [_report(name, models, by_section[name]) for name in TOLERANCES if name in by_section]
+    reports = [_report(name, models, by_section[name], progress) for name in TOLERANCES if name in by_section]
     left = {name: len(own) for name, own in by_section.items() if name not in TOLERANCES}
+    progress.add(sum(left.values()))
     return ValidationReport(
         file, models.gpu.part.name, reports,
         {name: count for name, count in left.items() if name in NOT_SIMULATED},
@@ -193,8 +224,8 @@ def _section_of(row: Measurement) -> str:
     return row.section
 
 
-def _report(section: str, models: _Models, rows: Sequence[Measurement]) -> SectionReport:
-    outcome = models.predict(section, rows)
+def _report(section: str, models: _Models, rows: Sequence[Measurement], progress: _Progress) -> SectionReport:
+    outcome = progress.in_pieces(rows, partial(models.predict, section))
     predictions = [item for item in outcome if isinstance(item, Prediction)]
     reasons = Counter(item for item in outcome if isinstance(item, str))
     return SectionReport(section, predictions, TOLERANCES[section], dict(reasons))

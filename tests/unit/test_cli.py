@@ -16,7 +16,8 @@ import pytest
 
 from simsparse import simulate
 from simsparse.cli import main
-from simsparse.cli.console import ProgressBar, si, whole_folder
+from simsparse.cli.console import si, whole_folder
+from simsparse.cli.progress import ProgressBar
 from simsparse.core import Result, TraceBuilder, ops
 from simsparse.errors import StoreError
 
