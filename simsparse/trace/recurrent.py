@@ -2,8 +2,7 @@
 """A recurrent layer as the products that it consists of, free of torch: what importers add for an opaque LSTM or GRU.
 
 Libraries run one product of all inputs with the input weights, then at each step a product of the hidden state with the
-recurrent weights and what turns both into the next state. The recurrent weights are read anew at every step. What turns
-the products into a state counts by its bytes, which bound it on every machine; its few FLOPs per element are left out.
+recurrent weights and what turns both into the next state. The recurrent weights are read anew at every step.
 """
 
 from __future__ import annotations
@@ -17,6 +16,9 @@ from simsparse.core.tensor import bytes_of
 from simsparse.errors import TraceError
 
 GATES = {"lstm": 4, "gru": 3, "rnn_tanh": 1, "rnn_relu": 1}
+FLOPS_PER_STATE = {"lstm": 9, "gru": 8, "rnn_tanh": 2, "rnn_relu": 2}
+"""A hidden element a step, products and biases apart: sums of the two products, activations, and
+for an LSTM c = f c + i g and h = o tanh(c), for a GRU h = (1 - z) n + z h."""
 MAX_STEPS = 50_000
 """Steps of one layer and direction: each is two ops or three."""
 
@@ -59,6 +61,6 @@ class RecurrentLayer:
         kept = states if self.kind in ("lstm", "gru") else 0
         read, written = 2 * GATES[self.kind] * states + kept, states + (kept if self.kind == "lstm" else 0)
         return ops.elementwise(
-            bytes_of(read, self.dtype), bytes_of(written, self.dtype), 0, self.dtype, label=f"{self.kind}_cell",
-            name="cell",
+            bytes_of(read, self.dtype), bytes_of(written, self.dtype), FLOPS_PER_STATE[self.kind] * states, self.dtype,
+            label=f"{self.kind}_cell", name="cell",
         )  # fmt: skip

@@ -261,6 +261,30 @@ def test_products_are_those_that_torch_counts(tmp_path: Path, name: str) -> None
 
 
 @pytest.mark.torch
+@pytest.mark.parametrize("kind", ["LSTM", "GRU", "RNN"])
+def test_cells_of_recurrent_layers_are_those_of_a_capture(tmp_path: Path, kind: str) -> None:
+    torch = pytest.importorskip("torch")
+    from torch.profiler import ExecutionTraceObserver
+
+    from simsparse.trace import trace_model
+
+    model, x = getattr(torch.nn, kind)(16, 8, num_layers=2, bidirectional=True).eval(), torch.randn(5, 3, 16)
+    observer, path = ExecutionTraceObserver(), str(tmp_path / "a.json")
+    observer.register_callback(path)
+    with torch.no_grad():
+        observer.start()
+        model(x)
+        observer.stop()
+        observer.unregister_callback()
+
+    def cells(trace: Any) -> list[tuple[int, int, int]]:
+        return [(op.flops, op.input_bytes, op.output_bytes) for op in trace.ops if op.label.endswith("_cell")]
+
+    found = cells(import_trace(path, "torch-et").trace)
+    assert found == cells(trace_model(model, x)) and len(found) == 4 * 5 and found[0][0] > 0
+
+
+@pytest.mark.torch
 def test_a_gradient_of_products_is_twice_the_products(tmp_path: Path) -> None:
     torch = pytest.importorskip("torch")
     from torch import nn

@@ -22,15 +22,10 @@ from simsparse.core.kinds.elementwise import elementwise
 from simsparse.core.kinds.linear import linear
 from simsparse.trace.capture.event import EventRole
 from simsparse.trace.capture.label import path_join
-from simsparse.trace.recurrent import GATES
+from simsparse.trace.recurrent import FLOPS_PER_STATE, GATES
 
 if TYPE_CHECKING:
     from simsparse.trace.capture.recorder import Capture
-
-
-FLOPS_PER_STATE = {"lstm": 9, "gru": 8, "rnn_tanh": 2, "rnn_relu": 2}
-"""A hidden element a step, products and biases apart: sums of the two products, activations, and
-for an LSTM c = f c + i g and h = o tanh(c), for a GRU h = (1 - z) n + z h."""
 
 
 @dataclass(frozen=True)

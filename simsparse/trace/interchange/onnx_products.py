@@ -229,7 +229,6 @@ def _lstm(node: OnnxNode) -> Sequence[Op]:
         kind, steps, batch, width, hidden, x.dtype, 0, _typed(node.fields(1, [0, 1, 2]), x.dtype) | bias,
         _typed(node.fields(2, [0, 1, 2]), x.dtype) | bias,
     )  # fmt: skip
-    node.values.notes.add("what a recurrent layer does element by element is counted by its bytes", node.outputs[0])
     return layer.ops() * directions
 
 
