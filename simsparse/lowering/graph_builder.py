@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from simsparse.core import CacheUse, Op, OpKind, Unit
 from simsparse.errors import MappingError
-from simsparse.lowering.collectives import copies_of
+from simsparse.lowering.collectives import copies_of, results_of
 from simsparse.lowering.command_graph import HOST_LANE, Cause, Command, CommandGraph, Memory
 from simsparse.lowering.machine import Machine
 from simsparse.lowering.trace_index import TraceIndex
@@ -135,8 +135,9 @@ class GraphBuilder:
                 arriving[dst].append(done)
             ready |= taking_part
             landed |= arriving
-        self._landed[index] = {device: tuple(own) for device, own in landed.items()}
-        self._done[index] = tuple(i for own in landed.values() for i in own)
+        held = {device: tuple(landed.get(device, ready[device])) for device in results_of(op, self.machine)}
+        self._landed[index] = held
+        self._done[index] = tuple(i for own in held.values() for i in own)
         return done
 
     def _dependencies(self, index: int) -> tuple[int, ...]:

@@ -15,7 +15,7 @@ from simsparse.config.hardware import Connection, System
 from simsparse.config.quantity import Part
 from simsparse.core import Op, Trace, TraceBuilder, ops
 from simsparse.errors import MappingError, SpecError
-from simsparse.lowering.collectives import ALGORITHMS
+from simsparse.lowering.collectives import ALGORITHMS, results_of
 from simsparse.lowering.machine import Machine
 from simsparse.testing.fake_machine import link, processor
 
@@ -81,6 +81,19 @@ class TestTimes:
         expected = steps * (share * 400 + 1)
         assert latency_us(alone(label, 400_000, 4), full_system(4), level) == pytest.approx(expected)
 
+    def test_a_broadcast_and_a_reduce_pass_pieces_along_a_chain(self, level: int) -> None:
+        """Four pieces over three links: six steps of a piece and a latency. Short ones are one piece."""
+        piece = 512 * 1024
+        for label in ("broadcast", "reduce"):
+            expected = 6 * (piece / 1e9 / US + 1)
+            assert latency_us(alone(label, 4 * piece, 4), ring_system(4), level) == pytest.approx(expected)
+            assert latency_us(alone(label, 1000, 4), ring_system(4), level) == pytest.approx(3 * 2)
+
+    def test_a_gather_and_a_scatter_go_through_the_links_of_the_root(self, level: int) -> None:
+        """Round a hub the copies of the three other ranks share the root's link."""
+        assert latency_us(alone("gather", 400_000, 4), star_system(4), level) == pytest.approx(3 * 400 + 1)
+        assert latency_us(alone("scatter", 400_000, 4), star_system(4), level) == pytest.approx(3 * 100 + 1)
+
     def test_a_send_is_one_copy(self, level: int) -> None:
         assert latency_us(alone("send_recv", 400_000, 2), full_system(3), level) == pytest.approx(401)
 
@@ -113,6 +126,33 @@ class TestTimes:
         assert result.latency_s / US == pytest.approx(2 * (200 + 1) + 1)
         assert {row.device for row in result.ops if row.kind == "linear"} == {"gpu0", "gpu1"}
         assert not [row for row in result.ops if row.kind == "copy"]
+
+
+class TestRoots:
+    @pytest.mark.parametrize(
+        ("label", "where"),
+        [
+            ("broadcast", {"gpu0", "gpu1", "gpu2"}),
+            ("reduce", {"gpu0"}),
+            ("gather", {"gpu0"}),
+            ("scatter", {"gpu0", "gpu1", "gpu2"}),
+        ],
+    )
+    def test_the_result_is_where_the_collective_puts_it(self, label: str, where: set[str]) -> None:
+        machine = Machine(full_system(3))
+        assert set(results_of(ops.collective(label, 400_000, 3), machine)) == where
+        builder = TraceBuilder("t").add(ops.collective(label, 400_000, 3, name="move"))
+        builder.add(ops.linear(1, 8, 8, name="next"), deps=["move"])
+        for level in (0, 1):
+            result = ss.simulate(builder.build(), full_system(3), level=level)
+            (row,) = [row for row in result.ops if row.kind == "linear"]
+            assert row.device in where and not [row for row in result.ops if row.kind == "copy"]
+
+    def test_the_bytes_of_the_result_are_those_of_the_ranks_that_have_it(self) -> None:
+        sizes = {
+            label: ops.collective(label, 1000, 4).output_bytes for label in ("broadcast", "reduce", "gather", "scatter")
+        }
+        assert sizes == {"broadcast": 1000, "reduce": 1000, "gather": 4000, "scatter": 250}
 
 
 class TestAccounts:
@@ -175,8 +215,10 @@ def test_every_rank_hears_from_every_other(name: str, label: str, bytes: int, ra
         for send in step:
             assert send.src != send.dst
             knows[send.dst] |= before[send.src]
-    hearing = knows[1:2] if label == "send_recv" else knows
-    assert all(len(own) == (2 if label == "send_recv" else ranks) for own in hearing)
+    if label in ("broadcast", "scatter", "send_recv"):
+        assert all(0 in own for own in (knows[1:2] if label == "send_recv" else knows))
+    else:
+        assert all(len(own) == ranks for own in (knows[:1] if label in ("gather", "reduce") else knows))
 
 
 @given(bytes=st.integers(1, 10**6), ranks=st.integers(2, 9))
@@ -186,6 +228,7 @@ def test_all_ranks_send_the_bytes_of_the_textbook(bytes: int, ranks: int) -> Non
     sums = {
         ("ring", "all_reduce"): 2 * others, ("ring", "reduce_scatter"): others, ("pairwise", "all_to_all"): others,
         ("ring", "all_gather"): ranks * others, ("one_shot", "all_reduce"): ranks * others,
+        ("chain", "broadcast"): others, ("chain", "reduce"): others, ("one_shot", "gather"): others,
     }  # fmt: skip
     for (name, label), times in sums.items():
         sent = [send.bytes for step in ALGORITHMS.get(name)().steps(label, bytes, ranks) for send in step]

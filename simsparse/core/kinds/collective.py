@@ -14,11 +14,11 @@ from simsparse.core.tensor import DType
 def collective(
     kind: str, bytes: int, ranks: int, *, group: str | Sequence[str] = (), name: str = "collective", **fields: Any
 ) -> Op:
-    """A collective over ``ranks`` devices, ``bytes`` the input of one rank.
+    """A collective over ``ranks`` devices, ``bytes`` the input of one rank, or of the root where that alone has one.
 
-    ``kind`` is all_reduce, all_to_all, all_gather, reduce_scatter or send_recv. ``group`` is the name of a group
-    of the system, or names of groups and devices in the order of ranks: the first ``ranks`` take part, those of
-    all processors where there is no group. Raises SpecError.
+    ``kind`` is all_reduce, all_to_all, all_gather, reduce_scatter, broadcast, reduce, gather, scatter or send_recv; the
+    first rank is the root. ``group`` is the name of a group of the system, or names of groups and devices in the order
+    of ranks: the first ``ranks`` take part, those of all processors where there is no group. Raises SpecError.
     """
     members = (group,) if isinstance(group, str) else tuple(group) if isinstance(group, Sequence) else group
     dims = positive(bytes=bytes, ranks=ranks)
@@ -33,7 +33,8 @@ class CollectiveKind(Kind):
     batch_dims = ("bytes",)
     unit = Unit.LINK
     label_matters = True
-    labels = ("all_gather", "all_reduce", "all_to_all", "reduce_scatter", "send_recv")
+    labels = ("all_gather", "all_reduce", "all_to_all", "broadcast", "gather", "reduce", "reduce_scatter", "scatter",
+              "send_recv")  # fmt: skip
 
     @property
     def factory(self) -> Callable[..., Op]:
@@ -48,7 +49,15 @@ class CollectiveKind(Kind):
 
     def output_bytes(self, op: Op) -> int:
         size, ranks = op.dims["bytes"], op.dims["ranks"]
-        return {"all_gather": size * ranks, "reduce_scatter": -(-size // ranks)}.get(op.label, size)
+        whole, part = size * ranks, -(-size // ranks)
+        sizes = {"all_gather": whole, "gather": whole, "reduce_scatter": part, "scatter": part}
+        return sizes.get(op.label, size)
+
+    def holders(self, op: Op) -> range:
+        """The ranks that have the result."""
+        ranks = op.dims["ranks"]
+        return {"reduce": range(1), "gather": range(1), "send_recv": range(1, 2)}.get(op.label, range(ranks))
 
 
-COLLECTIVE = KINDS.register("collective")(CollectiveKind())
+COLLECTIVE = CollectiveKind()
+KINDS.register("collective")(COLLECTIVE)

@@ -40,7 +40,7 @@ ALGORITHMS: Registry[type[Algorithm]] = Registry("collective algorithm", package
 
 DEFAULTS = {
     "all_gather": "ring", "all_reduce": "ring", "reduce_scatter": "ring", "all_to_all": "pairwise",
-    "send_recv": "send_recv",
+    "send_recv": "send_recv", "broadcast": "chain", "reduce": "chain", "gather": "one_shot", "scatter": "one_shot",
 }  # fmt: skip
 """The algorithm of each collective in a system that names no other."""
 

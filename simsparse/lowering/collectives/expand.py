@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from simsparse.core import Op
+from simsparse.core.kinds.collective import COLLECTIVE
 from simsparse.errors import MappingError, nearest
 from simsparse.lowering.collectives.base import ALGORITHMS, DEFAULTS, Algorithm, Send
 from simsparse.lowering.machine import Ends, Machine
@@ -66,9 +67,9 @@ def copies_of(op: Op, machine: Machine) -> list[list[CollectiveCopy]]:
 
 
 def results_of(op: Op, machine: Machine) -> tuple[str, ...]:
-    """The devices that have the result of a collective, in the order of ranks: those that receive."""
-    received = {copy.dst for step in copies_of(op, machine) for copy in step}
-    return tuple(device for device in ranks_of(op, machine) if device in received)
+    """The devices that have the result of a collective, in the order of ranks."""
+    devices = ranks_of(op, machine)
+    return tuple(devices[rank] for rank in COLLECTIVE.holders(op))
 
 
 def _step(sends: Sequence[Send], devices: Sequence[str]) -> list[CollectiveCopy]:

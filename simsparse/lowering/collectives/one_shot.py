@@ -12,11 +12,17 @@ from simsparse.lowering.collectives.base import ALGORITHMS, Algorithm, Send, Sen
 
 @ALGORITHMS.register("one_shot")
 class OneShot(Algorithm):
-    """A rank's input goes whole to every other rank, of all-to-all and reduce-scatter the other's share."""
+    """A rank's input goes whole to every other rank, of all-to-all and reduce-scatter the other's share.
 
-    labels = ("all_gather", "all_reduce", "all_to_all", "reduce_scatter")
+    With a root, its copies are those that the root sends or receives: the whole input of each, of scatter their shares.
+    """
+
+    labels = ("all_gather", "all_reduce", "all_to_all", "broadcast", "gather", "reduce", "reduce_scatter", "scatter")
 
     def steps(self, label: str, bytes: int, ranks: int) -> SendSteps:
-        whole = label in ("all_gather", "all_reduce")
-        parts = [bytes] * ranks if whole else shares(bytes, ranks)
+        parts = shares(bytes, ranks) if label in ("all_to_all", "reduce_scatter", "scatter") else [bytes] * ranks
+        if label in ("broadcast", "scatter"):
+            return [[Send(0, dst, parts[dst]) for dst in range(1, ranks)]]
+        if label in ("gather", "reduce"):
+            return [[Send(src, 0, bytes) for src in range(1, ranks)]]
         return [[Send(src, dst, parts[dst]) for src in range(ranks) for dst in range(ranks) if src != dst]]

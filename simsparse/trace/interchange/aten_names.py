@@ -109,7 +109,8 @@ COLLECTIVES = {
     "reduce_scatter": "reduce_scatter", "_reduce_scatter_base": "reduce_scatter",
     "reduce_scatter_tensor": "reduce_scatter", "send": "send_recv", "recv": "send_recv", "isend": "send_recv",
     "irecv": "send_recv", "_broadcast_oop": "broadcast", "broadcastuniquencclid": "init", "_reduce_oop": "reduce",
-    "broadcast": "broadcast", "reduce": "reduce", "gather": "gather", "barrier": "barrier", "wait": "wait",
+    "broadcast": "broadcast", "reduce": "reduce", "gather": "gather",
+    "scatter": "scatter", "barrier": "barrier", "wait": "wait",
     "allreduce_coalesced": "all_reduce", "allgather_into_tensor_coalesced": "all_gather",
     "reduce_scatter_tensor_coalesced": "reduce_scatter", "all_to_all_single": "all_to_all",
 }  # fmt: skip
