@@ -4,9 +4,10 @@
 from __future__ import annotations
 
 from functools import cache
-from math import comb, erf, lgamma
+from math import comb, erf, exp, lgamma
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from simsparse.dataflow.traffic import Floats
 from simsparse.sparsity import Sparsity
@@ -80,3 +81,49 @@ def most_kept(sparsity: Sparsity, size: int) -> int | None:
         whole, last = divmod(size - first, group)
         most = max(most, min(kept, first) + whole * kept + min(kept, last))
     return most
+
+
+def covered(sparsity: Sparsity, shape: tuple[int, int], fibers: ArrayLike, window: float = 1.0, run: int = 1) -> Floats:
+    """Expected rows of weights (n, k) that keep something in at least one of ``fibers`` columns.
+
+    The columns lie anywhere in a stretch that is the share ``window`` of k, ``run`` of them side by side. Elements of
+    a row of N:M weights and of a column of blocks exclude each other as a draw without replacement does.
+    """
+    n, k = shape
+    values, places = np.unique(np.asarray(fibers, np.float64), return_inverse=True)
+    if sparsity.is_dense:
+        missed = (values <= 0).astype(np.float64)
+    elif sparsity.edge > 1:
+        missed = _missed_blocks(sparsity, shape, values, window, run)
+    elif sparsity.groups is not None:
+        keep, size = sparsity.groups
+        width = max(k * window, float(min(size, k)))
+        kept = max(sparsity.kept(1, k) * width / k, min(keep, k))
+        missed = np.array([_without(width, kept, value) for value in values.tolist()])
+        missed = np.where(values >= size, 0.0, missed) if run >= size else missed
+    else:
+        missed = (1 - sparsity.density) ** values
+    found: Floats = n * (1 - missed)[places].reshape(np.shape(fibers))
+    return found
+
+
+def _missed_blocks(sparsity: Sparsity, shape: tuple[int, int], fibers: Floats, window: float, run: int) -> Floats:
+    """Chance that a row of blocks keeps none of the stripes of columns in which ``fibers`` lie."""
+    edge, (n, k) = sparsity.edge, shape
+    stripes = -(-k // edge)
+    grid = stripes * -(-n // edge)
+    span = min(stripes, k * window / edge + (1 - 1 / edge if window < 1 else 0))
+    share = np.minimum(1.0, fibers / (k * window))
+    hit = np.minimum(fibers, np.maximum(np.minimum(1.0, fibers), span * (1 - (1 - share) ** max(1.0, edge / run))))
+    blocks = float(np.ceil(round(grid * sparsity.density, 6)))
+    return np.array([_without(grid, blocks, stripe) for stripe in hit.tolist()])
+
+
+def _without(places: float, kept: float, draws: float) -> float:
+    """Chance that ``draws`` of so many places, without replacement, are none of the ``kept`` ones."""
+    if draws <= 0 or kept <= 0:
+        return 1.0
+    if draws > places - kept:
+        return 0.0
+    free = lgamma(places - draws + 1) - lgamma(places - draws - kept + 1)
+    return exp(free - lgamma(places + 1) + lgamma(places - kept + 1))

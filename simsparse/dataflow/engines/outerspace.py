@@ -6,11 +6,13 @@ from __future__ import annotations
 from typing import ClassVar
 
 import numpy as np
-from numba import njit
 
 from simsparse.dataflow.base import Ints, ceil_div
-from simsparse.dataflow.fibers import POINTER, Fibers, entry_bytes, outputs_of, spread
+from simsparse.dataflow.dealt import finish, mean_finish
+from simsparse.dataflow.expected import covered
+from simsparse.dataflow.fibers import POINTER, Fibers, entry_bytes, outputs_of
 from simsparse.dataflow.sparse_engine import ENGINES, PeConfig, SparseEngine, Work, cycles_of, same_k
+from simsparse.dataflow.typical import sets_of, typical_columns, typical_rows
 from simsparse.sparsity.nonzeros import NonZeros, effectual_macs
 from simsparse.sparsity.statement import Sparsity
 
@@ -36,22 +38,29 @@ class OuterSpace(SparseEngine):
         m, _, k = same_k(weights, inputs)
         multiply = ceil_div(inputs.col_counts, machine.cols) * ceil_div(weights.col_counts, machine.macs)
         products, outputs = outputs_of(inputs.pointers, inputs.columns, *Fibers.of(weights.transposed).parts)
-        phases = (_finish(multiply, machine.rows),
-                  _finish(products * inputs.row_counts, machine.rows * machine.whole("merge_pes")))  # fmt: skip
+        phases = (finish(multiply, machine.rows),
+                  finish(products * inputs.row_counts, machine.rows * machine.whole("merge_pes")))  # fmt: skip
         macs = effectual_macs(weights, inputs)
         return _work(machine, macs, phases, inputs.nnz, weights.nnz, int(outputs.sum()), k, m)
 
     def expect(self, shape: tuple[int, int, int], weights: Sparsity, inputs: Sparsity, machine: PeConfig) -> Work:
         m, n, k = shape
-        kept_x, kept_w = inputs.kept(m, k), weights.kept(n, k)
-        dense_x, row = kept_x / (m * k), kept_w / k
-        turns = float(spread(m, dense_x) @ ceil_div(np.arange(m + 1), machine.cols))
-        mean_square = k * dense_x * (1 - dense_x) + (k * dense_x) ** 2
-        multiply = -(-k // machine.rows) * turns * -(-row // machine.macs)
-        mergers = machine.rows * machine.whole("merge_pes")
-        merge = max(mean_square * row * -(-m // mergers), 0.0)
-        outputs = round(m * n * (1 - (1 - dense_x * row / n) ** k))
-        return _work(machine, round(kept_x * row), (round(multiply), round(merge)), kept_x, kept_w, outputs, k, m)
+        kept_x, kept_w = inputs.nonzeros(m, k), weights.nonzeros(n, k)
+        rows, mergers = typical_rows(inputs, m, k, sets_of(m)), machine.rows * machine.whole("merge_pes")
+        columns = typical_columns(inputs, m, k, sets_of(k)), typical_columns(weights, n, k, sets_of(k), 1)
+        turns = ceil_div(columns[0], machine.cols) * ceil_div(columns[1], machine.macs)
+        multiply = mean_finish(turns, machine.rows, k)
+        merge = mean_finish(rows * _products(rows, columns[1], k), mergers, m)
+        outputs = covered(weights, (n, k), rows, run=inputs.edge).mean() * m
+        macs = kept_x * kept_w / k
+        return _work(machine, round(macs), (multiply, merge), kept_x, kept_w, round(outputs), k, m)
+
+
+def _products(rows: Ints, columns: Ints, k: int) -> Ints:
+    """Products of rows that keep ``rows`` of k inputs: that many of the weights' ``columns``, without replacement."""
+    chance = np.random.default_rng(rows.shape).standard_normal(rows.shape)
+    spread = np.sqrt(rows * (1 - rows / k)) * columns.std()
+    return np.asarray(np.maximum(0, np.rint(rows * columns.mean() + spread * chance)), np.int64)
 
 
 def _work(
@@ -67,16 +76,6 @@ def _work(
     causes = {"compute": even, "imbalance": phases[0] - even, "merge": phases[1], "dram": waits}
     total = sum(reads) + sum(writes)
     return Work(sum(causes.values()), macs, causes, sum(reads), sum(writes), total, {"merged": macs})
-
-
-@njit(cache=True)  # type: ignore[untyped-decorator]
-def _finish(costs: Ints, workers: int) -> int:
-    """Cycles until jobs are done that go, in order, to the worker that is free first."""
-    free = np.zeros(workers, np.int64)
-    for cost in costs:
-        if cost:
-            free[free.argmin()] += cost
-    return int(free.max())
 
 
 ENGINES.register("outerspace")(OuterSpace())
