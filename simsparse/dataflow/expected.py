@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from functools import cache
-from math import comb, erf, exp, lgamma
+from math import comb, erf, lgamma
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -99,7 +99,7 @@ def covered(sparsity: Sparsity, shape: tuple[int, int], fibers: ArrayLike, windo
         keep, size = sparsity.groups
         width = max(k * window, float(min(size, k)))
         kept = max(sparsity.kept(1, k) * width / k, min(keep, k))
-        missed = np.array([_without(width, kept, value) for value in values.tolist()])
+        missed = without(width, kept, values)
         missed = np.where(values >= size, 0.0, missed) if run >= size else missed
     else:
         missed = (1 - sparsity.density) ** values
@@ -116,14 +116,21 @@ def _missed_blocks(sparsity: Sparsity, shape: tuple[int, int], fibers: Floats, w
     share = np.minimum(1.0, fibers / (k * window))
     hit = np.minimum(fibers, np.maximum(np.minimum(1.0, fibers), span * (1 - (1 - share) ** max(1.0, edge / run))))
     blocks = float(np.ceil(round(grid * sparsity.density, 6)))
-    return np.array([_without(grid, blocks, stripe) for stripe in hit.tolist()])
+    return without(grid, blocks, hit)
 
 
-def _without(places: float, kept: float, draws: float) -> float:
+def without(places: float, kept: float, draws: Floats) -> Floats:
     """Chance that ``draws`` of so many places, without replacement, are none of the ``kept`` ones."""
-    if draws <= 0 or kept <= 0:
-        return 1.0
-    if draws > places - kept:
-        return 0.0
-    free = lgamma(places - draws + 1) - lgamma(places - draws - kept + 1)
-    return exp(free - lgamma(places + 1) + lgamma(places - kept + 1))
+    left = np.maximum(0.0, places - kept - draws)
+    logs = _log_factorial(places - draws) - _log_factorial(left)
+    logs += _log_factorial(np.array(places - kept)) - _log_factorial(np.array(places))
+    return np.where(draws > places - kept, 0.0, np.exp(np.minimum(logs, 0.0)))
+
+
+def _log_factorial(values: Floats) -> Floats:
+    """Logarithm of the gamma function of ``values`` + 1, by Stirling's series eight places further up."""
+    x = np.maximum(values, 0.0) + 9
+    series = (x - 0.5) * np.log(x) - x + 0.9189385332046727 + 1 / (12 * x) - 1 / (360 * x**3)
+    steps = sum(np.log(x - down) for down in range(1, 9))
+    logs: Floats = series - steps
+    return logs

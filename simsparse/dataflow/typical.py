@@ -19,7 +19,7 @@ from simsparse.sparsity.patterns.base import share_of
 
 MOST = 4096
 """Rows of a set at most: a longer matrix is as many of these, one after another."""
-LEAST, SETS = 512, 8
+LEAST, SETS = 512, 12
 """Rows that all sets have together at least, and the fewest sets."""
 TABLE = 1 << 14
 """Elements of a row up to which quantiles come from a table of all chances."""
@@ -27,9 +27,9 @@ FEW = 10**9
 """Blocks up to which their number in all is kept to exactly."""
 
 
-def sets_of(rows: int) -> int:
-    """How many sets of ``rows`` are enough for a mean."""
-    return max(SETS, -(-LEAST // rows))
+def sets_of(rows: int, edge: int = 1) -> int:
+    """How many sets of ``rows`` are enough for a mean; ``edge`` of them are kept or dropped together."""
+    return max(SETS, -(-LEAST * edge // (rows + edge - 1)))
 
 
 @lru_cache(maxsize=512)

@@ -9,13 +9,20 @@ import numpy as np
 from numba import njit
 
 from simsparse.dataflow.base import Ints
-from simsparse.dataflow.fibers import Fibers, Words, add, drain, entry_bytes, mean_union, pour, spread
+from simsparse.dataflow.expected import covered
+from simsparse.dataflow.fibers import Fibers, Words, add, drain, entry_bytes, pour
 from simsparse.dataflow.sparse_engine import ENGINES, PeConfig, SparseEngine, Work, cycles_of, same_k
+from simsparse.dataflow.traffic import Floats
+from simsparse.dataflow.typical import sets_of, typical_columns, typical_rows
 from simsparse.sparsity.nonzeros import Columns, NonZeros, effectual_macs
 from simsparse.sparsity.statement import Sparsity
 
 ROW_INFO = 8
 """Bytes of a row's length and place in C2SR."""
+
+
+STEPS = 1 << 17
+"""Fibers of the rows that the closed form merges, unless one row has more."""
 
 
 class MatRaptor(SparseEngine):
@@ -59,19 +66,22 @@ class MatRaptor(SparseEngine):
 
     def expect(self, shape: tuple[int, int, int], weights: Sparsity, inputs: Sparsity, machine: PeConfig) -> Work:
         m, n, k = shape
-        dense_x, dense_w = inputs.kept(m, k) / (m * k), weights.kept(n, k) / (n * k)
-        entry, pes, burst = entry_bytes(machine), machine.rows * machine.cols, machine.whole("burst_bytes")
-        fill, excess = _mean_row(k, dense_x, n, dense_w, machine.whole("queues") - 1,
-                                 machine.whole("queue_bytes") / entry)  # fmt: skip
-        outputs = n * (1 - (1 - dense_x * dense_w) ** k)
-        end = (-(-m // pes) * max(fill, outputs) + min(fill, outputs)) / machine.macs
-        lengths = -(-np.arange(n + 1) * entry // burst) * burst + ROW_INFO
-        fetched = m * k * dense_x * float(spread(n, dense_w) @ lengths)
-        reads = round(fetched + m * (k * dense_x * entry + excess * entry + ROW_INFO))
-        writes = round(m * ((outputs + excess) * entry + ROW_INFO))
-        macs = round(m * k * dense_x * n * dense_w)
-        slowest = cycles_of(reads + writes, machine.dram_bytes)
-        return _work(machine, macs, round(m * fill), round(end), reads, writes, slowest)
+        entry, pes, channels = entry_bytes(machine), machine.rows * machine.cols, machine.whole("channels")
+        rows = typical_rows(inputs, m, k, sets_of(m, inputs.edge))
+        fill, outputs, spilled = _typical(rows, (n, k), weights, inputs.edge, machine)
+        ends = [_pipeline(-(-fill[each] // machine.macs), -(-outputs[each] // machine.macs), pes).max(initial=0)
+                for each in range(rows.shape[0])]  # fmt: skip
+        uses, lengths = (typical_columns(one, size, k, sets_of(k, max(inputs.edge, weights.edge)), at)
+                         for at, (one, size) in enumerate(((inputs, m), (weights, n))))  # fmt: skip
+        burst = machine.whole("burst_bytes")
+        fetched = uses * (-(-lengths * entry // burst) * burst + ROW_INFO)
+        read, reads = _mean_channels(fetched, k, channels)
+        of_rows, own = _mean_channels((rows + outputs + 2 * spilled) * entry + 2 * ROW_INFO, m, channels)
+        written = float(np.mean(outputs + spilled) * entry + ROW_INFO) * m
+        macs = round(inputs.nonzeros(m, k) * weights.nonzeros(n, k) / k)
+        slowest = cycles_of(_sum_of_largest(read, of_rows) * channels, machine.dram_bytes)
+        return _work(machine, macs, round(float(fill.mean()) * m), round(float(np.mean(ends)) * m / rows.shape[1]),
+                     round(reads + own - written), round(written), slowest)  # fmt: skip
 
 
 def _work(machine: PeConfig, macs: int, filled: int, end: int, reads: int, writes: int, slowest: int) -> Work:
@@ -94,14 +104,56 @@ def _by_channel(sizes: Ints, channels: int) -> Ints:
     return total
 
 
-def _mean_row(k: int, dense_x: float, n: int, dense_w: float, queues: int, room: float) -> tuple[float, float]:
-    """Expected (elements merged into queues, those of them beyond a queue's room) of one row."""
-    chances = spread(k, dense_x)
-    held = mean_union(n, dense_w, 1) * np.ones(k + 1)
-    for turn in range(k // queues + 1):
-        held[turn * queues + 1 : (turn + 1) * queues + 1] = mean_union(n, dense_w, turn + 1)
-    held[0] = 0
-    return float(chances @ np.cumsum(held)), float(chances @ np.cumsum(np.maximum(0, held - room)))
+def _typical(
+    rows: Ints, shape: tuple[int, int], weights: Sparsity, run: int, machine: PeConfig
+) -> tuple[Ints, Ints, Ints]:  # fmt: skip
+    """Expected elements (merged into queues, of the result, beyond a queue's room) of rows that keep ``rows``.
+
+    Fibers of typical lengths go to the queue that holds least; a union grows with the fibers in it as it does on
+    average, from what it holds.
+    """
+    (n, k), most = shape, int(rows.max(initial=0))
+    queues, room = machine.whole("queues") - 1, machine.whole("queue_bytes") // entry_bytes(machine)
+    unions = covered(weights, shape, np.arange(most + 2), run=max(1, run // queues))
+    fibers = typical_columns(weights, n, k, sets_of(k, weights.edge), 1)
+    fill, spilled = _greedy(fibers[: max(1, STEPS // (most + 1))], most, unions, max(1, queues), room)
+    outputs = covered(weights, shape, np.arange(most + 1), run=run)
+    return tuple(np.rint(table[rows]).astype(np.int64) for table in (fill, outputs, spilled))  # type: ignore[return-value]
+
+
+@njit(cache=True)  # type: ignore[untyped-decorator]
+def _greedy(fibers: Ints, most: int, unions: Floats, queues: int, room: int) -> tuple[Floats, Floats]:
+    """Mean elements merged, and those beyond ``room``, of rows of 0 to ``most`` fibers whose lengths are a row each
+    of ``fibers``; ``unions`` are the mean unions of so many."""
+    fill, spilled = np.zeros(most + 1), np.zeros(most + 1)
+    mean = max(1e-9, fibers.mean())
+    for each in range(fibers.shape[0]):
+        held, joined, filled, beyond = np.zeros(queues), np.zeros(queues), 0.0, 0.0
+        for at in range(most):
+            queue = at if at < queues else held.argmin()
+            length = fibers[each, at % fibers.shape[1]]
+            joined[queue] += length / mean
+            below = min(int(joined[queue]), unions.size - 2)
+            share = min(1.0, joined[queue] - below)
+            union = unions[below] + share * (unions[below + 1] - unions[below])
+            held[queue] = max(held[queue], length, union if at >= queues else 0.0)
+            filled, beyond = filled + held[queue], beyond + max(0.0, held[queue] - room)
+            fill[at + 1] += filled / fibers.shape[0]
+            spilled[at + 1] += beyond / fibers.shape[0]
+    return fill, spilled
+
+
+def _mean_channels(sizes: Ints, count: int, channels: int) -> tuple[Floats, float]:
+    """(mean bytes of each channel, sets apart; mean of their sum) of ``count`` rows, of which ``sizes`` are typical."""
+    scale = count / sizes.shape[1]
+    each = np.array([_by_channel(row, channels) for row in sizes]) * scale
+    return each, float(each.sum(axis=1).mean())
+
+
+def _sum_of_largest(one: Floats, other: Floats) -> int:
+    """Mean largest sum of two loads of the channels, each in sets of its own."""
+    sets = min(one.shape[0], other.shape[0])
+    return round(float((one[:sets] + other[:sets]).max(axis=1).mean()))
 
 
 @njit(cache=True)  # type: ignore[untyped-decorator]

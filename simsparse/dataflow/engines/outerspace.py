@@ -46,8 +46,9 @@ class OuterSpace(SparseEngine):
     def expect(self, shape: tuple[int, int, int], weights: Sparsity, inputs: Sparsity, machine: PeConfig) -> Work:
         m, n, k = shape
         kept_x, kept_w = inputs.nonzeros(m, k), weights.nonzeros(n, k)
-        rows, mergers = typical_rows(inputs, m, k, sets_of(m)), machine.rows * machine.whole("merge_pes")
-        columns = typical_columns(inputs, m, k, sets_of(k)), typical_columns(weights, n, k, sets_of(k), 1)
+        rows, mergers = typical_rows(inputs, m, k, sets_of(m, inputs.edge)), machine.rows * machine.whole("merge_pes")
+        sets = sets_of(k, max(inputs.edge, weights.edge))
+        columns = typical_columns(inputs, m, k, sets), typical_columns(weights, n, k, sets, 1)
         turns = ceil_div(columns[0], machine.cols) * ceil_div(columns[1], machine.macs)
         multiply = mean_finish(turns, machine.rows, k)
         merge = mean_finish(rows * _products(rows, columns[1], k), mergers, m)
