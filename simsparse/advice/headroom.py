@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from simsparse._simulate import simulate
-from simsparse.config.hardware import part_of
+from simsparse.config.hardware import part_of, system_of
 from simsparse.config.parts.gpu import GpuPart
 from simsparse.config.quantity import Part
 from simsparse.core import Keep, Op, OpResult, Result, Trace, Unit
@@ -72,10 +72,10 @@ def headroom(trace: Trace, hw: Part | str | Path, stack: str, against: str = "")
     part = part_of(hw)
     if not isinstance(part, GpuPart):
         raise SpecError(f"{part.name} is a {part.kind}; kernels are written for GPUs", key="hw")
-    result, groups = simulate(trace, part.name, keep=Keep.ROWS, stack=stack), _groups(trace)
+    result, groups = simulate(trace, system_of(part), keep=Keep.ROWS, stack=stack), _groups(trace)
     losses = _losses(part, trace, groups, result)
     if against:
-        other = simulate(trace, part.name, keep=Keep.ROWS, stack=against)
+        other = simulate(trace, system_of(part), keep=Keep.ROWS, stack=against)
         losses = [
             loss._replace(bound_s=theirs.seconds, bound=other.stack)
             for loss, theirs in zip(losses, _losses(part, trace, groups, other), strict=True)

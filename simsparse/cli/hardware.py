@@ -78,10 +78,11 @@ def check(
 ) -> None:
     """Load parts and systems and list what is wrong; exit code 1 when something is."""
     from simsparse.config.catalogue import check as check_parts
-    from simsparse.config.paths import part_names
+    from simsparse.config.paths import own_part_names, part_names
 
-    faults = [str(fault) for fault in check_parts(names or None)] or _without_model(names or part_names())
-    count = len(names or part_names())
+    checked = names or [*part_names(), *own_part_names()]
+    faults = [str(fault) for fault in check_parts(names or None)] or _without_model(checked)
+    count = len(checked)
     if json:
         emit_json({"checked": count, "faults": faults})
     else:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from simsparse.config.hardware import load_hardware, load_system
 from simsparse.config.parts.gpu_kernels import libraries, library_file, read_library
-from simsparse.config.paths import find_part, part_names
+from simsparse.config.paths import find_part, own_part_names, part_names
 from simsparse.config.quantity import Basis, Frozen, Part, Quantity, shown
 from simsparse.config.yaml import Document, KeyPath, read_yaml
 from simsparse.errors import SpecError, nearest
@@ -44,8 +44,8 @@ class Value:
 
 
 def listing(kind: str | None = None) -> list[Entry]:
-    """All parts and systems, or those of one kind, in order of name. Raises SpecError."""
-    names = part_names()
+    """All parts and systems, or those of one kind, in order of name, the user's own last. Raises SpecError."""
+    names = [*part_names(), *own_part_names()]
     kinds = {_kind(name) for name in names}
     if kind is not None and kind not in kinds:
         raise SpecError(f"{shown(kind)} is not a kind of part; {nearest(kind, kinds)}")
@@ -90,7 +90,7 @@ def check(names: Sequence[str] | None = None) -> list[SpecError]:
         return [error]
     faults: list[SpecError] = []
     used: set[str] = set()
-    for name in part_names() if names is None else names:
+    for name in [*part_names(), *own_part_names()] if names is None else names:
         try:
             faults += _check_part(name, cited, used)
         except SpecError as error:
@@ -160,7 +160,7 @@ def _value(path: str, quantity: Quantity, cited: Mapping[str, str]) -> Value:
 
 
 def _kind(name: str) -> str:
-    return name.partition("/")[0]
+    return name.split("/")[-2]
 
 
 def _sources_document() -> Document:

@@ -17,7 +17,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, Field, ValidationError
 
 from simsparse.config.extends import read_part
-from simsparse.config.paths import find_part
+from simsparse.config.paths import find_part, part_name
 from simsparse.config.quantity import Basis, Frozen, Part, Quantity, shown
 from simsparse.config.remember import by_content, read_noted
 from simsparse.config.yaml import Document, KeyPath
@@ -250,12 +250,8 @@ def load_hardware(name: str | Path, overrides: Mapping[str, Any] | None = None) 
     Raises SpecError that names file, line and key.
     """
     path = find_part(str(name), systems=False)
-    part = _load_part(path, _part_name(path))
+    part = _load_part(path, part_name(path))
     return override_part(part, {key: str(value) for key, value in overrides.items()}) if overrides else part
-
-
-def _part_name(path: Path) -> str:
-    return f"{path.parent.name}/{path.stem}"
 
 
 @by_content(maxsize=1024)
@@ -282,7 +278,7 @@ def load_system(name: str | Path, overrides: Mapping[str, Any] | None = None) ->
     Raises SpecError that names file, line and key.
     """
     path = find_part(str(name))
-    system = _load_system(path, _part_name(path))
+    system = _load_system(path, part_name(path))
     return system.with_overrides(overrides or {})
 
 
@@ -291,8 +287,11 @@ def part_of(part: Part | str | Path) -> Part:
     return part if isinstance(part, Part) else load_hardware(part)
 
 
-def system_of(system: System | str | Path) -> System:
-    """``system`` itself, or the one that it names. Raises SpecError that names file, line and key."""
+def system_of(system: System | Part | str | Path) -> System:
+    """``system`` itself, a part as a one-device system, or what a name stands for. Raises SpecError that names file,
+    line and key."""
+    if isinstance(system, Part):
+        return System(system.name, system.description, {f"{system.kind}0": system})
     return system if isinstance(system, System) else load_system(system)
 
 
@@ -301,8 +300,7 @@ def _load_system(path: Path, name: str) -> System:
     document = read_noted(path)
     data = _mapping(document)
     if data.get("kind") != "system":
-        part = _load_part(path, name)
-        return System(name, part.description, {f"{part.kind}0": part})
+        return system_of(_load_part(path, name))
     spec: _SystemSpec = validate_document(document, _SystemSpec, deepcopy(data))
     devices = {device: _device(document, device, entry.part) for device, entry in spec.devices.items()}
     links = tuple(_link(document, i, entry, devices) for i, entry in enumerate(spec.links))
@@ -352,4 +350,4 @@ def _member(document: Document, path: KeyPath, name: str) -> Part:
         file = find_part(name, Path(document.file).parent)
     except SpecError as error:
         raise document.error(path, error.message) from None
-    return _load_part(file, _part_name(file))
+    return _load_part(file, part_name(file))

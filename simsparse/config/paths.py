@@ -16,28 +16,60 @@ def part_names() -> list[str]:
     return sorted(str(path.relative_to(root).with_suffix("")) for path in root.glob("*/*.yaml"))
 
 
+def own_part_names() -> list[str]:
+    """Names of the user's parts and systems: files in folders of a ``hw_models/`` in the current folder."""
+    own = Path("hw_models")
+    if own.resolve() == (data_root() / "hw_models").resolve():
+        return []
+    return sorted(part_name(path) for path in own.glob("*/*.yaml"))
+
+
+def part_name(path: Path) -> str:
+    """The name of the part in the file ``path``: where it lies under hw_models/, without the suffix.
+
+    A file of the user's is named by its folder and its own name. Where a part under hw_models/ has that name, folders
+    further up stand before it: what was measured on that part holds for no other of its name.
+    """
+    shipped = data_root() / "hw_models"
+    whole = path.resolve().with_suffix("")
+    if whole.is_relative_to(shipped):
+        return whole.relative_to(shipped).as_posix()
+    steps = whole.parts[1:]
+    names = ("/".join(steps[-count:]) for count in range(2, len(steps) + 1))
+    return next((name for name in names if not is_file(shipped / f"{name}.yaml")), "/".join(steps))
+
+
 def find_part(name: str, beside: Path | None = None, systems: bool = True) -> Path:
     """The file of a part or system: a name under hw_models/, a path to a YAML file, or a short name of one of them.
+
+    A name with a folder is looked up in the package, then in a hw_models/ of the current folder, then in the current
+    folder itself; a path from the current folder, then from the folder ``beside``.
 
     A short name is taken when it is that of one part alone, or one begins with it alone, in any case and without
     folder, dashes or blanks: ``H100``, ``RTX 4090``, ``Vegeta``; hosts, which are named after their machine, have none.
     ``systems``: whether systems count among those, before a part of the same name. Raises SpecError with the nearest
     names.
     """
-    candidates = [data_root() / "hw_models" / f"{name}.yaml"] if not Path(name).is_absolute() else []
-    candidates.append(Path(name))
-    if beside is not None:
-        candidates.append(beside / name)
-    for path in candidates:
+    for path in _candidates(name, beside):
         if path.suffix in (".yaml", ".yml") and is_file(path):
             return path
-    known = [each for each in part_names() if systems or not each.startswith("systems/")]
+    known = [each for each in (*part_names(), *own_part_names()) if systems or not each.startswith("systems/")]
     meant = _meant(name, known)
     if len(meant) == 1:
-        return data_root() / "hw_models" / f"{meant[0]}.yaml"
+        return next(path for path in _candidates(meant[0], None) if is_file(path))
     if meant:
         raise SpecError(f"{name[:200]!r} is no part and no YAML file; did you mean {' or '.join(meant[:6])}?")
     raise SpecError(f"{name[:200]!r} is no part and no YAML file; {nearest(name, known)}")
+
+
+def _candidates(name: str, beside: Path | None) -> list[Path]:
+    """Where the file of ``name`` may lie, in the order in which it is looked for."""
+    places = [Path(), *([beside] if beside else [])]
+    with_suffix = [place / name for place in places]
+    if Path(name).is_absolute() or "/" not in name:
+        return with_suffix
+    roots = [data_root() / "hw_models", *(root for place in places for root in (place / "hw_models", place))]
+    return [*(root / f"{name}.yaml" for root in roots), *with_suffix]
 
 
 def _meant(name: str, known: Sequence[str]) -> list[str]:

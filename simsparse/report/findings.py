@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from simsparse.core import WAITING
 from simsparse.report.metrics import ENERGY, LATENCY, speed_up_over
-from simsparse.report.pairs import SPARSITY, Baseline, baselines_of, partners, value_text
+from simsparse.report.pairs import SPARSITY, Baseline, baselines_of, partners
 from simsparse.report.results import Results, StoredPoint, unique
 from simsparse.report.si import short_value, si
 
@@ -101,7 +101,7 @@ def _against(results: Results, done: Sequence[StoredPoint], baseline: Baseline) 
     for value in unique(point.place.get(baseline.axis, "") for point in done):
         own = [point for point in done if point.place.get(baseline.axis) == value and point.identity in known]
         if own:
-            at = f" at {value_text(baseline.axis, value)}" if baseline.axis in results.axes else ""
+            at = f" at {short_value(value)}" if baseline.axis in results.axes else ""
             pairs = [(known[point.identity], point) for point in own]
             said.append(f"Against {baseline.text}{at}: {_gain(pairs)}.")
     return said

@@ -19,13 +19,14 @@ class Naming:
     """Columns that name things: labels of named axes first, plain keys where no label covers them.
 
     ``rest`` are the axes that neither name a workload, a configuration nor a sparsity; ``titles`` say model, phase and
-    sizes by trace file.
+    sizes by trace file, ``short`` are names of systems and traces in few characters.
     """
 
     workload: tuple[str, ...]
     configuration: tuple[str, ...]
     rest: tuple[str, ...]
     titles: Mapping[str, str] = field(default_factory=dict)
+    short: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def of(cls, axes: Mapping[str, Any], columns: Sequence[str], varying: Sequence[str]) -> Naming:
@@ -48,16 +49,19 @@ class Naming:
         """The display name of a row's workload: its label, else model, phase and sizes, else the trace's file."""
         if self.workload == ("workload.trace",) and (title := self.titles.get(row.get("workload.trace", ""))):
             return title
-        return " ".join(short_name(row[name]) for name in self.workload if row.get(name)) or "workload"
+        return " ".join(self._short(row[name]) for name in self.workload if row.get(name)) or "workload"
 
     def configuration_of(self, row: Mapping[str, str]) -> str:
         """The display name of a row's configuration: system, policy and whatever a named axis sets."""
         words = [
-            short_name(row[name]) if name == "system" else KEYS[name].text(row[name]) if name in KEYS else row[name]
+            self._short(row[name]) if name == "system" else KEYS[name].text(row[name]) if name in KEYS else row[name]
             for name in self.configuration
             if row.get(name)
         ]
         return ", ".join(words) or "system"
+
+    def _short(self, value: str) -> str:
+        return self.short.get(value) or short_name(value)
 
 
 def _is_named(items: object) -> bool:

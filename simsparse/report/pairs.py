@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from simsparse.config.keys import label_of
 from simsparse.errors import SpecError, nearest
-from simsparse.report.results import Results, StoredPoint, short_name, unique
+from simsparse.report.results import NAMED_BY_PATH, Results, StoredPoint, short_names, unique
 from simsparse.report.si import short_value
 
 SPARSITY, DENSE = "weight_sparsity", "dense"
@@ -18,22 +18,18 @@ NORMALISATIONS = ("area", "power")
 
 @dataclass(frozen=True)
 class Baseline:
-    """The value of an axis that ratios are taken against."""
+    """The value of an axis that ratios are taken against; ``name`` is the value in few characters, where it has one."""
 
     axis: str
     value: str
+    name: str = ""
 
     @property
     def text(self) -> str:
         """``dense weights``, or ``h100-pcie5 (system)``."""
         if self.axis == SPARSITY:
             return f"{self.value} weights"
-        return f"{value_text(self.axis, self.value)} ({label_of(self.axis)})"
-
-
-def value_text(axis: str, value: str) -> str:
-    """A value of an axis in few characters: files and systems without their folders, numbers in three digits."""
-    return short_name(value) if axis in ("workload.trace", "system") else short_value(value)
+        return f"{self.name or short_value(self.value)} ({label_of(self.axis)})"
 
 
 def baselines_of(results: Results, asked: Mapping[str, str] | None = None) -> tuple[Baseline, ...]:
@@ -51,10 +47,11 @@ def _checked(results: Results, axis: str, value: str) -> Baseline:
     values = _values(results)
     if axis not in values:
         raise SpecError(f"{axis!r} is no axis of the sweep; {nearest(axis, values)}", key="baseline")
-    found = next((text for text in values[axis] if value in (text, short_name(text))), None)
+    names = short_names(values[axis]) if axis in NAMED_BY_PATH else {}
+    found = next((text for text in values[axis] if value in (text, names.get(text))), None)
     if found is None:
         raise SpecError(f"{value!r} is no value of it; {nearest(value, values[axis])}", key=f"baseline.{axis}")
-    return Baseline(axis, found)
+    return Baseline(axis, found, names.get(found, ""))
 
 
 def _values(results: Results) -> dict[str, list[str]]:

@@ -14,7 +14,16 @@ from simsparse.config.keys import OVERRIDE, is_key
 from simsparse.core import OpResult, Result
 from simsparse.errors import SpecError, StoreError
 from simsparse.report.naming import Naming
-from simsparse.report.results import Results, StoredPoint, merged_runs, results_of, unique, unvalidated_share
+from simsparse.report.results import (
+    NAMED_BY_PATH,
+    Results,
+    StoredPoint,
+    merged_runs,
+    results_of,
+    short_names,
+    unique,
+    unvalidated_share,
+)
 from simsparse.store import PARQUET_NAME, SPEC_NAME, STORE_NAME, Reader, read_table
 
 if TYPE_CHECKING:
@@ -41,7 +50,7 @@ def read_results(folder: Path) -> Results:
     naming = Naming.of(axes, [str(name) for name in table.columns], varying)
     ops = store.ops() if store else {}
     places = _axes_of(axes, varying, table)
-    naming = replace(naming, titles=_titles(table))
+    naming = replace(naming, titles=_titles(table), short=_short(table))
     if "key" in table:
         table = table.drop_duplicates(["key", *places], ignore_index=True)
     table = _with_front(table, folder)
@@ -100,6 +109,13 @@ def _with_front(table: pd.DataFrame, folder: Path) -> pd.DataFrame:
     for i, name in enumerate(name for name in ("feasible", "front") if name in known):
         table.insert(at + i, name, [bool(known[name].get(key, False)) for key in table["key"]])
     return table
+
+
+def _short(table: pd.DataFrame) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for name in NAMED_BY_PATH:
+        found |= short_names(table[name].dropna().astype(str)) if name in table else {}
+    return found
 
 
 def _titles(table: pd.DataFrame) -> dict[str, str]:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
 PointKey = tuple[str, str, str]
 MARKED_SHARE = 0.05
+NAMED_BY_PATH = ("workload.trace", "system")
+"""Inputs whose values are names or paths of files."""
 
 
 @dataclass(frozen=True)
@@ -159,12 +162,29 @@ def density(sparsity: str) -> float:
         return 0.0
 
 
-def short_name(path: str) -> str:
-    """The last component of a name or path, without the suffix of a file: ``h100-pcie5``."""
-    name = path.replace("\\", "/").rstrip("/").rsplit("/", 1)[-1]
+def short_name(path: str, components: int = 1) -> str:
+    """The last component, or components, of a name or path, without the suffix of a file: ``h100-pcie5``."""
+    name = "/".join(path.replace("\\", "/").rstrip("/").split("/")[-components:])
     for suffix in (".gz", ".zst", ".trace", ".yaml", ".yml", ".jsonl"):
         name = name.removesuffix(suffix)
     return name
+
+
+def short_names(paths: Iterable[str]) -> dict[str, str]:
+    """The short name of each of ``paths``, with as many folders as tell those of one name apart."""
+    found: dict[str, str] = {}
+    left, components = unique(paths), 1
+    while left:
+        counts = Counter(short_name(path, components) for path in left)
+        for path in left:
+            whole = components > path.count("/")
+            if counts[short_name(path, components)] == 1:
+                found[path] = short_name(path, components)
+            elif whole:
+                found[path] = path
+        left = [path for path in left if path not in found]
+        components += 1
+    return found
 
 
 def unvalidated_share(ops: Iterable[OpResult]) -> float | None:

@@ -51,10 +51,8 @@ class Names:
         self.files[name] = str(find_file(name, folder(self.document)).resolve())
 
     def _system(self, name: str) -> None:
-        relative = name.endswith((".yaml", ".yml"))
         if name not in self.systems:
-            loadable = str(find_part(name, folder(self.document)).resolve()) if relative else name
-            self.systems[name] = SystemInput.load(loadable)
+            self.systems[name] = SystemInput.load(find_part(name, folder(self.document)))
 
 
 @dataclass(frozen=True)

@@ -50,8 +50,8 @@ class SystemInput:
     system: System = field(compare=False, repr=False)
 
     @classmethod
-    def load(cls, name: str) -> SystemInput:
-        """The system called ``name`` as its files are now. Raises SpecError."""
+    def load(cls, name: str | Path) -> SystemInput:
+        """The system called ``name``, or in that file, as its files are now. Raises SpecError."""
         return cls.of(load_system(name))
 
     @classmethod

@@ -185,7 +185,7 @@ class _Models:
             "attn_table_context": partial(predict_attention_table, part),
             "attn_table_generation": partial(predict_attention_table, part),
             "energy_tokens": partial(predict_token_energy, part),
-            "e2e": partial(predict_whole_models, part.name), "spmm": partial(predict_spmm, gpu),
+            "e2e": partial(predict_whole_models, part), "spmm": partial(predict_spmm, gpu),
             "launch": partial(predict_launches, part), "power": partial(predict_power, gpu),
             "energy": partial(predict_energy, gpu, self.link),
         }  # fmt: skip

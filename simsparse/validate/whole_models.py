@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from functools import cache, partial
 
 from simsparse._simulate import simulate
-from simsparse.config.hardware import System, load_system
+from simsparse.config.hardware import System, system_of
+from simsparse.config.quantity import Part
 from simsparse.core import Op, OpKind, Routing, Sparsity, Trace
 from simsparse.errors import SimsparseError
 from simsparse.models.by_name import extract
@@ -26,11 +27,11 @@ ROUTED_FROM = 2
 """First of the layers whose routing was recorded that the measured seconds are a mean of."""
 
 
-def predict_whole_models(hardware: str, rows: Sequence[Measurement]) -> list[Prediction | str]:
+def predict_whole_models(part: Part, rows: Sequence[Measurement]) -> list[Prediction | str]:
     """Seconds per layer, or per pass of a model that is no decoder; in place of one that can't be made, why not."""
     if importlib.util.find_spec("torch") is None or importlib.util.find_spec("transformers") is None:
         return ["needs torch and transformers, to trace the model"] * len(rows)
-    system = load_system(hardware)
+    system = system_of(part)
     return [_predicted(system, row) for row in rows]
 
 

@@ -150,6 +150,7 @@ def test_check_refuses_the_basis_of_overrides(tmp_path: Path) -> None:
 
 
 def test_check_names_a_citation_that_no_part_uses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
     (tmp_path / "hw_models" / "link").mkdir(parents=True)
     write(tmp_path / "hw_models", "used: a\nunused: b\n", "sources.yaml")
     write(tmp_path / "hw_models/link", LINK.replace("1 W, source: null", "1 W, source: used"), "a.yaml")

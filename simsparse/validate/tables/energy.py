@@ -14,7 +14,7 @@ import importlib.util
 from collections.abc import Mapping, Sequence
 
 from simsparse._simulate import simulate
-from simsparse.config.hardware import System, load_system
+from simsparse.config.hardware import System, system_of
 from simsparse.config.parts.gpu import GpuPart
 from simsparse.core import Trace
 from simsparse.errors import SimsparseError
@@ -42,7 +42,7 @@ def predict_token_energy(part: GpuPart, rows: Sequence[Measurement]) -> list[Pre
     """Joules per output token of each row; in its stead the reason why not."""
     if importlib.util.find_spec("torch") is None or importlib.util.find_spec("transformers") is None:
         return ["needs torch and transformers, to trace the model"] * len(rows)
-    system = load_system(part.name)
+    system = system_of(part)
     return [_reason(part, row) or _predicted(system, row) for row in rows]
 
 
