@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from functools import cache
-from math import comb, erf, lgamma
+from math import comb, erf, lgamma, prod
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -83,48 +83,61 @@ def most_kept(sparsity: Sparsity, size: int) -> int | None:
     return most
 
 
-def covered(sparsity: Sparsity, shape: tuple[int, int], fibers: ArrayLike, window: float = 1.0, run: int = 1) -> Floats:
+def covered(
+    sparsity: Sparsity, shape: tuple[int, int], fibers: ArrayLike, window: ArrayLike = 1.0, run: int = 1
+) -> Floats:
     """Expected rows of weights (n, k) that keep something in at least one of ``fibers`` columns.
 
     The columns lie anywhere in a stretch that is the share ``window`` of k, ``run`` of them side by side. Elements of
     a row of N:M weights and of a column of blocks exclude each other as a draw without replacement does.
     """
-    n, k = shape
-    values, places = np.unique(np.asarray(fibers, np.float64), return_inverse=True)
+    (n, k), values = shape, np.asarray(fibers, np.float64)
+    wide = k * np.asarray(window, np.float64)
     if sparsity.is_dense:
         missed = (values <= 0).astype(np.float64)
     elif sparsity.edge > 1:
-        missed = _missed_blocks(sparsity, shape, values, window, run)
+        missed = _missed_blocks(sparsity, shape, values, wide, run)
     elif sparsity.groups is not None:
         keep, size = sparsity.groups
-        width = max(k * window, float(min(size, k)))
-        kept = max(sparsity.kept(1, k) * width / k, min(keep, k))
-        missed = without(width, kept, values)
+        width = np.maximum(wide, min(size, k))
+        missed = without(width, np.maximum(sparsity.kept(1, k) * width / k, min(keep, k)), values)
         missed = np.where(values >= size, 0.0, missed) if run >= size else missed
+        side_by_side = (values >= wide - 1e-9) & (wide < k)
+        missed = np.where(side_by_side, np.interp(values, np.arange(2 * size), _missed_runs(keep, size)), missed)
     else:
         missed = (1 - sparsity.density) ** values
-    found: Floats = n * (1 - missed)[places].reshape(np.shape(fibers))
+    found: Floats = n * (1 - missed)
     return found
 
 
-def _missed_blocks(sparsity: Sparsity, shape: tuple[int, int], fibers: Floats, window: float, run: int) -> Floats:
-    """Chance that a row of blocks keeps none of the stripes of columns in which ``fibers`` lie."""
+@cache
+def _missed_runs(keep: int, size: int) -> Floats:
+    """Chance that 0 to 2 ``size`` - 1 columns side by side, from any column on, hold nothing of a row of N:M."""
+    missed = np.zeros(2 * size)
+    for start in range(size):
+        counts = np.arange(2 * size)
+        first = np.minimum(counts, size - start)
+        parts = first, np.minimum(counts - first, size), np.maximum(0, counts - first - size)
+        missed += prod(without(np.asarray(float(size)), np.asarray(float(keep)), part) for part in parts) / size
+    return missed
+
+
+def _missed_blocks(sparsity: Sparsity, shape: tuple[int, int], fibers: Floats, wide: Floats, run: int) -> Floats:
+    """Chance that a row of blocks keeps none of the stripes of ``wide`` columns in which ``fibers`` lie."""
     edge, (n, k) = sparsity.edge, shape
     stripes = -(-k // edge)
     grid = stripes * -(-n // edge)
-    span = min(stripes, k * window / edge + (1 - 1 / edge if window < 1 else 0))
-    share = np.minimum(1.0, fibers / (k * window))
+    span = np.minimum(stripes, wide / edge + np.where(wide < k, 1 - 1 / edge, 0))
+    share = np.minimum(1.0, fibers / np.maximum(wide, 1e-9))
     hit = np.minimum(fibers, np.maximum(np.minimum(1.0, fibers), span * (1 - (1 - share) ** max(1.0, edge / run))))
-    blocks = float(np.ceil(round(grid * sparsity.density, 6)))
-    return without(grid, blocks, hit)
+    return without(np.asarray(grid, np.float64), np.ceil(np.round(grid * sparsity.density, 6)), hit)
 
 
-def without(places: float, kept: float, draws: Floats) -> Floats:
+def without(places: Floats, kept: Floats, draws: Floats) -> Floats:
     """Chance that ``draws`` of so many places, without replacement, are none of the ``kept`` ones."""
-    left = np.maximum(0.0, places - kept - draws)
-    logs = _log_factorial(places - draws) - _log_factorial(left)
-    logs += _log_factorial(np.array(places - kept)) - _log_factorial(np.array(places))
-    return np.where(draws > places - kept, 0.0, np.exp(np.minimum(logs, 0.0)))
+    logs = _log_factorial(places - draws) - _log_factorial(places - kept - draws)
+    logs = np.minimum(0.0, logs + _log_factorial(places - kept) - _log_factorial(places))
+    return np.asarray(np.where(draws > places - kept, 0.0, np.exp(logs)))
 
 
 def _log_factorial(values: Floats) -> Floats:

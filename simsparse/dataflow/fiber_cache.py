@@ -61,6 +61,7 @@ def reserve(size: int, links: Ints, room: Ints) -> int:
     return placed
 
 
+@njit(cache=True)  # type: ignore[untyped-decorator]
 def held_by(rows: int, density: float, row_bytes: float, capacity: float) -> float:
     """Expected share of uses that find their row, when each of ``rows`` is used with ``density`` in every round.
 
@@ -68,6 +69,6 @@ def held_by(rows: int, density: float, row_bytes: float, capacity: float) -> flo
     """
     whole = rows * row_bytes
     if whole <= capacity or density >= 1:
-        return float(whole <= capacity)
+        return 1.0 if whole <= capacity else 0.0
     rounds = math.floor(math.log1p(-capacity / whole) / math.log1p(-density)) if density > 0 else 0
     return 1.0 - (1.0 - density) ** rounds

@@ -9,9 +9,12 @@ import numpy as np
 from numba import njit
 
 from simsparse.dataflow.base import Ints
+from simsparse.dataflow.expected import covered
 from simsparse.dataflow.fiber_cache import empty, held_by, reserve, touch
-from simsparse.dataflow.fibers import POINTER, Fibers, Words, drain, entry_bytes, join, mean_union, pour, spread
+from simsparse.dataflow.fibers import POINTER, Fibers, Words, drain, entry_bytes, join, pour
 from simsparse.dataflow.sparse_engine import ENGINES, PeConfig, SparseEngine, Work, cycles_of, same_k
+from simsparse.dataflow.traffic import Floats
+from simsparse.dataflow.typical import sets_of, typical_columns, typical_rows
 from simsparse.sparsity.nonzeros import Columns, NonZeros, effectual_macs
 from simsparse.sparsity.statement import Sparsity
 
@@ -58,18 +61,24 @@ class Gamma(SparseEngine):
 
     def expect(self, shape: tuple[int, int, int], weights: Sparsity, inputs: Sparsity, machine: PeConfig) -> Work:
         m, n, k = shape
-        dense_x, dense_w = inputs.kept(m, k) / (m * k), weights.kept(n, k) / (n * k)
-        entry, pes, room = entry_bytes(machine), machine.rows * machine.cols, machine.buffers.weight
-        merged, partial, last, waits = _mean_tree(k, dense_x, n, dense_w, machine.whole("radix"))
-        alone = (-(-m // pes) * last + m / pes * (merged - last + waits * (1 - 1 / pes))) / machine.macs
-        live = min(m, pes * last // max(merged, 1.0) + 1) * partial * entry
-        spilled = m * partial * entry * max(0.0, 1 - room / live) if live else 0.0
-        hits = held_by(k, dense_x, n * dense_w * entry, max(0.0, room - live)) * (m * dense_x - 1)
-        fetched = k * (m * dense_x - max(0.0, hits)) * n * dense_w * entry
-        outputs = m * n * (1 - (1 - dense_x * dense_w) ** k)
-        reads = round(m * k * dense_x * entry + fetched + spilled) + POINTER * (m + k)
-        writes = round(outputs * entry + spilled) + POINTER * m
-        return _work(machine, round(m * k * dense_x * n * dense_w), round(m * merged), round(alone), 0, reads, writes)
+        entry, radix = entry_bytes(machine), machine.whole("radix")
+        rows = typical_rows(inputs, m, k, sets_of(m, inputs.edge))
+        lengths = typical_columns(weights, n, k, sets_of(m, inputs.edge), 1)
+        upto = np.concatenate([np.zeros((lengths.shape[0], 1)), np.cumsum(lengths, axis=1)], axis=1)
+        trees = _trees(int(rows.max(initial=0)), shape, weights, inputs.edge, radix)
+        use = inputs.nonzeros(m, k) / (m * k), float(inputs.edge)
+        ends, counts = _typical_cycles(
+            rows, upto * (k / lengths.shape[1]), trees, n, k, use, machine.rows * machine.cols, machine.macs, radix,
+            entry, machine.buffers.weight, machine.dram_bytes,
+        )  # fmt: skip
+        further = 2 * (m - rows.shape[1]) / rows.shape[1]
+        merged, fetched, spilled, outputs = counts[1] + further * (counts[1] - counts[0])
+        alone, fed = np.rint(ends[1] + further * (ends[1] - ends[0])).astype(np.int64).tolist()
+        kept = inputs.nonzeros(m, k)
+        reads = round(float(kept * entry + fetched + spilled)) + POINTER * (m + k)
+        writes = round(float(outputs * entry + spilled)) + POINTER * m
+        macs = round(kept * weights.nonzeros(n, k) / k)
+        return _work(machine, macs, round(float(merged)), alone, fed, reads, writes)
 
 
 def _work(machine: PeConfig, macs: int, merged: int, alone: int, fed: int, reads: int, writes: int) -> Work:
@@ -83,31 +92,117 @@ def _work(machine: PeConfig, macs: int, merged: int, alone: int, fed: int, reads
     return Work(cycles, macs, causes, reads, writes, reads + writes, {"merged": merged})
 
 
-def _mean_tree(k: int, dense_x: float, n: int, dense_w: float, radix: int) -> tuple[float, float, float, float]:
-    """Expected elements of one row's tree: (merged by all its tasks, of its partial fibers, merged by the last task,
-    passed while PEs wait for the last input of a task)."""
-    chances = spread(k, dense_x)
-    likely = np.flatnonzero(chances > 1e-9)
-    trees = np.array([_tree(int(fibers), n, dense_w, radix) for fibers in likely])
-    merged, partial, last, waits = (chances[likely] @ trees).tolist()
-    return merged, partial, last, waits
+def _trees(most: int, shape: tuple[int, int, int], weights: Sparsity, run: int, radix: int) -> Floats:
+    """Of rows of 0 to ``most`` fibers: expected union of all, then of a group of every level, lowest first.
+
+    Two columns of the lowest level: groups of the smaller and of the larger number of fibers.
+    """
+    fibers = np.arange(most + 1)
+    groups = np.array([lowest_groups(count, radix) for count in fibers.tolist()])
+    few = fibers // groups
+    parts = [fibers.astype(np.float64), few, np.minimum(few + 1, fibers)]
+    while groups.max() > 1:
+        groups = np.maximum(1, groups // radix)
+        parts.append(fibers / groups)
+    whole = np.maximum(1, fibers)
+    return np.stack([covered(weights, shape[1:], part, part / whole, run) for part in parts], axis=1)
 
 
-def _tree(fibers: int, n: int, density: float, radix: int) -> tuple[float, float, float, float]:
-    merged = fibers * n * density
-    groups = lowest_groups(fibers, radix)
-    if groups == 1:
-        return merged, 0.0, merged, 0.0
-    few, rest = divmod(fibers, groups)
-    alone = (groups - rest) * n * density if few == 1 else 0.0
-    made = (groups - rest) * mean_union(n, density, few) + rest * mean_union(n, density, few + 1)
-    waits = (merged - alone) / radix
-    merged, partial = merged - alone + made, made - alone
-    while groups > radix:
-        groups, waits = groups // radix, waits + made / radix
-        made = groups * mean_union(n, density, fibers / groups)
-        merged, partial = merged + made, partial + made
-    return merged, partial, made, waits
+@njit(cache=True)  # type: ignore[untyped-decorator]
+def _typical_cycles(
+    rows: Ints, upto: Floats, trees: Floats, n: int, k: int, use: tuple[float, float], pes: int, macs: int, radix: int,
+    entry: int, capacity: int, rate: float,
+) -> tuple[Floats, Floats]:  # fmt: skip
+    """What ``_row_cycles`` gives, at the half and at the end of all rows, for typical ones, mean of their sets.
+
+    ``upto``: elements of the fibers before each column; ``use``: density of the inputs, rows that use the same fibers.
+    """
+    sets, count = rows.shape
+    ends, totals = np.zeros((2, 2)), np.zeros((2, 4))
+    for each in range(sets):
+        free, counts, links = np.zeros((2, pes), np.int64), np.zeros(4), empty(0)
+        live, room, traffic = np.zeros((2, pes + 1), np.int64), np.array([0, 0, capacity]), 0.0
+        mean = upto[each, -1] / k
+        for row in range(count):
+            fibers = rows[each, row]
+            if fibers:
+                bytes_of = fibers * mean * entry
+                new = missing(row, k, mean * entry, use, capacity - room[1])
+                counts[1] += bytes_of * new
+                partial, made, ready = _typical_row(
+                    fibers, upto[each], trees[fibers], n, radix, macs, free, counts,
+                    (traffic, fibers * entry + bytes_of * new, rate),
+                )  # fmt: skip
+                traffic += fibers * entry + bytes_of * new + made * entry
+                release(live, free[1].min(), room)
+                held = np.int64(partial * entry)
+                over = held - hold(live, held, ready, links, room)
+                counts[2], counts[3], traffic = counts[2] + over, counts[3] + made, traffic + 2 * over
+            half = row == (count - 1) // 2
+            for place in range(2):
+                if (place == 0 and half) or (place == 1 and row == count - 1):
+                    totals[place] += counts / sets
+                    ends[place, 0] += free[0].max() / sets
+                    ends[place, 1] += free[1].max() / sets
+    return ends, totals
+
+
+@njit(cache=True)  # type: ignore[untyped-decorator]
+def _typical_row(
+    fibers: int, upto: Floats, tree: Floats, n: int, radix: int, macs: int, free: Ints, counts: Floats,
+    arrives: tuple[float, float, float],
+) -> tuple[float, float, int]:  # fmt: skip
+    """Dispatch the tasks of a row: (elements of its partial fibers, of its result, end with waits).
+
+    ``arrives``: bytes before the row's, bytes of the row, bytes a cycle.
+    """
+    groups, columns, partial = lowest_groups(fibers, radix), upto.size - 1, 0.0
+    made, ready = np.zeros(groups), np.zeros((2, groups), np.int64)
+    density = max(1e-12, upto[columns] / columns)
+    for group in range(groups):
+        first, last = group * fibers // groups, (group + 1) * fibers // groups
+        span = upto[last * columns // fibers] - upto[first * columns // fibers]
+        eaten = span * fibers / columns
+        union = tree[1] if last - first == fibers // groups else tree[2]
+        likely = max(1e-12, density * (last - first))
+        made[group] = n * (1 - (1 - min(1.0, union / n)) ** (eaten / likely))
+        there = np.int64(np.ceil((arrives[0] + arrives[1] * last / fibers) / arrives[2]))
+        ready[1, group] = there
+        if groups == 1 or last - first > 1:
+            counts[0] += eaten
+            ready[0, group] = dispatch(free[0], np.int64(np.ceil(eaten / macs)), 0)
+            ready[1, group] = dispatch(free[1], np.int64(np.ceil(eaten / macs)), there)
+            partial += made[group] if groups > 1 else 0.0
+    level = 3
+    while groups > 1:
+        groups //= radix
+        whole = 0.0
+        for group in range(groups):
+            inside = slice(group * radix, (group + 1) * radix)
+            eaten = made[inside].sum()
+            counts[0] += eaten
+            cost = np.int64(np.ceil(eaten / macs))
+            alone = dispatch(free[0], cost, ready[0, inside].max())
+            fed = dispatch(free[1], cost, ready[1, inside].max())
+            made[group] = min(eaten, tree[level])
+            ready[0, group], ready[1, group] = alone, fed
+            whole += made[group]
+        partial += whole if groups > 1 else 0.0
+        level += 1
+    return partial, made[0], ready[1, 0]
+
+
+@njit(cache=True)  # type: ignore[untyped-decorator]
+def missing(row: int, k: int, fiber: float, use: tuple[float, float], room: float) -> float:
+    """Expected share of the fibers of a row that the cache does not hold: never used before, or out again since."""
+    density, run = use[0], int(use[1])
+    if fiber > room:
+        return 1.0
+    if row % run and k * density * fiber <= room:
+        return 0.0
+    new = (1 - density) ** (row // run)
+    absent: float = new + (1 - new) * (1 - held_by(k, density, fiber, room))
+    return absent
 
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
