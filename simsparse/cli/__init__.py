@@ -67,7 +67,7 @@ def _unexpected(error: Exception) -> int:
 
 
 def _say(message: str, code: int) -> int:
-    from simsparse.cli.console import printable
+    from simsparse.text import printable
 
     sys.stderr.write(f"error: {printable(' '.join(message.split()))}\n")
     return code

@@ -150,9 +150,10 @@ def _write(out: Path, rows: Any, plot: Plot) -> None:
     import pandas as pd
 
     from simsparse.report.plot import save_plot
+    from simsparse.store import to_csv
 
     with whole_folder(out) as folder:
-        pd.DataFrame([row._asdict() for row in rows]).to_csv(folder / f"{plot.name}.csv", index=False)
+        to_csv(pd.DataFrame([row._asdict() for row in rows]), folder / f"{plot.name}.csv")
         save_plot(plot, folder, ("png", "svg"))
     note(f"written to {out}")
 

@@ -18,6 +18,7 @@ import typer
 from simsparse.cli.progress import make_way
 from simsparse.errors import StoreError
 from simsparse.paths import temporary_prefix
+from simsparse.text import printable
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
 Out = Annotated[Path | None, typer.Option("--out", help="Folder to write to; nothing is written elsewhere.")]
@@ -49,11 +50,6 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {str(key): _plain(each) for key, each in value.items()}
     return [_plain(each) for each in value] if isinstance(value, list | tuple | set | frozenset) else str(value)
-
-
-def printable(text: str) -> str:
-    """``text`` with control characters, which a terminal would obey, as escapes; line ends and tabs stay."""
-    return "".join(c if c.isprintable() or c in "\n\t" else repr(c)[1:-1] for c in text)
 
 
 def table(title: str, columns: Sequence[str], rows: Sequence[CellRow], right: Sequence[str] = ()) -> None:

@@ -154,10 +154,10 @@ def pairs(texts: list[str]) -> dict[str, str]:
 
 
 def _write_result(result: Result, folder: Path) -> None:
-    from simsparse.store import without_formulas
+    from simsparse.store import to_csv
 
     result.save(folder / "result.json")
-    without_formulas(result.table()).to_csv(folder / "ops.csv", index=False)
+    to_csv(result.table(), folder / "ops.csv")
     result.timeline.to_perfetto(folder / "timeline.perfetto.json")
 
 

@@ -18,7 +18,7 @@ from simsparse.config.keys import KEYS, Level, Scalar, Seed, Text
 from simsparse.config.quantity import Frozen, Part
 from simsparse.config.ranges import Range
 from simsparse.config.run_spec import RunSpec, load_document
-from simsparse.config.yaml import Document
+from simsparse.config.yaml import PARTS_USED, Document
 from simsparse.errors import nearest
 from simsparse.units import parse_quantity
 
@@ -261,7 +261,7 @@ def resolved_text(spec: SweepSpec, systems: Mapping[str, System]) -> str:
         name: {part: _part_values(values) for part, values in system.parts().items()}
         for name, system in sorted(systems.items())
     }
-    content = {**spec.document.data, "parts_used": parts}
+    content = {**spec.document.data, PARTS_USED: parts}
     return yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=120)
 
 

@@ -13,9 +13,15 @@ from typing import Any
 import yaml
 
 from simsparse.errors import SpecError
+from simsparse.text import has_controls, printable
 
 MAX_BYTES = 4 << 20
+RESOLVED_BYTES = 16 * MAX_BYTES
+"""Bytes of a spec as a sweep writes it again, each value on a line of its own."""
+PARTS_USED = "parts_used"
+"""The key under which a sweep lists every number of its systems, behind all else."""
 MAX_DEPTH = 64
+MAX_NODES = 100_000
 
 KeyPath = tuple[str | int, ...]
 
@@ -79,6 +85,7 @@ def _scalar(node: yaml.ScalarNode) -> Any:
 def _build(node: yaml.Node, path: KeyPath, file: str, lines: dict[KeyPath, int]) -> Any:
     lines.setdefault(path, node.start_mark.line + 1)
     if isinstance(node, yaml.ScalarNode):
+        _check_text(node, path, file)
         return _scalar(node)
     if isinstance(node, yaml.SequenceNode):
         return [_build(item, (*path, i), file, lines) for i, item in enumerate(node.value)]
@@ -89,6 +96,7 @@ def _build(node: yaml.Node, path: KeyPath, file: str, lines: dict[KeyPath, int])
         line = key_node.start_mark.line + 1
         if not isinstance(key_node, yaml.ScalarNode):
             raise SpecError("a key must be a word", file=file, line=line, key=dotted(path))
+        _check_text(key_node, path, file)
         key = str(key_node.value)
         if key in result:
             raise SpecError(f"{key[:60]!r} stands twice; first on line {lines[*path, key]}",
@@ -98,23 +106,34 @@ def _build(node: yaml.Node, path: KeyPath, file: str, lines: dict[KeyPath, int])
     return result
 
 
+def _check_text(node: yaml.ScalarNode, path: KeyPath, file: str) -> None:
+    """Raises SpecError on control characters, which YAML writes as escapes and no page or figure can hold."""
+    if has_controls(node.value):
+        raise SpecError(f"'{printable(node.value)[:60]}' holds a control character; expected text",
+                        file=file, line=node.start_mark.line + 1, key=dotted(path))  # fmt: skip
+
+
 def _line(event: yaml.Event) -> int | None:
     return event.start_mark.line + 1 if event.start_mark else None
 
 
 def _check_events(text: str, file: str) -> None:
-    """Refuse aliases and great depth before anything recursive sees the text."""
-    depth = 0
+    """Refuse aliases, great depth and too many values before anything recursive sees the text."""
+    depth = nodes = 0
     for event in yaml.parse(text, Loader=_Loader):
         if isinstance(event, yaml.AliasEvent):
             raise SpecError("aliases (*name) are not allowed", file=file, line=_line(event))
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
         if depth > MAX_DEPTH:
             raise SpecError(f"nested deeper than {MAX_DEPTH} levels", file=file, line=_line(event))
+        nodes += isinstance(event, yaml.NodeEvent)
+        if nodes > MAX_NODES:
+            raise SpecError(f"holds more than {MAX_NODES} keys and values", file=file, line=_line(event))
 
 
 def parse_yaml(text: str, file: str = "<text>") -> Document:
-    """Parse YAML text. Raises SpecError on a syntax error, a duplicate key, an alias or great depth."""
+    """Parse YAML text. Raises SpecError on a syntax error, a duplicate key, an alias, great depth or control
+    characters."""
     lines: dict[KeyPath, int] = {}
     try:
         _check_events(text, file)
@@ -130,12 +149,27 @@ def parse_yaml(text: str, file: str = "<text>") -> Document:
 
 
 def read_yaml(path: Path) -> Document:
-    """Parse a file; equal content gives the same Document. Raises SpecError when it can't be read."""
+    """Parse a file; equal content gives the same Document.
+
+    Raises SpecError when it can't be read, and beyond 4 MiB, 100,000 keys and values or 64 levels.
+    """
+    return _read(path, MAX_BYTES, None)
+
+
+def read_resolved(path: Path) -> Document:
+    """Parse what a sweep wrote of itself, without ``PARTS_USED``, which may be of any size. Raises SpecError."""
+    return _read(path, RESOLVED_BYTES, f"\n{PARTS_USED}:".encode())
+
+
+def _read(path: Path, most: int, end: bytes | None) -> Document:
+    """Parse a file up to ``end``, which is to come within ``most`` bytes."""
     try:
         with path.open("rb") as file:
-            content = file.read(MAX_BYTES + 1)
-        if len(content) > MAX_BYTES:
-            raise SpecError(f"is too large; a spec may have at most {MAX_BYTES} bytes", file=str(path))
+            content = file.read(most + 1)
+        if end is not None:
+            content = content.partition(end)[0]
+        if len(content) > most:
+            raise SpecError(f"is too large; a spec may have at most {most} bytes", file=str(path))
         return _parsed(str(path), content)
     except OSError as error:
         raise SpecError(f"can't be read: {error.strerror}", file=str(path)) from error

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -79,9 +80,9 @@ def _files(results: Results, folder: Path, formats: Sequence[str], progress: OnP
             progress(i, len(plots) + 1, 0)
         files += save_plot(plot, folder, formats)
     files += write_tables(results, folder)
-    if results.resolved:
+    if results.resolved_file:
         files.append(folder / "resolved.yaml")
-        files[-1].write_text(results.resolved, encoding="utf-8")
+        shutil.copyfile(results.resolved_file, files[-1])
     return [*files, write_page(folder / "index.html", results, plots, page_tables(results), files)]
 
 

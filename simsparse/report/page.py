@@ -13,6 +13,7 @@ from simsparse.report.pairs import baselines_of
 from simsparse.report.plot import Plot, svg_bytes
 from simsparse.report.results import Results
 from simsparse.report.tables import HtmlTable
+from simsparse.text import printable
 
 
 class Heading(Protocol):
@@ -48,7 +49,7 @@ def write_document(
         results=head, counts=counts, findings=found, plots=plots, tables=tables,
         images={plot.name: _data_uri(plot, files) for plot in plots}, files=[file.name for file in files],
     )  # fmt: skip
-    path.write_text(html, encoding="utf-8")
+    path.write_text(printable(html), encoding="utf-8")
     return path
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from simsparse.report.style import DPI, WIDTH_IN, figure_style
+from simsparse.text import printable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -125,7 +126,16 @@ def _print(figure: Figure, target: Path | io.BytesIO, format_: str) -> None:
         FigureCanvasAgg(figure).print_png(target, metadata={"Software": None})
     elif format_ == "svg":
         dpi = figure.dpi
-        FigureCanvasSVG(figure).print_svg(target, metadata={"Date": None, "Creator": None})
+        drawn = io.StringIO()
+        FigureCanvasSVG(figure).print_svg(drawn, metadata={"Date": None, "Creator": None})
         figure.dpi = dpi
+        _write(printable(drawn.getvalue()).encode(), target)
     else:
         figure.savefig(target, format=format_)
+
+
+def _write(data: bytes, target: Path | io.BytesIO) -> None:
+    if isinstance(target, Path):
+        target.write_bytes(data)
+    else:
+        target.write(data)

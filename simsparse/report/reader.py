@@ -25,6 +25,7 @@ from simsparse.report.results import (
     unvalidated_share,
 )
 from simsparse.store import PARQUET_NAME, SPEC_NAME, STORE_NAME, Reader, read_table
+from simsparse.text import printable
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -33,6 +34,8 @@ RESULT_NAME = "result.json"
 """What a run writes beside its tables."""
 SEARCHES = ("tpe", "nsga2", "cmaes")
 """Kinds of sampling in which later points depend on the answers to earlier ones."""
+SHOWN_CHARACTERS = 1 << 20
+"""Characters of the resolved sweep that a page shows."""
 _LABELS = ("setup", "workload", "label")
 """Usual names of axes of mappings, where the sweep's file does not tell which of the columns are axes."""
 
@@ -55,10 +58,9 @@ def read_results(folder: Path) -> Results:
         table = table.drop_duplicates(["key", *places], ignore_index=True)
     table = _with_front(table, folder)
     points = tuple(_point(i, row, naming, places, ops) for i, row in enumerate(table.to_dict("records")))
-    text = (folder / SPEC_NAME).read_text(encoding="utf-8", errors="replace") if (folder / SPEC_NAME).is_file() else ""
     objectives, baseline = spec.get("objectives"), spec.get("baseline")
     return Results(
-        str(spec.get("name") or folder.resolve().name), points, naming.rest, table, text,
+        str(spec.get("name") or folder.resolve().name), points, naming.rest, table, *_resolved(folder / SPEC_NAME),
         description=str(spec.get("description") or ""), ops=ops,
         objectives=tuple(map(str, objectives)) if isinstance(objectives, list) else ("latency_s", "energy_j"),
         baseline={str(k): str(v) for k, v in baseline.items()} if isinstance(baseline, dict) else {},
@@ -129,16 +131,27 @@ def _titles(table: pd.DataFrame) -> dict[str, str]:
 
 
 def _spec(folder: Path) -> Mapping[str, Any]:
-    from simsparse.config.yaml import read_yaml
+    from simsparse.config.yaml import read_resolved
 
     path = folder / SPEC_NAME
     if not path.is_file():
         return {}
     try:
-        data = read_yaml(path).data
+        data = read_resolved(path).data
     except SpecError as error:
         raise StoreError(error.message, file=error.file, line=error.line, key=error.key) from error
     return data if isinstance(data, dict) else {}
+
+
+def _resolved(path: Path) -> tuple[str, Path | None]:
+    """The beginning of what a sweep wrote of itself, for the page, and where all of it lies."""
+    if not path.is_file():
+        return "", None
+    with path.open(encoding="utf-8", errors="replace") as file:
+        text = file.read(SHOWN_CHARACTERS + 1)
+    if len(text) > SHOWN_CHARACTERS:
+        text = f"{text[:SHOWN_CHARACTERS]}\n... the rest stands in {path.name}"
+    return text, path
 
 
 def _inputs(table: pd.DataFrame) -> list[str]:
@@ -164,7 +177,7 @@ def _point(
         unvalidated=_words(row.get("unvalidated")),
         unvalidated_share=unvalidated_share(ops[key]) if key in ops else None, power_w=_number(row.get("power_w")),
         feasible=row.get("feasible") is not False,
-        runs_as=merged_runs(_json(row.get("runs_as")) or {}), notes=_words(row.get("notes")),
+        runs_as=merged_runs(_runs(row.get("runs_as"))), notes=_words(row.get("notes")),
         error=_error(texts, latency),
     )  # fmt: skip
 
@@ -208,9 +221,22 @@ def _mapping(value: object) -> dict[str, float]:
     data = _json(value)
     if not isinstance(data, dict):
         return {}
-    return {str(key): number for key, item in data.items() if (number := _number(item)) is not None and number > 0}
+    return {
+        printable(str(key)): number
+        for key, item in data.items()
+        if (number := _number(item)) is not None and number > 0
+    }
 
 
 def _words(value: object) -> tuple[str, ...]:
     data = _json(value)
-    return tuple(unique(str(item) for item in data)) if isinstance(data, list | tuple) else ()
+    return tuple(unique(printable(str(item)) for item in data)) if isinstance(data, list | tuple) else ()
+
+
+def _runs(value: object) -> dict[str, dict[str, str]]:
+    """What devices make of sparsities, by device."""
+    data = _json(value)
+    if not isinstance(data, dict):
+        return {}
+    return {str(device): {printable(str(a)): printable(str(b)) for a, b in own.items()}
+            for device, own in data.items() if isinstance(own, dict)}  # fmt: skip

@@ -7,11 +7,13 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from simsparse.core import OpResult, Result, Sparsity, Timeline
 from simsparse.errors import SpecError
 from simsparse.report.style import sparsity_colours
+from simsparse.text import printable
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -83,7 +85,8 @@ class Results:
     ``ops`` and ``timelines`` are keyed by point key and may cover only some points. ``axes`` are the names of the
     axes besides workload, configuration and sparsity; ``table`` is one row a point, as exported; ``note`` ends
     captions, ``at`` says which values of further axes are drawn; ``patterns`` are the sparsities of the whole sweep,
-    where these are a part of it. ``objectives`` are the numbers that the sweep makes small; ``baseline`` and
+    where these are a part of it. ``resolved`` is the sweep with every number that it used, as far as a page
+    shows it, ``resolved_file`` all of it. ``objectives`` are the numbers that the sweep makes small; ``baseline`` and
     ``normalise`` what its file says that ratios are taken against, by axis, and per; ``searched`` whether later
     points depend on the answers to earlier ones.
     """
@@ -93,6 +96,7 @@ class Results:
     axes: tuple[str, ...]
     table: pd.DataFrame
     resolved: str = ""
+    resolved_file: Path | None = None
     description: str = ""
     note: str = ""
     at: str = ""
@@ -195,13 +199,14 @@ def unvalidated_share(ops: Iterable[OpResult]) -> float | None:
 
 
 def results_of(result: Result) -> Results:
-    """One simulation in the shape of a sweep of one point."""
+    """One simulation in the shape of a sweep of one point, its texts printable."""
     import pandas as pd
 
     sparsities = unique(op.weight_sparsity for op in result.ops)
     point = StoredPoint(
-        "run", result.workload, short_name(result.system), min(sparsities, key=density, default="dense"),
-        result.system, result.policy, overrides=result.overrides, latency_s=result.latency_s,
+        "run", printable(result.workload), printable(short_name(result.system)),
+        min(sparsities, key=density, default="dense"),
+        printable(result.system), printable(result.policy), overrides=result.overrides, latency_s=result.latency_s,
         energy_j=result.energy_j, area_mm2=result.area_mm2, bound=result.bound,
         seconds_by_bound=result.seconds_by_bound, energy_by_component=result.energy_by_component,
         assumed=result.assumed, unvalidated=result.unvalidated, unvalidated_share=unvalidated_share(result.ops),
@@ -209,10 +214,15 @@ def results_of(result: Result) -> Results:
     )  # fmt: skip
     row = {key: value if not isinstance(value, dict | list) else str(value) for key, value in result.summary().items()}
     row |= result.meta.get("inputs", {})
+    row = {name: printable(value) if isinstance(value, str) else value for name, value in row.items()}
     return Results(
         f"{point.workload} on {point.configuration}", (point,), (), pd.DataFrame([row]),
-        ops={"run": result.ops}, timelines={"run": result.timeline},
+        ops={"run": tuple(_readable(op) for op in result.ops)}, timelines={"run": result.timeline},
     )  # fmt: skip
+
+
+def _readable(op: OpResult) -> OpResult:
+    return OpResult(*(printable(value) if isinstance(value, str) else value for value in op))
 
 
 def merged_runs(runs_as: Mapping[str, Mapping[str, str]]) -> dict[str, str]:

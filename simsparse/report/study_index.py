@@ -13,6 +13,7 @@ from typing import Any
 from simsparse.report import study_text
 from simsparse.report.cases import case_row
 from simsparse.report.study_text import STATES, Data, headline
+from simsparse.text import printable
 
 WIDTH, HEIGHT = 140, 22
 """Size of the small plot of a row, pixels."""
@@ -75,7 +76,7 @@ def write_study_index(studies: Sequence[Data], references: Sequence[Data], path:
         references=[_reference(case) for case in references], text=study_text, width=WIDTH, height=HEIGHT,
         ticks=[(tick, place(tick)) for tick in TICKS],
     )  # fmt: skip
-    path.write_text(html, encoding="utf-8")
+    path.write_text(printable(html), encoding="utf-8")
     return path
 
 

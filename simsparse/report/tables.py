@@ -13,6 +13,7 @@ from simsparse.config.keys import label_of
 from simsparse.report.metrics import PER_AREA, PER_JOULE, Metric
 from simsparse.report.results import Results, StoredPoint, unique
 from simsparse.report.si import digits, si
+from simsparse.store import to_csv
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -148,6 +149,6 @@ def ops_frame(results: Results) -> pd.DataFrame:
 
 def _write(table: pd.DataFrame, stem: Path) -> list[Path]:
     csv, parquet = stem.with_suffix(".csv"), stem.with_suffix(".parquet")
-    table.to_csv(csv, index=False)
+    to_csv(table, csv)
     table.to_parquet(parquet, index=False)
     return [csv, parquet]

@@ -6,8 +6,8 @@ from simsparse.store.schema import PARQUET_NAME, SPEC_NAME, STORE_NAME, Record, 
 from simsparse.store.table import (
     read_marked,
     read_table,
+    to_csv,
     to_frame,
-    without_formulas,
     write_csv,
     write_parquet,
     write_text,
@@ -16,5 +16,6 @@ from simsparse.store.writer import Store
 
 __all__ = [
     "PARQUET_NAME", "SPEC_NAME", "STORE_NAME", "LazyTable", "Reader", "Record", "Store", "StoredRow",
-    "read_marked", "read_table", "to_frame", "without_formulas", "write_csv", "write_parquet", "write_text",
+    "read_marked", "read_table", "to_csv", "to_frame", "write_csv",
+    "write_parquet", "write_text",
 ]  # fmt: skip

@@ -18,6 +18,7 @@ from typing import Any
 
 from simsparse.core import OpResult, Span
 from simsparse.limits import MIB, RATIO, Limits, unpack
+from simsparse.text import printable
 
 STORE_NAME, PARQUET_NAME, CSV_NAME, SPEC_NAME = "sweep.sqlite", "results.parquet", "results.csv", "resolved.yaml"
 """Files of a sweep's folder: the store, its table in two forms, and the sweep with every number that it used."""
@@ -69,17 +70,15 @@ class StoredRow:
     error: str | None
 
     def columns(self) -> dict[str, Any]:
-        """The row of the table that people read; see ``simsparse.store.table.to_frame``."""
+        """The row of the table that people read, its texts printable; see ``simsparse.store.table.to_frame``."""
         summary = self.summary or {}
         si = {f"si.{path}": value for path, value in summary.get("override_si", {}).items()}
         measures = {name: summary.get(name) for name in (*NUMBERS, "bound")}
         details = {name: json.dumps(summary[name]) if name in summary else "" for name in DETAILS}
         error = self.error or ("" if self.summary else "has not run yet")
         names = {"trace": summary.get("trace", ""), "title": summary.get("workload", "")}
-        return {
-            **self.values, **si, **names, **measures, **details, "error": error,
-            "key": self.key,
-        }  # fmt: skip
+        row = {**self.values, **si, **names, **measures, **details, "error": error, "key": self.key}
+        return {printable(name): shown(value) for name, value in row.items()}
 
 
 UNPACKED = Limits(bytes=1024 * MIB, ratio=RATIO)
@@ -92,12 +91,19 @@ def packed(kind: type[OpResult] | type[Span], rows: Iterable[OpResult | Span]) -
 
 
 def unpacked(data: bytes) -> dict[str, list[Any]]:
-    """The columns that ``packed`` made, of equal length.
+    """The columns that ``packed`` made, of equal length, their texts printable.
 
     Raises TypeError, ValueError, AttributeError or zlib.error on other bytes, TraceError on bytes that unpack to more
     than 200 times their size, beyond 16 MiB, or to more than 1 GiB.
     """
-    columns = {str(name): list(values) for name, values in json.loads(unpack(data, UNPACKED)).items()}
+    columns = {
+        str(name): [shown(value) for value in values] for name, values in json.loads(unpack(data, UNPACKED)).items()
+    }
     if len(set(map(len, columns.values()))) > 1:
         raise ValueError("columns of different lengths")
     return columns
+
+
+def shown(value: Any) -> Any:
+    """``value``, printable where it is a text."""
+    return printable(value) if isinstance(value, str) else value

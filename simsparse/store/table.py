@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from simsparse.errors import StoreError
 from simsparse.paths import temporary_prefix
 from simsparse.store.reader import Reader
-from simsparse.store.schema import CSV_NAME, DETAILS, NUMBERS, PARQUET_NAME, STORE_NAME, StoredRow
+from simsparse.store.schema import CSV_NAME, DETAILS, NUMBERS, PARQUET_NAME, STORE_NAME, StoredRow, shown
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -47,7 +47,7 @@ def to_frame(rows: Iterable[StoredRow], once: bool = False) -> pd.DataFrame:
 
 
 def read_table(folder: Path) -> pd.DataFrame:
-    """The table of a sweep's folder: of its store, or of its Parquet file where the store is not there.
+    """The table of a sweep's folder, texts printable: of its store, or of its Parquet file where there is no store.
 
     Raises StoreError when the folder holds neither, or one that can't be read.
     """
@@ -59,7 +59,9 @@ def read_table(folder: Path) -> pd.DataFrame:
     if not path.is_file():
         expected = f"expected {STORE_NAME} or {PARQUET_NAME}, which simsparse sweep writes"
         raise StoreError(f"holds no sweep result; {expected}", file=str(folder))
-    return _read_parquet(path)
+    frame = _read_parquet(path)
+    texts = {name: frame[name].map(shown) for name in frame.columns if frame[name].dtype.kind in "OT"}
+    return frame.assign(**texts).rename(columns={name: shown(name) for name in frame.columns})
 
 
 def _read_parquet(path: Path) -> pd.DataFrame:
@@ -81,17 +83,19 @@ def read_marked(path: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
 
 def write_csv(frame: pd.DataFrame, out: Path) -> None:
     """Write the table as CSV. Raises StoreError when the folder can't be written."""
-    write_whole(out / CSV_NAME, lambda path: without_formulas(frame).to_csv(path, index=False))
+    write_whole(out / CSV_NAME, lambda path: to_csv(frame, path))
 
 
-def without_formulas(frame: pd.DataFrame) -> pd.DataFrame:
-    """``frame`` with an apostrophe before texts that a spreadsheet would take for a formula."""
+def to_csv(frame: pd.DataFrame, path: Path) -> None:
+    """Write ``frame`` as CSV, each text as spreadsheets may read it: printable, and with an apostrophe before what they
+    would take for a formula."""
     texts = {name: frame[name].map(_plain) for name in frame.columns if frame[name].dtype.kind in "OT"}
-    return frame.assign(**texts)
+    named = {name: _plain(name) for name in frame.columns}
+    frame.assign(**texts).rename(columns=named).to_csv(path, index=False)
 
 
 def _plain(value: object) -> object:
-    return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA_SIGNS) else value
+    return f"'{shown(value)}" if isinstance(value, str) and value.startswith(FORMULA_SIGNS) else shown(value)
 
 
 def write_parquet(frame: pd.DataFrame, out: Path, mark: Mapping[str, Any]) -> None:

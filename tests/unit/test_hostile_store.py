@@ -14,10 +14,10 @@ import pandas as pd
 import pytest
 
 from simsparse.cli import main
-from simsparse.cli.console import printable
 from simsparse.core import OpResult
 from simsparse.errors import SpecError, StoreError
 from simsparse.store import STORE_NAME, Reader, write_csv
+from simsparse.text import printable
 from simsparse.validate.measurement import measurements
 
 

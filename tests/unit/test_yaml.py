@@ -57,6 +57,9 @@ def test_paths_read_as_in_the_file() -> None:
         ("[" * 100_000, "x.yaml:1: nested deeper than 64 levels"),
         ("{a: " * 100_000, "x.yaml:1: nested deeper than 64 levels"),
         ("- " * 100_000, "x.yaml:1: nested deeper than 64 levels"),
+        ("a: [" + "0," * 200_000 + "]", "x.yaml:1: holds more than 100000 keys and values"),
+        ('a: "x\\0"', "x.yaml:1: a: 'x\\x00' holds a control character; expected text"),
+        ('"\\e": 1', "x.yaml:1: '\\x1b' holds a control character; expected text"),
     ],
 )
 def test_refusals_name_file_and_line(text: str, expected: str) -> None:
