@@ -8,13 +8,17 @@ to chance.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from functools import lru_cache
 
 import numpy as np
 
 from simsparse.dataflow.base import Ints
 from simsparse.dataflow.fibers import spread
+from simsparse.dataflow.sparse_engine import Work
 from simsparse.sparsity import Sparsity
+from simsparse.sparsity.nonzeros import NonZeros
 from simsparse.sparsity.patterns.base import share_of
 
 MOST = 4096
@@ -25,6 +29,11 @@ TABLE = 1 << 14
 """Elements of a row up to which quantiles come from a table of all chances."""
 FEW = 10**9
 """Blocks up to which their number in all is kept to exactly."""
+
+PART_SEED = 20260
+"""Seed of the first drawn part."""
+SAMPLE, DRAWS = 1 << 17, 12
+"""Elements of a drawn part of a matrix, unless a row has more, and draws of a small one."""
 
 
 def sets_of(rows: int, edge: int = 1) -> int:
@@ -91,3 +100,41 @@ def _block_rows(
     short = across * edge - cols
     cut = short * (rng.random(there.shape) < there / across)
     return np.asarray(np.repeat(there * edge - cut, edge, axis=1)[:, :count], np.int64)
+
+
+def draws_of(rows: int, cols: int) -> int:
+    """How many drawn parts of a matrix (rows, cols) are enough for a mean."""
+    return max(1, min(DRAWS, SAMPLE // (rows * cols)))
+
+
+@lru_cache(maxsize=64)
+def typical_part(sparsity: Sparsity, rows: int, cols: int, seed: int) -> NonZeros:
+    """Some of the first rows of a draw (rows, cols), as many as hold SAMPLE elements; no draw of level 2."""
+    edge = max(1, sparsity.rows_together)
+    count = min(rows, max(1, SAMPLE // (cols * edge)) * edge)
+    if sparsity.edge > 1 and count < rows:
+        grid = -(-rows // edge) * -(-cols // edge)
+        sparsity = replace(sparsity, density=share_of(grid, sparsity.density) / grid)  # type: ignore[type-var]
+    return sparsity.draw(count, cols, PART_SEED + seed)
+
+
+def repeated(part: NonZeros, rows: int) -> NonZeros:
+    """``part`` again and again, ``rows`` in all."""
+    if rows <= part.shape[0]:
+        return NonZeros((rows, part.shape[1]), part.pointers[: rows + 1], part.columns[: part.pointers[rows]])
+    times, rest = divmod(rows, part.shape[0])
+    last = repeated(part, rest) if rest else None
+    return NonZeros.joined(part.shape[1], [part] * times + ([last] if last else []))
+
+
+def mean_work(works: Sequence[Work]) -> Work:
+    """The mean of what draws of one product took."""
+    if len(works) == 1:
+        return works[0]
+    causes = {name: round(sum(work.causes[name] for work in works) / len(works)) for name in works[0].causes}
+    events = {name: round(sum(work.events[name] for work in works) / len(works)) for name in works[0].events}
+    macs, read, write, sram = (
+        round(sum(getattr(work, name) for work in works) / len(works))
+        for name in ("macs", "dram_read", "dram_write", "sram")
+    )
+    return Work(sum(causes.values()), macs, causes, read, write, sram, events)

@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 
 from simsparse.dataflow.base import Ints
 from simsparse.dataflow.sparse_engine import ENGINES, PeConfig, SparseEngine, Work, cycles_of, double_buffered, same_k
+from simsparse.dataflow.typical import draws_of, mean_work, repeated, sets_of, typical_columns, typical_part
 from simsparse.errors import SpecError
 from simsparse.sparsity import Sparsity
 from simsparse.sparsity.nonzeros import Columns, NonZeros, effectual_macs
-from simsparse.sparsity.patterns.nm import NM
 
-CONFIGURE = 1
-"""Cycles that set the routes of a fold."""
+CONFIGURE, WALKED = 1, 8
+"""Cycles that set the routes of a fold; folds of typical rows that the closed form fills."""
 Floats = NDArray[np.float64]
 
 
@@ -32,6 +32,7 @@ class Sigma(SparseEngine):
     one cycle, and its results leave, ``ports`` a cycle, behind the levels of the distribution and reduction trees.
     With ``streamed_zeros`` 1, zeros of the inputs are sent as values; with 0 only non-zeros are. Operands are bitmaps.
 
+    The closed form packs rows of a small part of a draw and has their folds again and again.
     A fold that is a few non-zeros short may take the row that another leaves over: then a denser operand is faster.
     Source: Qin et al., SIGMA, HPCA 2020; the order of rows, folds and ports as in STONNE's controller. Left out: the
     choice of the stationary operand, dropping weights that meet no input, sorting rows so that they fill folds.
@@ -55,16 +56,33 @@ class Sigma(SparseEngine):
 
     def expect(self, shape: tuple[int, int, int], weights: Sparsity, inputs: Sparsity, machine: PeConfig) -> Work:
         m, n, k = shape
-        kept_w, kept_x = weights.kept(n, k), inputs.kept(m, k)
-        values, rows = _expected_folds(weights, n, k, machine.peak_macs)
-        a_row, span = kept_w / n, _span(machine)
-        met = span if a_row >= span else k * -math.expm1(span / a_row * math.log1p(-min(a_row / k, 1 - 1e-9)))
-        a_value = m if _zeros_sent(machine) else kept_x / k
-        busiest = np.minimum(met, values) * a_value
-        done = np.full(values.size, n / values.size)
-        sent, whole = values * a_value * met / span, np.zeros(values.size)
-        folds = np.stack([values, busiest, sent, np.full(values.size, rows), done, whole], axis=1)
-        return _work(folds.round().astype(np.int64), shape, kept_w, kept_x, round(kept_w * kept_x / k), machine)
+        draws = draws_of(n, k)
+        sent = (
+            typical_columns(inputs, m, k, sets_of(k, inputs.edge)) if not _zeros_sent(machine) else np.full((1, 1), m)
+        )
+        kept_w, kept_x = weights.nonzeros(n, k), inputs.nonzeros(m, k)
+        works = []
+        room, macs = machine.peak_macs, round(kept_w * kept_x / k)
+        rows = min(n, math.ceil(WALKED * room / max(1.0, kept_w / n)))
+        for draw in range(draws):
+            part = repeated(typical_part(weights, n, k, draw), rows)
+            column = np.resize(sent[draw % sent.shape[0]], k)
+            folds = _folds(part.pointers, part.columns, column, m, room, _span(machine))
+            works.append(_work(_extended(folds, rows, n), shape, kept_w, kept_x, macs, machine))
+        return mean_work(works)
+
+
+def _extended(folds: Ints, rows: int, n: int) -> Ints:
+    """The folds of ``n`` rows of weights when those of the first ``rows`` are known: the whole ones again and again."""
+    ends = np.flatnonzero(folds[:-1, 4])
+    whole = folds[: ends[-1] + 1 if ends.size else 0]
+    done = int(whole[:, 4].sum())
+    if rows == n or not done:
+        return np.resize(folds, (-(-folds.shape[0] * n // rows), folds.shape[1]))
+    count, rest = divmod(n * whole.shape[0] / done, 1)
+    more = np.resize(whole, (int(count) + (rest > 1e-9), whole.shape[1])).copy()
+    more[-1, :5] = np.ceil(more[-1, :5] * (rest or 1.0))
+    return more
 
 
 def _span(machine: PeConfig) -> int:
@@ -79,32 +97,6 @@ def _zeros_sent(machine: PeConfig) -> bool:
     if value not in (0, 1):
         raise SpecError(f"{value!r}; expected 0 or 1", key="engine.streamed_zeros")
     return value == 1
-
-
-def _expected_folds(weights: Sparsity, n: int, k: int, room: int) -> tuple[Floats, float]:
-    """Non-zeros in each fold, and rows at once in any of them."""
-    a_row = weights.kept(n, k) / n
-    if a_row <= room:
-        rows = _rows_at_once(weights, k, room)
-        count = math.ceil(n / rows)
-        return np.full(count, n * a_row / count), rows
-    further = math.ceil(round((a_row - room) / (room - 1), 9))
-    pieces = np.full(1 + further, room - 1.0)
-    pieces[0] = room
-    pieces[-1] = a_row - pieces[:-1].sum()
-    return np.tile(pieces, n), 1.0
-
-
-def _rows_at_once(sparsity: Sparsity, k: int, room: int) -> float:
-    """Whole rows of ``k`` elements whose non-zeros fit into ``room`` on average: sums of normal row counts."""
-    mean = sparsity.kept(1, k)
-    variance = 0.0 if sparsity.is_dense or isinstance(sparsity, NM) else k * sparsity.density * (1 - sparsity.density)
-    expected, rows = 0.0, 1
-    while rows * mean - 6 * math.sqrt(rows * variance) <= room:
-        excess = (rows * mean - room - 0.5) / math.sqrt(2 * rows * variance) if variance else rows * mean - room - 0.5
-        expected += 0.5 * math.erfc(excess) if variance else float(excess <= 0)
-        rows += 1
-    return max(1.0, expected)
 
 
 def _work(folds: Ints, shape: tuple[int, int, int], kept_w: int, kept_x: int, macs: int, machine: PeConfig) -> Work:
