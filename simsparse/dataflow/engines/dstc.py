@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-from math import comb
 from typing import ClassVar
 
 import numpy as np
@@ -12,11 +11,14 @@ from numpy.typing import NDArray
 
 from simsparse.dataflow.base import Ints
 from simsparse.dataflow.sparse_engine import ENGINES, PeConfig, SparseEngine, Work, cycles_of, double_buffered, same_k
+from simsparse.dataflow.typical import DRAWS, typical_part
 from simsparse.errors import SpecError
 from simsparse.sparsity import Sparsity
 from simsparse.sparsity.nonzeros import NonZeros, effectual_macs
 
 Bitmaps = NDArray[np.uint64]
+WIDE, WALKED, TILES = 1024, 1 << 12, 3
+"""k of a typical pair of tiles, k of all draws of one, and whole tiles of either operand."""
 WIDEST = 64
 """Elements of a tile's side that one bitmap word holds."""
 
@@ -35,7 +37,8 @@ class Dstc(SparseEngine):
     Packing may put another non-zero where it meets fewer bank conflicts, so a denser operand may be slightly faster.
     Source: Wang et al., Dual-side Sparse Tensor Core (steps of 8x16, tile of 32x32, bitmaps of two levels, a
     collector before the banks); the banks' number and places, which the paper leaves open, are assumed. Left out:
-    the instructions that count bits, and im2col on bitmaps. The closed form knows no bank conflicts.
+    the instructions that count bits, and im2col on bitmaps. The closed form walks a few typical
+    pairs of tiles.
     """
 
     name: ClassVar[str] = "dstc"
@@ -68,13 +71,9 @@ class Dstc(SparseEngine):
     def expect(self, shape: tuple[int, int, int], weights: Sparsity, inputs: Sparsity, machine: PeConfig) -> Work:
         m, n, k = shape
         tile = _tile(machine)
-        x, w = _expected_groups(inputs, m, tile, machine.rows), _expected_groups(weights, n, tile, machine.cols)
-        kept_x, kept_w = inputs.kept(m, k), weights.kept(n, k)
-        steps = k * np.outer(x, w).reshape(-1)
+        kept_x, kept_w = inputs.nonzeros(m, k), weights.nonzeros(n, k)
+        pairs = _typical_pairs(shape, weights, inputs, machine)
         area = np.outer(_sides(m, tile), _sides(n, tile)).reshape(-1)
-        products = area * (kept_x / m) * (kept_w / (n * k))
-        cycles = np.maximum(steps, products / machine.whole("ports"))
-        pairs = np.stack([cycles, steps, np.zeros_like(steps)], axis=1).round().astype(np.int64)
         sides = ((kept_x / m, m), (kept_w / n, n))
         x_bytes, w_bytes = (_stored(_sides(side, tile) * kept, k, tile, machine) for kept, side in sides)
         read, write = _reads(x_bytes, w_bytes, machine), -(-area * machine.output_bits // 8)
@@ -129,28 +128,44 @@ def _reads(x_bytes: Ints, w_bytes: Ints, machine: PeConfig) -> Ints:
     return read.reshape(-1)
 
 
-def _expected_groups(sparsity: Sparsity, size: int, tile: int, group: int) -> NDArray[np.float64]:
-    """Groups of ``group`` that the non-zeros of one k fill on average, for each tile of ``size`` rows."""
-    sides = _sides(size, tile)
-    if sparsity.is_dense:
-        return np.ceil(sides / group)
-    unit = min(sparsity.edge, tile)
-    filled = {}
-    for side in set(sides.tolist()):
-        draws = -(-side // unit)
-        hits = np.minimum(np.arange(draws + 1) * unit, side)
-        filled[side] = float(_binomial(draws, sparsity.density) @ np.ceil(hits / group))
-    return np.array([filled[side] for side in sides.tolist()])
+def _typical_pairs(
+    shape: tuple[int, int, int], weights: Sparsity, inputs: Sparsity, machine: PeConfig
+) -> Ints:  # fmt: skip
+    """What ``_pairs`` gives, each pair the mean of typical ones: of whole tiles, and of the last of each operand.
+
+    Banks that meet depend on where non-zeros lie, for which there is no formula; so a few pairs are walked, on the
+    first WIDE k at most.
+    """
+    (m, n, k), tile = shape, _tile(machine)
+    wide, counts = min(k, WIDE), (-(-m // tile), -(-n // tile))
+    means = np.zeros((2, 2, 3))
+    draws = max(1, min(DRAWS, WALKED // wide))
+    for draw in range(draws):
+        x, w = (_tiles_of(typical_part(one, size, k, draw), size, wide, tile)
+                for one, size in ((inputs, m), (weights, n)))  # fmt: skip
+        pairs = _pairs(
+            x, w, machine.rows, machine.cols, machine.whole("ports"), machine.whole("collector"),
+            machine.whole("feed"), -(-2 * tile // machine.value_bits), machine.whole("span"),
+        ).reshape(x.shape[0], w.shape[0], 3)  # fmt: skip
+        for row, of_x in enumerate((pairs[: max(1, len(pairs) - 1)], pairs[-1:])):
+            means[row, 0] += of_x[:, : max(1, w.shape[0] - 1)].mean(axis=(0, 1)) * k / (wide * draws)
+            means[row, 1] += of_x[:, -1:].mean(axis=(0, 1)) * k / (wide * draws)
+    last = [(np.arange(count) == count - 1).astype(np.int64) for count in counts]
+    return np.asarray(np.rint(means[last[0][:, None], last[1]]), np.int64).reshape(-1, 3)
+
+
+def _tiles_of(part: NonZeros, size: int, wide: int, tile: int) -> Bitmaps:
+    """Bitmaps (tiles, wide) of the first whole tiles of an operand of ``size`` rows, and of one as high as its last."""
+    words = _bitmaps(part, tile)[:, :wide]
+    height = (size - 1) % tile + 1
+    whole = words[: min(TILES, max(0, -(-size // tile) - 1))]
+    last = words[-1:] if part.shape[0] == size else words[:1] & np.uint64((1 << height) - 1)
+    return np.ascontiguousarray(np.concatenate([whole, last]))
 
 
 def _operands(x_bytes: Ints, w_bytes: Ints) -> int:
     """Bytes that the line buffers take: both operands of every pair of tiles."""
     return int(x_bytes.sum() * w_bytes.size + w_bytes.sum() * x_bytes.size)
-
-
-def _binomial(draws: int, share: float) -> NDArray[np.float64]:
-    """Probability of 0 to ``draws`` hits when each has ``share``."""
-    return np.array([comb(draws, hits) * share**hits * (1 - share) ** (draws - hits) for hits in range(draws + 1)])
 
 
 def _work(pairs: Ints, drain: Ints, read: Ints, write: Ints, operands: int, macs: int, machine: PeConfig) -> Work:
