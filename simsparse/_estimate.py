@@ -14,6 +14,7 @@ from simsparse.config.accuracy import error_of
 from simsparse.config.hardware import part_of
 from simsparse.config.quantity import Part
 from simsparse.core import Action, Op, OpCost, OpCycles, Trace
+from simsparse.core.result import html_table
 from simsparse.devices.base import CostArrays, Device, Mask, device_for
 from simsparse.errors import MappingError, SpecError, nearest
 from simsparse.lowering.energy import op_energy
@@ -48,6 +49,16 @@ class Estimate:
     burst_latency_s: float = 0.0
     notes: tuple[str, ...] = ()
     error: float | None = None
+
+    def _repr_html_(self) -> str:
+        """What notebooks show: the answer in a table, and what it rests on."""
+        off = f", mean error {self.error:.1%}" if self.error is not None else ""
+        return html_table({
+            "latency": f"{self.latency_s:.4g} s", "energy": f"{self.energy_j:.4g} J", "bound": self.bound,
+            "breakdown": ", ".join(f"{name} {seconds:.4g} s" for name, seconds in self.breakdown.items()),
+            "checked against": f"{self.validated}{off}" if self.validated else "nothing: unvalidated",
+            "notes": "; ".join(self.notes),
+        })  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,8 @@ from simsparse.config.ranges import RANGE_SCHEMA, Range, read_range
 from simsparse.config.yaml import Document, KeyPath
 from simsparse.errors import nearest
 
+ROWS = "rows"
+"""Name of the axis whose items are points that a sweep lists; it is no column of the results."""
 _SCALAR_SCHEMA = {"type": ["string", "number", "boolean"]}
 _ITEM_SCHEMA = {"anyOf": [_SCALAR_SCHEMA, {"type": "object", "additionalProperties": True}]}
 AXES_SCHEMA = {
@@ -57,6 +59,12 @@ def read_axis(document: Document, name: str, value: Any) -> Axis:
         raise document.error(path, f"is not a key; {nearest(name, known_keys())}; or a list of mappings")
     items = [_item(document, (*path, i), item) for i, item in enumerate(value)]
     return _distinct(document, Choices(name, tuple(i for i, _ in items), tuple(label for _, label in items), True))
+
+
+def read_rows(document: Document, rows: Sequence[Any]) -> Choices:
+    """Points that a sweep lists, each the keys that it sets, as one axis. Raises SpecError that names the row."""
+    items = [_item(document, (ROWS, i), item)[0] for i, item in enumerate(rows)]
+    return Choices(ROWS, tuple(items), tuple(range(1, len(items) + 1)), named=True)
 
 
 def _distinct(document: Document, axis: Choices) -> Choices:

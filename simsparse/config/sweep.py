@@ -7,20 +7,24 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 import yaml
 from pydantic import Field, WithJsonSchema, model_validator
 
-from simsparse.config.axes import AXES_SCHEMA, Axis, Choices, read_axis
+from simsparse.config.axes import AXES_SCHEMA, ROWS, Axis, Choices, read_axis, read_rows
 from simsparse.config.hardware import System, validate_document
 from simsparse.config.keys import KEYS, Level, Scalar, Seed, Text
 from simsparse.config.quantity import Frozen, Part
 from simsparse.config.ranges import Range
 from simsparse.config.run_spec import RunSpec, load_document
 from simsparse.config.yaml import PARTS_USED, Document
+from simsparse.core.table import TABLE, records
 from simsparse.errors import nearest
 from simsparse.units import parse_quantity
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 OBJECTIVES = ("latency_s", "energy_j", "area_mm2", "power_w")
 """Columns of a result that a sampler can make small."""
@@ -72,7 +76,7 @@ class Sample(Frozen):
 
 
 class Sweep(RunSpec):
-    """An experiment with axes; ``workload`` and ``system`` may come from an axis instead.
+    """An experiment with axes, or with ``rows``, points that are listed; either may set ``workload`` and ``system``.
 
     ``skip`` drops grid points: each item maps keys or axis names to a value or a list of values, and
     a point that matches all of an item is left out. ``keep_ops`` and
@@ -82,7 +86,8 @@ class Sweep(RunSpec):
     beyond one are no part of the front, and searches avoid them.
     """
 
-    axes: Annotated[dict[str, Any], WithJsonSchema(AXES_SCHEMA)]
+    axes: Annotated[dict[str, Any], WithJsonSchema(AXES_SCHEMA)] = Field(default_factory=dict)
+    rows: tuple[dict[str, Any], ...] = ()
     skip: tuple[dict[str, Any], ...] = ()
     sample: Sample = Sample()
     objectives: tuple[Text, ...] = ("latency_s", "energy_j")
@@ -129,14 +134,11 @@ class SweepSpec:
         return {name: _limit(self, name, value) for name, value in self.sweep.constraints.items()}
 
 
-def load_sweep(name: str) -> SweepSpec:
-    """The sweep in the YAML file ``name``. Raises SpecError that names file, line, key and value."""
-    document = load_document(name)
+def load_sweep(name: str | Document) -> SweepSpec:
+    """The sweep in the YAML file ``name``, or in a document. Raises SpecError that names file, line, key and value."""
+    document = load_document(name) if isinstance(name, str) else name
     sweep: Sweep = validate_document(document, Sweep, document.data)
-    if not sweep.axes:
-        raise document.error(("axes",), "a sweep needs at least one axis")
-    axes = tuple(read_axis(document, key, value) for key, value in sweep.axes.items())
-    spec = SweepSpec(sweep, axes, document)
+    spec = SweepSpec(sweep, _read_axes(document, sweep), document)
     _check_keys(spec)
     _check_skip(spec)
     _check_sample(spec)
@@ -145,6 +147,21 @@ def load_sweep(name: str) -> SweepSpec:
     _check_fidelity(spec)
     assert spec.limits is not None
     return spec
+
+
+def _read_axes(document: Document, sweep: Sweep) -> tuple[Axis, ...]:
+    if sweep.axes and sweep.rows:
+        raise document.error((ROWS,), "stand in place of axes; expected one of the two")
+    if sweep.rows:
+        return (read_rows(document, sweep.rows),)
+    if not sweep.axes:
+        raise document.error(("axes",), "a sweep needs at least one axis, or rows")
+    return tuple(read_axis(document, key, value) for key, value in sweep.axes.items())
+
+
+def table_document(frame: pd.DataFrame) -> Document:
+    """A sweep over the rows of ``frame``, whose columns are keys; cells of keys that a point does not set are empty."""
+    return Document(TABLE, {"name": TABLE, ROWS: records(frame)}, {})
 
 
 def _limit(spec: SweepSpec, name: str, value: Any) -> float:

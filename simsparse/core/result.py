@@ -206,6 +206,7 @@ class Result:
         fields |= {name: tuple(data.get(name, ())) for name in ("assumed", "unvalidated", "notes")}
         fields["cache"] = {device: CacheUse(**use) for device, use in data.get("cache", {}).items()}
         fields |= {name: data[name] for name in (*names, "energy_by_component")}
+        fields |= {"error_estimate": ErrorEstimate(**data["error_estimate"])} if "error_estimate" in data else {}
         spans = Timeline.of(Span(*span) for span in data.get("spans", ()))
         return cls(ops=ops, counts=ActionCounts(), timeline=spans, **fields)
 
@@ -218,7 +219,10 @@ class Result:
             "notes": "; ".join(self.notes), "unvalidated": "; ".join(self.unvalidated),
             "assumed values": str(len(self.assumed)),
         }  # fmt: skip
-        cells = "".join(
-            f"<tr><th>{escape(name)}</th><td>{escape(text)}</td></tr>" for name, text in rows.items() if text
-        )
-        return f"<table>{cells}</table>"
+        return html_table(rows)
+
+
+def html_table(rows: Mapping[str, str]) -> str:
+    """Names beside their texts as HTML, those without a text left out."""
+    cells = "".join(f"<tr><th>{escape(name)}</th><td>{escape(text)}</td></tr>" for name, text in rows.items() if text)
+    return f"<table>{cells}</table>"

@@ -7,15 +7,19 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from simsparse.core.op import Op
 from simsparse.core.rescale import cast, resize
+from simsparse.core.table import table_of_ops
 from simsparse.core.tensor import DType
 from simsparse.errors import SpecError, TraceError
 from simsparse.registry import Registry
 from simsparse.sparsity import Sparsity
 from simsparse.sparsity.formats.storage import storage_text
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 WRITERS: Registry[Callable[[Trace, str | Path], Path]] = Registry("trace writer", ("simsparse.trace.file",))
 """How a trace becomes a file; the module that knows the format registers itself."""
@@ -89,6 +93,10 @@ class Trace:
         """The trace for ``batch`` sequences or images; see simsparse.core.rescale. ``exclude`` is not heeded."""
         del exclude
         return resize(self, batch)
+
+    def table(self) -> pd.DataFrame:
+        """One row per operator (a pandas DataFrame), which ``load_trace`` reads again but for launched kernels."""
+        return table_of_ops(self.ops)
 
     def save(self, path: str | Path) -> Path:
         """Write the trace to ``path``; see simsparse.trace.file for the format."""

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from simsparse.config.axes import Axis, Choices
+from simsparse.config.axes import ROWS, Axis, Choices
 from simsparse.config.experiment import Experiment
 from simsparse.config.keys import OPTION, OVERRIDE, Scalar
 from simsparse.config.paths import find_part
@@ -122,6 +122,8 @@ def _top(key: str) -> KeyPath:
 
 
 def _item_place(axis: Choices, i: int) -> Callable[[str], KeyPath]:
+    if axis.name == ROWS:
+        return lambda key: (ROWS, i, key)
     return lambda key: ("axes", axis.name, i, key) if axis.named else ("axes", axis.name, i)
 
 

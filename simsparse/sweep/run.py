@@ -12,9 +12,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from simsparse.config.axes import Choices
+from simsparse.config.axes import ROWS, Choices
 from simsparse.config.keys import Scalar
-from simsparse.config.sweep import SweepSpec, load_sweep, resolved_text
+from simsparse.config.sweep import SweepSpec, load_sweep, resolved_text, table_document
+from simsparse.config.yaml import Document
+from simsparse.core.table import is_frame
 from simsparse.errors import SpecError
 from simsparse.store import SPEC_NAME, Store, to_frame, write_csv, write_parquet, write_text
 from simsparse.store.schema import SCHEMA
@@ -46,8 +48,8 @@ class Planned:
     total: int
 
     @classmethod
-    def load(cls, path: str) -> Planned:
-        """Read and check the sweep ``path`` and everything it names. Raises SpecError."""
+    def load(cls, path: str | Document) -> Planned:
+        """Read and check the sweep ``path``, or in a document, and everything it names. Raises SpecError."""
         spec = load_sweep(path)
         names = check_sweep(spec)
         total = _total(spec)
@@ -85,13 +87,18 @@ class Planned:
                 applies = axis.applies(columns)
                 columns[axis.name] = axis.value(entry) if applies else ""
                 values |= {axis.name: columns[axis.name]} if applies else {}
-        columns = {axis.name: columns[axis.name] for axis in self.spec.axes}
+        columns = {axis.name: columns[axis.name] for axis in self.spec.axes if axis.name != ROWS}
         values |= {} if level is None else {"level": level}
         return SweepPoint(index, {**columns, **values}, self.resolver.run(values))
 
 
-def run_sweep(path: str | Path, out: str | Path, jobs: int = 1, progress: OnProgress | None = None) -> pd.DataFrame:
+def run_sweep(
+    path: str | Path | pd.DataFrame, out: str | Path, jobs: int = 1, progress: OnProgress | None = None
+) -> pd.DataFrame:
     """Run the sweep in the YAML file ``path`` and store it in the folder ``out``.
+
+    In place of a file, a table with one row per point and keys as columns (``workload.trace``, ``system``,
+    ``weight_sparsity``, ``override.PATH``, ...); the rows of the result come in the same order.
 
     Points that ``out`` has already are not run again, so a rerun of a sweep that was interrupted
     goes on from there, and one of a finished sweep reads its table. ``jobs`` local processes run the points; the table
@@ -104,7 +111,7 @@ def run_sweep(path: str | Path, out: str | Path, jobs: int = 1, progress: OnProg
     """
     if jobs < 1:
         raise SpecError(f"{jobs} is not a number of processes; expected 1 or more", key="jobs")
-    planned, folder = Planned.load(str(path)), Path(out)
+    planned, folder = Planned.load(table_document(path) if is_frame(path) else str(path)), Path(out)
     with Store.open(folder, planned.spec.sweep.name, check=False) as store, Workers(jobs) as workers:
         if (finished := finished_table(folder, planned.digest)) is not None:
             if progress:

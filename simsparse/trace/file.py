@@ -15,13 +15,18 @@ import os
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, BinaryIO, NoReturn
+from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn, cast
 
 from simsparse.core import Op, Trace
+from simsparse.core.table import is_frame
 from simsparse.core.trace import WRITERS
 from simsparse.errors import SimsparseError, TraceError
 from simsparse.paths import data_root, is_file, temporary_prefix
 from simsparse.trace.record import MAX_DEPS, MAX_IDS, OpRecord, body_of, checked, ids_in, op_from, op_record
+from simsparse.trace.table import trace_of_table
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 FORMAT = "simsparse-trace"
 VERSION = 3
@@ -55,13 +60,16 @@ def save_trace(trace: Trace, path: str | Path) -> Path:
     return target
 
 
-def load_trace(path: str | Path) -> Trace:
+def load_trace(path: str | Path | pd.DataFrame) -> Trace:
     """The trace in the file ``path``, plain or gzip'd; a path under the package's data folder serves too.
 
+    In place of a file, a table with one row per operator: see ``simsparse.trace.table.trace_of_table``.
     Raises TraceError naming file and line when the file is missing, truncated, of another version,
     too large, or says anything that docs/trace-format.md does not allow.
     """
-    source = Path(path)
+    if is_frame(path):
+        return trace_of_table(path)
+    source = Path(cast("str | Path", path))
     if not is_file(source) and is_file(data_root() / source):
         source = data_root() / source
     try:

@@ -9,10 +9,14 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from simsparse.core import DType
+from simsparse.core.table import TABLE, is_frame, records
 from simsparse.errors import SimsparseError, SpecError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 MAX_BYTES = 256 << 20
 TIMING_KEYS = frozenset(("s", "s_min", "s_max", "s_runs", "laps_s", "gbps", "graph", "calls", "joule", "watt", "sm_mhz",
@@ -107,8 +111,10 @@ def read_measurements(path: str | Path) -> list[Measurement]:
     return rows
 
 
-def measurements(rows: Iterable[Mapping[str, Any]], file: str = "rows") -> list[Measurement]:
-    """Rows that are in memory already; ``line`` counts them from 1. Raises SpecError."""
+def measurements(rows: Iterable[Mapping[str, Any]] | pd.DataFrame, file: str = "rows") -> list[Measurement]:
+    """Rows that are in memory already, or of a table; ``line`` counts them from 1. Raises SpecError."""
+    if is_frame(rows):
+        return measurements(records(rows), TABLE)
     return [_measurement(row, file, number) for number, row in enumerate(rows, start=1)]
 
 

@@ -9,12 +9,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 from simsparse.config.hardware import System, load_hardware
 from simsparse.config.parts.cpu import CpuPart
 from simsparse.config.parts.gpu import GpuPart
 from simsparse.config.parts.link import LinkPart
+from simsparse.core.table import TABLE, is_frame
 from simsparse.devices.gpu import Gpu
 from simsparse.errors import SpecError
 from simsparse.paths import data_root
@@ -41,6 +42,9 @@ from simsparse.validate.tables.energy import predict_token_energy
 from simsparse.validate.tables.gemm import predict_gemm_table, predict_widened_table
 from simsparse.validate.tables.moe import predict_moe_table
 from simsparse.validate.whole_models import predict_whole_models
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 TOLERANCES: Mapping[str, float] = {
     "conv2d": 0.15, "elementwise": 0.10, "norm": 0.10, "softmax": 0.10, "reduce": 0.15, "gather": 0.10, "spmm": 0.20,
@@ -90,13 +94,20 @@ def validate_references(progress: Progress | None = None) -> list[ValidationRepo
     return [_validate(rows[path], hardware, path, shares) for path, hardware in paths.items()]
 
 
-def validate_file(path: str | Path, hw: str, progress: Progress | None = None) -> ValidationReport:
-    """Compare a JSON-lines file, or a table as CSV, with the part ``hw``. Raises SpecError that names file and line."""
+def validate_file(path: str | Path | pd.DataFrame, hw: str, progress: Progress | None = None) -> ValidationReport:
+    """Compare a JSON-lines file, a table as CSV, or a DataFrame of such rows, with the part ``hw``.
+
+    Raises SpecError that names file and line.
+    """
+    if is_frame(path):
+        rows = measurements(path)
+        return _validate(rows, hw, TABLE, _Progress(progress, len(rows)))
+    path = cast("str | Path", path)
     rows = read_table(path) if is_table(path) else read_measurements(path)
     return _validate(rows, hw, str(path), _Progress(progress, len(rows)))
 
 
-def validate(rows: Iterable[Mapping[str, Any]], hw: str) -> ValidationReport:
+def validate(rows: Iterable[Mapping[str, Any]] | pd.DataFrame, hw: str) -> ValidationReport:
     """Compare rows of the measurement schema with the part ``hw``. Raises SpecError."""
     checked = measurements(rows)
     return _validate(checked, hw, "rows", _Progress(None, len(checked)))
