@@ -4,13 +4,12 @@
 from __future__ import annotations
 
 import math
-from statistics import NormalDist
 from typing import ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from simsparse.dataflow.base import Ints, Mask
+from simsparse.dataflow.expected import largest_normal
 from simsparse.dataflow.handshake.intersect import LATENCY_CYCLES, intersect_cycles
 from simsparse.dataflow.sparse_engine import (
     ENGINES,
@@ -22,11 +21,13 @@ from simsparse.dataflow.sparse_engine import (
     even_shares,
     same_k,
 )
+from simsparse.dataflow.typical import draws_of, mean_work, repeated, typical_part
 from simsparse.errors import SpecError
 from simsparse.sparsity import Sparsity
 from simsparse.sparsity.nonzeros import NonZeros, effectual_macs
-from simsparse.sparsity.patterns.nm import NM
 
+FEW, WIDE = 256, 1024
+"""Rows of either operand, and k, of a typical part."""
 BLOCK = 256
 """Rows of either operand that are joined in one go."""
 
@@ -63,22 +64,42 @@ class SparTen(SparseEngine):
 
     def expect(self, shape: tuple[int, int, int], weights: Sparsity, inputs: Sparsity, machine: PeConfig) -> Work:
         m, n, k = shape
-        kept_w, kept_x = weights.kept(n, k), inputs.kept(m, k)
-        share_w, share_x = kept_w / (n * k), kept_x / (m * k)
-        join = _expected_join(k, share_w * share_x, machine)
-        rows_a_unit = 2 if _balanced(machine) else 1
-        variance = rows_a_unit * k * share_x * share_w * (1 - share_w) * (1 - share_x if rows_a_unit == 2 else 1)
-        if isinstance(weights, NM):
-            variance *= 1 - share_x
-        set_size = rows_a_unit * machine.cols
-        sets = []
-        for first in range(0, n, set_size):
-            left = min(set_size, n - first)
-            unit, busy = join * min(rows_a_unit, -(-left // machine.cols)), min(left, machine.cols)
-            sets.append(-(-m // machine.rows) * (unit + _above_mean(busy) * math.sqrt(variance) / machine.macs))
-        spread = -(-int(join * m * n) // (machine.rows * machine.cols))
-        macs = round(kept_w * kept_x / k)
-        return _work(np.array(sets).round().astype(np.int64), spread, shape, (kept_w, kept_x), macs, machine)
+        kept_w, kept_x = weights.nonzeros(n, k), inputs.nonzeros(m, k)
+        units, macs = machine.rows * machine.cols, round(kept_w * kept_x / k)
+        works = []
+        for draw in range(draws_of(min(m, FEW), min(n, FEW) * min(k, WIDE))):
+            sets, joined = _typical_sets(shape, weights, inputs, machine, draw)
+            works.append(_work(sets, -(-joined // units), shape, (kept_w, kept_x), macs, machine))
+        return mean_work(works)
+
+
+def _typical_sets(
+    shape: tuple[int, int, int], weights: Sparsity, inputs: Sparsity, machine: PeConfig, draw: int
+) -> tuple[Ints, int]:
+    """(cycles of the busiest cluster at each set of weights, cycles of all joins) from drawn parts of either operand.
+
+    Joins of the parts are walked; sets of further rows are like them, a cluster's further rows add up to their mean,
+    and k beyond WIDE to as many times the mean and the root of that of the spread.
+    """
+    (m, n, k), a_set = shape, (2 if _balanced(machine) else 1) * machine.cols
+    wide, tall = min(k, WIDE), min(n // a_set, -(-FEW // a_set)) * a_set + n % a_set
+    x = repeated(typical_part(inputs, m, wide, draw), min(m, FEW))
+    w = repeated(typical_part(weights, n, wide, draw), tall)
+    order = np.argsort(-w.row_counts, kind="stable") if _balanced(machine) else np.arange(tall)
+    slowest, joined = _join_cycles(x, _rows(w, order), machine)
+    mean = joined / (x.shape[0] * tall) * np.minimum(-(-tall // machine.cols), a_set // machine.cols)
+    slowest = mean * (k / wide) + (slowest - mean) * math.sqrt(k / wide)
+    busy = min(m, machine.rows)
+    if x.shape[0] == m:
+        clusters = np.stack([slowest[cluster :: machine.rows].sum(axis=0) for cluster in range(busy)])
+        sets = clusters[clusters.sum(axis=1).argmax()]
+    else:
+        over = largest_normal(busy) * float(slowest.sum(axis=1).std()) * math.sqrt(m / machine.rows)
+        sets = slowest.mean(axis=0) * -(-m // machine.rows) + over / slowest.shape[1]
+    count = -(-n // a_set)
+    whole, last = np.arange(count) * max(1, sets.size - 1) // max(1, count - 1), sets.size - 1
+    spread = sets[np.append(whole[:-1], last)] if n % a_set else sets[np.arange(count) * sets.size // count]
+    return np.asarray(np.rint(spread), np.int64), round(joined * (m / x.shape[0]) * (n / tall) * (k / wide))
 
 
 def _balanced(machine: PeConfig) -> bool:
@@ -127,28 +148,6 @@ def _slowest(joined: Ints, machine: PeConfig) -> Ints:
     sets = padded.reshape(joined.shape[0], -1, a_set)
     units = sets[..., : machine.cols] + sets[..., : machine.cols - 1 : -1] if _balanced(machine) else sets
     return np.asarray(units.max(axis=2), np.int64)
-
-
-def _expected_join(k: int, share: float, machine: PeConfig) -> float:
-    """Cycles of a pair of rows: matches at ``macs`` a cycle, chunks without one."""
-    chunk = machine.whole("chunk")
-    cycles = 0.0
-    for times, size in ((k // chunk, chunk), (1, k % chunk)):
-        counts = np.arange(size + 1)
-        if not times or not size:
-            continue
-        cycles += times * float(_binomial(size, share) @ np.maximum(1, -(-counts // machine.macs)))
-    return cycles
-
-
-def _binomial(draws: int, share: float) -> NDArray[np.float64]:
-    """Probability of 0 to ``draws`` hits when each has ``share``."""
-    return np.array([math.comb(draws, hits) * share**hits * (1 - share) ** (draws - hits) for hits in range(draws + 1)])
-
-
-def _above_mean(draws: int) -> float:
-    """How many deviations the largest of ``draws`` normal values lies above their mean (Blom's approximation)."""
-    return NormalDist().inv_cdf((draws - 0.375) / (draws + 0.25)) if draws > 1 else 0.0
 
 
 def _work(
