@@ -6,7 +6,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -22,13 +23,21 @@ from simsparse.trace.capture.aten_names import (
     POINTWISE,
     POOLING_GRADIENTS,
     REDUCTION,
+    RESAMPLING,
     SCATTER,
     VIEWS_IN_PLACE,
 )
 from simsparse.trace.capture.call import Call
 from simsparse.trace.capture.event import EventRole
+from simsparse.trace.capture.linalg import FACTORISATIONS, flops_of
 from simsparse.trace.capture.own_products import LOWERINGS
-from simsparse.trace.capture.product import lower_convolution, lower_convolution_backward, lower_mm, lower_mv
+from simsparse.trace.capture.product import (
+    lower_convolution,
+    lower_convolution_backward,
+    lower_convolution_in_time,
+    lower_mm,
+    lower_mv,
+)
 from simsparse.trace.capture.sdpa import TOP_LEFT, record_attention, record_attention_backward
 
 if TYPE_CHECKING:
@@ -50,6 +59,8 @@ def lower(capture: Capture, call: Call) -> None:
         call.add(capture, EventRole.FUSED, []) if call.in_place else _forget(capture, call)
         return
     role, flops = _plain(call)
+    if role is EventRole.UNKNOWN and not call.outputs:
+        return
     call.add(capture, role, call.reads(capture), flops)
     if call.name in CASTS:
         capture.inherit(call.outputs[0], call.inputs[0])
@@ -66,16 +77,32 @@ def _forget(capture: Capture, call: Call) -> None:
 
 
 def _plain(call: Call) -> tuple[EventRole, int]:
-    read = max((tensor.numel() for tensor in call.inputs), default=0)
-    if call.name in FLOPS_PER_INPUT:
-        return EventRole.FUSED, read * FLOPS_PER_INPUT[call.name]
-    if call.name in COPY or call.name in FACTORY:
+    """The role and the FLOPs of a function without a rule of its own, which may run in place."""
+    name, read = call.name, max((tensor.numel() for tensor in call.inputs), default=0)
+    names = {name, name.removesuffix("_")}
+    if name in FLOPS_PER_INPUT:
+        return EventRole.FUSED, read * FLOPS_PER_INPUT[name]
+    if names & COPY or names & FACTORY:
         return EventRole.FUSED, 0
-    if call.name in REDUCTION or torch.Tag.reduction in call.func.tags:
+    if names & REDUCTION or name.startswith(RESAMPLING) or torch.Tag.reduction in call.func.tags:
         return EventRole.FUSED, read
-    if call.name in POINTWISE or torch.Tag.pointwise in call.func.tags or call.func.namespace == "quantized":
-        return EventRole.FUSED, max((tensor.numel() for tensor in call.outputs), default=0)
+    made = [tensor.numel() for tensor in call.outputs]
+    if name.startswith("_foreach_"):
+        return EventRole.FUSED, sum(made)
+    if names & POINTWISE or _is_pointwise(call.func, name) or call.func.namespace == "quantized":
+        return EventRole.FUSED, max(made, default=0)
     return EventRole.UNKNOWN, 0
+
+
+@lru_cache(maxsize=4096)
+def _is_pointwise(func: Any, name: str) -> bool:
+    """Whether torch calls the function pointwise, the one that it does in place, or the one whose gradient it is."""
+    forward = name.removesuffix("_").removesuffix("_backward")
+    if forward != name and forward in POINTWISE | REDUCTION | COPY | FLOPS_PER_INPUT.keys():
+        return True
+    packet = getattr(torch.ops.aten, forward, None) if func.namespace == "aten" else None
+    known = [getattr(packet, overload).tags for overload in packet.overloads()] if packet is not None else []
+    return any(torch.Tag.pointwise in tags for tags in (func.tags, *known))
 
 
 def _factory(capture: Capture, call: Call) -> bool:
@@ -115,6 +142,12 @@ def _fft(capture: Capture, call: Call) -> bool:
     points = math.prod(signal.shape[axis] for axis in call.given["dim"])
     flops = 5.0 * signal.numel() * math.log2(max(2, points)) * (1.0 if call.name == "_fft_c2c" else 0.5)
     call.add(capture, EventRole.FUSED, call.reads(capture), round(flops))
+    return True
+
+
+def _factorisation(capture: Capture, call: Call) -> bool:
+    flops = flops_of(call.name, [tensor.shape for tensor in call.inputs], call.given)
+    call.add(capture, EventRole.FUSED, call.reads(capture), flops)
     return True
 
 
@@ -208,8 +241,9 @@ _SPECIAL: Mapping[str, Callable[[Capture, Call], bool]] = {
     "mv": lower_mv, "addmv": lower_mv, "convolution": lower_convolution,
     **dict.fromkeys(("_embedding_bag", "_embedding_bag_forward_only"), _embedding_bag),
     "embedding_renorm_": _renormalised_rows, **dict.fromkeys(("_fft_r2c", "_fft_c2r", "_fft_c2c"), _fft),
-    "convolution_backward": lower_convolution_backward, "cat": _cat, "add": _add_bias, "copy_": _copy_into,
+    "convolution_backward": lower_convolution_backward, "conv_tbc": lower_convolution_in_time,
+    "cat": _cat, "add": _add_bias, "copy_": _copy_into,
     "constant_pad_nd": _pad,
     **dict.fromkeys(GATHER, _gather), **dict.fromkeys(SCATTER, _scatter), **dict.fromkeys(FACTORY, _factory),
-    **dict.fromkeys(POOLING_GRADIENTS, _pooling_gradient),
+    **dict.fromkeys(POOLING_GRADIENTS, _pooling_gradient), **dict.fromkeys(FACTORISATIONS, _factorisation),
 }  # fmt: skip

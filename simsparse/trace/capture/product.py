@@ -165,6 +165,20 @@ def lower_convolution(capture: Capture, call: Call) -> bool:
     return True
 
 
+def lower_convolution_in_time(capture: Capture, call: Call) -> bool:
+    """conv_tbc: the input (time, batch, channels), the weight (taps, inputs, outputs)."""
+    x, weight = call.inputs[:2]
+    sparsity, stats = capture.weight_facts(weight.permute(2, 1, 0))
+    taps, c_in, c_out = weight.shape
+    dims = conv_dims(x.shape[1], c_in, c_out, x.shape[:1], call.outputs[0].shape[:1], (taps,))
+    op = Op(
+        OpKind.CONV2D, capture.module or "conv2d", dims, capture.dtype(x), weight_sparsity=sparsity,
+        module=capture.module, weight=capture.weight_name(weight), label=capture.label(""), bias=True, stats=stats,
+    )  # fmt: skip
+    call.add(capture, EventRole.OWN, call.reads(capture), op=op, weights=call.inputs[1:])
+    return True
+
+
 def lower_convolution_backward(capture: Capture, call: Call) -> bool:
     """The gradients of a convolution's input, weight and bias, as far as they are asked for."""
     dy, x, weight = call.inputs[:3]
