@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """Small models of many architectures, and the share of their work that a trace does not understand.
 
-``python tests/unit/architectures.py`` lists the share of ``other`` ops in bytes and FLOPs.
+``python tests/unit/architectures.py`` lists the share of ``other`` ops in bytes and FLOPs, of a pass, a decode step and
+a training step; those of torchvision where it is installed.
 """
 
 from __future__ import annotations
 
+import importlib.util
 import sys
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import torch
@@ -54,7 +57,38 @@ SPECIAL: dict[str, dict[str, Any]] = {
     "modernbert": {"global_attn_every_n_layers": 2, "local_attention": 16},
 }  # fmt: skip
 
-ON_CPU = ("gpt2", "deberta-v2")
+TORCHVISION = (
+    "alexnet",
+    "vgg11",
+    "squeezenet1_1",
+    "densenet121",
+    "googlenet",
+    "inception_v3",
+    "mnasnet0_5",
+    "mobilenet_v2",
+    "mobilenet_v3_small",
+    "shufflenet_v2_x0_5",
+    "efficientnet_b0",
+    "efficientnet_v2_s",
+    "regnet_y_400mf",
+    "resnet18",
+    "resnext50_32x4d",
+    "convnext_tiny",
+    "swin_t",
+    "swin_v2_t",
+    "vit_b_16",
+    "maxvit_t",
+    "fcn_resnet50",
+    "deeplabv3_mobilenet_v3_large",
+    "lraspp_mobilenet_v3_large",
+    "r3d_18",
+    "s3d",
+    "mvit_v2_s",
+    "raft_small",
+)
+VIDEOS = ("r3d_18", "s3d", "mvit_v2_s")
+
+ON_CPU = ("gpt2", "deberta-v2", "gpt_neo", "gptj", "codegen", "torchvision/regnet_y_400mf")
 """They read values while they run, which the meta device has not."""
 
 
@@ -64,6 +98,39 @@ class Share(NamedTuple):
     bytes: float
     flops: float
     names: tuple[str, ...]
+
+
+@lru_cache(maxsize=1)
+def has_torchvision() -> bool:
+    """Whether torchvision can be imported; its own kernels, which no model here calls, may be built for another torch.
+
+    Torchvision of a package index is built for CUDA. Beside torch for the CPU its library does not load, and it
+    describes operators that are then missing: they are declared first.
+    """
+    if importlib.util.find_spec("torchvision") is None:
+        return False
+    try:
+        import torchvision
+    except RuntimeError:
+        for schema in ("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
+                       "qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"):  # fmt: skip
+            torch.library.define(f"torchvision::{schema.partition('(')[0]}", f"({schema.partition('(')[2]}")
+        for name in [name for name in sys.modules if name.partition(".")[0] == "torchvision"]:
+            del sys.modules[name]
+        import torchvision  # noqa: F401
+    return True
+
+
+def vision(name: str) -> tuple[torch.nn.Module, tuple[torch.Tensor, ...]]:
+    """torchvision's model of that name without weights, and images or a video for one pass."""
+    from torchvision import models
+
+    backbone = {"weights_backbone": None} if name.startswith(("fcn", "deeplab", "lraspp")) else {}
+    with torch.device("cpu" if f"torchvision/{name}" in ON_CPU else "meta"):
+        model = models.get_model(name, weights=None, **backbone)
+        size = {"inception_v3": 299, "raft_small": 128}.get(name, 224)
+        frames = (16,) if name in VIDEOS else ()
+        return model, (torch.zeros(2, 3, *frames, size, size),) * (2 if name == "raft_small" else 1)
 
 
 def share(trace: Trace) -> Share:
@@ -104,13 +171,27 @@ def architectures() -> tuple[str, ...]:
     return (*CAUSAL, *ENCODERS, *PAIRS, *IMAGES)
 
 
-def measured(name: str) -> Share:
-    """The share of ``other`` ops in one pass of the architecture ``name``."""
+def measured(name: str, phase: Any = "forward") -> Share:
+    """The share of ``other`` ops in one pass of the architecture ``name``, one decode step or one training step."""
+    kind, _, of_torchvision = name.partition("/")
+    if kind == "torchvision":
+        return share(trace_model(*vision(of_torchvision), phase))
     model, inputs = small(name)
-    return share(trace_model(model, inputs))
+    if phase != "decode":
+        return share(trace_model(model, inputs, phase))
+    last = "decoder_input_ids" if name in PAIRS else "input_ids"
+    return share(trace_model(model, {**inputs, last: inputs[last][:, :1]}, phase, kv_len=24))
+
+
+def phases(name: str) -> tuple[str, ...]:
+    """The phases in which an architecture is traced."""
+    return ("forward", "train", "decode") if name in (*CAUSAL, *PAIRS) else ("forward", "train")
 
 
 if __name__ == "__main__":
-    for name in sys.argv[1:] or architectures():
-        found = measured(name)
-        print(f"{name:22} bytes {found.bytes:8.4%}  FLOPs {found.flops:8.4%}  {' '.join(found.names)}", flush=True)
+    of_torchvision = tuple(f"torchvision/{name}" for name in TORCHVISION) if has_torchvision() else ()
+    for name in sys.argv[1:] or (*architectures(), *of_torchvision):
+        for phase in phases(name):
+            found = measured(name, phase)
+            print(f"{name:36} {phase:8} bytes {found.bytes:8.4%}  FLOPs {found.flops:8.4%}  {' '.join(found.names)}",
+                  flush=True)  # fmt: skip

@@ -7,7 +7,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
-from architectures import architectures, measured, share  # noqa: E402
+from architectures import TORCHVISION, architectures, has_torchvision, measured, phases, share  # noqa: E402
 
 from simsparse.models import extract  # noqa: E402
 from simsparse.models.by_name import MODELS  # noqa: E402
@@ -20,14 +20,27 @@ def test_there_are_sixty_architectures() -> None:
     assert len(set(architectures())) == len(architectures()) >= 60
 
 
-@pytest.mark.parametrize("name", architectures())
-def test_little_of_an_architecture_is_not_understood(name: str) -> None:
-    found = measured(name)
+@pytest.mark.parametrize(("name", "phase"), [(name, phase) for name in architectures() for phase in phases(name)])
+def test_little_of_an_architecture_is_not_understood(name: str, phase: str) -> None:
+    found = measured(name, phase)
+    assert found.bytes < MOST and found.flops < MOST, found.names
+
+
+@pytest.mark.parametrize("phase", ["forward", "train"])
+@pytest.mark.parametrize("name", TORCHVISION)
+def test_little_of_an_architecture_of_torchvision_is_not_understood(name: str, phase: str) -> None:
+    if not has_torchvision():
+        pytest.skip("torchvision is not installed")
+    found = measured(f"torchvision/{name}", phase)
     assert found.bytes < MOST and found.flops < MOST, found.names
 
 
 @pytest.mark.parametrize("name", sorted(MODELS))
 def test_little_of_a_model_of_the_zoo_is_not_understood(name: str) -> None:
-    phase = "prefill" if "prefill" in MODELS[name].task.phases else "forward"
-    found = share(extract(name, phase, batch=1, seq=64))
-    assert found.bytes < MOST and found.flops < MOST, found.names
+    decoder = "prefill" in MODELS[name].task.phases
+    for trace in (
+        extract(name, "prefill" if decoder else "forward", batch=1, seq=64),
+        *([extract(name, "decode", batch=2, kv_len=64)] if "decode" in MODELS[name].task.phases else []),
+    ):
+        found = share(trace)
+        assert found.bytes < MOST and found.flops < MOST, found.names

@@ -4,8 +4,8 @@
 Source: Golub and Van Loan, Matrix Computations (4th edition): 3.2 (LU), 4.2 (Cholesky), 5.2 (Householder QR), 7.5
 (eigenvalues: 10 n^3, with vectors 25 n^3), 8.3 (symmetric: 4/3 n^3, with vectors 9 n^3) and 8.6 (singular values:
 4 m n^2 - 4/3 n^3, with vectors 14 m n^2 + 8 n^3). The exponential is the five products of a Taylor polynomial of degree
-18 (Bader, Blanes and Casas, Mathematics 7, 2019), without the squarings, whose number depends on values. ``eigvalsh`` and ``svdvals`` count the vectors
-too: torch computes them whenever it is traced.
+18 (Bader, Blanes and Casas, Mathematics 7, 2019), without the squarings, whose number depends on values. ``eigvalsh``
+and ``svdvals`` count the vectors too: torch computes them whenever it is traced.
 """
 
 from __future__ import annotations

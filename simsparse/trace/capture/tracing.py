@@ -12,7 +12,7 @@ import torch
 
 from simsparse.core import Op, OpKind, Trace, TraceBuilder
 from simsparse.errors import SimsparseError, TraceError, nearest
-from simsparse.trace.capture.cache import cached_tensors, filled_cache
+from simsparse.trace.capture.cache import CACHE_ARGUMENTS, cached_tensors, filled_cache
 from simsparse.trace.capture.experts import MoeTracing
 from simsparse.trace.capture.fold import without_weight_making
 from simsparse.trace.capture.fuse import build
@@ -156,7 +156,7 @@ class _TracedRun:
             kwargs = self._filled(kv_len + number)
         if self.phase == "train" and _keeps_cache(self.model):
             kwargs.setdefault("use_cache", False)
-        capture = Capture(self.model, cached_tensors(kwargs.get("past_key_values")), self.masks)
+        capture = Capture(self.model, cached_tensors(_cache_of(kwargs)), self.masks)
         tracing = self._tracing(capture, number)
         output, facts = self._run(kwargs, tracing)
         recording, folded = without_weight_making(capture.finish(output))
@@ -198,6 +198,11 @@ class _TracedRun:
         if self.phase == "train":
             return step(self.model, forward, capture, self.optimizer)
         return forward(), {}
+
+
+def _cache_of(kwargs: Mapping[str, Any]) -> Any:
+    """The cache that a model is given, None without one."""
+    return next((kwargs[name] for name in CACHE_ARGUMENTS if kwargs.get(name) is not None), None)
 
 
 def _failure(error: Exception, model: torch.nn.Module, capture: Capture) -> TraceError:
