@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -238,7 +239,7 @@ def _show_sweep(frame: pd.DataFrame, failed: pd.DataFrame, out: Path) -> None:
     areas = best["area_mm2"].notna().any()
     rows = [
         (*(row[name] for name in names), si(row["latency_s"], "s"), si(row["energy_j"], "J"),
-         *([f"{row['area_mm2']:.4g} mm2"] if areas else []), row["bound"], "*" if row["front"] else "")
+         *([_area(row["area_mm2"])] if areas else []), row["bound"], "*" if row["front"] else "")
         for row in best.to_dict("records")
     ]  # fmt: skip
     right = ("latency", "energy", *(["area"] if areas else []))
@@ -247,6 +248,10 @@ def _show_sweep(frame: pd.DataFrame, failed: pd.DataFrame, out: Path) -> None:
         rows = [(*(row[name] for name in names), row["error"]) for row in failed.head(SHOWN).to_dict("records")]
         table(f"{len(failed)} points have no result, the first {len(rows)}", (*names, "error"), rows)
     note(f"stored in {out}; simsparse report {out} draws it")
+
+
+def _area(value: float | None) -> str:
+    return "unknown" if value is None or math.isnan(value) else f"{value:.4g} mm2"
 
 
 def _best(ordered: pd.DataFrame, names: list[str]) -> tuple[pd.DataFrame, str]:

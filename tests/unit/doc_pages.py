@@ -72,9 +72,16 @@ def current(text: str, folder: Path) -> str:
     """
     for name in DATA:
         (folder / name).symlink_to(ROOT / name)
+    with in_folder(folder):
+        return "".join(_run(_GENERATED.sub(lambda part: part[1] + GENERATED[part[2]]() + part[4], text)))
+
+
+@contextmanager
+def in_folder(folder: Path) -> Iterator[None]:
+    """Examples run within it: in ``folder``, which they can import from; nothing of them lasts."""
     with chdir(folder), _forgotten():
         sys.path.insert(0, str(folder))
-        return "".join(_run(_GENERATED.sub(lambda part: part[1] + GENERATED[part[2]]() + part[4], text)))
+        yield
 
 
 @contextmanager

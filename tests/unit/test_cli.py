@@ -100,6 +100,13 @@ def test_sweep_prints_its_table_and_as_json_its_rows(folder: Path, capsys: pytes
     assert [row["weight_sparsity"] for row in data["rows"]] == ["dense", "2:4"]
 
 
+def test_an_area_that_is_not_known_is_said(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    systems = "axes:\n  system: [gpu/h100-sxm5-80gb, systems/systolic-ws-128x128]\n  weight_sparsity: [dense, 2:4]\n"
+    (folder / "areas.yaml").write_text(SPEC + systems)
+    _, out, _ = run(capsys, "sweep", folder / "areas.yaml", "--out", folder / "out")
+    assert "814 mm2" in out and "unknown" in out and "nan" not in out
+
+
 def test_failed_points_are_shown_and_fail_a_strict_sweep(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     TraceBuilder("big").add(ops.linear(8, 1 << 20, 1 << 20)).build().save(folder / "big.trace")
     text = SWEEP.replace("weight_sparsity: [dense, 2:4]", "workload.trace: [t.trace, big.trace]")

@@ -3,17 +3,21 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
 import sys
 from collections.abc import Iterator
 from importlib import import_module
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any
 
+import notebooks
 import pytest
 from doc_pages import PAGES, ROOT, current, files, needs_torch, title
+from notebooks import NOTEBOOKS
 
 from simsparse.config.schema import SCHEMAS
 
@@ -50,6 +54,34 @@ def test_tests_on_the_page_pass(page: Path, tmp_path: Path) -> None:
 def test_links_lead_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
         assert target.startswith(("https://", "mailto:")) or (page.parent / target).exists(), target
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=title)
+class TestNotebooks:
+    def test_cells_print_what_the_notebook_shows(self, path: Path, tmp_path: Path) -> None:
+        shown = path.read_text(encoding="utf-8")
+        assert notebooks.current(shown, tmp_path) == shown, "python tests/unit/notebooks.py brings notebooks up to date"
+
+    def test_the_site_shows_cells_and_outputs(self, path: Path) -> None:
+        """The page that MkDocs gets has every cell, in order, and a table for each result that has one."""
+        spec = spec_from_file_location("notebook_pages", ROOT / "docs/notebook_pages.py")
+        assert spec is not None and spec.loader is not None
+        module = module_from_spec(spec)
+        spec.loader.exec_module(module)
+        notebook = json.loads(path.read_text(encoding="utf-8"))
+        text = module.page(notebook)
+        places = [text.index("".join(cell["source"])) for cell in notebook["cells"]]
+        assert places == sorted(places) and len(places) > 5
+        outputs = [output for cell in notebook["cells"] for output in cell.get("outputs", [])]
+        assert outputs and text.count("<table") == sum("text/html" in output.get("data", {}) for output in outputs)
+
+    def test_a_notebook_has_what_its_format_asks_for(self, path: Path) -> None:
+        notebook = json.loads(path.read_text(encoding="utf-8"))
+        assert (notebook["nbformat"], notebook["nbformat_minor"]) == (4, 5)
+        assert len({cell["id"] for cell in notebook["cells"]}) == len(notebook["cells"])
+        kinds = {"code": {"outputs", "execution_count"}, "markdown": set()}
+        usual = {"cell_type", "id", "metadata", "source"}
+        assert all(cell.keys() == usual | kinds[cell["cell_type"]] for cell in notebook["cells"])
 
 
 def test_entry_points_that_a_page_shows_are_read() -> None:
