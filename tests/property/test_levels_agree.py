@@ -38,7 +38,7 @@ def engine_device(name: str) -> SparseEngineDevice | None:
 ENGINES = [name for name in part_names() if name.startswith("accel/") and engine_device(name)]
 OPEN = {
     "accel/delta-64x16", "accel/extensor", "accel/flexagon",
-    "accel/nmg-counter",  
+    "accel/nmg-counter",
 }  # fmt: skip
 """Engines whose closed form is within the tolerance for fewer of the pairs; docs/explanation/guarantees.md."""
 CASES_OF = [

@@ -12,7 +12,8 @@ Fences, in the order of the page and in one folder, which has the checkout's dat
   then on stderr. Other lines that start with ``$`` are not run.
 
 A line ``...`` in shown output stands for any number of lines. A part between ``<!-- generated: NAME -->`` and
-``<!-- end -->`` is what doc_tables.GENERATED[NAME] returns.
+``<!-- end -->`` is what doc_tables.GENERATED[NAME] returns, a number between ``<!-- count: NAME -->`` and
+``<!-- end -->`` what doc_tables.COUNTS[NAME] does.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from contextlib import chdir, contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
 
-from doc_tables import GENERATED
+from doc_tables import COUNTS, GENERATED
 
 from simsparse.cli import main as simsparse
 from simsparse.config.hardware import PARTS
@@ -48,6 +49,8 @@ ELIDED = "..."
 _FENCE = re.compile(r"^(```(\w+)(?: title=\"([^\"\n]+)\")?[^\n]*\n)(.*?)(^```$)", re.MULTILINE | re.DOTALL)
 _GENERATED = re.compile(r"(<!-- generated: (\w+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
 
+_COUNTED = re.compile(r"(<!-- count: (\w+) -->)(\d*)(<!-- end -->)")
+
 
 def title(page: Path) -> str:
     """The page's path in the checkout."""
@@ -65,6 +68,12 @@ def needs_torch(page: Path) -> bool:
     return any("import torch" in fence[4] or "simsparse trace --model" in fence[4] for fence in _FENCE.finditer(text))
 
 
+def prose(page: Path) -> str:
+    """The page without its examples and without what is generated."""
+    text = _GENERATED.sub("", _FENCE.sub("", page.read_text(encoding="utf-8")))
+    return _COUNTED.sub("", text)
+
+
 def current(text: str, folder: Path) -> str:
     """The page ``text`` with what its examples print now; they run in ``folder``.
 
@@ -72,6 +81,7 @@ def current(text: str, folder: Path) -> str:
     """
     for name in DATA:
         (folder / name).symlink_to(ROOT / name)
+    text = _COUNTED.sub(lambda part: f"{part[1]}{COUNTS[part[2]]()}{part[4]}", text)
     with in_folder(folder):
         return "".join(_run(_GENERATED.sub(lambda part: part[1] + GENERATED[part[2]]() + part[4], text)))
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Parts of the documentation that are computed: the command line's options, the errors of validation."""
+"""Parts of the documentation that are computed: the command line's options, the errors of validation, counts."""
 
 from __future__ import annotations
 
@@ -9,8 +9,17 @@ from typing import Any
 
 from simsparse.cli.app import command
 from simsparse.config.accuracy import accuracies
+from simsparse.config.paths import part_names
+from simsparse.config.study import study_names
 from simsparse.core import KINDS
+from simsparse.dataflow import DATAFLOWS
+from simsparse.dataflow.sparse_engine import ENGINES
+from simsparse.models.by_name import MODELS
+from simsparse.models.trained import TRAINED
+from simsparse.paths import data_root
+from simsparse.sparsity.formats import FORMATS
 from simsparse.validate import (
+    CASES,
     TOLERANCES,
     Measurement,
     ValidationReport,
@@ -147,6 +156,28 @@ def _shape(row: Measurement) -> tuple[Any, ...]:
 def _line(cells: tuple[str, ...]) -> str:
     return f"| {' | '.join(cells)} |"
 
+
+def _traces() -> int:
+    return len(list((data_root() / "traces").glob("*.trace*")))
+
+
+def _parts(systems: bool) -> int:
+    return sum(name.startswith("systems/") == systems for name in part_names())
+
+
+COUNTS: Mapping[str, Callable[[], int]] = {
+    "cases": lambda: len(list(CASES)),
+    "dataflows": lambda: len(list(DATAFLOWS)),
+    "engines": lambda: len(list(ENGINES)),
+    "formats": lambda: len(list(FORMATS)),
+    "kinds": lambda: len(list(KINDS)),
+    "models": lambda: len({*MODELS, *TRAINED}),
+    "parts": lambda: _parts(systems=False),
+    "studies": lambda: len(study_names()),
+    "systems": lambda: _parts(systems=True),
+    "traces": _traces,
+}
+"""How many of each the project ships."""
 
 GENERATED: Mapping[str, Callable[[], str]] = {
     "accuracy": accuracy,

@@ -16,7 +16,8 @@ from typing import Any
 
 import notebooks
 import pytest
-from doc_pages import PAGES, ROOT, current, files, needs_torch, title
+from doc_pages import PAGES, ROOT, current, files, needs_torch, prose, title
+from doc_tables import COUNTS
 from notebooks import NOTEBOOKS
 
 from simsparse.config.schema import SCHEMAS
@@ -82,6 +83,12 @@ class TestNotebooks:
         kinds = {"code": {"outputs", "execution_count"}, "markdown": set()}
         usual = {"cell_type", "id", "metadata", "source"}
         assert all(cell.keys() == usual | kinds[cell["cell_type"]] for cell in notebook["cells"])
+
+
+@pytest.mark.parametrize("page", PAGES, ids=title)
+def test_counts_of_what_ships_are_generated(page: Path) -> None:
+    typed = re.findall(rf"\b[1-9]\d+ (?:\w+ )?(?:{'|'.join(COUNTS)})\b", prose(page))
+    assert typed == [], "put the number between <!-- count: NAME --> and <!-- end -->"
 
 
 def test_entry_points_that_a_page_shows_are_read() -> None:
