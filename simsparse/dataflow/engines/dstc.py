@@ -141,8 +141,8 @@ def _typical_pairs(
     means = np.zeros((2, 2, 3))
     draws = max(1, min(DRAWS, WALKED // wide))
     for draw in range(draws):
-        x, w = (_tiles_of(typical_part(one, size, k, draw), size, wide, tile)
-                for one, size in ((inputs, m), (weights, n)))  # fmt: skip
+        x, w = (_tiles_of(typical_part(one, size, k, draw + first), size, wide, tile)
+                for one, size, first in ((inputs, m, DRAWS), (weights, n, 0)))  # fmt: skip
         pairs = _pairs(
             x, w, machine.rows, machine.cols, machine.whole("ports"), machine.whole("collector"),
             machine.whole("feed"), -(-2 * tile // machine.value_bits), machine.whole("span"),

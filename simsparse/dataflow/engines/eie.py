@@ -11,7 +11,7 @@ from numba import njit
 from simsparse.dataflow.base import Ints
 from simsparse.dataflow.sparse_engine import ENGINES, PeConfig, SparseEngine, Work, cycles_of, same_k
 from simsparse.dataflow.traffic import Floats
-from simsparse.dataflow.typical import SAMPLE, draws_of, repeated, typical_part
+from simsparse.dataflow.typical import DRAWS, SAMPLE, draws_of, repeated, typical_part
 from simsparse.sparsity.nonzeros import Columns, NonZeros, effectual_macs
 from simsparse.sparsity.statement import Sparsity
 
@@ -78,7 +78,7 @@ def _typical_vectors(
     entries = _entries(columns.pointers, columns.columns, pes, 1 << machine.whole("run_bits"))
     costs = np.ceil(entries * (n / tall) / machine.macs).astype(np.int64)
     long = min(k, WIDE)
-    vectors = typical_part(inputs, m, long, draw)
+    vectors = typical_part(inputs, m, long, DRAWS + draw)
     few = repeated(vectors, min(vectors.shape[0], max(1, STEPS // (pes * long))))
     busy = _broadcast(few.pointers, few.columns % wide, costs, machine.whole("queue"))
     return float(busy.mean()), few.nnz / few.shape[0], float(entries.sum(axis=1).mean()) * n / tall

@@ -21,7 +21,7 @@ from simsparse.dataflow.sparse_engine import (
     even_shares,
     same_k,
 )
-from simsparse.dataflow.typical import draws_of, mean_work, repeated, typical_part
+from simsparse.dataflow.typical import DRAWS, draws_of, mean_work, repeated, typical_part
 from simsparse.errors import SpecError
 from simsparse.sparsity import Sparsity
 from simsparse.sparsity.nonzeros import NonZeros, effectual_macs
@@ -51,6 +51,8 @@ class SparTen(SparseEngine):
         "chunk": "elements of a bitmap",
         "balance": "1 if a unit gets a dense and a sparse row of weights, 0 if it gets one row",
     }
+
+    tolerance: ClassVar[float] = 0.15
 
     def run(self, weights: NonZeros, inputs: NonZeros, machine: PeConfig) -> Work:
         m, n, k = same_k(weights, inputs)
@@ -82,8 +84,8 @@ def _typical_sets(
     and k beyond WIDE to as many times the mean and the root of that of the spread.
     """
     (m, n, k), a_set = shape, (2 if _balanced(machine) else 1) * machine.cols
-    wide, tall = min(k, WIDE), min(n // a_set, -(-FEW // a_set)) * a_set + n % a_set
-    x = repeated(typical_part(inputs, m, wide, draw), min(m, FEW))
+    wide, tall = min(k, WIDE), min(n // a_set, -(-2 * FEW // a_set)) * a_set + n % a_set
+    x = repeated(typical_part(inputs, m, wide, DRAWS + draw), min(m, FEW))
     w = repeated(typical_part(weights, n, wide, draw), tall)
     order = np.argsort(-w.row_counts, kind="stable") if _balanced(machine) else np.arange(tall)
     slowest, joined = _join_cycles(x, _rows(w, order), machine)
@@ -97,8 +99,10 @@ def _typical_sets(
         over = largest_normal(busy) * float(slowest.sum(axis=1).std()) * math.sqrt(m / machine.rows)
         sets = slowest.mean(axis=0) * -(-m // machine.rows) + over / slowest.shape[1]
     count = -(-n // a_set)
-    whole, last = np.arange(count) * max(1, sets.size - 1) // max(1, count - 1), sets.size - 1
-    spread = sets[np.append(whole[:-1], last)] if n % a_set else sets[np.arange(count) * sets.size // count]
+    last = n % a_set > 0 and count > 1
+    whole, known = count - last, sets.size - last
+    places = (np.arange(whole) + 0.5) * known / whole - 0.5
+    spread = np.append(np.interp(places, np.arange(known), sets[:known]), sets[known:])
     return np.asarray(np.rint(spread), np.int64), round(joined * (m / x.shape[0]) * (n / tall) * (k / wide))
 
 
