@@ -20,6 +20,13 @@ class ActionCounts(Mapping[Action, int]):
     def __init__(self, counts: Mapping[Action, int] | None = None) -> None:
         self._counts = {key: int(value) for key, value in (counts or {}).items() if value}
 
+    @classmethod
+    def of_whole(cls, counts: dict[Action, int]) -> ActionCounts:
+        """``counts`` as they are: plain integers, none of them 0."""
+        made = cls.__new__(cls)
+        made._counts = counts
+        return made
+
     def __getitem__(self, key: Action) -> int:
         return self._counts[key]
 

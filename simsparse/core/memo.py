@@ -5,25 +5,23 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache, wraps
-from typing import TypeVar, TypeVarTuple
+from typing import Any, TypeVar, TypeVarTuple
 
 Args = TypeVarTuple("Args")
 V = TypeVar("V")
+_NUMBERS = frozenset({int, float, bool})
 
 
-class _Same:
-    """A value that is equal to itself alone; the cache keeps it alive, so its id stays its own."""
+class _Carried(tuple[Any, ...]):
+    """Arguments that travel beside a key and do not count in it; the cache keeps them alive, so ids stay theirs."""
 
-    __slots__ = ("value",)
-
-    def __init__(self, value: object) -> None:
-        self.value = value
+    __slots__ = ()
 
     def __hash__(self) -> int:
-        return id(self.value)
+        return 0
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Same) and other.value is self.value
+        return isinstance(other, _Carried)
 
 
 def by_identity(maxsize: int) -> Callable[[Callable[[*Args], V]], Callable[[*Args], V]]:
@@ -31,12 +29,14 @@ def by_identity(maxsize: int) -> Callable[[Callable[[*Args], V]], Callable[[*Arg
 
     def decorate(function: Callable[[*Args], V]) -> Callable[[*Args], V]:
         @lru_cache(maxsize)
-        def remembered(*keys: _Same | int | float) -> V:
-            return function(*(key.value if isinstance(key, _Same) else key for key in keys))  # type: ignore[arg-type]
+        def remembered(values: tuple[*Args], *_: int | float) -> V:
+            return function(*values)
 
         @wraps(function)
         def call(*values: *Args) -> V:
-            return remembered(*(value if isinstance(value, int | float) else _Same(value) for value in values))
+            # Complements of ids, so that none is equal to a number among the arguments.
+            key = [value if type(value) in _NUMBERS else ~id(value) for value in values]
+            return remembered(_Carried(values), *key)
 
         return call
 

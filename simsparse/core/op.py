@@ -3,12 +3,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from simsparse.core.kernel import KernelCall
 from simsparse.core.kind import KINDS, Gemm, Kind, Unit
+from simsparse.core.memo import by_identity
 from simsparse.core.routing import Routing
 from simsparse.core.tensor import DType, whole
 from simsparse.errors import SpecError
@@ -16,6 +17,19 @@ from simsparse.sparsity import DENSE, USUAL, Sparsity
 from simsparse.sparsity.formats.storage import storage_text
 
 Signature = tuple[Any, ...]
+
+
+class _Hashed(tuple[Any, ...]):
+    """A signature whose hash is computed once."""
+
+    _hash: int
+
+    def __hash__(self) -> int:
+        try:
+            return self._hash
+        except AttributeError:
+            self._hash = super().__hash__()
+            return self._hash
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,3 +265,13 @@ class Op:
 _FIELDS = tuple(Op.__slots__)
 _CHECKED_ALONE = frozenset(("dims", "deps", "routing", "stats", "kernels", "call"))
 """Fields whose change leaves nothing to check in the others: a copy takes those as they are."""
+
+
+def signatures(ops: Sequence[Op]) -> Sequence[Signature]:
+    """The signature of each op; those of the last tuples of ops are remembered."""
+    return _signatures(ops) if isinstance(ops, tuple) else [op.signature for op in ops]
+
+
+@by_identity(maxsize=256)
+def _signatures(ops: tuple[Op, ...]) -> tuple[Signature, ...]:
+    return tuple(_Hashed(op.signature) for op in ops)

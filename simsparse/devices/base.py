@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from simsparse.config.quantity import Part
 from simsparse.core import Action, ActionCounts, Op, OpCost, OpCycles, Role, Unit
+from simsparse.core.memo import by_identity
 from simsparse.devices.factored import parts_of
 from simsparse.errors import MappingError
 from simsparse.registry import Registry
@@ -62,10 +63,8 @@ class CostArrays:
     @property
     def sound(self) -> NDArray[np.bool_]:
         """Which costs are numbers, with no time and no count below 0 or beyond what sums can hold."""
-        seconds = np.stack([self.latency_s, *self.contributors.values()])
-        counted = [(counts >= 0) & (counts < COUNT_LIMIT) for counts in self.counts.values()]
-        good = [((seconds >= 0) & (seconds < LONGEST_S)).all(axis=0), *counted]
-        return np.asarray(np.logical_and.reduce(good))
+        good = _between(np.array([self.latency_s, *self.contributors.values()]), LONGEST_S)
+        return good & _between(np.array([*self.counts.values()]), COUNT_LIMIT) if self.counts else good
 
     def summed(self, lengths: Sequence[int]) -> CostArrays:
         """The costs of ops that run ``lengths`` of these one after another; nothing validates an op of several."""
@@ -85,7 +84,7 @@ class CostArrays:
         return [
             OpCost(
                 latency, names[bounds[i]], {name: seconds[name][i] for name in names if seconds[name][i]},
-                ActionCounts({action: values[i] for action, values in counts.items()}),
+                ActionCounts.of_whole({action: values[i] for action, values in counts.items() if values[i]}),
                 self.level, self.validated[i] or None,
             )
             for i, latency in enumerate(self.latency_s.tolist())
@@ -123,6 +122,11 @@ class CopyRates:
     shared: bool = True
     latency_s: float = 0.0
     unit_bytes: int = 1
+
+
+def _between(columns: NDArray[Any], limit: float) -> NDArray[np.bool_]:
+    """For which elements the numbers of all columns are from 0 to below ``limit``."""
+    return np.asarray(((columns >= 0) & (columns < limit)).all(axis=0))
 
 
 def _summed(values: NDArray[Any], lengths: Sequence[int]) -> Floats:
@@ -207,9 +211,7 @@ class Device(ABC):
 
     def _checked_arrays(self, ops: Sequence[Op], level: int) -> CostArrays:
         """``cost_arrays`` of ``ops``. Raises MappingError when a number is too large or no number."""
-        for op in ops:
-            if prod(size or 1 for size in op.dims.values()) > SMALL:
-                _check_size(op)
+        (_check_sizes_once if isinstance(ops, tuple) else _check_sizes)(ops)
         try:
             with np.errstate(over="raise", divide="raise", invalid="raise"):
                 found = self.cost_arrays(ops, level)
@@ -329,10 +331,16 @@ DEVICES: Registry[type[Device]] = Registry(
 )  # fmt: skip
 
 
-def _check_size(op: Op) -> None:
-    """Raises MappingError when a number of ``op`` does not fit 64 bits with room for sums."""
-    if max(op.flops, op.vector_flops, op.min_bytes) > COUNT_LIMIT:
-        raise MappingError(f"{op.flops:.3g} FLOPs and {op.min_bytes:.3g} bytes are too many", key=op.name)
+def _check_sizes(ops: Sequence[Op]) -> None:
+    """Raises MappingError when a number of an op does not fit 64 bits with room for sums."""
+    for op in ops:
+        if prod([size or 1 for size in op.dims.values()]) > SMALL and (
+            max(op.flops, op.vector_flops, op.min_bytes) > COUNT_LIMIT
+        ):
+            raise MappingError(f"{op.flops:.3g} FLOPs and {op.min_bytes:.3g} bytes are too many", key=op.name)
+
+
+_check_sizes_once = by_identity(maxsize=64)(_check_sizes)
 
 
 def device_for(part: Part) -> Device:

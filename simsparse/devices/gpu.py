@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import cached_property
 from typing import ClassVar
 
 import numpy as np
@@ -37,7 +38,7 @@ from simsparse.devices.base import (
 from simsparse.devices.decode import with_decoding
 from simsparse.devices.gpu_attention_kernels import ATTENTION_KINDS
 from simsparse.devices.gpu_counts import READ, VECTOR, WRITE
-from simsparse.devices.gpu_evidence import HALF, Evidence, Labels
+from simsparse.devices.gpu_evidence import HALF, Evidence
 from simsparse.devices.gpu_kernels import Kernels, conv_seconds, kernel_seconds, kernels_of
 from simsparse.devices.gpu_op_kernels import OP_KERNELS
 from simsparse.devices.gpu_products import UNITS, unaligned_fp8
@@ -112,7 +113,7 @@ class Gpu(Device):
         }  # fmt: skip
         costs = with_decoding(self, ops, CostArrays(
             kernels.per_op(times.latency_s), contributors, dominant(contributors), kernels.counts,
-            Labels(self._evidence, self, ops), level,
+            self._evidence.labels(self, ops), level,
         ))  # fmt: skip
         return replace(costs, counts={**kernels.counts, SAVED: self._saved(kernels, costs.latency_s)})
 
@@ -173,7 +174,7 @@ class Gpu(Device):
         ]
         return kernels.products_per_op(*gained)
 
-    @property
+    @cached_property
     def prices(self) -> Mapping[Action, float]:
         energy = self.part.energy
         prices: dict[Action, float] = {

@@ -7,10 +7,12 @@ Left out: masks other than causal and windows that reach back from a token, drop
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
 from simsparse.config.parts.gpu_attention import GpuSdpaDecode, GpuSdpaPrefill
+from simsparse.core.memo import by_identity
 from simsparse.devices.gpu_card import Card, Floats, KernelTimes, together
 
 TILE = 128
@@ -69,28 +71,52 @@ def decode_seconds(shapes: AttentionShapes, model: GpuSdpaDecode, card: Card) ->
     that fill the GPU share its memory bandwidth; the blocks of the last round are bound by what one block can fetch.
     Source: derived; block shapes, grids and numbers of splits read off profiles of cuDNN 9 on an H100 and an H200.
     """
+    blocks = _decode_blocks(shapes, model, card.sms, card.clock_hz)
+    bandwidth = card.memory_bytes_per_s * model.memory.si
+    streaming = blocks.rounds * together(OVERLAP, blocks.round_bytes / bandwidth, blocks.round_s)
+    streaming += together(OVERLAP, blocks.last_bytes / bandwidth, blocks.last_s)
+    return KernelTimes(blocks.launch + streaming, blocks.compute, blocks.bytes / bandwidth, blocks.launch)
+
+
+class DecodeBlocks(NamedTuple):
+    """Thread blocks of decode kernels on a card of any memory.
+
+    ``rounds`` that fill the card, the bytes and seconds of one, those of the last round; seconds of ``compute`` and
+    ``launch`` and ``bytes`` of all.
+    """
+
+    rounds: Floats
+    round_bytes: Floats
+    round_s: Floats
+    last_bytes: Floats
+    last_s: Floats
+    compute: Floats
+    bytes: Floats
+    launch: Floats
+
+
+@by_identity(maxsize=32)
+def _decode_blocks(shapes: AttentionShapes, model: GpuSdpaDecode, sms: int, clock_hz: float) -> DecodeBlocks:
     keys = np.where(shapes.window > 0, np.minimum(shapes.kv_len, shapes.window), shapes.kv_len)
     units = shapes.batch * shapes.kv_heads
-    splits, shared = key_splits(units, keys, card.sms), np.where(shapes.head_dim > 128, 2.0, 1.0)
+    splits, shared = key_splits(units, keys, sms), np.where(shapes.head_dim > 128, 2.0, 1.0)
     row = np.where(shared > 1, (shapes.kv_row + model.again.si) / 2, shapes.kv_row) * shapes.cache_bytes
     block_bytes = row * keys / splits
     narrow, wide = shapes.head_dim <= WIDTHS[0], shapes.head_dim > WIDTHS[1]
-    step = np.where(narrow, model.step_64.si, np.where(wide, model.step_256.si, model.step_128.si)) / card.clock_hz
+    step = np.where(narrow, model.step_64.si, np.where(wide, model.step_256.si, model.step_128.si)) / clock_hz
     block = np.ceil(np.ceil(keys / TILE) / splits) * step
-    resident = card.sms * np.where(shapes.head_dim <= 64, 4.0, 2.0)
+    resident = sms * np.where(shapes.head_dim <= 64, 4.0, 2.0)
     blocks = units * splits * shared
     rounds = np.floor((blocks - 1) / resident)
     last = blocks - rounds * resident
-    beside = 1 + model.beside.si * (np.ceil(last / card.sms) - 1)
-    bandwidth = card.memory_bytes_per_s * model.memory.si
+    beside = 1 + model.beside.si * (np.ceil(last / sms) - 1)
     turnover = model.turnover.si * np.where(keys < TILE, model.short.si, 1.0)
-    streaming = rounds * together(OVERLAP, resident * block_bytes / bandwidth, turnover + block)
-    streaming += together(OVERLAP, last * block_bytes / bandwidth, block * beside)
     launch = model.launch.si + model.per_dim.si * np.where(narrow, WIDTHS[0], np.where(wide, WIDTHS[2], WIDTHS[1]))
     launch = launch + np.where(splits > 1, model.combine.si + model.part.si * splits, 0.0)
     launch = launch + np.where((keys > TILE) & (keys % TILE > 0), model.ragged.si, 0.0)
     launch = launch + model.start.si * np.minimum(blocks, resident)
-    return KernelTimes(launch + streaming, (rounds + 1) * block, blocks * block_bytes / bandwidth, launch)
+    return DecodeBlocks(rounds, resident * block_bytes, turnover + block, last * block_bytes, block * beside,
+                        (rounds + 1) * block, blocks * block_bytes, launch)  # fmt: skip
 
 
 def key_splits(units: Floats, kv_len: Floats, sms: int) -> Floats:

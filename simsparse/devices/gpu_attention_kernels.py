@@ -85,8 +85,9 @@ def _without_blocks(op: Op) -> dict[str, int]:
     return {**op.dims, "kv_len": keys, "causal": 0}
 
 
-def attention_seconds(part: GpuPart, attention: Attention) -> KernelTimes:
-    card, kernels = Card.of(part), part.kernels
+def attention_seconds(part: GpuPart, card: Card, attention: Attention) -> KernelTimes:
+    """Seconds of each kernel; ``card`` is that of the part."""
+    kernels = part.kernels
     if attention.blocks is not None and kernels.flex is not None:
         return flex_seconds(*attention.blocks, kernels.flex, card)
     if kernels.paged is not None and attention.dtype is not DType.FP32:

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from simsparse.core.memo import by_identity
+
 if TYPE_CHECKING:
     from simsparse.config.parts.gpu import GpuPart
 
@@ -86,7 +88,9 @@ class KernelTimes:
     def overlapped(cls, launch: Floats, compute: Floats, memory: Floats, power: float) -> Self:
         """Kernels that compute while they read and write: a launch, then both, joined by ``together``."""
         latency = launch + together(power, compute, memory)
-        return cls(latency, *(np.broadcast_to(part, latency.shape) for part in (compute, memory, launch)))
+        same = (part if part.shape == latency.shape else np.broadcast_to(part, latency.shape)
+                for part in map(np.asarray, (compute, memory, launch)))  # fmt: skip
+        return cls(latency, *same)
 
 
 def together(power: float, *seconds: Floats | float) -> Floats:
@@ -98,13 +102,19 @@ def together(power: float, *seconds: Floats | float) -> Floats:
 
 def cached_share(card: Card, touched: Floats) -> Floats:
     """Share of an operator's data that lies in L2 when it touches ``touched`` bytes in all."""
-    filled = touched * card.rivals / card.l2_bytes
-    return np.clip((card.l2_lost - filled) / (card.l2_lost - card.l2_kept), 0.0, 1.0)
+    return _cached_share(touched, card.rivals, card.l2_bytes, card.l2_lost, card.l2_kept)
 
 
-def fresh_share(card: Card, written: Floats) -> Floats:
+@by_identity(maxsize=64)
+def _cached_share(touched: Floats, rivals: float, l2_bytes: float, lost: float, kept: float) -> Floats:
+    """The same array for the same array of bytes and the same cache, so that what is computed of it is remembered."""
+    filled = touched * rivals / l2_bytes
+    return np.clip((lost - filled) / (lost - kept), 0.0, 1.0)
+
+
+def fresh_share(l2_bytes: float, written: Floats) -> Floats:
     """Share of what the kernel before wrote that is still in L2, when that kernel read as much as it wrote."""
-    filled = written / card.l2_bytes
+    filled = written / l2_bytes
     return np.clip((FRESH[1] - filled) / (FRESH[1] - FRESH[0]), 0.0, 1.0)
 
 

@@ -94,6 +94,10 @@ class Evidence:
         self._name, self._overridden = part.name, bool(part.overridden)
         self._classes: Mapping[str, ClassAccuracy] = {} if part.overridden else accuracy_of(part.name)
 
+    def labels(self, device: Device, ops: Sequence[Op]) -> Sequence[str]:
+        """The label of each of ``ops``, found when it is read where anything was measured on the card."""
+        return Labels(self, device, ops) if self._classes else [""] * len(ops)
+
     def label(self, op: Op, skips: bool) -> str:
         """The reference that the model of ``op`` was compared with, "" where nothing checks it or it extrapolates."""
         name = kernel_class(op, skips) if self._classes else None
@@ -104,9 +108,10 @@ class Evidence:
 
     def band(self, op: Op, skips: bool) -> str | None:
         """What is known of times of a card that nobody measured: errors of cards left out of the fits of their kind."""
-        name = kernel_class(op, skips)
-        left = accuracy_of(LEFT_OUT).get(name or "")
-        if left is None or self._overridden or name in self._classes or PUBLIC.get(name or "") in self._classes:
+        name = None if self._overridden else kernel_class(op, skips)
+        if name is None or name in self._classes or PUBLIC.get(name) in self._classes:
+            return None
+        if (left := accuracy_of(LEFT_OUT).get(name)) is None:
             return None
         return (f"no {name} was measured on {self._name}: cards that were left out were off by {left.error:.0%} on "
                 f"average, by data sheet and other cards' kernels")  # fmt: skip

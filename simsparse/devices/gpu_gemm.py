@@ -15,6 +15,7 @@ clocks that change with temperature, GEMMs that share the card.
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from simsparse.core.memo import by_identity
 from simsparse.devices.gpu_gemm_library import LibraryKernels, has_kernel, library_kernels, library_seconds
@@ -42,19 +43,19 @@ def gemm_seconds(shapes: GemmShapes, machine: GemmMachine) -> GemmTimes:
 
     ``sparse24`` counts for 16-bit GEMMs on a machine that has the path; others run dense.
     """
-    result = GemmTimes(*(np.empty(len(shapes.m)) for _ in range(4)))
     kernels = library_kernels(machine.kernels)
+    parts: list[tuple[NDArray[np.intp], GemmTimes]] = []
     for group in shapes.groups:
         if group.unit in WEIGHT_ONLY:
-            result.put(group.place, weight_only_seconds(group.unit, group.shapes, machine))
+            parts.append((group.place, weight_only_seconds(group.unit, group.shapes, machine)))
             continue
         sparse = group.sparse24 and machine.gemm.sparse24 is not None
         tiled, other = (None, group) if sparse else _split(group, kernels)
         if tiled:
-            result.put(tiled.place, library_seconds(tiled.unit, tiled.shapes, machine, kernels))
+            parts.append((tiled.place, library_seconds(tiled.unit, tiled.shapes, machine, kernels)))
         if other:
-            result.put(other.place, _group_seconds(other, machine))
-    return result
+            parts.append((other.place, _group_seconds(other, machine)))
+    return GemmTimes.joined(parts, len(shapes.m))
 
 
 @by_identity(maxsize=64)

@@ -67,11 +67,9 @@ def library_seconds(unit: GemmUnit, shapes: GemmShapes, machine: GemmMachine, ke
     card = tile_card(unit, machine)
     if unit is not GemmUnit.HALF or not kernels.unaligned:
         return tile_kernel_seconds(shapes, card, kernels.by_unit[unit])
-    result = GemmTimes(*(np.empty(len(shapes.m)) for _ in range(4)))
-    for size, place, own in _by_alignment(shapes):
-        kernel = kernels.by_unit[unit] if size == ALIGNED_BYTES else kernels.unaligned[size]
-        result.put(place, tile_kernel_seconds(own, card, kernel))
-    return result
+    by_size = {**kernels.unaligned, ALIGNED_BYTES: kernels.by_unit[unit]}
+    parts = [(place, tile_kernel_seconds(own, card, by_size[size])) for size, place, own in _by_alignment(shapes)]
+    return GemmTimes.joined(parts, len(shapes.m))
 
 
 @by_identity(maxsize=64)

@@ -17,6 +17,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from simsparse.core.memo import by_identity
 from simsparse.devices.gpu_gemm_types import Floats, GemmMachine, GemmShapes, GemmTimes, Sparse24Parameters
@@ -33,30 +34,57 @@ WEIGHT_BYTES = 0.5625
 
 def sparse24_seconds(shapes: GemmShapes, machine: GemmMachine, sparse24: Sparse24Parameters, peak: float) -> GemmTimes:
     """Seconds of 2:4 GEMMs; ``peak`` is the card's 2:4 peak, counted in dense flop/s."""
-    m, n, k, padded_m, tiles_n, tiles_m, tiles, last, splits, blocks = _grid(shapes, machine.sms)
+    work = _work(shapes, sparse24, machine.sms, machine.clock_hz, machine.speed, peak)
+    memory = work.moved / (sparse24.memory * machine.hbm_bytes_per_s)
+    body = np.sqrt(np.sqrt(work.compute_power + memory**4))
+    pad_rate = sparse24.pad_memory * machine.hbm_bytes_per_s
+    launch = (
+        sparse24.launch + work.is_padded * (sparse24.pad_launch + work.padding / pad_rate)
+        + work.schedule + work.split + work.reduce
+    )  # fmt: skip
+    return GemmTimes(launch + body, work.compute, memory, launch)
+
+
+class Work(NamedTuple):
+    """What each GEMM takes on a card of any memory.
+
+    ``compute`` seconds, ``compute_power`` their fourth power; bytes ``moved``, and those of ``padding`` where the input
+    ``is_padded``; seconds of the launches that ``schedule``, ``split`` and ``reduce``.
+    """
+
+    compute: Floats
+    compute_power: Floats
+    moved: Floats
+    is_padded: NDArray[np.bool_]
+    padding: Floats
+    schedule: Floats
+    split: Floats
+    reduce: Floats
+
+
+@by_identity(maxsize=16)
+def _work(
+    shapes: GemmShapes, sparse24: Sparse24Parameters, sms: int, clock_hz: float, speed: float, peak: float
+) -> Work:
+    m, n, k, padded_m, tiles_n, tiles_m, tiles, last, splits, blocks = _grid(shapes, sms)
     lost = (sparse24.padding_0, sparse24.padding_64, sparse24.padding_128, sparse24.padding_192, 0.0)
     valid = padded_m - TILE_M * (tiles_m - 1.0)
     stall = np.interp(valid, PADDING_TOKENS, lost) * tiles_m**-sparse24.padding_share
     reads = shapes.value_bytes * (TILE_M * (1.0 + sparse24.sharing / tiles_n) + WEIGHT_BYTES * TILE_N)
     full_s, last_s = (
-        _loop_seconds(running, stall, reads, machine, sparse24, peak)
-        for running in (np.full_like(tiles, machine.sms), blocks)
+        _loop_seconds(running, stall, reads, sms, clock_hz, sparse24, peak)
+        for running in (np.full_like(tiles, sms), blocks)
     )
-    loops = k * (np.floor(tiles / machine.sms) * full_s + np.where(last > 0, last_s / splits, 0.0))
-    compute = np.maximum(loops, 2.0 * TILE_N * TILE_M * tiles * k / (machine.speed * sparse24.sustained * peak))
+    loops = k * (np.floor(tiles / sms) * full_s + np.where(last > 0, last_s / splits, 0.0))
+    compute = np.maximum(loops, 2.0 * TILE_N * TILE_M * tiles * k / (speed * sparse24.sustained * peak))
     weight = WEIGHT_BYTES * shapes.value_bytes * n * k
     moved = np.where(shapes.in_l2, 0.0, weight + shapes.value_bytes * padded_m * k) + 2.0 * padded_m * n
-    memory = moved / (sparse24.memory * machine.hbm_bytes_per_s)
-    body = np.sqrt(np.sqrt(compute**4 + memory**4))
-    pad_rate = sparse24.pad_memory * machine.hbm_bytes_per_s
-    launch = (
-        sparse24.launch
-        + (padded_m > m) * (sparse24.pad_launch + PADDED_PASSES * shapes.value_bytes * padded_m * k / pad_rate)
-        + ((splits > 1) | (tiles > 2 * machine.sms)) * sparse24.schedule_launch
-        + (splits > 1) * sparse24.split_launch
-        + (splits > 4) * sparse24.reduce_launch
-    )
-    return GemmTimes(launch + body, compute, memory, launch)
+    return Work(
+        compute, compute**4, moved, padded_m > m, PADDED_PASSES * shapes.value_bytes * padded_m * k,
+        *(np.asarray(flags * seconds) for flags, seconds in (
+            ((splits > 1) | (tiles > 2 * sms), sparse24.schedule_launch), (splits > 1, sparse24.split_launch),
+            (splits > 4, sparse24.reduce_launch))),
+    )  # fmt: skip
 
 
 class Grid(NamedTuple):
@@ -100,13 +128,13 @@ def k_splits(tiles: Floats, k: Floats, sms: int) -> Floats:
 
 
 def _loop_seconds(
-    blocks: Floats, stall: Floats, reads: Floats, machine: GemmMachine, sparse24: Sparse24Parameters, peak: float
+    blocks: Floats, stall: Floats, reads: Floats, sms: int, clock_hz: float, sparse24: Sparse24Parameters, peak: float
 ) -> Floats:
     """Seconds per k of ``blocks`` tiles that run at once: arithmetic, or L2 reads if longer.
 
     ``stall``: cycles that partly empty tiles cost when all SMs are busy; ``reads``: bytes of a tile.
     """
-    busy = blocks / machine.sms
+    busy = blocks / sms
     cycles = busy**sparse24.concurrency * reads / sparse24.cache + busy**sparse24.padding_concurrency * stall
-    arithmetic = 2.0 * TILE_N * TILE_M * machine.sms / (sparse24.tensor * peak)
-    return np.maximum(arithmetic, cycles / machine.clock_hz)
+    arithmetic = 2.0 * TILE_N * TILE_M * sms / (sparse24.tensor * peak)
+    return np.maximum(arithmetic, cycles / clock_hz)

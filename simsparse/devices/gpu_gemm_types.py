@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import cached_property
@@ -272,10 +273,15 @@ class GemmTimes:
     memory_s: Floats
     launch_s: Floats
 
-    def put(self, place: NDArray[np.intp], times: GemmTimes) -> None:
-        """Write the times of some GEMMs at their places."""
-        self.latency_s[place], self.compute_s[place] = times.latency_s, times.compute_s
-        self.memory_s[place], self.launch_s[place] = times.memory_s, times.launch_s
+    @classmethod
+    def joined(cls, parts: Sequence[tuple[NDArray[np.intp], GemmTimes]], count: int) -> GemmTimes:
+        """The times of ``count`` GEMMs from those of parts, each with the places of its GEMMs in ascending order."""
+        if len(parts) == 1:
+            return parts[0][1]
+        found = np.empty((4, count))
+        for place, times in parts:
+            found[:, place] = times.latency_s, times.compute_s, times.memory_s, times.launch_s
+        return cls(*found)
 
     def scaled(self, factor: Floats) -> GemmTimes:
         """All times multiplied by ``factor``."""

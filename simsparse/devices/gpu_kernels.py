@@ -127,19 +127,25 @@ def _kernels_of(ops: tuple[Op, ...], sparse24: bool, experts: ExpertKernels) -> 
 def kernel_seconds(part: GpuPart, kernels: Kernels) -> GemmTimes:
     """Seconds of each kernel."""
     card = Card.of(part)
-    parts: list[GemmTimes | KernelTimes] = [
-        steady_times(part, kernels.gemms), conv_seconds(part, kernels),
-        kernels.launched.times(card, part.kernels), _replay_seconds(part, kernels.replays),
-        experts_seconds(kernels.grouped, part.kernels.moe.grouped, card, peaks(part.compute)[0]),
-        *(layers.seconds(part) for layers in kernels.fused),
-        *(attention_seconds(part, found) for found in kernels.attention),
-    ]  # fmt: skip
+    parts: list[GemmTimes | KernelTimes] = [steady_times(part, kernels.gemms)]
+    if kernels.conv_dtypes:
+        parts.append(conv_seconds(part, kernels))
+    parts.append(kernels.launched.times(card, part.kernels))
+    if kernels.replays:
+        parts.append(_replay_seconds(part, kernels.replays))
+    if len(kernels.grouped.n):
+        parts.append(experts_seconds(kernels.grouped, part.kernels.moe.grouped, card, peaks(part.compute)[0]))
+    parts += [layers.seconds(part) for layers in kernels.fused]
+    parts += [attention_seconds(part, card, found) for found in kernels.attention]
     columns = zip(*((times.latency_s, times.compute_s, times.memory_s, times.launch_s) for times in parts), strict=True)
     return GemmTimes(*map(np.concatenate, columns))
 
 
 def conv_seconds(part: GpuPart, kernels: Kernels, speed: float = 1.0) -> KernelTimes:
     """Seconds of each convolution; ``speed`` as of ``gemm_machine``."""
+    if not kernels.conv_dtypes:
+        none: Floats = np.zeros(0)
+        return KernelTimes(none, none, none, none)
     flops = np.array([peak(part, dtype) for dtype in kernels.conv_dtypes])
     return conv_times(Card.of(part), part.kernels.conv, kernels.convs, flops, speed)
 

@@ -22,6 +22,7 @@ from simsparse.config.parts.gpu_pointwise import (
     GpuStreamKernels,
     GpuTopkKernels,
 )
+from simsparse.core.memo import by_identity
 from simsparse.devices.gpu_card import Card, Floats, KernelTimes, cached_share, fresh_share
 from simsparse.devices.gpu_gather import GatherKernels, gather_times
 from simsparse.devices.gpu_norm import Norm, NormKernels, norm_times
@@ -212,9 +213,13 @@ def launched_times(
 
 
 def _streams(card: Card, library: Library, columns: KernelColumns, cached: Floats, _: Floats) -> KernelTimes:
+    return stream_times(card, library.stream, _stream_kernels(columns, cached))
+
+
+@by_identity(maxsize=64)
+def _stream_kernels(columns: KernelColumns, cached: Floats) -> StreamKernels:
     elements, read, write, form, function, fresh, flops, crossed = columns
-    kernels = StreamKernels(form, function, elements, flops, read, write, fresh, cached, crossed)
-    return stream_times(card, library.stream, kernels)
+    return StreamKernels(form, function, elements, flops, read, write, fresh, cached, crossed)
 
 
 def _reduces(card: Card, library: Library, columns: KernelColumns, cached: Floats, moved: Floats) -> KernelTimes:
@@ -254,7 +259,7 @@ def _sorts(card: Card, library: Library, columns: KernelColumns, _: Floats, __: 
 
 def _with_fresh(card: Card, cached: Floats, fresh: Floats, moved: Floats) -> Floats:
     """Share of a kernel's bytes in L2, with those that the kernel before wrote."""
-    return np.asarray(cached + (1.0 - cached) * fresh_share(card, fresh) * fresh / moved)
+    return np.asarray(cached + (1.0 - cached) * fresh_share(card.l2_bytes, fresh) * fresh / moved)
 
 
 _CLASSES: Mapping[type[LaunchedKernel], Callable[[Card, Library, KernelColumns, Floats, Floats], KernelTimes]] = {

@@ -10,11 +10,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from simsparse.config.parts.gpu_pointwise import GpuStreamKernels
+from simsparse.core.memo import by_identity
 from simsparse.devices.gpu_card import Card, Floats, KernelTimes, fresh_share, memory_seconds
 
 Codes = NDArray[np.int64]
@@ -76,22 +78,40 @@ class StreamKernels:
 
 def stream_times(card: Card, library: GpuStreamKernels, kernels: StreamKernels) -> KernelTimes:
     """Seconds of each kernel."""
+    compute, fresh, engine = _work(kernels, library, card.operations_per_s, card.l2_bytes)
+    memory = memory_seconds(card, kernels.read, kernels.write, kernels.cached, fresh)
+    if engine is not None:
+        memory = np.where(engine, (kernels.read + kernels.write) / card.copy_bytes_per_s, memory)
+    memory = memory + kernels.crossed * SECTOR_BYTES / card.l2_bytes_per_s
+    launch = card.launch_s + _start(kernels, library)
+    return KernelTimes.overlapped(launch, compute, memory, library.overlap.si)
+
+
+class Work(NamedTuple):
+    """What kernels take whatever the rate of the memory.
+
+    Seconds of ``compute``; ``fresh`` bytes that lie in L2; which of them a copy ``engine`` runs, None where none does.
+    """
+
+    compute: Floats
+    fresh: Floats
+    engine: NDArray[np.bool_] | None
+
+
+@by_identity(maxsize=64)
+def _work(kernels: StreamKernels, library: GpuStreamKernels, operations_per_s: float, l2_bytes: float) -> Work:
     by_form = np.array(
         [0.0, library.strided.si, library.widening.si, library.concatenated.si, library.compiled.si, 0.0]
     )
     by_function = np.array([0.0, library.silu.si, library.gelu.si])
     operations = by_form[kernels.form] + by_function[kernels.function]
-    compute = (kernels.elements * operations + kernels.flops) / card.operations_per_s
-    fresh = kernels.fresh * fresh_share(card, kernels.fresh)
-    memory = memory_seconds(card, kernels.read, kernels.write, kernels.cached, fresh)
+    compute = (kernels.elements * operations + kernels.flops) / operations_per_s
     engine = (kernels.form == Form.COPY) & (kernels.read > COPY_ENGINE_BYTES)
-    memory = np.where(engine, (kernels.read + kernels.write) / card.copy_bytes_per_s, memory)
-    memory = memory + kernels.crossed * SECTOR_BYTES / card.l2_bytes_per_s
-    launch = card.launch_s + _start(library, kernels)
-    return KernelTimes.overlapped(launch, compute, memory, library.overlap.si)
+    return Work(compute, kernels.fresh * fresh_share(l2_bytes, kernels.fresh), engine if engine.any() else None)
 
 
-def _start(library: GpuStreamKernels, kernels: StreamKernels) -> Floats:
+@by_identity(maxsize=64)
+def _start(kernels: StreamKernels, library: GpuStreamKernels) -> Floats:
     """Seconds from launch to the first and from the last element on."""
     addresses = library.addresses.si
     slow = np.array([0.0, addresses, addresses, library.pieces.si, library.functions.si, 0.0])

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -134,22 +134,29 @@ class KernelTiles:
 
     @cached_property
     def _all(self) -> TileSeconds:
-        return _parts(self.sizes, self.tiling, self.core, self.kernel)
+        return _spread(_parts(self.sizes, self.tiling, self.core, self.kernel))
 
     def at(self, ranked: NDArray[np.intp] | None) -> TileSeconds:
         """Of the tiles at the places ``ranked`` (GEMMs, tiles), None of all; few are taken from those of all tiles."""
         if len(self.sizes.m) <= FEW:
-            return _taken(self._all, ranked)
-        return _parts(self.sizes, _taken(self.tiling, ranked), self.core, self.kernel)
+            return self._all if ranked is None else _taken(self._all, ranked)
+        tiling = self.tiling if ranked is None else _taken(_spread(self.tiling), ranked)
+        return _parts(self.sizes, tiling, self.core, self.kernel)
 
 
-def _taken(arrays: Arrays, ranked: NDArray[np.intp] | None) -> Arrays:
-    """The tiles at the places ``ranked`` (GEMMs, tiles) of each array."""
-    if ranked is None:
-        return arrays
+def _spread(arrays: Arrays) -> Arrays:
+    """The same arrays, each with an element for every GEMM and tile."""
     shape = np.broadcast_shapes(*(each.shape for each in arrays))
-    places = ranked + np.arange(shape[0])[:, None] * shape[1]
-    return type(arrays)(*(np.broadcast_to(each, shape).reshape(-1).take(places) for each in arrays))
+    spread: list[NDArray[Any]] = [np.ascontiguousarray(np.broadcast_to(each, shape)) for each in arrays]
+    return type(arrays)(*spread)
+
+
+def _taken(arrays: Arrays, ranked: NDArray[np.intp]) -> Arrays:
+    """The tiles at the places ``ranked`` (GEMMs, tiles) of each array of all GEMMs and tiles."""
+    gemms, tiles = arrays[0].shape
+    places = ranked + np.arange(0, gemms * tiles, tiles)[:, None]
+    taken: list[NDArray[Any]] = [each.take(places) for each in arrays]
+    return type(arrays)(*taken)
 
 
 class Unlimited(NamedTuple):
@@ -307,8 +314,14 @@ def _memory_seconds(parts: TileSeconds, hbm_bytes_per_s: float, core: TileCore, 
 
 def _seconds_per_byte(bytes_per_s: float, faster: float, core: TileCore, p: TileNumbers) -> Floats:
     """Seconds of a byte by the number of SMs that draw, each ``faster`` times as fast as from memory."""
-    drawn = np.arange(1.0, core.sms + 1.0) * p.stream * core.clock_hz
-    return np.concatenate([[np.inf], np.sqrt(bytes_per_s**-2.0 + (drawn * faster) ** -2.0)])
+    return np.asarray(np.sqrt(bytes_per_s**-2.0 + _drawn(p, core.sms, core.clock_hz, faster)))
+
+
+@by_identity(maxsize=64)
+def _drawn(p: TileNumbers, sms: int, clock_hz: float, faster: float) -> Floats:
+    """Squares of the seconds of a byte that the running SMs draw, by their number."""
+    drawn = np.arange(1.0, sms + 1.0) * p.stream * clock_hz
+    return np.concatenate([[np.inf], (drawn * faster) ** -2.0])
 
 
 def _lost(touched: Floats, room: float, sharpness: float) -> Floats:

@@ -16,7 +16,7 @@ from simsparse.errors import MappingError, SpecError
 
 def dominant(contributors: Mapping[str, Floats]) -> NDArray[np.intp]:
     """Per op the index of the longest contributor; the first of equals."""
-    longest: NDArray[np.intp] = np.argmax(np.stack(list(contributors.values())), axis=0)
+    longest: NDArray[np.intp] = np.array(list(contributors.values())).argmax(axis=0)
     return longest
 
 

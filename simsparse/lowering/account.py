@@ -5,7 +5,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
+from itertools import repeat
 from operator import attrgetter
 
 import numpy as np
@@ -57,9 +58,10 @@ class Account:
         """Action counts of everything that ran, by device and link."""
         total: CountsByComponent = {}
         for key, times in self.records.runs.items():
-            _add(total, {key[0]: self.records.costs[key].counts}, times)
+            _add(total.setdefault(key[0], {}), self.records.costs[key].counts, times)
         for copy, times in self.records.copies.items():
-            _add(total, self.machine.copy_counts(*copy), times)
+            for owner, counts in self.machine.copy_counts(*copy).items():
+                _add(total.setdefault(owner, {}), counts, times)
         return {owner: ActionCounts(counts) for owner, counts in total.items()}
 
     @cached_property
@@ -136,19 +138,29 @@ class Account:
         them, so that the rows of a machine with one compute lane add up to its latency. The timeline has
         the copies in full. Joules are those of actions, without static power.
         """
-        known, priced = self.records.graph.op_rows, self._priced(self.records.graph.op_commands)
-        for place, copies in self.records.graph.collectives.items():
-            priced[place] = sum(self._copy_joules(self.records.commands[i]) for i in copies), TRANSFER, None
+        known, (joules, bounds, references) = self.records.graph.op_rows, self._op_columns
         columns = (
             known.name, known.kind, known.label, known.module, known.device, known.weight_sparsity,
-            self._op_starts, self._op_seconds,
-            [joules for joules, _, _ in priced], [bound for _, bound, _ in priced], known.flops, known.bytes,
-            [reference for _, _, reference in priced], known.weight_format,
+            self._op_starts, self._op_seconds, joules, bounds, known.flops, known.bytes, references,
+            known.weight_format,
         )  # fmt: skip
-        made: Iterable[OpResult] = map(partial(tuple.__new__, OpResult), zip(*columns, strict=True))  # as _make, faster
+        made: Iterable[OpResult] = map(tuple.__new__, repeat(OpResult), zip(*columns, strict=True))  # _make, faster
+        if self.records.in_order:
+            return tuple(made)
         result = [*made, *self._other_rows]
         result.sort(key=attrgetter("start_s"))
         return tuple(result)
+
+    @property
+    def _op_columns(self) -> tuple[list[float], list[str], list[str | None]]:
+        """Joules, bound and reference of each op of the trace."""
+        graph, known = self.records.graph, self._priced_costs
+        columns = zip(*(known[key] for key in graph.runs), (0.0, TRANSFER, None), strict=True)
+        joules, bounds, references = (list(map(column.__getitem__, graph.op_places)) for column in columns)
+        for place, copies in graph.op_copies.items():
+            joules[place] = sum(self._copy_joules(self.records.commands[i]) for i in copies)
+            bounds[place], references[place] = TRANSFER, None
+        return joules, bounds, references
 
     @cached_property
     def seconds_by_bound(self) -> dict[str, float]:
@@ -165,7 +177,7 @@ class Account:
         bounds = [self.records.costs[key].bound for key in graph.runs]
         number = {bound: i for i, bound in enumerate(dict.fromkeys(bounds))}
         seconds = np.array([(ends[i] - starts[i]) / FS_PER_SECOND for i in graph.first])
-        places, owners = np.array(graph.places), np.array([number[bound] for bound in bounds])
+        places, owners = graph.place_array, np.array([number[bound] for bound in bounds])
         sums = np.bincount(owners[places], seconds[places], len(number)).tolist()
         return dict(zip(number, sums, strict=True))
 
@@ -197,7 +209,7 @@ class Account:
         starts, ends = self.records.start_fs, self.records.end_fs
         found: dict[int, int] = {}
         last: dict[tuple[str, str], int] = {}
-        for i, command in enumerate(self.records.commands):
+        for i, command in enumerate(self.records.commands if self.records.copies else ()):
             if not command.src:
                 continue
             lane = command.device, command.lane
@@ -211,6 +223,9 @@ class Account:
     @cached_property
     def _op_seconds(self) -> list[float]:
         starts, ends, graph = self.records.start_fs, self.records.end_fs, self.records.graph
+        if self.records.in_order:
+            seconds = [(ends[i] - starts[i]) / FS_PER_SECOND for i in graph.first]
+            return list(map(seconds.__getitem__, graph.places))
         gaps = self._gaps
         found = [(ends[i] - starts[i] + gaps.get(i, 0)) / FS_PER_SECOND for i in graph.op_commands]
         for place, copies in graph.collectives.items():
@@ -228,28 +243,32 @@ class Account:
             self._known_joules[key] = copy_joules(*key, self.machine)
         return self._known_joules[key]
 
-    def _priced(self, tasks: Sequence[int]) -> list[Priced]:
-        records, machine = self.records, self.machine
-        known: dict[CostKey, Priced] = {
-            key: (op_energy(cost.counts, machine.prices[key[0]]), cost.bound, self._reference(key))
-            for key, cost in records.costs.items()
+    @cached_property
+    def _priced_costs(self) -> dict[CostKey, Priced]:
+        prices = self.machine.prices
+        return {
+            key: (op_energy(cost.counts, prices[key[0]]), cost.bound, self._reference(key))
+            for key, cost in self.records.costs.items()
         }
-        return [
-            known[key] if (key := records.keys[i]) else (self._copy_joules(records.commands[i]), TRANSFER, None)
-            for i in tasks
-        ]
+
+    def _priced(self, task: int) -> Priced:
+        key = self.records.keys[task]
+        if key is None:
+            return self._copy_joules(self.records.commands[task]), TRANSFER, None
+        return self._priced_costs[key]
 
     def _reference(self, key: CostKey) -> str | None:
         return None if self._guesses_layout(key) else self.records.costs[key].validated
 
     def _guesses_layout(self, key: CostKey) -> bool:
-        return self._transposes(key) and not self.follows_layouts
+        return not self.follows_layouts and key in self._transposed
 
-    def _transposes(self, key: CostKey) -> bool:
-        """Whether the op is a 2:4 product on a GPU, and a later op reads its output, which lies transposed."""
-        op = self.records.graph.index.special_read.get(key[1])
-        model = self.machine.devices[key[0]].model
-        return op is not None and model.multiplies_24 and model.skips(op)
+    @cached_property
+    def _transposed(self) -> frozenset[CostKey]:
+        """The costs of 2:4 products on GPUs whose outputs, which lie transposed, a later op reads."""
+        read, models = self.records.graph.index.special_read, self.machine.devices
+        keys = [key for key in self.records.costs if key[1] in read and models[key[0]].model.multiplies_24]
+        return frozenset(key for key in keys if models[key[0]].model.skips(read[key[1]]))
 
     def _model_of(self, key: CostKey) -> str:
         kind = self.records.kind(key)
@@ -304,8 +323,8 @@ class Account:
         starts, ends = self.records.start_fs, self.records.end_fs
         return [
             _issued_row(each.command, each.op, starts[i],
-                        self.stalls[i] if each.command.src else ends[i] - starts[i], *priced)
-            for i, each, priced in zip(tasks, self.records.issued, self._priced(tasks), strict=True)
+                        self.stalls[i] if each.command.src else ends[i] - starts[i], *self._priced(i))
+            for i, each in zip(tasks, self.records.issued, strict=True)
         ]  # fmt: skip
 
     @cached_property
@@ -328,7 +347,7 @@ class Account:
                  for op in ops for note in models[device].notes(op)]  # fmt: skip
         found += [f"{each.command.device}: {note}" for each in self.records.issued if each.op
                   for note in models[each.command.device].notes(each.op)]  # fmt: skip
-        found += [f"{key[0]}: {LAYOUT_NOTE}" for key in self.records.costs if self._transposes(key)]
+        found += [f"{key[0]}: {LAYOUT_NOTE}" for key in self.records.costs if key in self._transposed]
         return tuple(dict.fromkeys(found))
 
     @cached_property
@@ -370,11 +389,9 @@ class Account:
         return tuple(found)
 
 
-def _add(total: CountsByComponent, more: Mapping[str, Mapping[Action, int]], times: int) -> None:
-    for owner, counts in more.items():
-        own = total.setdefault(owner, {})
-        for action, count in counts.items():
-            own[action] = own.get(action, 0) + count * times
+def _add(total: dict[Action, int], more: Mapping[Action, int], times: int) -> None:
+    for action, count in more.items():
+        total[action] = total.get(action, 0) + count * times
 
 
 def _issued_row(

@@ -16,6 +16,9 @@ from itertools import pairwise
 from operator import attrgetter
 from typing import Any, NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
 from simsparse.core import CacheUse, Op, OpCost, OpKind
 from simsparse.errors import SimulationError
 from simsparse.lowering.machine import Ends, Machine
@@ -153,6 +156,22 @@ class CommandGraph:
         """The place of each command's cost among the distinct ops of ``runs``, that after the last for a copy."""
         place = {key: i for i, key in enumerate(self.runs)}
         return tuple(len(place) if key is None else place[key] for key in self.keys)
+
+    @cached_property
+    def place_array(self) -> NDArray[np.intp]:
+        """``places`` as an array."""
+        return np.array(self.places, np.intp)
+
+    @cached_property
+    def op_places(self) -> tuple[int, ...]:
+        """The same for the commands of ``op_commands`` alone."""
+        return tuple(self.places[i] for i in self.op_commands)
+
+    @cached_property
+    def op_copies(self) -> dict[int, Sequence[int]]:
+        """The commands of each op that runs as copies, by its place among ``op_commands``."""
+        single = {place: (i,) for place, i in enumerate(self.op_commands) if self.keys[i] is None}
+        return {**single, **self.collectives}
 
     @cached_property
     def span_columns(self) -> tuple[tuple[Any, ...], ...]:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 
@@ -11,7 +12,7 @@ from simsparse.config.parts.link import LinkPart
 from simsparse.config.quantity import Part
 from simsparse.core import Action, Op, OpCost, Role
 from simsparse.core.memo import by_identity
-from simsparse.core.op import Signature
+from simsparse.core.op import Signature, signatures
 from simsparse.devices.base import Device, device_for
 from simsparse.devices.link import BYTE, link_prices, link_rate
 from simsparse.errors import MappingError, SpecError
@@ -30,31 +31,23 @@ class CostedDevice:
     def __init__(self, part: Part) -> None:
         self.model: Device = device_for(part)
         self.prices: Mapping[Action, float] = self.model.prices
-        self._costs: dict[tuple[int, Signature], OpCost] = {}
-        self._supported: dict[Signature, str | None] = {}
+        self._costs: defaultdict[int, dict[Signature, OpCost]] = defaultdict(dict)
 
     def supports(self, op: Op) -> str | None:
         """None when the device runs ``op``, else the reason why not."""
-        signature = op.signature
-        if signature not in self._supported:
-            _make_room(self._supported)
-            self._supported[signature] = self.model.supports(op)
-        return self._supported[signature]
+        return self.model.supports(op)
 
     def costs(self, ops: Sequence[Op], level: int) -> list[OpCost]:
         """One OpCost an op. Raises MappingError for an op that the device does not support."""
-        keys = [(level, op.signature) for op in ops]
-        missing = {key: op for op, key in zip(ops, keys, strict=True) if key not in self._costs}
+        known, keys = self._costs[level], signatures(ops)
+        missing = {key: op for op, key in zip(ops, keys, strict=True) if key not in known}
         if missing:
-            _make_room(self._costs)
+            if len(known) >= MAX_COSTS:
+                known.clear()
+                missing = dict(zip(keys, ops, strict=True))
             distinct = ops if len(missing) == len(ops) else tuple(missing.values())
-            self._costs.update(zip(missing, self.model.op_arrays(distinct, level).op_costs(), strict=True))
-        return [self._costs[key] for key in keys]
-
-
-def _make_room(cache: dict[Signature, str | None] | dict[tuple[int, Signature], OpCost]) -> None:
-    if len(cache) >= MAX_COSTS:
-        cache.clear()
+            known.update(zip(missing, self.model.op_arrays(distinct, level).op_costs(), strict=True))
+        return [known[key] for key in keys]
 
 
 @by_identity(maxsize=256)

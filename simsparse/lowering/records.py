@@ -6,7 +6,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
+from itertools import repeat
 from typing import NamedTuple, TypeVar
 
 from simsparse.core import Op, OpCost, Span, Timeline
@@ -88,7 +89,7 @@ class Records:
     def timeline(self) -> Timeline:
         """The tasks in order of start."""
         columns = zip(self.start_fs, self.end_fs, *self.graph.span_columns, strict=False)
-        spans: list[Span] = list(map(partial(tuple.__new__, Span), columns))  # as _make, faster
+        spans: list[Span] = list(map(tuple.__new__, repeat(Span), columns))  # as _make, faster
         for i, each in enumerate(self.issued, start=len(spans)):
             command = each.command
             spans.append(Span(self.start_fs[i], self.end_fs[i], command.device, command.lane, command.name,

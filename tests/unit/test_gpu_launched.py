@@ -46,7 +46,7 @@ def test_data_of_a_small_loop_is_in_l2_and_of_a_large_one_is_not():
     edge = CARD.l2_bytes / CARD.rivals
     assert cached_share(CARD, array(CARD.l2_kept * edge, CARD.l2_lost * edge)).tolist() == pytest.approx([1, 0])
     assert 0 < cached_share(CARD, array(0.8 * edge))[0] < 1
-    assert fresh_share(CARD, CARD.l2_bytes * array(0.33, 0.56)).tolist() == [1, 0]
+    assert fresh_share(CARD.l2_bytes, CARD.l2_bytes * array(0.33, 0.56)).tolist() == [1, 0]
 
 
 def test_memory_reaches_its_measured_shares():
