@@ -32,7 +32,7 @@ FEW = 10**9
 
 PART_SEED = 20260
 """Seed of the first drawn part."""
-SAMPLE, DRAWS = 1 << 17, 12
+SAMPLE, DRAWS = 1 << 17, 16
 """Elements of a drawn part of a matrix, unless a row has more, and draws of a small one."""
 
 

@@ -37,8 +37,8 @@ def engine_device(name: str) -> SparseEngineDevice | None:
 
 ENGINES = [name for name in part_names() if name.startswith("accel/") and engine_device(name)]
 OPEN = {
-    "accel/delta-64x16", "accel/extensor", "accel/flexagon",
-    "accel/nmg-counter",
+    "accel/extensor", "accel/flexagon",
+
 }  # fmt: skip
 """Engines whose closed form is within the tolerance for fewer of the pairs; docs/explanation/guarantees.md."""
 CASES_OF = [

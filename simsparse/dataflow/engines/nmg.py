@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-from functools import cache
 from math import ceil, comb, log2
 from typing import ClassVar
 
@@ -13,6 +12,7 @@ from numba import njit
 from simsparse.dataflow.base import Ints
 from simsparse.dataflow.sparse_engine import ENGINES, PeConfig, SparseEngine, Work, cycles_of, double_buffered, same_k
 from simsparse.dataflow.traffic import Floats
+from simsparse.dataflow.typical import SAMPLE, draws_of, mean_work, repeated, typical_part
 from simsparse.errors import SpecError
 from simsparse.sparsity.formats.grouped_nm import pattern_order
 from simsparse.sparsity.nonzeros import Columns, NonZeros, effectual_macs
@@ -20,8 +20,6 @@ from simsparse.sparsity.statement import Sparsity
 
 WIDEST = 16
 """Columns of a group at most: patterns are chosen by trying all of them."""
-SAMPLE, SEED = 32, 20230
-"""Tiles that the closed form draws, and the seed of the draw."""
 
 
 class Nmg(SparseEngine):
@@ -38,7 +36,7 @@ class Nmg(SparseEngine):
     choice for the better, so a denser matrix may be slightly faster. A tile's weights come from DRAM during the tile
     before, once where all fit the weight buffer, else for every batch of ``cols`` vectors; inputs before its first
     tile. Zeros among the inputs are not skipped. No formula is known for the greedy choice: the closed form takes the
-    mean walks and cycles of a tile from a few drawn ones and multiplies. Source: Ivanov et al., STen, 2023, and its
+    walks and cycles of tiles from a part of a draw. Source: Ivanov et al., STen, 2023, and its
     code for the format; the engine is our own.
     """
 
@@ -63,14 +61,29 @@ class Nmg(SparseEngine):
         return _work(tiles[:, 0], tiles[:, 1], effectual_macs(weights, inputs), shape, machine)
 
     def expect(self, shape: tuple[int, int, int], weights: Sparsity, inputs: Sparsity, machine: PeConfig) -> Work:
-        (tokens, outputs, k), (n, m, g) = shape, _sizes(machine)
-        chunk = comb(m, n) * g
-        own = (n, m, g, machine.rows, -(-n // machine.macs), machine.whole("banks"))
-        heights = np.minimum(chunk, outputs - np.arange(0, outputs, chunk))
-        means = {height: _sampled(height, weights, own) for height in set(heights.tolist())}
-        walks, cycles = np.array([means[height] for height in heights.tolist()]).repeat(-(-k // m), axis=0).T
-        macs = round(weights.kept(outputs, k) * inputs.kept(tokens, k) / k)
-        return _work(walks, cycles, macs, shape, machine)
+        tokens, outputs, k = shape
+        macs, works = round(weights.nonzeros(outputs, k) * inputs.nonzeros(tokens, k) / k), []
+        for draw in range(draws_of(outputs, k)):
+            tiles = _typical_tiles(weights, outputs, k, machine, draw)
+            works.append(_work(tiles[:, 0], tiles[:, 1], macs, shape, machine))
+        return mean_work(works)
+
+
+def _typical_tiles(weights: Sparsity, outputs: int, k: int, machine: PeConfig, draw: int) -> Ints:
+    """What ``_tiles`` gives of weights (outputs, k), from a part of a draw: its chunks, and the last one as high."""
+    n, m, g = _sizes(machine)
+    chunk, groups = comb(m, n) * g, -(-k // m)
+    own = (_bits(n, m), n, m, g, machine.rows, -(-n // machine.macs), machine.whole("banks"))
+    wide = min(k, max(m, SAMPLE // chunk // m * m))
+    part = typical_part(weights, outputs, wide, draw)
+    whole, rest = divmod(outputs, chunk)
+    found = []
+    for chunks, rows in ((whole, min(whole, max(1, part.shape[0] // chunk)) * chunk), (1, rest)):
+        if chunks and rows:
+            taken = part if rows == part.shape[0] else repeated(part, rows)
+            tiles = _tiles(taken.pointers, taken.columns, wide, *own).reshape(-1, -(-wide // m), 2)
+            found.append(np.resize(tiles, (chunks, *tiles.shape[1:]))[:, np.arange(groups) % tiles.shape[1]])
+    return np.concatenate(found).reshape(-1, 2)
 
 
 def _sizes(machine: PeConfig) -> tuple[int, int, int]:
@@ -104,16 +117,6 @@ def _work(
     added = round(float(np.sum(walks)) * patterns * g * batches * machine.cols * (m * value / g + 4))
     events = {"walks": round(float(np.sum(walks)))}
     return Work(int(marks[-1]), macs, causes, dram_read, write, dram_read + write + added, events)
-
-
-@cache
-def _sampled(height: int, sparsity: Sparsity, own: tuple[int, int, int, int, int, int]) -> tuple[float, float]:
-    """Mean (walks, cycles) of tiles of ``height`` rows, over ``SAMPLE`` that are always the same."""
-    n, m, *_ = own
-    drawn = sparsity.draw(height, m * SAMPLE, SEED)
-    tiles = _tiles(drawn.pointers, drawn.columns, m * SAMPLE, _bits(n, m), *own)
-    walks, cycles = tiles.mean(axis=0).tolist()
-    return walks, cycles
 
 
 def _bits(n: int, m: int) -> Ints:
