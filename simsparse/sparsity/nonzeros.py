@@ -84,6 +84,12 @@ class NonZeros:
         row_of = np.repeat(np.arange(rows, dtype=np.int32), self.row_counts)
         return NonZeros((cols, rows), _pointers(self.col_counts), row_of[order])
 
+    def taken(self, rows: Ints) -> NonZeros:
+        """The rows ``rows`` of this one, in that order."""
+        parts = [self.columns[self.pointers[row] : self.pointers[row + 1]] for row in rows.tolist()]
+        columns = np.concatenate([np.zeros(0, np.int32), *parts])
+        return NonZeros((rows.size, self.shape[1]), _pointers(self.row_counts[rows]), columns)
+
     def mask(self) -> Mask:
         """The mask (rows, cols)."""
         mask = np.zeros(self.shape, np.bool_)

@@ -37,7 +37,7 @@ def engine_device(name: str) -> SparseEngineDevice | None:
 
 ENGINES = [name for name in part_names() if name.startswith("accel/") and engine_device(name)]
 OPEN = {
-    "accel/extensor", "accel/flexagon",
+    "accel/flexagon",
 
 }  # fmt: skip
 """Engines whose closed form is within the tolerance for fewer of the pairs; docs/explanation/guarantees.md."""

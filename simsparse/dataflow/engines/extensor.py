@@ -9,9 +9,14 @@ import numpy as np
 from numba import njit
 
 from simsparse.dataflow.base import Ints
+from simsparse.dataflow.dealt import finish
 from simsparse.dataflow.sparse_engine import ENGINES, PeConfig, SparseEngine, Work, cycles_of, same_k
+from simsparse.dataflow.typical import DRAWS, draws_of, mean_work, typical_part
 from simsparse.sparsity.nonzeros import Columns, NonZeros, effectual_macs
 from simsparse.sparsity.statement import Sparsity
+
+FEW, STEPS, JOBS = 24, 1 << 18, 1 << 12
+"""Rows of a typical part, elements of all its pairs, and outputs whose order on the PEs is followed."""
 
 
 class ExTensor(SparseEngine):
@@ -22,6 +27,8 @@ class ExTensor(SparseEngine):
     leave as a pair, which takes a multiplier for a cycle; else the smaller side jumps over up to ``skip`` coordinates
     that lie below the other's head. Outputs go in order to the PE that is free first. Operands are read again for
     every ``group`` rows of the other unless half their buffer holds all of them; results leave as they are made.
+
+    The closed form intersects a few typical rows.
 
     A denser operand may be faster, when a coordinate more ends a jump where two heads meet sooner.
     Source: Hegde et al., ExTensor, MICRO 2019 (hierarchical intersection, skipping by the other side's head); the
@@ -50,34 +57,29 @@ class ExTensor(SparseEngine):
 
     def expect(self, shape: tuple[int, int, int], weights: Sparsity, inputs: Sparsity, machine: PeConfig) -> Work:
         m, n, k = shape
-        kept_w, kept_x = weights.kept(n, k), inputs.kept(m, k)
-        share_w, share_x = kept_w / (n * k), kept_x / (m * k)
-        tile = min(machine.whole("tile"), k)
-        met, skip = k * share_w * share_x, machine.whole("skip")
-        jumps = k / tile * (_jumps(share_x, share_w, tile, skip) + _jumps(share_w, share_x, tile, skip))
-        cycles = max(1.0, met / machine.macs + jumps)
-        pes = machine.rows * machine.cols
-        total = round(cycles * m * n)
-        slowest = max(-(-total // pes), round(cycles * -(-m * n // pes)))
-        macs = round(kept_w * kept_x / k)
-        return _work(slowest, total, macs, shape, (kept_w, kept_x), macs, machine)
+        kept_w, kept_x = weights.nonzeros(n, k), inputs.nonzeros(m, k)
+        macs, pes, works = round(kept_w * kept_x / k), machine.rows * machine.cols, []
+        few = max(4, min(FEW, round((STEPS / k) ** 0.5)))
+        for draw in range(draws_of(min(m, few) * min(n, few), k)):
+            x, w = _spread(inputs, m, k, DRAWS + draw, few), _spread(weights, n, k, draw, few)
+            took, met = _pairs(
+                x.pointers, x.columns, x.columns // machine.whole("tile"), w.pointers, w.columns,
+                w.columns // machine.whole("tile"), machine.whole("skip"), machine.macs,
+            )  # fmt: skip
+            jobs = np.resize(took, min(m * n, JOBS))
+            total = took.mean() * m * n
+            slowest = max(-(-total // pes), total / pes + finish(jobs, pes) - jobs.sum() / pes)
+            works.append(
+                _work(round(slowest), round(total), round(met * m * n), shape, (kept_w, kept_x), macs, machine)
+            )
+        return mean_work(works)
 
 
-def _jumps(own: float, other: float, tile: int, skip: int) -> float:
-    """Jumps in a tile: before each coordinate of the other side, over one's own since its last one or the tile's begin.
-
-    A gap of g elements without the other's holds as many of one's own as g draws give; each ``skip`` of them, or what
-    is left of that, takes a jump.
-    """
-    places = np.zeros(skip)
-    places[0] = 1.0
-    over = np.zeros(tile)
-    for gap in range(1, tile):
-        over[gap] = over[gap - 1] + own * places[0]
-        places = (1 - own) * places + own * np.roll(places, 1)
-    free = (1 - other) ** np.arange(tile)
-    ended = np.concatenate([[0.0], np.cumsum(free * other * over)[:-1]])
-    return float(other * (ended + free * over).sum())
+def _spread(sparsity: Sparsity, rows: int, k: int, draw: int, few: int) -> NonZeros:
+    """``few`` rows of a drawn part, far from each other."""
+    part = typical_part(sparsity, rows, k, draw)
+    count = min(few, part.shape[0])
+    return part.taken(np.arange(count) * part.shape[0] // count)
 
 
 def _work(
@@ -117,6 +119,21 @@ def _outputs(
             free[free.argmin()] += took
             steps, met = steps + took, met + found
     return free.max(), steps, met
+
+
+@njit(cache=True)  # type: ignore[untyped-decorator]
+def _pairs(
+    x_pointers: Ints, x: Columns, x_tiles: Columns, w_pointers: Ints, w: Columns, w_tiles: Columns, skip: int, macs: int
+) -> tuple[Ints, float]:  # fmt: skip
+    """(cycles of every pair of rows, mean matches)."""
+    took, met = np.zeros((x_pointers.size - 1) * (w_pointers.size - 1), np.int64), 0
+    for i in range(x_pointers.size - 1):
+        for j in range(w_pointers.size - 1):
+            cycles, found = _intersection(
+                x, x_tiles, x_pointers[i], x_pointers[i + 1], w, w_tiles, w_pointers[j], w_pointers[j + 1], skip, macs
+            )
+            took[i * (w_pointers.size - 1) + j], met = cycles, met + found
+    return took, met / took.size
 
 
 @njit(cache=True)  # type: ignore[untyped-decorator]

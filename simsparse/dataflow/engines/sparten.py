@@ -51,13 +51,12 @@ class SparTen(SparseEngine):
         "chunk": "elements of a bitmap",
         "balance": "1 if a unit gets a dense and a sparse row of weights, 0 if it gets one row",
     }
-
     tolerance: ClassVar[float] = 0.15
 
     def run(self, weights: NonZeros, inputs: NonZeros, machine: PeConfig) -> Work:
         m, n, k = same_k(weights, inputs)
         order = np.argsort(-weights.row_counts, kind="stable") if _balanced(machine) else np.arange(n)
-        slowest, joined = _join_cycles(inputs, _rows(weights, order), machine)
+        slowest, joined = _join_cycles(inputs, weights.taken(order), machine)
         clusters = [slowest[cluster :: machine.rows].sum(axis=0) for cluster in range(min(m, machine.rows))]
         sets = max(clusters, key=lambda busy: int(busy.sum()))
         units = machine.rows * machine.cols
@@ -88,7 +87,7 @@ def _typical_sets(
     x = repeated(typical_part(inputs, m, wide, DRAWS + draw), min(m, FEW))
     w = repeated(typical_part(weights, n, wide, draw), tall)
     order = np.argsort(-w.row_counts, kind="stable") if _balanced(machine) else np.arange(tall)
-    slowest, joined = _join_cycles(x, _rows(w, order), machine)
+    slowest, joined = _join_cycles(x, w.taken(order), machine)
     mean = joined / (x.shape[0] * tall) * np.minimum(-(-tall // machine.cols), a_set // machine.cols)
     slowest = mean * (k / wide) + (slowest - mean) * math.sqrt(k / wide)
     busy = min(m, machine.rows)
@@ -126,13 +125,6 @@ def _join_cycles(inputs: NonZeros, weights: NonZeros, machine: PeConfig) -> tupl
             sets.append(_slowest(pairs, machine))
         rows.append(np.concatenate(sets, axis=1))
     return np.concatenate(rows), joined
-
-
-def _rows(pattern: NonZeros, order: Ints) -> NonZeros:
-    """The rows of ``pattern`` in another order."""
-    parts = [pattern.columns[pattern.pointers[row] : pattern.pointers[row + 1]] for row in order.tolist()]
-    pointers = np.concatenate([[0], np.cumsum(pattern.row_counts[order])]).astype(np.int64)
-    return NonZeros((order.size, pattern.shape[1]), pointers, np.concatenate(parts))
 
 
 def _mask_of(pattern: NonZeros, first: int, last: int) -> Mask:
