@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -68,6 +69,8 @@ NO_ESTIMATE = ErrorEstimate(None, 0.0)
 
 
 _SIZES = {"batch": "batch {}", "seq": "{} tokens", "kv_len": "{} cached tokens"}
+SIZES = {"batch": r"batch (\d+)", "tokens": r"(\d+) tokens", "cached tokens": r"(\d+) cached tokens"}
+"""Sizes that a workload's text says, by what they count."""
 
 
 def workload_text(trace: str, meta: Mapping[str, Any]) -> str:
@@ -80,6 +83,20 @@ def workload_text(trace: str, meta: Mapping[str, Any]) -> str:
         words = [f"{model} {phase}, {' '.join(str(pruned[key]) for key in ('pattern', 'method') if pruned.get(key))}"]
     words += [text.format(meta[key]) for key, text in _SIZES.items() if meta.get(key)]
     return ", ".join(words)
+
+
+def workload_sizes(text: str) -> tuple[str, dict[str, int]]:
+    """What ``workload_text`` gives, taken apart: the words that are no size, and the sizes by what they count."""
+    words, sizes = [], {}
+    for word in text.split(", "):
+        name, number = next(
+            ((name, found[1]) for name, pattern in SIZES.items() if (found := re.fullmatch(pattern, word))), ("", "")
+        )
+        if name:
+            sizes[name] = int(number)
+        else:
+            words.append(word)
+    return ", ".join(words), sizes
 
 
 class CacheUse(NamedTuple):

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -36,6 +37,7 @@ SEARCHES = ("tpe", "nsga2", "cmaes")
 """Kinds of sampling in which later points depend on the answers to earlier ones."""
 SHOWN_CHARACTERS = 1 << 20
 """Characters of the resolved sweep that a page shows."""
+TRACE = "workload.trace"
 _LABELS = ("setup", "workload", "label")
 """Usual names of axes of mappings, where the sweep's file does not tell which of the columns are axes."""
 
@@ -65,7 +67,7 @@ def read_results(folder: Path) -> Results:
         objectives=tuple(map(str, objectives)) if isinstance(objectives, list) else ("latency_s", "energy_j"),
         baseline={str(k): str(v) for k, v in baseline.items()} if isinstance(baseline, dict) else {},
         searched=isinstance(spec.get("sample"), dict) and spec["sample"].get("kind") in SEARCHES,
-        normalise=tuple(map(str, spec.get("normalise") or ())),
+        normalise=tuple(map(str, spec.get("normalise") or ())), workload_axes=_workload_axes(axes, places),
         timelines=store.timelines() if store else {},
     )  # fmt: skip
 
@@ -92,6 +94,19 @@ def _axes_of(axes: Mapping[str, Any], varying: Sequence[str], table: pd.DataFram
         name for name in varying
         if name in labels or not any(table.groupby(label)[name].nunique().max() <= 1 for label in labels)
     )  # fmt: skip
+
+
+def _workload_axes(axes: Mapping[str, Any], places: Sequence[str]) -> tuple[str, ...]:
+    """The axes that set the trace and nothing else."""
+    items = {name: axes.get(name) for name in places}
+    return tuple(
+        name for name, own in items.items()
+        if name == TRACE or (isinstance(own, list) and own and all(_sets_trace_alone(item) for item in own))
+    )  # fmt: skip
+
+
+def _sets_trace_alone(item: object) -> bool:
+    return isinstance(item, Mapping) and set(item) <= {TRACE, "label"}
 
 
 def _with_front(table: pd.DataFrame, folder: Path) -> pd.DataFrame:
@@ -121,13 +136,19 @@ def _short(table: pd.DataFrame) -> dict[str, str]:
 
 
 def _titles(table: pd.DataFrame) -> dict[str, str]:
-    """Model, phase and sizes by trace file, of the traces that these tell apart."""
+    """Model, phase and sizes by trace file, of the traces that these tell apart; no size that differs on one trace."""
     if "title" not in table or "workload.trace" not in table:
         return {}
-    named = table[table["title"].astype(str) != ""].drop_duplicates("workload.trace")
-    counts = named["title"].value_counts()
-    return {str(trace): str(title) for trace, title in zip(named["workload.trace"], named["title"], strict=True)
-            if counts[title] == 1}  # fmt: skip
+    named = table[table["title"].astype(str) != ""].drop_duplicates(["workload.trace", "title"])
+    found = {str(trace): _common(own.astype(str).tolist()) for trace, own in named.groupby("workload.trace")["title"]}
+    counts = Counter(found.values())
+    return {trace: title for trace, title in found.items() if title and counts[title] == 1}
+
+
+def _common(titles: Sequence[str]) -> str:
+    """What all titles of a trace say, which differ where an axis sets a size."""
+    others = [title.split(", ") for title in titles[1:]]
+    return ", ".join(word for word in titles[0].split(", ") if all(word in other for other in others))
 
 
 def _spec(folder: Path) -> Mapping[str, Any]:
@@ -178,7 +199,7 @@ def _point(
         unvalidated_share=unvalidated_share(ops[key]) if key in ops else None, power_w=_number(row.get("power_w")),
         feasible=row.get("feasible") is not False,
         runs_as=merged_runs(_runs(row.get("runs_as"))), notes=_words(row.get("notes")),
-        error=_error(texts, latency),
+        error=_error(texts, latency), title=texts.get("title", ""),
     )  # fmt: skip
 
 

@@ -34,7 +34,8 @@ class StoredPoint:
     ``workload``, ``configuration`` and ``sparsity`` are display names; ``axes`` holds the values of the other axes as
     text, ``place`` those of all axes as the sweep's file has them: points are alike in all but what differs there.
     ``power_w`` is the power stated for the devices; ``feasible`` whether all constraints hold; ``runs_as`` maps
-    sparsities to what devices make of them. A point that failed has an ``error`` and no numbers.
+    sparsities to what devices make of them. ``title`` says model, phase and sizes of the trace. A point that failed has
+    an ``error`` and no numbers.
     """
 
     key: str
@@ -59,6 +60,7 @@ class StoredPoint:
     runs_as: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     feasible: bool = True
+    title: str = ""
     error: str = ""
 
     @property
@@ -88,7 +90,7 @@ class Results:
     where these are a part of it. ``resolved`` is the sweep with every number that it used, as far as a page
     shows it, ``resolved_file`` all of it. ``objectives`` are the numbers that the sweep makes small; ``baseline`` and
     ``normalise`` what its file says that ratios are taken against, by axis, and per; ``searched`` whether later
-    points depend on the answers to earlier ones.
+    points depend on the answers to earlier ones; ``workload_axes`` those that set the trace and nothing else.
     """
 
     name: str
@@ -105,6 +107,7 @@ class Results:
     baseline: Mapping[str, str] = field(default_factory=dict)
     normalise: tuple[str, ...] = ()
     searched: bool = False
+    workload_axes: tuple[str, ...] = ()
     ops: Mapping[str, tuple[OpResult, ...]] = field(default_factory=dict)
     timelines: Mapping[str, Timeline] = field(default_factory=dict)
 
@@ -222,7 +225,7 @@ def results_of(result: Result) -> Results:
 
 
 def _readable(op: OpResult) -> OpResult:
-    return OpResult(*(printable(value) if isinstance(value, str) else value for value in op))
+    return OpResult._make(printable(value) if isinstance(value, str) else value for value in op)
 
 
 def merged_runs(runs_as: Mapping[str, Mapping[str, str]]) -> dict[str, str]:

@@ -12,6 +12,7 @@ from simsparse.report.metrics import Metric, spans_decades
 from simsparse.report.plot import Plot, finish, panels, plain_log
 from simsparse.report.results import Results, StoredPoint
 from simsparse.report.si import Scale, axis_numbers, binary_scale_for, scale_for
+from simsparse.report.sizes import over_sizes
 from simsparse.report.slices import SliceChoice, at_choice, choice_text, slice_of
 from simsparse.report.style import SMALL_PT, wrapped
 
@@ -32,8 +33,9 @@ Lines = Mapping[str, Line]
 
 
 def sensitivities(results: Results, metric: Metric) -> list[Plot]:
-    """A plot for each numeric axis, at most ``MAX_AXES``."""
-    plots = (_sensitivity(results, metric, name, i) for i, name in enumerate(_numeric_axes(results)[:MAX_AXES]))
+    """A plot for each numeric axis, and for each size in which workloads differ, at most ``MAX_AXES``."""
+    wanted = [(name, results) for name in _numeric_axes(results)] + list(over_sizes(results))
+    plots = (_sensitivity(own, metric, name, i) for i, (name, own) in enumerate(wanted[:MAX_AXES]))
     return [plot for plot in plots if plot is not None]
 
 
@@ -141,7 +143,8 @@ def _panel(ax: Axes, results: Results, lines: Lines, x_scale: Scale, y_scale: Sc
         ax.set_yscale("log")
         plain_log(ax.yaxis, max(values) / min(values))
     else:
-        ax.set_ylim(0, 1.08 * max(values) / y_scale.factor)
+        room = 1.08 if all(len(names) == 1 for names in same.values()) else 1.22
+        ax.set_ylim(0, room * max(values) / y_scale.factor)
     ax.margins(x=0.08)
 
 

@@ -505,6 +505,57 @@ def test_hypervolume_equals_the_count_of_cells(costs: list[tuple[int, int, int]]
     assert hypervolume([tuple(map(float, row)) for row in costs], (5.0, 5.0, 5.0)) == covered
 
 
+class TestSizesOfWorkloads:
+    """Traces of one model and phase that differ in one size lie along a line over it."""
+
+    def swept(self, folder: Path, axes: str, sizes: list[dict[str, Any]], phase: str = "decode") -> Results:
+        for i, own in enumerate(sizes):
+            op = ops.linear(8 * (i + 1), 256, 256)
+            TraceBuilder(f"t{i}", model="tiny", phase=phase, **own).add(op).build().save(folder / f"t{i}.trace")
+        (folder / "s.yaml").write_text(f"name: s\nsystem: cpu/h100-host\nlevel: 0\naxes: {axes}\n")
+        run_sweep(folder / "s.yaml", folder / "out")
+        return read_results(folder / "out")
+
+    def lines(self, results: Results) -> dict[str, tuple[str, list[str], list[float]]]:
+        """By name of a plot: what stands on its x axis, its panels, the places of the first line."""
+        plots = [plot for plot in draw(results) if plot.name.startswith("sensitivity")]
+        return {plot.name: (plot.figure.axes[0].get_xlabel(), [" ".join(ax.get_title(loc="left").split()) for ax in
+                plot.figure.axes], list(plot.figure.axes[0].get_lines()[0].get_xdata())) for plot in plots}  # fmt: skip
+
+    @pytest.mark.parametrize(("key", "name"), [("kv_len", "cached tokens"), ("seq", "tokens"), ("batch", "batch")])
+    def test_a_line_over_each_size(self, key: str, name: str, tmp_path: Path) -> None:
+        others = {"batch": 4, "kv_len": 512} if key != "batch" else {"kv_len": 512}
+        sizes = [{**others, key: 100 * i} for i in (1, 2, 4)]
+        results = self.swept(tmp_path, "{workload.trace: [t0.trace, t1.trace, t2.trace]}", sizes)
+        found = self.lines(results)
+        assert list(found) == ["sensitivity_1"]
+        label, panels, places = found["sensitivity_1"]
+        assert label == name and places == [100, 200, 400]
+        assert len(panels) == 1 and "tiny decode" in panels[0] and not re.search(r"\b[124]00\b", panels[0])
+
+    def test_named_workloads_too(self, tmp_path: Path) -> None:
+        axes = "{load: [{label: few, workload.trace: t0.trace}, {label: many, workload.trace: t1.trace}]}"
+        assert self.lines(self.swept(tmp_path, axes, [{"seq": 64}, {"seq": 128}]))["sensitivity_1"][2] == [64, 128]
+
+    def test_no_line_where_more_differs(self, tmp_path: Path) -> None:
+        sizes = [{"batch": 1, "kv_len": 64}, {"batch": 2, "kv_len": 128}]
+        assert self.lines(self.swept(tmp_path, "{workload.trace: [t0.trace, t1.trace]}", sizes)) == {}
+
+    def test_no_line_where_a_name_sets_more_than_the_trace(self, tmp_path: Path) -> None:
+        axes = "{load: [{label: few, workload.trace: t0.trace, seed: 1}, {label: many, workload.trace: t1.trace}]}"
+        assert self.lines(self.swept(tmp_path, axes, [{"seq": 64}, {"seq": 128}])) == {}
+
+    def test_a_size_that_an_axis_sets_is_in_no_name(self, tmp_path: Path) -> None:
+        for name in ("a", "b"):
+            one = ops.attention(2, 4, 4, 16, 1, 64)
+            TraceBuilder(name, model=name, phase="decode", batch=2, kv_len=64).add(one).build().save(
+                tmp_path / f"{name}.trace"
+            )
+        axes = "{workload.trace: [a.trace, b.trace], batch: [2, 8]}"
+        results = self.swept(tmp_path, axes, [])
+        assert results.workloads == ["a decode, 64 cached tokens", "b decode, 64 cached tokens"]
+
+
 def test_a_workload_is_named_by_model_and_phase(tmp_path: Path) -> None:
     op = ops.linear(8, 64, 64)
     for batch in (1, 8):
