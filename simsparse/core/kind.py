@@ -68,6 +68,7 @@ class Kind(ABC):
     ``unit``: what runs the op. ``prunable``: its weights can be sparse. ``routed``: it needs a Routing.
     ``label_matters``: ops with different labels differ in cost; ``labels``: those that an op may have, empty for any.
     ``masked``: the operands that are one matrix each, for which a cycle core takes a mask.
+    ``priced_facts``: facts (``stats``) that the cost of an op depends on, as its dims.
     ``factory``: the function that users call as ``ss.ops.NAME``.
     """
 
@@ -83,6 +84,7 @@ class Kind(ABC):
     label_matters: ClassVar[bool] = False
     labels: ClassVar[tuple[str, ...]] = ()
     masked: ClassVar[tuple[Operand, ...]] = ()
+    priced_facts: ClassVar[tuple[str, ...]] = ()
 
     def __reduce__(self) -> tuple[Callable[[str], Kind], tuple[str]]:
         return _kind_called, (self.name,)

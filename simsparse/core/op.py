@@ -145,7 +145,7 @@ class Op:
 
     @property
     def signature(self) -> Signature:
-        """What the cost of the op depends on: kind, dims, types, sparsity, routed counts."""
+        """What the cost of the op depends on: kind, dims, types, sparsity, routed counts, facts that are priced."""
         kind, dims = self.definition, self.dims
         sizes = [dims[key] for key in kind.dims]
         if kind.optional_dims:
@@ -154,7 +154,7 @@ class Op:
         return (
             self.kind, self.label if kind.label_matters else "", tuple(sizes), self.dtype, self.w_dtype, self.out_dtype,
             self.weight_sparsity, self.weight_format, self.input_sparsity, counts, self.src, self.dst, self.group,
-            self.bias, self.latent_kv,
+            self.bias, self.latent_kv, tuple(self.stats.get(fact) for fact in kind.priced_facts),
         )  # fmt: skip
 
     def with_(self, **changes: Any) -> Op:

@@ -36,7 +36,7 @@ from simsparse.devices.base import (
     whole_counts,
 )
 from simsparse.devices.decode import with_decoding
-from simsparse.devices.gpu_attention_kernels import ATTENTION_KINDS
+from simsparse.devices.gpu_attention_kernels import ATTENTION_KINDS, narrow_cache
 from simsparse.devices.gpu_counts import READ, VECTOR, WRITE
 from simsparse.devices.gpu_evidence import HALF, Evidence
 from simsparse.devices.gpu_kernels import Kernels, conv_seconds, kernel_seconds, kernels_of
@@ -82,7 +82,7 @@ class Gpu(Device):
         key = (op.kind, op.dtype, op.w_dtype)
         if key not in self._reasons:
             self._reasons[key] = self._reason(op)
-        return self._reasons[key] or unaligned_fp8(op)
+        return self._reasons[key] or unaligned_fp8(op) or narrow_cache(op, self.part.kernels)
 
     def _reason(self, op: Op) -> str | None:
         kind, dtype = op.kind, op.dtype

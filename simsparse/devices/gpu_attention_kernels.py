@@ -9,15 +9,19 @@ from dataclasses import dataclass
 import numpy as np
 
 from simsparse.config.parts.gpu import GpuPart
+from simsparse.config.parts.gpu_kernels import KernelLibrary
 from simsparse.core import DType, Op, OpKind
+from simsparse.core.kinds.attention import WINDOW, cache_type, seen_keys
 from simsparse.core.kinds.block_sparse_attention import BLOCK_SPARSE_ATTENTION, query_blocks
-from simsparse.devices.gpu_attention import AttentionShapes, decode_seconds, prefill_seconds
+from simsparse.devices.gpu_attention import TILE, AttentionShapes, decode_seconds, prefill_seconds
 from simsparse.devices.gpu_attention_paged import paged_seconds
 from simsparse.devices.gpu_attention_sparse import flex_seconds
 from simsparse.devices.gpu_card import Card, Floats, KernelTimes
 from simsparse.devices.gpu_counts import READ, WRITE, GpuCounts, Indexes, count_macs, mac_action
 from simsparse.devices.gpu_rates import peak
 
+WINDOW_DIM = 128
+"""Head dim of the windows that were measured."""
 ATTENTION_KINDS = (OpKind.ATTENTION, BLOCK_SPARSE_ATTENTION.name)
 
 
@@ -25,33 +29,35 @@ ATTENTION_KINDS = (OpKind.ATTENTION, BLOCK_SPARSE_ATTENTION.name)
 class Attention:
     """Attention kernels of one ``dtype``, ``decode`` with one query token per sequence.
 
-    ``blocks``: of a mask of blocks that FlexAttention takes, rows of blocks of all heads, kept blocks, and 1 with
-    blocks of 128.
+    ``blocks``: of a mask that FlexAttention takes in blocks, rows of blocks of all heads, kept blocks, and 1 with
+    blocks of 128. ``window``: the mask is a window, which attention on paged caches has kernels for.
     """
 
     decode: bool
     dtype: DType
     shapes: AttentionShapes
     blocks: tuple[Floats, Floats, Floats] | None = None
+    window: bool = False
 
 
 def attention_kernels(ops: Sequence[Op], counts: GpuCounts) -> list[tuple[Indexes, Attention]]:
     """Attention kernels by dtype: decode with one query token per sequence, prefill with more."""
-    kinds: dict[tuple[bool, DType, bool], list[int]] = {}
+    kinds: dict[tuple[bool, DType, bool, bool], list[int]] = {}
     for i, op in enumerate(ops):
         if op.kind in ATTENTION_KINDS:
-            kinds.setdefault((op.dims["q_len"] == 1, op.dtype, takes_blocks(op)), []).append(i)
+            kinds.setdefault((op.dims["q_len"] == 1, op.dtype, takes_blocks(op), takes_window(op)), []).append(i)
     found = []
-    for (decode, dtype, flex), places in kinds.items():
+    for (decode, dtype, flex, window), places in kinds.items():
         own, owner = [ops[i] for i in places], np.array(places, np.int64)
         shapes = _attention_shapes(own)
-        cached = shapes.kv_heads * shapes.kv_len * shapes.kv_row
-        elements = shapes.heads * shapes.q_len * shapes.head_dim + cached
-        counts.add(READ, owner, shapes.batch * shapes.value_bytes * elements)
+        cached = np.array([op.kv_bytes for op in own], np.float64)
+        queries = shapes.batch * shapes.value_bytes * shapes.heads * shapes.q_len * shapes.head_dim
+        counts.add(READ, owner, queries + cached)
         counts.add(WRITE, owner, shapes.batch * shapes.value_bytes * shapes.heads * shapes.q_len * shapes.v_head_dim)
         macs = np.array([op.dense_macs for op in own], np.float64)
         count_macs(owner, [mac_action(dtype)] * len(own), macs, counts)
-        found.append((owner, Attention(decode, dtype, shapes, _blocks(own) if flex else None)))
+        blocks = _blocks(own) if flex else _window_blocks(own) if window else None
+        found.append((owner, Attention(decode, dtype, shapes, blocks, window)))
     return found
 
 
@@ -60,6 +66,30 @@ def takes_blocks(op: Op) -> bool:
     d = op.dims
     masked = op.kind == BLOCK_SPARSE_ATTENTION.name and d["block"] in (64, 128) and d["q_len"] > 1
     return masked and d["head_dim"] == d["v_head_dim"] == 128 and op.dtype.bits == 16
+
+
+def takes_window(op: Op) -> bool:
+    """Whether FlexAttention was measured on such a window: many queries, which do not see all keys, head dim 128."""
+    d = op.dims
+    if op.kind != OpKind.ATTENTION or d["q_len"] == 1 or not d["causal"] or op.dtype.bits != 16:
+        return False
+    return d["kv_len"] > op.stats.get(WINDOW, 2**62) and d["head_dim"] == d["v_head_dim"] == WINDOW_DIM
+
+
+def _window_blocks(ops: Sequence[Op]) -> tuple[Floats, Floats, Floats]:
+    """Blocks of 128 that hold a score which the window keeps."""
+    heads = np.array([op.dims["batch"] * op.dims["heads"] for op in ops], np.float64)
+    rows, kept = (np.array(column, np.float64) for column in zip(*map(_kept_by_window, ops), strict=True))
+    return heads * rows, heads * kept, np.ones(len(ops))
+
+
+def _kept_by_window(op: Op) -> tuple[int, int]:
+    """Rows of blocks of one head, and the blocks that they keep."""
+    d, window = op.dims, int(op.stats[WINDOW])
+    first = np.arange(0, d["q_len"], TILE) + (d["kv_len"] - d["q_len"])
+    last = np.minimum(first + TILE - 1, d["kv_len"] - 1)
+    kept = last // TILE - np.maximum(first - window + 1, 0) // TILE + 1
+    return len(first), int(kept.sum())
 
 
 def _blocks(ops: Sequence[Op]) -> tuple[Floats, Floats, Floats]:
@@ -73,10 +103,23 @@ def _attention_shapes(ops: Sequence[Op]) -> AttentionShapes:
     names = ("batch", "heads", "kv_heads", "head_dim", "v_head_dim", "q_len", "kv_len", "causal")
     full = [op.dims if op.kind == OpKind.ATTENTION else _without_blocks(op) for op in ops]
     dims = {name: np.array([each[name] for each in full], np.float64) for name in names}
-    size, none = np.array([op.dtype.bits / 8 for op in ops]), np.zeros(len(ops))
+    size, cache = (np.array([dtype(op).bits / 8 for op in ops]) for dtype in (_own_type, _cached_type))
+    seen = np.array([seen_keys(op) if op.kind == OpKind.ATTENTION else each["kv_len"]
+                     for op, each in zip(ops, full, strict=True)], np.float64)  # fmt: skip
     cached = np.array([op.kv_bytes for op in ops], np.float64)
-    row = cached / (dims["batch"] * dims["kv_heads"] * dims["kv_len"] * size)
-    return AttentionShapes(**dims, value_bytes=size, cache_bytes=size, kv_row=row, window=none, warm=none)
+    window = np.array([op.stats.get(WINDOW, 0) for op in ops], np.float64)
+    return AttentionShapes(
+        **dims, value_bytes=size, cache_bytes=cache, kv_row=cached / (dims["batch"] * dims["kv_heads"] * seen * cache),
+        window=window, sets=np.full(len(ops), np.inf),
+    )  # fmt: skip
+
+
+def _own_type(op: Op) -> DType:
+    return op.dtype
+
+
+def _cached_type(op: Op) -> DType:
+    return cache_type(op) if op.kind == OpKind.ATTENTION else op.dtype
 
 
 def _without_blocks(op: Op) -> dict[str, int]:
@@ -88,11 +131,23 @@ def _without_blocks(op: Op) -> dict[str, int]:
 def attention_seconds(part: GpuPart, card: Card, attention: Attention) -> KernelTimes:
     """Seconds of each kernel; ``card`` is that of the part."""
     kernels = part.kernels
-    if attention.blocks is not None and kernels.flex is not None:
+    paged = None if attention.dtype is DType.FP32 else kernels.paged
+    if attention.blocks is not None and kernels.flex is not None and not (attention.window and paged):
         return flex_seconds(*attention.blocks, kernels.flex, card)
-    if kernels.paged is not None and attention.dtype is not DType.FP32:
-        return paged_seconds(attention.shapes, kernels.paged, card)
+    if paged is not None:
+        return paged_seconds(attention.shapes, paged, card)
     if attention.decode:
         return decode_seconds(attention.shapes, kernels.sdpa.decode, card)
     flops_per_s = np.full(len(attention.shapes.batch), peak(part, attention.dtype))
     return prefill_seconds(attention.shapes, kernels.sdpa.prefill, card, flops_per_s)
+
+
+def narrow_cache(op: Op, kernels: KernelLibrary) -> str | None:
+    """Why no kernel of the library takes the cached type of ``op``; None where one does."""
+    if op.kind != OpKind.ATTENTION or (cached := cache_type(op)) is op.dtype:
+        return None
+    if kernels.paged is None:
+        return f"{kernels.name} has attention kernels for caches of the type of the queries alone, not for {cached}"
+    if cached is DType.FP8:
+        return None
+    return f"{kernels.name} has attention kernels for fp8 caches and those of the type of the queries, not for {cached}"

@@ -56,7 +56,7 @@ def decode_seconds(shapes: AttentionShapes, model: GpuPagedDecode, card: Card) -
     compute = cycles / card.clock_hz
     queries = shapes.batch * shapes.heads * (shapes.head_dim + shapes.v_head_dim) * shapes.value_bytes
     moved = shapes.batch * shapes.kv_heads * keys * shapes.kv_row * shapes.cache_bytes + queries
-    away = missing(np.where(shapes.warm > 0, moved, np.inf), model.resident.si * card.l2_bytes)
+    away = missing(shapes.sets * moved, model.resident.si * card.l2_bytes)
     memory = moved * away / (model.memory.si * card.memory_bytes_per_s)
     launch = model.launch.si + model.per_dim.si * shapes.head_dim + model.per_sequence.si * shapes.batch
     launch = launch + np.where(splits > 1, model.combine.si, 0.0)

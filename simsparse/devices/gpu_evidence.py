@@ -9,8 +9,9 @@ from typing import overload
 from simsparse.config.accuracy import ClassAccuracy, accuracy_of
 from simsparse.config.parts.gpu import GpuPart
 from simsparse.core import DType, Op, OpKind
+from simsparse.core.kinds.attention import WINDOW, cache_type
 from simsparse.devices.base import Device
-from simsparse.devices.gpu_attention_kernels import takes_blocks
+from simsparse.devices.gpu_attention_kernels import takes_blocks, takes_window
 from simsparse.devices.gpu_experts import GROUPED, LOOP
 from simsparse.devices.gpu_launched import Gather, NormRows, Reduce, SoftmaxRows, Stream, Topk
 from simsparse.devices.gpu_op_kernels import OP_KERNELS
@@ -55,7 +56,7 @@ def kernel_class(op: Op, skips: bool) -> str | None:
         case OpKind.CONV2D:
             return "conv2d" if dtype in HALF and not skips else None
         case OpKind.ATTENTION:
-            return ("attn_decode" if d["q_len"] == 1 else "attn_prefill") if dtype in HALF else None
+            return _attention_class(op) if dtype in HALF and cache_type(op) is dtype else None
         case OpKind.MOE_FFN:
             if skips or dtype not in (*HALF, DType.FP8):
                 return None
@@ -65,6 +66,16 @@ def kernel_class(op: Op, skips: bool) -> str | None:
     if op.kind in NO_CLASS or op.kind not in OP_KERNELS:
         return None
     return KERNEL_CLASSES.get(type(OP_KERNELS.get(op.kind)(op)))
+
+
+def _attention_class(op: Op) -> str | None:
+    """The class of an attention of 16 bits; a window that leaves keys of a prompt out runs as a mask of blocks."""
+    d = op.dims
+    if d["q_len"] == 1:
+        return "attn_decode"
+    if d["kv_len"] > op.stats.get(WINDOW, d["kv_len"]):
+        return "sparse_attn" if takes_window(op) else None
+    return "attn_prefill"
 
 
 class Labels(Sequence[str]):

@@ -11,18 +11,26 @@ from functools import partial
 from .timing import RowDict, timed
 
 
+def attn_sets(cache_bytes: int) -> int:
+    """Sets of queries, keys and values that rows of attention take in turns."""
+    return max(1, min(16, -(-(256 << 20) // cache_bytes)))
+
+
 def _sdpa(batch: int, heads: int, kv: int, dim: int, q_len: int, kv_len: int) -> list[Callable[[], object]]:
     import torch
     from torch.nn.functional import scaled_dot_product_attention
 
-    kv_bytes = 2 * 2 * batch * kv * dim * kv_len
     calls: list[Callable[[], object]] = []
-    for _ in range(max(1, min(16, -(-(256 << 20) // kv_bytes)))):
+    for _ in range(attn_sets(2 * 2 * batch * kv * dim * kv_len)):
         q = torch.randn(batch, heads, q_len, dim, device="cuda", dtype=torch.bfloat16)
         k = torch.randn(batch, kv, kv_len, dim, device="cuda", dtype=torch.bfloat16)
         v = torch.randn_like(k)
         calls.append(partial(scaled_dot_product_attention, q, k, v, is_causal=q_len > 1, enable_gqa=heads != kv))
     return calls
+
+
+def _attn_row(row: RowDict, calls: list[Callable[[], object]]) -> RowDict:
+    return timed({**row, "copies": len(calls)}, calls)
 
 
 def attn() -> Iterator[RowDict]:
@@ -33,11 +41,11 @@ def attn() -> Iterator[RowDict]:
                 if 4 * batch * kv * d * length > 9e9:
                     continue
                 row = {"section": "attn", "op": "sdpa_decode", "B": batch, "H": h, "KV": kv, "D": d, "L": length}
-                yield timed(row, _sdpa(batch, h, kv, d, 1, length))
+                yield _attn_row(row, _sdpa(batch, h, kv, d, 1, length))
     for h, kv, d in heads:
         for batch, length in ((1, 512), (1, 1024), (4, 1024), (1, 2048), (2, 2048), (1, 4096), (1, 8192)):
             row = {"section": "attn", "op": "sdpa_prefill_causal", "B": batch, "H": h, "KV": kv, "D": d, "L": length}
-            yield timed(row, _sdpa(batch, h, kv, d, length, length))
+            yield _attn_row(row, _sdpa(batch, h, kv, d, length, length))
 
 
 def mem() -> Iterator[RowDict]:

@@ -18,6 +18,7 @@ from simsparse.devices.gpu_products import UNITS
 from simsparse.devices.gpu_rates import gemm_times
 from simsparse.devices.gpu_stream import Function
 from simsparse.validate.comparison import Prediction
+from simsparse.validate.kernels import looped_attention
 from simsparse.validate.measurement import Measurement
 
 PAGES = re.compile(r"pages of (\d{1,6}) tokens")
@@ -25,7 +26,8 @@ PAGES = re.compile(r"pages of (\d{1,6}) tokens")
 
 
 def predict_topk(gpu: Gpu, row: Measurement) -> Prediction | str:
-    """Seconds to gather the keys and values that ready indexes name, and, of ``topk_decode``, of attention on them."""
+    """Seconds to gather the keys and values that ready indexes name, and, of ``topk_decode``, of attention on
+    them, which the gathers left in the L2."""
     gathered = _gathered_seconds(gpu, row)
     if isinstance(gathered, str) or row.text("op") == "topk_gather_only":
         return gathered if isinstance(gathered, str) else Prediction(row, row.number("s"), gathered)
@@ -35,7 +37,7 @@ def predict_topk(gpu: Gpu, row: Measurement) -> Prediction | str:
         )
     if reason := gpu.supports(attention):
         return reason
-    return Prediction(row, row.number("s"), gathered + gpu.costs([attention])[0].latency_s)
+    return Prediction(row, row.number("s"), gathered + float(looped_attention(gpu, [attention], np.ones(1))[0]))
 
 
 def _gathered_seconds(gpu: Gpu, row: Measurement) -> float | str:

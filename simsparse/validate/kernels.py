@@ -4,11 +4,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import numpy as np
 
 from simsparse.config.parts.gpu import GpuPart
 from simsparse.config.parts.link import LinkPart
 from simsparse.core import DENSE, ActionCounts, DType, Op, OpCost, Sparsity, ops
 from simsparse.devices.gpu import SAVED, Gpu
+from simsparse.devices.gpu_attention_kernels import attention_kernels, attention_seconds
+from simsparse.devices.gpu_card import Card, Floats
+from simsparse.devices.gpu_counts import GpuCounts
 from simsparse.devices.link import copy_counts, copy_seconds, duplex_rate, link_prices
 from simsparse.errors import MappingError
 from simsparse.lowering.energy import op_energy
@@ -35,6 +41,27 @@ def attention_op(row: Measurement) -> Op:
     queries = 1 if row.text("op") == "sdpa_decode" else length
     causal = row.text("op") != "sdpa_prefill_full"
     return ops.attention(row.whole("B"), heads, kv_heads, row.whole("D"), queries, length, causal)
+
+
+def predict_attention(gpu: Gpu, rows: Sequence[Measurement]) -> list[Prediction | str]:
+    """Seconds of each row's attention, ``copies`` sets of operands taken in turns; in its stead the reason why not."""
+    found: list[Op | str] = [_supported(gpu, row, attention_op) for row in rows]
+    places = [i for i, op in enumerate(found) if isinstance(op, Op)]
+    sets = np.array([float(rows[i].whole("copies")) if "copies" in rows[i].fields else np.inf for i in places])
+    seconds = dict(zip(places, looped_attention(gpu, [found[i] for i in places], sets), strict=True))  # type: ignore[misc]
+    return [
+        Prediction(row, row.number("s"), float(seconds[i])) if isinstance(op, Op) else op
+        for i, (row, op) in enumerate(zip(rows, found, strict=True))
+    ]
+
+
+def looped_attention(gpu: Gpu, found: Sequence[Op], sets: Floats) -> Floats:
+    """Seconds of attention in a loop over ``sets`` sets of operands."""
+    seconds, card = np.empty(len(found)), Card.of(gpu.part)
+    for place, kernel in attention_kernels(found, GpuCounts(len(found))):
+        shapes = replace(kernel.shapes, sets=sets[place])
+        seconds[place] = attention_seconds(gpu.part, card, replace(kernel, shapes=shapes)).latency_s
+    return seconds
 
 
 def predict_ops(gpu: Gpu, rows: Sequence[Measurement], op_of: Callable[[Measurement], Op]) -> list[Prediction | str]:

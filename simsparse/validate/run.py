@@ -25,8 +25,8 @@ from simsparse.validate.expert_cache import predict_expert_caches
 from simsparse.validate.gemms import predict_gemms
 from simsparse.validate.kernel_rows import conv_op, predict_kernels, predict_spmm, predict_zerocopy
 from simsparse.validate.kernels import (
-    attention_op,
     linear_op,
+    predict_attention,
     predict_copies,
     predict_energy,
     predict_launches,
@@ -183,12 +183,13 @@ class _Models:
         """What predicts the sections that need no host."""
         gpu, part = self.gpu, self.gpu.part
         op_of: Mapping[str, Callable[[Measurement], Any]] = {
-            "gemm_sparse24": linear_op, "attn_decode": attention_op, "attn_prefill": attention_op, "conv2d": conv_op,
+            "gemm_sparse24": linear_op, "conv2d": conv_op,
         }  # fmt: skip
         return {
             **{section: partial(predict_ops, gpu, op_of=op) for section, op in op_of.items()},
             **{section: partial(predict_kernels, gpu) for section in KERNEL_SECTIONS},
             **{section: partial(predict_gemms, gpu) for section in GEMM_SECTIONS},
+            **{section: partial(predict_attention, gpu) for section in ("attn_decode", "attn_prefill")},
             "gemm_table": partial(predict_gemm_table, gpu),
             "weight_only_table": partial(predict_widened_table, gpu),
             "grouped_gemm": partial(predict_grouped, gpu), "sparse_attn": partial(predict_sparse_attention, gpu),

@@ -15,7 +15,7 @@ from simsparse.devices.gpu_grouped import ExpertCounts, GroupedShapes
 from simsparse.devices.gpu_moe import grouped_gemm_seconds
 from simsparse.validate.chosen_rows import predict_topk
 from simsparse.validate.comparison import Prediction
-from simsparse.validate.kernels import attention_op, predict_ops
+from simsparse.validate.kernels import predict_attention
 from simsparse.validate.measurement import Measurement
 
 
@@ -56,7 +56,7 @@ def _sparse_attention(gpu: Gpu, row: Measurement) -> Prediction | str:
     op = row.text("op")
     if op.startswith("topk_"):
         return predict_topk(gpu, row)
-    return predict_ops(gpu, [row], attention_op)[0] if op.startswith("sdpa_") else _flex(gpu, row)
+    return predict_attention(gpu, [row])[0] if op.startswith("sdpa_") else _flex(gpu, row)
 
 
 def _flex(gpu: Gpu, row: Measurement) -> Prediction | str:

@@ -123,7 +123,7 @@ def test_paged_decode_takes_at_least_its_cache(batch, heads, head_dim, log_lengt
     shapes = AttentionShapes(
         batch=batch * one, heads=heads[0] * one, kv_heads=heads[1] * one, head_dim=head_dim * one,
         v_head_dim=head_dim * one, q_len=one, kv_len=keys * one, causal=one, value_bytes=2 * one, cache_bytes=2 * one,
-        kv_row=2 * head_dim * one, window=0 * one, warm=0 * one,
+        kv_row=2 * head_dim * one, window=0 * one, sets=np.inf * one,
     )  # fmt: skip
     model = read_library("vllm-0.22", "hopper").paged
     seconds = paged_seconds(shapes, model, CARD).latency_s[0]
@@ -244,7 +244,7 @@ def test_gathered_keys_cost_their_elements_then_attention_on_them():
     lists, each, pages = (predicted(chosen_row("topk_gather_only", indexes=kind, **shape)) for kind in kinds)
     assert pages < lists < each
     attended = predicted(chosen_row("topk_decode", indexes=kinds[0], **shape))
-    dense = predicted(chosen_row("sdpa_decode", **{**shape, "L": 2048}))
+    dense = predicted(chosen_row("sdpa_decode", **{**shape, "L": 2048, "copies": 1}))
     assert attended == pytest.approx(lists + dense)
     assert predicted(chosen_row("topk_gather_only", indexes="none", **shape)) == {"indexes none": 1}
 

@@ -24,6 +24,7 @@ from scipy.optimize import least_squares
 from simsparse.devices import gpu_attention, gpu_attention_paged
 from simsparse.devices.gpu_attention import AttentionShapes
 from simsparse.devices.gpu_card import Card
+from simsparse.probe.memory import attn_sets
 from simsparse.validate.measurement import Measurement
 from simsparse.validate.tables import read_table
 from simsparse.validate.tables.attention import table_shapes
@@ -42,15 +43,19 @@ def card(memory_bytes_per_s: float, l2_bytes: float) -> Card:
 
 CARDS = {"h100": card(3.35e12, 50 * 2**20), "h200": card(4.8e12, 60 * 2**20)}
 SDPA_DECODE: Start = {
-    "launch": (2e-6, 5e-7, 8e-6), "start": (8e-9, 1e-10, 5e-8), "ragged": (7e-7, 1e-8, 4e-6),
-    "per_dim": (9e-9, 1e-10, 4e-8), "combine": (2.4e-6, 5e-7, 6e-6),
-    "part": (5e-8, 1e-9, 3e-7), "step_64": (1400, 200, 9000), "step_128": (1900, 200, 9000),
-    "step_256": (5000, 200, 20000), "beside": (0.2, 0.01, 1), "again": (100, 1, 400), "turnover": (4.5e-6, 1e-6, 9e-6),
-    "short": (1.4, 0.5, 3), "memory": (0.92, 0.7, 0.98),
+    "launch": (2.4e-6, 5e-7, 8e-6), "start": (7e-9, 1e-10, 5e-8), "ragged": (6e-7, 1e-8, 4e-6),
+    "per_dim": (9e-9, 1e-10, 4e-8), "combine": (2.1e-6, 5e-7, 6e-6), "part": (3e-8, 1e-9, 3e-7),
+    "step_64": (1300, 200, 9000), "step_128": (1700, 200, 9000), "step_256": (4000, 200, 20000),
+    "away": (480, 10, 3000), "resident": (0.7, 0.2, 1.5), "beside": (0.13, 0.01, 1), "again": (100, 1, 400),
+    "turnover": (3.3e-6, 1e-6, 9e-6), "memory": (0.95, 0.7, 0.98), "few.launch": (1.2e-6, 1e-7, 8e-6),
+    "few.step_64": (1400, 100, 9000), "few.step_128": (1800, 100, 9000), "few.step_256": (3000, 100, 20000),
+    "few.away": (330, 10, 3000),
 }  # fmt: skip
 SDPA_PREFILL: Start = {
-    "launch": (5.5e-6, 2e-6, 9e-6), "softmax": (1100, 100, 4000), "wide": (150, 1, 3000), "tensor": (1.14, 0.7, 1.3),
-    "sustained": (0.67, 0.4, 1), "prologue": (1.1, 0.1, 3), "imbalance": (0.64, 0.1, 1.5), "memory": (0.75, 0.3, 1),
+    "launch": (4.8e-6, 1e-6, 9e-6), "per_dim": (6.5e-9, 1e-10, 4e-8), "softmax": (1400, 100, 4000),
+    "wide": (5, 0.01, 30), "tensor": (1.4, 0.7, 1.6), "sustained": (0.67, 0.4, 1), "row": (600, 10, 5000),
+    "row_dim": (0.5, 0.01, 20), "diagonal": (100, 1, 2000), "partial": (130, 1, 2000), "away": (2400, 10, 9000),
+    "imbalance": (0.63, 0.1, 1.5), "memory": (0.78, 0.3, 0.98),
 }  # fmt: skip
 TILES: Start = {
     "unit_64": (3000, 200, 2e4), "unit_128": (4400, 200, 2e4), "step_64": (1700, 200, 1e4),
@@ -67,7 +72,7 @@ PAGED_PREFILL: Start = {
     **{f"half.{key}": start for key, start in TILES.items()}, "packed": (1500, 10, 1e4), "window_step": (1, 0.5, 2),
     "imbalance": (0.3, 0.05, 1), "query": (1, 0.05, 10), "key": (1, 0.05, 20),
 }  # fmt: skip
-WEIGHTS = {"probe": 0.5, "attn": 1.0, "attention": 2.0}
+WEIGHTS = {"probe": 0.5, "attn": 1.0}
 """How much a row counts in the fit, by the start of its file's name; other files judge."""
 UNITS = {
     **dict.fromkeys(("launch", "ragged", "combine", "turnover"), "us"),
@@ -116,19 +121,23 @@ def paged_prefill(shapes: AttentionShapes, model: Any, own: Card) -> Floats:
     return gpu_attention_paged.prefill_seconds(shapes, model, own).latency_s
 
 
-def own_rows() -> Data:
-    """Our measurements of the framework's attention."""
+JUDGES = ("attention", "judge")
+"""Starts of the names of files that are not fitted and judge the fit."""
+
+
+def own_rows(weights_of: dict[str, float]) -> Data:
+    """Our measurements of the framework's attention in files whose names start so."""
     rows, cards, weights = [], [], []
     for path in sorted(DATA.glob("*.jsonl")):
         name = next((name for name in CARDS if name in path.stem), "")
-        if not name or path.stem.split("_")[0] not in WEIGHTS:
+        if not name or path.stem.split("_")[0] not in weights_of:
             continue
         for line in path.read_text(encoding="utf-8").splitlines():
             row = json.loads(line)
             if row.get("section") in ("attn", "sparse_attn") and str(row.get("op")).startswith("sdpa"):
                 rows.append(row)
                 cards.append(name)
-                weights.append(WEIGHTS[path.stem.split("_")[0]])
+                weights.append(weights_of[path.stem.split("_")[0]])
     return Data(own_shapes(rows), np.array(cards), np.array([row["s"] for row in rows]), np.array(weights))
 
 
@@ -139,8 +148,14 @@ def own_shapes(rows: Sequence[dict[str, Any]]) -> AttentionShapes:
     return AttentionShapes(
         column["B"], column["H"], column["KV"], column["D"], column["D"], np.where(decode, 1.0, column["L"]),
         column["L"], np.array([float(not row["op"].endswith("full")) for row in rows]), 2 * same, 2 * same,
-        2 * column["D"], 0 * same, 0 * same,
+        2 * column["D"], 0 * same, np.array([sets_of(row) for row in rows]),
     )  # fmt: skip
+
+
+def sets_of(row: dict[str, Any]) -> float:
+    """Sets of operands that a row's kernel took in turns; of rows without a count, as many as the probe makes."""
+    cache = 4 * row["B"] * row["KV"] * row["D"] * row["L"]
+    return float(row.get("copies") or attn_sets(cache))
 
 
 def table(path: Path, name: str) -> Data:
@@ -190,18 +205,18 @@ def print_yaml(values: dict[str, float], source: str, indent: int) -> None:
         print(f"{' ' * (indent + 2 * bool(outer))}{inner}: {{value: {text}, source: {source}, basis: measured}}")
 
 
-def fit_own(name: str, data: Data, start: Start, model: Model) -> None:
+def fit_own(name: str, data: Data, judge: Data, start: Start, model: Model) -> None:
     values = fitted(data, start, model, 0.05)
     off = error(data, values, model)
-    by_weight = {weight: round(float(off[data.weights == weight].mean()), 3) for weight in (0.5, 1.0, 2.0)}
-    print(f"# {name}: {len(data.seconds)} rows, mean {off.mean():.3f}, by weight {by_weight}")
+    print(f"# {name}: {len(data.seconds)} rows, mean {off.mean():.4f}")
     for left in CARDS:
         train, test = data.take(data.cards != left), data.take(data.cards == left)
         off = error(test, fitted(train, start, model, 0.05), model)
         print(f"#   {left} left out: {off.mean():.3f}")
-    train, test = data.take(data.weights != WEIGHTS["attention"]), data.take(data.weights == WEIGHTS["attention"])
-    print(f"#   attention_* left out: {error(test, fitted(train, start, model, 0.05), model).mean():.3f}")
-    print_yaml(values, "attention-fit", 6)
+    for number, kind in enumerate(JUDGES):
+        off = error(judge.take(judge.weights == number), values, model)
+        print(f"#   {kind}_*, not fitted: {off.mean():.4f}, median {np.median(off):.4f} ({len(off)})")
+    print_yaml(values, "attention-fit", 4)
 
 
 def fit_table(name: str, data: Data, start: Start, model: Model) -> dict[str, float]:
@@ -225,10 +240,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path, nargs="?")
     args = parser.parse_args()
-    data = own_rows()
-    one = data.shapes.q_len == 1
-    fit_own("sdpa decode", data.take(one), SDPA_DECODE, sdpa_decode)
-    fit_own("sdpa prefill", data.take(~one), SDPA_PREFILL, sdpa_prefill)
+    data, judge = own_rows(WEIGHTS), own_rows({kind: number for number, kind in enumerate(JUDGES)})
+    one, own = data.shapes.q_len == 1, judge.shapes.q_len == 1
+    fit_own("sdpa decode", data.take(one), judge.take(own), SDPA_DECODE, sdpa_decode)
+    fit_own("sdpa prefill", data.take(~one), judge.take(~own), SDPA_PREFILL, sdpa_prefill)
     if args.folder is None:
         return
     found: dict[str, dict[str, float]] = {}

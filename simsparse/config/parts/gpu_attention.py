@@ -6,16 +6,31 @@ from __future__ import annotations
 from simsparse.config.quantity import Frozen, Ratio, Seconds, Share
 
 
+class GpuSdpaFewKeys(Frozen):
+    """One query token per sequence, few keys (simsparse.devices.gpu_attention): a thread block to an SM.
+
+    ``launch``: as of GpuSdpaDecode; ``step_D``: cycles of a tile of 64 keys and values, by padded head dim; ``away``:
+    as of GpuSdpaDecode, per tile of 64.
+    """
+
+    launch: Seconds
+    step_64: Ratio
+    step_128: Ratio
+    step_256: Ratio
+    away: Ratio
+
+
 class GpuSdpaDecode(Frozen):
     """One query token per sequence, as cuDNN runs it (simsparse.devices.gpu_attention.decode_seconds).
 
     ``launch``: kernel alone, start of the pipeline included, ``per_dim`` more per padded head dim; ``combine``:
     the second kernel where the keys are split, ``part`` its seconds per part. ``step_D``: cycles of a tile of
-    128 keys and values in one thread block, by padded head dim; ``beside``: how much longer, as a share, where
-    one more block runs on the SM. ``again``: elements per key that blocks read twice with head dims over 128.
-    ``turnover``: seconds for a thread block to follow another, ``short``: ratio of it with less than 128 keys,
-    for which another kernel runs. ``start``: seconds from the start of a thread block to that of the next, while they
-    fill the card. ``ragged``: what is added where 128 does not divide the keys. ``memory``: share of the HBM peak.
+    128 keys and values in one thread block, by padded head dim; ``away``: cycles more at head dim 128 where they come
+    from memory, not from L2; ``resident``: share of the L2 that keeps a cache used in a loop. ``beside``: how much
+    longer, as a share, where one more block runs on the SM. ``again``: elements per key that blocks read twice with
+    head dims over 128. ``turnover``: seconds for a thread block to follow another. ``start``: seconds from the start of
+    a thread block to that of the next, while they fill the card. ``ragged``: what is added where 128 does not divide
+    the keys. ``memory``: share of the HBM peak. ``few``: the kernel of few keys.
     """
 
     launch: Seconds
@@ -27,29 +42,37 @@ class GpuSdpaDecode(Frozen):
     step_64: Ratio
     step_128: Ratio
     step_256: Ratio
+    away: Ratio
+    resident: Ratio
     beside: Ratio
     again: Ratio
     turnover: Seconds
-    short: Ratio
     memory: Share
+    few: GpuSdpaFewKeys
 
 
 class GpuSdpaPrefill(Frozen):
     """Many query tokens, as cuDNN runs them (simsparse.devices.gpu_attention.prefill_seconds).
 
-    ``launch``: kernel alone. ``softmax``: cycles of a tile of 128 x 128 scores beside its products, ``wide``
-    more with head dims over 128; ``tensor``: rate of an SM's products over its share of the peak;
-    ``sustained``: share of the peak that the power limit lets all SMs hold. ``prologue``: start of a row of
-    several tiles, in tiles; ``imbalance``: share of the longest row by which the last SM finishes late.
-    ``memory``: share of the HBM peak.
+    ``launch``: kernel alone, ``per_dim`` more per padded head dim. ``softmax``: cycles of a tile of 128 x 128 scores
+    beside its products, ``wide`` more per head dim over 128; ``tensor``: rate of an SM's products over its share of
+    the peak; ``sustained``: share of the peak that the power limit lets all SMs hold. ``row``: cycles before and after
+    a row of tiles, ``row_dim`` more per padded head dim, ``diagonal`` more where it is causal, ``partial`` more where
+    128 does not divide the queries, ``away`` more at head dim 128 where the row comes from memory, not from L2.
+    ``imbalance``: share of the longest row by which the last SM finishes late. ``memory``: share of the HBM peak.
     """
 
     launch: Seconds
+    per_dim: Seconds
     softmax: Ratio
     wide: Ratio
     tensor: Ratio
     sustained: Share
-    prologue: Ratio
+    row: Ratio
+    row_dim: Ratio
+    diagonal: Ratio
+    partial: Ratio
+    away: Ratio
     imbalance: Ratio
     memory: Share
 

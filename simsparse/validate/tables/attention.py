@@ -69,5 +69,5 @@ def table_shapes(rows: Sequence[Measurement]) -> AttentionShapes:
         batch=column("batch_size"), heads=column("num_heads"), kv_heads=column("num_key_value_heads"),
         head_dim=head_dim, v_head_dim=head_dim, q_len=new, kv_len=np.maximum(new, past), causal=same,
         value_bytes=2 * same, cache_bytes=np.array([CACHE_BYTES[row.text("kv_cache_dtype")] for row in rows]),
-        kv_row=2 * head_dim, window=column("window_size"), warm=same,
+        kv_row=2 * head_dim, window=column("window_size"), sets=same,
     )  # fmt: skip
