@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import time
 import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, fields, replace
 from typing import BinaryIO
 
@@ -91,16 +91,18 @@ def read_stream(stream: BinaryIO, packed: int | None, limits: Limits) -> bytes:
     return b"".join(pieces)
 
 
-def unpack(data: bytes, limits: Limits) -> bytes:
-    """zlib's ``data`` unpacked. Raises TraceError beyond the limit, zlib.error on damage."""
-    most = limits.unpacked(len(data))
-    worker = zlib.decompressobj()
-    content = worker.decompress(data, most + 1)
-    if len(content) > most:
-        raise TraceError(f"{len(data)} bytes unpack to more than {most} bytes; raise the limit with limit bytes=...")
+def unpacked_pieces(data: bytes, limits: Limits) -> Iterator[bytes]:
+    """zlib's ``data`` unpacked, piece by piece. Raises TraceError beyond the limit, zlib.error on damage."""
+    packed = len(data)
+    most, size, worker, piece = limits.unpacked(packed), 0, zlib.decompressobj(), b""
+    while (data or piece) and not worker.eof:
+        piece = worker.decompress(data, _AT_ONCE)
+        data, size = worker.unconsumed_tail, size + len(piece)
+        if size > most:
+            raise TraceError(f"{packed} bytes unpack to more than {most} bytes; raise the limit with limit bytes=...")
+        yield piece
     if not worker.eof:
         raise zlib.error("incomplete data")
-    return content
 
 
 def check_json(text: bytes, limits: Limits) -> None:

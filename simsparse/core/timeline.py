@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -31,7 +31,7 @@ class Span(NamedTuple):
 class Timeline:
     """Spans in order of start, and the end of the simulation."""
 
-    spans: tuple[Span, ...]
+    spans: Sequence[Span]
     end_fs: int
 
     @classmethod

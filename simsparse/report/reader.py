@@ -181,7 +181,7 @@ def _inputs(table: pd.DataFrame) -> list[str]:
 
 
 def _point(
-    index: int, row: Mapping[Any, Any], naming: Naming, places: Sequence[str], ops: Mapping[str, tuple[OpResult, ...]]
+    index: int, row: Mapping[Any, Any], naming: Naming, places: Sequence[str], ops: Mapping[str, Sequence[OpResult]]
 ) -> StoredPoint:
     texts = {str(name): text for name, value in row.items() if (text := _text(value))}
     latency, energy = _number(row.get("latency_s")), _number(row.get("energy_j"))

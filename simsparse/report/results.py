@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -108,7 +108,7 @@ class Results:
     normalise: tuple[str, ...] = ()
     searched: bool = False
     workload_axes: tuple[str, ...] = ()
-    ops: Mapping[str, tuple[OpResult, ...]] = field(default_factory=dict)
+    ops: Mapping[str, Sequence[OpResult]] = field(default_factory=dict)
     timelines: Mapping[str, Timeline] = field(default_factory=dict)
 
     @cached_property
@@ -196,9 +196,11 @@ def short_names(paths: Iterable[str]) -> dict[str, str]:
 
 def unvalidated_share(ops: Iterable[OpResult]) -> float | None:
     """Share of operator time from models that no reference checks; None without operators."""
-    rows = list(ops)
-    total = sum(op.latency_s for op in rows)
-    return sum(op.latency_s for op in rows if not op.validated) / total if total > 0 else None
+    total = unchecked = 0.0
+    for op in ops:
+        total += op.latency_s
+        unchecked += 0.0 if op.validated else op.latency_s
+    return unchecked / total if total > 0 else None
 
 
 def results_of(result: Result) -> Results:

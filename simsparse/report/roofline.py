@@ -109,12 +109,13 @@ def _panels(results: Results) -> Iterable[RooflinePanel]:
 def _devices(
     results: Results, workload: str, configuration: str, points: Sequence[StoredPoint]
 ) -> Iterable[RooflinePanel]:
-    ops = {point.sparsity: results.ops[point.key] for point in points}
-    peaks = _peaks(points[0])
-    for device in unique(op.device for rows in ops.values() for op in rows):
-        markers = tuple(m for sparsity, rows in ops.items() for m in _markers(rows, device, sparsity))
+    peaks, found = _peaks(points[0]), dict[str, list[Marker]]()
+    for point in points:
+        for device, markers in _markers(results.ops[point.key], point.sparsity).items():
+            found.setdefault(device, []).extend(markers)
+    for device, markers in found.items():
         if device in peaks and markers:
-            yield RooflinePanel(workload, configuration, device, peaks[device], markers)
+            yield RooflinePanel(workload, configuration, device, peaks[device], tuple(markers))
 
 
 def _peaks(point: StoredPoint) -> dict[str, Peaks]:
@@ -128,20 +129,39 @@ def _peaks(point: StoredPoint) -> dict[str, Peaks]:
     return {name: peaks for name, part in system.devices.items() if (peaks := peaks_of(part))}
 
 
-def _markers(ops: Sequence[OpResult], device: str, sparsity: str) -> Iterable[Marker]:
-    total = sum(op.latency_s for op in ops) or 1.0
-    groups: dict[tuple[str, str, int], list[OpResult]] = {}
+@dataclass(slots=True)
+class _Group:
+    """Sums over equal operators of one device."""
+
+    seconds: float = 0.0
+    bytes: int = 0
+    count: int = 0
+    validated: bool = True
+
+    def add(self, op: OpResult) -> None:
+        self.seconds += op.latency_s
+        self.bytes += op.bytes
+        self.count += 1
+        self.validated &= bool(op.validated)
+
+
+def _markers(ops: Iterable[OpResult], sparsity: str) -> dict[str, list[Marker]]:
+    """The markers of every device that ran some of ``ops``, which are gone through once."""
+    total, groups = 0.0, dict[str, dict[tuple[str, str, int], _Group]]()
     for op in ops:
-        if op.device == device and op.flops > 0 and op.bytes > 0 and op.latency_s > 0:
-            groups.setdefault((op.kind, _short(op), op.flops), []).append(op)
-    for (kind, text, flops), group in groups.items():
-        seconds = sum(op.latency_s for op in group)
-        checked = all(op.validated for op in group)
-        if seconds < DRAW_FROM_SHARE * total:
-            continue
-        done = flops * len(group)
-        intensity = done / sum(op.bytes for op in group)
-        yield Marker(text, kind, sparsity, intensity, done / seconds, len(group), seconds / total, checked)
+        total += op.latency_s
+        own = groups.setdefault(op.device, {})
+        if op.flops > 0 and op.bytes > 0 and op.latency_s > 0:
+            own.setdefault((op.kind, _short(op), op.flops), _Group()).add(op)
+    return {device: [_marker(*key, group, sparsity, total) for key, group in own.items()
+                     if group.seconds >= DRAW_FROM_SHARE * total]
+            for device, own in groups.items()}  # fmt: skip
+
+
+def _marker(kind: str, text: str, flops: int, group: _Group, sparsity: str, total: float) -> Marker:
+    done = flops * group.count
+    return Marker(text, kind, sparsity, done / group.bytes, done / group.seconds, group.count, group.seconds / total,
+                  group.validated)  # fmt: skip
 
 
 def _short(op: OpResult) -> str:

@@ -4,12 +4,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_type_hints
 
 from simsparse.config.keys import label_of
+from simsparse.core import OpResult
 from simsparse.report.metrics import PER_AREA, PER_JOULE, Metric
 from simsparse.report.results import Results, StoredPoint, unique
 from simsparse.report.si import digits, si
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 MAX_ROWS = 400
+AT_ONCE = 20_000
+"""Operators that are written at once."""
 _MEASURES = ("Latency", "Energy", "Area", PER_AREA.name, PER_JOULE.name, "Bound by", "Checked")
 
 
@@ -134,21 +138,38 @@ def unvalidated_table(results: Results) -> HtmlTable:
 
 def write_tables(results: Results, folder: Path) -> list[Path]:
     """points.csv, points.parquet, and ops.* when per-op rows were kept."""
-    written = _write(results.table, folder / "points")
-    if any(results.ops.values()):
-        written += _write(ops_frame(results), folder / "ops")
-    return written
+    csv, parquet = folder / "points.csv", folder / "points.parquet"
+    to_csv(results.table, csv)
+    results.table.to_parquet(parquet, index=False)
+    return [csv, parquet, *_write_ops(results, folder)]
 
 
-def ops_frame(results: Results) -> pd.DataFrame:
-    """One row an op of every point whose ops were kept, with the point's key."""
+def _write_ops(results: Results, folder: Path) -> list[Path]:
+    """One row an op of every point whose ops were kept, with the point's key, written piece by piece."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    csv, parquet, writer = folder / "ops.csv", folder / "ops.parquet", None
+    for frame in _ops_frames(results):
+        to_csv(frame, csv, more=writer is not None)
+        table = pa.Table.from_pandas(frame, preserve_index=False)
+        writer = writer or pq.ParquetWriter(parquet, table.schema)
+        writer.write_table(table)
+    if writer is None:
+        return []
+    writer.close()
+    return [csv, parquet]
+
+
+def _ops_frames(results: Results) -> Iterator[pd.DataFrame]:
+    """Operators with their point's key, ``AT_ONCE`` at a time; columns have one type in all."""
     import pandas as pd
 
-    return pd.DataFrame([{"key": key, **op._asdict()} for key, ops in results.ops.items() for op in ops])
-
-
-def _write(table: pd.DataFrame, stem: Path) -> list[Path]:
-    csv, parquet = stem.with_suffix(".csv"), stem.with_suffix(".parquet")
-    to_csv(table, csv)
-    table.to_parquet(parquet, index=False)
-    return [csv, parquet]
+    types = {name: {float: "float64", int: "int64"}.get(hint, "string")
+             for name, hint in get_type_hints(OpResult).items()}  # fmt: skip
+    for key in results.ops:
+        ops = iter(results.ops[key])
+        while some := list(islice(ops, AT_ONCE)):
+            frame = pd.DataFrame(some, columns=OpResult._fields).astype(types)
+            frame.insert(0, "key", pd.Series(key, index=frame.index, dtype="string"))
+            yield frame

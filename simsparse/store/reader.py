@@ -9,30 +9,30 @@ import sqlite3
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
+from functools import lru_cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from simsparse.core import OpResult, Span, Timeline
 from simsparse.errors import StoreError, TraceError
-from simsparse.store.schema import StoredRow, unpacked
+from simsparse.store.columns import StoredRows
+from simsparse.store.schema import StoredRow
 
 T = TypeVar("T")
 _ROWS = "SELECT key, axes, result, error FROM rows LEFT JOIN points USING (key) ORDER BY idx"
 
 
 class LazyTable(Mapping[str, T], Generic[T]):
-    """What a store kept of some points, by point key; read once, when it is asked for."""
+    """What a store kept of some points, by point key; read when it is asked for, and the last one remembered."""
 
     def __init__(self, keys: frozenset[str], load: Callable[[str], T]) -> None:
-        self._keys, self._load = keys, load
-        self._loaded: dict[str, T] = {}
+        self._keys, self._load = keys, lru_cache(maxsize=1)(load)
 
     def __getitem__(self, key: str) -> T:
         if key not in self._keys:
             raise KeyError(key)
-        if key not in self._loaded:
-            self._loaded[key] = self._load(key)
-        return self._loaded[key]
+        return self._load(key)
 
     def __contains__(self, key: object) -> bool:
         return key in self._keys
@@ -55,15 +55,12 @@ class Reader:
         for key, values, result, error in self.select(_ROWS):
             yield StoredRow(key, self.object_in(values), self.object_in(result) if result else None, error)
 
-    def ops(self) -> LazyTable[tuple[OpResult, ...]]:
+    def ops(self) -> LazyTable[StoredRows[OpResult]]:
         """The per-op rows of the points that have them; columns that this version does not know are left out."""
 
-        def load(key: str) -> tuple[OpResult, ...]:
-            columns = {name: values for name, values in self._columns("ops", key).items() if name in OpResult._fields}
+        def load(key: str) -> StoredRows[OpResult]:
             with self._sound("ops", key):
-                return tuple(
-                    OpResult(**dict(zip(columns, row, strict=True))) for row in zip(*columns.values(), strict=True)
-                )
+                return StoredRows(OpResult, self._packed("ops", key))
 
         return LazyTable(self._keys("ops"), load)
 
@@ -71,11 +68,11 @@ class Reader:
         """The timelines of the points that have them."""
 
         def load(key: str) -> Timeline:
-            columns = self._columns("timeline", key)
             with self._sound("timeline", key):
-                return Timeline.of(
-                    Span(**dict(zip(columns, row, strict=True))) for row in zip(*columns.values(), strict=True)
-                )
+                spans = StoredRows(Span, self._packed("timeline", key))
+                if any(after < before for before, after in pairwise(spans.values("start_fs"))):
+                    raise ValueError("spans out of order")
+                return Timeline(spans, max(spans.values("end_fs"), default=0))
 
         return LazyTable(self._keys("timeline"), load)
 
@@ -107,10 +104,11 @@ class Reader:
         rows = self.select(f"SELECT key FROM rows JOIN points USING (key) WHERE {column} IS NOT NULL")
         return frozenset(key for (key,) in rows)
 
-    def _columns(self, column: str, key: str) -> dict[str, list[Any]]:
+    def _packed(self, column: str, key: str) -> bytes:
         rows = list(self.select(f"SELECT {column} FROM points WHERE key = ?", (key,)))
-        with self._sound(column, key):
-            return unpacked(rows[0][0])
+        if not rows or not isinstance(rows[0][0], bytes):
+            raise TypeError("is not packed")
+        return rows[0][0]
 
     @contextmanager
     def _sound(self, column: str, key: str) -> Iterator[None]:

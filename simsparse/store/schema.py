@@ -11,13 +11,10 @@ not kept.
 from __future__ import annotations
 
 import json
-import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from simsparse.core import OpResult, Span
-from simsparse.limits import MIB, RATIO, Limits, unpack
 from simsparse.text import printable
 
 STORE_NAME, PARQUET_NAME, CSV_NAME, SPEC_NAME = "sweep.sqlite", "results.parquet", "results.csv", "resolved.yaml"
@@ -50,7 +47,7 @@ DETAILS = (
 class Record:
     """What a point came to: a result's summary as JSON, or the error that ended it.
 
-    ``ops`` and ``timeline`` are columns as ``packed`` gives them; None when not kept.
+    ``ops`` and ``timeline`` are columns as ``simsparse.store.columns.packed`` gives them; None when not kept.
     """
 
     key: str
@@ -79,29 +76,6 @@ class StoredRow:
         names = {"trace": summary.get("trace", ""), "title": summary.get("workload", "")}
         row = {**self.values, **si, **names, **measures, **details, "error": error, "key": self.key}
         return {printable(name): shown(value) for name, value in row.items()}
-
-
-UNPACKED = Limits(bytes=1024 * MIB, ratio=RATIO)
-
-
-def packed(kind: type[OpResult] | type[Span], rows: Iterable[OpResult | Span]) -> bytes:
-    """``rows`` as columns by name, compressed."""
-    columns = list(zip(*rows, strict=True)) or [()] * len(kind._fields)
-    return zlib.compress(json.dumps(dict(zip(kind._fields, columns, strict=True))).encode(), level=1)
-
-
-def unpacked(data: bytes) -> dict[str, list[Any]]:
-    """The columns that ``packed`` made, of equal length, their texts printable.
-
-    Raises TypeError, ValueError, AttributeError or zlib.error on other bytes, TraceError on bytes that unpack to more
-    than 200 times their size, beyond 16 MiB, or to more than 1 GiB.
-    """
-    columns = {
-        str(name): [shown(value) for value in values] for name, values in json.loads(unpack(data, UNPACKED)).items()
-    }
-    if len(set(map(len, columns.values()))) > 1:
-        raise ValueError("columns of different lengths")
-    return columns
 
 
 def shown(value: Any) -> Any:

@@ -86,12 +86,22 @@ def write_csv(frame: pd.DataFrame, out: Path) -> None:
     write_whole(out / CSV_NAME, lambda path: to_csv(frame, path))
 
 
-def to_csv(frame: pd.DataFrame, path: Path) -> None:
-    """Write ``frame`` as CSV, each text as spreadsheets may read it: printable, and with an apostrophe before what they
-    would take for a formula."""
-    texts = {name: frame[name].map(_plain) for name in frame.columns if frame[name].dtype.kind in "OT"}
+def to_csv(frame: pd.DataFrame, path: Path, more: bool = False) -> None:
+    """Write ``frame`` as CSV, or ``more`` rows of it, each text as spreadsheets may read it.
+
+    That is printable, and with an apostrophe before what they would take for a formula.
+    """
+    texts = {name: frame[name].map(_plain) for name in frame.columns if _is_odd(frame[name])}
     named = {name: _plain(name) for name in frame.columns}
-    frame.assign(**texts).rename(columns=named).to_csv(path, index=False)
+    frame.assign(**texts).rename(columns=named).to_csv(path, index=False, header=not more, mode="a" if more else "w")
+
+
+def _is_odd(column: pd.Series[Any]) -> bool:
+    """Whether ``column`` may hold a text that is to be changed."""
+    if column.dtype.kind not in "OT":
+        return False
+    texts = [text for text in column.unique() if isinstance(text, str)]
+    return not "".join(texts).isprintable() or any(text.startswith(FORMULA_SIGNS) for text in texts)
 
 
 def _plain(value: object) -> object:

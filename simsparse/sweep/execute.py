@@ -13,7 +13,8 @@ from simsparse.config.keys import KEYS, Scalar
 from simsparse.config.quantity import Quantity
 from simsparse.core import Keep, OpResult, Result, Span, Trace
 from simsparse.errors import SimsparseError, TraceError
-from simsparse.store.schema import Record, packed
+from simsparse.store.columns import packed
+from simsparse.store.schema import Record
 from simsparse.sweep.inputs import SystemInput, TraceInput
 from simsparse.sweep.point import PointRun
 from simsparse.trace.file import trace_in

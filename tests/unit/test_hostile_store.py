@@ -44,10 +44,12 @@ def columns(**values: Any) -> bytes:
 @pytest.mark.parametrize(
     "ops",
     [zlib.compress(bytes(300 << 20)), b"no zlib", zlib.compress(b"[1]"), zlib.compress(b'{"name": 3}'),
-     columns(kind=["a", "b"]), zlib.compress(b'{"name": ["a"]}'), zlib.compress(b"{")],
-    ids=["bomb", "damage", "list", "number", "ragged", "missing", "cut"],
+     columns(kind=["a", "b"]), zlib.compress(b'{"name": ["a"]}'), zlib.compress(b"{"),
+     columns(start_s=["a"]), columns(flops=[1.5]), columns(flops=[10**50]), columns(name=[["a"]]), 10**11, "text"],
+    ids=["bomb", "damage", "list", "number", "ragged", "missing", "cut", "word", "fraction", "huge", "nested", "size",
+         "text"],
 )  # fmt: skip
-def test_operators_of_hostile_form_are_damage(tmp_path: Path, ops: bytes) -> None:
+def test_operators_of_hostile_form_are_damage(tmp_path: Path, ops: Any) -> None:
     with pytest.raises(StoreError, match=f"{STORE_NAME}: is damaged: ops of point a"):
         store(tmp_path, ops).ops()["a"]
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import sqlite3
+import tracemalloc
 import xml.etree.ElementTree as ET
 from contextlib import closing
 from pathlib import Path
@@ -12,10 +13,11 @@ import pandas as pd
 import pytest
 
 import simsparse as ss
-from simsparse.core import TraceBuilder, ops
-from simsparse.report import build_report, report_result
+from simsparse.core import OpResult, Span, TraceBuilder, ops
+from simsparse.report import build_report, report_result, tables
+from simsparse.report.reader import read_results
 from simsparse.store import STORE_NAME, Reader
-from simsparse.store.schema import packed
+from simsparse.store.columns import StoredRows, packed
 from simsparse.sweep import run_sweep
 from simsparse.testing.fake_machine import offload_system
 from simsparse.text import has_controls
@@ -80,3 +82,46 @@ def test_a_resolved_sweep_of_any_size_is_reported(tmp_path: Path) -> None:
     assert len(page) < 4 << 20
     assert (out / "report" / "resolved.yaml").stat().st_size == (out / "resolved.yaml").stat().st_size
     assert list(pd.read_csv(out / "report" / "points.csv")["setup"]) == ["label", "other"]
+
+
+def op_row(i: int) -> OpResult:
+    """One of many operators, of a name of its own."""
+    return OpResult(f"layers.{i}.up", "linear", "up", f"layers.{i}", "gpu0", "dense", i * 1e-6, 1e-6, 1e-3, "memory",
+                    10**6, 10**5, "measured")  # fmt: skip
+
+
+def test_columns_come_back_as_they_were_packed_piece_by_piece() -> None:
+    odd = [op_row(i)._replace(name='a, "b\\', label="\u00e9[{", validated=None) for i in range(3)]
+    rows = [*map(op_row, range(30_000)), *odd]
+    stored = StoredRows(OpResult, packed(OpResult, rows))
+    assert list(stored) == rows and len(stored) == len(rows)
+    assert stored[-1] == rows[-1] and stored[29_999:] == rows[29_999:]
+    late = [Span(10**21 + i, 10**21 + i + 1, "gpu0", "compute", "a", "linear") for i in range(3)]
+    assert list(StoredRows(Span, packed(Span, late))) == late
+    assert list(StoredRows(Span, packed(Span, []))) == []
+
+
+def test_rows_of_many_operators_are_not_kept_in_memory() -> None:
+    """Columns take about 100 bytes per operator; a row alone takes 600."""
+    count = 20_000
+    data = packed(OpResult, [op_row(i) for i in range(count)])
+    tracemalloc.start()
+    stored = StoredRows(OpResult, data)
+    assert sum(1 for _ in stored) == count
+    held = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+    assert held < 2e6  # Arrow's own memory, of 2 MB here, is not traced
+
+
+def test_tables_of_operators_are_written_piece_by_piece(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = swept(tmp_path)
+    rows = [op_row(i)._replace(validated=None if i < 60 else "measured") for i in range(100)]
+    with closing(sqlite3.connect(out / STORE_NAME)) as store, store:
+        store.execute("UPDATE points SET ops = ?", (packed(OpResult, rows),))
+    monkeypatch.setattr(tables, "AT_ONCE", 30)
+    tables.write_tables(read_results(out), tmp_path)
+    for table in (pd.read_csv(tmp_path / "ops.csv"), pd.read_parquet(tmp_path / "ops.parquet")):
+        assert list(table["name"]) == 2 * [row.name for row in rows]
+        assert list(table["latency_s"]) == 2 * [row.latency_s for row in rows]
+        assert table["key"].nunique() == 2
+        assert table["validated"].isna().sum() == 120

@@ -156,7 +156,7 @@ def test_a_small_sweep_keeps_ops_and_level_1_timelines(folder: Path, runs: list[
         timeline = store.timelines()[frame["key"][0]]
         assert "none" not in store.ops() and len(store.timelines()) == len(frame)
     assert [(row.name, row.bound) for row in rows] == [("a", "memory")]
-    assert timeline.spans == (Span(0, 5, "gpu0", "compute", "a", "linear", 7),)
+    assert tuple(timeline.spans) == (Span(0, 5, "gpu0", "compute", "a", "linear", 7),)
     assert runs
 
 
