@@ -132,7 +132,8 @@ def mean_work(works: Sequence[Work]) -> Work:
     if len(works) == 1:
         return works[0]
     causes = {name: round(sum(work.causes[name] for work in works) / len(works)) for name in works[0].causes}
-    events = {name: round(sum(work.events[name] for work in works) / len(works)) for name in works[0].events}
+    names = {name: 0 for work in works for name in work.events}
+    events = {name: round(sum(work.events.get(name, 0) for work in works) / len(works)) for name in names}
     macs, read, write, sram = (
         round(sum(getattr(work, name) for work in works) / len(works))
         for name in ("macs", "dram_read", "dram_write", "sram")

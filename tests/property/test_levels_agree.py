@@ -36,17 +36,6 @@ def engine_device(name: str) -> SparseEngineDevice | None:
 
 
 ENGINES = [name for name in part_names() if name.startswith("accel/") and engine_device(name)]
-OPEN = {
-    "accel/flexagon",
-
-}  # fmt: skip
-"""Engines whose closed form is within the tolerance for fewer of the pairs; docs/explanation/guarantees.md."""
-CASES_OF = [
-    pytest.param(
-        name, marks=pytest.mark.xfail(name in OPEN, strict=True, reason="the closed form leaves out the spread of rows")
-    )
-    for name in ENGINES
-]
 
 
 def sizes(source: random.Random) -> tuple[int, int, int]:
@@ -95,7 +84,7 @@ def sem(values: list[int]) -> float:
     return stdev(values) / math.sqrt(len(values))
 
 
-@pytest.mark.parametrize("name", CASES_OF)
+@pytest.mark.parametrize("name", ENGINES)
 def test_levels_agree(name: str) -> None:
     device, source = engine_device(name), random.Random(f"{name} {SEED}")
     assert device is not None

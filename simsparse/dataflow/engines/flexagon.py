@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import ClassVar
 
@@ -10,9 +11,10 @@ import numpy as np
 from numba import njit
 
 from simsparse.dataflow.base import Ints, ceil_div
-from simsparse.dataflow.fiber_cache import empty, held_by, touch
-from simsparse.dataflow.fibers import POINTER, Fibers, Words, drain, entry_bytes, join, mean_union
+from simsparse.dataflow.fiber_cache import empty, touch
+from simsparse.dataflow.fibers import POINTER, Fibers, Words, drain, entry_bytes, join
 from simsparse.dataflow.sparse_engine import ENGINES, PeConfig, SparseEngine, Work, cycles_of, same_k
+from simsparse.dataflow.typical import DRAWS, SAMPLE, draws_of, mean_work, typical_part
 from simsparse.sparsity.nonzeros import Columns, NonZeros, effectual_macs
 from simsparse.sparsity.statement import Sparsity
 
@@ -30,7 +32,7 @@ class Flexagon(SparseEngine):
     rows cut by tiles, and all lists of the outer product, are merged afterwards, as many lists at a time as there are
     multipliers, ``drain`` elements a cycle. Of the outer product's lists, what the output buffer can't hold crosses
     the DRAM both ways. Fibers wait in a cache (the weight buffer), least recently used out first. DRAM and
-    multipliers overlap. All three are walked and the fastest is taken.
+    multipliers overlap. All three are walked and the fastest is taken; the closed form walks a part of a draw.
 
     A denser operand may be faster: where it cuts rows or picks the dataflow otherwise. Source: Munoz-Martinez et al.,
     Flexagon, ASPLOS 2023, abstract; how tiles stream is derived from it, unvalidated. Left out: the depth of the tree.
@@ -42,7 +44,7 @@ class Flexagon(SparseEngine):
         "drain": "elements that leave the tree in a cycle",
         "index_bits": "bits of a coordinate beside each value",
     }
-    tolerance: ClassVar[float] = 0.2
+    tolerance: ClassVar[float] = 0.15
     denser_is_slower: ClassVar[bool] = False
 
     def run(self, weights: NonZeros, inputs: NonZeros, machine: PeConfig) -> Work:
@@ -68,27 +70,45 @@ class Flexagon(SparseEngine):
 
     def expect(self, shape: tuple[int, int, int], weights: Sparsity, inputs: Sparsity, machine: PeConfig) -> Work:
         m, n, k = shape
-        dense_x, dense_w = inputs.kept(m, k) / (m * k), weights.kept(n, k) / (n * k)
-        entry, size = entry_bytes(machine), machine.peak_macs
-        kept, fiber, macs = m * k * dense_x, n * dense_w, m * k * dense_x * n * dense_w
-        outputs = m * n * (1 - (1 - dense_x * dense_w) ** k)
-        pieces = 1 + max(0.0, (k * dense_x - 1) / size)
-        left = m * pieces * mean_union(n, dense_w, k * dense_x / pieces)
-        tiles, works = max(1.0, kept / size), []
-        for which in DATAFLOWS:
-            met = {"inner": k, "outer": min(k, size / (m * dense_x) + 1), "row": size}[which]
-            gone = macs if which == "outer" else left
-            busy = kept / machine.whole("feed") + tiles * max(
-                met * fiber / machine.whole("feed"), gone / tiles / machine.whole("drain"), macs / tiles / size
-            )
-            lists = k * dense_x if which == "outer" else pieces
-            passes = np.ceil(np.log(max(lists, 1.0)) / np.log(size)) if lists > 1.5 else max(0.0, lists - 1)
-            hits = held_by(k, min(1.0, met / k), fiber * entry, machine.buffers.weight)
-            uses = max(k * (1 - (1 - dense_x) ** m), tiles * met * (1 - hits))
-            reads = round(kept * entry + uses * fiber * entry) + POINTER * (m + k)
-            works.append(_work(machine, which, round(macs), round(busy), round(gone * passes), reads,
-                               round(outputs * entry) + POINTER * m))  # fmt: skip
-        return min(works, key=lambda work: work.cycles)
+        works = []
+        for draw in range(draws_of(max(m, n), k)):
+            rows = typical_part(inputs, m, k, DRAWS + draw)
+            tall = typical_part(inputs, m, min(k, max(1, SAMPLE // m)), DRAWS + draw)
+            parts = rows, tall, typical_part(weights, n, k, draw)
+            kept = inputs.nonzeros(m, k), weights.nonzeros(n, k)
+            works.append(min(_typical_choices(shape, kept, parts, machine), key=lambda work: work.cycles))
+        return mean_work(works)
+
+
+def _typical_choices(
+    shape: tuple[int, int, int], kept: tuple[int, int], parts: tuple[NonZeros, NonZeros, NonZeros], machine: PeConfig
+) -> Sequence[Work]:
+    """The product in each of ``DATAFLOWS``, from parts of the inputs with all k and with all rows, and of the weights.
+
+    What tiles stream, merge and leave grows with the parts to their wholes; a fiber of a part is as much shorter as the
+    cache is smaller, and after a part of the rows the cache is warm.
+    """
+    (m, n, k), entry, size = shape, entry_bytes(machine), machine.peak_macs
+    rows, tall, part = parts
+    fibers, longer, works = Fibers.of(part.transposed), n / part.shape[0], []
+    feed, capacity = machine.whole("feed"), int(machine.buffers.weight / longer)
+    for which in DATAFLOWS:
+        order = tall.transposed if which == "outer" else rows
+        more = k / tall.shape[1] if which == "outer" else m / rows.shape[0]
+        sums = _tile_sums(
+            order.pointers, order.columns, *fibers.parts, DATAFLOWS.index(which), size, feed, machine.whole("drain"),
+            entry, capacity,
+        )  # fmt: skip
+        loads = order.nnz / feed
+        busy = ((sums[0] - loads) * longer + loads) * more
+        cold = 0 if which == "outer" else min(sums[1], part.nnz * entry)
+        fetched, merged, outputs = longer * (cold + (sums[1] - cold) * more), sums[2] * more, sums[3] * more
+        if which == "outer":
+            merged, outputs = (each * (m / rows.shape[0]) for each in _outer_merge(rows, fibers, size))
+        reads = round(kept[0] * entry + fetched) + POINTER * (m + k)
+        macs, writes = round(kept[0] * kept[1] / k), round(outputs * longer * entry) + POINTER * m
+        works.append(_work(machine, which, macs, math.ceil(busy), round(merged * longer), reads, writes))
+    return works
 
 
 def _work(machine: PeConfig, which: str, macs: int, busy: int, merged: int, reads: int, writes: int) -> Work:

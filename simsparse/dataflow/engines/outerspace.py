@@ -32,7 +32,7 @@ class OuterSpace(SparseEngine):
         "merge_pes": "PEs of a tile that merge in the second phase",
         "index_bits": "bits of a coordinate beside each value",
     }
-    tolerance: ClassVar[float] = 0.2
+    tolerance: ClassVar[float] = 0.15
 
     def run(self, weights: NonZeros, inputs: NonZeros, machine: PeConfig) -> Work:
         m, _, k = same_k(weights, inputs)
