@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Host processors: a roofline with a fixed cost per operator.
+"""Host processors: a roofline with a fixed cost per operator; where a part knows its threads, what they share.
 
-Left out: caches (every operand comes from DRAM once), NUMA, the slow ramp of small GEMMs. No
-sparse kernels: sparse weights are stored and multiplied as dense ones, as PyTorch does on a CPU, or decoded from the
-format that an op names.
+Left out: caches (every operand comes from DRAM once), NUMA, the slow ramp of small GEMMs. Sparse weights are stored and
+multiplied as dense ones, as PyTorch does on a CPU, or decoded from the format that an op names. A part that knows its
+kernels for CSR multiplies fp32 weights of that format.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ from typing import ClassVar
 import numpy as np
 
 from simsparse.config.parts.cpu import CpuPart
-from simsparse.core import DENSE, Action, Op, Unit
+from simsparse.core import DENSE, Action, Op, OpKind, Unit
 from simsparse.devices.base import DEVICES, CopyRates, CostArrays, Device, Floats
+from simsparse.devices.cpu_threads import CSR, csr_seconds, thread_arrays
 from simsparse.devices.decode import with_decoding
 from simsparse.devices.memory import READ, WRITE
 from simsparse.devices.roofline import dominant, require_supported
@@ -49,22 +50,37 @@ class Cpu(Device):
         del level
         require_supported(self, ops)
         dense = list(map(_dense, ops))
-        stored = [op if self.decodes(op) else full for op, full in zip(ops, dense, strict=True)]
+        stored = [op if self.decodes(op) or self.skips(op) else full for op, full in zip(ops, dense, strict=True)]
         read = np.array([op.weight_bytes for op in stored], np.int64)
         read = read + np.array([op.input_bytes for op in dense], np.int64)
         write = np.array([op.output_bytes for op in ops], np.int64)
         flops = np.array([op.flops for op in ops], np.int64)
-        contributors: dict[str, Floats] = {
-            "launch": np.full(len(ops), self.part.compute.launch.si),
-            "compute": flops / self._flops_per_s(ops),
-            "memory": (read + write) / (self.part.memory.bandwidth.si * self.part.memory.efficiency.si),
-        }
+        contributors = self._contributors(ops, flops / self._flops_per_s(ops), (read + write).astype(np.float64))
         latency = contributors["launch"] + np.maximum(contributors["compute"], contributors["memory"])
         costs = CostArrays(
             latency, contributors, dominant(contributors), {FLOP: flops, READ: read, WRITE: write},
             [""] * len(ops),
         )  # fmt: skip
         return with_decoding(self, ops, costs)
+
+    def _contributors(self, ops: Sequence[Op], flop_s: Floats, bytes: Floats) -> dict[str, Floats]:
+        threads = self.part.threads
+        if threads is None:
+            return {
+                "launch": np.full(len(ops), self.part.compute.launch.si),
+                "compute": flop_s,
+                "memory": bytes / (self.part.memory.bandwidth.si * self.part.memory.efficiency.si),
+            }
+        found = thread_arrays(self.part, threads, ops, flop_s, bytes)
+        for i, op in enumerate(ops):
+            if threads.csr and self.skips(op):
+                found["compute"][i] = csr_seconds(threads.csr, threads, op)
+                found["memory"][i] = 0.0
+        return found
+
+    def skips(self, op: Op) -> bool:
+        known = self.part.threads is not None and self.part.threads.csr is not None
+        return known and op.kind == OpKind.LINEAR and op.weight_format == CSR and str(op.w_dtype) == SCALAR
 
     @property
     def decode_rates(self) -> Mapping[str, float]:

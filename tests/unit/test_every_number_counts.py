@@ -99,6 +99,8 @@ def _made() -> Iterator[Op]:
         for size in (1 << 10, 1 << 20, 1 << 28):
             yield ops.elementwise(size, size, 50 * size, dtype)
             yield ops.elementwise(size, 16, size // 2, dtype)
+    for m in (1, 64):
+        yield ops.linear(m, 256, 512, "fp32", weight_sparsity="unstructured:0.1", weight_format="csr")
 
 
 def _masked() -> Iterator[Op]:

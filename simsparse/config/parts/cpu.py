@@ -5,6 +5,8 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
+from pydantic import model_validator
+
 from simsparse.config.hardware import PARTS
 from simsparse.config.quantity import (
     Bytes,
@@ -18,7 +20,9 @@ from simsparse.config.quantity import (
     JoulesPerByte,
     Part,
     Seconds,
+    Share,
     Watts,
+    Whole,
 )
 from simsparse.core.role import Role
 
@@ -50,6 +54,39 @@ class CpuCompute(Frozen):
     launch: Seconds
 
 
+class CpuCsr(Frozen):
+    """Products of CSR weights in fp32: seconds of a nonzero, and more of each product with it, of one thread."""
+
+    nonzero: Seconds
+    product: Seconds
+
+
+class CpuThreads(Frozen):
+    """How rates depend on threads (simsparse.devices.cpu_threads).
+
+    ``cores``: those that the rates of ``compute`` and ``memory`` belong to; ``count``: threads at work, at most as
+    many. ``bandwidth``: bytes that one thread streams; ``vectors`` and ``matrices``: bytes of weights of a type that
+    one thread takes in products of one token and of several, where its kernel is slower than that. ``serial``: share of
+    a pass over the weights that one thread does alone; ``fork``: seconds to start and join threads, of each product.
+    ``csr`` is null where no kernel was measured.
+    """
+
+    cores: Whole
+    count: Whole
+    bandwidth: BytesPerSecond
+    vectors: dict[DTypeName, BytesPerSecond]
+    matrices: dict[DTypeName, BytesPerSecond]
+    serial: Share
+    fork: Seconds
+    csr: CpuCsr | None = None
+
+    @model_validator(mode="after")
+    def _within(self) -> CpuThreads:
+        if self.count.si > self.cores.si:
+            raise ValueError(f"count: {self.count.whole} threads on {self.cores.whole} cores")
+        return self
+
+
 class CpuEnergy(Frozen):
     """Price of each action, and power that is drawn whatever runs."""
 
@@ -60,13 +97,14 @@ class CpuEnergy(Frozen):
 
 @PARTS.register("cpu")
 class CpuPart(Part):
-    """A host processor, as one pool of cores and one pool of DRAM; ``gather`` is null where it was not measured.
-    ``decode`` as of a GpuPart."""
+    """A host processor, as one pool of cores and one pool of DRAM; ``gather`` and ``threads`` are null where they were
+    not measured. ``decode`` as of a GpuPart."""
 
     role: ClassVar[Role] = Role.HOST
     kind: Literal["cpu"]
     compute: CpuCompute
     memory: CpuMemory
     gather: CpuGather | None = None
+    threads: CpuThreads | None = None
     energy: CpuEnergy
     decode: dict[FormatName, BytesPerSecond] | None = None
