@@ -48,6 +48,7 @@ MEASURED: Mapping[str, str] = {
     "spmm": "CSR (cuSPARSE) and BSR (Triton) products",
     "zerocopy": "random rows of host memory",
     "expert_cache": "decode steps with caches of experts, prefetch by guesses",
+    "cpu": "kernels of the host on 1 to 16 threads, an expert there or copied",
     "e2e": "whole models, per layer",
     "mem": "device copies and reductions, 4 KiB to 4 GiB",
     "launch": "an empty kernel",
