@@ -108,6 +108,7 @@ class Recording:
     ``classes``: class name of each module path. ``returned``: values that the model gives back.
     ``updated``: values that are others but for a part, which is written in place.
     ``made_weights``: values that are computed from parameters, buffers and constants alone.
+    ``shapes``: of all parameters and buffers by name.
     """
 
     events: list[Event] = field(default_factory=list)
@@ -118,6 +119,7 @@ class Recording:
     returned: set[int] = field(default_factory=set)
     updated: dict[int, int] = field(default_factory=dict)
     made_weights: set[int] = field(default_factory=set)
+    shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
 
     def first(self, value: int) -> int:
         """The value that ``value`` is an update in part of, through all updates; itself where it is none."""

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -120,9 +120,9 @@ def _run(
         reads = [capture.access(upstream), *(capture.access(tensor) for tensor in inputs[:2])]
         if data:
             taken = [*reads, *(capture.access(tensor) for tensor in inputs[2:])]
-            capture.add(EventRole.OWN, "experts", taken, data, op=_gradient(op, "bwd_input"))
+            capture.add(EventRole.OWN, "experts", taken, data, op=gradient_op(op, "bwd_input"))
         if weights:
-            capture.add(EventRole.OWN, "experts", reads, weights, op=_gradient(op, "bwd_weight"))
+            capture.add(EventRole.OWN, "experts", reads, weights, op=gradient_op(op, "bwd_weight"))
 
     kernel = Kernel(capture, compute, lambda x, *_: torch.empty_like(x), record, record_backward)
     return kernel.run(hidden, shares, *layer.parameters)
@@ -152,7 +152,7 @@ def _weight_facts(capture: Capture, layer: _MoeLayer) -> WeightFacts:
     return max(sparsity, other, key=lambda pattern: pattern.density), {**stats, "up": facts}
 
 
-def _gradient(op: Op, label: str) -> Op:
+def gradient_op(op: Op, label: str) -> Op:
     """The gradient of an op's inputs or weights: the same products, the same tensors moved.
 
     The transposed weights keep their density, but not an arrangement along the other axis.
@@ -163,16 +163,36 @@ def _gradient(op: Op, label: str) -> Op:
     return replace(op, name=path_join(op.name, label), label=label, weight_sparsity=sparsity, stats={})
 
 
+def routing_of_rows(tracing: MoeTracing, rows: Sequence[int], tokens: int) -> Routing:
+    """The routing of experts that a model ran on ``rows`` each, of so many ``tokens``; 0 where that can't be said.
+
+    A process draws as many assignments. Where every expert runs on every token, or tokens have different numbers of
+    experts, there is nothing to draw.
+    """
+    number, tracing.layer = tracing.layer, tracing.layer + 1
+    top_k = sum(rows) // tokens if tokens else len(rows)
+    if tracing.routing != MODEL and top_k < len(rows):
+        routing = _drawn(tracing, tokens, len(rows), top_k, number)
+    else:
+        routing = Routing(tuple(rows), (), "recorded" if tracing.trained else "generated:untrained-router")
+    tracing.origins.append(routing.origin)
+    return routing
+
+
+def _drawn(tracing: MoeTracing, tokens: int, experts: int, top_k: int, number: int) -> Routing:
+    sequences = tracing.sequences if tokens % tracing.sequences == 0 else 1
+    return generate(
+        RoutingProcess.parse(tracing.routing), tokens, experts, top_k, number, tracing.seed, sequences=sequences,
+        start=tracing.start,
+    )  # fmt: skip
+
+
 def _routing(tracing: MoeTracing, layer: _MoeLayer, ids: torch.Tensor, tokens: int) -> tuple[Routing, int]:
     """The layer's routing and the number of tokens that go to no expert."""
     number, tracing.layer = tracing.layer, tracing.layer + 1
     top_k, dropped = ids.shape[-1], 0
     if tracing.routing != MODEL:
-        sequences = tracing.sequences if tokens % tracing.sequences == 0 else 1
-        routing = generate(
-            RoutingProcess.parse(tracing.routing), tokens, layer.experts, top_k, number, tracing.seed,
-            sequences=sequences, start=tracing.start,
-        )  # fmt: skip
+        routing = _drawn(tracing, tokens, layer.experts, top_k, number)
     elif ids.is_meta:
         raise TraceError("a model without weights routes nothing; choose a generated routing", key="routing")
     else:

@@ -1,126 +1,314 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Mixtures of experts that a model writes by hand: as batched products they become one op, as a loop they are noted.
+"""Mixtures of experts that a model writes by hand, as one op each.
 
-A batched product with a weight per expert, an activation and a second such product back to the width of the first are
-the experts of a layer, each on the rows that the model gives it.
+Batched: products with a weight per expert, an activation and a product back to the width of the first are the experts
+of a layer, each on the rows that the model gives it. Looped: feed-forward networks of equal shapes, whose weights
+differ in one number of their names or in their place in one parameter, and which read rows of one value, chosen by an
+index after a router, are the experts of a layer too. Of a training step the gradients become one op each as well.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+import re
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from simsparse.core import Op, OpKind, Routing
 from simsparse.core.kinds.moe_ffn import moe_ffn
-from simsparse.trace.capture.event import Event, EventRole, Recording
+from simsparse.trace.capture.event import Access, Event, EventRole, Recording
+from simsparse.trace.capture.experts import gradient_op
+from simsparse.trace.capture.feed_forward import EventGraph, FeedForward, biases, feed_forwards, layer
 
 ORIGIN = "batched"
 """Origin of the routing of experts that all run on as many rows."""
-_TAKES = {"index", "index_select", "gather", "clone", "_to_copy", "copy_"}
-"""Operations that take or copy rows of their first input."""
+_CHOICES = {"topk", "argmax", "max", "sort", "argsort", "multinomial"}
+"""Operations that choose experts."""
+_SHARES = {"_softmax", "sigmoid"}
+"""Operations that weigh experts, all of which run."""
+Router = Callable[[Sequence[int], int], Routing]
+"""The routing of experts on so many rows each, of so many tokens; 0 where tokens go to different numbers of experts."""
 
 
-def with_mixtures(recording: Recording) -> Recording:
-    """``recording`` with each run of batched products that are experts as one MOE_FFN event."""
-    events: list[Event] = []
-    left = list(recording.events)
-    while left:
-        length = _mixture_length(recording, left)
-        if length:
-            events.append(_mixture(left[:length]))
-        else:
-            length = 1
-            events.append(left[0])
-        left = left[length:]
-    return replace(recording, events=events)
+@dataclass(frozen=True)
+class _Layer:
+    """Networks that are the experts of one layer: their number, the tokens and rows per expert; names of weights."""
+
+    path: str
+    experts: int
+    tokens: int
+    rows: tuple[int, ...]
+    networks: tuple[FeedForward, ...]
+    names: frozenset[str]
 
 
-def _mixture_length(recording: Recording, events: Sequence[Event]) -> int:
-    """How many of the first ``events`` are one mixture; 0 where the first one starts none."""
-    first = _layer(events[0])
-    if first is None:
-        return 0
-    ups = 0
-    for i, event in enumerate(events):
-        op = _layer(event)
-        if event.scope != events[0].scope or (op is None and event.role is not EventRole.FUSED):
-            return 0
-        if op is None:
+def with_mixtures(recording: Recording, route: Router) -> Recording:
+    """``recording`` with each layer of experts as one MOE_FFN event, and its gradients as one each."""
+    graph = EventGraph.of(recording)
+    found = list(feed_forwards(graph))
+    mixtures = [*_batched(graph, found), *_looped(graph, found)]
+    recording = replace(recording, events=_unrouted(graph, found))
+    graph = replace(graph, events=recording.events)
+    for mixture in mixtures:
+        recording = _merged(recording, mixture, route, graph)
+    return recording
+
+
+def _unrouted(graph: EventGraph, found: Sequence[FeedForward]) -> list[Event]:
+    """The events, with no layer of a feed-forward network called a router: ``gate`` names both."""
+    ups = {i for network in found for i in network.ups}
+
+    def named(event: Event) -> Event:
+        op = event.op
+        return event if op is None else replace(event, op=op.with_(label=op.label.replace("router", "").strip()))
+
+    return [named(event) if i in ups else event for i, event in enumerate(graph.events)]
+
+
+def _batched(graph: EventGraph, found: Sequence[FeedForward]) -> list[_Layer]:
+    layers = []
+    for network in found:
+        op = layer(graph.events[network.down])
+        if op is None or op.dims.get("groups", 1) < 2:
             continue
-        if (op.dims["groups"], op.dims["m"]) != (first.dims["groups"], first.dims["m"]):
-            return 0
-        if i and _is_down(first, op, ups):
-            return i + 1 if _is_closed(recording, events[: i + 1], events[i + 1 :]) else 0
-        ups += op.dims["n"]
-    return 0
+        first = graph.events[network.ups[0]].op
+        assert first is not None
+        experts, rows = op.dims["groups"], op.dims["m"]
+        path = (first.weight or "").rpartition(".")[0] or first.module or "experts"
+        layers.append(_Layer(path, experts, experts * rows, (rows,) * experts, (network,), _names(graph, [network])))
+    return layers
 
 
-def _layer(event: Event) -> Op | None:
-    """The grouped layer of an inference pass that ``event`` is."""
-    op = event.op if event.role is EventRole.OWN and not event.stage else None
-    plain = op is not None and op.kind == OpKind.LINEAR and not op.label and not op.bias
-    return op if plain and op is not None and op.dims.get("groups", 1) > 1 else None
+def _looped(graph: EventGraph, found: Sequence[FeedForward]) -> list[_Layer]:
+    groups: dict[tuple[object, ...], list[tuple[str, FeedForward]]] = defaultdict(list)
+    for network in found:
+        op, first = layer(graph.events[network.down]), layer(graph.events[network.ups[0]])
+        expert = expert_of(graph, network)
+        if op is None or first is None or op.dims.get("groups", 1) > 1 or expert is None:
+            continue
+        template, number = expert
+        shape = op.dims["n"], op.dims["k"], len(network.ups), first.dtype, first.weight_dtype
+        groups[(template, graph.root(network.source)[0], shape)].append((number, network))
+    return [made for key, members in groups.items() if (made := _loop(graph, str(key[0]), members)) is not None]
 
 
-def _is_down(first: Op, op: Op, ups: int) -> bool:
-    """Whether ``op`` is the way back from ``ups`` hidden elements, those of a gate included, to the width of before."""
-    return op.dims["n"] == first.dims["k"] and ups in (op.dims["k"], 2 * op.dims["k"])
+def _loop(graph: EventGraph, template: str, members: Sequence[tuple[str, FeedForward]]) -> _Layer | None:
+    """The layer that ``members`` are; None where they are no experts behind a router."""
+    networks = tuple(network for _, network in members)
+    rows: Counter[str] = Counter()
+    for number, network in members:
+        down = layer(graph.events[network.down])
+        rows[number] += down.dims["m"] if down is not None else 0
+    first = graph.events[networks[0].ups[0]].op
+    assert first is not None
+    numbers = _numbers(graph, first, template)
+    source, _ = graph.root(networks[0].source)
+    chosen = all(graph.root(network.source)[1] for network in networks)
+    begun = graph.makers.get(source, -1)
+    before = {event.aten for event in graph.events[begun + 1 : networks[0].down]}
+    every = len(rows) == len(numbers) and before & (_CHOICES | _SHARES)
+    if len(numbers) < 2 or not (every or (before & _CHOICES and (chosen or len(networks) < len(numbers)))):
+        return None
+    width = first.dims["k"] * first.dtype.bits // 8
+    tokens = graph.recording.value_bytes[source] // max(1, width)
+    path = template.partition("*")[0].rstrip("._") if "*" in template else first.module or template
+    counts = tuple(rows.get(number, 0) for number in numbers)
+    return _Layer(path or "experts", len(numbers), tokens, counts, networks, _names(graph, networks))
 
 
-def _is_closed(recording: Recording, inside: Sequence[Event], after: Sequence[Event]) -> bool:
-    """Whether nothing but the layers' inputs and weights comes in, and nothing but the last result goes out."""
-    made = {access.value for event in inside[:-1] for access in event.writes}
-    fused = [event for event in inside if event.role is EventRole.FUSED]
-    outside = any(access.value not in made for event in fused for access in event.reads)
-    used = recording.returned | {access.value for event in after for access in event.reads}
-    return not outside and not made & used
+def expert_of(graph: EventGraph, network: FeedForward) -> tuple[str, str] | None:
+    """What the names of the weights of one network are but for its number, a ``*`` in its place, and the number.
 
-
-def _mixture(events: Sequence[Event]) -> Event:
-    layers = [op for event in events if (op := _layer(event)) is not None]
-    first, down = layers[0], layers[-1]
-    experts, rows, d_ff = first.dims["groups"], first.dims["m"], down.dims["k"]
-    gated = sum(op.dims["n"] for op in layers[:-1]) == 2 * d_ff
-    densest = max((op.weight_sparsity for op in layers), key=lambda pattern: pattern.density)
-    path = (first.weight or "").rpartition(".")[0] or first.module or "experts"
-    op = moe_ffn(
-        experts * rows, first.dims["k"], d_ff, experts, gated, first.dtype,
-        routing=Routing((rows,) * experts, (), ORIGIN), weight_sparsity=densest, weight_dtype=first.weight_dtype,
-        name=path, module=first.module, weight=path, stats=dict(down.stats),
-    )  # fmt: skip
-    made = {access.value for event in events for access in event.writes}
-    reads = tuple(access for event in events for access in event.reads if access.value not in made)
-    weights = tuple(value for event in events for value in event.weights)
-    return replace(events[-1], aten="experts", reads=reads, op=op, weights=weights)
-
-
-def looped_mixtures(recording: Recording) -> list[str]:
-    """Paths of the lists whose modules are experts that run one by one: each of two layers or more, on its own rows.
-
-    The layers of all have the same shapes, and the first ones read rows of one value.
+    Of networks whose weights lie in one parameter each, the names and the places of the parts. None of other networks.
     """
-    lists: dict[str, dict[str, list[Event]]] = defaultdict(lambda: defaultdict(list))
-    for event in recording.events:
-        layer = event.op if event.op is not None and event.op.kind == OpKind.LINEAR and event.stage != "bwd" else None
-        parts = ((layer.weight if layer else None) or "").split(".")
-        for i, part in enumerate(parts):
-            if i and part.isdigit():
-                lists[".".join(parts[:i])][part].append(event)
-    makers = {access.value: event for event in recording.events for access in event.writes}
-    return sorted(path for path, members in lists.items() if _are_experts(makers, list(members.values())))
+    ops = [op for i in (*network.ups, network.down) if (op := graph.events[i].op) is not None]
+    names, parts = [op.weight or "" for op in ops], [op.stats.get("weight_part") for op in ops]
+    if all(part is not None for part in parts) and all(len(_shape(graph, name)) > 2 for name in names):
+        return ",".join(dict.fromkeys(names)), str(parts[0])
+    words = [re.split(r"[._]", name) for name in names]
+    common = 0
+    while all(len(each) > common and each[common] == words[0][common] for each in words):
+        common += 1
+    numbers = [i for i, word in enumerate(words[0][:common]) if word.isdigit()]
+    if numbers:
+        return _template(names[0], numbers[-1]), words[0][numbers[-1]]
+    places = [max((i for i, word in enumerate(each) if word.isdigit()), default=-1) for each in words]
+    if min(places) < 0 or len({each[place] for each, place in zip(words, places, strict=True)}) > 1:
+        return None
+    return _template(names[0], places[0]), words[0][places[0]]
 
 
-def _are_experts(makers: Mapping[int, Event], members: Sequence[Sequence[Event]]) -> bool:
-    shapes = {tuple((event.op.dims["n"], event.op.dims["k"]) for event in events if event.op) for events in members}
+def _template(name: str, place: int) -> str:
+    """``name`` with a star in place of its word number ``place``."""
+    words = re.split(r"([._])", name)
+    return "".join("*" if i == 2 * place else word for i, word in enumerate(words))
+
+
+def _numbers(graph: EventGraph, first: Op, template: str) -> list[str]:
+    """The numbers of all experts, those without tokens too, in order."""
+    shape = _shape(graph, first.weight or "")
+    if "*" not in template:
+        return [str(expert * first.dims["n"] * first.dims["k"]) for expert in range(shape[0])]
+    form = re.compile(re.escape(template).replace(r"\*", r"(\d+)"))
+    shapes = graph.recording.shapes
+    found = [match[1] for name in shapes if (match := form.fullmatch(name)) and shapes[name] == shape]
+    return sorted(found, key=int)
+
+
+def _shape(graph: EventGraph, name: str) -> tuple[int, ...]:
+    return graph.recording.shapes.get(name, ())
+
+
+def _names(graph: EventGraph, networks: Iterable[FeedForward]) -> frozenset[str]:
+    places = [i for network in networks for i in (*network.ups, network.down)]
+    return frozenset(op.weight for i in places if (op := graph.events[i].op) is not None and op.weight)
+
+
+def _merged(recording: Recording, mixture: _Layer, route: Router, first: EventGraph) -> Recording:
+    """``recording`` with one event for the networks of ``mixture``; itself where their insides are used elsewhere."""
+    graph = EventGraph.of(recording)
+    places = {id(event): i for i, event in enumerate(recording.events)}
+    members = {places[id(first.events[i])] for network in mixture.networks for i in network.members}
+    ends = {places[id(first.events[network.last])] for network in mixture.networks}
+    op = _op(first, mixture, route)
+    shown = _shown(graph, members)
+    inside = graph.made(members - ends)
+    users = {i for value in inside & shown for i in graph.readers[value]} - members
+    if inside & recording.returned or any(graph.events[i].stage != "bwd" for i in users):
+        return recording
+    merged = _replaced(graph, members, [(op, shown | graph.made(ends))])
+    if merged is None:
+        return recording
+    return _with_gradients(merged, mixture, op) if op.label == "fwd" else merged
+
+
+def _op(graph: EventGraph, mixture: _Layer, route: Router) -> Op:
+    network = mixture.networks[0]
+    places = [i for each in mixture.networks for i in (*each.ups, each.down)]
+    layers = [op for i in places if (op := layer(graph.events[i])) is not None]
+    first, down = layers[0], layers[len(network.ups)]
+    routed, tokens = sum(mixture.rows), mixture.tokens
+    fits = tokens > 0 and not routed % tokens and routed // tokens <= mixture.experts
+    batched = first.dims.get("groups", 1) > 1
+    routing = Routing(mixture.rows, (), ORIGIN) if batched else route(mixture.rows, tokens if fits else 0)
+    stats = {key: fact for key, fact in down.stats.items() if key not in ("weight_part", "weight_mask", "input_mask")}
+    added = network.bias is not None or any(biases(graph, i, op) for i in network.inner for op in layers[:1])
+    return moe_ffn(
+        tokens if fits else routed, first.dims["k"], down.dims["k"], mixture.experts,
+        sum(op.dims["n"] for op in layers[: len(network.ups)]) == 2 * down.dims["k"], first.dtype, routing=routing,
+        weight_sparsity=max((op.weight_sparsity for op in layers), key=lambda pattern: pattern.density),
+        weight_dtype=first.weight_dtype, name=mixture.path, module=first.module, weight=mixture.path,
+        bias=added or any(op.bias for op in layers), label=first.label, stats=stats,
+    )  # fmt: skip
+
+
+def _shown(graph: EventGraph, members: set[int]) -> set[int]:
+    """The values made by ``members`` that others read or the model returns."""
+    made = graph.made(members)
+    return {
+        value for value in made
+        if value in graph.recording.returned or any(i not in members for i in graph.readers[value])
+    }  # fmt: skip
+
+
+def _replaced(graph: EventGraph, members: set[int], ops: Sequence[tuple[Op, set[int]]]) -> Recording | None:
+    """The recording with an event for each of ``ops``, which makes the values beside it, in place of ``members``.
+
+    What lies among the members and depends on them comes after, the rest before; None where that is not possible.
+    """
+    first, last, made = min(members), max(members), graph.made(members)
+    late, before, after = set(made), list[Event](), list[Event]()
+    for i in range(first, last + 1):
+        event = graph.events[i]
+        if i in members:
+            if any(access.value in late - made for access in event.reads):
+                return None
+        elif any(access.value in late for access in event.reads):
+            late |= {access.value for access in event.writes}
+            after.append(event)
+        else:
+            before.append(event)
+    chosen = [graph.events[i] for i in sorted(members)]
+    reads = tuple(dict.fromkeys(access for event in chosen for access in event.reads if access.value not in made))
+    weights = tuple(dict.fromkeys(value for event in chosen for value in event.weights))
+    writes = [access for event in chosen for access in event.writes]
+    new = [replace(chosen[-1], aten="experts", role=EventRole.OWN, reads=reads, op=op, weights=weights,
+                   writes=_of(writes, values)) for op, values in ops]  # fmt: skip
+    events = [*graph.events[:first], *before, *new, *after, *graph.events[last + 1 :]]
+    return replace(graph.recording, events=events)
+
+
+def _of(accesses: Sequence[Access], values: set[int]) -> tuple[Access, ...]:
+    return tuple(access for access in accesses if access.value in values)
+
+
+def _with_gradients(recording: Recording, mixture: _Layer, op: Op) -> Recording:
+    """The gradients of the experts' inputs as one event, and those of their weights as another."""
+    graph = EventGraph.of(recording)
+    own: Mapping[str, set[int]] = {"bwd_input": set(), "bwd_weight": set()}
+    for i, event in enumerate(recording.events):
+        if event.op is not None and event.op.label in own and event.op.weight in mixture.names:
+            own[event.op.label].add(i)
+    members = own["bwd_input"] | own["bwd_weight"]
+    if not own["bwd_weight"]:
+        return recording
+    inner, biases_of = _between(graph, members)
+    members |= inner | biases_of
+    shown = _shown(graph, members)
+    weights = graph.made(own["bwd_weight"] | biases_of) & shown
+    parts = [("bwd_input", shown - weights), ("bwd_weight", weights)]
+    made = [(gradient_op(op, label), values) for label, values in parts if own[label]]
+    return _replaced(graph, members, made) or recording
+
+
+def _between(graph: EventGraph, members: set[int]) -> tuple[set[int], set[int]]:
+    """The pointwise operations of a backward pass that stand between ``members``, and their sums, as for biases.
+
+    The former are made of members and read by them and the sums alone.
+    """
+    made, behind = graph.made(members), list[int]()
+    for i in range(min(members), len(graph.events)):
+        event = graph.events[i]
+        if event.role is EventRole.FUSED and event.stage == "bwd" and any(a.value in made for a in event.reads):
+            made |= {access.value for access in event.writes}
+            behind.append(i)
+    inner, sums = set[int](), set[int]()
+    for i in reversed(behind):
+        uses = [j for access in graph.events[i].writes for j in graph.readers[access.value]]
+        if graph.events[i].aten == "sum":
+            sums.add(i)
+        elif uses and all(j in members or j in inner or j in sums for j in uses):
+            inner.add(i)
+    made = graph.made(members | inner)
+    return inner, {i for i in sums if all(access.value in made for access in graph.events[i].reads)}
+
+
+def unmerged_experts(recording: Recording) -> dict[str, list[str]]:
+    """What looks like experts and is none of the ops above: lists of networks in a loop, and layers with a weight each.
+
+    ``looped_experts``: paths of lists whose modules each run two layers or more of equal shapes on rows of one value.
+    ``batched_experts``: weights of products with a matrix per group.
+    """
+    graph = EventGraph.of(recording)
+    lists: dict[str, dict[str, list[int]]] = defaultdict(lambda: defaultdict(list))
+    grouped = set[str]()
+    for i, event in enumerate(recording.events):
+        op = event.op if event.op is not None and event.op.kind == OpKind.LINEAR and event.stage != "bwd" else None
+        parts = ((op.weight if op else None) or "").split(".")
+        for place, part in enumerate(parts):
+            if place and part.isdigit():
+                lists[".".join(parts[:place])][part].append(i)
+        if op is not None and op.weight and op.dims.get("groups", 1) > 1 and not op.stats.get("weight_part"):
+            grouped.add(op.weight)
+    looped = sorted(path for path, members in lists.items() if _are_experts(graph, list(members.values())))
+    return {"looped_experts": looped, "batched_experts": sorted(grouped)}
+
+
+def _are_experts(graph: EventGraph, members: Sequence[Sequence[int]]) -> bool:
+    ops = [[op for i in places if (op := graph.events[i].op) is not None] for places in members]
+    shapes = {tuple((op.dims["n"], op.dims["k"]) for op in each) for each in ops}
     if len(members) < 2 or len(shapes) > 1 or len(members[0]) < 2:
         return False
-    return len({_source(makers, events[0]) for events in members}) == 1
-
-
-def _source(makers: Mapping[int, Event], layer: Event) -> int:
-    """The value whose rows a layer reads."""
-    value = next(access.value for access in layer.reads if access.value not in layer.weights)
-    while (made := makers.get(value)) is not None and made.aten in _TAKES and made.reads:
-        value = made.reads[0].value
-    return value
+    firsts = [graph.events[places[0]] for places in members]
+    reads = [next(access for access in event.reads if access.value not in event.weights) for event in firsts]
+    return len({graph.root(access)[0] for access in reads}) == 1

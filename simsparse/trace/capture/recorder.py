@@ -98,7 +98,10 @@ class Capture(TorchDispatchMode):  # type: ignore[misc]
         self._masks = masks
         self._last_input: tuple[Any, dict[str, Any]] = (None, {})
         self._padded: dict[int, tuple[tuple[int, ...], tuple[int, ...]]] = {}
-        self.recording = Recording(classes={path: type(module).__name__ for path, module in model.named_modules()})
+        self.recording = Recording(
+            classes={path: type(module).__name__ for path, module in model.named_modules()},
+            shapes={name: tuple(own.shape) for name, own in (*model.named_parameters(), *model.named_buffers())},
+        )
         self.stage = ""
         self.node: Op | None = None
         self.failed_at: tuple[str, str] | None = None

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Literal, TypeAlias
 
 import torch
@@ -13,12 +14,12 @@ import torch
 from simsparse.core import Op, OpKind, Trace, TraceBuilder
 from simsparse.errors import SimsparseError, TraceError, nearest
 from simsparse.trace.capture.cache import CACHE_ARGUMENTS, cached_tensors, filled_cache
-from simsparse.trace.capture.experts import MoeTracing
+from simsparse.trace.capture.experts import MoeTracing, routing_of_rows
 from simsparse.trace.capture.fold import without_weight_making
 from simsparse.trace.capture.fuse import build
 from simsparse.trace.capture.huggingface import own_functions, pretrained_models
 from simsparse.trace.capture.latent import FORMS, latent_modules
-from simsparse.trace.capture.mixture import looped_mixtures, with_mixtures
+from simsparse.trace.capture.mixture import unmerged_experts, with_mixtures
 from simsparse.trace.capture.recorder import Capture, tensors_in
 from simsparse.trace.capture.rnn import RnnCalls
 from simsparse.trace.capture.sdpa import AttentionCalls
@@ -160,8 +161,9 @@ class _TracedRun:
         tracing = self._tracing(capture, number)
         output, facts = self._run(kwargs, tracing)
         recording, folded = without_weight_making(capture.finish(output))
-        build(with_mixtures(recording), builder, f"step{number}." if number else "")
-        more = {"folded_ops": folded, "looped_experts": looped_mixtures(recording)}
+        recording = with_mixtures(recording, partial(routing_of_rows, tracing))
+        build(recording, builder, f"step{number}." if number else "")
+        more = {"folded_ops": folded, **unmerged_experts(recording)}
         return tracing, {**facts, **{key: value for key, value in more.items() if value}}
 
     def _filled(self, kv_len: int) -> dict[str, Any]:
