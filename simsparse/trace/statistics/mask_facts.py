@@ -6,6 +6,7 @@ Masks are (rows, k), the reduction k last, and are counted on their packed bits.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -22,11 +23,13 @@ MAX_NM_RATIO = 0.75
 MIN_FILL = 0.75
 MAX_STORED = 0.875
 DIGITS = 4
+_BYTES = np.arange(256, dtype=np.uint8)
 _POPULATION = np.array([bin(byte).count("1") for byte in range(256)], np.uint8)
 
 Mask = NDArray[np.bool_]
 PackedMask = NDArray[np.uint8]
 GroupCounts = NDArray[np.uint8]
+Counts = NDArray[np.int64]
 
 
 def mask_facts(mask: Mask) -> dict[str, Any]:
@@ -38,9 +41,10 @@ def mask_facts(mask: Mask) -> dict[str, Any]:
     facts: dict[str, Any] = {"density": share(kept, mask.size)}
     if kept == mask.size:
         return facts
-    counts, blocks = _counts(mask), _blocks(mask)
-    rows, columns = counts[4].sum(axis=1, dtype=np.int64), mask.view(np.uint8).sum(axis=0, dtype=np.int64)
-    facts["groups"] = {str(m): _histogram(counts[m], m) for m in GROUPS}
+    packed = np.packbits(mask, axis=1)
+    counts, blocks = _byte_counts(packed), _blocks(packed, mask.shape[1])
+    rows, columns = counts[8].sum(axis=1, dtype=np.int64), _column_sums(mask)
+    facts["groups"] = {str(m): _shares(number) for m, number in _group_numbers(packed, counts, mask.shape[1]).items()}
     facts["banks"] = {str(m): _spread(counts[m], m, mask.shape[1]) for m in BANKS if m <= mask.shape[1]}
     facts["blocks"] = {str(edge): share(int(hit.sum()), hit.size) for edge, hit in blocks.items()}
     facts["rows"], facts["columns"] = _quantiles(rows, mask.shape[1]), _quantiles(columns, mask.shape[0])
@@ -87,26 +91,39 @@ def _loose_patterns(mask: Mask) -> list[Sparsity]:
     balanced = {m: int(counts[m].min()) for m in BANKS if k % m == 0 and counts[m].min() == counts[m].max()}
     found = [Sparsity.parse(f"unstructured:{density!r}")]
     found += [Sparsity.parse(f"bank{m}:{count / m!r}") for m, count in balanced.items() if count]
-    return found + [Sparsity.parse(f"block{edge}:{float(hit.mean())!r}") for edge, hit in _blocks(mask).items()]
+    blocks = _blocks(np.packbits(mask, axis=1), mask.shape[1])
+    return found + [Sparsity.parse(f"block{edge}:{float(hit.mean())!r}") for edge, hit in blocks.items()]
 
 
 def _counts(mask: Mask) -> dict[int, GroupCounts]:
     """Non-zeros of every 4, 8, 16, 32 and 64 along k, each of shape (rows, groups)."""
     packed: PackedMask = np.packbits(mask, axis=1)
     halves = np.stack([_POPULATION[packed >> 4], _POPULATION[packed & 15]], axis=-1).reshape(len(mask), -1)
-    counts = {4: np.asarray(halves[:, : -(-mask.shape[1] // 4)])}
-    for m in (8, 16, 32, 64):
+    return {4: np.asarray(halves[:, : -(-mask.shape[1] // 4)]), **_byte_counts(packed)}
+
+
+def _byte_counts(packed: PackedMask) -> dict[int, GroupCounts]:
+    """Non-zeros of every 8, 16, 32 and 64 along k, each of shape (rows, groups)."""
+    counts: dict[int, GroupCounts] = {8: _POPULATION[packed]}
+    for m in (16, 32, 64):
         even, odd = counts[m // 2][:, 0::2], counts[m // 2][:, 1::2]
         counts[m] = even.copy()
         counts[m][:, : odd.shape[1]] += odd
     return counts
 
 
-def _blocks(mask: Mask) -> dict[int, Mask]:
+def _column_sums(mask: Mask) -> Counts:
+    """Non-zeros of each column, added up in bytes as far as these hold."""
+    whole = len(mask) // 255 * 255
+    bytes_ = mask.view(np.uint8)
+    parts = bytes_[:whole].reshape(-1, 255, mask.shape[1]).sum(axis=1, dtype=np.uint8)
+    return np.asarray(parts.sum(axis=0, dtype=np.int64) + bytes_[whole:].sum(axis=0, dtype=np.int64))
+
+
+def _blocks(packed: PackedMask, k: int) -> dict[int, Mask]:
     """Which square blocks hold a non-zero, by their edge."""
-    rows, k = mask.shape
-    packed: PackedMask = np.packbits(np.pad(mask, ((0, -rows % 4), (0, 0))), axis=1)
-    joined = np.bitwise_or.reduce(packed.reshape(-1, 4, packed.shape[1]), axis=1)
+    padded = np.pad(packed, ((0, -len(packed) % 4), (0, 0)))
+    joined = np.bitwise_or.reduce(padded.reshape(-1, 4, packed.shape[1]), axis=1)
     halves = np.stack([(joined & 240) > 0, (joined & 15) > 0], axis=-1).reshape(len(joined), -1)
     hits = {4: np.asarray(halves[:, : -(-k // 4)])}
     for edge in (8, 16, 32):
@@ -116,9 +133,27 @@ def _blocks(mask: Mask) -> dict[int, Mask]:
     return hits
 
 
-def _histogram(counts: GroupCounts, m: int) -> list[float]:
-    """Share of the groups with 0, 1, ..., ``m`` non-zeros."""
-    return [share(int(n), counts.size) for n in np.bincount(counts.ravel(), minlength=m + 1)]
+def _group_numbers(packed: PackedMask, counts: dict[int, GroupCounts], k: int) -> dict[int, Counts]:
+    """How many groups of 4, 8 and 16 have 0, 1, ... non-zeros; those of 4 and 8 from the numbers of equal bytes."""
+    same = np.bincount(packed.ravel(), minlength=256)
+    halves = _added_up(_POPULATION[_BYTES >> 4], same, 4) + _added_up(_POPULATION[_BYTES & 15], same, 4)
+    if 0 < k % 8 <= 4:
+        halves[0] -= len(packed)  # the second half of a row's last byte is no group
+    wide = np.bincount(counts[16].ravel(), minlength=17)
+    return {4: halves, 8: _added_up(_POPULATION, same, 8), 16: wide}
+
+
+def _added_up(of_byte: GroupCounts, number: Counts, most: int) -> Counts:
+    """``number`` of each byte, added up by what a byte counts."""
+    found = np.zeros(most + 1, np.int64)
+    np.add.at(found, of_byte, number)
+    return found
+
+
+def _shares(number: Counts) -> list[float]:
+    """Each of the numbers as a share of their sum."""
+    total = int(number.sum())
+    return [share(int(n), total) for n in number]
 
 
 def _spread(counts: GroupCounts, m: int, k: int) -> list[int]:
@@ -128,10 +163,11 @@ def _spread(counts: GroupCounts, m: int, k: int) -> list[int]:
     return [int(np.searchsorted(up_to, place, side="right")) for place in (0, (whole.size - 1) // 2, whole.size - 1)]
 
 
-def _quantiles(counts: GroupCounts, size: int) -> list[float]:
+def _quantiles(counts: Counts, size: int) -> list[float]:
     """Densities at QUANTILES, each that of a row which is there (the lower of two)."""
-    chosen = np.quantile(counts, QUANTILES, method="lower")
-    return [share(int(count), size) for count in chosen]
+    up_to = np.cumsum(np.bincount(counts))
+    places = [math.floor((len(counts) - 1) * quantile) for quantile in QUANTILES]
+    return [share(int(np.searchsorted(up_to, place, side="right")), size) for place in places]
 
 
 def share(part: int, whole: int) -> float:
