@@ -243,6 +243,29 @@ def test_experts_of_three_layers_stay_as_they_are_and_are_noted() -> None:
     assert trace.meta["looped_experts"] == ["experts"] and not [op for op in trace.ops if op.kind == OpKind.MOE_FFN]
 
 
+def test_a_shared_expert_beside_a_mixture_is_a_feed_forward_network() -> None:
+    class Layers(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layers = nn.ModuleList(
+                nn.ModuleDict({"norm": nn.LayerNorm(64), "routed": Looped("index_add"), "shared": Expert()})
+                for _ in range(3)
+            )
+
+        def forward(self, x: Any) -> Any:
+            for layer in self.layers:
+                inner = layer["norm"](x)
+                x = x + layer["routed"](inner) + layer["shared"](inner)
+            return x
+
+    torch.manual_seed(0)
+    for tokens in (1, 6):
+        trace = trace_model(Layers(), torch.randn(tokens, 64))
+        experts = [op.name for op in trace.ops if op.kind == OpKind.MOE_FFN]
+        assert experts == [f"layers.{i}.routed.experts" for i in range(3)]
+        assert len([op for op in trace.ops if op.kind == OpKind.LINEAR and "shared" in op.name]) == 9
+
+
 def test_the_gate_of_a_feed_forward_network_is_no_router() -> None:
     trace = trace_model(Expert(), torch.randn(4, 64))
     assert [op.label for op in trace.ops if op.kind == OpKind.LINEAR] == ["", "", ""]

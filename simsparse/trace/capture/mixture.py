@@ -107,7 +107,7 @@ def _loop(graph: EventGraph, template: str, members: Sequence[tuple[str, FeedFor
     begun = graph.makers.get(source, -1)
     before = {event.aten for event in graph.events[begun + 1 : networks[0].down]}
     every = len(rows) == len(numbers) and before & (_CHOICES | _SHARES)
-    if len(numbers) < 2 or not (every or (before & _CHOICES and (chosen or len(networks) < len(numbers)))):
+    if len(numbers) < 2 or not (every or (before & _CHOICES and (chosen or len(networks) > 1))):
         return None
     width = first.dims["k"] * first.dtype.bits // 8
     tokens = graph.recording.value_bytes[source] // max(1, width)
