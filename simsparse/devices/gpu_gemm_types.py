@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from simsparse.config.parts.gpu_gemm import GpuDerating, GpuGemm, GpuSparse24Gemm, GpuTensorGemm, GpuVectorGemm
 from simsparse.config.parts.gpu_tile_kernels import GpuGemmKernels
-from simsparse.config.parts.gpu_weight_only import GpuWeightOnly
+from simsparse.config.parts.gpu_weight_only import GpuWeightOnly, GpuWeightOnlyFew
 
 NO_KERNELS = GpuGemmKernels()
 Floats = NDArray[np.float64]
@@ -262,6 +262,7 @@ class GemmMachine:
     speed: float = 1.0
     kernels: GpuGemmKernels = NO_KERNELS
     weight_only: GpuWeightOnly | None = None
+    weight_only_few: GpuWeightOnlyFew | None = None
 
 
 @dataclass(frozen=True)

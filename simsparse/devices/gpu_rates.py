@@ -30,6 +30,7 @@ def gemm_machine(part: GpuPart, speed: float = 1.0) -> GemmMachine:
     return GemmMachine(
         compute.sms.whole, compute.clock.si, peaks(compute), part.memory.bandwidth.si, part.l2.capacity.si,
         _parameters(part.gemm), speed, part.kernels.gemm, part.kernels.weight_only,
+        part.kernels.weight_only_few,
     )  # fmt: skip
 
 

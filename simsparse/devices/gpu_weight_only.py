@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Products of 16-bit inputs by 8-bit or 4-bit weights, which a library widens on their way to the multipliers.
 
-Two forms: tiles like those of other GEMMs (TensorRT-LLM's CUTLASS kernels), and kernels that widen the weights again
-for every few tokens (PyTorch's ``_weight_int4pack_mm`` and ``_weight_int8pack_mm``), whose time grows with the tokens
-as if nothing were shared. Left out: kernels that a library takes for one token alone, and the packing of weights.
+Three forms: tiles like those of other GEMMs (TensorRT-LLM's CUTLASS kernels), beside them kernels of few tokens that
+multiply rows of weights without tensor cores (its batched matrix-vector kernels), of which its build takes the faster;
+and kernels that widen the weights again for every few tokens (PyTorch's ``_weight_int4pack_mm`` and
+``_weight_int8pack_mm``), whose time grows with the tokens as if nothing were shared. Left out: the packing of weights.
 """
 
 from __future__ import annotations
@@ -11,10 +12,11 @@ from __future__ import annotations
 import numpy as np
 
 from simsparse.config.parts.gpu_tile_kernels import GpuTileKernel
-from simsparse.config.parts.gpu_weight_only import GpuRowKernel
+from simsparse.config.parts.gpu_weight_only import GpuRowKernel, GpuVectorKernel
 from simsparse.core.memo import by_identity
+from simsparse.devices.gpu_card import together
 from simsparse.devices.gpu_gemm_library import tile_card
-from simsparse.devices.gpu_gemm_types import WEIGHT_ONLY, GemmMachine, GemmShapes, GemmTimes, GemmUnit
+from simsparse.devices.gpu_gemm_types import WEIGHT_ONLY, Flags, Floats, GemmMachine, GemmShapes, GemmTimes, GemmUnit
 from simsparse.devices.gpu_tile_kernels import tile_kernel_seconds
 from simsparse.devices.gpu_tile_numbers import TileKernel
 from simsparse.errors import MappingError
@@ -27,7 +29,22 @@ def weight_only_seconds(unit: GemmUnit, shapes: GemmShapes, machine: GemmMachine
         raise MappingError(f"no kernel of 16-bit inputs and {WEIGHT_ONLY[unit]} weights")
     if isinstance(part, GpuRowKernel):
         return row_kernel_seconds(shapes, machine, part)
-    return tile_kernel_seconds(shapes, tile_card(unit, machine), _tile_kernel(part))
+    tiled = tile_kernel_seconds(shapes, tile_card(unit, machine), _tile_kernel(part))
+    few = (machine.weight_only_few or {}).get(WEIGHT_ONLY[unit])  # type: ignore[call-overload]
+    return (
+        tiled if few is None else _faster(tiled, vector_kernel_seconds(shapes, machine, few), shapes.m <= few.most.si)
+    )
+
+
+def _faster(tiled: GemmTimes, vector: GemmTimes, fits: Flags) -> GemmTimes:
+    """The times of the faster kernel of each product, of the second only where it ``fits``."""
+    takes = fits & (vector.latency_s < tiled.latency_s)
+    pairs = zip(_columns(vector), _columns(tiled), strict=True)
+    return GemmTimes(*(np.where(takes, few, many) for few, many in pairs))
+
+
+def _columns(times: GemmTimes) -> tuple[Floats, Floats, Floats, Floats]:
+    return times.latency_s, times.compute_s, times.memory_s, times.launch_s
 
 
 @by_identity(maxsize=64)
@@ -44,3 +61,21 @@ def row_kernel_seconds(shapes: GemmShapes, machine: GemmMachine, part: GpuRowKer
     memory = batch * part.weight_bytes.si * n * k / (part.memory.si * machine.hbm_bytes_per_s)
     launch = np.full(len(m), part.launch.si)
     return GemmTimes(launch + compute + memory, compute, memory, launch)
+
+
+VECTOR_OVERLAP = 3.0
+"""Exponent of the norm that joins a vector kernel's memory, blocks and instructions; assumed."""
+
+
+def vector_kernel_seconds(shapes: GemmShapes, machine: GemmMachine, part: GpuVectorKernel) -> GemmTimes:
+    """Seconds of a kernel whose thread blocks each read some rows of weights and multiply them by all tokens.
+
+    The weights' bytes, the walk of one block along k and the instructions of all of them overlap.
+    """
+    m, n, k, batch = (size.astype(np.float64) for size in (shapes.m, shapes.n, shapes.k, shapes.batch))
+    memory = batch * shapes.stored * shapes.value_bytes * n * k / (part.memory.si * machine.hbm_bytes_per_s)
+    walk = part.block.si * k / machine.clock_hz
+    issue = part.issue.si * batch * m * n * k / (machine.sms * machine.clock_hz)
+    launch = np.full(len(m), part.launch.si)
+    busy = together(VECTOR_OVERLAP, memory, walk, issue)
+    return GemmTimes(launch + busy, np.maximum(walk, issue), memory, launch)

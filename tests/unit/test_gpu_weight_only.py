@@ -39,6 +39,23 @@ def test_narrow_weights_of_a_serving_library_pay_where_weights_are_all_that_is_r
     assert many[2] > 0.8 * many[0]
 
 
+@pytest.mark.parametrize("name", CARDS)
+@pytest.mark.parametrize("unit", [GemmUnit.WEIGHT8, GemmUnit.WEIGHT4])
+def test_few_tokens_run_the_faster_of_two_kernels(name, unit):
+    part = load_hardware(name)
+    library = read_library("trtllm-1.2", part.architecture)
+    both, tiled = (part.model_copy(update={"kernels": kernels}) for kernels in (
+        library, library.model_copy(update={"weight_only_few": None})))  # fmt: skip
+    tokens = (1, 2, 4, 8, 15, 16, 256)
+    pairs = [tuple(seconds(each, m, unit, 2048, 2048) for each in (both, tiled)) for m in tokens]
+    assert all(first <= second for first, second in pairs)
+    assert pairs[0][0] < 0.95 * pairs[0][1]
+    assert pairs[-1][0] == pairs[-1][1]
+    assert pairs[-2][0] == pairs[-2][1]
+    bits = 8 if unit == GemmUnit.WEIGHT8 else 4
+    assert pairs[0][0] > 2048 * 2048 * bits / 8 / part.memory.bandwidth.si
+
+
 def test_packed_kernels_read_each_weight_once_and_take_tokens_in_turns():
     part = load_hardware("gpu/h200-sxm5-141gb")
     few, twice, many = (seconds(part, m, GemmUnit.WEIGHT4) for m in (64, 128, 1024))

@@ -22,7 +22,7 @@ from simsparse.config.parts.gpu_pointwise import (
     GpuZeroCopyKernels,
 )
 from simsparse.config.parts.gpu_tile_kernels import GpuGemmKernels
-from simsparse.config.parts.gpu_weight_only import GpuWeightOnly
+from simsparse.config.parts.gpu_weight_only import GpuWeightOnly, GpuWeightOnlyFew
 from simsparse.config.quantity import Frozen, Seconds, shown
 from simsparse.config.remember import read_noted
 from simsparse.config.yaml import Document
@@ -54,6 +54,7 @@ class KernelLibrary(Frozen):
     host: HostCalls | None = None
     gemm: GpuGemmKernels = GpuGemmKernels()
     weight_only: GpuWeightOnly | None = None
+    weight_only_few: GpuWeightOnlyFew | None = None
     stream: GpuStreamKernels
     reduce: GpuReduceKernels
     norm: GpuNormKernels
