@@ -204,6 +204,7 @@ def sweep(
     json: Json = False,
 ) -> None:
     """Run a sweep; what OUT holds already is not run again."""
+    from simsparse.config.sweep import load_sweep
     from simsparse.sweep import run_sweep
 
     bar = ProgressBar()
@@ -217,7 +218,7 @@ def sweep(
     if json:
         emit_json({"out": str(out), "points": len(frame), "failed": len(failed), "rows": _records(frame)})
     else:
-        _show_sweep(frame, failed, out)
+        _show_sweep(frame, failed, out, lists_all=load_sweep(path).lists_all)
     if len(failed) == len(frame) or (strict and len(failed)):
         raise typer.Exit(1)
 
@@ -233,9 +234,10 @@ def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
     ]
 
 
-def _show_sweep(frame: pd.DataFrame, failed: pd.DataFrame, out: Path) -> None:
+def _show_sweep(frame: pd.DataFrame, failed: pd.DataFrame, out: Path, lists_all: bool) -> None:
     names = _telling(frame)
-    best, title = _best(frame[frame["error"] == ""].sort_values("latency_s", kind="stable"), names)
+    ordered = frame[frame["error"] == ""].sort_values("latency_s", kind="stable")
+    best, title = _best(ordered, names) if lists_all else _front(ordered)
     areas = best["area_mm2"].notna().any()
     rows = [
         (*(row[name] for name in names), si(row["latency_s"], "s"), si(row["energy_j"], "J"),
@@ -255,15 +257,17 @@ def _area(value: float | None) -> str:
 
 
 def _best(ordered: pd.DataFrame, names: list[str]) -> tuple[pd.DataFrame, str]:
-    """The fastest point of each combination of all axes but the last; where those are many, the Pareto front.
-
-    Points of the front with one answer stand there once.
-    """
+    """The fastest point of each combination of all axes but the last; where those are many, the Pareto front."""
     outer = names[:-1]
     if outer and 1 < ordered.groupby(outer).ngroups <= 3 * SHOWN:
         return ordered.groupby(outer, sort=False).head(1).sort_values(
             outer
         ), f"the fastest of each {' and '.join(outer)}"
+    return _front(ordered)
+
+
+def _front(ordered: pd.DataFrame) -> tuple[pd.DataFrame, str]:
+    """The Pareto front, points with one answer once."""
     front = ordered[ordered["front"]].drop_duplicates(["latency_s", "energy_j", "area_mm2"])
     shown = "" if len(front) <= 2 * SHOWN else f", the fastest {2 * SHOWN} of them"
     return front.head(2 * SHOWN), f"the Pareto front, {int(ordered['front'].sum())} of them{shown}"

@@ -255,6 +255,10 @@ def _check_sample(spec: SweepSpec) -> None:
             raise document.error(("objectives", i), f"{objective!r} is no objective; {nearest(objective, OBJECTIVES)}")
     if not spec.sweep.objectives:
         raise document.error(("objectives",), "needs at least one objective")
+    count = len(spec.sweep.objectives) if "objectives" in spec.sweep.model_fields_set else 1
+    if sample.kind is SampleKind.CMAES and count > 1:
+        one = "give one, or take tpe or nsga2 as sample.kind, which make several small"
+        raise document.error(("objectives",), f"cmaes takes one objective, and there are {count}; {one}")
     if sample.kind is SampleKind.GRID:
         _check_grid(spec)
     elif sample.points is None:

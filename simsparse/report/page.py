@@ -63,7 +63,8 @@ def _counts(results: Results) -> str:
     against = f"of pairs of points that differ in one axis alone, against {' and '.join(ratios)}"
     said = f" Ratios are {against if ratios else 'not made: no axis has a baseline'}."
     other = f" Other axes: {', '.join(results.axes)}." if results.axes else ""
-    return f"{', '.join(counted)}. {', '.join(shape)}.{other}{said}"
+    kept = f" They are what the search kept of {len(results.drawn):,} points, at its last level."
+    return f"{', '.join(counted)}.{kept if results.drawn else ''} {', '.join(shape)}.{other}{said}"
 
 
 def _plural(count: int, noun: str) -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from simsparse.config.keys import OVERRIDE, is_key
-from simsparse.core import OpResult, Result
+from simsparse.core import OpResult, Result, Timeline
 from simsparse.errors import SpecError, StoreError
 from simsparse.report.naming import Naming
 from simsparse.report.results import (
@@ -51,25 +51,55 @@ def read_results(folder: Path) -> Results:
     store = Reader(folder / STORE_NAME) if (folder / STORE_NAME).is_file() else None
     declared = spec.get("axes")
     axes = {str(name): items for name, items in declared.items()} if isinstance(declared, dict) else {}
-    varying = tuple(name for name in _inputs(table) if table[name].astype(str).nunique() > 1)
+    first, last = _levels(spec, table)
+    shown = table if last is None else table[table["level"] == last]
+    varying = tuple(name for name in _inputs(shown) if shown[name].astype(str).nunique() > 1)
     naming = Naming.of(axes, [str(name) for name in table.columns], varying)
     ops = store.ops() if store else {}
-    places = _axes_of(axes, varying, table)
+    places = _axes_of(axes, varying, shown)
     naming = replace(naming, titles=_titles(table), short=_short(table))
     if "key" in table:
         table = table.drop_duplicates(["key", *places], ignore_index=True)
     table = _with_front(table, folder)
-    points = tuple(_point(i, row, naming, places, ops) for i, row in enumerate(table.to_dict("records")))
-    objectives, baseline = spec.get("objectives"), spec.get("baseline")
+    answers = [
+        (row.get("level"), _point(i, row, naming, places, ops)) for i, row in enumerate(table.to_dict("records"))
+    ]
+    points = tuple(point for level, point in answers if last is None or level == last)
+    baseline = spec.get("baseline")
     return Results(
         str(spec.get("name") or folder.resolve().name), points, naming.rest, table, *_resolved(folder / SPEC_NAME),
         description=str(spec.get("description") or ""), ops=ops,
-        objectives=tuple(map(str, objectives)) if isinstance(objectives, list) else ("latency_s", "energy_j"),
+        objectives=_objectives(spec),
+        drawn=tuple(point for level, point in answers if level == first) if last is not None else (),
         baseline={str(k): str(v) for k, v in baseline.items()} if isinstance(baseline, dict) else {},
-        searched=isinstance(spec.get("sample"), dict) and spec["sample"].get("kind") in SEARCHES,
+        searched=_sample(spec).get("kind") in SEARCHES,
         normalise=tuple(map(str, spec.get("normalise") or ())), workload_axes=_workload_axes(axes, places),
-        timelines=store.timelines() if store else {},
+        timelines=_timelines(store, {point.key for point in points}),
     )  # fmt: skip
+
+
+def _timelines(store: Reader | None, keys: set[str]) -> dict[str, Timeline]:
+    return {key: timeline for key, timeline in store.timelines().items() if key in keys} if store else {}
+
+
+def _sample(spec: Mapping[str, Any]) -> Mapping[str, Any]:
+    sample = spec.get("sample")
+    return sample if isinstance(sample, Mapping) else {}
+
+
+def _objectives(spec: Mapping[str, Any]) -> tuple[str, ...]:
+    """What the sweep makes small; CMA-ES, which takes one objective, the first of the usual ones."""
+    stated = spec.get("objectives")
+    if isinstance(stated, list):
+        return tuple(map(str, stated))
+    return ("latency_s",) if _sample(spec).get("kind") == "cmaes" else ("latency_s", "energy_j")
+
+
+def _levels(spec: Mapping[str, Any], table: pd.DataFrame) -> tuple[int | None, int | None]:
+    """The first level of a search over levels, and the last that it has come to; None of other sweeps."""
+    if not _sample(spec).get("fidelity") or "level" not in table or not len(table):
+        return None, None
+    return int(table["level"].min()), int(table["level"].max())
 
 
 def read_any(path: Path) -> Results:

@@ -91,6 +91,7 @@ class Results:
     shows it, ``resolved_file`` all of it. ``objectives`` are the numbers that the sweep makes small; ``baseline`` and
     ``normalise`` what its file says that ratios are taken against, by axis, and per; ``searched`` whether later
     points depend on the answers to earlier ones; ``workload_axes`` those that set the trace and nothing else.
+    ``drawn`` are all points of a search over levels at its first level; ``points`` those at the last.
     """
 
     name: str
@@ -108,6 +109,7 @@ class Results:
     normalise: tuple[str, ...] = ()
     searched: bool = False
     workload_axes: tuple[str, ...] = ()
+    drawn: tuple[StoredPoint, ...] = ()
     ops: Mapping[str, Sequence[OpResult]] = field(default_factory=dict)
     timelines: Mapping[str, Timeline] = field(default_factory=dict)
 

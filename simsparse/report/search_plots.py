@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from simsparse.core.pareto import hypervolume, pareto_front
@@ -73,6 +74,8 @@ def _scale(metric: Metric, points: Sequence[StoredPoint]) -> Scale:
 def convergence(results: Results) -> Plot | None:
     """Hypervolume of the objectives, or the least value of a single one, over the points of a search in their order."""
     metrics = _metrics(results)
+    if results.drawn:
+        results = replace(results, points=results.drawn)
     groups = {name: able for name in results.workloads
               if len(able := [p for p in _known(results, name, metrics) if p.feasible]) > 1}  # fmt: skip
     if not results.searched or not metrics or not groups:
@@ -92,9 +95,11 @@ def convergence(results: Results) -> Plot | None:
     said = ", ".join(map(str, ends))
     title = f"{what} over the points of the search: 99 % of the final after {said} of {max(map(len, groups.values()))}"
     finish(figure, title, ax.get_legend_handles_labels()[0] if len(groups) > 1 else ())
+    level = " Points at the first level of the search." if results.drawn else ""
     caption = (
         f"{what} of the points so far, as a share of that of all. The hypervolume is that below {MARGIN:g} times the "
         "largest value of each objective, each divided by it; of one objective it is the reciprocal of the least value."
+        f"{level}"
     )
     return Plot("convergence", "Convergence", title, caption, figure)
 

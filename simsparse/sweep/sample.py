@@ -76,7 +76,7 @@ class Listed:
 
 
 class Evolved:
-    """Optuna's TPE or CMA-ES on the first objective, or NSGA-II on all of them, in fixed batches.
+    """Optuna's TPE or NSGA-II on all objectives, or CMA-ES on the first, in fixed batches.
 
     TPE and NSGA-II prefer points within the constraints; CMA-ES, which moves ranges alone and draws listed values
     evenly, takes a point beyond one for failed. Sources: Bergstra et al., NeurIPS 2011 (TPE); Deb et al., IEEE TEC
@@ -90,9 +90,9 @@ class Evolved:
         sample, self._limited = spec.sweep.sample, bool(spec.sweep.constraints)
         self.total, self._left = points(spec), points(spec)
         self._kind = sample.kind
-        many = sample.kind is SampleKind.NSGA2
-        self._batch = sample.population or (min(NSGA2_POPULATION, self.total) if many else TPE_BATCH)
-        self._kept = len(spec.sweep.objectives) if many else 1
+        generation = min(NSGA2_POPULATION, self.total) if sample.kind is SampleKind.NSGA2 else TPE_BATCH
+        self._batch = sample.population or generation
+        self._kept = 1 if sample.kind is SampleKind.CMAES else len(spec.sweep.objectives)
         sampler = self._sampler(spec, sample.seed % 2**32)
         self._study = optuna.create_study(directions=["minimize"] * self._kept, sampler=sampler)
         self._axes, self._trials = spec.axes, list[Any]()

@@ -107,6 +107,18 @@ def test_an_area_that_is_not_known_is_said(folder: Path, capsys: pytest.CaptureF
     assert "814 mm2" in out and "unknown" in out and "nan" not in out
 
 
+def test_the_table_of_a_search_is_its_front(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    axes = (
+        "axes:\n  weight_sparsity: [dense, 2:4]\n  override.cpu0.memory.bandwidth: {low: 50, high: 800, unit: GB/s}\n"
+    )
+    levels = "fidelity: {levels: [0, 1], keep: 0.5}"
+    (folder / "s.yaml").write_text(SPEC + axes + f"sample: {{kind: random, points: 8, {levels}}}\n")
+    _, out, _ = run(capsys, "sweep", folder / "s.yaml", "--out", folder / "out")
+    assert "12 points, the Pareto front" in out
+    rows = [line.split() for line in out.splitlines() if "GB/s" in line]
+    assert rows and all("*" in row for row in rows)
+
+
 def test_failed_points_are_shown_and_fail_a_strict_sweep(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     TraceBuilder("big").add(ops.linear(8, 1 << 20, 1 << 20)).build().save(folder / "big.trace")
     text = SWEEP.replace("weight_sparsity: [dense, 2:4]", "workload.trace: [t.trace, big.trace]")

@@ -16,9 +16,12 @@ import pandas as pd
 import pytest
 from spec_files import write
 
-from simsparse.config.hardware import System
+from simsparse import load_trace, simulate
+from simsparse.config.hardware import System, load_system
 from simsparse.core import ActionCounts, Keep, OpResult, Result, Span, Timeline, Trace, TraceBuilder, ops
 from simsparse.errors import SimulationError, SpecError, StoreError
+from simsparse.report.build import draw
+from simsparse.report.reader import read_results
 from simsparse.store import STORE_NAME, Store
 from simsparse.sweep import point, run_sweep
 
@@ -410,6 +413,70 @@ def test_a_search_over_levels_runs_the_promising_points_again(folder: Path, runs
     assert set(first[~beaten(first)]["override.cpu0.memory.bandwidth"]) <= chosen or len(chosen) == 6
     assert set(frame[frame["front"]]["level"]) == {2}
     assert len(run_sweep(write(folder, BASE + BANDWIDTH + sample), folder / "out")) == 28 and len(runs) == 28
+
+
+LAYER = """\
+name: test
+workload: {trace: layer.trace}
+system: accel/systolic-ws-32x32
+axes:
+  weight_sparsity: [dense, "2:4", "1:4"]
+  override.accel0.array.clock: {low: 0.5, high: 2, unit: GHz}
+"""
+
+
+@pytest.fixture
+def search(folder: Path) -> pd.DataFrame:
+    """A search over three levels of real runs, on an array with a cycle core."""
+    one = TraceBuilder("layer").add(ops.linear(16, 128, 256, "int8")).add(ops.linear(16, 256, 128, "int8"))
+    one.build().save(folder / "layer.trace")
+    sample = "sample: {kind: tpe, points: 10, population: 5, fidelity: {levels: [0, 1, 2], keep: 0.4}}\n"
+    return run_sweep(write(folder, LAYER + sample), folder / "out")
+
+
+class TestSearchOverLevels:
+    def test_each_level_runs_the_promising_points_of_the_one_before(self, search: pd.DataFrame) -> None:
+        assert search["level"].value_counts().to_dict() == {0: 10, 1: 4, 2: 2} and (search["error"] == "").all()
+        point = ["weight_sparsity", "override.accel0.array.clock"]
+        places = [set(map(tuple, search[search["level"] == level][point].to_numpy())) for level in (0, 1, 2)]
+        assert places[2] < places[1] < places[0]
+        cheap = search[search["level"] == 0].reset_index(drop=True)
+        best = set(map(tuple, cheap[~beaten(cheap)][point].to_numpy()))
+        assert best <= places[1] or places[1] <= best
+        assert set(search[search["front"]]["level"]) == {2}
+
+    def test_levels_answer_for_themselves(self, folder: Path, search: pd.DataFrame) -> None:
+        """Each kept point has at every level what a run at that level says."""
+        for row in search[search["level"] > 0].to_dict("records"):
+            machine = load_system("accel/systolic-ws-32x32", {"accel0.array.clock": row["override.accel0.array.clock"]})
+            trace = load_trace(folder / "layer.trace").with_weight_sparsity(row["weight_sparsity"])
+            assert simulate(trace, machine, level=row["level"]).latency_s == row["latency_s"]
+
+    def test_a_report_compares_one_level(self, folder: Path, search: pd.DataFrame) -> None:
+        results = read_results(folder / "out")
+        assert len(results.points) == 2 and len(results.drawn) == 10 and len(results.table) == len(search)
+        assert len(results.configurations) == 1 and set(results.timelines) <= {point.key for point in results.points}
+        (plot,) = [plot for plot in draw(results) if plot.name == "convergence"]
+        assert plot.figure.axes[0].get_lines()[0].get_xdata()[-1] == 10
+
+
+@pytest.mark.parametrize("kind", ["tpe", "nsga2"])
+def test_a_search_looks_for_the_whole_front(folder: Path, kind: str) -> None:
+    """The clock moves latency, and watts at rest move energy alone: both are found."""
+    TraceBuilder("layer").add(ops.linear(256, 512, 512, "int8")).build().save(folder / "layer.trace")
+    rest = "  override.accel0.energy.static: {low: 1, high: 20, unit: W}\n"
+    sample = f"sample: {{kind: {kind}, points: 80, population: 10, seed: 1}}\n"
+    frame = run_sweep(write(folder, f"{LAYER}{rest}level: 0\n{sample}"), folder / "out")
+    assert frame["front"].any() and (frame["front"] == ~beaten(frame)).all()
+    first, last = frame.head(15), frame.tail(15)
+    assert last["si.accel0.energy.static"].median() < 0.7 * first["si.accel0.energy.static"].median()
+    assert last["latency_s"].median() < 0.9 * first["latency_s"].median()
+
+
+def test_cma_es_says_that_it_takes_one_objective(folder: Path) -> None:
+    text = BASE + BANDWIDTH + "sample: {kind: cmaes, points: 8}\nobjectives: [latency_s, energy_j]\n"
+    with pytest.raises(SpecError, match=r"objectives: cmaes takes one objective, and there are 2; .* tpe or nsga2"):
+        run_sweep(write(folder, text), folder / "out")
 
 
 def test_cma_es_moves_towards_small_objectives(folder: Path, runs: list[Any]) -> None:
