@@ -70,18 +70,7 @@ def _made() -> Iterator[Op]:
         for m, k in product((1, 4, 16, 128, 1000, 8192), (256, 4096)):
             for sparsity in ("dense", "2:4", "1:4", "unstructured:0.1"):
                 yield ops.linear(m, 4096, k, dtype, weight_sparsity=sparsity)
-        for batch, queries, keys in (
-            (1, 1, 64),
-            (1, 1, 1000),
-            (1, 1, 8192),
-            (64, 1, 8192),
-            (1, 512, 512),
-            (1, 300, 300),
-            (8, 2048, 2048),
-        ):
-            for heads, size in product((8, 32), (64, 128, 256)):
-                yield ops.attention(batch, 32, heads, size, queries, keys, dtype=dtype)
-        yield ops.attention(512, 32, 32, 128, 1, 64, dtype=dtype)
+        yield from _attending(dtype)
         for sparsity in ("dense", "2:4"):
             yield ops.linear(8192, 8192, 8192, dtype, weight_sparsity=sparsity)
             yield ops.linear(16, 512, 32768, dtype, weight_sparsity=sparsity)
@@ -102,6 +91,13 @@ def _made() -> Iterator[Op]:
             yield ops.elementwise(size, 16, size // 2, dtype)
     for m in (1, 64):
         yield ops.linear(m, 256, 512, "fp32", weight_sparsity="unstructured:0.1", weight_format="csr")
+
+
+def _attending(dtype: str) -> Iterator[Op]:
+    sizes = ((1, 1, 64), (1, 1, 1000), (1, 1, 8192), (64, 1, 8192), (1, 512, 512), (1, 300, 300), (8, 2048, 2048))
+    for (batch, queries, keys), heads, size in product(sizes, (8, 32), (64, 128, 256)):
+        yield ops.attention(batch, 32, heads, size, queries, keys, dtype=dtype)
+    yield ops.attention(512, 32, 32, 128, 1, 64, dtype=dtype)
 
 
 def _masked() -> Iterator[Op]:
