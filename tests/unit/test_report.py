@@ -510,7 +510,7 @@ class TestSizesOfWorkloads:
 
     def swept(self, folder: Path, axes: str, sizes: list[dict[str, Any]], phase: str = "decode") -> Results:
         for i, own in enumerate(sizes):
-            op = ops.linear(8 * (i + 1), 256, 256)
+            op = ops.linear(1024 * (i + 1), 1024, 1024)
             TraceBuilder(f"t{i}", model="tiny", phase=phase, **own).add(op).build().save(folder / f"t{i}.trace")
         (folder / "s.yaml").write_text(f"name: s\nsystem: cpu/h100-host\nlevel: 0\naxes: {axes}\n")
         run_sweep(folder / "s.yaml", folder / "out")
