@@ -20,7 +20,7 @@ import pytest
 from simsparse.core import Trace, ops
 from simsparse.errors import SpecError, TraceError
 from simsparse.limits import MIB, SMALL, Limits, read_stream, unpacked_pieces
-from simsparse.trace.interchange import ImportOptions, export_trace, import_trace
+from simsparse.trace.interchange import ImportOptions, export_trace, import_trace, parquet_pages, wire
 from simsparse.trace.masks import MaskStore, load_masks, save_with_masks
 
 
@@ -95,3 +95,44 @@ def test_a_mask_takes_no_more_than_its_limit(tmp_path: Path) -> None:
     assert load_masks(loaded, tmp_path).weight(loaded.ops[0]) is not None
     with pytest.raises(TraceError, match=r"64 x 64: 4096 bytes, more than the limit of 4095"):
         load_masks(loaded, tmp_path, Limits(bytes=4095)).weight(loaded.ops[0])
+
+
+def lying(path: Path, column: str, field: str) -> Path:
+    """A table whose page of ``column`` says more of ``field`` in its header than it holds, and than the footer says."""
+    export_trace(Trace("t", (ops.linear(1, 2, 3, name="a"),)), path)
+    table = pq.read_table(path)
+    large = {"deps": pa.array([[0] * 1_100_000], pa.list_(pa.int32())), "module": pa.array(["x" * 1_100_000])}
+    at = table.schema.get_field_index(column)
+    changed = table.set_column(at, table.schema.field(at), large[column])
+    pq.write_table(changed, path, compression="zstd", use_dictionary=False, write_statistics=False)
+    offset = pq.read_metadata(path).row_group(0).column(at).data_page_offset
+    content = bytearray(path.read_bytes())
+    header, length = parquet_pages._struct(bytes(content[offset : offset + 100]), 0)
+    number = header[2] if field == "bytes" else header[5][1]
+    said, most = wire.put_varint(2 * number), wire.put_varint(2**28 - 2)
+    assert len(said) == len(most)
+    place = content.index(said, offset, offset + length)
+    content[place : place + len(said)] = most
+    path.write_bytes(content)
+    return path
+
+
+@pytest.mark.parametrize(("column", "field"), [("deps", "bytes"), ("deps", "values"), ("module", "bytes")])
+def test_pages_of_a_table_are_taken_by_what_their_own_headers_say(tmp_path: Path, column: str, field: str) -> None:
+    path = lying(tmp_path / "a.parquet", column, field)
+    with pytest.raises(TraceError, match=r"a\.parquet: .* bytes unpack to more than"):
+        import_trace(path)
+
+
+def test_encodings_and_types_without_bounds_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    export_trace(Trace("t", (ops.linear(1, 2, 3, name="a"),)), path)
+    table = pq.read_table(path)
+    pq.write_table(table, path, use_dictionary=False, column_encoding={"module": "DELTA_BYTE_ARRAY"})
+    with pytest.raises(TraceError, match="encoding 7 of a page; expected PLAIN"):
+        import_trace(path)
+    at = table.schema.get_field_index("module")
+    wide = table.set_column(at, "module", pa.array([b"x" * 10], pa.binary(10)))
+    pq.write_table(wide.replace_schema_metadata(table.schema.metadata), path)
+    with pytest.raises(TraceError, match=r"column module is of type fixed_size_binary"):
+        import_trace(path)

@@ -15,9 +15,10 @@ from typing import Any
 from simsparse.core import Op, Trace
 from simsparse.errors import TraceError
 from simsparse.limits import Limits
-from simsparse.trace.file import MAX_OPS, replace_file
+from simsparse.trace.file import replace_file
 from simsparse.trace.interchange.base import TRACE_FORMATS, Imported, ImportOptions, TraceFormat
 from simsparse.trace.interchange.embedded import MARK, OpReader, header_of, header_text
+from simsparse.trace.interchange.parquet_pages import check_pages
 from simsparse.trace.record import body_of, checked, op_record
 
 _BODY_TEXT = (
@@ -30,6 +31,8 @@ _LATER = ("output_dtype", "weight_format", "group", "kernels")
 _OP_TEXT = ("name", "module", "weight")
 _COMPUTED = ("flops", "dense_macs", "useful_macs", "weight_bytes", "input_bytes", "output_bytes", "min_bytes")
 _ROWS_AT_ONCE = 4096
+MAX_PARTS = 2000
+"""Most groups of rows, columns, and nested parts of the schema."""
 _VALUES_A_ROW = 64
 """Values of all columns that a row may have on average, those of lists included."""
 
@@ -73,8 +76,8 @@ def _json(value: Any) -> str:
 def read_parquet(path: Path, options: ImportOptions) -> Imported:
     """The trace in a table written by ``write_parquet``.
 
-    Limits: bytes of the file and of all texts where they stand; values are rows, with 64 values of columns each. Raises
-    TraceError beyond them and when the file is damaged or another tool's.
+    Limits: bytes of the file, of all pages as their own headers say them and of all texts where they stand; values are
+    rows, with 64 values of columns each. Raises TraceError beyond them and when the file is damaged or another tool's.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -83,9 +86,10 @@ def read_parquet(path: Path, options: ImportOptions) -> Imported:
     limits.check("bytes", path.stat().st_size)
     texts = [*_OP_TEXT, *_BODY_TEXT, *_BODY_JSON, "routing_ids", "routing_origin"]
     try:
-        bounds = {"thrift_string_size_limit": limits.bytes, "thrift_container_size_limit": MAX_OPS}
+        bounds = {"thrift_string_size_limit": limits.bytes, "thrift_container_size_limit": MAX_PARTS}
         with pq.ParquetFile(path, **bounds) as file:
             name, meta = _header(file, limits)
+            check_pages(path, file.metadata, limits)
             there = [text for text in texts if text in file.schema_arrow.names]
         with pq.ParquetFile(path, **bounds, read_dictionary=there) as file:
             reader = OpReader()
@@ -99,6 +103,8 @@ def read_parquet(path: Path, options: ImportOptions) -> Imported:
 def _header(file: Any, limits: Limits) -> tuple[str, Mapping[str, Any]]:
     """Name and meta, once the file is seen to be one of ours and not too large unpacked."""
     said = file.metadata
+    if (columns_in_all := said.num_row_groups * said.num_columns) > MAX_PARTS * len(_schema_names()):
+        raise TraceError(f"{said.num_row_groups} groups of rows with {columns_in_all} columns in all")
     groups = [said.row_group(i) for i in range(said.num_row_groups)]
     columns = [group.column(i) for group in groups for i in range(group.num_columns)]
     limits.check("values", said.num_rows)
@@ -115,6 +121,8 @@ def _rows(file: Any, limits: Limits, packed: int) -> Iterator[dict[str, Any]]:
     wanted = [name for name in _schema_names() if name in there or name not in _LATER]
     if missing := [name for name in wanted if name not in there]:
         raise TraceError(f"column {missing[0]} is missing")
+    for name in wanted:
+        _check_type(name, file.schema_arrow.field(name).type)
     size, clock = 0, limits.clock()
     for batch in file.iter_batches(batch_size=_ROWS_AT_ONCE, columns=wanted):
         size += sum(map(_unpacked_bytes, batch.columns))
@@ -122,6 +130,18 @@ def _rows(file: Any, limits: Limits, packed: int) -> Iterator[dict[str, Any]]:
             raise TraceError(f"{packed} bytes unpack to more than {most}; raise the limit with limit bytes=...")
         clock()
         yield from batch.to_pylist()
+
+
+def _check_type(name: str, kind: Any) -> None:
+    """Raises TraceError on a column of another type than ours: values of other types have no bound per value."""
+    import pyarrow as pa
+
+    if name in ("deps", "routing_counts"):
+        said, expected = pa.types.is_list(kind) and pa.types.is_integer(kind.value_type), "a list of whole numbers"
+    else:
+        said, expected = pa.types.is_dictionary(kind) and pa.types.is_string(kind.value_type), "texts"
+    if not (said or pa.types.is_null(kind)):
+        raise TraceError(f"column {name} is of type {kind}; expected {expected}")
 
 
 def _unpacked_bytes(column: Any) -> int:
