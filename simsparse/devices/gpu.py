@@ -6,7 +6,8 @@ L2 cache, clocks that change with temperature, power that depends on the values 
 of a MOE_FFN that no fused kernel runs, the gathering and scattering of tokens.
 
 Sparsity: only 2:4 has hardware. Weights that keep at most two of every aligned four (2:4 itself,
-1:4, 1:8 and other N:M with N <= 2 and M a multiple of four) run PyTorch's semi-structured path.
+1:4, 1:8 and other N:M with N <= 2 and M a multiple of four) run PyTorch's semi-structured path, in 16 bits on every
+card that has 2:4 units, in fp8 and int8 where the card's library has such kernels (measured on an H200).
 All other patterns are stored and multiplied as dense ones, zeros included. Weights in another format that an op
 names are read as they are stored and decoded on their way to the multipliers, which multiply them as dense ones ("load
 as sparse, compute as dense": Xia et al., Flash-LLM, PVLDB 17(2), 2023). No kernel that does so has been measured.
@@ -43,7 +44,7 @@ from simsparse.devices.gpu_kernels import Kernels, conv_seconds, kernel_seconds,
 from simsparse.devices.gpu_op_kernels import OP_KERNELS
 from simsparse.devices.gpu_products import UNITS, unaligned_fp8
 from simsparse.devices.gpu_rates import gemm_times, steady_times
-from simsparse.devices.gpu_sparse24 import runs_24
+from simsparse.devices.gpu_sparse24 import runs_24, types_24
 from simsparse.devices.roofline import dominant, require_supported
 from simsparse.sparsity import DENSE, Sparsity
 
@@ -52,7 +53,11 @@ SAVED: Action = (SAVING, "saved_picojoule")
 PICOJOULE = 1e-12
 TWO_OF_FOUR = Sparsity.parse("2:4")
 FEW_TOKENS = 128
-"""Below these no 2:4 product of 220 random shapes measured on an H200 was faster than the dense one."""
+"""Below these no 16-bit 2:4 product of 220 random shapes measured on an H200 was faster than the dense one."""
+SLOWER_24_FP8 = (
+    "fp8 2:4 products take longer than dense ones for most shapes: their one kernel has tiles of 64 by 64 outputs, "
+    "which read the operands from the L2 cache more often"
+)
 SLOWER_24 = (
     "2:4 products of few tokens take longer than dense ones: one kernel with tiles of 256 tokens serves all shapes, "
     "and token counts that 8 does not divide are padded by two more kernels"
@@ -118,18 +123,25 @@ class Gpu(Device):
         return replace(costs, counts={**kernels.counts, SAVED: self._saved(kernels, costs.latency_s)})
 
     def skips(self, op: Op) -> bool:
-        return op.definition.prunable and runs_24(op, self.part.compute.sparse24 is not None)
+        return op.definition.prunable and runs_24(op, types_24(self.part))
 
     def used_sparsity(self, op: Op) -> Sparsity:
         return TWO_OF_FOUR if self.skips(op) else DENSE
 
     def notes(self, op: Op) -> tuple[str, ...]:
-        few = self.skips(op) and any(m < FEW_TOKENS for _, m, _, _ in op.gemms)
-        return (*super().notes(op), *((SLOWER_24,) if few else ()), *self._bands(op))
+        return (*super().notes(op), *self._slower_24(op), *self._bands(op))
+
+    def _slower_24(self, op: Op) -> tuple[str, ...]:
+        if not self.skips(op):
+            return ()
+        if op.dtype is DType.FP8:
+            return (SLOWER_24_FP8,)
+        few = op.dtype in HALF and any(m < FEW_TOKENS for _, m, _, _ in op.gemms)
+        return (SLOWER_24,) if few else ()
 
     def _bands(self, op: Op) -> tuple[str, ...]:
-        band = self._evidence.band(op, self.skips(op))
-        return () if band is None else (band,)
+        bands = self._evidence.band(op, self.skips(op)), self._evidence.transferred(op)
+        return tuple(band for band in bands if band is not None)
 
     @property
     def multiplies_24(self) -> bool:

@@ -27,6 +27,11 @@ PUBLIC = {"gemm_dense": "gemm_table"}
 """Classes of public tables that check kernels where no measurement of ours does."""
 LEFT_OUT = "gpu/left-out"
 """Entries of accuracy.yaml by cards that a fit left out, predicted by their data sheet."""
+RAGGED_ON = "gpu/h200-sxm5-141gb"
+"""The card on which products without whole 16-byte rows were measured."""
+ALIGNED = 8
+"""16-bit values of a row of whole 16-byte loads."""
+GEMM_KINDS = (OpKind.LINEAR, OpKind.MATMUL, OpKind.MOE_FFN)
 NO_CLASS = ("scan", "other")
 """Kinds priced by their bytes as elementwise kernels, which says nothing of the kernels that they are."""
 
@@ -48,7 +53,7 @@ def kernel_class(op: Op, skips: bool) -> str | None:
         case OpKind.LINEAR if dtype in HALF:
             return gemm_class("gemm_sparse24" if skips else "gemm_dense", d["n"], d["k"])
         case OpKind.LINEAR if skips:
-            return None
+            return gemm_class("lowp_sparse24", d["n"], d["k"])
         case OpKind.LINEAR:
             return "gemm_fp32" if dtype is DType.FP32 else gemm_class("lowp", d["n"], d["k"])
         case OpKind.MATMUL:
@@ -103,6 +108,7 @@ class Evidence:
 
     def __init__(self, part: GpuPart) -> None:
         self._name, self._overridden = part.name, bool(part.overridden)
+        self._transferred = part.kernels.gemm.transferred
         self._classes: Mapping[str, ClassAccuracy] = {} if part.overridden else accuracy_of(part.name)
 
     def labels(self, device: Device, ops: Sequence[Op]) -> Sequence[str]:
@@ -126,3 +132,16 @@ class Evidence:
             return None
         return (f"no {name} was measured on {self._name}: cards that were left out were off by {left.error:.0%} on "
                 f"average, by data sheet and other cards' kernels")  # fmt: skip
+
+    def transferred(self, op: Op) -> str | None:
+        """What is known of times by another architecture's kernels: of 16-bit products without whole 16-byte rows."""
+        if self._transferred is None or op.kind not in GEMM_KINDS or op.dtype not in HALF:
+            return None
+        if all(n % ALIGNED == 0 == k % ALIGNED for _, _, n, k in op.gemms):
+            return None
+        there, left = accuracy_of(RAGGED_ON).get("gemm_dense_ragged"), accuracy_of(LEFT_OUT).get("gemm_dense")
+        if there is None or left is None:
+            return None
+        return (f"n or k is no multiple of {ALIGNED}: kernels transferred from {self._transferred.architecture}, where "
+                f"they are off by {there.error:.0%}; cards left out of the fits of aligned kernels were off by "
+                f"{left.error:.0%}")  # fmt: skip

@@ -18,7 +18,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simsparse.core.memo import by_identity
-from simsparse.devices.gpu_gemm_library import LibraryKernels, has_kernel, library_kernels, library_seconds
+from simsparse.devices.gpu_gemm_library import (
+    LibraryKernels,
+    has_kernel,
+    library_kernels,
+    library_seconds,
+    sparse24_byte_seconds,
+)
 from simsparse.devices.gpu_gemm_sparse24 import sparse24_seconds
 from simsparse.devices.gpu_gemm_tiles import dense_seconds
 from simsparse.devices.gpu_gemm_types import (
@@ -41,7 +47,7 @@ __all__ = ["GemmMachine", "GemmParameters", "GemmShapes", "GemmTimes", "GemmUnit
 def gemm_seconds(shapes: GemmShapes, machine: GemmMachine) -> GemmTimes:
     """Seconds of each GEMM alone on the machine.
 
-    ``sparse24`` counts for 16-bit GEMMs on a machine that has the path; others run dense.
+    ``sparse24`` counts for GEMMs on a machine whose library has such kernels of their type; others run dense.
     """
     kernels = library_kernels(machine.kernels)
     parts: list[tuple[NDArray[np.intp], GemmTimes]] = []
@@ -49,7 +55,10 @@ def gemm_seconds(shapes: GemmShapes, machine: GemmMachine) -> GemmTimes:
         if group.unit in WEIGHT_ONLY:
             parts.append((group.place, weight_only_seconds(group.unit, group.shapes, machine)))
             continue
-        sparse = group.sparse24 and machine.gemm.sparse24 is not None
+        if group.sparse24 and group.unit in kernels.sparse24:
+            parts.append((group.place, sparse24_byte_seconds(group.unit, group.shapes, machine, kernels)))
+            continue
+        sparse = group.sparse24 and group.unit is GemmUnit.HALF and machine.gemm.sparse24 is not None
         tiled, other = (None, group) if sparse else _split(group, kernels)
         if tiled:
             parts.append((tiled.place, library_seconds(tiled.unit, tiled.shapes, machine, kernels)))
@@ -75,7 +84,7 @@ def _group_seconds(group: GemmGroup, machine: GemmMachine) -> GemmTimes:
     unit, shapes, gemm, peak = group.unit, group.shapes, machine.gemm, machine.flops[group.unit]
     if unit is GemmUnit.FP32:
         return vector_seconds(shapes, machine, gemm.vector, peak)
-    if group.sparse24 and gemm.sparse24 is not None:
+    if group.sparse24 and unit is GemmUnit.HALF and gemm.sparse24 is not None:
         return _derated(sparse24_seconds(shapes, machine, gemm.sparse24, 2.0 * peak), shapes, gemm.sparse24_derating)
     tensor = {GemmUnit.HALF: gemm.half, GemmUnit.INT8: gemm.int8}.get(unit, gemm.fp8)
     return _derated(

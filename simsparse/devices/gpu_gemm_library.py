@@ -4,31 +4,42 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from simsparse.config.parts.gpu_kernels import read_library
 from simsparse.config.parts.gpu_tile_kernels import GpuGemmKernels, GpuTileKernel
 from simsparse.core.memo import by_identity
 from simsparse.devices.gpu_gemm_types import GemmMachine, GemmShapes, GemmTimes, GemmUnit
+from simsparse.devices.gpu_sparse24 import stored_24
 from simsparse.devices.gpu_tile_kernels import TileCard, TileCore, tile_kernel_seconds
 from simsparse.devices.gpu_tile_numbers import TileKernel
 
 KeyT = TypeVar("KeyT")
 ALIGNED_BYTES = 16
 """Bytes of which rows must be multiples for the kernels that the tensor cores are at their best with."""
+HALF_LOADS = (ALIGNED_BYTES, 4, 2)
+"""Bytes that one load of a 16-bit kernel takes: cuBLAS has kernels named align8, align2 and align1, none between. Seen
+in profiles of an H200 for 300 shapes whose n and k were odd, even or multiples of 4, mixed; the odder one decides."""
+SPARSE24_UNITS = {"fp8": GemmUnit.BYTE, "int8": GemmUnit.INT8}
+"""Units of 2:4 kernels by the type that a library's YAML names."""
 MATRIX_VECTOR_TOKENS = 4
 """fp32 GEMMs of at most so many tokens run kernels for narrow matrices instead of tiles."""
 
 
 @dataclass(frozen=True)
 class LibraryKernels:
-    """A library's tiled kernels by unit, and those of unaligned 16-bit GEMMs by the bytes rows are multiples of."""
+    """A library's tiled kernels by unit, those of unaligned 16-bit GEMMs by the bytes of a load, and those of 2:4
+    weights by unit, each with the share of the 2:4 peak that a card holds. ``rate``: flop per cycle and multiprocessor
+    of which the rate of ``unaligned`` is a share where they come from another architecture, else None."""
 
     by_unit: dict[GemmUnit, TileKernel]
     unaligned: dict[int, TileKernel]
+    rate: float | None
+    sparse24: dict[GemmUnit, tuple[TileKernel, float]]
 
 
 @by_identity(maxsize=64)
@@ -36,12 +47,19 @@ def library_kernels(section: GpuGemmKernels) -> LibraryKernels:
     """The kernels that a library's ``gemm`` section describes."""
     parts = {
         GemmUnit.HALF: section.half, GemmUnit.BYTE: section.fp8, GemmUnit.BYTE_ROW: section.fp8_row,
-        GemmUnit.INT8: section.int8, GemmUnit.FP32: section.fp32,
+        GemmUnit.BYTE_BLOCK: section.fp8_block, GemmUnit.INT8: section.int8, GemmUnit.FP32: section.fp32,
     }  # fmt: skip
+    own, rate = section.unaligned, None
+    if own is None and (other := section.transferred) is not None:
+        own, rate = read_library(other.library, other.architecture).gemm.unaligned, other.rate.si
     unaligned: dict[int, GpuTileKernel | None] = {
-        int(name.removeprefix("bytes")): part for name, part in (section.unaligned or {}).items()
+        int(name.removeprefix("bytes")): part for name, part in (own or {}).items()
     }
-    return LibraryKernels(_kernels(parts), _kernels(unaligned))
+    sparse24 = {
+        SPARSE24_UNITS[name]: (TileKernel.of(part), part.sustained.si)
+        for name, part in (section.sparse24 or {}).items()
+    }
+    return LibraryKernels(_kernels(parts), _kernels(unaligned), rate, sparse24)
 
 
 def _kernels(parts: Mapping[KeyT, GpuTileKernel | None]) -> dict[KeyT, TileKernel]:
@@ -49,10 +67,10 @@ def _kernels(parts: Mapping[KeyT, GpuTileKernel | None]) -> dict[KeyT, TileKerne
 
 
 def alignment(shapes: GemmShapes) -> NDArray[np.int64]:
-    """Bytes, at most 16, of which the rows of all three matrices are multiples."""
+    """Bytes of the widest loads of HALF_LOADS that the rows of all three matrices are multiples of."""
     size = shapes.value_bytes.astype(np.int64)
-    bits = (shapes.n * np.maximum(size, 2)) | (shapes.k * size) | ALIGNED_BYTES
-    return np.asarray(bits & -bits, np.int64)
+    bits = (shapes.n * np.maximum(size, 2)) | (shapes.k * size)
+    return np.select([bits % load == 0 for load in HALF_LOADS[:-1]], HALF_LOADS[:-1], HALF_LOADS[-1])
 
 
 def has_kernel(unit: GemmUnit, shapes: GemmShapes, kernels: LibraryKernels) -> NDArray[np.bool_]:
@@ -67,9 +85,45 @@ def library_seconds(unit: GemmUnit, shapes: GemmShapes, machine: GemmMachine, ke
     card = tile_card(unit, machine)
     if unit is not GemmUnit.HALF or not kernels.unaligned:
         return tile_kernel_seconds(shapes, card, kernels.by_unit[unit])
-    by_size = {**kernels.unaligned, ALIGNED_BYTES: kernels.by_unit[unit]}
-    parts = [(place, tile_kernel_seconds(own, card, by_size[size])) for size, place, own in _by_alignment(shapes)]
+    parts = [(place, _half_seconds(own, card, kernels, size)) for size, place, own in _by_alignment(shapes)]
     return GemmTimes.joined(parts, len(shapes.m))
+
+
+def _half_seconds(shapes: GemmShapes, card: TileCard, kernels: LibraryKernels, size: int) -> GemmTimes:
+    """Seconds of 16-bit GEMMs whose loads take ``size`` bytes."""
+    if size == ALIGNED_BYTES:
+        return tile_kernel_seconds(shapes, card, kernels.by_unit[GemmUnit.HALF])
+    if kernels.rate is None:
+        return tile_kernel_seconds(shapes, card, kernels.unaligned[size])
+    return _transferred_seconds(shapes, card, kernels, size)
+
+
+def _transferred_seconds(shapes: GemmShapes, card: TileCard, kernels: LibraryKernels, size: int) -> GemmTimes:
+    """Seconds of unaligned GEMMs by another architecture's kernels, of the cycles that they take there.
+
+    They are compiled for older instructions, which all cards run alike; none is faster than the card's aligned ones.
+    """
+    assert kernels.rate is not None
+    core = card.core._replace(flops=kernels.rate * card.core.sms * card.core.clock_hz)
+    slow = tile_kernel_seconds(shapes, card._replace(core=core), kernels.unaligned[size])
+    fast = tile_kernel_seconds(shapes, card, kernels.by_unit[GemmUnit.HALF])
+    return slow.where(slow.latency_s > fast.latency_s, fast)
+
+
+def sparse24_byte_seconds(
+    unit: GemmUnit, shapes: GemmShapes, machine: GemmMachine, kernels: LibraryKernels
+) -> GemmTimes:
+    """Seconds of 2:4 GEMMs of 8-bit values, for which the library has kernels."""
+    kernel, sustained = kernels.sparse24[unit]
+    card = tile_card(unit, machine)
+    core = card.core._replace(flops=2.0 * card.core.flops)
+    return tile_kernel_seconds(_stored24(shapes), card._replace(core=core, sustained=sustained), kernel)
+
+
+@by_identity(maxsize=64)
+def _stored24(shapes: GemmShapes) -> GemmShapes:
+    """The GEMMs with the bytes of 2:4 weights of their type."""
+    return replace(shapes, weight_share=np.array([stored_24(8.0 * size) for size in shapes.value_bytes]))
 
 
 @by_identity(maxsize=64)
@@ -83,7 +137,8 @@ def _by_alignment(shapes: GemmShapes) -> tuple[tuple[int, NDArray[np.intp], Gemm
 def tile_card(unit: GemmUnit, machine: GemmMachine) -> TileCard:
     """The card as the kernels of a unit see it; CUDA cores are never held down by the power limit."""
     gemm = machine.gemm
-    tensor = {GemmUnit.INT8: gemm.int8, GemmUnit.BYTE: gemm.fp8, GemmUnit.BYTE_ROW: gemm.fp8}.get(unit, gemm.half)
+    tensor = {GemmUnit.INT8: gemm.int8, GemmUnit.BYTE: gemm.fp8, GemmUnit.BYTE_ROW: gemm.fp8,
+              GemmUnit.BYTE_BLOCK: gemm.fp8}.get(unit, gemm.half)  # fmt: skip
     sustained = 1.0 if unit is GemmUnit.FP32 else tensor.sustained
     core = TileCore(machine.sms, machine.clock_hz, machine.flops[unit], machine.l2_bytes)
     return TileCard(core, machine.hbm_bytes_per_s, gemm.half.memory, sustained, machine.speed)

@@ -39,10 +39,16 @@ class GemmUnit(IntEnum):
     """16-bit inputs on tensor cores, weights of 8 bits widened on the way."""
     WEIGHT4 = 6
     """The same with weights of 4 bits."""
+    BYTE_BLOCK = 7
+    """fp8 on tensor cores, with one scale per 128 values of a row of x and per square of 128 of w."""
 
 
 WEIGHT_ONLY = {GemmUnit.WEIGHT8: "int8", GemmUnit.WEIGHT4: "int4"}
 """Type of the weights of units that widen them."""
+
+
+UNITS_24 = (GemmUnit.HALF, GemmUnit.BYTE, GemmUnit.INT8)
+"""Units that a library may have kernels of 2:4 weights for."""
 
 
 class GemmGroup(NamedTuple):
@@ -99,8 +105,8 @@ class GemmShapes:
 
     @cached_property
     def groups(self) -> tuple[GemmGroup, ...]:
-        """The GEMMs by kind of kernel; only 16-bit ones have a 2:4 kernel."""
-        sparse, found = self.sparse24 & (self.unit == GemmUnit.HALF), []
+        """The GEMMs by kind of kernel; only those of UNITS_24 have a 2:4 kernel."""
+        sparse, found = self.sparse24 & np.isin(self.unit, UNITS_24), []
         for unit in GemmUnit:
             for kind in (False, True):
                 place = np.flatnonzero((self.unit == unit) & (sparse == kind))
@@ -283,6 +289,13 @@ class GemmTimes:
         for place, times in parts:
             found[:, place] = times.latency_s, times.compute_s, times.memory_s, times.launch_s
         return cls(*found)
+
+    def where(self, chosen: Flags, other: GemmTimes) -> GemmTimes:
+        """These times where ``chosen``, those of ``other`` elsewhere."""
+        return GemmTimes(
+            np.where(chosen, self.latency_s, other.latency_s), np.where(chosen, self.compute_s, other.compute_s),
+            np.where(chosen, self.memory_s, other.memory_s), np.where(chosen, self.launch_s, other.launch_s),
+        )  # fmt: skip
 
     def scaled(self, factor: Floats) -> GemmTimes:
         """All times multiplied by ``factor``."""

@@ -31,6 +31,7 @@ from simsparse.devices.gpu_launched import Launched, LaunchedKernel, Stream
 from simsparse.devices.gpu_op_kernels import OP_KERNELS
 from simsparse.devices.gpu_products import conv_kernels_of, experts_fused, gemm_kernels, products_grouped
 from simsparse.devices.gpu_rates import peak, peaks, steady_times
+from simsparse.devices.gpu_sparse24 import types_24
 from simsparse.devices.gpu_stream import Function
 from simsparse.errors import MappingError
 
@@ -58,19 +59,19 @@ class Kernels:
     counts: Mapping[Action, NDArray[np.int64]]
 
     @classmethod
-    def of(cls, ops: Sequence[Op], sparse24: bool, available: ExpertKernels) -> Kernels:
-        """The kernels of ``ops`` on a card that has 2:4 units or not, with what its libraries have for experts.
+    def of(cls, ops: Sequence[Op], types24: frozenset[DType], available: ExpertKernels) -> Kernels:
+        """The kernels of ``ops`` on a card with 2:4 kernels of ``types24`` and what its libraries have for experts.
 
         Raises MappingError on counts of 2**62 or more.
         """
         counts = GpuCounts(len(ops))
-        gemm_owner, gemm_times, gemms = gemm_kernels(ops, sparse24, available, counts)
+        gemm_owner, gemm_times, gemms = gemm_kernels(ops, types24, available, counts)
         convs = [i for i, op in enumerate(ops) if op.kind == OpKind.CONV2D]
-        fused = _fused(ops, sparse24, available, counts)
+        fused = _fused(ops, types24, available, counts)
         together = {i for own, _ in fused for i in own.tolist()}
         routed = [i for i, op in enumerate(ops) if _activated(op) and i not in together]
         launched_owner, launched_times, launched = _launched(ops, set(routed), counts)
-        experts = [i for i, op in enumerate(ops) if products_grouped(op, sparse24, available)]
+        experts = [i for i, op in enumerate(ops) if products_grouped(op, types24, available)]
         attention = attention_kernels(ops, counts)
         owners = [
             gemm_owner, np.array(convs, np.int64), launched_owner, np.array(routed, np.int64),
@@ -115,13 +116,13 @@ def _added(owner: Indexes, seconds: Floats, ops: int) -> Floats:
 
 def kernels_of(ops: Sequence[Op], part: GpuPart) -> Kernels:
     """The kernels of ``ops`` on ``part``; the last of tuples of ops are kept, for the next machine."""
-    sparse24, experts = part.compute.sparse24 is not None, expert_kernels(part)
-    return _kernels_of(ops, sparse24, experts) if isinstance(ops, tuple) else Kernels.of(ops, sparse24, experts)
+    types24, experts = types_24(part), expert_kernels(part)
+    return _kernels_of(ops, types24, experts) if isinstance(ops, tuple) else Kernels.of(ops, types24, experts)
 
 
 @by_identity(maxsize=64)
-def _kernels_of(ops: tuple[Op, ...], sparse24: bool, experts: ExpertKernels) -> Kernels:
-    return Kernels.of(ops, sparse24, experts)
+def _kernels_of(ops: tuple[Op, ...], types24: frozenset[DType], experts: ExpertKernels) -> Kernels:
+    return Kernels.of(ops, types24, experts)
 
 
 def kernel_seconds(part: GpuPart, kernels: Kernels) -> GemmTimes:
@@ -156,12 +157,12 @@ def _activated(op: Op) -> bool:
 
 
 def _fused(
-    ops: Sequence[Op], sparse24: bool, kernels: ExpertKernels, counts: GpuCounts
+    ops: Sequence[Op], types24: frozenset[DType], kernels: ExpertKernels, counts: GpuCounts
 ) -> list[tuple[Indexes, FusedExperts]]:
     """Layers of experts that run fused kernels, by type; beside the products, activations and sums are counted."""
     by_type: dict[DType, list[int]] = {}
     for i, op in enumerate(ops):
-        if experts_fused(op, sparse24, kernels):
+        if experts_fused(op, types24, kernels):
             by_type.setdefault(op.dtype, []).append(i)
     found = []
     for dtype, places in by_type.items():

@@ -16,7 +16,7 @@ from simsparse.devices.gpu_counts import READ, WRITE, GpuCounts, Indexes, count_
 from simsparse.devices.gpu_experts import ExpertKernels
 from simsparse.devices.gpu_gemm import GemmShapes, GemmUnit
 from simsparse.devices.gpu_gemm_types import WEIGHT_ONLY
-from simsparse.devices.gpu_sparse24 import STORED_24, runs_24
+from simsparse.devices.gpu_sparse24 import NO_TYPES, runs_24, stored_24
 from simsparse.sparsity import USUAL
 
 PLAIN = (USUAL, DENSE_FORMAT)
@@ -49,7 +49,7 @@ def unaligned_fp8(op: Op) -> str | None:
 
 
 def gemm_kernels(
-    ops: Sequence[Op], sparse24: bool, experts: ExpertKernels, counts: GpuCounts
+    ops: Sequence[Op], types24: frozenset[DType], experts: ExpertKernels, counts: GpuCounts
 ) -> tuple[Indexes, Floats, GemmShapes]:
     """Each op's GEMMs, one kernel after another; of a MOE_FFN those of the experts that are hit.
 
@@ -58,21 +58,21 @@ def gemm_kernels(
     """
     places = [i for i, op in enumerate(ops) if op.kind in GEMM_KINDS]
     own = [ops[i] for i in places]
-    of_op, runs = [op.gemms for op in own], [runs_24(op, sparse24) for op in own]
+    of_op, runs = [op.gemms for op in own], [runs_24(op, types24) for op in own]
     lengths = np.array(list(map(len, of_op)), np.int64)
     count, m, n, k = np.array(list(chain.from_iterable(of_op)), np.int64).reshape(-1, 4).T
     owner, unit, value_bytes = (np.repeat(np.array(column, np.int64), lengths) for column in (
         places, [unit_of(op).value for op in own], [op.dtype.bits // 8 for op in own]))  # fmt: skip
     sparse, routed, alone = (np.repeat(np.array(column, np.bool_), lengths) for column in (
         runs, [op.kind == OpKind.MOE_FFN for op in own],
-        [not _together(op, sparse24, experts) for op in own]))  # fmt: skip
+        [not _together(op, types24, experts) for op in own]))  # fmt: skip
     shapes = GemmShapes(
         m, n, k, unit, value_bytes.astype(np.float64), sparse, np.zeros(len(m), np.bool_),
-        np.where(routed, 1, count), _shares(own, of_op, sparse24),
+        np.where(routed, 1, count), _shares(own, of_op, types24),
     )  # fmt: skip
     times, tokens, outputs, inputs, size = (column.astype(np.float64) for column in (count, m, n, k, value_bytes))
     if own:
-        stored = np.where(sparse, STORED_24, shapes.stored) * outputs * inputs
+        stored = np.where(sparse, stored_24(8.0 * size), shapes.stored) * outputs * inputs
         counts.add(READ, owner, times * size * (stored + tokens * inputs))
         counts.add(WRITE, owner, times * tokens * outputs * np.maximum(size, 2))
         macs = times * tokens * outputs * np.where(sparse, inputs / 2, inputs)
@@ -84,34 +84,36 @@ def gemm_kernels(
     return owner[alone], launches[alone], shapes.take(np.flatnonzero(alone))
 
 
-def _shares(ops: Sequence[Op], of_op: Sequence[Sequence[tuple[int, int, int, int]]], sparse24: bool) -> Floats | None:
+def _shares(
+    ops: Sequence[Op], of_op: Sequence[Sequence[tuple[int, int, int, int]]], types24: frozenset[DType]
+) -> Floats | None:
     """``weight_share`` of each GEMM of ``ops``; None where all are 1."""
     if all(op.weight_format in PLAIN and op.w_dtype is op.dtype for op in ops):
         return None
     pairs = zip(ops, of_op, strict=True)
-    share = np.array([weight_share(op, n, k, sparse24) for op, gemms in pairs for _, _, n, k in gemms], np.float64)
+    share = np.array([weight_share(op, n, k, types24) for op, gemms in pairs for _, _, n, k in gemms], np.float64)
     return share if (share != 1.0).any() else None
 
 
-def products_grouped(op: Op, sparse24: bool, experts: ExpertKernels) -> bool:
+def products_grouped(op: Op, types24: frozenset[DType], experts: ExpertKernels) -> bool:
     """Whether the products of experts are grouped kernels, which take dense weights only."""
-    return experts.groups(op) and not runs_24(op, sparse24)
+    return experts.groups(op) and not runs_24(op, types24)
 
 
-def experts_fused(op: Op, sparse24: bool, experts: ExpertKernels) -> bool:
+def experts_fused(op: Op, types24: frozenset[DType], experts: ExpertKernels) -> bool:
     """Whether experts run fused kernels, which take weights as they multiply them only."""
-    return experts.fuses(op) and not runs_24(op, sparse24) and op.weight_format in PLAIN
+    return experts.fuses(op) and not runs_24(op, types24) and op.weight_format in PLAIN
 
 
-def _together(op: Op, sparse24: bool, experts: ExpertKernels) -> bool:
-    return products_grouped(op, sparse24, experts) or experts_fused(op, sparse24, experts)
+def _together(op: Op, types24: frozenset[DType], experts: ExpertKernels) -> bool:
+    return products_grouped(op, types24, experts) or experts_fused(op, types24, experts)
 
 
 def conv_kernels_of(ops: Sequence[Op], convs: Sequence[int], counts: GpuCounts) -> ConvKernels:
     """The convolutions at the places ``convs``, one kernel each."""
     own = [ops[i] for i in convs]
     owner, kernels = np.array(convs, np.int64), conv_kernels(own)
-    shares = [weight_share(op, n, k, False) for op in own for _, _, n, k in op.gemms]
+    shares = [weight_share(op, n, k, NO_TYPES) for op in own for _, _, n, k in op.gemms]
     if any(share != 1.0 for share in shares):
         weights = kernels.weights * shares
         kernels = replace(kernels, weights=weights, touched=kernels.touched - kernels.weights + weights)
@@ -123,10 +125,10 @@ def conv_kernels_of(ops: Sequence[Op], convs: Sequence[int], counts: GpuCounts) 
     return kernels
 
 
-def weight_share(op: Op, rows: int, cols: int, sparse24: bool) -> float:
+def weight_share(op: Op, rows: int, cols: int, types24: frozenset[DType]) -> float:
     """Bytes of a weight in memory over those of a dense one of the inputs' type; it is decoded on its way."""
     narrow = op.w_dtype.bits / op.dtype.bits
-    if not op.definition.prunable or op.weight_format in PLAIN or runs_24(op, sparse24):
+    if not op.definition.prunable or op.weight_format in PLAIN or runs_24(op, types24):
         return narrow
     bits = op.w_dtype.bits
     return narrow * op.weight_sparsity.stored_bits(rows, cols, bits, op.weight_format) / (rows * cols * bits)

@@ -39,7 +39,7 @@ def peaks(compute: GpuCompute) -> tuple[float, ...]:
     """Dense peak of each GemmUnit, flop/s."""
     half = max(rate.si for dtype, rate in compute.tensor.items() if DType.parse(dtype).bits == 16)
     byte = max((rate.si for dtype, rate in compute.tensor.items() if DType.parse(dtype).bits == 8), default=half)
-    return half, byte, compute.vector.si, byte, byte, half, half
+    return half, byte, compute.vector.si, byte, byte, half, half, byte
 
 
 @by_identity(maxsize=64)

@@ -3,12 +3,36 @@
 
 from __future__ import annotations
 
-from simsparse.core import Op, OpKind, Sparsity
+from functools import cache
+
+from simsparse.config.parts.gpu import GpuPart
+from simsparse.core import DType, Op, OpKind, Sparsity
 from simsparse.sparsity import USUAL
 from simsparse.sparsity.patterns.nm import NM
 
-STORED_24 = 0.5625
-"""Bytes of a 16-bit 2:4 weight against the dense one: half the values, two bits of index each."""
+HALF = frozenset((DType.BF16, DType.FP16))
+NO_TYPES: frozenset[DType] = frozenset()
+
+
+def stored_24(bits: float) -> float:
+    """Bytes of a 2:4 weight of ``bits`` against the dense one: half the values, two bits of index for each of them."""
+    return 0.5 * (bits + 2.0) / bits
+
+
+def types_24(part: GpuPart) -> frozenset[DType]:
+    """Types whose 2:4 products run on the card's 2:4 units; the same object for cards with the same kernels.
+
+    PyTorch has kernels of 16-bit types on every card, of others where the card's library names them.
+    """
+    if part.compute.sparse24 is None:
+        return NO_TYPES
+    priced = part.energy.tensor24_mac or {}
+    return _types_24(tuple(name for name in part.kernels.gemm.sparse24 or () if name in priced))
+
+
+@cache
+def _types_24(names: tuple[str, ...]) -> frozenset[DType]:
+    return frozenset((*HALF, *map(DType.parse, names)))
 
 
 def conforms_24(sparsity: Sparsity) -> bool:
@@ -16,9 +40,9 @@ def conforms_24(sparsity: Sparsity) -> bool:
     return isinstance(sparsity, NM) and sparsity.n <= 2 and sparsity.m % 4 == 0
 
 
-def runs_24(op: Op, sparse24: bool) -> bool:
-    """Whether the op's GEMMs take the 2:4 path: 16-bit, conforming weights, a card that has it; no convolution does."""
-    suited = sparse24 and op.kind != OpKind.CONV2D and op.dtype.bits == 16 == op.w_dtype.bits
+def runs_24(op: Op, types: frozenset[DType]) -> bool:
+    """Whether the op's GEMMs take the 2:4 path: inputs and weights of one of ``types``, conforming; no convolution."""
+    suited = op.dtype in types and op.kind != OpKind.CONV2D and op.w_dtype is op.dtype
     return suited and conforms_24(op.weight_sparsity) and _stored_24(op)
 
 

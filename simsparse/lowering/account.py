@@ -272,7 +272,14 @@ class Account:
 
     def _model_of(self, key: CostKey) -> str:
         kind = self.records.kind(key)
-        return f"{kind} with 2:4 weights and what reads its output" if self._guesses_layout(key) else kind
+        if self._guesses_layout(key):
+            return f"{kind} with 2:4 weights and what reads its output"
+        return f"{kind} with 2:4 weights" if self._skips(key) else kind
+
+    def _skips(self, key: CostKey) -> bool:
+        """Whether an op of the trace runs on the 2:4 units of a GPU."""
+        unique, model = self.records.graph.index.unique, self.machine.devices[key[0]].model
+        return key[1] < len(unique) and model.multiplies_24 and model.skips(unique[key[1]])
 
     @cached_property
     def _other_rows(self) -> list[OpResult]:

@@ -11,7 +11,7 @@ from simsparse.config.accuracy import ClassAccuracy
 from simsparse.devices.gpu_evidence import gemm_class
 from simsparse.validate.comparison import Prediction, SectionReport, ValidationReport
 
-GEMMS = ("gemm_dense", "gemm_sparse24", "lowp", "quant")
+GEMMS = ("gemm_dense", "gemm_sparse24", "lowp", "lowp_sparse24", "quant")
 """Sections whose rows fall into two classes by the alignment of n and k."""
 _PRODUCT, _ATTENTION = ("m", "n", "k"), {"B": "batch", "D": "head_dim", "L": "kv_len"}
 DIMS: Mapping[str, Mapping[str, str]] = {

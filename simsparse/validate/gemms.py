@@ -17,6 +17,7 @@ from simsparse.devices.gpu_launched import Stream, launched_times
 from simsparse.devices.gpu_products import UNITS
 from simsparse.devices.gpu_products import WIDENED as WIDENING
 from simsparse.devices.gpu_rates import gemm_times
+from simsparse.devices.gpu_sparse24 import types_24
 from simsparse.devices.gpu_stream import Form
 from simsparse.validate.comparison import Prediction
 from simsparse.validate.measurement import Measurement
@@ -32,6 +33,8 @@ QUANTIZED = ("bf16", "fp8_tensorwise", "fp8_rowwise")
 """Ops of section ``quant`` that are one GEMM of one type."""
 WIDENED = {"int8_weight_only": DType.INT8, "int4_weight_only": DType.INT4}
 """Type of the weights of ops of section ``quant`` that have 16-bit inputs."""
+SCALED = {"row-wise": GemmUnit.BYTE_ROW, "block-wise": GemmUnit.BYTE_BLOCK}
+"""Units of fp8 products by their scales; those with one scale per tensor have none."""
 PACKED = ("torch._weight_int4pack_mm", "torch._weight_int8pack_mm")
 DEQUANTIZED = "dequantize then linear, eager"
 """Kernels of those ops: one that widens on the way, or one that writes 16-bit weights and then a linear layer."""
@@ -66,7 +69,14 @@ def _reason(gpu: Gpu, row: Measurement) -> str | None:
         ops.matmul(*batch, *sizes, row.dtype())
         if batch
         else ops.linear(*sizes, row.dtype(), weight_dtype=_widened(row))
-    )
+    ) or _no_24(gpu, row)
+
+
+def _no_24(gpu: Gpu, row: Measurement) -> str | None:
+    """Why the card has no kernel for the 2:4 weights of a row; None where it has."""
+    if row.section == "lowp_sparse24" and row.dtype() not in types_24(gpu.part):
+        return f"no kernel of {row.dtype()} 2:4 weights"
+    return None
 
 
 def _widened(row: Measurement) -> DType | None:
@@ -116,15 +126,16 @@ def gemm_shapes(rows: Sequence[Measurement]) -> GemmShapes:
     sizes = np.array([row.dtype().bits / 8 for row in rows])
     weights, inputs = (np.array([_sets(row, name) for row in rows]) for name in ("weight_sets", "input_sets"))
     none = np.zeros(len(rows), np.bool_)
+    sparse = np.array([row.fields.get("sparse24") is True for row in rows], np.bool_)
     narrow = [(_widened(row) or row.dtype()).bits / row.dtype().bits for row in rows]
-    return GemmShapes(m, n, k, units, sizes, none, none, batch, np.array(narrow), weights, inputs)
+    return GemmShapes(m, n, k, units, sizes, sparse, none, batch, np.array(narrow), weights, inputs)
 
 
 def _unit(row: Measurement) -> GemmUnit:
-    by_row = row.fields.get("scales") == "row-wise" or row.fields.get("op") == "fp8_rowwise"
     if (widened := _widened(row)) is not None:
         return WIDENING[widened]
-    return GemmUnit.BYTE_ROW if by_row and row.dtype() is DType.FP8 else UNITS[row.dtype()]
+    scales = "row-wise" if row.fields.get("op") == "fp8_rowwise" else row.fields.get("scales")
+    return SCALED.get(str(scales), UNITS[row.dtype()]) if row.dtype() is DType.FP8 else UNITS[row.dtype()]
 
 
 def _sets(row: Measurement, name: str) -> float:

@@ -36,6 +36,7 @@ MEASURED: Mapping[str, str] = {
     "gemm_sparse24": "the same with 2:4 weights, as PyTorch runs them",
     "gemm_fp32": "fp32 GEMM on CUDA cores",
     "lowp": "fp8 and int8 GEMM",
+    "lowp_sparse24": "fp8 and int8 GEMM, 2:4 weights",
     "attn_decode": "attention, one query a sequence",
     "attn_prefill": "causal attention, prompt",
     "bmm": "batched bf16 GEMM",

@@ -74,6 +74,7 @@ def _made() -> Iterator[Op]:
         for sparsity in ("dense", "2:4"):
             yield ops.linear(8192, 8192, 8192, dtype, weight_sparsity=sparsity)
             yield ops.linear(16, 512, 32768, dtype, weight_sparsity=sparsity)
+        yield ops.linear(1000, 4112, 4112, dtype, weight_sparsity="2:4")
         for m, odd in product((4, 300, 8000), (1001, 1002, 1004, 4998)):
             yield ops.linear(m, odd, odd, dtype)
         for tokens, width in product((1, 16, 64, 512, 4096), (1024, 1000, 1001)):

@@ -16,24 +16,34 @@ of tables are constants of simsparse.validate.tables.gemm.
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
-from gemm_tiles_torch import Floats, Gemms, Tensor, Tiling, Values, modelled
+from gemm_tiles_torch import Floats, Gemms, Tensor, Tiling, Values, modelled, surprise
 from gemm_tiles_yaml import BY_TILE, kernel_of, section_of, values_of, write_rates, write_section
 from numpy.typing import NDArray
 
 from simsparse.config.hardware import load_hardware
 from simsparse.config.parts.gpu import GpuPart
 from simsparse.config.parts.gpu_kernels import read_library
+from simsparse.config.parts.gpu_tile_kernels import GpuTileKernel
 from simsparse.devices.gpu_gemm import GemmShapes, GemmUnit
-from simsparse.devices.gpu_gemm_library import ALIGNED_BYTES, MATRIX_VECTOR_TOKENS, alignment, tile_card
+from simsparse.devices.gpu_gemm_library import (
+    ALIGNED_BYTES,
+    HALF_LOADS,
+    MATRIX_VECTOR_TOKENS,
+    SPARSE24_UNITS,
+    alignment,
+    tile_card,
+)
 from simsparse.devices.gpu_gemm_types import WEIGHT_ONLY
 from simsparse.devices.gpu_rates import gemm_machine
-from simsparse.devices.gpu_tile_kernels import tile_kernel_seconds
+from simsparse.devices.gpu_sparse24 import stored_24
+from simsparse.devices.gpu_tile_kernels import TileCard, tile_kernel_seconds
 from simsparse.devices.gpu_tile_numbers import TileKernel
 from simsparse.validate.gemms import QUANTIZED, REPLAYS, gemm_shapes
 from simsparse.validate.measurement import Measurement, read_measurements
@@ -42,8 +52,8 @@ from simsparse.validate.tables.gemm import LAUNCH_S, PACE, PROFILED_S, RESTED, S
 
 ROOT = Path(__file__).resolve().parents[2]
 DATA = ROOT / "tests/validation/data/gpu"
-SECTIONS = ("gemm_dense", "gemm_hot", "gemm_fp32", "lowp", "quant")
-NARROWED = ("bf16", "fp16", "fp8_e4m3", "int8", "fp32", "bfloat16", "float32")
+SECTIONS = ("gemm_dense", "gemm_hot", "gemm_fp32", "lowp", "quant", "lowp_sparse24")
+NARROWED = ("bf16", "fp16", "float16", "fp8_e4m3", "int8", "fp32", "bfloat16", "float32")
 OWN = {"h100": "h100_sxm5_80gb", "h200": "h200_sxm5_141gb"}
 PARTS = {
     "h100": "gpu/h100-sxm5-80gb", "h200": "gpu/h200-sxm5-141gb", "a100": "gpu/a100-sxm4-80gb",
@@ -56,8 +66,9 @@ TABLES = {
 VECTOR_TOKENS = 15
 """Tokens up to which a library may take kernels of few tokens for narrow weights (fit_gpu_weight_only.py)."""
 WIDENED_TABLE = "aic_gemm_weightonly_h200_a100_l40s"
-ROWS = {"second": 6.0, "table": 900.0}
-"""How often a row of the second file is drawn, and rows drawn of a table, where a row of ours is drawn once."""
+ROWS = {"second": 6.0, "random": 4.0, "table": 900.0}
+"""How often a row of the second file and of our random shapes is drawn, and rows drawn of a table, where a row of ours
+is drawn once."""
 START = {  # launches in microseconds
     "launch": 2.7, "cold_launch": 0.3, "overhead": 1.3, "cold_overhead": 0.4, "fill": 400.0, "epilogue": 0.06,
     "tensor": 1.05, "port": 100.0, "multicast": 0.7, "stream": 70.0, "l2_stream": 1.2, "l2": 100.0, "split_launch": 2.5,
@@ -66,13 +77,19 @@ START = {  # launches in microseconds
     "crowding": 0.1, "ragged": 0.1, "view.overhead": 1.5, "view.port": 1.5, "view.fill": 0.8, "view.stream": 1.5,
     "view.split": 1.5, "view.missing": 0.2, "view.memory": 0.4,
 }  # fmt: skip
+LEAST = 1e-6
+"""Least of a number where a fit starts: fits move logarithms."""
 MOST = {"padded": 1.0, "crowding": 0.9, "view.missing": 1.0, "view.memory": 1.0, "sharpness": 20.0}
-OF_CARD = ("cold_launch", "multicast", "l2_stream", "l2", "cold_split", "reread", "write", "thrash", "resident",
+OF_CARD = ("cold_launch", "l2_stream", "l2", "cold_split", "reread", "write", "thrash", "resident",
            "sharpness", "resident_output", "resident_operands")  # fmt: skip
 """What kernels of all types keep of the 16-bit ones of the architecture."""
 LEANING = ("by_k", "by_blocks")
 """Columns of the tile table that only kernels with many rows have; few would extrapolate them."""
 PULL = {"efficiency": 0.1, "preference": 1e-3, "by_k": 1e-2, "by_blocks": 1e-2}
+NARROW = {"gemv": (8, 1), "gemmSN_TN_kernel": (64, 8)}
+"""Outputs and tokens of kernels for few tokens, of blocks that share an SM together."""
+SEEN = 0.02
+"""What a profile's kernel counts for against the error of the times."""
 BATCH, RATE, CLIP = 768, 0.02, 1.0
 AGREEMENT = 2e-3
 """Most that the mean of |twin / model - 1| may be."""
@@ -88,6 +105,8 @@ class Job:
     cards: tuple[str, ...]
     library: str = "pytorch-2.11"
     section: str = "gemm"
+    loads: int = ALIGNED_BYTES
+    sparse24: bool = False
 
     @property
     def name(self) -> str:
@@ -105,6 +124,25 @@ class Job:
         return ROOT / f"hw_models/kernels/{self.library}/{self.architecture}.yaml"
 
     @property
+    def kernel(self) -> GpuTileKernel:
+        """The kernel as its library's file has it."""
+        found: object = read_library(self.library, self.architecture)
+        for name in (self.section, *self.kind.split(".")):
+            found = found[name] if isinstance(found, dict) else getattr(found, name)
+        assert isinstance(found, GpuTileKernel)
+        return found
+
+    def card(self, part: GpuPart) -> TileCard:
+        """A card as the kernels see it."""
+        card = tile_card(self.unit, gemm_machine(part))
+        return card._replace(core=card.core._replace(flops=2.0 * card.core.flops)) if self.sparse24 else card
+
+    @property
+    def derived(self) -> bool:
+        """Whether the kernels keep what the 16-bit ones say of the card."""
+        return (self.kind != "half" or self.other) and self.section != WIDENED
+
+    @property
     def measured(self) -> bool:
         """Whether the rates of the cards are those of their parts; those of tables alone are fitted."""
         return self.architecture == "hopper" or self.library == OTHER
@@ -116,7 +154,10 @@ OTHER = "trtllm-1.2"
 JOBS = (
     Job("hopper", "half", GemmUnit.HALF, ("h100", "h200")), Job("hopper", "fp8", GemmUnit.BYTE, ("h100", "h200")),
     Job("hopper", "fp8_row", GemmUnit.BYTE_ROW, ("h100", "h200")),
+    Job("hopper", "fp8_block", GemmUnit.BYTE_BLOCK, ("h200",)),
     Job("hopper", "int8", GemmUnit.INT8, ("h100", "h200")), Job("hopper", "fp32", GemmUnit.FP32, ("h100", "h200")),
+    *(Job("hopper", f"unaligned.bytes{loads}", GemmUnit.HALF, ("h200",), loads=loads) for loads in HALF_LOADS[1:]),
+    *(Job("hopper", f"sparse24.{name}", unit, ("h200",), sparse24=True) for name, unit in SPARSE24_UNITS.items()),
     Job("ampere", "half", GemmUnit.HALF, ("a100",)), Job("ada", "half", GemmUnit.HALF, ("l40s",)),
     Job("blackwell", "half", GemmUnit.HALF, ("b200",)),
     *(Job(architecture, kind, unit, (card,), "trtllm-1.2", WIDENED)
@@ -132,7 +173,8 @@ class Source:
     """GEMMs of one file.
 
     ``launch``: what a kernel takes more there; ``speed``: rate over that which the power limit allows for ever;
-    ``rested``: what a rest adds to it. ``free``: launch and speed are fitted.
+    ``rested``: what a rest adds to it. ``free``: launch and speed are fitted. ``seen``: outputs and tokens of the tile
+    that a profile has seen for each GEMM.
     """
 
     name: str
@@ -145,6 +187,12 @@ class Source:
     rested: float
     launch: float = 0.0
     speed: float = 1.0
+    seen: tuple[tuple[int, int] | None, ...] = ()
+
+    def families(self, kernel: TileKernel) -> NDArray[np.int64]:
+        """Row of the tile table that a profile has seen for each GEMM, -1 for none."""
+        places = {(fixed, most): i for i, (_, fixed, most, *_) in enumerate(kernel.part.tiles.rows)}
+        return np.array([places.get(tile, -1) if tile else -1 for tile in self.seen or (None,) * len(self.seconds)])
 
     @property
     def groups(self) -> NDArray[np.str_]:
@@ -163,14 +211,14 @@ def burst(part: GpuPart) -> float:
     return 0.0 if known is None else known.rate.si / part.gemm.half.sustained.si - 1.0
 
 
-def own_source(name: str, card: str, path: Path, unit: GemmUnit, free: bool, weight: float) -> Source | None:
-    """Rows of one unit in a file of ours, aligned ones; None where there are none."""
-    rows = [row for row in read_measurements(path) if row.section in SECTIONS and _plain(row)]
+def own_source(job: Job, name: str, card: str, path: Path, free: bool, weight: float) -> Source | None:
+    """Rows of a job in a file of ours; None where there are none."""
+    unit, rows = job.unit, [row for row in read_measurements(path) if row.section in SECTIONS and _plain(row)]
     if not rows:
         return None
     shapes = gemm_shapes(rows)
     chosen = np.flatnonzero(
-        (shapes.unit == unit) & (alignment(shapes) == ALIGNED_BYTES)
+        (shapes.unit == unit) & (alignment(shapes) == job.loads) & (shapes.sparse24 == job.sparse24)
         & ((shapes.m > MATRIX_VECTOR_TOKENS) | (unit is not GemmUnit.FP32))
     )  # fmt: skip
     seconds = np.array([row.number("s") for row in rows])
@@ -178,7 +226,17 @@ def own_source(name: str, card: str, path: Path, unit: GemmUnit, free: bool, wei
     if not len(chosen):
         return None
     load = (calls * seconds)[chosen]
-    return Source(name, card, shapes.take(chosen), seconds[chosen], load, weight, free, burst(part_of(card)))
+    if job.sparse24:
+        shapes = replace(shapes, weight_share=np.full(len(shapes.m), stored_24(8.0)))
+    seen = tuple(_tile_of(rows[i]) for i in chosen)
+    return Source(name, card, shapes.take(chosen), seconds[chosen], load, weight, free, burst(part_of(card)), seen=seen)
+
+
+def _tile_of(row: Measurement) -> tuple[int, int] | None:
+    """Outputs and tokens of the tile that the row's profile names; None without one."""
+    name = str(next(iter(row.fields.get("kernels", ())), ""))
+    found = re.search(r"cutlass_\w*?_(\d+)x(\d+)_\d+x\d", name)
+    return NARROW.get(name) if found is None else (int(found[1]), int(found[2]))
 
 
 def _plain(row: Measurement) -> bool:
@@ -206,10 +264,12 @@ def table_source(card: str, folder: Path, share: float, widened: str = "", rest:
 
 def own_sources(job: Job, second: Path) -> list[Source]:
     """Our files of a job; the first is the one whose conditions are the model's own."""
-    found = [own_source("h200 random", "h200", second, job.unit, False, ROWS["second"])]
+    found = [own_source(job, "h200 random", "h200", DATA / f"random_{OWN['h200']}.jsonl", False, ROWS["random"])]
+    found += [own_source(job, "h200 second", "h200", second, False, ROWS["second"])]
     found += [
-        own_source(f"{card} {kind}", card, DATA / f"{kind}_{OWN[card]}.jsonl", job.unit, True, 1.0)
-        for card in job.cards for kind in ("probe", "probe_shapes")
+        own_source(job, f"{card} {kind}", card, DATA / f"{kind}_{OWN[card]}.jsonl", kind != "lowp_sparse24", 1.0)
+        for card in job.cards for kind in ("probe", "probe_shapes", "lowp_sparse24")
+        if (DATA / f"{kind}_{OWN[card]}.jsonl").exists()
     ]  # fmt: skip
     return [source for source in found if source is not None]
 
@@ -219,7 +279,7 @@ def table_sources(job: Job, tables: Path, share: float, rest: bool = False) -> l
     if job.library == OTHER:
         kind = f"{job.kind}_wo" if job.section == WIDENED else "bfloat16"
         return [table_source(job.cards[0], tables, share, kind, rest)]
-    return [table_source(card, tables, share, rest=rest) for card in job.cards if job.unit is GemmUnit.HALF]
+    return [table_source(card, tables, share, rest=rest) for card in job.cards if job.kind == "half"]
 
 
 class Point:
@@ -227,23 +287,25 @@ class Point:
 
     def __init__(self, job: Job, kernel: TileKernel, sources: Sequence[Source], start: Values | None) -> None:
         parts = [part_of(card) for card in job.cards]
-        tiles, self.derived = len(kernel.part.tiles.rows), start is not None
+        tiles, self.drawn = len(kernel.part.tiles.rows), start is not None
         self._start, free = {name: torch.tensor(value) for name, value in START.items()}, set(START)
         if start is not None:
-            self._start |= {name: start[name] for name in START}
+            self._start |= {name: start[name].clamp(min=LEAST) for name in START}
+        if job.derived:
             free -= set(OF_CARD)
         self.logs = {name: value.log().clone().requires_grad_(name in free) for name, value in self._start.items()}
         same = start is not None and len(start["efficiency"]) == tiles
         self.anchor = {name: start[name] if same and start else torch.zeros(tiles) for name in BY_TILE}
         if same:
             self.anchor["efficiency"] = self.anchor["efficiency"].log()
-        if start is not None:
+        if job.derived:
             self.anchor |= {name: torch.zeros(tiles) for name in LEANING}
-        leans = [name for name in BY_TILE if start is None or name not in LEANING]
+        leans = [name for name in BY_TILE if not job.derived or name not in LEANING]
         self.tiles = {name: value.clone().requires_grad_(name in leans) for name, value in self.anchor.items()}
-        cards = [tile_card(job.unit, gemm_machine(part)) for part in parts]
+        cards = [job.card(part) for part in parts]
         self.memory = torch.tensor([own.memory for own in cards]).log().requires_grad_(not job.measured)
-        self.sustained = torch.tensor([own.sustained for own in cards]).log().requires_grad_(not job.measured)
+        held = [job.kernel.sustained.si if job.sparse24 else own.sustained for own in cards]  # type: ignore[attr-defined]
+        self.sustained = torch.tensor(held).log().requires_grad_(job.sparse24 or not job.measured)
         self.launch = torch.tensor([source.launch for source in sources], requires_grad=True)
         self.speed = torch.tensor([source.speed for source in sources]).log().requires_grad_(True)
         self.rested = torch.tensor([source.rested for source in sources])
@@ -273,7 +335,7 @@ class Point:
         """What it costs to leave the start."""
         tiles = sum(weight * ((self.tiles[name] - self.anchor[name]) ** 2).mean() for name, weight in PULL.items())
         free = self.conditions
-        if self.derived:
+        if self.drawn:
             tiles = tiles + 1e-3 * sum(((log - self._start[name].log()) ** 2) for name, log in self.logs.items())
         return tiles + 0.02 * (free * self.speed**2).sum() + 0.002 * (free * self.launch**2).sum()
 
@@ -285,6 +347,7 @@ class Data:
     gemms: Gemms
     tiling: Tiling
     groups: NDArray[np.str_]
+    seen: Tensor
 
     @classmethod
     def of(cls, job: Job, kernel: TileKernel, sources: Sequence[Source], numbers: Sequence[int] | None = None) -> Data:
@@ -292,29 +355,32 @@ class Data:
         parts = []
         for number, source in zip(numbers or range(len(sources)), sources, strict=True):
             machine = gemm_machine(part_of(source.card))
-            core = tile_card(job.unit, machine).core
+            core = job.card(part_of(source.card)).core
             own = Gemms.of(source.shapes, core, machine.hbm_bytes_per_s, job.cards.index(source.card), number,
                            source.load, source.seconds)  # fmt: skip
             parts.append(replace(own, weight=own.weight * source.weight))
-        gemms = Gemms.together(parts)
-        return cls(gemms, Tiling.of(gemms, kernel), np.concatenate([source.groups for source in sources]))
+        gemms, seen = Gemms.together(parts), np.concatenate([source.families(kernel) for source in sources])
+        groups = np.concatenate([source.groups for source in sources])
+        return cls(gemms, Tiling.of(gemms, kernel), groups, torch.tensor(seen))
 
     def take(self, chosen: NDArray[np.bool_]) -> Data:
         place = torch.tensor(np.flatnonzero(chosen))
-        return Data(self.gemms.take(place), self.tiling.take(place), self.groups[chosen])
+        return Data(self.gemms.take(place), self.tiling.take(place), self.groups[chosen], self.seen[place])
 
 
-def fitted(point: Point, data: Data, steps: int) -> Values:
+def fitted(point: Point, data: Data, steps: int, rate: float = RATE) -> Values:
     """Values of least mean |log error|."""
     draws = torch.Generator().manual_seed(0)
-    adam = torch.optim.Adam(point.moved, lr=RATE)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(adam, max_lr=RATE, total_steps=steps, pct_start=0.1)
+    adam = torch.optim.Adam(point.moved, lr=rate)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(adam, max_lr=rate, total_steps=steps, pct_start=0.1)
     weights = data.gemms.weight[:, 0]
     for _ in range(steps):
         drawn = torch.multinomial(weights, min(BATCH, len(weights)), generator=draws)
         own = data.gemms.take(drawn)
-        off = modelled(own, data.tiling.take(drawn), point.values()).log() - own.target[:, 0].log()
+        tiling, values = data.tiling.take(drawn), point.values()
+        off = modelled(own, tiling, values).log() - own.target[:, 0].log()
         loss = (off * off + 1e-4).sqrt().mean() + point.pull()
+        loss = loss + SEEN * surprise(own, tiling, values, data.seen[drawn])
         adam.zero_grad()
         loss.backward()
         point.keep_conditions()
@@ -369,16 +435,21 @@ def agree(job: Job, kernel: TileKernel, source: Source, data: Data, values: Valu
     place = data.gemms.source[:, 0].numpy() == 0
     twin = modelled(data.take(place).gemms, data.take(place).tiling, neutral).double().numpy() / 1e6
     number = job.cards.index(source.card)
-    card = tile_card(job.unit, gemm_machine(part_of(source.card)))
+    card = job.card(part_of(source.card))
     rates = {name: float(values[name][number]) for name in ("memory", "sustained")}
     model = tile_kernel_seconds(source.shapes, card._replace(**rates), kernel_of(kernel.part, values)).latency_s
     if (off := np.abs(twin / model - 1).mean()) > AGREEMENT:
         raise SystemExit(f"{job.name}: twin and model differ by {off:.2%}")
 
 
-def start_of(job: Job) -> Values | None:
-    """Where kernels of other types than 16 bits start: the 16-bit ones as the library's file has them."""
-    if job.section == WIDENED or (job.kind == "half" and not job.other):
+def start_of(job: Job, resumed: bool) -> Values | None:
+    """Where kernels of other types than 16 bits start: the 16-bit ones as the library's file has them.
+
+    ``resumed``: where they are in the file.
+    """
+    if resumed:
+        return values_of(job.kernel)
+    if not job.derived:
         return None
     half = read_library(job.library, job.architecture).gemm.half
     return None if half is None else values_of(half)
@@ -388,10 +459,11 @@ def run(job: Job, args: argparse.Namespace) -> None:
     """Fit a job, print its errors, and print or write its YAML."""
     own = own_sources(job, args.second) if job.architecture == "hopper" and job.section != WIDENED else []
     sources = [*own, *table_sources(job, args.tables, args.share)]
-    library = read_library(job.library, job.architecture)
-    kernel = TileKernel.of(library.weight_only[job.kind] if job.section == WIDENED else getattr(library.gemm, job.kind))
-    data, start = Data.of(job, kernel, sources), start_of(job)
-    values = fitted(Point(job, kernel, sources, start), data, args.steps)
+    kernel = TileKernel.of(job.kernel)
+    data, start = Data.of(job, kernel, sources), start_of(job, args.resume)
+    values = fitted(Point(job, kernel, sources, start), data, args.steps, args.rate)
+    if job.sparse24:
+        values["sustained"] = values["sustained"][:1]
     agree(job, kernel, sources[0], data, values)
     report(f"{job.name} in sample", sources, error(data, values))
     rest = table_sources(job, args.tables, args.share, rest=True)
@@ -425,6 +497,8 @@ def main() -> None:
     parser.add_argument(
         "--only", default="", help="jobs whose name holds this; others than 16-bit ones start from those in the file"
     )
+    parser.add_argument("--resume", action="store_true", help="start from the numbers in the library's file")
+    parser.add_argument("--rate", type=float, default=RATE, help="largest step of Adam")
     parser.add_argument("--steps", type=int, default=2000)
     parser.add_argument("--share", type=float, default=0.7, help="share of the rows of a table that is fitted")
     parser.add_argument("--folds", type=int, default=5, help="0: no held-out errors")

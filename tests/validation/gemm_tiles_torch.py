@@ -127,10 +127,7 @@ def modelled(gemms: Gemms, tiling: Tiling, values: Values) -> Tensor:
     ``memory`` and ``sustained`` (one per card); ``source_launch``, ``source_speed`` and ``rested`` (one per file): what
     a kernel takes more there, the rate over that which the power limit allows for ever, and what a rest adds to it.
     """
-    launch, compute, memory = _parts(gemms, tiling, values, True)
-    seconds = launch + _joined(compute, memory)
-    relative = 1.0 - seconds / seconds.min(dim=1, keepdim=True).values
-    score = relative / values["spread"] + _leaning(gemms, tiling, values)
+    score = scores(gemms, tiling, values)
     if score.shape[1] > RANKED:
         score, places = score.topk(RANKED, dim=1)
         tiling = tiling.ranked(places)
@@ -138,6 +135,24 @@ def modelled(gemms: Gemms, tiling: Tiling, values: Values) -> Tensor:
     busy = torch.maximum(_joined(compute, memory), _power(gemms, tiling, values))
     launch = launch + values["source_launch"][gemms.source.long()]
     return (torch.softmax(score, dim=1) * (launch + busy)).sum(dim=1)
+
+
+def scores(gemms: Gemms, tiling: Tiling, values: Values) -> Tensor:
+    """How likely the library takes each tile, as logarithms up to a constant (GEMMs, tiles)."""
+    launch, compute, memory = _parts(gemms, tiling, values, True)
+    seconds = launch + _joined(compute, memory)
+    relative = 1.0 - seconds / seconds.min(dim=1, keepdim=True).values
+    return relative / values["spread"] + _leaning(gemms, tiling, values)
+
+
+def surprise(gemms: Gemms, tiling: Tiling, values: Values, seen: Tensor) -> Tensor:
+    """Mean -log of how likely the library takes the tiles that a profile has ``seen``: rows of the table, or -1."""
+    known = seen >= 0
+    if not known.any():
+        return torch.zeros(())
+    likely = torch.log_softmax(scores(gemms, tiling, values), dim=1)
+    own = torch.where(tiling.family == seen[:, None], likely, -torch.inf)
+    return -torch.logsumexp(own[known], dim=1).mean()
 
 
 def _leaning(g: Gemms, t: Tiling, v: Values) -> Tensor:

@@ -57,11 +57,17 @@ def kernel_of(part: GpuTileKernel, values: Values) -> TileKernel:
         place = data.setdefault(outer, {}) if outer else data
         place[inner] = {"value": text_of(name, values), "source": SOURCE, "basis": "measured"}  # type: ignore[index]
     data["tiles"] = {"rows": rows_of(part, values), "source": SOURCE, "basis": "measured"}
-    return TileKernel.of(GpuTileKernel.model_validate(data))
+    return TileKernel.of(type(part).model_validate(data))
 
 
 def section_of(kind: str, part: GpuTileKernel, values: Values) -> str:
-    """The ``kind`` entry of a library's ``gemm`` section."""
+    """The ``kind`` entry of a library's ``gemm`` section; ``OUTER.INNER`` is one within the entry OUTER."""
+    outer, _, inner = kind.rpartition(".")
+    text = _entry(inner, part, values)
+    return "".join(f"  {line}\n" for line in text.splitlines()) if outer else text
+
+
+def _entry(kind: str, part: GpuTileKernel, values: Values) -> str:
     lines = [f"  {kind}:"]
     for name in numbers(part):
         outer, _, inner = name.rpartition(".")
@@ -84,7 +90,15 @@ def write_section(path: Path, name: str, kind: str, text: str) -> None:
     """Replace an entry of the section ``name`` of a library's file."""
     whole = path.read_text()
     head, section, tail = re.split(rf"(?m)^({name}:.*\n(?: .*\n)*)", whole)
-    section, count = re.subn(rf"(?m)^  {kind}:\n(?:    .*\n)*", lambda _: text, section)
+    outer, _, inner = kind.rpartition(".")
+    pad = "    " if outer else "  "
+    pattern = rf"(?m)^{pad}{inner}:\n(?:{pad}  .*\n)*"
+    if outer:
+        before, own, section = re.split(rf"(?m)(^  {outer}:\n(?:    .*\n)*)", section)
+        own, count = re.subn(pattern, lambda _: text, own)
+        section = before + own + section
+    else:
+        section, count = re.subn(pattern, lambda _: text, section)
     if count != 1:
         raise SystemExit(f"{path}: {name} has {count} entries {kind}")
     path.write_text(head + section + tail)

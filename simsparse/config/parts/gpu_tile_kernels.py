@@ -107,17 +107,41 @@ class GpuTileKernel(Frozen):
     tiles: GpuTiles
 
 
+class GpuSparse24Kernel(GpuTileKernel):
+    """A tiled kernel of 2:4 weights; ``tensor`` is a share of the 2:4 peak.
+
+    ``sustained``: share of the 2:4 peak that the power limit lets a card hold.
+    """
+
+    sustained: Ratio
+
+
+class GpuTransferred(Frozen):
+    """Kernels of a library on another architecture that serve GEMMs for which none was measured on this one.
+
+    ``rate``: flop per cycle and multiprocessor of which ``tensor`` of those kernels is a share.
+    """
+
+    library: str
+    architecture: str
+    rate: Ratio
+
+
 class GpuGemmKernels(Frozen):
     """A library's GEMM kernels by kind; a kind without one takes the part's own ``gemm`` section.
 
-    ``half``: bf16 and fp16 whose rows are multiples of 16 bytes. ``unaligned``: whose rows are not, by
-    the bytes (8, 4 or 2) of which they are multiples. ``fp8``: one scale per tensor; ``fp8_row``: one per
-    row. ``int8``: int8 inputs and weights. ``fp32``: CUDA cores, more than four tokens.
+    ``half``: bf16 and fp16 whose rows are multiples of 16 bytes. ``unaligned``: whose rows are not, by the bytes (4
+    or 2) that one load takes; ``transferred``: where theirs come from if none was measured. ``fp8``: one scale per
+    tensor; ``fp8_row``: one per row; ``fp8_block``: one per 128 values of a row of x and per square of 128 of w.
+    ``int8``: int8 inputs and weights. ``fp32``: CUDA cores, more than four tokens. ``sparse24``: 2:4 weights, by type.
     """
 
     half: GpuTileKernel | None = None
-    unaligned: dict[Literal["bytes8", "bytes4", "bytes2"], GpuTileKernel] | None = None
+    unaligned: dict[Literal["bytes4", "bytes2"], GpuTileKernel] | None = None
+    transferred: GpuTransferred | None = None
     fp8: GpuTileKernel | None = None
     fp8_row: GpuTileKernel | None = None
+    fp8_block: GpuTileKernel | None = None
     int8: GpuTileKernel | None = None
     fp32: GpuTileKernel | None = None
+    sparse24: dict[Literal["fp8", "int8"], GpuSparse24Kernel] | None = None

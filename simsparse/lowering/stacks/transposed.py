@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from simsparse.core import DType, KernelCall, Op, OpKind, ops
 from simsparse.core.kinds.attention import KV_APPEND
 from simsparse.core.kinds.launched import launched
-from simsparse.devices.gpu_sparse24 import runs_24
+from simsparse.devices.gpu_sparse24 import HALF, runs_24
 
 COPIED = ("rope", KV_APPEND)
 """Labels of ops whose kernels read transposed tensors beside others: angles, or an output that is contiguous."""
@@ -47,7 +47,7 @@ def layouts_of(listed: Sequence[Op]) -> Layouts:
     composite = set()
     for op in listed:
         taken = sum(sizes.get(dep, 0) for dep in op.deps)
-        if op.kind == OpKind.LINEAR and runs_24(op, True) and op.dims["m"] > 1:
+        if op.kind == OpKind.LINEAR and runs_24(op, HALF) and op.dims["m"] > 1:
             sizes[op.name] = op.output_bytes
         elif taken and op.kind == OpKind.ATTENTION:
             composite.add(op.name)
