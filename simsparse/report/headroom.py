@@ -15,11 +15,17 @@ if TYPE_CHECKING:
 
 AT_BOUND, LOST = "#0077BB", "#EE7733"
 BAR_IN = 0.34
+DRAWN_FROM = 0.0005
+"""Share of the latency from which on a loss is drawn."""
 
 
 def headroom_plot(found: Headroom, most: int = 12) -> Plot:
-    """Stacked horizontal bars of the ``most`` ops that lose most, on a linear axis from zero."""
-    shown = [loss for loss in found.losses if loss.lost_s > 0][:most]
+    """Stacked horizontal bars of the ``most`` ops that lose most, on a linear axis from zero.
+
+    Those that lose less than ``DRAWN_FROM`` of the latency are left out, and counted below the axis.
+    """
+    losing = [loss for loss in found.losses if loss.lost_s > 0]
+    shown = [loss for loss in losing if loss.lost_s >= DRAWN_FROM * found.latency_s][:most]
     with figure_style():
         figure, (ax,) = panels(1, 0.8 + BAR_IN * len(shown))
         scale = scale_for([loss.seconds for loss in shown if loss.seconds] or [1.0], "s")
@@ -35,7 +41,7 @@ def headroom_plot(found: Headroom, most: int = 12) -> Plot:
         ax.grid(visible=False, axis="y")
         ax.margins(x=0.15)
         ax.set_xlim(left=0)
-        ax.set_xlabel(f"Time of all ops of a kind ({scale.unit})")
+        ax.set_xlabel(f"Time of all ops of a kind ({scale.unit}){_left_out(found, losing[len(shown) :])}")
         title = _title(found)
         finish(figure, title, _legend(found, shown))
     caption = (
@@ -44,6 +50,14 @@ def headroom_plot(found: Headroom, most: int = 12) -> Plot:
         else "The bound is the larger of FLOPs over peak and bytes over bandwidth, both of the data sheet."
     )
     return Plot("headroom", "Headroom", title, caption, figure)
+
+
+def _left_out(found: Headroom, losses: Sequence[KernelLoss]) -> str:
+    if not losses:
+        return ""
+    share = sum(loss.lost_s for loss in losses) / found.latency_s
+    kinds = "1 kind of op, which loses" if len(losses) == 1 else f"{len(losses)} kinds of op, which together lose"
+    return f"\nnot drawn: {kinds} {share:.2%}"
 
 
 def _name(loss: KernelLoss) -> str:

@@ -10,10 +10,11 @@ import pytest
 
 import simsparse as ss
 from simsparse.advice import crossover, headroom, parse_choice, times_on_cards
-from simsparse.advice.headroom import CALLS
+from simsparse.advice.headroom import CALLS, Headroom, KernelLoss
 from simsparse.cli import main
 from simsparse.core import Trace
 from simsparse.errors import SpecError
+from simsparse.report.headroom import headroom_plot
 
 H100 = "gpu/h100-sxm5-80gb"
 LAYER = ss.ops.linear(m=1, n=4096, k=4096)
@@ -117,6 +118,18 @@ def test_against_another_stack_the_differences_add_up_to_that_of_the_latencies(d
     assert found.bound_s == pytest.approx(other)
     assert sum(loss.lost_s for loss in found.losses) == pytest.approx(found.latency_s - other)
     assert "norm" in found.losses[0].name  # eight kernels a norm where the other stack has one
+
+
+@pytest.mark.parametrize("few", [2e-4, 4e-4])
+def test_trivial_losses_are_counted_and_not_drawn(few: float) -> None:
+    shares = (0.3, 0.001, few, few / 2, 0.0)
+    losses = tuple(KernelLoss(f"op{i}", "linear: m 8", 1, 1, 0.1 + share, 0.1, "memory", True)
+                   for i, share in enumerate(shares))  # fmt: skip
+    (ax,) = headroom_plot(Headroom("t", H100, "eager", 1.0, losses)).figure.axes
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["op0", "op1"]
+    assert ax.get_xlabel().endswith(f"not drawn: 2 kinds of op, which together lose {1.5 * few:.2%}")
+    (ax,) = headroom_plot(Headroom("t", H100, "eager", 1.0, losses[:2])).figure.axes
+    assert "not drawn" not in ax.get_xlabel()
 
 
 def test_headroom_is_of_gpus(decode: Trace) -> None:
