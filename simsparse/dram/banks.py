@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Banks: which command a refresh needs next, and what a command does to rows and power states."""
+
+from __future__ import annotations
+
+from numba import njit
+
+from simsparse.dataflow.base import Ints
+from simsparse.dram.device import Kind
+from simsparse.dram.layout import CLOSED, HALF_OPEN, Bank, T
+from simsparse.dram.limits import bank_range, closes, cover_of, kind_of
+
+_BANK = len(Bank)
+
+
+@njit(cache=True)  # type: ignore[untyped-decorator]
+def row_of(t: Ints, s: Ints, bank: int) -> int:
+    """Open row of ``bank``, CLOSED or HALF_OPEN."""
+    row: int = s[t[T.ROWS] + bank * _BANK]
+    return row
+
+
+@njit(cache=True)  # type: ignore[untyped-decorator]
+def number_of(t: Ints, kind: int) -> int:
+    """The device's command of a kind, -1 for none."""
+    number: int = t[t[T.NUMBER] + kind]
+    return number
+
+
+@njit(cache=True)  # type: ignore[untyped-decorator]
+def step_towards_idle(t: Ints, s: Ints, final: int, bank: int) -> int:
+    """The next command of a refresh or a close that ends with ``final``: banks must be closed for a refresh."""
+    if closes(t, final):
+        return final
+    first, end, step = bank_range(t, cover_of(t, final), bank)
+    for other in range(first, end, step):
+        if row_of(t, s, other) != CLOSED:
+            kind = kind_of(t, final)
+            if kind == Kind.REFRESH_ALL:
+                return number_of(t, Kind.CLOSE_ALL)
+            return number_of(t, Kind.CLOSE_SAME if kind == Kind.REFRESH_SAME else Kind.CLOSE)
+    return final
+
+
+@njit(cache=True)  # type: ignore[untyped-decorator]
+def closes_in_use(t: Ints, s: Ints, command: int, bank: int) -> bool:
+    """Whether ``command`` would close a row that was opened for a request not yet served."""
+    if not closes(t, command):
+        return False
+    first, end, step = bank_range(t, cover_of(t, command), bank)
+    for other in range(first, end, step):
+        if s[t[T.ROWS] + other * _BANK + Bank.WAITING] > 0:
+            return True
+    return False
+
+
+@njit(cache=True)  # type: ignore[untyped-decorator]
+def act_on_banks(t: Ints, s: Ints, command: int, bank: int, row: int, tick: int) -> None:
+    """What ``command`` does to the rows of its banks."""
+    kind = kind_of(t, command)
+    place = t[T.ROWS] + bank * _BANK
+    if closes(t, command):
+        first, end, step = bank_range(t, cover_of(t, command), bank)
+        for other in range(first, end, step):
+            _close(t, s, other, tick)
+    elif kind == Kind.READ or kind == Kind.WRITE:
+        s[place + Bank.SERVED] += 1
+    elif kind == Kind.OPEN or kind == Kind.OPEN_FIRST:
+        _open(t, s, bank, tick)
+        s[place] = row if kind == Kind.OPEN else HALF_OPEN
+    elif kind == Kind.OPEN_SECOND:
+        s[place] = row
+
+
+@njit(cache=True)  # type: ignore[untyped-decorator]
+def _open(t: Ints, s: Ints, bank: int, tick: int) -> None:
+    """The power state of the bank's scope is active from its first open bank on."""
+    power = t[T.POWER] + 3 * (bank // t[T.SCOPE_BANKS])
+    if row_of(t, s, bank) == CLOSED:
+        if s[power] == 0:
+            s[power + 1] = tick
+        s[power] += 1
+
+
+@njit(cache=True)  # type: ignore[untyped-decorator]
+def _close(t: Ints, s: Ints, bank: int, tick: int) -> None:
+    place = t[T.ROWS] + bank * _BANK
+    power = t[T.POWER] + 3 * (bank // t[T.SCOPE_BANKS])
+    if s[place] != CLOSED:
+        s[power] -= 1
+        if s[power] == 0:
+            s[power + 2] += tick - s[power + 1]
+    s[place], s[place + Bank.SERVED], s[place + Bank.ASKED] = CLOSED, 0, 0

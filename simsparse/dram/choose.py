@@ -1,0 +1,190 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which request goes next, and when.
+
+The order is that of most controllers: requests whose row was opened for them, then refreshes, then the oldest request
+of the queue in turn that can go. Nothing else starts while a refresh waits. A choice holds until a command is sent or a
+request comes: ready times only grow.
+"""
+
+from __future__ import annotations
+
+from numba import njit
+
+from simsparse.dataflow.base import Ints
+from simsparse.dram.banks import closes_in_use, number_of, row_of, step_towards_idle
+from simsparse.dram.buffers import entry_at
+from simsparse.dram.device import Kind
+from simsparse.dram.layout import (
+    CLOSED,
+    HALF_OPEN,
+    NEVER,
+    OPENED,
+    OPENING,
+    READING,
+    WRITING,
+    Bank,
+    Choice,
+    Entry,
+    S,
+    T,
+)
+from simsparse.dram.limits import bank_range, cover_of, earliest, kind_of
+
+_BANK, _CHOICE = len(Bank), len(Choice)
+_COLUMN_CHOICE, _ROW_CHOICE = int(S.CHOICE), int(S.CHOICE) + len(Choice)
+
+
+@njit(cache=True)  # type: ignore[untyped-decorator]
+def choose(t: Ints, s: Ints, column_from: int, row_from: int) -> None:
+    """Choose what goes next over the column bus from one tick on, and over the row bus from another.
+
+    With one bus both ticks are the same, and the first choice stands for it.
+    """
+    s[_COLUMN_CHOICE] = s[_ROW_CHOICE] = NEVER
+    s[S.STALE] = 0
+    if s[S.LENGTH + OPENED]:
+        _choose_opened(t, s, column_from)
+    if s[S.QUEUE_LENGTH]:
+        _choose_refresh(t, s, row_from)
+    else:
+        _choose_queued(t, s, queue_in_turn(t, s), column_from, row_from)
+
+
+@njit(cache=True)  # type: ignore[untyped-decorator]
+def queue_in_turn(t: Ints, s: Ints) -> int:
+    """The queue that is served: writes while they are drained."""
+    reads, writes = s[S.LENGTH + READING], s[S.LENGTH + WRITING]
+    if s[S.WRITING]:
+        if writes < t[T.DRAIN_BELOW] and reads:
+            s[S.WRITING] = 0
+    elif writes > t[T.DRAIN_ABOVE] or reads == 0:
+        s[S.WRITING] = 1
+    return WRITING if s[S.WRITING] else READING
+
+
+@njit(cache=True)  # type: ignore[untyped-decorator]
+def turns(t: Ints, s: Ints) -> bool:
+    """Whether the other queue is in turn now."""
+    before = s[S.WRITING]
+    queue_in_turn(t, s)
+    changed: bool = s[S.WRITING] != before
+    s[S.WRITING] = before
+    return changed and s[S.QUEUE_LENGTH] == 0
+
+
+@njit(cache=True)  # type: ignore[untyped-decorator]
+def _note(s: Ints, choice: int, tick: int, buffer: int, place: int, command: int) -> None:
+    s[choice + Choice.TICK], s[choice + Choice.BUFFER] = tick, buffer
+    s[choice + Choice.PLACE], s[choice + Choice.COMMAND] = place, command
+
+
+@njit(cache=True)  # type: ignore[untyped-decorator]
+def _choose_opened(t: Ints, s: Ints, tick: int) -> None:
+    """Of the requests whose row is open the first that can go, and of those the oldest."""
+    best, oldest = NEVER, NEVER
+    for place in range(s[S.LENGTH + OPENED]):
+        entry = entry_at(t, s, OPENED, place)
+        bank = s[entry + Entry.BANK]
+        if row_of(t, s, bank) != s[entry + Entry.ROW]:
+            continue
+        command = s[entry + Entry.FINAL]
+        when = max(tick, s[t[T.READY] + command * t[T.BANKS] + bank])
+        if t[T.HALF_TICKS]:
+            when |= 1
+        if when < best or (when == best and s[entry + Entry.ARRIVED] < oldest):
+            best, oldest = when, s[entry + Entry.ARRIVED]
+            _note(s, _COLUMN_CHOICE, when, OPENED, place, command)
+
+
+@njit(cache=True)  # type: ignore[untyped-decorator]
+def _choose_refresh(t: Ints, s: Ints, tick: int) -> None:
+    """The next command of the refresh or close that waits longest."""
+    waits = t[T.QUEUE] + 2 * s[S.QUEUE_FIRST]
+    bank = s[waits + 1]
+    command = step_towards_idle(t, s, s[waits], bank)
+    if closes_in_use(t, s, command, bank) or (t[T.SPLIT] and _half_open(t, s, command, bank)):
+        return
+    when = _on_edge(t, s, command, bank, max(tick, earliest(t, s, command, bank)))
+    choice = _ROW_CHOICE if t[T.BUSES] == 2 else _COLUMN_CHOICE
+    if when < s[choice]:
+        _note(s, choice, when, -1, 0, command)
+
+
+@njit(cache=True)  # type: ignore[untyped-decorator]
+def _half_open(t: Ints, s: Ints, command: int, bank: int) -> bool:
+    """Whether a bank that ``command`` is for is half open: the second half of its activation goes by itself."""
+    if s[S.LENGTH + OPENING]:
+        first, end, step = bank_range(t, cover_of(t, command), bank)
+        for other in range(first, end, step):
+            if row_of(t, s, other) == HALF_OPEN:
+                return True
+    return False
+
+
+@njit(cache=True)  # type: ignore[untyped-decorator]
+def _on_edge(t: Ints, s: Ints, command: int, bank: int, tick: int) -> int:
+    """First tick from ``tick`` on whose clock edge takes a row command.
+
+    Closes go at any edge, but not at the one that the row command of the edge before still takes up for this bank, or,
+    if it was for all banks, for this scope. Other commands go at rising edges.
+    """
+    if not t[T.HALF_TICKS]:
+        return tick
+    kind = kind_of(t, command)
+    if kind != Kind.CLOSE and kind != Kind.CLOSE_ALL:
+        return tick | 1
+    if tick != s[S.PAIR_TICK] or bank // t[T.PAIRING_BANKS] != s[S.PAIR_SCOPE]:
+        return tick
+    return tick + 1 if s[S.PAIR_BANK] < 0 or kind != Kind.CLOSE or s[S.PAIR_BANK] == bank else tick
+
+
+@njit(cache=True)  # type: ignore[untyped-decorator]
+def _choose_queued(t: Ints, s: Ints, queue: int, column_from: int, row_from: int) -> None:
+    """The first request of ``queue`` that can go, over either bus; the oldest of those that can go at one tick."""
+    two, half = t[T.BUSES] == 2, t[T.HALF_TICKS]
+    column_from = column_from | 1 if half else column_from
+    column, row = s[_COLUMN_CHOICE], s[_ROW_CHOICE] if two else s[_COLUMN_CHOICE]
+    ready, banks, rows = t[T.READY], t[T.BANKS], t[T.ROWS]
+    opening = number_of(t, Kind.OPEN_FIRST if t[T.SPLIT] else Kind.OPEN)
+    closing = number_of(t, Kind.CLOSE)
+    order = t[T.ORDER] + queue * t[T.POOL]
+    for place in range(s[S.LENGTH + queue]):
+        entry = s[order + place]
+        bank = s[entry + Entry.BANK]
+        opened = s[rows + bank * _BANK]
+        if opened == s[entry + Entry.ROW]:
+            command = s[entry + Entry.FINAL]
+            when = max(column_from, s[ready + command * banks + bank])
+            when = when | 1 if half else when
+            if when < column and not (t[T.HIT_CAP] and _capped(t, s, queue, place, bank, opened)):
+                column = when
+                _note(s, _COLUMN_CHOICE, when, queue, place, command)
+                row = row if two else when
+        else:
+            if opened == HALF_OPEN or (opened == CLOSED and s[S.LENGTH + OPENING]):
+                continue
+            command = opening if opened == CLOSED else closing
+            when = max(row_from, s[ready + command * banks + bank])
+            if when >= row or (opened != CLOSED and s[rows + bank * _BANK + Bank.WAITING]):
+                continue
+            if half:
+                when = _on_edge(t, s, command, bank, when)
+                if when >= row:
+                    continue
+            row = when
+            _note(s, _ROW_CHOICE if two else _COLUMN_CHOICE, when, queue, place, command)
+            column = column if two else when
+        if column <= column_from and row <= row_from:
+            return
+
+
+@njit(cache=True)  # type: ignore[untyped-decorator]
+def _capped(t: Ints, s: Ints, queue: int, place: int, bank: int, row: int) -> bool:
+    """Whether a row has served enough while an older request waits for another row of the bank."""
+    if s[t[T.ROWS] + bank * _BANK + Bank.SERVED] < t[T.HIT_CAP]:
+        return False
+    for older in range(place):
+        entry = entry_at(t, s, queue, older)
+        if s[entry + Entry.BANK] == bank and s[entry + Entry.ROW] != row:
+            return True
+    return False

@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The constraint table at work: when a command may go, and what it makes later ones wait for.
+
+A rule holds for all banks of a node; ready times are kept per bank, so that asking takes one look.
+"""
+
+from __future__ import annotations
+
+from numba import njit
+
+from simsparse.dataflow.base import Ints
+from simsparse.dram.layout import Command, Rule, T
+
+_RULE, _COMMAND = len(Rule), len(Command)
+
+
+@njit(cache=True)  # type: ignore[untyped-decorator]
+def kind_of(t: Ints, command: int) -> int:
+    """``Kind`` of a command."""
+    kind: int = t[t[T.COMMANDS] + command * _COMMAND + Command.KIND]
+    return kind
+
+
+@njit(cache=True)  # type: ignore[untyped-decorator]
+def closes(t: Ints, command: int) -> bool:
+    """Whether a command closes rows."""
+    answer: bool = t[t[T.COMMANDS] + command * _COMMAND + Command.CLOSES] == 1
+    return answer
+
+
+@njit(cache=True)  # type: ignore[untyped-decorator]
+def cover_of(t: Ints, command: int) -> int:
+    """Which banks a command is for, see ``Command.COVER``."""
+    cover: int = t[t[T.COMMANDS] + command * _COMMAND + Command.COVER]
+    return cover
+
+
+@njit(cache=True)  # type: ignore[untyped-decorator]
+def bank_range(t: Ints, cover: int, bank: int) -> tuple[int, int, int]:
+    """First bank, end and step of the banks that a command of ``cover`` to ``bank`` is for."""
+    if cover == 0:
+        return bank, bank + 1, 1
+    many = t[T.SCOPE_BANKS]
+    first = bank // many * many
+    if cover == 1:
+        return first, first + many, 1
+    step = t[T.BANK_NUMBERS]
+    return first + bank % step, first + many, step
+
+
+@njit(cache=True)  # type: ignore[untyped-decorator]
+def earliest(t: Ints, s: Ints, command: int, bank: int) -> int:
+    """First tick at which the constraints allow ``command`` to all banks that it is for."""
+    ready = t[T.READY] + command * t[T.BANKS]
+    cover = cover_of(t, command)
+    if cover == 0:
+        when: int = s[ready + bank]
+        return when
+    first, end, step = bank_range(t, cover, bank)
+    if cover == 1:
+        return int(s[ready + first])
+    latest = 0
+    for other in range(first, end, step):
+        latest = max(latest, s[ready + other])
+    return latest
+
+
+@njit(cache=True)  # type: ignore[untyped-decorator]
+def constrain(t: Ints, s: Ints, command: int, bank: int, tick: int) -> None:
+    """Let ``command``, issued at ``tick``, hold back those that follow it."""
+    cover = cover_of(t, command)
+    begin, stop = t[t[T.FIRST] + command], t[t[T.FIRST] + command + 1]
+    for rule in range(t[T.RULES] + begin * _RULE, t[T.RULES] + stop * _RULE, _RULE):
+        span, until = t[rule + Rule.SPAN], tick + t[rule + Rule.TICKS]
+        first = bank // span * span
+        if t[rule + Rule.PARENT]:
+            if cover == 0 or not t[rule + Rule.WITHIN]:
+                parent = bank // t[rule + Rule.PARENT] * t[rule + Rule.PARENT]
+                _hold(t, s, rule, parent, first, 1, until)
+                _hold(t, s, rule, first + span, parent + t[rule + Rule.PARENT], 1, until)
+            continue
+        if t[rule + Rule.HISTORY] >= 0:
+            since = _push(t, s, rule, first, tick)
+            if since < 0:
+                continue
+            until = since + t[rule + Rule.TICKS]
+        if cover and t[rule + Rule.WITHIN]:
+            begins, ends, step = bank_range(t, cover, bank)
+            _hold(t, s, rule, begins, ends, step if t[rule + Rule.BANK] else 1, until)
+        else:
+            _hold(t, s, rule, first, first + span, 1, until)
+
+
+@njit(cache=True)  # type: ignore[untyped-decorator]
+def _hold(t: Ints, s: Ints, rule: int, first: int, end: int, step: int, until: int) -> None:
+    """Hold back the following command of ``rule`` in a range of banks."""
+    ready = t[T.READY] + t[rule + Rule.READY]
+    if t[rule + Rule.STEP] > 1:
+        step = t[rule + Rule.STEP]
+        first = first // step * step
+    if step == 1:
+        for place in range(ready + first, ready + end):
+            s[place] = max(s[place], until)
+    else:
+        for place in range(ready + first, ready + end, step):
+            s[place] = max(s[place], until)
+
+
+@njit(cache=True)  # type: ignore[untyped-decorator]
+def _push(t: Ints, s: Ints, rule: int, first: int, tick: int) -> int:
+    """Note ``tick``; returns that of the ``window``-th last command, -1 before there were so many."""
+    ring = t[T.HISTORY] + (t[rule + Rule.HISTORY] * t[T.BANKS] + first) * (t[T.WINDOW] + 1)
+    place = s[ring + t[T.WINDOW]]
+    s[ring + place] = tick
+    place += 1
+    if place == t[rule + Rule.WINDOW]:
+        place = 0
+    s[ring + t[T.WINDOW]] = place
+    oldest: int = s[ring + place]
+    return oldest

@@ -1,0 +1,159 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Commands as they go out, and what becomes of the requests they were for."""
+
+from __future__ import annotations
+
+from numba import njit
+
+from simsparse.dataflow.base import Ints
+from simsparse.dram.banks import act_on_banks, number_of, row_of
+from simsparse.dram.buffers import append, drop, entry_at, take
+from simsparse.dram.choose import choose, turns
+from simsparse.dram.device import Kind
+from simsparse.dram.layout import OPENED, OPENING, Bank, Choice, Entry, S, T
+from simsparse.dram.limits import constrain, earliest, kind_of
+from simsparse.dram.log import note
+
+_BANK = len(Bank)
+COLUMN_CHOICE, ROW_CHOICE = int(S.CHOICE), int(S.CHOICE) + len(Choice)
+
+
+@njit(cache=True)  # type: ignore[untyped-decorator]
+def one_command(t: Ints, s: Ints, log: Ints, tick: int) -> None:
+    """Send what was chosen, if it is due."""
+    if s[COLUMN_CHOICE] <= tick:
+        send_choice(t, s, log, COLUMN_CHOICE, tick)
+
+
+@njit(cache=True)  # type: ignore[untyped-decorator]
+def two_commands(t: Ints, s: Ints, log: Ints, tick: int) -> None:
+    """Send a column command, then a row command, if they are due."""
+    if s[COLUMN_CHOICE] <= tick:
+        send_choice(t, s, log, COLUMN_CHOICE, tick)
+        if s[ROW_CHOICE] > tick and not turns(t, s):
+            return
+        choose(t, s, tick + 1, tick)
+    if s[ROW_CHOICE] <= tick:
+        bank, command = _bank_of(t, s, ROW_CHOICE), s[ROW_CHOICE + Choice.COMMAND]
+        send_choice(t, s, log, ROW_CHOICE, tick)
+        if t[T.HALF_TICKS] and tick % 2 == 1:
+            kind = kind_of(t, command)
+            s[S.PAIR_TICK] = tick + (3 if kind == Kind.OPEN else 1)
+            s[S.PAIR_SCOPE] = bank // t[T.PAIRING_BANKS]
+            s[S.PAIR_BANK] = -1 if kind == Kind.CLOSE_ALL or kind == Kind.REFRESH_ALL else bank
+    s[S.STALE] = 1
+
+
+@njit(cache=True)  # type: ignore[untyped-decorator]
+def send_choice(t: Ints, s: Ints, log: Ints, choice: int, tick: int) -> None:
+    """Send what was chosen for a bus."""
+    s[S.STALE] = 1
+    if s[choice + Choice.BUFFER] < 0:
+        _send_refresh(t, s, log, s[choice + Choice.COMMAND], tick)
+        return
+    serve(t, s, log, s[choice + Choice.BUFFER], s[choice + Choice.PLACE], s[choice + Choice.COMMAND], tick)
+
+
+@njit(cache=True)  # type: ignore[untyped-decorator]
+def _bank_of(t: Ints, s: Ints, choice: int) -> int:
+    """Bank of what was chosen."""
+    if s[choice + Choice.BUFFER] < 0:
+        return int(s[t[T.QUEUE] + 2 * s[S.QUEUE_FIRST] + 1])
+    bank: int = s[entry_at(t, s, s[choice + Choice.BUFFER], s[choice + Choice.PLACE]) + Entry.BANK]
+    return bank
+
+
+@njit(cache=True)  # type: ignore[untyped-decorator]
+def send(t: Ints, s: Ints, log: Ints, command: int, bank: int, row: int, column: int, tick: int) -> None:
+    """Send a command to the devices."""
+    constrain(t, s, command, bank, tick)
+    act_on_banks(t, s, command, bank, row, tick)
+    s[t[T.ISSUED] + command] += 1
+    note(log, tick, command, bank, row, column)
+
+
+@njit(cache=True)  # type: ignore[untyped-decorator]
+def enqueue(t: Ints, s: Ints, command: int, bank: int) -> None:
+    """Let a refresh or a close wait."""
+    place = (s[S.QUEUE_FIRST] + s[S.QUEUE_LENGTH]) % t[T.QUEUE_ROOM]
+    s[t[T.QUEUE] + 2 * place], s[t[T.QUEUE] + 2 * place + 1] = command, bank
+    s[S.QUEUE_LENGTH] += 1
+    s[S.STALE] = 1
+
+
+@njit(cache=True)  # type: ignore[untyped-decorator]
+def _send_refresh(t: Ints, s: Ints, log: Ints, command: int, tick: int) -> None:
+    """Send the next command of the refresh that waits longest."""
+    waits = t[T.QUEUE] + 2 * s[S.QUEUE_FIRST]
+    send(t, s, log, command, s[waits + 1], -1, -1, tick)
+    if command == s[waits]:
+        s[S.QUEUE_FIRST] = (s[S.QUEUE_FIRST] + 1) % t[T.QUEUE_ROOM]
+        s[S.QUEUE_LENGTH] -= 1
+
+
+@njit(cache=True)  # type: ignore[untyped-decorator]
+def serve(t: Ints, s: Ints, log: Ints, buffer: int, place: int, command: int, tick: int) -> None:
+    """Send ``command`` for the request at ``place`` of ``buffer``."""
+    entry = entry_at(t, s, buffer, place)
+    bank = s[entry + Entry.BANK]
+    count_row(t, s, entry)
+    if t[T.CLOSE_AFTER]:
+        command = _closing_form(t, s, entry, command, buffer, tick)
+    send(t, s, log, command, bank, s[entry + Entry.ROW], s[entry + Entry.COLUMN], tick)
+    kind = kind_of(t, command)
+    if command == s[entry + Entry.FINAL]:
+        _retire(t, s, buffer, place, tick)
+    elif kind == Kind.OPEN:
+        append(t, s, OPENED, take(t, s, buffer, place))
+        s[t[T.ROWS] + bank * _BANK + Bank.WAITING] += 1
+    elif kind == Kind.OPEN_FIRST:
+        append(t, s, OPENING, take(t, s, buffer, place))
+        s[t[T.ROWS] + bank * _BANK + Bank.DEADLINE] = tick + t[T.ACTIVATE]
+
+
+@njit(cache=True)  # type: ignore[untyped-decorator]
+def count_row(t: Ints, s: Ints, entry: int) -> None:
+    """Note with the first command of a request whether its row was open (hit), another (conflict), or none (miss)."""
+    if s[entry + Entry.COUNTED]:
+        return
+    s[entry + Entry.COUNTED] = 1
+    opened = row_of(t, s, s[entry + Entry.BANK])
+    if opened == s[entry + Entry.ROW]:
+        s[S.HITS] += 1
+    elif opened >= 0:
+        s[S.CONFLICTS] += 1
+    else:
+        s[S.MISSES] += 1
+
+
+@njit(cache=True)  # type: ignore[untyped-decorator]
+def _closing_form(t: Ints, s: Ints, entry: int, command: int, buffer: int, tick: int) -> int:
+    """``command``, or its form with auto-precharge when its row has served enough and no other request waits for it."""
+    kind = kind_of(t, command)
+    place = t[T.ROWS] + s[entry + Entry.BANK] * _BANK
+    others = s[place + Bank.WAITING] - (1 if buffer == OPENED else 0)
+    if s[place + Bank.SERVED] < t[T.CLOSE_AFTER] or others or (kind != Kind.READ and kind != Kind.WRITE):
+        return command
+    closing = number_of(t, Kind.READ_CLOSE if kind == Kind.READ else Kind.WRITE_CLOSE)
+    if earliest(t, s, closing, s[entry + Entry.BANK]) > tick:
+        return command
+    s[entry + Entry.FINAL] = closing
+    return closing
+
+
+@njit(cache=True)  # type: ignore[untyped-decorator]
+def _retire(t: Ints, s: Ints, buffer: int, place: int, tick: int) -> None:
+    """The last command of a request went: data follow."""
+    entry = take(t, s, buffer, place)
+    if buffer == OPENED:
+        s[t[T.ROWS] + s[entry + Entry.BANK] * _BANK + Bank.WAITING] -= 1
+    kind = kind_of(t, s[entry + Entry.FINAL])
+    if kind == Kind.READ or kind == Kind.READ_CLOSE:
+        done = tick + t[T.READ_LATENCY]
+        s[S.READS] += 1
+        s[S.LATENCY] += done - s[entry + Entry.ARRIVED]
+        s[S.LAST_READ] = max(s[S.LAST_READ], done)
+    else:
+        s[S.WRITES] += 1
+        s[S.LAST_WRITE] = tick
+    drop(t, s, entry)
