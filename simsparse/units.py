@@ -55,6 +55,8 @@ mac = [mac]
 FLOPS = flop / second
 joule = [energy] = J
 watt = joule / second = W
+ampere = [current] = A
+volt = watt / ampere = V
 meter = [length] = m
 """
 """All units there are. pint's own list takes bytes for plain numbers, so that a missing unit would pass."""

@@ -159,6 +159,10 @@ JoulesPerByte = Annotated[Quantity, _reader("joule/byte", 0, 1)]
 SquareMillimetres = Annotated[Quantity, _reader("millimeter**2", 1e-9, 1e9)]
 Whole = Annotated[Quantity, _reader("", 1, 65536), AfterValidator(_whole)]
 """A number of things, or of cycles, that are whole."""
+Ticks = Annotated[Quantity, _reader("", 0, 1 << 20), AfterValidator(_whole)]
+"""A number of clock ticks, none included."""
+Volts = Annotated[Quantity, _reader("volt", 1e-3, 1000)]
+Amperes = Annotated[Quantity, _reader("ampere", 0, 1000)]
 Multiplier = Annotated[Quantity, _reader("", 1e-6, 1e6)]
 """A ratio that divides something, or of which a power is taken."""
 Ratio = Annotated[Quantity, _reader("", 0, 1e6)]

@@ -5,12 +5,11 @@ from __future__ import annotations
 
 from numba import njit
 
-from simsparse.dataflow.base import Ints
-from simsparse.dram.device import Kind
-from simsparse.dram.layout import CLOSED, HALF_OPEN, Bank, T
+from simsparse.dram.device import Effect
+from simsparse.dram.layout import CLOSED, HALF_OPEN, BankWord, Ints, T
 from simsparse.dram.limits import bank_range, closes, cover_of, kind_of
 
-_BANK = len(Bank)
+_BANK = len(BankWord)
 
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
@@ -36,9 +35,9 @@ def step_towards_idle(t: Ints, s: Ints, final: int, bank: int) -> int:
     for other in range(first, end, step):
         if row_of(t, s, other) != CLOSED:
             kind = kind_of(t, final)
-            if kind == Kind.REFRESH_ALL:
-                return number_of(t, Kind.CLOSE_ALL)
-            return number_of(t, Kind.CLOSE_SAME if kind == Kind.REFRESH_SAME else Kind.CLOSE)
+            if kind == Effect.REFRESH_ALL:
+                return int(number_of(t, Effect.CLOSE_ALL))
+            return int(number_of(t, Effect.CLOSE_SAME if kind == Effect.REFRESH_SAME else Effect.CLOSE))
     return final
 
 
@@ -49,7 +48,7 @@ def closes_in_use(t: Ints, s: Ints, command: int, bank: int) -> bool:
         return False
     first, end, step = bank_range(t, cover_of(t, command), bank)
     for other in range(first, end, step):
-        if s[t[T.ROWS] + other * _BANK + Bank.WAITING] > 0:
+        if s[t[T.ROWS] + other * _BANK + BankWord.WAITING] > 0:
             return True
     return False
 
@@ -63,12 +62,12 @@ def act_on_banks(t: Ints, s: Ints, command: int, bank: int, row: int, tick: int)
         first, end, step = bank_range(t, cover_of(t, command), bank)
         for other in range(first, end, step):
             _close(t, s, other, tick)
-    elif kind == Kind.READ or kind == Kind.WRITE:
-        s[place + Bank.SERVED] += 1
-    elif kind == Kind.OPEN or kind == Kind.OPEN_FIRST:
+    elif kind == Effect.READ or kind == Effect.WRITE:
+        s[place + BankWord.SERVED] += 1
+    elif kind == Effect.OPEN or kind == Effect.OPEN_FIRST:
         _open(t, s, bank, tick)
-        s[place] = row if kind == Kind.OPEN else HALF_OPEN
-    elif kind == Kind.OPEN_SECOND:
+        s[place] = row if kind == Effect.OPEN else HALF_OPEN
+    elif kind == Effect.OPEN_SECOND:
         s[place] = row
 
 
@@ -90,4 +89,4 @@ def _close(t: Ints, s: Ints, bank: int, tick: int) -> None:
         s[power] -= 1
         if s[power] == 0:
             s[power + 2] += tick - s[power + 1]
-    s[place], s[place + Bank.SERVED], s[place + Bank.ASKED] = CLOSED, 0, 0
+    s[place], s[place + BankWord.SERVED], s[place + BankWord.ASKED] = CLOSED, 0, 0

@@ -5,8 +5,7 @@ from __future__ import annotations
 
 from numba import njit
 
-from simsparse.dataflow.base import Ints
-from simsparse.dram.layout import S, T
+from simsparse.dram.layout import Ints, S, T
 
 
 @njit(cache=True)  # type: ignore[untyped-decorator]

@@ -10,10 +10,9 @@ from __future__ import annotations
 
 from numba import njit
 
-from simsparse.dataflow.base import Ints
 from simsparse.dram.banks import closes_in_use, number_of, row_of, step_towards_idle
 from simsparse.dram.buffers import entry_at
-from simsparse.dram.device import Kind
+from simsparse.dram.device import Effect
 from simsparse.dram.layout import (
     CLOSED,
     HALF_OPEN,
@@ -22,16 +21,17 @@ from simsparse.dram.layout import (
     OPENING,
     READING,
     WRITING,
-    Bank,
-    Choice,
-    Entry,
+    BankWord,
+    ChoiceWord,
+    EntryWord,
+    Ints,
     S,
     T,
 )
 from simsparse.dram.limits import bank_range, cover_of, earliest, kind_of
 
-_BANK, _CHOICE = len(Bank), len(Choice)
-_COLUMN_CHOICE, _ROW_CHOICE = int(S.CHOICE), int(S.CHOICE) + len(Choice)
+_BANK, _CHOICE = len(BankWord), len(ChoiceWord)
+_COLUMN_CHOICE, _ROW_CHOICE = int(S.CHOICE), int(S.CHOICE) + len(ChoiceWord)
 
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
@@ -74,8 +74,8 @@ def turns(t: Ints, s: Ints) -> bool:
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
 def _note(s: Ints, choice: int, tick: int, buffer: int, place: int, command: int) -> None:
-    s[choice + Choice.TICK], s[choice + Choice.BUFFER] = tick, buffer
-    s[choice + Choice.PLACE], s[choice + Choice.COMMAND] = place, command
+    s[choice + ChoiceWord.TICK], s[choice + ChoiceWord.BUFFER] = tick, buffer
+    s[choice + ChoiceWord.PLACE], s[choice + ChoiceWord.COMMAND] = place, command
 
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
@@ -84,15 +84,15 @@ def _choose_opened(t: Ints, s: Ints, tick: int) -> None:
     best, oldest = NEVER, NEVER
     for place in range(s[S.LENGTH + OPENED]):
         entry = entry_at(t, s, OPENED, place)
-        bank = s[entry + Entry.BANK]
-        if row_of(t, s, bank) != s[entry + Entry.ROW]:
+        bank = s[entry + EntryWord.BANK]
+        if row_of(t, s, bank) != s[entry + EntryWord.ROW]:
             continue
-        command = s[entry + Entry.FINAL]
+        command = s[entry + EntryWord.FINAL]
         when = max(tick, s[t[T.READY] + command * t[T.BANKS] + bank])
         if t[T.HALF_TICKS]:
             when |= 1
-        if when < best or (when == best and s[entry + Entry.ARRIVED] < oldest):
-            best, oldest = when, s[entry + Entry.ARRIVED]
+        if when < best or (when == best and s[entry + EntryWord.ARRIVED] < oldest):
+            best, oldest = when, s[entry + EntryWord.ARRIVED]
             _note(s, _COLUMN_CHOICE, when, OPENED, place, command)
 
 
@@ -131,11 +131,11 @@ def _on_edge(t: Ints, s: Ints, command: int, bank: int, tick: int) -> int:
     if not t[T.HALF_TICKS]:
         return tick
     kind = kind_of(t, command)
-    if kind != Kind.CLOSE and kind != Kind.CLOSE_ALL:
+    if kind != Effect.CLOSE and kind != Effect.CLOSE_ALL:
         return tick | 1
     if tick != s[S.PAIR_TICK] or bank // t[T.PAIRING_BANKS] != s[S.PAIR_SCOPE]:
         return tick
-    return tick + 1 if s[S.PAIR_BANK] < 0 or kind != Kind.CLOSE or s[S.PAIR_BANK] == bank else tick
+    return tick + 1 if s[S.PAIR_BANK] < 0 or kind != Effect.CLOSE or s[S.PAIR_BANK] == bank else tick
 
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
@@ -145,15 +145,15 @@ def _choose_queued(t: Ints, s: Ints, queue: int, column_from: int, row_from: int
     column_from = column_from | 1 if half else column_from
     column, row = s[_COLUMN_CHOICE], s[_ROW_CHOICE] if two else s[_COLUMN_CHOICE]
     ready, banks, rows = t[T.READY], t[T.BANKS], t[T.ROWS]
-    opening = number_of(t, Kind.OPEN_FIRST if t[T.SPLIT] else Kind.OPEN)
-    closing = number_of(t, Kind.CLOSE)
+    opening = number_of(t, Effect.OPEN_FIRST if t[T.SPLIT] else Effect.OPEN)
+    closing = number_of(t, Effect.CLOSE)
     order = t[T.ORDER] + queue * t[T.POOL]
     for place in range(s[S.LENGTH + queue]):
         entry = s[order + place]
-        bank = s[entry + Entry.BANK]
+        bank = s[entry + EntryWord.BANK]
         opened = s[rows + bank * _BANK]
-        if opened == s[entry + Entry.ROW]:
-            command = s[entry + Entry.FINAL]
+        if opened == s[entry + EntryWord.ROW]:
+            command = s[entry + EntryWord.FINAL]
             when = max(column_from, s[ready + command * banks + bank])
             when = when | 1 if half else when
             if when < column and not (t[T.HIT_CAP] and _capped(t, s, queue, place, bank, opened)):
@@ -165,7 +165,7 @@ def _choose_queued(t: Ints, s: Ints, queue: int, column_from: int, row_from: int
                 continue
             command = opening if opened == CLOSED else closing
             when = max(row_from, s[ready + command * banks + bank])
-            if when >= row or (opened != CLOSED and s[rows + bank * _BANK + Bank.WAITING]):
+            if when >= row or (opened != CLOSED and s[rows + bank * _BANK + BankWord.WAITING]):
                 continue
             if half:
                 when = _on_edge(t, s, command, bank, when)
@@ -181,10 +181,10 @@ def _choose_queued(t: Ints, s: Ints, queue: int, column_from: int, row_from: int
 @njit(cache=True)  # type: ignore[untyped-decorator]
 def _capped(t: Ints, s: Ints, queue: int, place: int, bank: int, row: int) -> bool:
     """Whether a row has served enough while an older request waits for another row of the bank."""
-    if s[t[T.ROWS] + bank * _BANK + Bank.SERVED] < t[T.HIT_CAP]:
+    if s[t[T.ROWS] + bank * _BANK + BankWord.SERVED] < t[T.HIT_CAP]:
         return False
     for older in range(place):
         entry = entry_at(t, s, queue, older)
-        if s[entry + Entry.BANK] == bank and s[entry + Entry.ROW] != row:
+        if s[entry + EntryWord.BANK] == bank and s[entry + EntryWord.ROW] != row:
             return True
     return False

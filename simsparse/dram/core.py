@@ -5,17 +5,16 @@ from __future__ import annotations
 
 from numba import njit
 
-from simsparse.dataflow.base import Ints
 from simsparse.dram.banks import number_of
 from simsparse.dram.buffers import append, entry_at, new_entry
 from simsparse.dram.choose import choose
-from simsparse.dram.device import Kind
-from simsparse.dram.layout import NEVER, READING, WRITING, Bank, Entry, S, T
+from simsparse.dram.device import Effect
+from simsparse.dram.layout import NEVER, READING, WRITING, BankWord, EntryWord, Ints, S, T
 from simsparse.dram.limits import earliest, kind_of
 from simsparse.dram.schedule import COLUMN_CHOICE, ROW_CHOICE, enqueue, one_command, two_commands
 from simsparse.dram.split import split_tick
 
-_BANK = len(Bank)
+_BANK = len(BankWord)
 MORE, DONE, FULL, STUCK = 0, 1, 2, 3
 """How ``advance`` ends: it needs more requests, all are served, the log is full, or no command may ever go."""
 
@@ -52,7 +51,7 @@ def advance(t: Ints, s: Ints, log: Ints, requests: Ints, clock: Ints, last: bool
 def _next_event(t: Ints, s: Ints) -> int:
     """Tick at which the channel can do something."""
     due = min(s[COLUMN_CHOICE], s[S.NEXT], s[S.NEXT_REFRESH])
-    return min(due, s[ROW_CHOICE]) if t[T.BUSES] == 2 else due
+    return int(min(due, s[ROW_CHOICE]) if t[T.BUSES] == 2 else due)
 
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
@@ -61,7 +60,7 @@ def _end(s: Ints) -> int:
     for buffer in range(4):
         if s[S.LENGTH + buffer]:
             return -1
-    return max(s[S.LAST_READ], s[S.LAST_WRITE])
+    return int(max(s[S.LAST_READ], s[S.LAST_WRITE]))
 
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
@@ -81,7 +80,7 @@ def _enter(t: Ints, s: Ints, requests: Ints, number: int, tick: int) -> bool:
     """Let one request in. A read of what waits to be written is served by the queue, a second write replaces it."""
     writes, address = requests[number, 3], requests[number, 4]
     for place in range(s[S.LENGTH + WRITING]):
-        if s[entry_at(t, s, WRITING, place) + Entry.ADDRESS] == address:
+        if s[entry_at(t, s, WRITING, place) + EntryWord.ADDRESS] == address:
             if writes:
                 s[S.COALESCED] += 1
             else:
@@ -94,8 +93,8 @@ def _enter(t: Ints, s: Ints, requests: Ints, number: int, tick: int) -> bool:
     entry = new_entry(t, s)
     for field in range(3):
         s[entry + field] = requests[number, field]
-    s[entry + Entry.ARRIVED], s[entry + Entry.ADDRESS], s[entry + Entry.COUNTED] = tick, address, 0
-    s[entry + Entry.FINAL] = number_of(t, Kind.WRITE if writes else Kind.READ)
+    s[entry + EntryWord.ARRIVED], s[entry + EntryWord.ADDRESS], s[entry + EntryWord.COUNTED] = tick, address, 0
+    s[entry + EntryWord.FINAL] = number_of(t, Effect.WRITE if writes else Effect.READ)
     append(t, s, queue, entry)
     s[S.STALE] = 1
     return True
@@ -123,13 +122,13 @@ def _refresh_due(t: Ints, s: Ints) -> None:
     command, many = t[T.REFRESH], t[T.SCOPE_BANKS]
     s[S.NEXT_REFRESH] += t[T.INTERVAL]
     kind, bank = kind_of(t, command), s[S.REFRESH_BANK]
-    if kind == Kind.REFRESH_BANK:
+    if kind == Effect.REFRESH_BANK:
         enqueue(t, s, command, bank)
         s[S.REFRESH_BANK] = (bank + 1) % t[T.BANKS]
         return
     for first in range(0, t[T.BANKS], many):
         enqueue(t, s, command, first + bank)
-    if kind == Kind.REFRESH_SAME:
+    if kind == Effect.REFRESH_SAME:
         s[S.REFRESH_BANK] = (bank + 1) % t[T.BANK_NUMBERS]
 
 
@@ -137,15 +136,15 @@ def _refresh_due(t: Ints, s: Ints) -> None:
 def _close_served(t: Ints, s: Ints, tick: int) -> int:
     """Ask for the close of rows that have served enough; returns when the next may be asked for."""
     soonest = NEVER
-    command = number_of(t, Kind.CLOSE)
+    command = number_of(t, Effect.CLOSE)
     for bank in range(t[T.BANKS]):
         place = t[T.ROWS] + bank * _BANK
-        if s[place + Bank.SERVED] < t[T.CLOSE_AFTER] or s[place + Bank.ASKED]:
+        if s[place + BankWord.SERVED] < t[T.CLOSE_AFTER] or s[place + BankWord.ASKED]:
             continue
         when = earliest(t, s, command, bank)
         if when > tick:
             soonest = min(soonest, when)
         else:
             enqueue(t, s, command, bank)
-            s[place + Bank.ASKED] = 1
+            s[place + BankWord.ASKED] = 1
     return soonest

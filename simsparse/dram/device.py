@@ -15,7 +15,7 @@ LEVELS = ("Channel", "PseudoChannel", "Rank", "Sid", "BankGroup", "Bank", "Row",
 """Names that levels may have, outermost first; a device has Channel, Bank, Row and Column and any of the others."""
 
 
-class Kind(IntEnum):
+class Effect(IntEnum):
     """What a command does to the banks that it names."""
 
     OPEN = 0
@@ -42,28 +42,28 @@ class Kind(IntEnum):
     REFRESH_SAME = 14
 
 
-COMMANDS: Mapping[str, Kind] = {
-    "ACT": Kind.OPEN,
-    "ACT1": Kind.OPEN_FIRST,
-    "ACT2": Kind.OPEN_SECOND,
-    "PREpb": Kind.CLOSE,
-    "PREab": Kind.CLOSE_ALL,
-    "PREsb": Kind.CLOSE_SAME,
-    "RD": Kind.READ,
-    "WR": Kind.WRITE,
-    "RDA": Kind.READ_CLOSE,
-    "WRA": Kind.WRITE_CLOSE,
-    "REFab": Kind.REFRESH_ALL,
-    "REFpb": Kind.REFRESH_BANK,
-    "REFsb": Kind.REFRESH_SAME,
-    "RFMab": Kind.REFRESH_ALL,
-    "RFMpb": Kind.REFRESH_BANK,
-    "CAS_RD": Kind.SYNC_READ,
-    "CAS_WR": Kind.SYNC_WRITE,
+COMMANDS: Mapping[str, Effect] = {
+    "ACT": Effect.OPEN,
+    "ACT1": Effect.OPEN_FIRST,
+    "ACT2": Effect.OPEN_SECOND,
+    "PREpb": Effect.CLOSE,
+    "PREab": Effect.CLOSE_ALL,
+    "PREsb": Effect.CLOSE_SAME,
+    "RD": Effect.READ,
+    "WR": Effect.WRITE,
+    "RDA": Effect.READ_CLOSE,
+    "WRA": Effect.WRITE_CLOSE,
+    "REFab": Effect.REFRESH_ALL,
+    "REFpb": Effect.REFRESH_BANK,
+    "REFsb": Effect.REFRESH_SAME,
+    "RFMab": Effect.REFRESH_ALL,
+    "RFMpb": Effect.REFRESH_BANK,
+    "CAS_RD": Effect.SYNC_READ,
+    "CAS_WR": Effect.SYNC_WRITE,
 }
 """Every command that the core issues, and what it does."""
 
-SCOPED = (Kind.CLOSE_ALL, Kind.REFRESH_ALL, Kind.CLOSE_SAME, Kind.REFRESH_SAME)
+SCOPED = (Effect.CLOSE_ALL, Effect.REFRESH_ALL, Effect.CLOSE_SAME, Effect.REFRESH_SAME)
 """What concerns several banks of a scope."""
 NEEDED = ("PREpb", "PREab", "RD", "WR", "RDA", "WRA")
 
@@ -83,7 +83,7 @@ class Bus(StrEnum):
 class Constraint:
     """``ticks`` at least from the ``window``-th last of the ``preceding`` commands to any of the ``following``.
 
-    It holds among commands to the same node of ``level``; with ``siblings`` among the other nodes below the same parent.
+    It holds among commands to the same node of ``level``; with ``siblings`` for the other nodes of the same parent.
     """
 
     level: str
@@ -98,8 +98,8 @@ class Constraint:
 class DataClock:
     """A data clock that runs only while data moves (WCK of LPDDR5).
 
-    It stops ``after`` ticks past the last beat unless it never ``sleeps``; a read or write that finds it stopped needs a sync command first.
-    The second half of an activation follows the first within ``activate`` ticks.
+    It stops ``after`` ticks past the last beat unless it never ``sleeps``; a read or write that finds it stopped needs
+    a sync command first. The second half of an activation follows the first within ``activate`` ticks.
     """
 
     read_latency: int

@@ -8,6 +8,10 @@ from __future__ import annotations
 
 from enum import IntEnum
 
+import numpy as np
+from numpy.typing import NDArray
+
+Ints = NDArray[np.int64]
 NEVER = 1 << 62
 CLOSED, HALF_OPEN = -1, -2
 """Rows of a bank that is closed, and of one whose activation is half done."""
@@ -57,9 +61,9 @@ class T(IntEnum):
     FIRST = 22
     """(K + 1,) first rule of a preceding command."""
     RULES = 23
-    """(R, 9) see ``Rule``."""
+    """(R, 9) see ``RuleWord``."""
     COMMANDS = 24
-    """(K, 4) see ``Command``."""
+    """(K, 4) see ``CommandWord``."""
     NUMBER = 25
     """Command of each kind, -1 where the device has none."""
     READY = 26
@@ -69,11 +73,11 @@ class T(IntEnum):
     """(histories, B, window + 1) ticks of the last commands of a rule with a window, under the first bank of its node;
     the last word is the place of the oldest."""
     ROWS = 28
-    """(B, 5) see ``Bank``."""
+    """(B, 5) see ``BankWord``."""
     ORDER = 29
     """(4, pool) entries of a buffer, in order."""
     ENTRIES = 30
-    """(pool, 7) see ``Entry``."""
+    """(pool, 7) see ``EntryWord``."""
     FREE = 31
     """(pool,) stack of free entries."""
     QUEUE = 32
@@ -86,7 +90,7 @@ class T(IntEnum):
     """Length of ``s``."""
 
 
-class Rule(IntEnum):
+class RuleWord(IntEnum):
     """A preceding and a following command of a constraint."""
 
     READY = 0
@@ -107,7 +111,7 @@ class Rule(IntEnum):
     """1 where the level is that of banks."""
 
 
-class Command(IntEnum):
+class CommandWord(IntEnum):
     """What the core knows of a command."""
 
     KIND = 0
@@ -117,7 +121,7 @@ class Command(IntEnum):
     """0: one bank; 1: all banks of a scope; 2: those of one number in every bank group of a scope."""
 
 
-class Bank(IntEnum):
+class BankWord(IntEnum):
     """State of a bank."""
 
     ROW = 0
@@ -132,7 +136,7 @@ class Bank(IntEnum):
     """Last tick of the second half of its activation."""
 
 
-class Entry(IntEnum):
+class EntryWord(IntEnum):
     """A request in a channel."""
 
     BANK = 0
@@ -144,7 +148,7 @@ class Entry(IntEnum):
     COUNTED = 6
 
 
-class Choice(IntEnum):
+class ChoiceWord(IntEnum):
     """What goes next over a bus."""
 
     TICK = 0
@@ -179,7 +183,7 @@ class S(IntEnum):
     LENGTH = 14
     """(4,) entries in a buffer."""
     CHOICE = 18
-    """(2, 4) see ``Choice``: over the column bus, or the only one, and over the row bus."""
+    """(2, 4) see ``ChoiceWord``: over the column bus, or the only one, and over the row bus."""
     HITS = 26
     MISSES = 27
     CONFLICTS = 28

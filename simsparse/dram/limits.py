@@ -8,30 +8,29 @@ from __future__ import annotations
 
 from numba import njit
 
-from simsparse.dataflow.base import Ints
-from simsparse.dram.layout import Command, Rule, T
+from simsparse.dram.layout import CommandWord, Ints, RuleWord, T
 
-_RULE, _COMMAND = len(Rule), len(Command)
+_RULE, _COMMAND = len(RuleWord), len(CommandWord)
 
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
 def kind_of(t: Ints, command: int) -> int:
-    """``Kind`` of a command."""
-    kind: int = t[t[T.COMMANDS] + command * _COMMAND + Command.KIND]
+    """``Effect`` of a command."""
+    kind: int = t[t[T.COMMANDS] + command * _COMMAND + CommandWord.KIND]
     return kind
 
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
 def closes(t: Ints, command: int) -> bool:
     """Whether a command closes rows."""
-    answer: bool = t[t[T.COMMANDS] + command * _COMMAND + Command.CLOSES] == 1
+    answer: bool = t[t[T.COMMANDS] + command * _COMMAND + CommandWord.CLOSES] == 1
     return answer
 
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
 def cover_of(t: Ints, command: int) -> int:
-    """Which banks a command is for, see ``Command.COVER``."""
-    cover: int = t[t[T.COMMANDS] + command * _COMMAND + Command.COVER]
+    """Which banks a command is for, see ``CommandWord.COVER``."""
+    cover: int = t[t[T.COMMANDS] + command * _COMMAND + CommandWord.COVER]
     return cover
 
 
@@ -71,22 +70,22 @@ def constrain(t: Ints, s: Ints, command: int, bank: int, tick: int) -> None:
     cover = cover_of(t, command)
     begin, stop = t[t[T.FIRST] + command], t[t[T.FIRST] + command + 1]
     for rule in range(t[T.RULES] + begin * _RULE, t[T.RULES] + stop * _RULE, _RULE):
-        span, until = t[rule + Rule.SPAN], tick + t[rule + Rule.TICKS]
+        span, until = t[rule + RuleWord.SPAN], tick + t[rule + RuleWord.TICKS]
         first = bank // span * span
-        if t[rule + Rule.PARENT]:
-            if cover == 0 or not t[rule + Rule.WITHIN]:
-                parent = bank // t[rule + Rule.PARENT] * t[rule + Rule.PARENT]
+        if t[rule + RuleWord.PARENT]:
+            if cover == 0 or not t[rule + RuleWord.WITHIN]:
+                parent = bank // t[rule + RuleWord.PARENT] * t[rule + RuleWord.PARENT]
                 _hold(t, s, rule, parent, first, 1, until)
-                _hold(t, s, rule, first + span, parent + t[rule + Rule.PARENT], 1, until)
+                _hold(t, s, rule, first + span, parent + t[rule + RuleWord.PARENT], 1, until)
             continue
-        if t[rule + Rule.HISTORY] >= 0:
+        if t[rule + RuleWord.HISTORY] >= 0:
             since = _push(t, s, rule, first, tick)
             if since < 0:
                 continue
-            until = since + t[rule + Rule.TICKS]
-        if cover and t[rule + Rule.WITHIN]:
+            until = since + t[rule + RuleWord.TICKS]
+        if cover and t[rule + RuleWord.WITHIN]:
             begins, ends, step = bank_range(t, cover, bank)
-            _hold(t, s, rule, begins, ends, step if t[rule + Rule.BANK] else 1, until)
+            _hold(t, s, rule, begins, ends, step if t[rule + RuleWord.BANK] else 1, until)
         else:
             _hold(t, s, rule, first, first + span, 1, until)
 
@@ -94,9 +93,9 @@ def constrain(t: Ints, s: Ints, command: int, bank: int, tick: int) -> None:
 @njit(cache=True)  # type: ignore[untyped-decorator]
 def _hold(t: Ints, s: Ints, rule: int, first: int, end: int, step: int, until: int) -> None:
     """Hold back the following command of ``rule`` in a range of banks."""
-    ready = t[T.READY] + t[rule + Rule.READY]
-    if t[rule + Rule.STEP] > 1:
-        step = t[rule + Rule.STEP]
+    ready = t[T.READY] + t[rule + RuleWord.READY]
+    if t[rule + RuleWord.STEP] > 1:
+        step = t[rule + RuleWord.STEP]
         first = first // step * step
     if step == 1:
         for place in range(ready + first, ready + end):
@@ -109,11 +108,11 @@ def _hold(t: Ints, s: Ints, rule: int, first: int, end: int, step: int, until: i
 @njit(cache=True)  # type: ignore[untyped-decorator]
 def _push(t: Ints, s: Ints, rule: int, first: int, tick: int) -> int:
     """Note ``tick``; returns that of the ``window``-th last command, -1 before there were so many."""
-    ring = t[T.HISTORY] + (t[rule + Rule.HISTORY] * t[T.BANKS] + first) * (t[T.WINDOW] + 1)
+    ring = t[T.HISTORY] + (t[rule + RuleWord.HISTORY] * t[T.BANKS] + first) * (t[T.WINDOW] + 1)
     place = s[ring + t[T.WINDOW]]
     s[ring + place] = tick
     place += 1
-    if place == t[rule + Rule.WINDOW]:
+    if place == t[rule + RuleWord.WINDOW]:
         place = 0
     s[ring + t[T.WINDOW]] = place
     oldest: int = s[ring + place]

@@ -6,7 +6,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from simsparse.dataflow.base import Ints
+from simsparse.dram.layout import Ints
 
 
 def new_log(rows: int) -> Ints:

@@ -5,17 +5,16 @@ from __future__ import annotations
 
 from numba import njit
 
-from simsparse.dataflow.base import Ints
 from simsparse.dram.banks import act_on_banks, number_of, row_of
 from simsparse.dram.buffers import append, drop, entry_at, take
 from simsparse.dram.choose import choose, turns
-from simsparse.dram.device import Kind
-from simsparse.dram.layout import OPENED, OPENING, Bank, Choice, Entry, S, T
+from simsparse.dram.device import Effect
+from simsparse.dram.layout import OPENED, OPENING, BankWord, ChoiceWord, EntryWord, Ints, S, T
 from simsparse.dram.limits import constrain, earliest, kind_of
 from simsparse.dram.log import note
 
-_BANK = len(Bank)
-COLUMN_CHOICE, ROW_CHOICE = int(S.CHOICE), int(S.CHOICE) + len(Choice)
+_BANK = len(BankWord)
+COLUMN_CHOICE, ROW_CHOICE = int(S.CHOICE), int(S.CHOICE) + len(ChoiceWord)
 
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
@@ -34,13 +33,13 @@ def two_commands(t: Ints, s: Ints, log: Ints, tick: int) -> None:
             return
         choose(t, s, tick + 1, tick)
     if s[ROW_CHOICE] <= tick:
-        bank, command = _bank_of(t, s, ROW_CHOICE), s[ROW_CHOICE + Choice.COMMAND]
+        bank, command = _bank_of(t, s, ROW_CHOICE), s[ROW_CHOICE + ChoiceWord.COMMAND]
         send_choice(t, s, log, ROW_CHOICE, tick)
         if t[T.HALF_TICKS] and tick % 2 == 1:
             kind = kind_of(t, command)
-            s[S.PAIR_TICK] = tick + (3 if kind == Kind.OPEN else 1)
+            s[S.PAIR_TICK] = tick + (3 if kind == Effect.OPEN else 1)
             s[S.PAIR_SCOPE] = bank // t[T.PAIRING_BANKS]
-            s[S.PAIR_BANK] = -1 if kind == Kind.CLOSE_ALL or kind == Kind.REFRESH_ALL else bank
+            s[S.PAIR_BANK] = -1 if kind == Effect.CLOSE_ALL or kind == Effect.REFRESH_ALL else bank
     s[S.STALE] = 1
 
 
@@ -48,18 +47,18 @@ def two_commands(t: Ints, s: Ints, log: Ints, tick: int) -> None:
 def send_choice(t: Ints, s: Ints, log: Ints, choice: int, tick: int) -> None:
     """Send what was chosen for a bus."""
     s[S.STALE] = 1
-    if s[choice + Choice.BUFFER] < 0:
-        _send_refresh(t, s, log, s[choice + Choice.COMMAND], tick)
+    if s[choice + ChoiceWord.BUFFER] < 0:
+        _send_refresh(t, s, log, s[choice + ChoiceWord.COMMAND], tick)
         return
-    serve(t, s, log, s[choice + Choice.BUFFER], s[choice + Choice.PLACE], s[choice + Choice.COMMAND], tick)
+    serve(t, s, log, s[choice + ChoiceWord.BUFFER], s[choice + ChoiceWord.PLACE], s[choice + ChoiceWord.COMMAND], tick)
 
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
 def _bank_of(t: Ints, s: Ints, choice: int) -> int:
     """Bank of what was chosen."""
-    if s[choice + Choice.BUFFER] < 0:
+    if s[choice + ChoiceWord.BUFFER] < 0:
         return int(s[t[T.QUEUE] + 2 * s[S.QUEUE_FIRST] + 1])
-    bank: int = s[entry_at(t, s, s[choice + Choice.BUFFER], s[choice + Choice.PLACE]) + Entry.BANK]
+    bank: int = s[entry_at(t, s, s[choice + ChoiceWord.BUFFER], s[choice + ChoiceWord.PLACE]) + EntryWord.BANK]
     return bank
 
 
@@ -95,30 +94,30 @@ def _send_refresh(t: Ints, s: Ints, log: Ints, command: int, tick: int) -> None:
 def serve(t: Ints, s: Ints, log: Ints, buffer: int, place: int, command: int, tick: int) -> None:
     """Send ``command`` for the request at ``place`` of ``buffer``."""
     entry = entry_at(t, s, buffer, place)
-    bank = s[entry + Entry.BANK]
+    bank = s[entry + EntryWord.BANK]
     count_row(t, s, entry)
     if t[T.CLOSE_AFTER]:
         command = _closing_form(t, s, entry, command, buffer, tick)
-    send(t, s, log, command, bank, s[entry + Entry.ROW], s[entry + Entry.COLUMN], tick)
+    send(t, s, log, command, bank, s[entry + EntryWord.ROW], s[entry + EntryWord.COLUMN], tick)
     kind = kind_of(t, command)
-    if command == s[entry + Entry.FINAL]:
+    if command == s[entry + EntryWord.FINAL]:
         _retire(t, s, buffer, place, tick)
-    elif kind == Kind.OPEN:
+    elif kind == Effect.OPEN:
         append(t, s, OPENED, take(t, s, buffer, place))
-        s[t[T.ROWS] + bank * _BANK + Bank.WAITING] += 1
-    elif kind == Kind.OPEN_FIRST:
+        s[t[T.ROWS] + bank * _BANK + BankWord.WAITING] += 1
+    elif kind == Effect.OPEN_FIRST:
         append(t, s, OPENING, take(t, s, buffer, place))
-        s[t[T.ROWS] + bank * _BANK + Bank.DEADLINE] = tick + t[T.ACTIVATE]
+        s[t[T.ROWS] + bank * _BANK + BankWord.DEADLINE] = tick + t[T.ACTIVATE]
 
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
 def count_row(t: Ints, s: Ints, entry: int) -> None:
     """Note with the first command of a request whether its row was open (hit), another (conflict), or none (miss)."""
-    if s[entry + Entry.COUNTED]:
+    if s[entry + EntryWord.COUNTED]:
         return
-    s[entry + Entry.COUNTED] = 1
-    opened = row_of(t, s, s[entry + Entry.BANK])
-    if opened == s[entry + Entry.ROW]:
+    s[entry + EntryWord.COUNTED] = 1
+    opened = row_of(t, s, s[entry + EntryWord.BANK])
+    if opened == s[entry + EntryWord.ROW]:
         s[S.HITS] += 1
     elif opened >= 0:
         s[S.CONFLICTS] += 1
@@ -130,15 +129,15 @@ def count_row(t: Ints, s: Ints, entry: int) -> None:
 def _closing_form(t: Ints, s: Ints, entry: int, command: int, buffer: int, tick: int) -> int:
     """``command``, or its form with auto-precharge when its row has served enough and no other request waits for it."""
     kind = kind_of(t, command)
-    place = t[T.ROWS] + s[entry + Entry.BANK] * _BANK
-    others = s[place + Bank.WAITING] - (1 if buffer == OPENED else 0)
-    if s[place + Bank.SERVED] < t[T.CLOSE_AFTER] or others or (kind != Kind.READ and kind != Kind.WRITE):
+    place = t[T.ROWS] + s[entry + EntryWord.BANK] * _BANK
+    others = s[place + BankWord.WAITING] - (1 if buffer == OPENED else 0)
+    if s[place + BankWord.SERVED] < t[T.CLOSE_AFTER] or others or (kind != Effect.READ and kind != Effect.WRITE):
         return command
-    closing = number_of(t, Kind.READ_CLOSE if kind == Kind.READ else Kind.WRITE_CLOSE)
-    if earliest(t, s, closing, s[entry + Entry.BANK]) > tick:
+    closing = number_of(t, Effect.READ_CLOSE if kind == Effect.READ else Effect.WRITE_CLOSE)
+    if earliest(t, s, closing, s[entry + EntryWord.BANK]) > tick:
         return command
-    s[entry + Entry.FINAL] = closing
-    return closing
+    s[entry + EntryWord.FINAL] = closing
+    return int(closing)
 
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
@@ -146,12 +145,12 @@ def _retire(t: Ints, s: Ints, buffer: int, place: int, tick: int) -> None:
     """The last command of a request went: data follow."""
     entry = take(t, s, buffer, place)
     if buffer == OPENED:
-        s[t[T.ROWS] + s[entry + Entry.BANK] * _BANK + Bank.WAITING] -= 1
-    kind = kind_of(t, s[entry + Entry.FINAL])
-    if kind == Kind.READ or kind == Kind.READ_CLOSE:
+        s[t[T.ROWS] + s[entry + EntryWord.BANK] * _BANK + BankWord.WAITING] -= 1
+    kind = kind_of(t, s[entry + EntryWord.FINAL])
+    if kind == Effect.READ or kind == Effect.READ_CLOSE:
         done = tick + t[T.READ_LATENCY]
         s[S.READS] += 1
-        s[S.LATENCY] += done - s[entry + Entry.ARRIVED]
+        s[S.LATENCY] += done - s[entry + EntryWord.ARRIVED]
         s[S.LAST_READ] = max(s[S.LAST_READ], done)
     else:
         s[S.WRITES] += 1

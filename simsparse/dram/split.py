@@ -9,15 +9,14 @@ from __future__ import annotations
 
 from numba import njit
 
-from simsparse.dataflow.base import Ints
 from simsparse.dram.banks import number_of
 from simsparse.dram.buffers import append, entry_at, take
-from simsparse.dram.device import Kind
-from simsparse.dram.layout import NEVER, OPENED, OPENING, Bank, Choice, Entry, S, T
+from simsparse.dram.device import Effect
+from simsparse.dram.layout import NEVER, OPENED, OPENING, BankWord, ChoiceWord, EntryWord, Ints, S, T
 from simsparse.dram.limits import earliest, kind_of
 from simsparse.dram.schedule import COLUMN_CHOICE, count_row, send, send_choice, serve
 
-_BANK = len(Bank)
+_BANK = len(BankWord)
 
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
@@ -32,7 +31,7 @@ def split_tick(t: Ints, s: Ints, log: Ints, tick: int) -> int:
         return tick + 1
     if s[COLUMN_CHOICE] <= tick:
         if not _needs_sync(t, s, tick):
-            command = s[COLUMN_CHOICE + Choice.COMMAND]
+            command = s[COLUMN_CHOICE + ChoiceWord.COMMAND]
             send_choice(t, s, log, COLUMN_CHOICE, tick)
             _keep_clock(t, s, command, tick)
             return tick + 1
@@ -43,7 +42,7 @@ def split_tick(t: Ints, s: Ints, log: Ints, tick: int) -> int:
     if second >= 0:
         _open_second(t, s, log, second, tick)
         return tick + 1
-    return min(when, later)
+    return int(min(when, later))
 
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
@@ -55,15 +54,15 @@ def _second_half(t: Ints, s: Ints, tick: int, urgent: bool) -> tuple[int, int]:
     best, best_deadline, best_arrived, soonest = -1, NEVER, NEVER, NEVER
     for place in range(s[S.LENGTH + OPENING]):
         entry = entry_at(t, s, OPENING, place)
-        bank = s[entry + Entry.BANK]
-        deadline = s[t[T.ROWS] + bank * _BANK + Bank.DEADLINE]
-        when = earliest(t, s, number_of(t, Kind.OPEN_SECOND), bank)
+        bank = s[entry + EntryWord.BANK]
+        deadline = s[t[T.ROWS] + bank * _BANK + BankWord.DEADLINE]
+        when = earliest(t, s, number_of(t, Effect.OPEN_SECOND), bank)
         if urgent:
             when = max(when, deadline)
         if when > tick:
             soonest = min(soonest, when)
             continue
-        arrived = s[entry + Entry.ARRIVED]
+        arrived = s[entry + EntryWord.ARRIVED]
         if deadline < best_deadline or (deadline == best_deadline and arrived < best_arrived):
             best, best_deadline, best_arrived = place, deadline, arrived
     return best, soonest
@@ -72,31 +71,33 @@ def _second_half(t: Ints, s: Ints, tick: int, urgent: bool) -> tuple[int, int]:
 @njit(cache=True)  # type: ignore[untyped-decorator]
 def _open_second(t: Ints, s: Ints, log: Ints, place: int, tick: int) -> None:
     entry = take(t, s, OPENING, place)
-    bank = s[entry + Entry.BANK]
+    bank = s[entry + EntryWord.BANK]
     count_row(t, s, entry)
-    send(t, s, log, number_of(t, Kind.OPEN_SECOND), bank, s[entry + Entry.ROW], -1, tick)
+    send(t, s, log, number_of(t, Effect.OPEN_SECOND), bank, s[entry + EntryWord.ROW], -1, tick)
     append(t, s, OPENED, entry)
-    s[t[T.ROWS] + bank * _BANK + Bank.WAITING] += 1
-    s[t[T.ROWS] + bank * _BANK + Bank.DEADLINE] = NEVER
+    s[t[T.ROWS] + bank * _BANK + BankWord.WAITING] += 1
+    s[t[T.ROWS] + bank * _BANK + BankWord.DEADLINE] = NEVER
     s[S.STALE] = 1
 
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
 def _reads(t: Ints, command: int) -> bool:
     kind = kind_of(t, command)
-    return kind == Kind.READ or kind == Kind.READ_CLOSE
+    answer: bool = kind == Effect.READ or kind == Effect.READ_CLOSE
+    return answer
 
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
 def _writes(t: Ints, command: int) -> bool:
     kind = kind_of(t, command)
-    return kind == Kind.WRITE or kind == Kind.WRITE_CLOSE
+    answer: bool = kind == Effect.WRITE or kind == Effect.WRITE_CLOSE
+    return answer
 
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
 def _needs_sync(t: Ints, s: Ints, tick: int) -> bool:
     """Whether the choice moves data and finds the data clock stopped."""
-    command = s[COLUMN_CHOICE + Choice.COMMAND]
+    command = s[COLUMN_CHOICE + ChoiceWord.COMMAND]
     if t[T.WCK_READ] < 0 or not (_reads(t, command) or _writes(t, command)):
         return False
     stopped: bool = tick >= s[S.WCK_UNTIL]
@@ -107,8 +108,8 @@ def _needs_sync(t: Ints, s: Ints, tick: int) -> bool:
 def _deadline_next(t: Ints, s: Ints, tick: int) -> bool:
     """Whether a half-done activation has no tick left once a sync command took this one and its access the next."""
     for place in range(s[S.LENGTH + OPENING]):
-        bank = s[entry_at(t, s, OPENING, place) + Entry.BANK]
-        if s[t[T.ROWS] + bank * _BANK + Bank.DEADLINE] <= tick + 1:
+        bank = s[entry_at(t, s, OPENING, place) + EntryWord.BANK]
+        if s[t[T.ROWS] + bank * _BANK + BankWord.DEADLINE] <= tick + 1:
             return True
     return False
 
@@ -116,13 +117,13 @@ def _deadline_next(t: Ints, s: Ints, tick: int) -> bool:
 @njit(cache=True)  # type: ignore[untyped-decorator]
 def _sync(t: Ints, s: Ints, log: Ints, tick: int) -> None:
     """Start the data clock for the choice, which goes in the next tick."""
-    buffer, place = s[COLUMN_CHOICE + Choice.BUFFER], s[COLUMN_CHOICE + Choice.PLACE]
+    buffer, place = s[COLUMN_CHOICE + ChoiceWord.BUFFER], s[COLUMN_CHOICE + ChoiceWord.PLACE]
     entry = entry_at(t, s, buffer, place)
-    bank = s[entry + Entry.BANK]
-    command = number_of(t, Kind.SYNC_READ if _reads(t, s[COLUMN_CHOICE + Choice.COMMAND]) else Kind.SYNC_WRITE)
+    bank = s[entry + EntryWord.BANK]
+    command = number_of(t, Effect.SYNC_READ if _reads(t, s[COLUMN_CHOICE + ChoiceWord.COMMAND]) else Effect.SYNC_WRITE)
     if earliest(t, s, command, bank) > tick:
         return
-    send(t, s, log, command, bank, s[entry + Entry.ROW], s[entry + Entry.COLUMN], tick)
+    send(t, s, log, command, bank, s[entry + EntryWord.ROW], s[entry + EntryWord.COLUMN], tick)
     s[S.SYNCED], s[S.SYNCED_BUFFER] = entry, buffer
 
 
@@ -130,8 +131,8 @@ def _sync(t: Ints, s: Ints, log: Ints, tick: int) -> None:
 def _after_sync(t: Ints, s: Ints, log: Ints, tick: int) -> None:
     """The access that the sync command of the tick before was for."""
     entry, buffer = s[S.SYNCED], s[S.SYNCED_BUFFER]
-    command = s[entry + Entry.FINAL]
-    if earliest(t, s, command, s[entry + Entry.BANK]) > tick:
+    command = s[entry + EntryWord.FINAL]
+    if earliest(t, s, command, s[entry + EntryWord.BANK]) > tick:
         return
     s[S.SYNCED] = -1
     s[S.STALE] = 1

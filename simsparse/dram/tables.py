@@ -8,28 +8,34 @@ from math import ceil
 
 import numpy as np
 
-from simsparse.dataflow.base import Ints
-from simsparse.dram.device import COMMANDS, Bus, Constraint, DramDevice, Kind, Refresh
-from simsparse.dram.layout import CLOSED, COLUMN, NEVER, ROW, Bank, Entry, Rule, S, T
+from simsparse.dram.device import COMMANDS, Bus, Constraint, DramDevice, Effect, Refresh
+from simsparse.dram.layout import CLOSED, COLUMN, NEVER, ROW, BankWord, EntryWord, Ints, RuleWord, S, T
 from simsparse.dram.policy import ControllerPolicy
 
-_COLUMN_KINDS = (Kind.READ, Kind.WRITE, Kind.READ_CLOSE, Kind.WRITE_CLOSE)
-_CLOSING = (Kind.CLOSE, Kind.CLOSE_ALL, Kind.CLOSE_SAME, Kind.READ_CLOSE, Kind.WRITE_CLOSE)
-_REFRESHES = (Kind.REFRESH_ALL, Kind.REFRESH_BANK, Kind.REFRESH_SAME)
-_COVER = {Kind.CLOSE_ALL: 1, Kind.REFRESH_ALL: 1, Kind.CLOSE_SAME: 2, Kind.REFRESH_SAME: 2}
+_COLUMN_KINDS = (Effect.READ, Effect.WRITE, Effect.READ_CLOSE, Effect.WRITE_CLOSE)
+_CLOSING = (
+    Effect.CLOSE,
+    Effect.CLOSE_ALL,
+    Effect.CLOSE_SAME,
+    Effect.READ_CLOSE,
+    Effect.WRITE_CLOSE,
+)
+_REFRESHES = (Effect.REFRESH_ALL, Effect.REFRESH_BANK, Effect.REFRESH_SAME)
+_COVER = {Effect.CLOSE_ALL: 1, Effect.REFRESH_ALL: 1, Effect.CLOSE_SAME: 2, Effect.REFRESH_SAME: 2}
+
 
 def tables_of(device: DramDevice, policy: ControllerPolicy, refresh: Refresh | None) -> Ints:
     """The array ``t`` of a device under a policy; no refresh with None."""
     header = np.zeros(len(T), np.int64)
     rules = _rules(device, _unused(device, policy, refresh))
     _numbers(header, device, policy, refresh)
-    header[T.WINDOW] = rules[:, 1 + Rule.WINDOW].max(initial=1)
+    header[T.WINDOW] = rules[:, 1 + RuleWord.WINDOW].max(initial=1)
     tables = _sections(device, rules)
     place = len(header)
     for name, table in tables.items():
         header[name] = place
         place += table.size
-    _state_sections(header, len(device.commands), int(rules[:, 1 + Rule.HISTORY].max(initial=-1)) + 1)
+    _state_sections(header, len(device.commands), int(rules[:, 1 + RuleWord.HISTORY].max(initial=-1)) + 1)
     return np.concatenate([header, *(table.ravel() for table in tables.values())])
 
 
@@ -43,10 +49,10 @@ def new_channel(t: Ints) -> Ints:
     s[S.FREE] = pool
     s[t[T.HISTORY] : t[T.ROWS]] = -1
     s[t[T.HISTORY] + t[T.WINDOW] : t[T.ROWS] : t[T.WINDOW] + 1] = 0
-    rows = s[t[T.ROWS] : t[T.ROWS] + banks * len(Bank)].reshape(banks, len(Bank))
-    rows[:, Bank.ROW] = CLOSED
-    rows[:, Bank.DEADLINE] = NEVER
-    s[t[T.FREE] : t[T.FREE] + pool] = t[T.ENTRIES] + len(Entry) * np.arange(pool)
+    rows = s[t[T.ROWS] : t[T.ROWS] + banks * len(BankWord)].reshape(banks, len(BankWord))
+    rows[:, BankWord.ROW] = CLOSED
+    rows[:, BankWord.DEADLINE] = NEVER
+    s[t[T.FREE] : t[T.FREE] + pool] = t[T.ENTRIES] + len(EntryWord) * np.arange(pool)
     return s
 
 
@@ -82,9 +88,9 @@ def _state_sections(header: Ints, commands: int, histories: int) -> None:
     sizes = {
         T.READY: commands * banks,
         T.HISTORY: histories * banks * (int(header[T.WINDOW]) + 1),
-        T.ROWS: banks * len(Bank),
+        T.ROWS: banks * len(BankWord),
         T.ORDER: 4 * pool,
-        T.ENTRIES: pool * len(Entry),
+        T.ENTRIES: pool * len(EntryWord),
         T.FREE: pool,
         T.QUEUE: 2 * int(header[T.QUEUE_ROOM]),
         T.ISSUED: commands,
@@ -100,7 +106,7 @@ def _state_sections(header: Ints, commands: int, histories: int) -> None:
 def _sections(device: DramDevice, rules: Ints) -> dict[T, Ints]:
     """Tables of ``t`` after its header."""
     kinds = [COMMANDS[name] for name in device.commands]
-    number = np.full(len(Kind), -1, np.int64)
+    number = np.full(len(Effect), -1, np.int64)
     for command in reversed(range(len(kinds))):
         number[kinds[command]] = command
     return {
@@ -119,7 +125,7 @@ def _unused(device: DramDevice, policy: ControllerPolicy, refresh: Refresh | Non
 
 
 def _rules(device: DramDevice, unused: set[str]) -> Ints:
-    """(R, 10) the preceding command, then the columns of ``Rule``, in order of the preceding command."""
+    """(R, 10) the preceding command, then the columns of ``RuleWord``, in order of the preceding command."""
     rows = []
     histories = 0
     for c in device.constraints:
@@ -127,7 +133,7 @@ def _rules(device: DramDevice, unused: set[str]) -> Ints:
             rows.append((device.commands.index(before), *_rule(device, c, after, histories if c.window > 1 else -1)))
             histories += c.window > 1
     rows.sort(key=lambda row: row[0])
-    return np.array(rows, np.int64).reshape(-1, 1 + len(Rule))
+    return np.array(rows, np.int64).reshape(-1, 1 + len(RuleWord))
 
 
 def _rule(device: DramDevice, c: Constraint, following: str, history: int) -> tuple[int, ...]:
@@ -147,6 +153,6 @@ def _rule(device: DramDevice, c: Constraint, following: str, history: int) -> tu
     )
 
 
-def _command(kind: Kind) -> tuple[int, int, int, int]:
-    """The columns of ``Command``."""
+def _command(kind: Effect) -> tuple[int, int, int, int]:
+    """The columns of ``CommandWord``."""
     return int(kind), COLUMN if kind in _COLUMN_KINDS else ROW, int(kind in _CLOSING), _COVER.get(kind, 0)

@@ -21,12 +21,16 @@ import pytest
 
 import simsparse as ss
 from simsparse.config.hardware import LINK_PARTS, Connection, System, load_hardware, override_part
+from simsparse.config.parts.dram import DramCommands, read_standard
 from simsparse.config.parts.gpu import GpuPart
+from simsparse.config.parts.memory import MemoryPart
 from simsparse.config.paths import part_names
 from simsparse.config.quantity import Part, Quantity
 from simsparse.config.without_effect import listed, without_effect
 from simsparse.core import KINDS, DType, KernelCall, Op, Trace, TraceBuilder, ops
 from simsparse.devices.base import Device, device_for
+from simsparse.dram import ControllerPolicy, device_of, dram_stream
+from simsparse.dram.mapping import MAPPINGS
 from simsparse.errors import SimsparseError, SpecError, TraceError
 from simsparse.lowering.stacks import STACKS, launched_by, stack_of
 from simsparse.paths import data_root
@@ -147,6 +151,8 @@ def _of_a_device(part: Part, device: Device) -> dict[str, Result]:
         "read": lambda: _numbers(_beside(*back), beside), "write": lambda: _numbers(_beside(*there), beside),
         "capacity": lambda: device.memory_bytes,
     }  # fmt: skip
+    if isinstance(part, MemoryPart) and part.dram is not None:
+        found |= _of_commands(part, part.dram)
     if isinstance(part, GpuPart):
         found |= {f"{name} {repeats}": lambda trace=trace, repeats=repeats: _numbers(trace, alone, repeats=repeats)
                   for name, trace in _limited().items() for repeats in (1, 100)}  # fmt: skip
@@ -156,6 +162,24 @@ def _of_a_device(part: Part, device: Device) -> dict[str, Result]:
         found |= {f"cycles {i}": lambda op=op: _cycles(device, op) for i, op in enumerate(_products())}
         found["own patterns"] = lambda: _costs(device, _with_patterns_of(part.name))
     return found
+
+
+def _of_commands(part: MemoryPart, dram: DramCommands) -> dict[str, Result]:
+    """Runs of the DRAM core: orders, mappings, refreshes, rows closed after each access, and all channels at once."""
+    refreshes = read_standard(dram.standard).refresh
+    kinds: list[dict[str, Any]] = [{"pattern": "random", "rw": "mix", "refresh": kind} for kind in refreshes]
+    kinds += [{"pattern": "seq", "rw": rw, "mapping": mapping} for rw in ("r", "w", "mix") for mapping in MAPPINGS]
+    kinds += [{"pattern": "random", "rw": "mix", "policy": ControllerPolicy(close_after=1), "refresh": kind}
+              for kind in refreshes]  # fmt: skip
+    kinds += [{"channels": "all"}]
+    return {f"commands {i}": lambda kind=kind: _stream(part, kind) for i, kind in enumerate(kinds)}
+
+
+def _stream(part: MemoryPart, kind: Mapping[str, Any]) -> Any:
+    device = device_of(part)
+    capacity = device.accesses * device.access_bytes
+    run = dram_stream(part, bytes=3000 * device.access_bytes, **({"region": capacity} if len(kind) > 1 else {}), **kind)
+    return run.to_dict()
 
 
 @cache

@@ -6,6 +6,7 @@ from __future__ import annotations
 from typing import ClassVar, Literal
 
 from simsparse.config.hardware import PARTS
+from simsparse.config.parts.dram import DramCommands
 from simsparse.config.quantity import (
     Bytes,
     BytesPerSecond,
@@ -33,7 +34,8 @@ class MemoryPart(Part):
     """One unit of a memory technology.
 
     A row of ``row`` bytes is opened at a time, an access moves ``burst`` bytes. ``sequential`` and
-    ``random`` are the shares of ``bandwidth`` that long streams and single accesses reach.
+    ``random`` are the shares of ``bandwidth`` that long streams and single accesses reach. ``dram`` is what the
+    command-level core needs; None where it was not described.
     """
 
     role: ClassVar[Role] = Role.MEMORY
@@ -45,3 +47,4 @@ class MemoryPart(Part):
     sequential: Efficiency
     random: Efficiency
     energy: MemoryEnergy
+    dram: DramCommands | None = None

@@ -1,0 +1,204 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The DRAM core: constraints, policies, mappings, traces, and what is refused."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from dram_twin import Checker, address
+
+import simsparse as ss
+import simsparse.dram
+from simsparse.dram import ControllerPolicy, DramDevice, device_of
+from simsparse.dram.device import COMMANDS, Effect
+from simsparse.dram.limits import constrain, earliest
+from simsparse.dram.tables import new_channel, tables_of
+from simsparse.errors import SimsparseError, SpecError, TraceError
+
+PARTS = ("ddr4-2400", "ddr5-4800", "lpddr5-6400", "gddr6-14000", "hbm2-2000", "hbm3-6400", "hbm4-8000")
+STREAMS = [
+    {"pattern": "random", "rw": "mix"},
+    {"pattern": "seq", "rw": "mix", "mapping": "robaraco"},
+    {"pattern": "random", "policy": ControllerPolicy(close_after=1)},
+    {"pattern": "seq", "rw": "mix", "policy": ControllerPolicy(close_after=4, hit_cap=4, read_queue=8)},
+]
+REFRESHES = [(part, kind) for part in PARTS for kind in device_of(f"memory/{part}").refreshes]
+
+
+@pytest.mark.parametrize(("part", "refresh"), REFRESHES)
+@pytest.mark.parametrize("stream", range(len(STREAMS)))
+def test_no_command_breaks_a_constraint(part: str, refresh: str, stream: int) -> None:
+    """A checker that looks at all commands before finds each one allowed, and the rows it needs open."""
+    device = _often_refreshed(device_of(f"memory/{part}"), refresh)
+    run = ss.dram_stream(
+        device, bytes=500 * device.access_bytes, refresh=refresh, log=True, region=1 << 20, **STREAMS[stream]
+    )
+    checker, rows = Checker(device), {}
+    for tick, _, command, bank, row, _ in run.log:
+        place = address(device, command, bank)
+        assert tick >= checker.allowed(command, place, tick), (tick, command, bank)
+        _check_row(device, rows, command, bank, row)
+        checker.note(tick, command, place)
+    assert run.reads + run.writes + run.forwarded + run.coalesced == run.requests
+    assert run.commands[device.refreshes[refresh].command] > 0
+
+
+def _often_refreshed(device: DramDevice, kind: str) -> DramDevice:
+    """The device with refreshes so often that a short run has several, and accesses between them."""
+    refresh = device.refreshes[kind]
+    longest = max(c.ticks for c in device.constraints if refresh.command in c.preceding)
+    return replace(device, refreshes={kind: replace(refresh, interval=longest + 400)})
+
+
+def _check_row(device: DramDevice, rows: dict[int, int], command: str, bank: int, row: int) -> None:
+    """Accesses find their row open, activations and refreshes their banks closed."""
+    kind = COMMANDS[command]
+    banks = _banks(device, command, bank)
+    if kind in (Effect.OPEN, Effect.OPEN_SECOND):
+        assert bank not in rows
+        rows[bank] = row
+    elif kind in (Effect.READ, Effect.WRITE, Effect.READ_CLOSE, Effect.WRITE_CLOSE):
+        assert rows[bank] == row
+    elif kind in (Effect.REFRESH_ALL, Effect.REFRESH_BANK, Effect.REFRESH_SAME):
+        assert not rows.keys() & set(banks)
+    if kind in (
+        Effect.CLOSE,
+        Effect.CLOSE_ALL,
+        Effect.CLOSE_SAME,
+        Effect.READ_CLOSE,
+        Effect.WRITE_CLOSE,
+    ):
+        for each in banks:
+            rows.pop(each, None)
+
+
+def _banks(device: DramDevice, command: str, bank: int) -> list[int]:
+    whole = address(device, command, bank)
+    places = {
+        each: address(device, "ACT" if "ACT" in device.commands else "ACT1", each) for each in range(device.banks)
+    }
+    return [each for each, place in places.items() if all(a in (-1, b) for a, b in zip(whole, place, strict=True))]
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_no_constraint_is_tighter_or_looser_than_its_ticks(part: str) -> None:
+    """After random commands the core allows each command from the very tick on that the list of constraints says."""
+    device = device_of(f"memory/{part}")
+    policy = ControllerPolicy(close_after=1)
+    rng = np.random.default_rng(7)
+    for refresh in device.refreshes.values():
+        tables = tables_of(device, policy, refresh)
+        state, checker, tick = new_channel(tables), Checker(device), 0
+        names = [name for name in device.commands if COMMANDS[name] < Effect.REFRESH_ALL or name == refresh.command]
+        names = [name for name in names if not name.startswith("PREsb") or refresh.command == "REFsb"]
+        for _ in range(60):
+            tick += int(rng.integers(1, 40))
+            command, bank = names[rng.integers(len(names))], int(rng.integers(device.banks))
+            constrain(tables, state, device.commands.index(command), bank, tick)
+            checker.note(tick, command, address(device, command, bank))
+            asked, target = names[rng.integers(len(names))], int(rng.integers(device.banks))
+            said = earliest(tables, state, device.commands.index(asked), target)
+            assert said == checker.allowed(asked, address(device, asked, target)), (command, bank, asked, target)
+
+
+def test_pattern_and_mapping_shape_the_row_hits() -> None:
+    """In order nearly all accesses hit, at random nearly none; closing each row at once leaves hardly a conflict."""
+    ordered = ss.dram_stream("memory/ddr4-2400", bytes=1 << 16)
+    random = ss.dram_stream("memory/ddr4-2400", "random", bytes=1 << 16)
+    closed = ss.dram_stream("memory/ddr4-2400", "random", bytes=1 << 16, policy=ControllerPolicy(close_after=1))
+    assert ordered.row_hit_rate > 0.98
+    assert random.row_hit_rate < 0.02
+    assert closed.row_conflicts < random.row_conflicts / 10
+    assert ordered.share_of_peak > random.share_of_peak
+    assert ordered.bytes == 1 << 16
+
+
+def test_a_cap_on_hits_lets_older_requests_go() -> None:
+    """Two interleaved rows of one bank: without a cap the second waits for all hits of the first."""
+    lines = [f"{address:#x} R" for number in range(48) for address in (number * 256, (1 << 17) + number * 256)]
+    free = _traced(lines, ControllerPolicy())
+    capped = _traced(lines, ControllerPolicy(hit_cap=1))
+    assert capped.row_conflicts > free.row_conflicts
+    assert capped.ticks > free.ticks
+
+
+def _traced(lines: list[str], policy: ControllerPolicy) -> ss.dram.DramRun:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "trace.txt"
+        path.write_text("\n".join(lines), encoding="utf-8")
+        return ss.dram_stream("memory/ddr4-2400", trace=path, policy=policy)
+
+
+def test_channels_add_up() -> None:
+    """Equal channels take the time of one; each has its own commands."""
+    one = ss.dram_stream("memory/hbm3-6400", bytes=1 << 16)
+    four = ss.dram_stream("memory/hbm3-6400", bytes=4 << 16, channels=4)
+    assert four.ticks == one.ticks
+    assert {name: 4 * count for name, count in one.commands.items()} == dict(four.commands)
+    assert four.bytes_per_s == pytest.approx(4 * one.bytes_per_s)
+
+
+def test_a_trace_is_what_a_pattern_is(tmp_path: Path) -> None:
+    """The addresses of a pattern in a file give the pattern's run; a first tick holds an access back."""
+    path = tmp_path / "addresses.txt"
+    path.write_text("".join(f"{'ST' if n % 3 == 2 else 'LD'} {64 * n:#x}\n" for n in range(2000)), encoding="utf-8")
+    assert ss.dram_stream("memory/ddr4-2400", trace=path) == ss.dram_stream("memory/ddr4-2400", bytes=128_000, rw="mix")
+    path.write_text("0x0 R 1000\n# none\n0x40, R, 1000\n", encoding="utf-8")
+    late, soon = ss.dram_stream("memory/ddr4-2400", trace=path), ss.dram_stream("memory/ddr4-2400", bytes=128)
+    assert late.ticks == soon.ticks + 1000
+
+
+def test_writes_that_wait_answer_reads_and_take_up_later_writes(tmp_path: Path) -> None:
+    path = tmp_path / "addresses.txt"
+    path.write_text("0x0 W\n0x0 R\n0x0 W\n", encoding="utf-8")
+    run = ss.dram_stream("memory/ddr4-2400", trace=path)
+    assert (run.writes, run.forwarded, run.coalesced, run.reads) == (1, 1, 1, 0)
+
+
+def test_energy_is_the_sum_of_its_parts() -> None:
+    """Reads cost more the more there are, standby the longer it takes; interface parts are within a byte's price."""
+    part = ss.load_hardware("memory/hbm3-6400")
+    run = ss.dram_stream(part, bytes=1 << 20)
+    assert run.total_energy_j == pytest.approx(sum(run.energy_j.values()))
+    moved = run.energy_j["read"] + run.energy_j["tsv"] + run.energy_j["io"]
+    assert moved == pytest.approx((1 << 20) * part.energy.read_byte.si)
+    assert run.energy_j["activate"] == pytest.approx(run.commands["ACT"] * 0.909e-9)
+    assert ss.dram_stream(part, "random", bytes=1 << 20).total_energy_j > run.total_energy_j
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"pattern": "sideways"}, "sideways"),
+        ({"rw": "x"}, "'x'"),
+        ({"mapping": "Column Row"}, "BankGroup"),
+        ({"mapping": "Colunm"}, "Column"),
+        ({"refresh": "per-rank"}, "all-bank"),
+        ({"channels": 0}, "channels"),
+        ({"bytes": 8}, "bytes"),
+        ({"region": 8}, "region"),
+        ({"pattern": "stride", "stride": 100}, "stride"),
+        ({"part": "gpu/h100-sxm5-80gb"}, "memory"),
+        ({"part": "memory/hbm2e"}, "dram"),
+    ],
+)
+def test_what_is_refused(changes: dict[str, object], said: str) -> None:
+    with pytest.raises(SpecError, match=said):
+        ss.dram_stream(**{"part": "memory/ddr4-2400", **changes})
+
+
+@pytest.mark.parametrize("text", ["0x0 Q", "R", "0x0 R 5 6", "-4 R", "0xffffffffffffffff R"])
+def test_a_bad_line_of_a_trace_is_named(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "addresses.txt"
+    path.write_text(f"0x0 R\n{text}\n", encoding="utf-8")
+    with pytest.raises(TraceError, match=r"addresses.txt:2"):
+        ss.dram_stream("memory/ddr4-2400", trace=path)
+
+
+def test_errors_are_typed() -> None:
+    with pytest.raises(SimsparseError):
+        ControllerPolicy(write_low=0.9, write_high=0.1)
