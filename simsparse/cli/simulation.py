@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +12,8 @@ import typer
 
 from simsparse.cli.console import Json, Out, emit_json, line, note, si, table, whole_folder
 from simsparse.cli.progress import ProgressBar
+from simsparse.cli.sweep_table import SHOWN, counted
+from simsparse.cli.sweep_table import show as show_sweep
 from simsparse.errors import SpecError
 from simsparse.units import bytes_text
 
@@ -218,12 +219,10 @@ def sweep(
     if json:
         emit_json({"out": str(out), "points": len(frame), "failed": len(failed), "rows": _records(frame)})
     else:
-        _show_sweep(frame, failed, out, lists_all=load_sweep(path).lists_all)
+        show_sweep(frame, lists_all=load_sweep(path).lists_all)
+        note(f"stored in {out}; simsparse report {out} draws it")
     if len(failed) == len(frame) or (strict and len(failed)):
         raise typer.Exit(1)
-
-
-SHOWN = 12
 
 
 def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
@@ -232,56 +231,6 @@ def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
         {str(key): None if value != value else value for key, value in row.items()}  # noqa: PLR0124
         for row in frame.to_dict("records")
     ]
-
-
-def _show_sweep(frame: pd.DataFrame, failed: pd.DataFrame, out: Path, lists_all: bool) -> None:
-    names = _telling(frame)
-    ordered = frame[frame["error"] == ""].sort_values("latency_s", kind="stable")
-    best, title = _best(ordered, names) if lists_all else _front(ordered)
-    areas = best["area_mm2"].notna().any()
-    rows = [
-        (*(row[name] for name in names), si(row["latency_s"], "s"), si(row["energy_j"], "J"),
-         *([_area(row["area_mm2"])] if areas else []), row["bound"], "*" if row["front"] else "")
-        for row in best.to_dict("records")
-    ]  # fmt: skip
-    right = ("latency", "energy", *(["area"] if areas else []))
-    table(f"{len(frame)} points, {title}", (*names, *right, "bound", "front"), rows, right)
-    if len(failed):
-        rows = [(*(row[name] for name in names), row["error"]) for row in failed.head(SHOWN).to_dict("records")]
-        table(f"{len(failed)} points have no result, the first {len(rows)}", (*names, "error"), rows)
-    note(f"stored in {out}; simsparse report {out} draws it")
-
-
-def _area(value: float | None) -> str:
-    return "unknown" if value is None or math.isnan(value) else f"{value:.4g} mm2"
-
-
-def _best(ordered: pd.DataFrame, names: list[str]) -> tuple[pd.DataFrame, str]:
-    """The fastest point of each combination of all axes but the last; where those are many, the Pareto front."""
-    outer = names[:-1]
-    if outer and 1 < ordered.groupby(outer).ngroups <= 3 * SHOWN:
-        return ordered.groupby(outer, sort=False).head(1).sort_values(
-            outer
-        ), f"the fastest of each {' and '.join(outer)}"
-    return _front(ordered)
-
-
-def _front(ordered: pd.DataFrame) -> tuple[pd.DataFrame, str]:
-    """The Pareto front, points with one answer once."""
-    front = ordered[ordered["front"]].drop_duplicates(["latency_s", "energy_j", "area_mm2"])
-    shown = "" if len(front) <= 2 * SHOWN else f", the fastest {2 * SHOWN} of them"
-    return front.head(2 * SHOWN), f"the Pareto front, {int(ordered['front'].sum())} of them{shown}"
-
-
-def _telling(frame: pd.DataFrame) -> list[str]:
-    """The inputs that vary and do not follow from an earlier one."""
-    inputs = [name for name in frame.columns[: list(frame.columns).index("trace")] if not name.startswith("si.")]
-    kept: list[str] = []
-    for name in inputs:
-        follows = any((frame.groupby(other)[name].nunique() <= 1).all() for other in kept)
-        if frame[name].nunique() > 1 and not follows:
-            kept.append(name)
-    return kept
 
 
 def report(
@@ -324,8 +273,9 @@ def compare(
                    "only_b": list(found.only_b)})  # fmt: skip
     else:
         rows = [_changed_row(each) for each in changed[: 3 * SHOWN]]
-        title = f"{len(changed)} of {len(found.changes)} points differ, the first {len(rows)}" if changed else (
-            f"{len(found.changes)} points agree"
+        first = f", the first {len(rows)}" if len(rows) < len(changed) else ""
+        title = f"{len(changed)} of {counted(len(found.changes), 'point')} differ{first}" if changed else (
+            f"{counted(len(found.changes), 'point')} agree{'s' * (len(found.changes) == 1)}"
         )  # fmt: skip
         table(title, ("point", "latency", "energy", "inputs that differ", "what moved"), rows)
         for name, places in (("A", found.only_a), ("B", found.only_b)):

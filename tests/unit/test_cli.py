@@ -126,7 +126,7 @@ def test_failed_points_are_shown_and_fail_a_strict_sweep(folder: Path, capsys: p
     (folder / "sweep.yaml").write_text(text)
     arguments = ("sweep", folder / "sweep.yaml", "--out", folder / "out")
     code, out, _ = run(capsys, *arguments)
-    assert code == 0 and "2 points have no result" in out and "full" in out
+    assert code == 0 and "2 of 4 points without a result" in out and "full" in out
     code, out, _ = run(capsys, *arguments, "--json", "--strict")
     assert code == 1 and json.loads(out)["failed"] == 2
 
@@ -134,7 +134,19 @@ def test_failed_points_are_shown_and_fail_a_strict_sweep(folder: Path, capsys: p
 def test_a_sweep_in_which_every_point_fails_has_failed(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     TraceBuilder("t").add(ops.linear(8, 1 << 20, 1 << 20)).build().save(folder / "t.trace")
     code, out, _ = run(capsys, "sweep", folder / "sweep.yaml", "--out", folder / "out")
-    assert code == 1 and "2 points have no result" in out
+    assert code == 1 and "2 of 2 points without a result" in out and "front" not in out
+
+
+def test_points_beyond_a_limit_are_counted_and_not_shown(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ("sweep", folder / "s.yaml", "--out", folder / "out")
+    text = SPEC + "axes:\n  system: [cpu/h100-host, gpu/h100-sxm5-80gb]\n  seed: [0]\n"
+    (folder / "s.yaml").write_text(text)
+    _, out, _ = run(capsys, *arguments, "--json")
+    limit = sum(row["latency_s"] for row in json.loads(out)["rows"]) / 2
+    (folder / "s.yaml").write_text(f"{text}constraints: {{latency_s: {limit}}}\n")
+    code, out, err = run(capsys, *arguments)
+    assert code == 0 and "1 of 2 points beyond the limits" in err
+    assert len([line for line in out.splitlines() if " uJ" in line or " mJ" in line]) == 1
 
 
 @pytest.mark.parametrize(
@@ -368,7 +380,7 @@ class TestResultsOfRuns:
         code, out, _ = run(capsys, "compare", one, other)
         assert code == 1 and "weight_sparsity dense to 1:8" in out
         code, out, _ = run(capsys, "compare", one, one / "result.json")
-        assert code == 0 and "1 points agree" in out
+        assert code == 0 and "1 point agrees" in out
 
     def test_points_of_sweeps_are_partners_by_their_place(
         self, folder: Path, capsys: pytest.CaptureFixture[str]
