@@ -121,7 +121,7 @@ class Reader:
     def object_in(self, text: str | None) -> dict[str, Any]:
         """The JSON object in ``text``."""
         try:
-            data = json.loads(text or "{}", parse_int=_whole)
+            data = _DECODER.decode(text or "{}")
         except ValueError as error:
             raise StoreError(f"is damaged: a row is no JSON: {error}", file=str(self.path)) from error
         if not isinstance(data, dict):
@@ -137,6 +137,9 @@ def _whole(text: str) -> int:
     if len(text) > MOST_DIGITS:
         raise ValueError(f"a number of {len(text)} digits")
     return int(text)
+
+
+_DECODER = json.JSONDecoder(parse_int=_whole)
 
 
 def _trouble(error: str) -> str:

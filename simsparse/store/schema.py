@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a store holds: its tables, the record of a point, and the columns of the table that people read.
 
-One SQLite file, in which every finished point is one transaction. ``about(name, value)`` holds the sweep's name and
+One SQLite file, whose transactions are whole points: those that a process sent together. ``about(name, value)`` holds the sweep's name and
 the schema version; ``points(key, result, error, ops, timeline)`` the records by the hash of their input;
 ``rows(idx, key, axes)`` the points of the sweep as last run, in order, with their values by key as JSON. ``result`` is
 JSON (the summary of a Result); ``ops`` and ``timeline`` are zlib-compressed JSON, ``{column: [values]}``, NULL when
@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from simsparse.text import printable
@@ -71,11 +72,21 @@ class StoredRow:
         summary = self.summary or {}
         si = {f"si.{path}": value for path, value in summary.get("override_si", {}).items()}
         measures = {name: summary.get(name) for name in (*NUMBERS, "bound")}
-        details = {name: json.dumps(summary[name]) if name in summary else "" for name in DETAILS}
+        details = {name: _json(summary[name]) if name in summary else "" for name in DETAILS}
         error = self.error or ("" if self.summary else "has not run yet")
         names = {"trace": summary.get("trace", ""), "title": summary.get("workload", "")}
         row = {**self.values, **si, **names, **measures, **details, "error": error, "key": self.key}
-        return {printable(name): shown(value) for name, value in row.items()}
+        return {_printable_name(name): shown(value) for name, value in row.items()}
+
+
+_printable_name = lru_cache(maxsize=1024)(printable)
+
+
+def _json(value: Any) -> str:
+    """``value`` as JSON text; most details are empty."""
+    return (
+        json.dumps(value) if value or not isinstance(value, dict | list) else "{}" if isinstance(value, dict) else "[]"
+    )
 
 
 def shown(value: Any) -> Any:

@@ -108,11 +108,13 @@ class Store(Reader):
         with self._guard():
             yield from self._db.execute(query, values)
 
-    def put(self, record: Record) -> None:
-        """Write one record, as one transaction."""
-        row = (record.key, record.result, record.error, record.ops, record.timeline)
+    def put(self, *records: Record) -> None:
+        """Write records, as one transaction."""
+        rows = [(each.key, each.result, each.error, each.ops, each.timeline) for each in records]
         with self._guard():
-            self._db.execute("INSERT OR REPLACE INTO points VALUES (?, ?, ?, ?, ?)", row)
+            self._db.execute("BEGIN IMMEDIATE")
+            self._db.executemany("INSERT OR REPLACE INTO points VALUES (?, ?, ?, ?, ?)", rows)
+            self._db.execute("COMMIT")
 
     def set_rows(self, rows: Iterable[PointRow], start: int = 0) -> None:
         """Write the sweep's rows from place ``start`` on, dropping the ones that stood there."""

@@ -152,7 +152,8 @@ class _SweepRun:
             index += len(points)
 
     def _run(self, draws: Sequence[Draw], index: int, level: int | None) -> list[SweepPoint]:
-        """Run points from the place ``index`` on."""
+        """Run points from the place ``index`` on; processes start while these are planned."""
+        self.workers.prepare(len(draws) - len(self.finished))
         points = [self.planned.point(index + i, draw, level) for i, draw in enumerate(draws)]
         self.store.set_rows(((point.index, point.run.key, point.columns) for point in points), index)
         self._execute(points)
@@ -174,10 +175,11 @@ class _SweepRun:
     def _execute(self, points: Sequence[SweepPoint]) -> None:
         missing = {p.run.key: p.run for p in points if p.run.key not in self.finished}
         self._advance(len(points) - len(missing))
-        for record in self.workers.run(list(missing.values())):
-            self.store.put(record)
-            self.finished.add(record.key)
-            self._advance(1, failed=record.error is not None)
+        for records in self.workers.batches(list(missing.values())):
+            self.store.put(*records)
+            self.finished.update(record.key for record in records)
+            for record in records:
+                self._advance(1, failed=record.error is not None)
 
     def _advance(self, count: int, failed: bool = False) -> None:
         self.done, self.failed = self.done + count, self.failed + failed

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from multiprocessing.connection import Connection, wait
 from types import TracebackType
 
@@ -26,15 +27,27 @@ class Workers:
 
     count: int
     _workers: list[Worker] = field(default_factory=list)
+    _fresh: list[Worker] = field(default_factory=list)
 
     def run(self, runs: Sequence[PointRun]) -> Iterator[Record]:
-        """Records of ``runs`` in the order in which they end.
+        """Records of ``runs`` in the order in which they end; see ``batches``."""
+        return chain.from_iterable(self.batches(runs))
+
+    def prepare(self, runs: int) -> None:
+        """Start the processes that so many runs will need, without waiting for them. Raises SimulationError."""
+        if self.count > 1 and runs > 1:
+            self._fresh += [
+                Worker.start() for _ in range(min(self.count, runs) - len(self._workers) - len(self._fresh))
+            ]
+
+    def batches(self, runs: Sequence[PointRun]) -> Iterator[Sequence[Record]]:
+        """Records of ``runs`` in the order in which they end, those together that came together.
 
         A run whose process is killed, such as by a system that is out of memory, is run again alone, and has failed
         when that process is killed too. Raises SimulationError when a process can't be started.
         """
         if self.count <= 1 or len(runs) <= 1:
-            yield from map(run_point, runs)
+            yield from ([run_point(run)] for run in runs)
             return
         self._start(min(self.count, len(runs)))
         size = max(1, min(MAX_CHUNK, len(runs) // (4 * len(self._workers))))
@@ -49,25 +62,27 @@ class Workers:
                 return
             for pipe in wait(list(busy)):
                 assert isinstance(pipe, Connection)
-                yield from self._received(busy[pipe], chunks, again)
+                yield self._received(busy[pipe], chunks, again)
 
     def _start(self, count: int) -> None:
-        fresh = [Worker.start() for _ in range(count - len(self._workers))]
+        self.prepare(count)
+        fresh, self._fresh = self._fresh, []
         self._workers += fresh
         for worker in fresh:
             worker.greet()
 
-    def _received(self, worker: Worker, chunks: list[list[PointRun]], again: set[str]) -> Iterator[Record]:
+    def _received(self, worker: Worker, chunks: list[list[PointRun]], again: set[str]) -> list[Record]:
         """The next records of a worker; one that died is replaced, and what it had is run again or has failed."""
         try:
-            yield from worker.receive()
+            return worker.receive()
         except Died as died:
             self._workers.remove(worker)
             worker.end()
             self._start(len(self._workers) + 1)
-            yield from (_failed(run, died.status) for run in died.lost if run.key in again)
+            failed = [_failed(run, died.status) for run in died.lost if run.key in again]
             chunks += [[run] for run in reversed(died.lost) if run.key not in again]
             again.update(run.key for run in died.lost)
+            return failed
 
     def __enter__(self) -> Workers:
         return self
@@ -75,9 +90,10 @@ class Workers:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        for worker in self._workers:
+        started = [*self._workers, *self._fresh]
+        for worker in started:
             worker.end()
-        for worker in self._workers:
+        for worker in started:
             worker.process.wait()
 
 
