@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a store holds: its tables, the record of a point, and the columns of the table that people read.
 
-One SQLite file, whose transactions are whole points: those that a process sent together. ``about(name, value)`` holds the sweep's name and
-the schema version; ``points(key, result, error, ops, timeline)`` the records by the hash of their input;
-``rows(idx, key, axes)`` the points of the sweep as last run, in order, with their values by key as JSON. ``result`` is
-JSON (the summary of a Result); ``ops`` and ``timeline`` are zlib-compressed JSON, ``{column: [values]}``, NULL when
-not kept.
+One SQLite file, whose transactions are whole points: those that a process sent together. ``about(name, value)`` holds
+the sweep's name and the schema version; ``points(key, result, error, ops, timeline)`` the records by the hash of their
+input; ``rows(idx, key, axes)`` the points of the sweep as last run, in order, with their values by key as JSON.
+``result`` is JSON (the summary of a Result); ``ops`` and ``timeline`` are zlib-compressed JSON, ``{column: [values]}``,
+NULL when not kept.
 """
 
 from __future__ import annotations
@@ -84,9 +84,9 @@ _printable_name = lru_cache(maxsize=1024)(printable)
 
 def _json(value: Any) -> str:
     """``value`` as JSON text; most details are empty."""
-    return (
-        json.dumps(value) if value or not isinstance(value, dict | list) else "{}" if isinstance(value, dict) else "[]"
-    )
+    if not value and isinstance(value, dict | list):
+        return "{}" if isinstance(value, dict) else "[]"
+    return json.dumps(value)
 
 
 def shown(value: Any) -> Any:

@@ -35,10 +35,9 @@ class Workers:
 
     def prepare(self, runs: int) -> None:
         """Start the processes that so many runs will need, without waiting for them. Raises SimulationError."""
+        more = min(self.count, runs) - len(self._workers) - len(self._fresh)
         if self.count > 1 and runs > 1:
-            self._fresh += [
-                Worker.start() for _ in range(min(self.count, runs) - len(self._workers) - len(self._fresh))
-            ]
+            self._fresh += [Worker.start() for _ in range(more)]
 
     def batches(self, runs: Sequence[PointRun]) -> Iterator[Sequence[Record]]:
         """Records of ``runs`` in the order in which they end, those together that came together.
