@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from simsparse.cli.console import Json, Out, emit_json, note, si, table, whole_folder
+from simsparse.cli.console import Json, Out, emit_json, note, part_words, si, table, whole_folder
 from simsparse.cli.operator import operator
 from simsparse.cli.progress import ProgressBar
 from simsparse.errors import SpecError
@@ -24,7 +24,7 @@ SHOWN = 15
 
 def crossover(
     layer: Annotated[list[str], typer.Argument(metavar="linear KEY=VALUE...", help="linear n=14336 k=4096 dtype=bf16")],
-    hw: Annotated[str, typer.Option("--hw", help="A part, such as gpu/h100-sxm5-80gb.")],
+    hw: Annotated[str, typer.Option("--hw", autocompletion=part_words, help="A part, such as gpu/h100-sxm5-80gb.")],
     choices: Annotated[
         str, typer.Option("--choices", help="Comma-separated: sparsities, types, weights=TYPE, joined by / (fp8/2:4).")
     ] = CHOICES,
@@ -110,7 +110,7 @@ def cards(
 
 def headroom(
     trace: Annotated[Path, typer.Argument(help="A trace file.")],
-    hw: Annotated[str, typer.Option("--hw", help="A GPU, such as gpu/h100-sxm5-80gb.")],
+    hw: Annotated[str, typer.Option("--hw", autocompletion=part_words, help="A GPU, such as gpu/h100-sxm5-80gb.")],
     stack: Annotated[str, typer.Option("--stack", help="What launches kernels, such as eager or fused+graph.")] = (
         "eager+graph"
     ),

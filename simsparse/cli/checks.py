@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from simsparse.cli.console import Json, emit_json, line, note, table
+from simsparse.cli.console import Json, emit_json, line, note, part_words, table
 from simsparse.cli.progress import ProgressBar
 from simsparse.errors import SpecError, nearest
 
@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 
 def validate(
     data: Annotated[Path | None, typer.Option("--data", help="Measured rows, JSON lines.")] = None,
-    hw: Annotated[str | None, typer.Option("--hw", help="The part that was measured.")] = None,
+    hw: Annotated[
+        str | None, typer.Option("--hw", autocompletion=part_words, help="The part that was measured.")
+    ] = None,
     page: Annotated[
         Path | None, typer.Option("--page", help="Also write errors by class and size, and the worst rows (Markdown).")
     ] = None,

@@ -28,6 +28,13 @@ WIDTH = 160
 """Columns of a table that goes to a file or pipe."""
 
 
+def part_words(incomplete: str) -> list[str]:
+    """The names of parts and systems that begin so, for the completion of shells."""
+    from simsparse.config.paths import own_part_names, part_names
+
+    return [name for name in (*part_names(), *own_part_names()) if name.startswith(incomplete)]
+
+
 def emit_json(data: Any) -> None:
     """Print ``data`` as JSON on stdout; numbers that JSON lacks (infinite, not a number) are null."""
     line(json.dumps(_plain(data), indent=1, allow_nan=False))

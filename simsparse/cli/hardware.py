@@ -9,10 +9,13 @@ from typing import Annotated
 
 import typer
 
-from simsparse.cli.console import Json, emit_json, line, note, table
+from simsparse.cli.console import Json, emit_json, line, note, part_words, table
 
 app = typer.Typer(help="Parts and systems: list, show, check, fit.", no_args_is_help=True)
-PartArgument = Annotated[str, typer.Argument(help="A part or system, such as gpu/h100-sxm5-80gb, or a YAML file.")]
+PartArgument = Annotated[
+    str,
+    typer.Argument(autocompletion=part_words, help="A part or system, such as gpu/h100-sxm5-80gb, or a YAML file."),
+]
 
 
 @app.command("list")
@@ -73,7 +76,9 @@ def _without_model(names: list[str]) -> list[str]:
 
 @app.command()
 def check(
-    names: Annotated[list[str] | None, typer.Argument(help="Parts, systems or YAML files; all when none.")] = None,
+    names: Annotated[
+        list[str] | None, typer.Argument(autocompletion=part_words, help="Parts, systems or YAML files; all when none.")
+    ] = None,
     json: Json = False,
 ) -> None:
     """Load parts and systems and list what is wrong; exit code 1 when something is."""

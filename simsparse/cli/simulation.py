@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from simsparse.cli.console import Json, Out, emit_json, line, note, si, table, whole_folder
+from simsparse.cli.console import Json, Out, emit_json, line, note, part_words, si, table, whole_folder
 from simsparse.cli.progress import ProgressBar
 from simsparse.cli.sweep_table import SHOWN, counted
 from simsparse.cli.sweep_table import show as show_sweep
@@ -35,7 +35,7 @@ def estimate(
             metavar="OP KEY=VALUE...", help="linear m=512 n=4096 k=4096; moe_ffn takes top_k=2 routing=zipf:1.0."
         ),
     ],
-    hw: Annotated[str, typer.Option("--hw", help="A part, such as gpu/h100-sxm5-80gb.")],
+    hw: Annotated[str, typer.Option("--hw", autocompletion=part_words, help="A part, such as gpu/h100-sxm5-80gb.")],
     level: LevelOption = 0,
     json: Json = False,
 ) -> None:
@@ -68,7 +68,9 @@ def estimate(
 
 def cycles(
     trace: Annotated[Path, typer.Argument(help="A trace file; its masks are used where they lie beside it.")],
-    hw: Annotated[str, typer.Option("--hw", help="An accelerator, such as accel/sat-vcu1525.")],
+    hw: Annotated[
+        str, typer.Option("--hw", autocompletion=part_words, help="An accelerator, such as accel/sat-vcu1525.")
+    ],
     dtype: Annotated[str | None, typer.Option("--dtype", help="Run all products in this element type.")] = None,
     json: Json = False,
 ) -> None:

@@ -400,6 +400,24 @@ class TestResultsOfRuns:
             assert code == 2 and "error:" in err
 
 
+@pytest.mark.parametrize(
+    ("words", "begun", "found"),
+    [
+        ("simsparse", "esti", "estimate"),
+        ("simsparse hw", "ch", "check"),
+        ("simsparse run", "--st", "--stack"),
+        ("simsparse estimate --hw", "gpu/h100-sx", "gpu/h100-sxm5-80gb"),
+        ("simsparse hw show", "systems/h100-pc", "systems/h100-pcie5"),
+    ],
+)
+def test_shells_complete_commands_options_and_parts(words: str, begun: str, found: str) -> None:
+    asked = {"_SIMSPARSE_COMPLETE": "complete_bash", "COMP_WORDS": f"{words} {begun}"}
+    asked["COMP_CWORD"] = str(len(words.split()))
+    process = spawn(env={**os.environ, **asked})
+    out, _ = process.communicate(timeout=60)
+    assert found in out.split()
+
+
 def test_the_package_runs_as_a_module() -> None:
     found = subprocess.run([sys.executable, "-m", "simsparse", "--version"], capture_output=True, text=True, check=True)
     assert found.stdout.strip()
