@@ -104,12 +104,14 @@ class CacheUse(NamedTuple):
 
     ``hits``: reads of weights that were there, copied ahead or kept; ``misses``: those that waited for a
     copy. ``copied_ahead``: weights that came before they were read, or in vain. ``copied_bytes``: bytes of all copies.
+    ``on_host``: reads of experts that the host computed itself, neither hits nor misses.
     """
 
     hits: int
     misses: int
     copied_ahead: int
     copied_bytes: int
+    on_host: int = 0
 
 
 @dataclass(frozen=True, repr=False)

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from simsparse.core import CacheUse, Op, OpCost, OpKind
 from simsparse.errors import SimulationError
 from simsparse.lowering.machine import Ends, Machine
-from simsparse.lowering.trace_index import TraceIndex
+from simsparse.lowering.trace_index import OpFacts, TraceIndex, is_special
 from simsparse.units import bytes_text, seconds_to_fs
 
 Memory = Mapping[str, Mapping[str, int]]
@@ -55,7 +55,8 @@ class Command(NamedTuple):
     ``op`` is the index of the trace's op that it runs, or, of any other ``cause`` than OP, that it moves data
     for; -1 of none. A collective is several commands of one op. A copy has ``src`` and ``dst``; ``beside`` are the
     ends of copies that are known to run at the same time, its own among them. ``after`` are indexes of earlier
-    commands; those before it on the same lane may be left out.
+    commands; those before it on the same lane may be left out. ``part``: which of the graph's parts of ops runs, -1 for
+    the op as the trace has it.
     """
 
     name: str
@@ -69,6 +70,7 @@ class Command(NamedTuple):
     bytes: int = 0
     cause: Cause = Cause.OP
     beside: tuple[Ends, ...] = ()
+    part: int = -1
 
 
 def copies_among(commands: Iterable[Command]) -> Counter[tuple[str, str, int]]:
@@ -104,7 +106,8 @@ class CommandGraph:
     """Commands in issue order, where each op runs, and memory by device.
 
     ``footprint[device][what]`` are bytes that are taken for the whole run; ``cache`` is what each device did with
-    weights that rest elsewhere.
+    weights that rest elsewhere. ``parts`` are ops with some of the experts of an op that
+    devices share.
     """
 
     index: TraceIndex
@@ -112,6 +115,16 @@ class CommandGraph:
     commands: tuple[Command, ...]
     footprint: Memory
     cache: Mapping[str, CacheUse] = field(default_factory=dict)
+    parts: tuple[Op, ...] = ()
+
+    @cached_property
+    def distinct(self) -> tuple[Op, ...]:
+        """What commands may run, by the second number of their keys: the trace's distinct ops, then the parts."""
+        return (*self.index.unique, *self.parts)
+
+    def op_of(self, command: Command) -> Op:
+        """What a command runs."""
+        return self.index.ops[command.op] if command.part < 0 else self.parts[command.part]
 
     @cached_property
     def allocations(self) -> tuple[Allocation, ...]:
@@ -122,11 +135,12 @@ class CommandGraph:
     @cached_property
     def keys(self) -> tuple[CostKey | None, ...]:
         """The cost of each command, None of a copy and of a host's call."""
-        slot = self.index.slot
+        slot, first = self.index.slot, len(self.index.unique)
         return tuple(
-            None if command.src or command.cause is Cause.CALL else (command.device, slot[command.op])
+            None if command.src or command.cause is Cause.CALL
+            else (command.device, slot[command.op] if command.part < 0 else first + command.part)
             for command in self.commands
-        )
+        )  # fmt: skip
 
     @cached_property
     def lanes(self) -> tuple[tuple[str, str], ...]:
@@ -189,12 +203,13 @@ class CommandGraph:
         """The distinct ops of each device: slots of the trace index, and one op of each."""
         owners = dict.fromkeys(device for device, _ in self.runs)
         slots = {device: tuple(slot for owner, slot in self.runs if owner == device) for device in owners}
-        return {device: (own, tuple(self.index.unique[slot] for slot in own)) for device, own in slots.items()}
+        return {device: (own, tuple(self.distinct[slot] for slot in own)) for device, own in slots.items()}
 
     @cached_property
     def special_by_device(self) -> dict[str, tuple[Op, ...]]:
         """The ops of ``ops_by_device`` whose weights are sparse or in a format of their own."""
-        special = self.index.special_weights
+        first = len(self.index.unique)
+        special = self.index.special_weights | {first + i: op for i, op in enumerate(self.parts) if is_special(op)}
         return {device: tuple(special[slot] for slot in slots if slot in special)
                 for device, (slots, _) in self.ops_by_device.items()}  # fmt: skip
 
@@ -222,7 +237,7 @@ class CommandGraph:
             return frozenset()
         return frozenset(
             i for i, (one, following) in enumerate(pairwise(self.commands), start=1)
-            if following.cause is Cause.OP and following.op == one.op and one.cause is Cause.OP
+            if following.cause is Cause.OP and following.op == one.op and one.cause is Cause.OP and one.part < 0
         )  # fmt: skip
 
     @cached_property
@@ -231,8 +246,8 @@ class CommandGraph:
         texts = [str(op.weight_sparsity) for op in self.index.unique]
         rows = []
         for command in map(self.commands.__getitem__, self.op_commands):
-            op, slot = self.index.ops[command.op], self.index.slot[command.op]
-            facts = self.index.facts(command.op)
+            op, slot = self.op_of(command), self.index.slot[command.op]
+            facts = self.index.facts(command.op) if command.part < 0 else OpFacts.of(op)
             rows.append((command.name, command.kind, op.label, op.module, command.device, texts[slot],
                          facts.flops, facts.min_bytes, op.weight_format))  # fmt: skip
         return OpRows(*zip(*rows, strict=True))

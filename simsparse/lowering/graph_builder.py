@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from simsparse.core import CacheUse, Op, OpKind, Unit
+from simsparse.core.op import Signature
 from simsparse.errors import MappingError
 from simsparse.lowering.collectives import copies_of, results_of
 from simsparse.lowering.command_graph import HOST_LANE, Cause, Command, CommandGraph, Memory
@@ -28,6 +29,8 @@ class GraphBuilder:
         self._done: list[tuple[int, ...]] = [()] * len(self.devices)
         self._landed: dict[int, dict[str, tuple[int, ...]]] = {}  # where it is more than the op's own device
         self._on_links = [op.unit is Unit.LINK for op in self.index.unique]
+        self._parts: dict[Signature, int] = {}
+        self._part_ops: list[Op] = []
         self._calls: dict[tuple[int, str, int], int] = {}
         self._last: dict[tuple[str, str], int] = {}
         self._lane = {name: self.machine.compute_lane(name) for name in self.machine.devices}
@@ -53,6 +56,33 @@ class GraphBuilder:
         self._done[index] = (done,)
         return done
 
+    def shared(self, index: int, here: Op | None, there: Op, host: str, after: Iterable[int] = ()) -> int:
+        """Issue op ``index`` in two parts, ``there`` on ``host`` and ``here``, if there is one, on the op's device.
+
+        The host's results come to the device, where later ops read both. Returns the index of the last command.
+        """
+        op, device, name = self.index.ops[index], self.devices[index], self.index.names[index]
+        needs = self._needs(index, host, ())
+        on_host = self._issue(Command(f"{name} on {host}", op.kind, host, self._lane[host], index, needs,
+                                      part=self._part(there)))  # fmt: skip
+        owner, lane = self.machine.copy_lane(host, device)
+        back = self._issue(Command(f"{name} from {host}", "copy", owner, lane, index, (on_host,), host, device,
+                                   self.index.facts(index).output_bytes, Cause.INPUT))  # fmt: skip
+        done: tuple[int, ...] = (back,)
+        if here is not None:
+            needs = self._needs(index, device, after)
+            done = (self._issue(Command(name, op.kind, device, self._lane[device], index, needs,
+                                        part=self._part(here))), back)  # fmt: skip
+        self._done[index], self._landed[index] = done, {device: done}
+        return done[0]
+
+    def _part(self, op: Op) -> int:
+        """The number of a part among those of the graph; parts that cost the same are one."""
+        if op.signature not in self._parts:
+            self._parts[op.signature] = len(self._part_ops)
+            self._part_ops.append(op)
+        return self._parts[op.signature]
+
     def load(
         self, index: int, name: str, bytes: int, *, on_compute_lane: bool, after: Iterable[int] = (), src: str
     ) -> int:
@@ -63,7 +93,8 @@ class GraphBuilder:
 
     def build(self, footprint: Memory, cache: Mapping[str, CacheUse] | None = None) -> CommandGraph:
         """The finished command graph."""
-        return CommandGraph(self.index, self.devices, tuple(self.commands), footprint, cache or {})
+        return CommandGraph(self.index, self.devices, tuple(self.commands), footprint, cache or {},
+                            tuple(self._part_ops))  # fmt: skip
 
     def _issue(self, command: Command) -> int:
         self.commands.append(command)

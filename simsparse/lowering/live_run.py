@@ -130,7 +130,7 @@ class LiveRun:
         return task
 
     def _key(self, device: str, cost: OpCost) -> CostKey:
-        key = device, len(self.index.unique) + len(self._costs)
+        key = device, len(self._costed.graph.distinct) + len(self._costs)
         self._costs[key] = cost
         return key
 

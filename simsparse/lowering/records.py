@@ -76,7 +76,7 @@ class Records:
 
     def kind(self, key: CostKey) -> str:
         """The kind of the op, or of the policy's kernel, that a key of ``costs`` belongs to."""
-        unique = self.graph.index.unique
+        unique = self.graph.distinct
         if key[1] < len(unique):
             return unique[key[1]].kind
         return next(each.command.kind for each in self.issued if each.key == key)

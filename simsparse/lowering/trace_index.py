@@ -75,8 +75,7 @@ class TraceIndex:
         )
         self.layer = tuple(_layer_in(op.module, op.name) for op in self.ops)
         self.special_weights = {
-            slot: op for slot, op in enumerate(self.unique)
-            if not op.weight_sparsity.is_dense or op.weight_format != USUAL
+            slot: op for slot, op in enumerate(self.unique) if is_special(op)
         }  # fmt: skip
         read = {self.slot[dep] for deps in self.deps for dep in deps} if self.special_weights else set()
         self.special_read = {slot: op for slot, op in self.special_weights.items() if slot in read}
@@ -130,6 +129,11 @@ def _alike(ops: Sequence[Op], others: Sequence[Op]) -> bool:
         op is other or (op.name == other.name and op.deps == other.deps)
         for op, other in zip(ops, others, strict=True)
     )  # fmt: skip
+
+
+def is_special(op: Op) -> bool:
+    """Whether the weights of ``op`` are sparse, or in a format that is not the usual one."""
+    return not op.weight_sparsity.is_dense or op.weight_format != USUAL
 
 
 def layer_of(op: Op) -> int | None:

@@ -24,6 +24,8 @@ from simsparse.policies.prefetch import PREFETCHES, Prefetch
 from simsparse.policies.prefetch.none import NoPrefetch
 from simsparse.policies.residency import RESIDENCIES, Residency
 from simsparse.policies.residency.keep_all import KeepAll
+from simsparse.policies.site import SITES, Site
+from simsparse.policies.site.device import OnDevice
 from simsparse.registry import Registry
 
 MAX_GRAPHS = 64
@@ -43,17 +45,21 @@ class Policy:
     placement: Placer = field(default_factory=Greedy)
     residency: Residency = field(default_factory=KeepAll)
     prefetch: Prefetch = field(default_factory=NoPrefetch)
+    site: Site = field(default_factory=OnDevice)
     validated: str | None = None
 
     def __post_init__(self) -> None:
         if self.residency.scope is None and type(self.prefetch) is not NoPrefetch and not self.prefetch.needs_events:
             raise SpecError(f"{self.prefetch.name} copies weights ahead, and with the residency {self.residency.name} "
                             "none rest elsewhere; use prefetch: none", key="prefetch")  # fmt: skip
+        if self.residency.scope is None and type(self.site) is not OnDevice:
+            raise SpecError(f"{self.site.name} is for weights that rest in host memory, and with the residency "
+                            f"{self.residency.name} none do", key="site")  # fmt: skip
 
     @property
     def parts(self) -> tuple[PolicyPart, ...]:
         """The parts, one per decision."""
-        return self.placement, self.residency, self.prefetch
+        return self.placement, self.residency, self.prefetch, self.site
 
     @property
     def controls(self) -> tuple[Control, ...]:
@@ -89,7 +95,7 @@ class Policy:
         if self.residency.scope is None:
             return resident_graph(index, devices, machine)
         home = machine.require_host(self.name)
-        return streamed_graph(index, devices, machine, self.residency, self.prefetch, home, seed)
+        return streamed_graph(index, devices, machine, self.residency, self.prefetch, self.site, home, seed)
 
 
 def _in_every_step(index: TraceIndex, placements: Placements) -> tuple[str, ...]:
@@ -107,7 +113,8 @@ POLICIES: Registry[Callable[..., Policy]] = Registry(
     tuple(f"simsparse.policies.{module}" for module in ("resident", "on_demand", "prefetch_all", "pregated")),
 )
 """Named compositions: functions of their options, given by keyword."""
-ROLES: Mapping[str, Registry[Any]] = {"placement": PLACEMENTS, "residency": RESIDENCIES, "prefetch": PREFETCHES}
+ROLES: Mapping[str, Registry[Any]] = {"placement": PLACEMENTS, "residency": RESIDENCIES, "prefetch": PREFETCHES,
+                                     "site": SITES}  # fmt: skip
 """The parts of a policy by role."""
 
 

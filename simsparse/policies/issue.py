@@ -17,8 +17,6 @@ from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 
-import numpy as np
-
 from simsparse.core import CacheUse
 from simsparse.errors import SimulationError, SpecError
 from simsparse.lowering.command_graph import CommandGraph
@@ -27,9 +25,13 @@ from simsparse.lowering.graph_builder import GraphBuilder
 from simsparse.lowering.machine import Machine
 from simsparse.lowering.trace_index import TraceIndex
 from simsparse.lowering.weights import Weight, WeightScope, streamed_ops, weights_read, weights_stored
-from simsparse.policies.part import SourceProgress, View
+from simsparse.policies.part import SourceProgress, Space, View
 from simsparse.policies.prefetch.base import Prefetch
+from simsparse.policies.prefetch.none import NoPrefetch
 from simsparse.policies.residency.base import Cache, Residency, Room
+from simsparse.policies.shared_experts import SharedExperts
+from simsparse.policies.site import Site
+from simsparse.policies.site.device import OnDevice
 from simsparse.policies.windows import PrefetchWindow, windows
 
 BUFFERS = "buffers"
@@ -48,27 +50,37 @@ def resident_graph(index: TraceIndex, devices: tuple[str, ...], machine: Machine
 
 
 def streamed_graph(
-    index: TraceIndex, devices: tuple[str, ...], machine: Machine, residency: Residency, prefetch: Prefetch, home: str,
-    seed: int,
+    index: TraceIndex, devices: tuple[str, ...], machine: Machine, residency: Residency, prefetch: Prefetch, site: Site,
+    home: str, seed: int,
 ) -> CommandGraph:  # fmt: skip
     """The commands of ops whose weights rest at ``home`` and are copied as ``residency`` and ``prefetch`` decide.
 
-    An op that runs at ``home`` reads its weights there. Raises SimulationError when a cache has no room
-    for what one op needs, SpecError when ``chunk_bytes`` cuts the copies into more than MAX_PIECES.
+    Experts that ``site`` leaves to the host are computed at ``home``; an op that runs there reads its weights there.
+    Raises SimulationError when a cache has no room for what one op needs, SpecError when ``chunk_bytes`` cuts the copies
+    into more than MAX_PIECES.
     """
     scope = residency.scope or WeightScope.EXPERTS
     streamed = [away and device != home for away, device in zip(streamed_ops(index, scope), devices, strict=True)]
     kept = footprint(index, devices, streamed)
     steps = windows(index, scope, streamed)
     free = {name: _left(machine.devices[name].model.memory_bytes, kept.get(name, {})) for name in machine.devices}
-    progress = SourceProgress(index, list(chain.from_iterable(steps)), machine, free, np.random.default_rng(seed))
+    progress = SourceProgress(index, list(chain.from_iterable(steps)), machine, free, seed)
     copies = _Copies(GraphBuilder(index, devices, machine), streamed, residency, prefetch, home, progress)
+    copies.shares = SharedExperts(index, machine, site, home) if type(site) is not OnDevice else None
     for step in steps:
         copies.step(step)
     rest = sum(own.weights for own, away in zip(index.kept, streamed, strict=True) if away)
     at_home = kept.setdefault(home, {})
     at_home["weights"] = at_home.get("weights", 0) + rest
     return copies.builder.build(_with_buffers(kept, copies.caches), copies.uses())
+
+
+def _most_read(index: TraceIndex, i: int) -> int:
+    """Bytes of weights that op ``i`` reads at most, whatever its gate chooses."""
+    facts, dims = index.facts(i), index.ops[i].dims
+    if not facts.experts:
+        return facts.weight_bytes
+    return facts.expert_bytes * min(facts.experts, dims["tokens"] * dims["top_k"])
 
 
 def _left(capacity: int | None, kept: Mapping[str, int]) -> int | None:
@@ -91,10 +103,11 @@ class _Copies:
         self.builder, self.index, self.progress = builder, builder.index, progress
         self.caches: dict[str, Cache] = {}
         self._streamed, self._residency, self._prefetch, self._home = streamed, residency, prefetch, home
-        self._views = View(progress, residency), View(progress, prefetch, across_steps=prefetch.across_steps)
+        self._view = View(progress, prefetch, across_steps=prefetch.across_steps)
         self._crossing: Mapping[str, int] = {}
         self._counts: dict[str, dict[str, int]] = {}
         self._pieces = 0
+        self.shares: SharedExperts | None = None
         self._readers: dict[tuple[int | None, str], list[int]] = {}
         for i in (i for i, away in enumerate(streamed) if away):
             weight = weights_stored(self.index, i)[0]
@@ -135,25 +148,47 @@ class _Copies:
             cache.end_op()  # what came ahead in vain makes room: nothing else comes before the op reads
         for i in window.ops:
             device, awaited = self.builder.devices[i], ()
+            there: Sequence[Weight] = ()
             if self._streamed[i]:
-                landed |= self._copy(self._missing(i), on_compute_lane=False)
+                there = self._on_host(i)
+                landed |= self._copy(self._missing(i, there), on_compute_lane=False)
                 self._cache(device).end_op()
                 coming = self._copy_ahead(on_compute_lane=False)
                 awaited = (landed[device],) if device in landed else ()
-            self.builder.op(i, awaited)
+            self._run(i, there, awaited)
         return coming
 
     def _op(self, i: int, arrived: Sequence[Mapping[str, int]], *, first: bool) -> None:
         """Issue op ``i``: the window's first op waits for all copies ahead, others for their device's."""
+        device, there = self.builder.devices[i], tuple[Weight, ...]()
         if self._streamed[i]:
-            self._copy(self._missing(i), on_compute_lane=True)
-            self._cache(self.builder.devices[i]).end_op()
-        device = self.builder.devices[i]
+            there = tuple(self._on_host(i))
+            self._copy(self._missing(i, there), on_compute_lane=True)
+            self._cache(device).end_op()
         after = [copy for last in arrived for to, copy in last.items() if first or to == device] if arrived else ()
-        self.builder.op(i, after)
+        self._run(i, there, after)
 
-    def _missing(self, i: int) -> list[Read]:
-        """The weights of op ``i`` that its device's cache does not hold, now that it reads them.
+    def _run(self, i: int, there: Sequence[Weight], after: Iterable[int]) -> None:
+        """Issue op ``i``, with the experts ``there`` on the host."""
+        if there and self.shares:
+            self.builder.shared(i, self.shares.part(i, there, inside=False), self.shares.part_on_host(i, there),
+                                self._home, after)  # fmt: skip
+        else:
+            self.builder.op(i, after)
+
+    def _on_host(self, i: int) -> Sequence[Weight]:
+        """The experts of op ``i`` that the host computes."""
+        if self.shares is None or not self.index.facts(i).experts:
+            return ()
+        device = self.builder.devices[i]
+        cache = self._cache(device)
+        absent = [weight for weight in weights_read(self.index, i) if not cache.holds(weight)]
+        chosen = self.shares.on_host(i, absent, device) if absent else ()
+        self._counts[device]["on_host"] += len(chosen)
+        return chosen
+
+    def _missing(self, i: int, there: Sequence[Weight]) -> list[Read]:
+        """The weights of op ``i`` that its device's cache does not hold, now that it reads all but those ``there``.
 
         Those that are there are read first, so that none of them makes room for another.
         """
@@ -161,7 +196,8 @@ class _Copies:
         cache, counts, missing = self._cache(device), self._counts[device], list[Read]()
         weights = weights_read(self.index, i)
         self.progress.access += len(weights)
-        for weight in sorted(weights, key=lambda weight: not cache.holds(weight)):
+        here = [weight for weight in weights if weight not in there] if there else weights
+        for weight in sorted(here, key=lambda weight: not cache.holds(weight)):
             room = cache.bring(weight, ahead=False)
             if room is Room.NONE:
                 raise SimulationError(f"the cache of {device} has no room for all that the op reads at once",
@@ -174,7 +210,7 @@ class _Copies:
 
     def _copy_ahead(self, *, on_compute_lane: bool) -> dict[str, int]:
         """Copy what the prefetch wants and there is room for; returns the last copy to each device."""
-        readers = [(self._next_reader(weight), weight) for weight in self._prefetch.ahead(self._views[1])]
+        readers = [(self._next_reader(weight), weight) for weight in self._prefetch.ahead(self._view)]
         readers.sort(key=lambda read: not self._cache_of(read[0]).holds(read[1]))  # what is there makes no room
         wanted = list[Read]()
         for i, weight in readers:
@@ -225,9 +261,22 @@ class _Copies:
 
     def _cache(self, device: str) -> Cache:
         if device not in self.caches:
-            self.caches[device] = self._residency.cache(self._views[0])
+            view = View(self.progress, self._residency, device=device, space=self._space(device))
+            self.caches[device] = self._residency.cache(view)
             self._counts[device] = dict.fromkeys(CacheUse._fields, 0)
         return self.caches[device]
+
+    def _space(self, device: str) -> Space:
+        """What the first step's ops on ``device`` may read of weights that rest elsewhere, and the memory for it."""
+        first = self.index.steps[0]
+        own = [i for i in first if self._streamed[i] and self.builder.devices[i] == device]
+        weights = dict.fromkeys(weight for i in own for weight in weights_stored(self.index, i))
+        buffers = max((_most_read(self.index, i) for i in own), default=0)
+        if type(self._prefetch) is not NoPrefetch:
+            stored = [sum(weight.bytes for weight in window.stored(self.index)) for window in self.progress.windows
+                      if window.ops.start in first]  # fmt: skip
+            buffers += 2 * max(stored, default=0)
+        return Space(tuple(weights), self.progress.free_bytes.get(device), buffers)
 
     def _end_window(self) -> None:
         for cache in self.caches.values():

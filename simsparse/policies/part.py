@@ -23,7 +23,7 @@ from simsparse.policies.windows import PrefetchWindow
 
 @dataclass(frozen=True)
 class PolicyPart(ABC):
-    """One decision of a policy: placement, residency or prefetch.
+    """One decision of a policy: placement, residency, prefetch or site.
 
     A subclass names itself in ``name``, registers as that, and holds its options as dataclass fields,
     checked in ``__post_init__``. It is immutable: what changes during a run lives in what it returns.
@@ -57,9 +57,10 @@ class SourceProgress:
 
     def __init__(
         self, index: TraceIndex, windows: Sequence[PrefetchWindow], machine: Machine,
-        free_bytes: Mapping[str, int | None], rng: np.random.Generator,
+        free_bytes: Mapping[str, int | None], seed: int,
     ) -> None:  # fmt: skip
-        self.index, self.windows, self.machine, self.free_bytes, self.rng = index, windows, machine, free_bytes, rng
+        self.index, self.windows, self.machine, self.free_bytes = index, windows, machine, free_bytes
+        self.seed, self.rng = seed, np.random.default_rng(seed)
         self.window, self.step_end, self.begins, self.access = -1, 0, True, -1
         self.read = [window.read(index) for window in windows]
         self.uses: dict[Weight, list[int]] = {}
@@ -67,8 +68,23 @@ class SourceProgress:
             self.uses.setdefault(weight, []).append(place)
 
 
+@dataclass(frozen=True)
+class Space:
+    """What a residency knows of a device before the run: the model, and the memory that streamed weights may take.
+
+    ``weights`` are all that its ops may read and that rest elsewhere, in the order of the model; ``bytes`` the memory
+    that is left beside what stays there anyway, None without limit; ``buffers`` what one op may need at once of weights
+    that do not stay and, where weights come ahead, two windows of them.
+    """
+
+    weights: tuple[Weight, ...] = ()
+    bytes: int | None = None
+    buffers: int = 0
+
+
 class View:
-    """What one part sees: the machine, the source so far, free memory, a seeded generator.
+    """What one part sees: the machine, the source so far, free memory, a seeded generator. Of a cache also its
+    ``device``, and the ``space`` there.
 
     ``free_bytes``: of each device, beside what stays there anyway; None where it is not limited. A window
     is what runs between two gates (a MoE layer), or the ops of one layer. Ahead, a view shows as many
@@ -76,9 +92,14 @@ class View:
     next step is known before its token, so that ``read`` shows no experts there, but to a part that sees everything.
     """
 
-    def __init__(self, progress: SourceProgress, part: PolicyPart, *, across_steps: bool = False) -> None:
+    def __init__(
+        self, progress: SourceProgress, part: PolicyPart, *, across_steps: bool = False, device: str = "",
+        space: Space | None = None,
+    ) -> None:  # fmt: skip
         self._progress, self._part, self._across_steps = progress, part, across_steps
-        self.machine, self.rng, self.free_bytes = progress.machine, progress.rng, progress.free_bytes
+        self.device, self.space = device, space or Space()
+        self.machine, self.free_bytes = progress.machine, progress.free_bytes
+        self.seed, self.rng = progress.seed, progress.rng
 
     @property
     def begins(self) -> bool:

@@ -48,7 +48,7 @@ Result = Callable[[], Any]
 def operators(model: str) -> tuple[Op, ...]:
     """Distinct operators of every kind, for parts of one device model; fewer for engines, which are slow."""
     makers = {"gpu": (_examples, _made, _masked, _widened, _launched), "engine": (_small,)}.get(
-        model, (_examples, _made)
+        model, (_examples, _made, _stored)
     )
     found: dict[Any, Op] = {}
     for op in chain.from_iterable(make() for make in makers):
@@ -94,6 +94,9 @@ def _made() -> Iterator[Op]:
         for size in (1 << 10, 1 << 20, 1 << 28):
             yield ops.elementwise(size, size, 50 * size, dtype)
             yield ops.elementwise(size, 16, size // 2, dtype)
+
+
+def _stored() -> Iterator[Op]:
     for m in (1, 64):
         yield ops.linear(m, 256, 512, "fp32", weight_sparsity="unstructured:0.1", weight_format="csr")
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections import Counter
 from dataclasses import dataclass
 
 from simsparse.errors import SpecError
@@ -13,6 +14,7 @@ from simsparse.policies.residency.base import Cache, Room
 from simsparse.policies.residency.streamed import Streamed, whole_number
 
 Rank = tuple[float, ...]
+FIT = "fit"
 
 
 @dataclass
@@ -27,7 +29,7 @@ class Held:
 
 @dataclass(frozen=True)
 class ExpertCache(Streamed):
-    """Every device has room for ``experts`` experts, which stay across steps.
+    """Every device has room for ``experts`` experts, which stay across steps; ``fit``, for as many as its memory holds.
 
     Options: ``per_layer``, room for so many of each layer, in place of all layers together; ``warm``, a layer begins
     with its first experts there, the last of them used last; ``forgets``, a step begins with an empty cache. A
@@ -36,14 +38,15 @@ class ExpertCache(Streamed):
     SpecError on a number of experts that is not positive, and on a warm cache that forgets or is shared by layers.
     """
 
-    experts: int = 64
+    experts: int | str = 64
     per_layer: bool = False
     warm: bool = False
     forgets: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        whole_number("experts", self.experts)
+        if self.experts != FIT:
+            whole_number("experts", self.experts)
         for key in ("per_layer", "warm", "forgets"):
             if not isinstance(getattr(self, key), bool):
                 raise SpecError(f"{getattr(self, key)!r} is neither true nor false", key=key)
@@ -55,14 +58,25 @@ class ExpertCache(Streamed):
         """Where an expert stands among those that may go; the lowest goes first."""
 
     def cache(self, view: View) -> Cache:
-        return Slots(self, view)
+        return Slots(self, self._slots(view), view)
+
+    def _slots(self, view: View) -> int:
+        """Experts that there is room for: of all layers together, or of each."""
+        if not isinstance(self.experts, str):
+            return self.experts
+        layers = Counter(weight.matrix for weight in view.space.weights)
+        most, sets = max(layers.values(), default=1), len(layers) if self.per_layer else 1
+        if view.space.bytes is None:
+            return most if self.per_layer else sum(layers.values())
+        slots = max(1, view.space.bytes // (sets * max((weight.bytes for weight in view.space.weights), default=1)))
+        return min(slots, most if self.per_layer else sum(layers.values()))
 
 
 class Slots(Cache):
     """Slots of equal size, as large as the largest expert that came; a set of them for all layers, or one for each."""
 
-    def __init__(self, policy: ExpertCache, view: View) -> None:
-        self._policy, self._view = policy, view
+    def __init__(self, policy: ExpertCache, room: int, view: View) -> None:
+        self._policy, self._room, self._view = policy, room, view
         self._held: dict[str, dict[Weight, Held]] = {}
         self._in_use: set[Weight] = set()
         self._wanted_ahead: set[Weight] = set()
@@ -70,7 +84,7 @@ class Slots(Cache):
 
     @property
     def bytes(self) -> int:
-        return max(1, len(self._held)) * self._policy.experts * self._largest
+        return max(1, len(self._held)) * self._room * self._largest
 
     def holds(self, weight: Weight) -> bool:
         return weight in self._slots(weight)
@@ -78,7 +92,7 @@ class Slots(Cache):
     def bring(self, weight: Weight, *, ahead: bool) -> Room:
         held, room = self._slots(weight), Room.HELD
         if weight not in held:
-            if len(held) == self._policy.experts and not self._evicted(held):
+            if len(held) == self._room and not self._evicted(held):
                 return Room.NONE
             self._put(held, weight)
             room = Room.MADE
@@ -95,7 +109,7 @@ class Slots(Cache):
         owner = weight.matrix if self._policy.per_layer else ""
         if owner not in self._held:
             self._held[owner] = {}
-            for expert in range(min(self._policy.experts, weight.of) if self._policy.warm else 0):
+            for expert in range(min(self._room, weight.of) if self._policy.warm else 0):
                 self._put(self._held[owner], weight._replace(expert=expert))
         return self._held[owner]
 

@@ -1,0 +1,166 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Weights that stay for good, caches as large as the memory, and experts that the host computes."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import pytest
+
+import simsparse as ss
+from simsparse.core import Result, Trace
+from simsparse.errors import SimulationError, SpecError
+from simsparse.policies.residency.pinned import Pinned
+from simsparse.policies.site.device import OnDevice
+from simsparse.policies.site.host import OnHost
+from simsparse.policies.site.soonest import Soonest
+from simsparse.testing import PolicyPartContract
+from simsparse.testing.fake_machine import moe_trace, offload_system
+
+
+class TestPinned(PolicyPartContract):
+    part = Pinned()
+
+
+class TestPinnedByPopularity(PolicyPartContract):
+    part = Pinned(room="2 kB", popularity="zipf:1.0")
+
+
+class TestOnDevice(PolicyPartContract):
+    part = OnDevice()
+
+
+class TestOnHost(PolicyPartContract):
+    part = OnHost()
+
+
+class TestSoonest(PolicyPartContract):
+    part = Soonest()
+
+
+def run(trace: Trace, capacity: str = "1 MB", **roles: object) -> Result:
+    return ss.simulate(trace, offload_system(capacity=capacity), roles)
+
+
+def expert_bytes(trace: Trace) -> int:
+    return next(op.expert_bytes for op in trace.ops if op.kind == "moe_ffn")
+
+
+def test_all_that_fits_is_pinned_and_nothing_is_copied() -> None:
+    trace = moe_trace(layers=3, experts=5)
+    result = run(trace, residency={"kind": "pinned"})
+    assert result.cache["gpu0"].misses == 0 == result.cache["gpu0"].copied_bytes
+    assert result.latency_s == ss.simulate(trace, offload_system(), "resident").latency_s
+    assert result.memory["gpu0"]["buffers"] == 15 * expert_bytes(trace)
+
+
+def test_a_stated_room_holds_whole_weights_in_the_order_of_the_model() -> None:
+    trace = moe_trace(layers=3, experts=5, hit=2)
+    size = expert_bytes(trace)
+    result = run(trace, residency={"kind": "pinned", "room": f"{5 * size + 1} byte"})
+    assert (result.cache["gpu0"].hits, result.cache["gpu0"].misses) == (2, 4)
+    assert result.memory["gpu0"]["buffers"] == 5 * size + 2 * size
+
+
+def test_no_room_at_all_is_as_without_pinning() -> None:
+    trace = moe_trace(layers=3, experts=5)
+    pinned, without = (run(trace, residency={"kind": kind, **more})
+                       for kind, more in (("pinned", {"room": "0 byte"}), ("none", {})))  # fmt: skip
+    assert (pinned.latency_s, pinned.cache) == (without.latency_s, without.cache)
+
+
+def test_more_room_is_never_slower() -> None:
+    trace = moe_trace(layers=4, experts=5, hit=3)
+    times = [run(trace, residency={"kind": "pinned", "room": f"{count * expert_bytes(trace)} byte"}).latency_s
+             for count in range(21)]  # fmt: skip
+    assert all(more <= less for less, more in pairwise(times))
+
+
+def test_fit_leaves_room_for_buffers_and_all_else() -> None:
+    trace = moe_trace(layers=3, experts=5, hit=2)
+    size = expert_bytes(trace)
+    resident = ss.simulate(trace, offload_system(), "on_demand").memory["gpu0"]
+    others = sum(bytes for what, bytes in resident.items() if what != "buffers")
+    result = run(trace, f"{others + 6 * size} byte", residency={"kind": "pinned"})
+    assert result.memory["gpu0"]["buffers"] <= 6 * size
+    assert result.cache["gpu0"].hits == 2
+
+
+def test_the_most_popular_experts_of_each_layer_come_first() -> None:
+    """Pinning by the process that routes misses less than pinning in the order of the model."""
+    trace = ss.load_trace("traces/mixtral-8x7b-decode-b1.trace")
+    misses = [
+        ss.simulate(trace, "systems/h100-pcie5", {"residency": {"kind": "pinned", "room": "45 GB", **more}}, steps=16,
+                    routing="zipf:1.0", keep="summary").cache["gpu0"].misses
+        for more in ({}, {"popularity": "zipf:1.0"})
+    ]  # fmt: skip
+    assert misses[1] < 0.7 * misses[0]
+
+
+def test_a_cache_as_large_as_the_memory_holds_what_fits() -> None:
+    trace = moe_trace(layers=3, experts=5, hit=2)
+    size = expert_bytes(trace)
+    resident = ss.simulate(trace, offload_system(), "on_demand").memory["gpu0"]
+    others = sum(bytes for what, bytes in resident.items() if what != "buffers")
+    result = run(trace, f"{others + 4 * size} byte", residency={"kind": "lru", "experts": "fit"})
+    assert result.memory["gpu0"]["buffers"] == 4 * size
+    with pytest.raises(SimulationError, match="gpu0 is full"):
+        run(trace, f"{others + size - 1} byte", residency={"kind": "lru", "experts": "fit"})
+
+
+@pytest.mark.parametrize("room", ["ten", "-1 byte", "nan byte", "1e30 GB"])
+def test_rooms_that_are_no_memory_are_refused(room: str) -> None:
+    with pytest.raises(SpecError, match=r"residency\.room"):
+        run(moe_trace(), residency={"kind": "pinned", "room": room})
+
+
+def test_the_host_computes_what_is_not_there_and_nothing_is_copied() -> None:
+    trace = moe_trace(layers=3, experts=5, hit=2)
+    result = run(trace, residency="none", site="host")
+    use = result.cache["gpu0"]
+    assert (use.hits, use.misses, use.copied_bytes, use.on_host) == (0, 0, 0, 6)
+    copied = [span for span in result.timeline.spans if span.kind == "copy"]
+    assert all(span.bytes <= trace.ops[0].output_bytes for span in copied)
+    assert {row.device for row in result.ops if row.kind == "moe_ffn"} == {"host"}
+
+
+def test_held_experts_run_on_the_device_beside_the_host() -> None:
+    """Both parts of an op begin once its gate has run; their FLOPs are those of the op."""
+    trace = moe_trace(layers=1, experts=5, hit=2)
+    room = f"{expert_bytes(trace)} byte"
+    result = run(trace, residency={"kind": "pinned", "room": room}, site="host")
+    whole = next(op for op in trace.ops if op.kind == "moe_ffn")
+    rows = [row for row in result.ops if row.kind == "moe_ffn"]
+    assert sorted(row.device for row in rows) == ["gpu0", "host"]
+    assert sum(row.flops for row in rows) == whole.flops
+    spans = {span.device: span for span in result.timeline.spans if span.kind == "moe_ffn"}
+    assert spans["host"].start_fs < spans["gpu0"].end_fs or spans["gpu0"].start_fs < spans["host"].end_fs
+
+
+def test_the_soonest_site_is_no_slower_than_either_alone() -> None:
+    trace = ss.load_trace("traces/mixtral-8x7b-decode-b8.trace")
+    device, host, soonest = (
+        ss.simulate(trace, "systems/h100-pcie5", {"residency": "none", "site": site}).latency_s
+        for site in ("device", "host", "soonest")
+    )
+    assert soonest < 0.9 * min(device, host)
+
+
+def test_small_experts_are_copied_rather_than_computed() -> None:
+    """As measured on the host of an H200: an expert of Qwen3-30B is always faster copied (section cpu)."""
+    layer = ss.TraceBuilder("qwen3").add(ss.ops.linear(1, 2048, 2048, name="layers.0.q", module="layers.0.q"))
+    expert = ss.ops.moe_ffn(1, 2048, 768, 128, True, routing=[[3]], name="layers.0.experts", module="layers.0.experts")
+    result = ss.simulate(layer.add(expert).build(), "systems/h200-pcie5", {"residency": "none", "site": "soonest"})
+    assert (result.cache["gpu0"].on_host, result.cache["gpu0"].misses) == (0, 1)
+
+
+def test_a_site_needs_weights_in_host_memory() -> None:
+    with pytest.raises(SpecError, match="site: host is for weights that rest in host memory"):
+        run(moe_trace(), site="host")
+
+
+def test_level_0_and_1_agree_on_shared_experts() -> None:
+    trace = ss.load_trace("traces/mixtral-8x7b-decode-b1.trace")
+    policy = {"residency": {"kind": "pinned"}, "site": "soonest"}
+    closed, run_ = (ss.simulate(trace, "systems/h100-pcie5", policy, level=level).latency_s for level in (0, 1))
+    assert closed == pytest.approx(run_, rel=0.02)
