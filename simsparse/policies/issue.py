@@ -56,7 +56,7 @@ def streamed_graph(
     """The commands of ops whose weights rest at ``home`` and are copied as ``residency`` and ``prefetch`` decide.
 
     Experts that ``site`` leaves to the host are computed at ``home``; an op that runs there reads its weights there.
-    Raises SimulationError when a cache has no room for what one op needs, SpecError when ``chunk_bytes`` cuts the copies
+    Raises SimulationError when a cache has no room for what one op needs, SpecError when ``chunk_bytes`` cuts copies
     into more than MAX_PIECES.
     """
     scope = residency.scope or WeightScope.EXPERTS
