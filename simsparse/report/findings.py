@@ -19,6 +19,8 @@ SAID_FROM = 0.1
 """Devices' waiting for one another is mentioned from this share of their time on."""
 
 MAX_REASON = 110
+MAX_VALUES = 3
+"""Most values of an axis that are listed where all of them give one answer."""
 
 
 @dataclass(frozen=True)
@@ -48,19 +50,39 @@ def findings(results: Results, baselines: Sequence[Baseline] | None = None) -> l
 
 def _lead(points: list[StoredPoint]) -> str:
     fastest = min(points, key=LATENCY.rank)
-    text = f"fastest on {_place(fastest)}: {si(fastest.latency_s, 's')}"
+    text = f"fastest on {_place(fastest, points)}: {si(fastest.latency_s, 's')}"
     frugal = min((point for point in points if point.energy_j > 0), key=ENERGY.rank, default=None)
     if frugal is None:
         return f"{text}."
     if frugal is fastest:
         return f"{text}, which also takes the least energy, {si(fastest.energy_j, 'J')}."
-    return f"{text} and {si(fastest.energy_j, 'J')}; least energy on {_place(frugal)}: {si(frugal.energy_j, 'J')}."
+    return (
+        f"{text} and {si(fastest.energy_j, 'J')}; least energy on {_place(frugal, points)}: {si(frugal.energy_j, 'J')}."
+    )
 
 
-def _place(point: StoredPoint) -> str:
-    extra = "".join(f", {short_value(value)}" for value in point.axes.values() if value)
+def _place(point: StoredPoint, points: Sequence[StoredPoint]) -> str:
+    """Where a point stands; of an axis along which others have its answer, the values of all of these."""
+    same = [each for each in points if each.cell == point.cell and _answer(each) == _answer(point)]
+    extra = ""
+    for name, value in point.axes.items():
+        along = [
+            each for each in same if all(each.axes[other] == point.axes[other] for other in each.axes if other != name)
+        ]
+        values = unique(short_value(each.axes[name]) for each in along) if value else []
+        extra += f", {_or(values)}" if values else ""
     mark = " (unvalidated)" if point.is_unvalidated else ""
     return f"{point.configuration} with {point.sparsity} weights{extra}{mark}"
+
+
+def _answer(point: StoredPoint) -> tuple[str, str]:
+    return f"{point.latency_s:.6g}", f"{point.energy_j:.6g}"
+
+
+def _or(values: Sequence[str]) -> str:
+    if len(values) > MAX_VALUES:
+        return f"{values[0]} or {len(values) - 1} other values"
+    return " or ".join(values)
 
 
 def _configuration_text(results: Results, workload: str, configuration: str, baselines: Sequence[Baseline]) -> str:

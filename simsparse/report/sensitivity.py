@@ -71,7 +71,7 @@ def _sensitivity(results: Results, metric: Metric, axis: str, index: int) -> Plo
     log = any(spans_decades(_all_values(moving[cell])) for cell in cells)
     for i, (ax, cell) in enumerate(zip(axes, cells, strict=True)):
         _panel(ax, results, moving[cell], x_scale, y_scale, log)
-        width = 26 if columns > 2 else 42
+        width = 24 if columns > 2 else 42
         ax.set_title("\n".join(wrapped(name, width) for name in cell), fontsize=8.5)
         between = "\n" if columns > 2 and len(label_of(axis)) > LONG_NAME else " "
         ax.set_xlabel(f"{label_of(axis)}{between}({x_scale.unit})" if x_scale.unit else label_of(axis))

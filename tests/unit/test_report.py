@@ -34,7 +34,7 @@ from simsparse.report.pairs import Baseline, baselines_of
 from simsparse.report.plot import Plot, save_plot
 from simsparse.report.reader import read_results
 from simsparse.report.results import Results
-from simsparse.report.rows import panels_of
+from simsparse.report.rows import panels_of, runs_note
 from simsparse.report.si import axis_numbers, si
 from simsparse.report.slices import sliced
 from simsparse.report.style import figure_style
@@ -411,6 +411,21 @@ class TestPairs:
         text = dict(findings(table_of(tmp_path, rows))[0].configurations)["s"]
         assert "2:4 is 2.00 to 4.00× faster, with the same energy (2 pairs)." in text
         assert "1:8 takes 500" in text
+
+    def test_values_that_give_one_answer_are_all_named(self, tmp_path: Path) -> None:
+        rows = [row("dense", 4.0, "1 GB/s"), row("dense", 1.0, "64 GB/s"), row("dense", 1.0, "128 GB/s")]
+        assert "with dense weights, 64 GB/s or 128 GB/s" in findings(table_of(tmp_path, rows))[0].lead
+        rows += [row("dense", 1.0, f"{i} GB/s") for i in (200, 300)]
+        assert "weights, 64 GB/s or 3 other values" in findings(table_of(tmp_path, rows))[0].lead
+
+    def test_names_with_commas_stand_between_semicolons(self, tmp_path: Path) -> None:
+        """``H100, experts on demand`` is one configuration."""
+        runs = json.dumps({"gpu0": {"1:8": "2:4"}})
+        rows = [
+            {**row("1:8", float(i + 1), "1"), "setup": name, "runs_as": runs} for i, name in enumerate(["a, b", "c"])
+        ]
+        results = table_of(tmp_path, rows)
+        assert " a, b; c run 1:8 as 2:4." in runs_note(results, panels_of(results, lambda _: True))
 
     def test_a_user_names_the_baseline(self, tmp_path: Path) -> None:
         rows = [row("dense", 4.0, "1 GB/s"), row("dense", 2.0, "2 GB/s"), row("2:4", 1.0, "2 GB/s")]
