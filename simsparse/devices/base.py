@@ -237,6 +237,11 @@ class Device(ABC):
             found.append(f"decoding {op.weight_format} weights takes no time")
         return tuple(found)
 
+    @property
+    def notes_dense(self) -> bool:
+        """Whether ``notes`` may say something of ops whose weights are dense and in the usual format."""
+        return False
+
     @abstractmethod
     def cost_arrays(self, ops: Sequence[Op], level: int = 0) -> CostArrays:
         """Costs of ``ops``, each alone on the device, weights in the device's own memory.

@@ -131,6 +131,10 @@ class Gpu(Device):
     def notes(self, op: Op) -> tuple[str, ...]:
         return (*super().notes(op), *self._slower_24(op), *self._bands(op))
 
+    @property
+    def notes_dense(self) -> bool:
+        return self._evidence.banded
+
     def _slower_24(self, op: Op) -> tuple[str, ...]:
         if not self.skips(op):
             return ()

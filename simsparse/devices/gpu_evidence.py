@@ -133,6 +133,11 @@ class Evidence:
         return (f"no {name} was measured on {self._name}: cards that were left out were off by {left.error:.0%} on "
                 f"average, by data sheet and other cards' kernels")  # fmt: skip
 
+    @property
+    def banded(self) -> bool:
+        """Whether ``band`` or ``transferred`` may say something of the card."""
+        return self._transferred is not None or not self._classes
+
     def transferred(self, op: Op) -> str | None:
         """What is known of times by another architecture's kernels: of 16-bit products without whole 16-byte rows."""
         if self._transferred is None or op.kind not in GEMM_KINDS or op.dtype not in HALF:

@@ -350,8 +350,10 @@ class Account:
     def notes(self) -> tuple[str, ...]:
         """What devices leave out of the costs of the ops that they ran, in words."""
         models = {name: device.model for name, device in self.machine.devices.items()}
-        found = [f"{device}: {note}" for device, ops in self.records.graph.special_by_device.items()
-                 for op in ops for note in models[device].notes(op)]  # fmt: skip
+        graph = self.records.graph
+        found = [f"{device}: {note}" for device, special in graph.special_by_device.items()
+                 for op in (graph.ops_by_device[device][1] if models[device].notes_dense else special)
+                 for note in models[device].notes(op)]  # fmt: skip
         found += [f"{each.command.device}: {note}" for each in self.records.issued if each.op
                   for note in models[each.command.device].notes(each.op)]  # fmt: skip
         found += [f"{key[0]}: {LAYOUT_NOTE}" for key in self.records.costs if key in self._transposed]

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import simsparse as ss
 from simsparse.config.hardware import load_hardware
 from simsparse.core import ops
 from simsparse.devices.gpu import Gpu
@@ -76,6 +77,8 @@ def test_times_of_transferred_kernels_carry_their_errors():
     assert [note.split(":")[0] for note in a100.notes(odd)] == ["n or k is no multiple of 8"]
     assert "hopper" in a100.notes(odd)[0]
     assert a100.notes(even) == h200.notes(odd) == ()
+    trace = ss.TraceBuilder("one").add(odd).build()
+    assert ss.simulate(trace, ss.load_system("systems/a100-pcie4")).notes == (f"gpu0: {a100.notes(odd)[0]}",)
 
 
 @given(m=st.integers(1, 2048), n=st.integers(8, 512), k=st.integers(8, 512))
