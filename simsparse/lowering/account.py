@@ -70,7 +70,7 @@ class Account:
 
         Of an idle time, each copy or call on the way to the task that ends it is charged with the part in which it was
         the last to run; what a device worked before the first of them is in ``waits``. A copy on a compute lane is
-        charged with all of its own time.
+        charged with all of its own time, and with the gap between short copies on its link before it.
         """
         return self._idle[0]
 
@@ -89,9 +89,12 @@ class Account:
             lane = (command.device, command.lane)
             if lane not in lanes:
                 continue
+            copied = command.src and command.cause is not Cause.OP
             if command.after and starts[i] > lanes[lane]:
                 waits[command.device] += self._charge(command.after, lanes[lane], starts[i], stalled)
-            if command.src and command.cause is not Cause.OP:
+            elif copied and starts[i] > lanes[lane]:
+                stalled[i] += starts[i] - lanes[lane]
+            if copied:
                 stalled[i] += ends[i] - starts[i]
             lanes[lane] = max(lanes[lane], ends[i])
         for (device, _), free in lanes.items():

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from simsparse.core import Result
 from simsparse.errors import SpecError, StoreError, nearest
+from simsparse.paths import temporary_prefix
 from simsparse.report.pairs import NORMALISATIONS, Baseline, baselines_of
 from simsparse.report.results import Results, results_of
 
@@ -59,7 +60,7 @@ def _write(results: Results, folder: Path, formats: Sequence[str], progress: OnP
         raise StoreError(f"{unknown[0]!r} is no figure format; allowed: png, svg, pdf", key="formats")
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder, prefix=".part-") as part:
+        with tempfile.TemporaryDirectory(dir=folder, prefix=temporary_prefix(folder / "index.html")) as part:
             for path in _files(results, Path(part), formats, progress):
                 path.replace(folder / path.name)
     except OSError as error:

@@ -3,10 +3,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import random
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
+from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -17,9 +20,17 @@ from simsparse.config.paths import part_names
 from simsparse.core import Op, Result, Role, Trace, TraceBuilder, ops
 from simsparse.errors import SimsparseError
 from simsparse.policies import POLICIES
+from simsparse.policies.prefetch import PREFETCHES
+from simsparse.policies.residency import RESIDENCIES
 
 SYSTEMS = [name for name in part_names() if name.startswith(("systems/", "gpu/", "cpu/", "accel/", "pim/"))]
 SPARSITIES = ("dense", "2:4", "1:4", "1:8", "unstructured:0.2", "block16:0.5")
+HOSTED = ("systems/h100-pcie5", "systems/h200-pcie5", "systems/a100-pcie4", "systems/rtx4090-pcie4",
+          "systems/h200-x2-nvlink", "systems/h100-bank-pim", "systems/h100-logic-pim")  # fmt: skip
+"""Systems of two to four devices, one of them a host, which has what policies and stacks need."""
+KINDS = ("linear", "linear", "linear", "matmul", "attention", "elementwise", "softmax")
+STACKS = ("fused+graph", "fused", "compiled", "eager", "eager+graph")
+FORMATS = ("csr", "bsr:32", "nm_index", "bitmap")
 RESOURCES = ("memory.bandwidth", "bandwidth", "compute.clock", "array.clock", "l2.bandwidth", "vector.rate")
 SLOWER = 1.02
 """What more of a resource may cost at most: a placement is a choice among a few."""
@@ -42,18 +53,19 @@ def dtype_of(name: str) -> str:
 
 @dataclass(frozen=True)
 class Experiment:
-    """A trace on a system under a policy."""
+    """A trace on a system under a policy and a stack."""
 
     trace: Trace
     name: str
-    policy: str
+    policy: str | Mapping[str, Any]
     level: int
+    stack: str
 
     def run(self, **changes: str) -> Result | None:
         """Its Result, with values of the system replaced; None where it is refused by a typed error."""
         try:
             found: Result = ss.simulate(
-                self.trace, system(self.name).with_overrides(changes), self.policy, level=self.level
+                self.trace, system(self.name).with_overrides(changes), self.policy, level=self.level, stack=self.stack
             )
         except SimsparseError as error:
             assert "\n" not in str(error)
@@ -61,35 +73,55 @@ class Experiment:
         return found
 
 
-def an_op(source: random.Random, name: str, dtype: str) -> Op:
+def an_op(source: random.Random, name: str, dtype: str, kind: str) -> Op:
     m, n, k = (int(2 ** source.uniform(low, high)) for low, high in ((0, 9), (3, 11), (3, 11)))
-    kind = source.choice(["linear", "linear", "linear", "matmul", "attention", "elementwise", "softmax"])
     if kind == "linear":
         return ops.linear(m, n, k, dtype, weight_sparsity=source.choice(SPARSITIES), name=name)
     if kind == "matmul":
         return ops.matmul(source.randint(1, 8), m, n, k, dtype, name=name)
     if kind == "attention":
         return ops.attention(1 + m // 64, 8, 4, 64, 1, k, True, dtype, name=name)
+    if kind == "moe":
+        top_k = source.choice([1, 2])
+        ids = [source.sample(range(8), top_k) for _ in range(m)]
+        return ops.moe_ffn(m, n, k, 8, True, dtype, routing=ids, weight_sparsity=source.choice(SPARSITIES), name=name,
+                           module=f"layers.{name.removeprefix('op')}.experts")  # fmt: skip
     if kind == "softmax":
         return ops.softmax(m, n, dtype, name=name)
     return ops.elementwise(2 * m * n, m * n, m * n, dtype, name=name)
 
 
-def a_trace(source: random.Random, dtype: str) -> Trace:
+def a_trace(source: random.Random, dtype: str, kinds: Sequence[str]) -> Trace:
     builder = TraceBuilder("drawn")
     added: list[str] = []
     for i in range(source.randint(1, 6)):
         deps = source.sample(added, min(len(added), source.randint(0, 2)))
-        builder.add(an_op(source, f"op{i}", dtype), deps=deps)
+        builder.add(an_op(source, f"op{i}", dtype, source.choice(kinds)), deps=deps)
         added.append(builder.last)
     return builder.build()
 
 
 def drawn(seed: int) -> tuple[Experiment, random.Random]:
     source = random.Random(seed)
-    name = source.choice(SYSTEMS)
-    policy = "resident" if source.random() < 0.6 else source.choice(sorted(POLICIES))
-    return Experiment(a_trace(source, dtype_of(name)), name, policy, source.choice([0, 1])), source
+    hosted = source.random() < 0.6
+    name = source.choice(HOSTED if hosted else SYSTEMS)
+    trace = a_trace(source, dtype_of(name), KINDS + 4 * ("moe",) * hosted)
+    if source.random() < 0.2:
+        with contextlib.suppress(SimsparseError):
+            trace = trace.with_weight_format(source.choice(FORMATS))
+    policy, stack = (a_policy(source), source.choice(STACKS)) if hosted else ("resident", STACKS[0])
+    return Experiment(trace, name, policy, source.choice([0, 1]), stack), source
+
+
+def a_policy(source: random.Random) -> str | Mapping[str, Any]:
+    """Weights that stay, a named policy of offloading, or a cache with a prefetch."""
+    kind = source.random()
+    if kind < 0.5:
+        return "resident" if kind < 0.3 else source.choice(sorted(POLICIES))
+    residency: dict[str, Any] = {"kind": source.choice(sorted(RESIDENCIES))}
+    if residency["kind"] not in ("keep_all", "none"):
+        residency |= {"experts": source.choice([2, 8])} | source.choice([{}, {"per_layer": True}, {"forgets": True}])
+    return {"residency": residency, "prefetch": source.choice(sorted(PREFETCHES))}
 
 
 SEEDS = st.integers(0, 2**63 - 1)

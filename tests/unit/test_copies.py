@@ -14,7 +14,7 @@ from simsparse.devices.base import device_for
 from simsparse.events import CopyEnd, Link
 from simsparse.events.network import Hop, fair_rates
 from simsparse.lowering.machine import copy_end
-from simsparse.testing.fake_machine import host, link, offload_system, processor
+from simsparse.testing.fake_machine import host, link, moe_trace, offload_system, processor
 
 GB = 10**9
 READ, WRITE = 0, 1
@@ -169,3 +169,11 @@ def test_rows_of_short_copies_hold_the_gap_until_the_next() -> None:
     result = ss.simulate(trace_of(*copies), offload_system(issue="3 us"))
     assert sum(row.latency_s for row in result.ops) == pytest.approx(result.latency_s)
     assert result.latency_s > 12e-6
+
+
+@pytest.mark.parametrize("policy", ["on_demand", "pregated"])
+def test_rows_of_short_copies_of_weights_hold_the_gap_until_the_next(policy: str) -> None:
+    """Copies on the compute lane that wait for nothing but the link: those before the first operators."""
+    result = ss.simulate(moe_trace(layers=2, experts=4, hit=3), offload_system(issue="30 us"), policy)
+    assert sum(row.latency_s for row in result.ops) == pytest.approx(result.latency_s)
+    assert result.latency_s > 3 * 30e-6

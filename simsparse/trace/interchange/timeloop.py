@@ -132,7 +132,7 @@ def _index(rows: list[tuple[str, str, int, int]]) -> str:
 
 def _write_folder(path: Path, files: Mapping[str, str]) -> None:
     try:
-        part = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
+        part = Path(tempfile.mkdtemp(dir=path.parent, prefix=temporary_prefix(path)))
     except OSError as error:
         raise TraceError(f"can't be written: {error.strerror}", file=str(path)) from error
     try:
