@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sqlite3
 import zlib
 from collections.abc import Callable, Iterator, Mapping
@@ -20,6 +21,8 @@ from simsparse.store.columns import StoredRows
 from simsparse.store.schema import StoredRow
 
 T = TypeVar("T")
+NEEDED_BYTES = 1 << 16
+"""Free bytes below which a disk is called full: SQLite's index of a write-ahead log takes 32 KiB."""
 _ROWS = "SELECT key, axes, result, error FROM rows LEFT JOIN points USING (key) ORDER BY idx"
 
 
@@ -83,7 +86,7 @@ class Reader:
                 self._check_tables(store)
                 yield from store.execute(query, values)
         except sqlite3.OperationalError as error:
-            raise StoreError(_trouble(str(error)), file=str(self.path)) from error
+            raise StoreError(_trouble(str(error), self.path), file=str(self.path)) from error
         except sqlite3.Error as error:
             raise StoreError(f"is no sweep's store: {error}", file=str(self.path)) from error
 
@@ -142,8 +145,19 @@ def _whole(text: str) -> int:
 _DECODER = json.JSONDecoder(parse_int=_whole)
 
 
-def _trouble(error: str) -> str:
+def disk_trouble(path: Path) -> str:
+    """Why nothing can be written beside ``path``, empty where something can."""
+    try:
+        free = shutil.disk_usage(path.parent).free
+    except OSError as error:
+        return error.strerror or str(error)
+    if not os.access(path.parent, os.W_OK):
+        return "its folder can't be written to"
+    return "its disk is full" if free < NEEDED_BYTES else ""
+
+
+def _trouble(error: str, path: Path) -> str:
     """What a message of SQLite about a file means to a reader."""
     if "locked" in error:
         return "is in use by a running sweep"
-    return f"is no sweep's store: {error}" if "no such" in error else f"can't be read: {error}"
+    return f"is no sweep's store: {error}" if "no such" in error else f"can't be read: {disk_trouble(path) or error}"

@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Any
 
 from simsparse.errors import StoreError
-from simsparse.store.reader import Reader
+from simsparse.store.reader import Reader, disk_trouble
 from simsparse.store.schema import APPLICATION_ID, SCHEMA, STORE_NAME, TABLES, Record
 
 CHECKPOINT_PAGES = 8192
@@ -42,7 +42,7 @@ class Store(Reader):
             out.mkdir(parents=True, exist_ok=True)
             store = cls(sqlite3.connect(path, isolation_level=None, timeout=1.0), path)
         except (OSError, sqlite3.Error) as error:
-            raise StoreError(f"can't be written: {error}", file=str(path)) from error
+            raise StoreError(f"can't be written: {_reason(error, path)}", file=str(path)) from error
         try:
             store._prepare(sweep)
             if check:
@@ -99,7 +99,7 @@ class Store(Reader):
             yield
         except sqlite3.OperationalError as error:
             busy = "locked" in str(error)
-            message = "is in use by another run" if busy else f"can't be read or written: {error}"
+            message = "is in use by another run" if busy else f"can't be written: {_reason(error, self.path)}"
             raise StoreError(message, file=str(self.path)) from error
         except (sqlite3.Error, UnicodeDecodeError) as error:
             raise StoreError(f"is damaged: {error}; move it away to start afresh", file=str(self.path)) from error
@@ -148,3 +148,10 @@ class Store(Reader):
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _reason(error: OSError | sqlite3.Error, path: Path) -> str:
+    """What happened, in words of the disk where SQLite names no cause."""
+    if isinstance(error, OSError):
+        return error.strerror or str(error)
+    return disk_trouble(path) or str(error)

@@ -14,6 +14,7 @@ import math
 import os
 import zlib
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn, cast
 
@@ -140,7 +141,8 @@ def replace_file(target: Path, content: bytes) -> None:
     except OSError as error:
         raise TraceError(f"can't be written: {error.strerror or error}", file=str(target)) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
 def _text_stream(file: BinaryIO) -> BinaryIO:

@@ -17,6 +17,7 @@ from pathlib import Path
 from simsparse.core import Trace
 from simsparse.core.kinds.conv2d import CONV2D, strides
 from simsparse.errors import TraceError
+from simsparse.paths import temporary_prefix
 from simsparse.trace.interchange.base import TRACE_FORMATS, Notes, TraceFormat
 from simsparse.trace.interchange.products import TraceGemm, products
 
