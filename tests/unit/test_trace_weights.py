@@ -106,6 +106,127 @@ def test_a_function_of_parameters_is_a_weight_and_its_making_is_left_out(layer: 
     assert trace.meta["folded_ops"] >= 1 and trace.meta["other_share"] == 0.0
 
 
+def spread_mask(module: Any, x: torch.Tensor) -> torch.Tensor:
+    return functional.linear(x, module.w * module.m.repeat_interleave(4, 1))
+
+
+def held_in_containers(module: Any, x: torch.Tensor) -> torch.Tensor:
+    return functional.linear(x, module.kept["layers"][0] * module.kept["masks"][0])
+
+
+def called_with_other_weights(module: Any, x: torch.Tensor) -> torch.Tensor:
+    weights = {"weight": module.layer.weight * module.mask}
+    return torch.func.functional_call(module.layer, weights, (x,))
+
+
+def of_a_layer(function: Any, **more: Any) -> nn.Module:
+    module = Call(function)
+    for name, value in more.items():
+        setattr(module, name, value)
+    return module
+
+
+def captured() -> nn.Module:
+    weight = torch.randn(32, 64) * two_of_four(torch.randn(32, 64))
+    return Call(lambda _, x: functional.linear(x, weight))
+
+
+def chained() -> nn.Module:
+    layer = nn.Linear(64, 32, bias=False)
+    for mask in (two_of_four(layer.weight.data), torch.ones(32, 64)):
+        parametrize.register_parametrization(layer, "weight", Call(lambda module, w: w * module.mask, mask=mask))
+    return layer
+
+
+MADE: dict[str, Any] = {
+    "a mask spread over groups": lambda: Call(spread_mask, w=parameter(32, 64), m=torch.tensor([[1.0, 0.0] * 8] * 32)),
+    "in lists and mappings": lambda: of_a_layer(held_in_containers, kept={
+        "layers": [torch.randn(32, 64)], "masks": (two_of_four(torch.randn(32, 64)),)}),
+    "functional_call": lambda: of_a_layer(
+        called_with_other_weights, layer=nn.Linear(64, 32, bias=False), mask=two_of_four(torch.randn(32, 64))),
+    "in a closure": captured,
+    "a chain of parametrisations": chained,
+    "scores": lambda: Call(lambda m, x: functional.linear(x, m.w * (m.s > m.s.median())), w=parameter(32, 64),
+                           s=torch.randn(32, 64)),
+    "largest of each row": lambda: Call(lambda m, x: functional.linear(x, m.w * torch.zeros_like(m.w).scatter(
+        1, m.w.abs().topk(32, 1)[1], 1.0)), w=parameter(32, 64)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", MADE)
+def test_a_mask_is_found_wherever_the_model_keeps_it(name: str) -> None:
+    torch.manual_seed(0)
+    (op,) = trace_model(MADE[name](), torch.randn(4, 64)).ops
+    assert (op.kind, op.stats["density"]) == (OpKind.LINEAR, 0.5) and op.weight is not None
+
+
+@pytest.mark.parametrize(
+    ("model", "name"),
+    [(Call(lambda m, x: functional.linear(x, m.m[:, None] * (v := m.w + 2 * m.b @ m.a) / v.norm(dim=1, keepdim=True)),
+           w=parameter(32, 64), a=parameter(4, 64), b=parameter(32, 4), m=parameter(32)), "w"),
+     (Call(lambda m, x: functional.linear(x, m.w + torch.kron(m.a, m.b)), w=parameter(32, 64), a=parameter(4, 8),
+           b=parameter(8, 8)), "w"),
+     (Call(lambda m, x: functional.linear(x, torch.kron(m.a, m.b)), a=parameter(4, 8), b=parameter(8, 8)), "b"),
+     (Call(lambda m, x: functional.linear(x, m.c[(torch.arange(64)[:, None] - torch.arange(64)) % 64]),
+           c=parameter(64)), "c"),
+     (Call(lambda m, x: functional.linear(x, torch.cat([m.q, m.k, m.v])), q=parameter(64, 64), k=parameter(32, 64),
+           v=parameter(32, 64)), "q"),
+     (Call(lambda m, x: functional.linear(x, m.w.triu() + m.w.triu(1).mT), w=parameter(64, 64)), "w")],
+    ids=["magnitude and direction", "update by factors", "factors", "circulant", "joined", "symmetric"],
+)  # fmt: skip
+def test_a_weight_that_is_made_of_smaller_ones_is_one_product(model: nn.Module, name: str) -> None:
+    (op,) = trace_model(model, torch.randn(4, 64)).ops
+    assert (op.kind, op.weight, op.dims["k"]) == (OpKind.LINEAR, name, 64)
+
+
+def test_a_kernel_that_adds_a_smaller_one_is_a_weight() -> None:
+    branches = Call(lambda m, x: functional.conv2d(x, m.w + functional.pad(m.v, (1, 1, 1, 1))), w=parameter(8, 8, 3, 3),
+                    v=parameter(8, 8, 1, 1))  # fmt: skip
+    (op,) = trace_model(branches, torch.randn(1, 8, 8, 8)).ops
+    assert (op.kind, op.weight) == (OpKind.CONV2D, "w")
+
+
+def test_a_pruned_table_takes_the_memory_of_its_parameter() -> None:
+    table = nn.Embedding(100, 64)
+    prune.l1_unstructured(table, "weight", amount=0.5)
+    trace = trace_model(table, torch.zeros(4, dtype=torch.long))
+    assert [op.label for op in trace.ops] == ["embedding"] and trace.meta["folded_ops"] == 1
+    assert ss.simulate(trace, ss.load_system("systems/h100-pcie5")).memory["gpu0"]["weights"] == 100 * 64 * 4
+
+
+def from_words(module: Any, x: torch.Tensor) -> torch.Tensor:
+    shifts = torch.arange(0, 32, 4, dtype=torch.int32)[None, :, None]
+    codes = torch.bitwise_right_shift(module.q[:, None, :], shifts).bitwise_and(15).reshape(64, 32)
+    return x @ ((codes - 8) * module.s)
+
+
+def from_a_code_book(module: Any, x: torch.Tensor) -> torch.Tensor:
+    codes = torch.stack((module.q >> 4, module.q & 15), -1).reshape(-1).long()
+    return functional.linear(x, module.book[codes].reshape(32, 64) * module.s.repeat_interleave(64).reshape(32, 64))
+
+
+@pytest.mark.parametrize(
+    ("model", "held"),
+    [(Call(from_words, q=torch.randint(0, 2**31 - 1, (8, 32), dtype=torch.int32), s=torch.ones(1, 32)), 8 * 32 * 4),
+     (Call(from_a_code_book, q=torch.randint(0, 255, (32, 32), dtype=torch.uint8), book=torch.linspace(-1, 1, 16),
+           s=torch.ones(32)), 32 * 32 + 16 * 4)],
+    ids=["eight codes per word", "a table of codes"],
+)  # fmt: skip
+def test_unpacked_codes_are_a_weight_that_takes_their_memory(model: nn.Module, held: int) -> None:
+    """Scales that are spread over a group are left out."""
+    trace = trace_model(model, torch.randn(4, 64))
+    (op,) = products(trace)
+    assert (op.kind, op.weight, op.dims["n"]) == (OpKind.LINEAR, "q", 32)
+    assert ss.simulate(trace, ss.load_system("systems/h100-pcie5")).memory["gpu0"]["weights"] == held
+
+
+def test_an_input_and_what_is_made_of_it_is_no_weight() -> None:
+    made = Call(lambda m, x: functional.linear(x, (m.h @ x.mean(0)).reshape(32, 64)), h=parameter(2048, 64))
+    assert [op.kind for op in products(trace_model(made, torch.randn(4, 64)))] == [OpKind.LINEAR, OpKind.MATMUL]
+    two = Call(lambda _, x, y: x @ y)
+    assert [op.kind for op in trace_model(two, (torch.randn(4, 64), torch.randn(64, 8))).ops] == [OpKind.MATMUL]
+
+
 def test_a_training_step_keeps_what_makes_a_weight() -> None:
     trace = trace_model(pruned_layer("prune"), torch.randn(4, 64), "train")
     assert "folded_ops" not in trace.meta

@@ -113,7 +113,7 @@ def _factory(capture: Capture, call: Call) -> bool:
 def _gather(capture: Capture, call: Call) -> bool:
     rows, table, indexes = call.outputs[0], call.inputs[0], call.inputs[1:]
     taken = capture.access(table, min(rows.numel(), table.numel()))
-    call.add(capture, EventRole.GATHER, [taken, *map(capture.access, indexes)])
+    call.add(capture, EventRole.GATHER, [taken, *map(capture.access, indexes)], weights=[table])
     return True
 
 

@@ -107,7 +107,8 @@ class Recording:
     ``stored``: name and bytes of the values that are parameters, buffers or other tensors of modules.
     ``classes``: class name of each module path. ``returned``: values that the model gives back.
     ``updated``: values that are others but for a part, which is written in place.
-    ``made_weights``: values that are computed from parameters, buffers and constants alone.
+    ``made_weights``: values that are computed from parameters, buffers and constants alone, with the name of what they
+    mostly are made of; None of constants, "" of what is larger than all that it is made of.
     ``shapes``: of all parameters and buffers by name.
     """
 
@@ -118,7 +119,7 @@ class Recording:
     stored: dict[int, tuple[str, int]] = field(default_factory=dict)
     returned: set[int] = field(default_factory=set)
     updated: dict[int, int] = field(default_factory=dict)
-    made_weights: set[int] = field(default_factory=set)
+    made_weights: dict[int, str | None] = field(default_factory=dict)
     shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
 
     def first(self, value: int) -> int:

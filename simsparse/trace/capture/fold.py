@@ -2,7 +2,7 @@
 """What makes weights out of parameters is left out of an inference pass: it is the same in every pass.
 
 A model computes a pruned, normalised, merged or dequantised weight anew each time that it runs; whoever serves it does
-so once. Only what ends in weights of products alone is left out. A training step keeps it all.
+so once. Only what ends in weights of products and tables of embeddings alone is left out. A training step keeps it all.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ def without_weight_making(recording: Recording) -> tuple[Recording, int]:
 
 def _makes_weights(recording: Recording, event: Event, readers: dict[int, list[int]], folded: set[int]) -> bool:
     made = {access.value for access in event.writes}
-    if event.stage or not made or not made <= recording.made_weights or made & recording.returned:
+    if event.stage or not made or not made <= recording.made_weights.keys() or made & recording.returned:
         return False
     used = [(i, value) for value in made for i in readers[value]]
     return bool(used) and all(i in folded or _is_weight_of(recording.events[i], value) for i, value in used)
 
 
 def _is_weight_of(event: Event, value: int) -> bool:
-    return event.role is EventRole.OWN and value in event.weights
+    return event.role in (EventRole.OWN, EventRole.GATHER) and value in event.weights

@@ -132,7 +132,8 @@ def _op(recording: Recording, group: EventGroup, used: set[int]) -> Op:
     writes = [access for event in events for access in event.writes]
     kept = [access for access in writes if access.value in used] or writes
     label, named_by_module = label_of(recording, events)
-    weights = _weight_names(recording, reads, writes)
+    tables = [recording.made_weights.get(value) for event in events for value in event.weights]
+    weights = [*_weight_names(recording, reads, writes), *filter(None, tables)]
     op = elementwise(
         recording.size(reads), recording.size(kept), sum(event.flops for event in events), DType(events[-1].dtype),
         label=f"{group.stage} {label}".strip(), name=_name(group, label, named_by_module), module=group.scope,
@@ -144,7 +145,7 @@ def _op(recording: Recording, group: EventGroup, used: set[int]) -> Op:
 
 def _weight_names(recording: Recording, reads: list[Access], writes: list[Access]) -> list[str]:
     """Parameters that a group reads; where it makes a weight, the largest of what it is made of."""
-    if writes and all(access.value in recording.made_weights for access in writes):
+    if writes and all(recording.made_weights.get(access.value, "") != "" for access in writes):
         stored = {recording.stored[access.value] for access in reads if access.value in recording.stored}
         return [name for name, _ in sorted(stored, key=lambda found: -found[1])]
     return [recording.parameters[access.value] for access in reads if access.value in recording.parameters]

@@ -56,7 +56,7 @@ def product_of(
     if k == 1 and node is None:
         call.add(capture, EventRole.FUSED, call.reads(capture), batch * m * n)
         return True
-    weight = second if capture.weight(second) else first if _is_left_weight(capture, first) else None
+    weight = second if capture.is_weight_matrix(second) else first if _is_left_weight(capture, first) else None
     if weight is None or not (_shared(weight) or _apart(weight)):
         op, weight = _matmul(capture, (batch, m, n, k), first, second, call.outputs[0]), None
     else:

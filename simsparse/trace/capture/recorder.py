@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 import sys
 from bisect import bisect_right
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
@@ -85,15 +85,17 @@ def _dtype(dtype: torch.dtype) -> DType:
 class Capture(TorchDispatchMode):  # type: ignore[misc]
     """Records what runs while it is active; ``recording`` is the result.
 
-    ``paused()`` runs something unrecorded. ``model`` gives the module paths and parameter names.
+    ``paused()`` runs something unrecorded. ``model`` gives the module paths and parameter names, ``given`` are its
+    inputs: a tensor that is none of both and that nothing in the pass made is a constant of the model, as a weight is.
     ``stage`` is the part of a training step that runs (fwd, bwd or update), "" in inference; in bwd,
     ``node`` is the op whose gradient is computed, when that has a weight. ``failed_at`` is the module
     and the operation, if any, in which the first exception rose.
     """
 
     def __init__(
-        self, model: torch.nn.Module, cache_tensors: list[torch.Tensor], masks: MaskStore | None = None
-    ) -> None:
+        self, model: torch.nn.Module, cache_tensors: list[torch.Tensor], masks: MaskStore | None = None,
+        given: Iterable[torch.Tensor] = (),
+    ) -> None:  # fmt: skip
         super().__init__()
         self._masks = masks
         self._last_input: tuple[Any, dict[str, Any]] = (None, {})
@@ -113,6 +115,8 @@ class Capture(TorchDispatchMode):  # type: ignore[misc]
         self._values: dict[int, int] = {}
         self._held: list[StorageWeakRef] = []
         self._weights = WeightTable(model)
+        self._not_ours: set[int] = set()
+        self._not_kept([*given, *cache_tensors])
         self._parameters = {storage_key(value): name for name, value in reversed(list(model.named_parameters()))}
         self.cache_values = {self.value(tensor) for tensor in cache_tensors}
         self._scopes = {path: _scope(path, module) for path, module in model.named_modules()}
@@ -190,7 +194,24 @@ class Capture(TorchDispatchMode):  # type: ignore[misc]
             raise
         if not self._paused and func.namespace != "prim":
             self._record(func, args, given, out)
+        self._not_kept(tensors_in(out))
         return out
+
+    def _not_kept(self, tensors: Iterable[torch.Tensor]) -> None:
+        """Note that ``tensors`` are inputs or results, and none that the model keeps."""
+        for tensor in tensors:
+            key = storage_key(tensor)
+            if key not in self._values and key not in self._not_ours:
+                self._held.append(StorageWeakRef(tensor.untyped_storage()))
+                self._not_ours.add(key)
+
+    def _adopt(self, tensors: Iterable[torch.Tensor]) -> None:
+        """Take what was there before the pass, and is no input, for a constant of the model."""
+        for tensor in tensors:
+            key = storage_key(tensor)
+            if key not in self._values and key not in self._not_ours and self._weights.of(tensor) is None:
+                name = f"constant.{len(self._values)}"
+                self._weights.adopt(tensor, f"{self.module}.{name}" if self.module else name)
 
     def value(self, tensor: torch.Tensor) -> int:
         """The value that a tensor shows; a tensor not seen before is an input of the pass."""
@@ -209,11 +230,15 @@ class Capture(TorchDispatchMode):  # type: ignore[misc]
 
     def weight_name(self, tensor: torch.Tensor) -> str | None:
         """Name of the parameter or buffer that a weight mostly is made of."""
-        origin = self._weights.of(tensor)
+        origin = self._weights.of(tensor) or self._weights.spread(tensor)
         return origin.name if origin is not None else None
 
+    def is_weight_matrix(self, tensor: torch.Tensor) -> bool:
+        """Whether a tensor is a weight, or a matrix that is made of weights alone and larger than they."""
+        return self.weight(tensor) is not None or (tensor.dim() == 2 and self._weights.spread(tensor) is not None)
+
     def _is_foldable(self, weight: torch.Tensor) -> bool:
-        origin = self._weights.of(weight)
+        origin = self._weights.of(weight) or self._weights.spread(weight)
         return origin is not None and origin.is_as_wide_as(weight)
 
     def inherit(self, copy: torch.Tensor, source: torch.Tensor) -> None:
@@ -302,6 +327,7 @@ class Capture(TorchDispatchMode):  # type: ignore[misc]
     def _record(self, func: Any, args: Any, kwargs: dict[str, Any], out: Any) -> None:
         signature = signature_of(func)
         inputs, outputs = tensors_in((args, kwargs)), tensors_in(out)
+        self._adopt(inputs)
         mutated = _given(signature, args, kwargs)
         if not mutated and outputs:
             sources = {storage_key(tensor) for tensor in inputs}
@@ -310,7 +336,9 @@ class Capture(TorchDispatchMode):  # type: ignore[misc]
         call = Call(signature.name, func, args, kwargs, inputs, mutated or outputs, out, bool(mutated))
         lower(self, call)
         made = self._weights.note(call.name, call.inputs, call.outputs)
-        self.recording.made_weights |= {self.value(tensor) for tensor in made}
+        for tensor in made:
+            spread = self._weights.spread(tensor) is not None
+            self.recording.made_weights[self.value(tensor)] = "" if spread else self.weight_name(tensor)
 
     def fresh(self, tensor: torch.Tensor) -> None:
         """Note that a tensor's storage holds a new value."""

@@ -157,7 +157,8 @@ class _TracedRun:
             kwargs = self._filled(kv_len + number)
         if self.phase == "train" and _keeps_cache(self.model):
             kwargs.setdefault("use_cache", False)
-        capture = Capture(self.model, cached_tensors(_cache_of(kwargs)), self.masks)
+        given = tensors_in((self.args, kwargs))
+        capture = Capture(self.model, cached_tensors(_cache_of(kwargs)), self.masks, given)
         tracing = self._tracing(capture, number)
         output, facts = self._run(kwargs, tracing)
         recording, folded = without_weight_making(capture.finish(output))
