@@ -18,13 +18,15 @@ class Registry(Generic[T]):
 
     Parameters: role, the word used in messages and in the entry-point group ``simsparse.<role>``
     (spaces as underscores); modules, the package's own modules that register, imported on first use;
-    package, all modules of which are imported on first use; some may register nothing.
+    package, all modules of which are imported on first use; some may register nothing; beside, ``MODULE:NAME`` of
+    another registry whose modules may register here too. They are imported when a name is not found without them.
     """
 
-    def __init__(self, role: str, modules: tuple[str, ...] = (), package: str = "") -> None:
+    def __init__(self, role: str, modules: tuple[str, ...] = (), package: str = "", beside: str = "") -> None:
         self.role = role
         self._modules = modules
         self._package = package
+        self._beside = beside
         self._items: dict[str, T] = {}
         self._loaded = False
 
@@ -41,21 +43,33 @@ class Registry(Generic[T]):
 
     def get(self, name: str) -> T:
         """The implementation called ``name``. Raises SpecError with the nearest valid name."""
-        self._load()
+        self._find(name)
         try:
             return self._items[name]
         except KeyError:
             raise SpecError(f"{name!r} is not a {self.role}; {nearest(name, self._items)}") from None
 
     def __contains__(self, name: object) -> bool:
-        self._load()
+        self._find(name)
         return name in self._items
 
     def __iter__(self) -> Iterator[str]:
-        self._load()
+        self.load()
+        self._load_beside()
         return iter(sorted(self._items))
 
-    def _load(self) -> None:
+    def _find(self, name: object) -> None:
+        self.load()
+        if name not in self._items:
+            self._load_beside()
+
+    def _load_beside(self) -> None:
+        if self._beside:
+            module, _, other = self._beside.partition(":")
+            getattr(import_module(module), other).load()
+
+    def load(self) -> None:
+        """Import what registers here."""
         if self._loaded:
             return
         self._loaded = True

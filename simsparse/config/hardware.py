@@ -25,7 +25,10 @@ from simsparse.core.role import Role
 from simsparse.errors import SpecError, nearest
 from simsparse.registry import Registry
 
-PARTS: Registry[type[Part]] = Registry("part kind", package="simsparse.config.parts")
+PARTS: Registry[type[Part]] = Registry(
+    "part kind", package="simsparse.config.parts", beside="simsparse.devices.base:DEVICES"
+)
+"""Schemas of parts; that of a kind may stand beside its device."""
 
 
 LINK_PARTS = ("link", "nic")

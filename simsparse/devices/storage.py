@@ -7,17 +7,40 @@ Left out: garbage collection, queue depth (the rates are those of deep queues), 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import numpy as np
 
-from simsparse.config.parts.storage import StoragePart
-from simsparse.core import Action, Op
+from simsparse.config.hardware import PARTS
+from simsparse.config.quantity import Bytes, BytesPerSecond, Frozen, JoulesPerByte, Part, Seconds, Watts
+from simsparse.core import Action, Op, Role
 from simsparse.devices.base import DEVICES, CopyRates, CostArrays, Device
 from simsparse.devices.roofline import dominant, require_supported
 
 READ: Action = ("flash", "read_byte")
 WRITE: Action = ("flash", "write_byte")
+
+
+class StorageEnergy(Frozen):
+    """Price of a byte read or written, and idle power."""
+
+    read_byte: JoulesPerByte
+    write_byte: JoulesPerByte
+    static: Watts
+
+
+@PARTS.register("storage")
+class StoragePart(Part):
+    """A block device: sequential rates, and the latency of the first byte."""
+
+    role: ClassVar[Role] = Role.STORAGE
+    kind: Literal["storage"]
+    capacity: Bytes
+    read: BytesPerSecond
+    write: BytesPerSecond
+    latency: Seconds
+    page: Bytes
+    energy: StorageEnergy
 
 
 @DEVICES.register("storage")

@@ -7,14 +7,30 @@ Left out: latency and limits of the switch itself; the links on both its sides s
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import numpy as np
 
-from simsparse.config.parts.switch import SwitchPart
-from simsparse.core import Action, Op
+from simsparse.config.hardware import PARTS
+from simsparse.config.quantity import Frozen, Part, Watts
+from simsparse.core import Action, Op, Role
 from simsparse.devices.base import DEVICES, CostArrays, Device
 from simsparse.devices.roofline import require_supported
+
+
+class SwitchEnergy(Frozen):
+    """Power that is drawn whatever crosses; what a byte costs stands at the links."""
+
+    static: Watts
+
+
+@PARTS.register("switch")
+class SwitchPart(Part):
+    """A switch that passes on whatever its links bring: the links limit rates and state latencies."""
+
+    role: ClassVar[Role] = Role.SWITCH
+    kind: Literal["switch"]
+    energy: SwitchEnergy
 
 
 @DEVICES.register("switch")

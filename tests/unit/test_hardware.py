@@ -4,7 +4,10 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 from typing import Any, get_args
 
@@ -349,3 +352,28 @@ def test_pcie_rates_follow_from_the_line_code(name: str, lanes_gt_s: float) -> N
     part = load_hardware(f"link/{name}")
     assert isinstance(part, LinkPart)
     assert part.bandwidth.si == pytest.approx(lanes_gt_s * 1e9 * 16 / 8 * 128 / 130, rel=1e-3)
+
+
+def test_the_schema_of_a_kind_may_stand_beside_its_device() -> None:
+    assert PARTS.get("storage").__module__ == "simsparse.devices.storage"
+    code = "from simsparse.config.hardware import PARTS, load_hardware; print(load_hardware('storage/nvme-gen5').kind)"
+    kind = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert kind.stdout == "storage\n"
+
+
+def test_a_registry_imports_what_registers_beside_it_when_a_name_is_not_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "house.py").write_text(
+        "from simsparse.registry import Registry\n"
+        "PLAIN = Registry('plain', beside='house:OTHER')\nOTHER = Registry('other', ('late',))\n"
+        "PLAIN.register('early')(0)\n",
+        encoding="utf-8",
+    )
+    (tmp_path / "late.py").write_text("from house import PLAIN\nPLAIN.register('late')(1)\n", encoding="utf-8")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    plain = import_module("house").PLAIN
+    assert plain.get("early") == 0 and "late" not in sys.modules
+    assert plain.get("late") == 1 and list(plain) == ["early", "late"]
+    with pytest.raises(SpecError, match="'lat' is not a plain"):
+        plain.get("lat")
