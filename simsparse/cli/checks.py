@@ -34,6 +34,7 @@ def validate(
 ) -> None:
     """Compare the models with measured data by section: a file, or without --data the bundled references.
 
+    Tables of DRAM runs (columns simulator, config, ticks, ...) need no --hw: their rows name a memory part.
     Exit code 1 when a section is beyond its tolerance. ``simsparse study`` compares with published results.
     """
     reports = _validations(data, hw)
@@ -63,7 +64,10 @@ def _write_accuracy(path: Path, reports: Sequence[ValidationReport], in_sample: 
 
 def _validations(data: Path | None, hw: str | None) -> list[ValidationReport]:
     from simsparse.validate import validate_file, validate_references
+    from simsparse.validate.dram import is_dram_table, validate_dram
 
+    if data is not None and hw is None and is_dram_table(data):
+        return [validate_dram(data)]
     if (data is None) != (hw is None):
         raise SpecError("--data and --hw belong together; give both, or neither for the bundled references")
     with ProgressBar("rows") as progress:

@@ -29,6 +29,7 @@ EXAMPLES = {
     "compare": "run run",
     "crossover": "linear n=4096 k=4096 --hw gpu/h100-sxm5-80gb --tokens 1,16",
     "cycles": "t.trace --hw accel/sat-vcu1525",
+    "dram": "memory/ddr4-2400 --bytes 4096",
     "density": "--out density --part accel/gamma --size 32",
     "doctor": "",
     "estimate": "linear m=8 n=64 k=64 --hw gpu/h100-sxm5-80gb",

@@ -18,7 +18,9 @@ from simsparse.dram.device import COMMANDS, Effect
 from simsparse.dram.limits import constrain, earliest
 from simsparse.dram.tables import new_channel, tables_of
 from simsparse.errors import SimsparseError, SpecError, TraceError
+from simsparse.validate.dram import validate_dram
 
+CONFIGS = Path(__file__).parents[1] / "validation/data/dram/configs"
 PARTS = ("ddr4-2400", "ddr5-4800", "lpddr5-6400", "gddr6-14000", "hbm2-2000", "hbm3-6400", "hbm4-8000")
 STREAMS = [
     {"pattern": "random", "rw": "mix"},
@@ -35,7 +37,7 @@ def test_no_command_breaks_a_constraint(part: str, refresh: str, stream: int) ->
     """A checker that looks at all commands before finds each one allowed, and the rows it needs open."""
     device = _often_refreshed(device_of(f"memory/{part}"), refresh)
     run = ss.dram_stream(
-        device, bytes=500 * device.access_bytes, refresh=refresh, log=True, region=1 << 20, **STREAMS[stream]
+        device, bytes=300 * device.access_bytes, refresh=refresh, log=True, region=1 << 20, **STREAMS[stream]
     )
     checker, rows = Checker(device), {}
     for tick, _, command, bank, row, _ in run.log:
@@ -202,3 +204,45 @@ def test_a_bad_line_of_a_trace_is_named(tmp_path: Path, text: str) -> None:
 def test_errors_are_typed() -> None:
     with pytest.raises(SimsparseError):
         ControllerPolicy(write_low=0.9, write_high=0.1)
+
+
+def test_validate_reads_a_table_of_runs(tmp_path: Path) -> None:
+    """A part by its configuration's name, else the file beside it; another controller is not compared."""
+    run = ss.dram_stream("memory/ddr4-2400", bytes=4096)
+    header = "simulator,config,mapping,refresh,rw,pattern,bytes,ticks,tick_ns,stride_bytes,config_file"
+    rows = [
+        f"ramulator2.1,DDR4_2400R,bgil,AllBank,r,seq,4096,{run.ticks},0.833,0,",
+        f"ramulator2.1,OWN,bgil,AllBank,r,seq,4096,{2 * run.ticks},0.833,0,own.yaml",
+        "ramulator2.1,ELSE,bgil,AllBank,r,seq,4096,5,0.833,0,",
+        "DRAMsim3,DDR4_8Gb_x8_2400,ini,per ini,r,seq,4096,5,0.833,0,",
+    ]
+    table = tmp_path / "runs.csv"
+    table.write_text("\n".join([header, *rows]) + "\n", encoding="utf-8")
+    (tmp_path / "own.yaml").write_text((CONFIGS / "DDR4_2400R.pass.yaml").read_text("utf-8"), encoding="utf-8")
+    report = validate_dram(table)
+    assert report.section("ramulator2.1 DDR4_2400R").mape == 0
+    assert report.section("ramulator2.1 OWN").mape == pytest.approx(0.5)
+    assert not report.passed
+    assert sum(report.section("ramulator2.1 ELSE").skipped.values()) == 1
+    assert sum(report.section("DRAMsim3 DDR4_8Gb_x8_2400").skipped.values()) == 1
+
+
+def test_energy_of_counted_commands_is_that_of_dramsim3() -> None:
+    report = validate_dram(CONFIGS.parent / "dram_energy_reference.csv")
+    assert len(report.sections) == 4
+    assert all(section.predictions and section.mape < 0.03 for section in report.sections)
+
+
+def test_a_configuration_file_brings_its_queues(tmp_path: Path) -> None:
+    """Queues and refresh of the file hold; what is not simulated is named with its line."""
+    text = (CONFIGS / "DDR4_2400R.pass.yaml").read_text("utf-8")
+    path = tmp_path / "own.yaml"
+    path.write_text(
+        text.replace("read_buffer_size: 32", "read_buffer_size: 4").replace("AllBank", "NoRefresh"), "utf-8"
+    )
+    short = ss.dram_stream(path, "random", bytes=1 << 18)
+    assert short.ticks > ss.dram_stream("memory/ddr4-2400", "random", bytes=1 << 18).ticks
+    assert "REFab" not in short.commands
+    path.write_text(text.replace("impl: FRFCFS", "impl: Own"), "utf-8")
+    with pytest.raises(SpecError, match=r"own.yaml:17.*Own"):
+        ss.dram_stream(path)

@@ -46,6 +46,13 @@ def read_table(path: str | Path) -> list[Measurement]:
     return [_row(table, row, str(path), rows.line_num) for row in rows]
 
 
+def read_rows(path: str | Path, section: Callable[[Mapping[str, Any]], str]) -> list[Measurement]:
+    """The rows of a CSV file of any columns, with the section that its fields give. Raises SpecError."""
+    text = _text(Path(path))
+    rows = csv.DictReader(io.StringIO(text))
+    return [Measurement(section(row), _fields(row, str(path), rows.line_num), str(path), rows.line_num) for row in rows]
+
+
 def _text(path: Path) -> str:
     try:
         if path.stat().st_size > MAX_BYTES:
@@ -72,14 +79,18 @@ def _table_of(header: Sequence[str], file: str) -> TableSchema:
 
 
 def _row(table: TableSchema, row: Mapping[str, Any], file: str, line: int) -> Measurement:
-    if None in row or None in row.values():
-        raise SpecError("has not as many fields as the header", file=file, line=line)
-    fields = {key: _value(text) for key, text in row.items()}
+    fields = _fields(row, file, line)
     try:
         seconds = table.seconds(fields)
     except TypeError as error:
         raise SpecError("holds text where its seconds should be", file=file, line=line) from error
     return Measurement(table.section(fields), {**fields, "s": seconds}, file, line)
+
+
+def _fields(row: Mapping[str, Any], file: str, line: int) -> dict[str, Any]:
+    if None in row or None in row.values():
+        raise SpecError("has not as many fields as the header", file=file, line=line)
+    return {key: _value(text) for key, text in row.items()}
 
 
 def _value(text: str) -> Any:
