@@ -37,7 +37,7 @@ def test_no_command_breaks_a_constraint(part: str, refresh: str, stream: int) ->
     """A checker that looks at all commands before finds each one allowed, and the rows it needs open."""
     device = _often_refreshed(device_of(f"memory/{part}"), refresh)
     run = ss.dram_stream(
-        device, bytes=300 * device.access_bytes, refresh=refresh, log=True, region=1 << 20, **STREAMS[stream]
+        device, bytes=500 * device.access_bytes, refresh=refresh, log=True, region=1 << 20, **STREAMS[stream]
     )
     checker, rows = Checker(device), {}
     for tick, _, command, bank, row, _ in run.log:
