@@ -2,10 +2,15 @@
 """Table of serving energy by ML.ENERGY (columns model_id, gpu_model, avg_batch_size, energy_per_token_joules).
 
 Measured with vLLM, requests at a steady number in flight (ml-energy/leaderboard, commit 0cd52dab). A row is compared
-with one decode step of the mean batch on a cache of the mean length, whose energy the output tokens share evenly. The
-table does not say how long the prompts were: their prefill is left out, so that the prediction is a lower bound, and
-falls short most where batches are large and outputs short. Rows of several GPUs, of other weights than bf16 and of
-models with images are not compared.
+at its own pace, which the table states: one decode step of the mean batch on a cache of the mean length takes the
+joules of its kernels' work, and the power at rest from its begin to the next one's (``median_itl_ms``), in which the
+engine schedules and samples too. What the steps leave of the run (``output_throughput_tokens_per_sec``, where the
+table has it) is taken for prompts, whose length it does not state, and draws what a prompt of ``PROMPT_TOKENS`` tokens
+draws. Output tokens share all evenly. So the comparison is about energy at a given pace, not about the pace.
+
+Left out: prompts that share steps with tokens (chunked prefill), of which there are the more the larger the batch and
+the shorter the outputs. Rows of several GPUs, of other weights than bf16 and of models with images, whose encoder and
+host nothing here describes, are not compared.
 """
 
 from __future__ import annotations
@@ -27,11 +32,13 @@ from simsparse.validate.whole_models import LAYERS, only_layer, traced
 SECTION = "energy_tokens"
 MODELS: Mapping[str, str] = {
     "Qwen/Qwen3-8B": "qwen3-8b", "Qwen/Qwen3-14B": "qwen3-14b", "meta-llama/Llama-3.1-8B-Instruct": "llama3-8b",
-    "Qwen/Qwen3-30B-A3B-Instruct-2507": "qwen3-30b-a3b", "Qwen/Qwen3-Coder-30B-A3B-Instruct": "qwen3-30b-a3b",
+    "Qwen/Qwen3-30B-A3B-Instruct-2507": "qwen3-30b-a3b", "Qwen/Qwen3-30B-A3B-Thinking-2507": "qwen3-30b-a3b",
+    "Qwen/Qwen3-Coder-30B-A3B-Instruct": "qwen3-30b-a3b",
 }  # fmt: skip
 """Models of simsparse.models.zoo that have the shapes of a row's model."""
 PROMPT_TOKENS = 256
 """Tokens of a prompt, which lengthen the cache; assumed."""
+THROUGHPUT = "output_throughput_tokens_per_sec"
 COLUMNS = ("model_id", "weight_precision", "gpu_model", "num_gpus", "avg_batch_size", "avg_output_len",
            "energy_per_token_joules", "median_itl_ms")  # fmt: skip
 
@@ -59,16 +66,31 @@ def _reason(part: GpuPart, row: Measurement) -> str | None:
 
 def _predicted(system: System, row: Measurement) -> Prediction | str:
     batch, model = max(1, round(row.number("avg_batch_size"))), MODELS[row.text("model_id")]
-    length = PROMPT_TOKENS + round(row.number("avg_output_len") / 2)
+    length, itl_s = PROMPT_TOKENS + round(row.number("avg_output_len") / 2), row.number("s")
     try:
-        joules = _step_joules(system, traced(model, "decode", batch, length, False), model)
+        seconds, joules = _whole_model(system, traced(model, "decode", batch, length, False), model)
+        joules += _static_watts(system) * (itl_s - seconds)
+        if THROUGHPUT in row.fields:
+            besides = max(0.0, row.number("avg_batch_size") / row.number(THROUGHPUT) - itl_s)
+            joules += besides * _prompt_watts(system, model)
     except SimsparseError as error:
         return str(error)
     return Prediction(row, row.number("energy_per_token_joules"), joules / batch, "J")
 
 
-def _step_joules(system: System, trace: Trace, model: str) -> float:
-    """Joules of a step of all layers, from a trace of ``LAYERS`` of them."""
+def _static_watts(system: System) -> float:
+    return sum(part.power.static.si for part in system.devices.values() if isinstance(part, GpuPart))
+
+
+def _prompt_watts(system: System, model: str) -> float:
+    """Power while a prompt is computed."""
+    seconds, joules = _whole_model(system, traced(model, "prefill", 1, PROMPT_TOKENS, False), model)
+    return joules / seconds
+
+
+def _whole_model(system: System, trace: Trace, model: str) -> tuple[float, float]:
+    """Seconds and joules of all layers, from a trace of ``LAYERS`` of them."""
     layer = Trace(trace.name, only_layer(trace.ops, LAYERS - 1), trace.meta)
-    some, one = (simulate(each, system, level=0, keep="summary").energy_j for each in (trace, layer))
-    return some + (int(ZOO[model].shape["num_hidden_layers"]) - LAYERS) * one
+    some, one = (simulate(each, system, level=0, keep="summary") for each in (trace, layer))
+    more = int(ZOO[model].shape["num_hidden_layers"]) - LAYERS
+    return some.latency_s + more * one.latency_s, some.energy_j + more * one.energy_j
