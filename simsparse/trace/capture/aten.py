@@ -238,6 +238,7 @@ def _attention(capture: Capture, call: Call) -> bool:
 
 _SPECIAL: Mapping[str, Callable[[Capture, Call], bool]] = {
     **dict.fromkeys(("mm", "addmm", "bmm", "baddbmm", "_addmm_activation", "_int_mm", "addbmm"), lower_mm),
+    "_sparse_addmm": lower_mm,
     "mv": lower_mv, "addmv": lower_mv, "convolution": lower_convolution,
     **dict.fromkeys(("_embedding_bag", "_embedding_bag_forward_only"), _embedding_bag),
     "embedding_renorm_": _renormalised_rows, **dict.fromkeys(("_fft_r2c", "_fft_c2r", "_fft_c2c"), _fft),

@@ -21,6 +21,7 @@ from simsparse.core.kinds.matmul import matmul
 from simsparse.trace.capture.call import Call
 from simsparse.trace.capture.event import EventRole
 from simsparse.trace.capture.label import is_router, path_join
+from simsparse.trace.capture.layout import format_of
 from simsparse.trace.statistics.sparsity_stats import WeightFacts, WidthWindow
 
 if TYPE_CHECKING:
@@ -95,6 +96,8 @@ def _matmul(
 
 def _shared(tensor: torch.Tensor) -> bool:
     """Whether one matrix serves the whole batch."""
+    if tensor.dim() == 2:
+        return True
     leading = zip(tensor.shape[:-2], tensor.stride()[:-2], strict=True)
     return all(size == 1 or step == 0 for size, step in leading)
 
@@ -106,7 +109,7 @@ def _apart(tensor: torch.Tensor) -> bool:
 
 
 def _matrix(tensor: torch.Tensor) -> torch.Tensor:
-    return tensor[(0,) * (tensor.dim() - 2)]
+    return tensor[(0,) * (tensor.dim() - 2)] if tensor.dim() > 2 else tensor
 
 
 def _linear(
@@ -116,6 +119,7 @@ def _linear(
     """``weights``: the operand, and the same as rows, (groups * n, k)."""
     weight, rows = weights
     (n, k), dtype = (rows.shape[0] // groups, rows.shape[1]), capture.dtype(x)
+    stored = format_of(rows) if groups == 1 else ""
     sparsity, stats = weight_facts_of(capture, weight, rows)
     name, backward = capture.weight_name(weight) or "", capture.stage == "bwd"
     return linear(
@@ -124,6 +128,7 @@ def _linear(
         name=path_join(capture.module, "bwd_input") if backward else capture.module or name, module=capture.module,
         weight=name, label="bwd_input" if backward else capture.label(_linear_word(capture)),
         bias=bias is not None and capture.weight(bias) is not None, stats={**stats, **capture.input_facts(x)},
+        **({"weight_format": stored} if stored else {}),
     )  # fmt: skip
 
 

@@ -29,6 +29,7 @@ from simsparse.errors import SpecError
 from simsparse.trace.capture.aten import lower
 from simsparse.trace.capture.call import Call
 from simsparse.trace.capture.event import Access, Event, EventRole, Recording
+from simsparse.trace.capture.layout import dense, held_bytes, parts_of
 from simsparse.trace.capture.weights import WeightOrigin, WeightTable, storage_key
 from simsparse.trace.masks import MaskStore
 from simsparse.trace.statistics.sparsity_stats import (
@@ -202,7 +203,7 @@ class Capture(TorchDispatchMode):  # type: ignore[misc]
         for tensor in tensors:
             key = storage_key(tensor)
             if key not in self._values and key not in self._not_ours:
-                self._held.append(StorageWeakRef(tensor.untyped_storage()))
+                self._held.append(StorageWeakRef(parts_of(tensor)[0].untyped_storage()))
                 self._not_ours.add(key)
 
     def _adopt(self, tensors: Iterable[torch.Tensor]) -> None:
@@ -255,9 +256,10 @@ class Capture(TorchDispatchMode):  # type: ignore[misc]
         """Measured pattern of a real weight (outputs first), once per parameter; dense on meta."""
         if weight.device.type == "meta":
             return DENSE, {}
+        weight = dense(weight)
         key = (storage_key(weight), weight.storage_offset(), *weight.shape, *weight.stride())
         if key not in self._facts:
-            self._held.append(StorageWeakRef(weight.untyped_storage()))
+            self._held.append(StorageWeakRef(parts_of(weight)[0].untyped_storage()))
             pattern, facts = weight_facts(weight)
             if self._masks is not None:
                 facts["weight_mask"] = self._masks.add(mask_of(weight_rows(weight)))
@@ -266,7 +268,7 @@ class Capture(TorchDispatchMode):  # type: ignore[misc]
 
     def input_facts(self, x: torch.Tensor, window: WidthWindow | None = None) -> dict[str, Any]:
         """What a real input shows where it is consumed, padding apart; a convolution gives its ``window``."""
-        if x.device.type == "meta" or not x.numel():
+        if x.device.type == "meta" or not x.numel() or x.layout is not torch.strided:
             return {}
         value = self.value(x)
         key = (value, x.storage_offset(), x.shape, x.stride(), window)
@@ -286,6 +288,8 @@ class Capture(TorchDispatchMode):  # type: ignore[misc]
 
     def access(self, tensor: torch.Tensor, elements: int | None = None) -> Access:
         """An access to all that ``tensor`` shows, or to ``elements`` of it."""
+        if tensor.layout is not torch.strided:
+            return Access(self.value(tensor), held_bytes(tensor), (0, held_bytes(tensor), 1), elements is not None)
         shape, stride = tensor.shape, tensor.stride()
         shown = math.prod(size for size, step in zip(shape, stride, strict=True) if step)
         count = (shown if tensor.numel() else 0) if elements is None else elements
@@ -344,9 +348,10 @@ class Capture(TorchDispatchMode):  # type: ignore[misc]
         """Note that a tensor's storage holds a new value."""
         key, value = storage_key(tensor), len(self.recording.value_bytes)
         if key not in self._values:
-            self._held.append(StorageWeakRef(tensor.untyped_storage()))
+            self._held.append(StorageWeakRef(parts_of(tensor)[0].untyped_storage()))
         self._values[key] = value
-        self.recording.value_bytes[value] = tensor.untyped_storage().nbytes()
+        sparse = tensor.layout is not torch.strided
+        self.recording.value_bytes[value] = held_bytes(tensor) if sparse else tensor.untyped_storage().nbytes()
         if key in self._parameters:
             self.recording.parameters[value] = self._parameters[key]
         origin = self._weights.of(tensor)

@@ -19,6 +19,7 @@ from simsparse.trace.capture.fold import without_weight_making
 from simsparse.trace.capture.fuse import build
 from simsparse.trace.capture.huggingface import own_functions, pretrained_models
 from simsparse.trace.capture.latent import FORMS, latent_modules
+from simsparse.trace.capture.layout import held_bytes
 from simsparse.trace.capture.mixture import unmerged_experts, with_mixtures
 from simsparse.trace.capture.recorder import Capture, tensors_in
 from simsparse.trace.capture.rnn import RnnCalls
@@ -118,7 +119,7 @@ def _recorded(run: _TracedRun, builder: TraceBuilder, facts: dict[str, Any], ste
 def _sized(model: torch.nn.Module) -> Callable[[Op], Op]:
     """Adds the bytes of the parameter to an op whose dims do not give them: a table, a norm, a batched product."""
     stored = (*model.named_parameters(), *model.named_buffers())
-    sizes = {name: tensor.numel() * tensor.element_size() for name, tensor in stored}
+    sizes = {name: held_bytes(tensor) for name, tensor in stored}
 
     def sized(op: Op) -> Op:
         if op.weight not in sizes or op.resident_bytes or op.label == "update":

@@ -15,6 +15,8 @@ from typing import Any
 
 import torch
 
+from simsparse.trace.capture.layout import held_bytes, parts_of
+
 PRODUCTS = frozenset({"mm", "addmm", "bmm", "baddbmm", "mv", "addmv", "convolution", "dot", "linalg_matrix_exp"})
 SPREAD = frozenset({"diag", "diag_embed"})
 """They give a weight more elements than it is made of."""
@@ -61,7 +63,7 @@ class WeightTable:
         self._spread: dict[int, WeightOrigin] = {}
         self._constants: set[int] = set()
         for name, tensor in _own_tensors(model):
-            size = tensor.numel() * tensor.element_size()
+            size = held_bytes(tensor)
             trained = isinstance(tensor, torch.nn.Parameter)
             origin = WeightOrigin(name, tensor.numel(), size, trained, not tensor.is_floating_point())
             self._origins.setdefault(storage_key(tensor), origin)
@@ -102,7 +104,7 @@ class WeightTable:
 
     def adopt(self, tensor: torch.Tensor, name: str) -> None:
         """Note that ``tensor``, which the model keeps where no module shows it, is a weight called ``name``."""
-        size = tensor.numel() * tensor.element_size()
+        size = held_bytes(tensor)
         origin = WeightOrigin(name, tensor.numel(), size, False, not tensor.is_floating_point())
         self._origins.setdefault(storage_key(tensor), origin)
 
@@ -119,8 +121,8 @@ class WeightTable:
 
 
 def storage_key(tensor: torch.Tensor) -> int:
-    """Identity of a tensor's storage, that of its views too."""
-    return int(tensor.untyped_storage()._cdata)
+    """Identity of a tensor's storage, that of its views too; of a sparse layout, of its values' storage."""
+    return int(parts_of(tensor)[0].untyped_storage()._cdata)
 
 
 def _own_tensors(model: torch.nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
@@ -136,8 +138,7 @@ def _own_tensors(model: torch.nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
 def _inside(name: str, value: Any, depth: int) -> Iterator[tuple[str, torch.Tensor]]:
     """The tensors in an attribute: itself, or what lists and mappings hold."""
     if isinstance(value, torch.Tensor):
-        if value.layout is torch.strided:
-            yield name, value
+        yield name, value
     elif depth and isinstance(value, (list, tuple, dict)):
         for key, held in value.items() if isinstance(value, dict) else enumerate(value):
             yield from _inside(f"{name}.{key}", held, depth - 1)
