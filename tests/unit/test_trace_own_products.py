@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional
 
-from simsparse.core import DType, OpKind
+from simsparse.core import DType, OpKind, Trace
 from simsparse.trace import trace_model
 from tests.unit.test_trace_weights import Call, parameter
 
@@ -117,3 +118,80 @@ def test_a_slice_that_is_written_is_all_that_is_written() -> None:
 
     (op,) = trace_model(Call(some), (torch.randn(100, 64), torch.randn(10, 64))).ops
     assert (op.input_bytes, op.output_bytes) == (10 * 64 * 4, 10 * 64 * 4)
+
+
+def pruned(rows: int = 32, cols: int = 64) -> torch.Tensor:
+    mask = torch.kron(torch.tensor([[1.0, 0.0], [0.0, 1.0]]), torch.ones(rows // 2, cols // 2))
+    return torch.randn(rows, cols, generator=torch.Generator().manual_seed(0)) * mask
+
+
+LAYOUTS: dict[str, tuple[Any, str, Any]] = {
+    "csr": (lambda w: w.to_sparse_csr(), "csr", functional.linear),
+    "csr on the left": (lambda w: w.to_sparse_csr(), "csr", lambda x, w: (w @ x.t()).t()),
+    "csc": (lambda w: w.to_sparse_csc(), "csc", lambda x, w: (w @ x.t()).t()),
+    "coo": (lambda w: w.to_sparse(), "usual", lambda x, w: torch.sparse.mm(w, x.t()).t()),
+    "bsr": (lambda w: w.to_sparse_bsr((16, 16)), "bsr:16", functional.linear),
+}
+
+
+@pytest.mark.filterwarnings("ignore:Sparse:UserWarning")
+@pytest.mark.parametrize("held", ["parameter", "buffer", "attribute"])
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_a_weight_in_a_sparse_layout_is_a_sparse_weight_in_its_format(name: str, held: str) -> None:
+    class Sparse(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            weight = LAYOUTS[name][0](pruned())
+            if held == "parameter":
+                self.weight = nn.Parameter(weight, requires_grad=False)
+            elif held == "buffer":
+                self.register_buffer("weight", weight)
+            else:
+                self.weight = weight
+
+        def forward(self, x: Any) -> Any:
+            return LAYOUTS[name][2](x, self.weight)
+
+    trace = trace_model(Sparse(), torch.randn(4, 64))
+    (op,) = [op for op in trace.ops if op.products]
+    assert (op.kind, dict(op.dims), op.weight) == (OpKind.LINEAR, {"m": 4, "n": 32, "k": 64}, "weight")
+    assert op.weight_sparsity.density == 0.5 and op.weight_format == LAYOUTS[name][1]
+    assert trace.meta["other_ops"] == 0
+
+
+@pytest.mark.parametrize("half", [False, True])
+def test_a_quantised_recurrent_layer_does_the_products_of_the_one_that_it_was(half: bool) -> None:
+    layer = nn.Sequential(nn.GRU(16, 8, num_layers=2, bidirectional=True))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        quantised = torch.ao.quantization.quantize_dynamic(
+            layer, {nn.GRU}, dtype=torch.float16 if half else torch.qint8
+        )
+    x = torch.randn(5, 3, 16)
+    before, after = trace_model(layer, x), trace_model(quantised, x)
+
+    def facts(trace: Trace) -> list[Any]:
+        return sorted((op.kind, tuple(op.dims.values())) for op in trace.ops if op.products or "_cell" in op.label)
+
+    assert facts(after) == facts(before) and after.meta["other_ops"] == 0
+    products = [op for op in after.ops if op.products]
+    assert {str(op.w_dtype) for op in products} == {"fp16" if half else "int8"}
+
+
+@pytest.mark.parametrize("name", ["_sparse_semi_structured_addmm", "_cslt_sparse_mm"])
+def test_further_products_with_weights_stored_2_to_4(name: str) -> None:
+    class Packed(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            shapes = {"packed": (128 * 72,), "values": (128, 64), "bias": (128,)}
+            for key, shape in shapes.items():
+                self.register_buffer(key, torch.empty(shape, dtype=torch.half, device="meta"))
+            self.register_buffer("places", torch.empty(128, 8, dtype=torch.int16, device="meta"))
+
+        def forward(self, x: Any) -> Any:
+            if name == "_cslt_sparse_mm":
+                return torch._cslt_sparse_mm(self.packed, x.t())
+            return torch._sparse_semi_structured_addmm(self.bias, self.values, self.places, x.t())
+
+    (op,) = trace_model(Packed(), torch.empty(64, 128, dtype=torch.half, device="meta")).ops
+    assert (dict(op.dims), str(op.weight_sparsity)) == ({"m": 64, "n": 128, "k": 128}, "2:4")

@@ -18,6 +18,7 @@ from simsparse.trace.capture.call import Call
 from simsparse.trace.capture.event import EventRole
 from simsparse.trace.capture.label import path_join
 from simsparse.trace.capture.product import other_dtype, product_of, weight_facts_of
+from simsparse.trace.recurrent import RecurrentLayer
 
 if TYPE_CHECKING:
     from simsparse.trace.capture.recorder import Capture
@@ -59,9 +60,52 @@ def _semi_structured(capture: Capture, call: Call) -> bool:
     op = linear(
         x.numel() // k, n, k, capture.dtype(x), weight_sparsity="2:4", name=capture.module or "linear",
         output_dtype=other_dtype(capture, call.outputs[0], capture.dtype(x)), module=capture.module,
-        weight=capture.weight_name(weight), label=capture.label(""), bias=given.get("bias") is not None,
+        weight=capture.weight_name(weight), label=capture.label(""),
+        bias=given.get("bias") is not None or call.name.endswith("_addmm"),
     )  # fmt: skip
     call.add(capture, EventRole.OWN, call.reads(capture), op=op, weights=[weight])
+    return True
+
+
+def _cusparselt(capture: Capture, call: Call) -> bool:
+    """The same through cuSPARSELt, whose weight is one vector of values and metadata."""
+    given = call.given
+    weight, x, out = given["compressed_A"], given["dense_B"], call.outputs[0]
+    k, m = x.shape
+    op = linear(
+        m, max(1, weight.numel() * 16 // (9 * k)), k, capture.dtype(x), weight_sparsity="2:4", label=capture.label(""),
+        output_dtype=other_dtype(capture, out, capture.dtype(x)), name=capture.module or "linear",
+        module=capture.module, weight=capture.weight_name(weight), bias=given.get("bias") is not None,
+    )  # fmt: skip
+    call.add(capture, EventRole.OWN, call.reads(capture), op=op, weights=[weight])
+    return True
+
+
+def _quantised_rnn(capture: Capture, call: Call) -> bool:
+    """An LSTM or GRU of torch.ao: int8 products of inputs that are quantised on the way, or products with fp16 weights.
+
+    Its weights are packed where nothing shows their values: they count as dense.
+    """
+    given, kind = call.given, call.name.removeprefix("quantized_")
+    x, states = given["input"], given["hx"]
+    state = states[0] if isinstance(states, (list, tuple)) else states
+    half = any("fp16" in str(cell.__getstate__()[0]) for cell in given["params"])
+    types = {"weight_dtype": DType.FP16} if half else {"dtype": DType.INT8, "output_dtype": DType.FP32}
+    steps, batch = (x.shape[1], x.shape[0]) if given.get("batch_first") else x.shape[:2]
+    directions, hidden = 2 if given["bidirectional"] else 1, state.shape[-1]
+    before = [x]
+    for number in range(int(given["num_layers"]) * directions):
+        width = x.shape[-1] if number < directions else hidden * directions
+        fields = {"bias": bool(given["has_biases"]), "weight": path_join(capture.module, f"weight.{number}")}
+        layer = RecurrentLayer(kind, steps, batch, width, hidden, DType.FP32, 0, fields, {
+            **fields, "weight": path_join(capture.module, f"recurrent.{number}")})  # fmt: skip
+        for op in layer.ops():
+            made = torch.empty(batch, hidden, device="meta")
+            own = op.with_(name=path_join(capture.module, op.name), module=capture.module,
+                           **(types if op.kind == OpKind.LINEAR else {}))  # fmt: skip
+            capture.add(EventRole.OWN, call.name, [capture.access(tensor) for tensor in before], [made], op=own)
+            before = [made]
+    capture.add(EventRole.FUSED, call.name, [capture.access(before[0])], call.outputs)
     return True
 
 
@@ -222,7 +266,10 @@ LOWERINGS: Mapping[tuple[str, str], Any] = {
     **{("aten", name): _packed for name in (
         "_weight_int8pack_mm", "_weight_int4pack_mm", "_weight_int4pack_mm_for_cpu", "_dyn_quant_matmul_4bit",
         "_weight_int4pack_mm_with_scales_and_zeros", "_mixed_dtypes_linear")},
-    **{("aten", name): _semi_structured for name in ("_sparse_semi_structured_linear", "_sparse_semi_structured_mm")},
+    **{("aten", name): _semi_structured for name in (
+        "_sparse_semi_structured_linear", "_sparse_semi_structured_mm", "_sparse_semi_structured_addmm")},
+    ("aten", "_cslt_sparse_mm"): _cusparselt,
+    ("aten", "quantized_lstm"): _quantised_rnn, ("aten", "quantized_gru"): _quantised_rnn,
     ("aten", "_trilinear"): _trilinear,
     **{("quantized", name): _quantised_linear for name in _QUANTISED},
     **{("quantized", name): _quantised_conv for name in _CONVOLUTIONS},

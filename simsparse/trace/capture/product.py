@@ -18,6 +18,7 @@ from simsparse.core import DENSE, DType, Op, OpKind
 from simsparse.core.kinds.conv2d import conv_dims
 from simsparse.core.kinds.linear import linear
 from simsparse.core.kinds.matmul import matmul
+from simsparse.sparsity import USUAL
 from simsparse.trace.capture.call import Call
 from simsparse.trace.capture.event import EventRole
 from simsparse.trace.capture.label import is_router, path_join
@@ -119,7 +120,7 @@ def _linear(
     """``weights``: the operand, and the same as rows, (groups * n, k)."""
     weight, rows = weights
     (n, k), dtype = (rows.shape[0] // groups, rows.shape[1]), capture.dtype(x)
-    stored = format_of(rows) if groups == 1 else ""
+    stored = format_of(rows)
     sparsity, stats = weight_facts_of(capture, weight, rows)
     name, backward = capture.weight_name(weight) or "", capture.stage == "bwd"
     return linear(
@@ -128,7 +129,7 @@ def _linear(
         name=path_join(capture.module, "bwd_input") if backward else capture.module or name, module=capture.module,
         weight=name, label="bwd_input" if backward else capture.label(_linear_word(capture)),
         bias=bias is not None and capture.weight(bias) is not None, stats={**stats, **capture.input_facts(x)},
-        **({"weight_format": stored} if stored else {}),
+        weight_format=stored or USUAL,
     )  # fmt: skip
 
 
