@@ -129,23 +129,34 @@ def run(
     ] = None,
     json: Json = False,
 ) -> None:
-    """Simulate one experiment; with --out also write its tables, timeline and resolved numbers."""
+    """Simulate one experiment; with --out also write its tables, timeline and resolved numbers.
+
+    An experiment with axes is a choice: all ways are run and ranked, the best is shown, and what to buy next.
+    """
+    from simsparse.cli.choice import run_choice
     from simsparse.config.experiment import load_experiment
+    from simsparse.config.run_spec import load_document, with_values
     from simsparse.sweep.check import check_experiment
     from simsparse.sweep.execute import simulate_point
 
     given = pairs(changes or []) | ({} if level is None else {"level": str(level)})
     given |= {} if stack is None else {"stack": stack}
-    spec, document = load_experiment(experiment, given)
-    result = simulate_point(check_experiment(spec, document))
-    result = replace(result, meta={**result.meta, "inputs": spec.values})
+    read = with_values(load_document(experiment), given)
+    if "axes" in read.data:
+        result = run_choice(read, json=json)
+        json_shown = json
+    else:
+        spec, document = load_experiment(experiment, given)
+        result = simulate_point(check_experiment(spec, document))
+        result = replace(result, meta={**result.meta, "inputs": spec.values})
+        json_shown = False
     if out is not None:
         with whole_folder(out) as folder:
             _write_result(result, folder)
         note(f"written to {out}")
-    if json:
+    if json and not json_shown:
         emit_json(result.summary())
-    else:
+    elif not json:
         _show_result(result)
 
 

@@ -80,7 +80,8 @@ class Policy:
         self, index: TraceIndex, placements: Placements, machine: Machine, level: int, seed: int = 0
     ) -> CostedGraph:
         """The commands of placed ops, with op costs of fidelity ``level``. Command graphs are remembered."""
-        key = (self._identity(seed), placements.devices, machine.topology)
+        own = machine if any(part.measures for part in self.parts) else machine.topology
+        key = (self._identity(seed), placements.devices, own)
         if key not in index.graphs:
             if len(index.graphs) >= MAX_GRAPHS:
                 index.graphs.clear()

@@ -36,6 +36,11 @@ class PolicyPart(ABC):
     lookahead: ClassVar[int | None] = 0
     draws: ClassVar[bool] = False
 
+    @property
+    def measures(self) -> bool:
+        """Whether the part decides by how large or fast a machine is; else machines of one topology share commands."""
+        return False
+
     def control(self, run: LiveRun) -> Process | None:
         """A process that issues commands during the run; None when the part decides nothing then."""
         del run

@@ -104,7 +104,7 @@ def test_a_cache_as_large_as_the_memory_holds_what_fits() -> None:
     others = sum(bytes for what, bytes in resident.items() if what != "buffers")
     result = run(trace, f"{others + 4 * size} byte", residency={"kind": "lru", "experts": "fit"})
     assert result.memory["gpu0"]["buffers"] == 4 * size
-    with pytest.raises(SimulationError, match="gpu0 is full"):
+    with pytest.raises(SimulationError, match="no room for all that the op reads"):
         run(trace, f"{others + size - 1} byte", residency={"kind": "lru", "experts": "fit"})
 
 
@@ -164,3 +164,18 @@ def test_level_0_and_1_agree_on_shared_experts() -> None:
     policy = {"residency": {"kind": "pinned"}, "site": "soonest"}
     closed, run_ = (ss.simulate(trace, "systems/h100-pcie5", policy, level=level).latency_s for level in (0, 1))
     assert closed == pytest.approx(run_, rel=0.02)
+
+
+@pytest.mark.parametrize("residency", ["pinned", {"kind": "lru", "experts": "fit"}])
+def test_a_larger_memory_holds_more_in_the_same_session(residency: object) -> None:
+    trace = moe_trace(layers=3, experts=5, hit=2)
+    small, large = (run(trace, f"{size} kB", residency=residency).memory["gpu0"]["buffers"] for size in (40, 1000))
+    assert small < large
+
+
+def test_a_faster_link_copies_more_in_the_same_session() -> None:
+    trace = ss.load_trace("traces/mixtral-8x7b-decode-b1.trace")
+    slow = ss.load_system("systems/h100-pcie5").with_overrides({"pcie.bandwidth": "5 GB/s"})
+    uses = [ss.simulate(trace, system, {"residency": "none", "site": "soonest"}).cache["gpu0"]
+            for system in (slow, "systems/h100-pcie5")]  # fmt: skip
+    assert uses[0].misses < uses[1].misses

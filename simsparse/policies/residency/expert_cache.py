@@ -53,6 +53,10 @@ class ExpertCache(Streamed):
         if self.warm and (self.forgets or not self.per_layer):
             raise SpecError("is for caches per layer that last across steps", key="warm")
 
+    @property
+    def measures(self) -> bool:
+        return self.experts == FIT
+
     @abstractmethod
     def rank(self, held: Held, view: View) -> Rank:
         """Where an expert stands among those that may go; the lowest goes first."""

@@ -40,6 +40,10 @@ class Pinned(KeepNone):
         if self.popularity:
             RoutingProcess.parse(self.popularity)
 
+    @property
+    def measures(self) -> bool:
+        return self.room == FIT
+
     def _stated(self) -> int:
         try:
             size = parse_quantity(str(self.room), "byte")

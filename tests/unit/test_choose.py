@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Ways to run something, ranked, and what of the machine to buy next."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from simsparse.cli import main
+from simsparse.config.run_spec import load_document
+from simsparse.errors import SpecError
+from simsparse.sweep.choose import purchases, ways
+
+SPEC = """
+name: choice
+workload: {trace: traces/mixtral-8x7b-decode-b1.trace}
+system: systems/h100-pcie5
+steps: 2
+routing: zipf:1.0
+axes:
+  way:
+    - {label: copied, policy: on_demand}
+    - {label: pinned, policy: {residency: pinned}}
+    - {label: resident, policy: resident}
+objectives: [latency_s]
+"""
+
+
+@pytest.fixture
+def spec(tmp_path: Path) -> Path:
+    path = tmp_path / "choice.yaml"
+    path.write_text(SPEC, encoding="utf-8")
+    return path
+
+
+def test_ways_are_ranked_and_those_without_an_answer_come_last(spec: Path) -> None:
+    found = ways(load_document(str(spec)))
+    assert [way.columns["way"] for way in found] == ["pinned", "copied", "resident"]
+    assert found[0].result is not None
+    assert found[0].tokens_per_s == pytest.approx(2 / found[0].result.latency_s)
+    assert found[0].joules_per_token == pytest.approx(found[0].result.energy_j / 2)
+    assert found[-1].result is None and "gpu0 is full" in found[-1].refused
+
+
+def test_what_binds_is_worth_buying(spec: Path) -> None:
+    copied = next(way for way in ways(load_document(str(spec))) if way.columns["way"] == "copied")
+    assert copied.result is not None
+    bought = {each.paths[0]: each.gain for each in purchases(copied.run, copied.result.latency_s)}
+    assert 1.2 < bought["pcie.bandwidth"] < 2, "the host's memory binds next"
+    assert bought["gpu0.memory.capacity"] == pytest.approx(1)
+
+
+def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
+    with pytest.raises(SystemExit) as ended:
+        main(["run", *map(str, arguments)])
+    captured = capsys.readouterr()
+    return int(ended.value.code or 0), captured.out, captured.err
+
+
+def test_run_shows_a_choice_and_writes_the_best(spec: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "out"
+    code, shown, _ = run(capsys, spec, "--out", out)
+    assert code == 0
+    assert "2 ways, the best first" in shown and "gpu0.memory.capacity" in shown
+    assert (out / "timeline.perfetto.json").is_file()
+
+
+def test_run_gives_a_choice_as_json(spec: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    found = json.loads(run(capsys, spec, "--json")[1])
+    assert [way["way"] for way in found["ways"]] == ["pinned", "copied", "resident"]
+    assert found["doubled"][0]["gain"] > 1
+
+
+def test_a_choice_without_an_answer_says_why(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "none.yaml"
+    path.write_text(SPEC.replace("    - {label: copied, policy: on_demand}\n", "")
+                    .replace("    - {label: pinned, policy: {residency: pinned}}\n", ""), encoding="utf-8")  # fmt: skip
+    code, _, error = run(capsys, path)
+    assert code == 2 and "none of 1 ways has an answer" in error
+
+
+def test_a_search_is_no_choice(tmp_path: Path) -> None:
+    path = tmp_path / "search.yaml"
+    path.write_text(SPEC + "sample: {kind: nsga2, points: 8}\n", encoding="utf-8")
+    with pytest.raises(SpecError, match="use simsparse sweep"):
+        ways(load_document(str(path)))
