@@ -173,3 +173,32 @@ def test_a_table_of_another_tool_is_refused(tmp_path: Path) -> None:
     path.write_bytes(b"PAR1" + b"\x00" * 40 + b"PAR1")
     with pytest.raises(TraceError, match=r"a\.parquet: (is no table|can.t be read)"):
         import_trace(path)
+
+
+@pytest.mark.parametrize("many", ["nodes", "dependencies", "attributes", "chained"])
+def test_many_small_parts_of_a_chakra_file_have_a_limit(tmp_path: Path, many: str) -> None:
+    def node(number: int, *parts: bytes) -> bytes:
+        ops_of = wire.put(10, wire.put(1, "num_ops") + wire.put(9, 5))
+        return wire.put_message(wire.put(1, number) + wire.put(3, 4) + ops_of + b"".join(parts))
+
+    parts = {
+        "nodes": [node(i) for i in range(1, 2000)],
+        "dependencies": [node(1), node(2, wire.put(5, bytes([1]) * 5000))],
+        "attributes": [node(1, wire.put(10, b"") * 5000)],
+        "chained": [node(i, wire.put(5, bytes(range(1, i)))) for i in range(1, 120)],
+    }[many]
+    path = tmp_path / "a.et"
+    path.write_bytes(wire.put_message(wire.put(1, "x")) + b"".join(parts))
+    with pytest.raises(TraceError, match=r"more than the limit of 4000; raise it with limit values="):
+        import_trace(path, options=ImportOptions(limits=Limits(values=4000)))
+    assert import_trace(path, options=ImportOptions(limits=Limits(values=100_000))).trace.ops
+
+
+def test_a_reader_that_takes_all_memory_ends_in_a_typed_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def takes_all(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(wire, "messages", takes_all)
+    (tmp_path / "a.et").write_bytes(b"x")
+    with pytest.raises(TraceError, match=r"a\.et: can't be read: takes more memory than there is"):
+        import_trace(tmp_path / "a.et")

@@ -81,8 +81,9 @@ def import_trace(path: str | Path, format: str | None = None, options: ImportOpt
         if error.file is not None:
             raise
         raise TraceError(error.message, file=str(source), line=error.line, key=error.key) from error
-    except (OSError, EOFError, zlib.error, ValueError, RecursionError, OverflowError) as error:
-        raise TraceError(f"can't be read: {error}", file=str(source)) from error
+    except (OSError, EOFError, zlib.error, ValueError, RecursionError, OverflowError, MemoryError) as error:
+        said = "takes more memory than there is" if isinstance(error, MemoryError) else error
+        raise TraceError(f"can't be read: {said}", file=str(source)) from error
     return found
 
 

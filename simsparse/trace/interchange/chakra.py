@@ -19,6 +19,7 @@ from typing import Any
 from simsparse.core import Op, OpKind, Trace, TraceBuilder, ops
 from simsparse.core.tensor import DType
 from simsparse.errors import TraceError
+from simsparse.limits import Limits
 from simsparse.trace.file import replace_file
 from simsparse.trace.interchange import wire
 from simsparse.trace.interchange.aten_nodes import Lowering
@@ -34,7 +35,6 @@ from simsparse.trace.interchange.base import (
 )
 from simsparse.trace.interchange.collectives import collective
 from simsparse.trace.interchange.embedded import MARK, OpReader, header_of, header_text, op_texts
-from simsparse.trace.record import MAX_DEPS
 
 VERSION = "1.0.0"
 METADATA, MEM_LOAD, MEM_STORE, COMP, SEND, RECV, COLLECTIVE = range(1, 8)
@@ -45,6 +45,8 @@ _GROUPS = ("pg_name", "comm_group", "involved_dim")
 
 _SIGNED, _DOUBLES, _ZIGZAG = {7, 9}, {3, 5}, {15, 17}
 _LONGEST_LITERAL = 1_000_000
+NODE_VALUES = 8
+"""Values that a node counts as: it takes some 500 bytes of memory before any field of it."""
 
 
 @dataclass
@@ -68,12 +70,16 @@ class ChakraNode:
 
 
 def read_chakra(path: Path, options: ImportOptions) -> Imported:
-    """The trace of a .et file, plain or gzip'd: one written here, one converted from torch, or any other."""
-    found = list(wire.messages(read_bounded(path, options.limits), options.limits))
-    if not found:
+    """The trace of a .et file, plain or gzip'd: one written here, one converted from torch, or any other.
+
+    Limits: bytes; values, of which a node counts as ``NODE_VALUES``, a dependency, an attribute and any other field
+    as one; seconds.
+    """
+    found = wire.messages(read_bounded(path, options.limits), options.limits)
+    if (first := next(found, None)) is None:
         raise TraceError("is empty")
-    metadata = _metadata(found[0][1])
-    nodes = [_node(message, at) for at, message in found[1:]]
+    metadata, counted = _metadata(first[1]), Counted(options.limits)
+    nodes = [_node(message, at, counted) for at, message in found]
     name = path.name.split(".")[0]
     if MARK in metadata:
         return _embedded(metadata[MARK], nodes)
@@ -93,10 +99,23 @@ def _metadata(message: bytes) -> dict[str, Any]:
     return attrs
 
 
-def _node(message: bytes, at: int) -> ChakraNode:
+class Counted:
+    """Counts values as they are read. Raises TraceError beyond the limit."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits, self._values = limits, 0
+
+    def add(self, values: int) -> None:
+        self._values += values
+        self._limits.check("values", self._values)
+
+
+def _node(message: bytes, at: int, counted: Counted) -> ChakraNode:
     node = ChakraNode()
+    counted.add(NODE_VALUES)
     try:
         for number, kind, value in wire.fields(message):
+            counted.add(len(value) if number in (4, 5) and isinstance(value, bytes) else 1)
             _take(node, number, kind, value)
     except (TraceError, UnicodeDecodeError) as error:
         raise TraceError(f"a node is damaged: {error}", key=f"byte {at}") from error
@@ -203,8 +222,7 @@ def _generic(name: str, nodes: Sequence[ChakraNode], options: ImportOptions) -> 
     for node in _ordered(nodes):
         deps = list(dict.fromkeys(dep for each in (*node.data_deps, *node.ctrl_deps) for dep in names[each]))
         edges += len(deps)
-        if edges > MAX_DEPS:
-            raise TraceError(f"more than {MAX_DEPS} dependencies")
+        options.limits.check("values", edges)
         try:
             op = _op(node, options, dtype, notes)
         except TraceError as error:
