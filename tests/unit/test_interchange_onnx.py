@@ -172,6 +172,36 @@ def test_products_and_weights_of_an_operator_are_those_of_its_definition(tmp_pat
     assert (trace.flops, trace.weight_bytes) == (flops, weight_bytes)
 
 
+@pytest.mark.parametrize("kind", ["MoE", "QMoE"])
+@pytest.mark.parametrize("gate", ["none", "joined", "apart"])
+def test_a_mixture_of_the_runtime_is_a_moe_ffn(tmp_path: Path, kind: str, gate: str) -> None:
+    """Six experts of 8 x 16, two per token; of QMoE two codes of 4 bits per byte, with scales."""
+    d_ff, ups = 16, 2 if gate == "joined" else 1
+    shapes = {"u": (6, ups * d_ff, 8), "d": (6, 8, d_ff), "g": (6, d_ff, 8)}
+    if kind == "QMoE":
+        weights = {name: np.ones((e, n, k // 2), np.uint8) for name, (e, n, k) in shapes.items()}
+        weights |= {"s": ones(6, ups * d_ff), "t": ones(6, 8)}
+        inputs, more = "x r u s _ d t _", {"expert_weight_bits": 4}
+    else:
+        weights, inputs, more = {name: ones(*shape) for name, shape in shapes.items()}, "x r u _ d _", {}
+    node = make(kind, inputs + (" g" if gate == "apart" else ""), domain=MS, k=2, **more)
+    found = import_trace(graph(tmp_path, [node], {"x": (5, 8), "r": (5, 6)}, (5, 8), weights))
+    (op,) = found.trace.ops
+    assert op.dims == {"tokens": 5, "d_model": 8, "d_ff": 16, "experts": 6, "top_k": 2, "gated": int(gate != "none")}
+    assert op.resident_bytes == 6 * 8 * 16 * (3 if gate != "none" else 2) * (0.5 if kind == "QMoE" else 4)
+    assert any("drawn uniformly" in note for note in found.notes)
+
+
+def test_a_loop_is_said_not_to_be_counted(tmp_path: Path) -> None:
+    body = onnx.helper.make_graph(
+        [make("Identity", "c", "k"), make("Relu", "v", "w")], "body",
+        [onnx.helper.make_tensor_value_info("i", 7, []), onnx.helper.make_tensor_value_info("c", 9, []),
+         value("v", 2, 3)], [onnx.helper.make_tensor_value_info("k", 9, []), value("w", 2, 3)],
+    )  # fmt: skip
+    path = graph(tmp_path, [make("Loop", "m _ x", body=body)], {"x": (2, 3)}, (2, 3), {"m": np.array(4)})
+    assert any("loops is not counted" in note for note in import_trace(path).notes)
+
+
 def test_shapes_go_on_behind_operators_that_onnx_does_not_know(tmp_path: Path) -> None:
     nodes = [
         make("SimplifiedLayerNormalization", "x scale", "a"),

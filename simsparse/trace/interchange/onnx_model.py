@@ -3,7 +3,7 @@
 
 Shapes come from onnx's own shape inference. Nodes that only depend on weights (transposes and casts
 of them, dequantisation) are taken as folded into the weights; dequantised weights are stored as they
-stand in the file. What ONNX has no word for, such as routing to experts, is not found either.
+stand in the file. Routing to experts is not in a file, and the work inside branches and loops is not counted.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from simsparse.trace.interchange.base import (
     printable,
 )
 from simsparse.trace.interchange.onnx_einsum import einsum
+from simsparse.trace.interchange.onnx_experts import EXPERTS
 from simsparse.trace.interchange.onnx_products import CONTRIBUTED, STANDARD, OnnxNode
 from simsparse.trace.interchange.onnx_shapes import inferred
 from simsparse.trace.interchange.onnx_weights import OnnxTensor, OnnxWeight, OnnxWeights, shaped
@@ -177,7 +178,7 @@ class _Graph:
 
     def _ops(self, node: Any, place: str) -> Sequence[Op]:
         contributed = node.domain in names.CONTRIBUTED
-        table = CONTRIBUTED if contributed else STANDARD if node.domain in names.STANDARD else {}
+        table = {**CONTRIBUTED, **EXPERTS} if contributed else STANDARD if node.domain in names.STANDARD else {}
         lower = einsum if node.op_type == "Einsum" and not contributed else table.get(node.op_type)
         found = lower(OnnxNode(node, self)) if lower is not None else ()
         return found or self._moved(node, place)
@@ -200,6 +201,8 @@ class _Graph:
             read = inputs[0].bytes + min(read - inputs[0].bytes, inputs[0].bytes)
         flops = names.FLOPS_PER_OUTPUT.get(node.op_type, 0) * outputs[0].numel
         flops += names.FLOPS_PER_INPUT.get(node.op_type, 0) * max((tensor.numel for tensor in inputs), default=0)
+        if node.op_type in names.CONTROL:
+            self.notes.add("the work inside branches and loops is not counted: write them out before the export", place)
         if not known:
             self.notes.add(f"kept as other, with its bytes: {printable(node.op_type, 40)}", place)
         dims = {"read_bytes": read, "write_bytes": written, "flops": flops}

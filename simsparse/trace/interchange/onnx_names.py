@@ -10,6 +10,7 @@ CONTRIBUTED = {"com.microsoft", "com.microsoft.nchwc"}
 UNREGISTERED = {"SimplifiedLayerNormalization", "SkipLayerNormalization", "SkipSimplifiedLayerNormalization"}
 """Operators that ONNX Runtime puts in the standard domain, which does not have them."""
 
+CONTROL = {"If", "Loop", "Scan"}
 RECURRENT = {"LSTM": "lstm", "GRU": "gru", "RNN": "rnn_tanh"}
 SHAPE_OF_FIRST = {
     "SkipLayerNormalization", "SkipSimplifiedLayerNormalization", "SimplifiedLayerNormalization", "SkipGroupNorm",
