@@ -13,7 +13,9 @@ from collections.abc import Sequence
 from itertools import accumulate
 
 from simsparse.core import Op, Unit
+from simsparse.lowering.held import HeldWeights
 from simsparse.lowering.kept import BACKWARD, BACKWARD_INPUT, UPDATE, updated_bytes
+from simsparse.lowering.machine import Machine
 from simsparse.lowering.trace_index import TraceIndex
 
 WEIGHTS, KV_CACHE, OPTIMIZER_STATE = "weights", "KV cache", "optimizer state"
@@ -23,14 +25,15 @@ Footprint = dict[str, dict[str, int]]
 """Bytes by device and purpose."""
 
 
-def footprint(index: TraceIndex, devices: Sequence[str], streamed: Sequence[bool]) -> Footprint:
+def footprint(index: TraceIndex, devices: Sequence[str], streamed: Sequence[bool], machine: Machine) -> Footprint:
     """Bytes that the ops of ``index`` keep on the ``devices`` that run them; weights of ``streamed`` rest elsewhere."""
     result: Footprint = {}
-    for op, device, kept, away in zip(index.ops, devices, index.kept, streamed, strict=True):
+    held = HeldWeights(index, machine)
+    for i, (op, device, kept, away) in enumerate(zip(index.ops, devices, index.kept, streamed, strict=True)):
         if op.unit is Unit.LINK:
             continue
         own = result.setdefault(device, {WEIGHTS: 0, KV_CACHE: 0, OPTIMIZER_STATE: 0})
-        own[WEIGHTS] += 0 if away else kept.weights
+        own[WEIGHTS] += 0 if away else held.bytes(i, device)
         own[KV_CACHE] += kept.kv
         own[OPTIMIZER_STATE] += kept.state
     for device, alive in _alive(index, devices).items():

@@ -46,7 +46,7 @@ def resident_graph(index: TraceIndex, devices: tuple[str, ...], machine: Machine
     builder = GraphBuilder(index, devices, machine)
     for i in range(len(devices)):
         builder.op(i)
-    return builder.build(footprint(index, devices, [False] * len(devices)))
+    return builder.build(footprint(index, devices, [False] * len(devices), machine))
 
 
 def streamed_graph(
@@ -61,7 +61,7 @@ def streamed_graph(
     """
     scope = residency.scope or WeightScope.EXPERTS
     streamed = [away and device != home for away, device in zip(streamed_ops(index, scope), devices, strict=True)]
-    kept = footprint(index, devices, streamed)
+    kept = footprint(index, devices, streamed, machine)
     steps = windows(index, scope, streamed)
     free = {name: _left(machine.devices[name].model.memory_bytes, kept.get(name, {})) for name in machine.devices}
     progress = SourceProgress(index, list(chain.from_iterable(steps)), machine, free, seed)

@@ -103,6 +103,43 @@ def test_parameters_whose_size_no_dim_gives_count() -> None:
     assert memory(built((table, []), (tied, ["embed"])))["weights"] == 64_000
 
 
+class TestPatternsThatADeviceRunsAsOthers:
+    """Weights lie in memory in the pattern that the device makes use of: its kernels read that one."""
+
+    def held(self, sparsity: str, system: str, **fields: object) -> int:
+        op = ops.linear(64, 4096, 4096, weight_sparsity=sparsity, **fields)
+        trace = TraceBuilder("t", phase="prefill").add(op).build()
+        ((_, kept),) = ss.simulate(trace, system).memory.items()
+        return kept["weights"]
+
+    @pytest.mark.parametrize("sparsity", ["1:4", "2:8", "1:8", "2:16"])
+    def test_what_a_gpu_runs_as_2_4_takes_as_much_as_2_4(self, sparsity: str) -> None:
+        card = "gpu/h100-sxm5-80gb"
+        assert self.held(sparsity, card) == self.held("2:4", card) < self.held("dense", card) == 2 * 4096**2
+
+    @pytest.mark.parametrize("system", ["gpu/h100-sxm5-80gb", "pim/bank-pim", "cpu/h100-host"])
+    def test_what_runs_as_dense_takes_as_much_as_dense(self, system: str) -> None:
+        sparsity = "unstructured:0.1" if system.startswith("gpu") else "1:8"
+        assert self.held(sparsity, system) == self.held("dense", system)
+
+    def test_a_format_that_is_stated_stays(self) -> None:
+        dense = self.held("dense", "cpu/h100-host")
+        assert self.held("unstructured:0.1", "cpu/h100-host", weight_format="csr") < 0.5 * dense
+
+    def test_an_array_for_the_pattern_holds_what_it_keeps(self) -> None:
+        dense, kept = (self.held(each, "systems/sat-vcu1525", dtype="fp16") for each in ("dense", "1:8"))
+        assert kept < 0.25 * dense
+
+    def test_what_fits_is_what_a_device_runs(self) -> None:
+        """Were 1:8 weights kept as such they would fit; the card runs them as 2:4, which does not."""
+        op = ops.linear(64, 65536, 65536, weight_sparsity="1:8")
+        trace = TraceBuilder("t", phase="prefill").add(op).build()
+        small = {"gpu0.memory.capacity": "4 GB"}
+        assert op.resident_bytes < 4e9 < op.with_(weight_sparsity="2:4").resident_bytes
+        with pytest.raises(SimulationError, match="gpu0 is full"):
+            ss.simulate(trace, ss.load_system("gpu/h100-sxm5-80gb", small))
+
+
 def test_every_result_tells_its_memory() -> None:
     for level in (0, 1):
         result = ss.simulate(moe_trace(), offload_system(), "pregated", level=level)

@@ -22,6 +22,7 @@ from typing import Any
 from simsparse.core import Op, OpKind, Unit
 from simsparse.errors import MappingError, SimulationError
 from simsparse.lowering.collectives import collective_fs, results_of
+from simsparse.lowering.held import HeldWeights
 from simsparse.lowering.machine import Machine
 from simsparse.lowering.trace_index import TraceIndex
 from simsparse.units import bytes_text, seconds_to_fs
@@ -100,6 +101,7 @@ class _Clock:
 
     def __init__(self, index: TraceIndex, machine: Machine, streamed: Sequence[bool]) -> None:
         self._index, self._machine, self._streamed = index, machine, streamed
+        self._held = HeldWeights(index, machine)
         self._op_fs: dict[tuple[int, str], int] = {}
         self._collectives: dict[int, tuple[int, tuple[str, ...]]] = {}
         self._last_reader = {dep: i for i, deps in enumerate(index.deps) for dep in deps}
@@ -141,15 +143,14 @@ class _Clock:
         if i in self._last_reader:
             landed[i] = dict.fromkeys(trial.places, trial.last)
         device, room = trial.places[0], before.room
-        if (need := self.need(i)) and (left := room[device]) is not None:
+        if (need := self.need(i, device)) and (left := room[device]) is not None:
             room = {**room, device: left - need}
         return _Partial((device, before.chosen), {**before.free, **trial.free}, {**before.issued, **trial.issued},
                         landed, room, end, busy)  # fmt: skip
 
-    def need(self, i: int) -> int:
-        """Bytes that op ``i`` keeps on its device."""
-        kept = self._index.kept[i]
-        return kept.kv + (0 if self._streamed[i] else kept.weights)
+    def need(self, i: int, device: str) -> int:
+        """Bytes that op ``i`` keeps on ``device``."""
+        return self._index.kept[i].kv + (0 if self._streamed[i] else self._held.bytes(i, device))
 
     def _copied(self, trial: _Trial, src: str, dst: str, bytes: int, ready: int) -> int:
         """When a copy is done that starts as soon as its lane allows."""
@@ -202,11 +203,12 @@ def _placed(index: TraceIndex, clock: _Clock, able: _Able, start: _Partial, widt
         if op.unit is Unit.LINK:
             view = [clock.placed(clock.link_op(partial, i, op)) for partial in view]
             continue
-        names, need = able.of(i), clock.need(i)
-        view = _best(clock, [clock.op(partial, i, name) for partial in view for name in names
+        needs = {name: clock.need(i, name) for name in able.of(i)}
+        view = _best(clock, [clock.op(partial, i, name) for partial in view for name, need in needs.items()
                              if (left := partial.room[name]) is None or left >= need], width)  # fmt: skip
         if not view:
-            raise SimulationError(f"{', '.join(names)} full: {op.name} needs {bytes_text(need)}", key=op.name)
+            least = bytes_text(min(needs.values()))
+            raise SimulationError(f"{', '.join(needs)} full: {op.name} needs {least}", key=op.name)
     return view[0]
 
 
@@ -231,7 +233,7 @@ def _alone(index: TraceIndex, clock: _Clock, start: _Partial, device: str) -> li
     for i, op in enumerate(index.trace.ops):
         if op.unit is Unit.LINK:
             partial = clock.placed(clock.link_op(partial, i, op))
-        elif (left := partial.room[device]) is None or left >= clock.need(i):
+        elif (left := partial.room[device]) is None or left >= clock.need(i, device):
             partial = clock.placed(clock.op(partial, i, device))
         else:
             return []
