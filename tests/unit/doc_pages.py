@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The pages of the documentation, with what their examples print now.
 
-``python tests/unit/doc_pages.py [PAGE ...]`` runs the examples of all pages, or of those given, and writes what
-they print into the pages.
+``python tests/unit/doc_pages.py [PAGE ...]`` runs the examples of all pages and notebooks, or of those given, and writes
+what they print into the pages.
 
 Fences, in the order of the page and in one folder, which has the checkout's data folders:
 
@@ -176,11 +176,13 @@ def _fitted(shown: str, printed: str) -> str:
 
 def main() -> None:
     """Bring the pages up to date."""
+    import notebooks
+
     os.environ.setdefault("MPLBACKEND", "agg")
-    for page in [Path(name).resolve() for name in sys.argv[1:]] or PAGES:
+    for page in [Path(name).resolve() for name in sys.argv[1:]] or [*PAGES, *notebooks.NOTEBOOKS]:
         text = page.read_text(encoding="utf-8")
         with tempfile.TemporaryDirectory() as folder:
-            now = current(text, Path(folder))
+            now = (notebooks if page.suffix == ".ipynb" else sys.modules[__name__]).current(text, Path(folder))
         if now != text:
             page.write_text(now, encoding="utf-8")
             print(f"{title(page)} changed")

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Notebooks of the documentation, with what their cells print now; needs no Jupyter.
 
-``python tests/unit/notebooks.py`` runs the cells of all notebooks under docs/ and writes their outputs: what a cell
+``python tests/unit/doc_pages.py`` runs the cells of all notebooks under docs/ and writes their outputs: what a cell
 prints, then its last expression as text and, where it has one, as HTML. A cell may not use magics.
 """
 
@@ -10,12 +10,11 @@ from __future__ import annotations
 import ast
 import io
 import json
-import tempfile
 from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
-from doc_pages import DATA, ROOT, title
+from doc_pages import DATA, ROOT
 from doc_pages import in_folder as examples_in
 
 NOTEBOOKS = sorted((ROOT / "docs").rglob("*.ipynb"))
@@ -61,18 +60,3 @@ def _shown(value: Any) -> dict[str, list[str]]:
 
 def _lines(text: str) -> list[str]:
     return text.splitlines(keepends=True)
-
-
-def main() -> None:
-    """Bring the notebooks up to date."""
-    for path in NOTEBOOKS:
-        text = path.read_text(encoding="utf-8")
-        with tempfile.TemporaryDirectory() as folder:
-            now = current(text, Path(folder))
-        if now != text:
-            path.write_text(now, encoding="utf-8")
-            print(f"{title(path)} changed")
-
-
-if __name__ == "__main__":
-    main()

@@ -61,7 +61,7 @@ def test_links_lead_somewhere(page: Path) -> None:
 class TestNotebooks:
     def test_cells_print_what_the_notebook_shows(self, path: Path, tmp_path: Path) -> None:
         shown = path.read_text(encoding="utf-8")
-        assert notebooks.current(shown, tmp_path) == shown, "python tests/unit/notebooks.py brings notebooks up to date"
+        assert notebooks.current(shown, tmp_path) == shown, "python tests/unit/doc_pages.py brings notebooks up to date"
 
     def test_the_site_shows_cells_and_outputs(self, path: Path) -> None:
         """The page that MkDocs gets has every cell, in order, and a table for each result that has one."""
