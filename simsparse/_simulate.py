@@ -3,11 +3,12 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from functools import lru_cache, partial
+from functools import lru_cache, partial, wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 from simsparse.config.hardware import System, system_of
 from simsparse.core import Keep, Result, Timeline, Trace
@@ -29,6 +30,27 @@ LEVELS = (0, 1, 2)
 """Fidelities of a simulation: closed forms, discrete events, and these with cycle cores where a device has one."""
 
 
+Arguments = ParamSpec("Arguments")
+Answer = TypeVar("Answer")
+
+
+def _collector_at_rest(function: Callable[Arguments, Answer]) -> Callable[Arguments, Answer]:
+    """Decorator: a run makes millions of objects and drops none before its end; a collector would walk them in vain."""
+
+    @wraps(function)
+    def call(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Answer:
+        if not gc.isenabled():
+            return function(*args, **kwargs)
+        gc.disable()
+        try:
+            return function(*args, **kwargs)
+        finally:
+            gc.enable()
+
+    return call
+
+
+@_collector_at_rest
 def simulate(
     trace: Trace | Source,
     system: System | str | Path,

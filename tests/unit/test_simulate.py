@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 from pathlib import Path
 from typing import ClassVar
@@ -160,3 +161,16 @@ def test_one_device_waits_for_copies_alone(policy: str) -> None:
     result = ss.simulate(moe_trace(), offload_system(), policy)
     assert "waiting" not in result.seconds_by_bound
     assert sum(result.seconds_by_bound.values()) == pytest.approx(result.latency_s)
+
+
+@pytest.mark.parametrize("collects", [True, False])
+def test_pythons_collector_is_as_before_after_a_run_and_after_an_error(collects: bool) -> None:
+    trace = TraceBuilder("one").add(ops.linear(1, 64, 64)).build()
+    try:
+        (gc.enable if collects else gc.disable)()
+        simulate(trace, "cpu/h100-host")
+        with pytest.raises(SpecError):
+            simulate(trace, "cpu/h100-host", level=7)
+        assert gc.isenabled() is collects
+    finally:
+        gc.enable()
