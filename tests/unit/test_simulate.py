@@ -168,9 +168,9 @@ def test_pythons_collector_is_as_before_after_a_run_and_after_an_error(collects:
     trace = TraceBuilder("one").add(ops.linear(1, 64, 64)).build()
     try:
         (gc.enable if collects else gc.disable)()
-        simulate(trace, "cpu/h100-host")
+        ss.simulate(trace, "cpu/h100-host")
         with pytest.raises(SpecError):
-            simulate(trace, "cpu/h100-host", level=7)
+            ss.simulate(trace, "cpu/h100-host", level=7)
         assert gc.isenabled() is collects
     finally:
         gc.enable()
