@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated
@@ -85,9 +85,17 @@ def read_accuracies(path: Path) -> Accuracies:
 
 def error_of(label: str | None) -> float | None:
     """The mean absolute error of the class of kernels that ``label`` names, as ``PART CLASS``; None where none is."""
-    part, _, name = (label or "").rpartition(" ")
-    entry = accuracies().get(part, {}).get(name)
-    return None if entry is None else entry.error
+    return errors_of([label])[0]
+
+
+def errors_of(labels: Iterable[str | None]) -> list[float | None]:
+    """The same of several labels."""
+    known, found = accuracies(), list[float | None]()
+    for label in labels:
+        part, _, name = (label or "").rpartition(" ")
+        entry = known.get(part, {}).get(name)
+        found.append(None if entry is None else entry.error)
+    return found
 
 
 def accuracy_of(part: str) -> Mapping[str, ClassAccuracy]:

@@ -19,6 +19,8 @@ def with_decoding(device: Device, ops: Sequence[Op], costs: CostArrays) -> CostA
     A decoder works while the weights stream in and are multiplied, so that an op takes the longer of both.
     """
     rates = device.decode_rates
+    if not rates:
+        return costs
     needs = [device.decodes(op) and op.weight_format in rates for op in ops]
     if not any(needs):
         return costs

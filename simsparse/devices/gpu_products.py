@@ -106,6 +106,8 @@ def experts_fused(op: Op, types24: frozenset[DType], experts: ExpertKernels) -> 
 
 
 def _together(op: Op, types24: frozenset[DType], experts: ExpertKernels) -> bool:
+    if op.kind != OpKind.MOE_FFN:
+        return False
     return products_grouped(op, types24, experts) or experts_fused(op, types24, experts)
 
 

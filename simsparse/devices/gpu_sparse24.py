@@ -42,8 +42,9 @@ def conforms_24(sparsity: Sparsity) -> bool:
 
 def runs_24(op: Op, types: frozenset[DType]) -> bool:
     """Whether the op's GEMMs take the 2:4 path: inputs and weights of one of ``types``, conforming; no convolution."""
-    suited = op.dtype in types and op.kind != OpKind.CONV2D and op.w_dtype is op.dtype
-    return suited and conforms_24(op.weight_sparsity) and _stored_24(op)
+    if not conforms_24(op.weight_sparsity):
+        return False
+    return op.dtype in types and op.kind != OpKind.CONV2D and op.w_dtype is op.dtype and _stored_24(op)
 
 
 def _stored_24(op: Op) -> bool:

@@ -27,7 +27,7 @@ from simsparse.core.memo import by_identity
 from simsparse.devices.gpu_gemm_types import Floats, GemmShapes, GemmTimes
 from simsparse.devices.gpu_tile_numbers import TileKernel, TileNumbers
 
-CHUNK = 512
+CHUNK = 160
 """GEMMs evaluated at once, so that the arrays stay in the processor's cache."""
 FEW = 64
 """GEMMs whose tiles are remembered for cards with other rates of memory and other power limits."""

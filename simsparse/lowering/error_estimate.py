@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from simsparse.config.accuracy import error_of
+from simsparse.config.accuracy import errors_of
 from simsparse.core import NO_ESTIMATE, ErrorEstimate, OpCost
 from simsparse.lowering.command_graph import CostKey
 from simsparse.lowering.records import Records
@@ -13,7 +13,8 @@ from simsparse.lowering.records import Records
 
 def measured_errors(costs: Mapping[CostKey, OpCost]) -> dict[CostKey, float]:
     """The mean error of the class of kernels of each cost, where it was measured."""
-    found = ((key, error_of(cost.validated)) for key, cost in costs.items() if cost.validated)
+    labels = {key: cost.validated for key, cost in costs.items() if cost.validated}
+    found = zip(labels, errors_of(labels.values()) if labels else (), strict=True)
     return {key: error for key, error in found if error is not None}
 
 

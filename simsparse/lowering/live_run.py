@@ -155,7 +155,8 @@ class Recorder(LiveRun):
         """Issue every command of the graph, in order."""
         tasks = self._tasks
         for command, fs in zip(self._costed.graph.commands, self._costed.fs, strict=True):
-            tasks.append(start(self._sim, command, fs, [tasks[index] for index in command.after]))
+            after = [tasks[index] for index in command.after] if command.after else ()
+            tasks.append(start(self._sim, command, fs, after))
 
     def watch(self, process: Process) -> None:
         """Let a policy's process act in the run."""

@@ -3,11 +3,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from enum import StrEnum
 from typing import NamedTuple
 
 from simsparse.core import Unit
+from simsparse.core.memo import by_identity
 from simsparse.lowering.kept import same_in_every_step
 from simsparse.lowering.trace_index import TraceIndex
 
@@ -32,7 +33,8 @@ class Weight(NamedTuple):
     of: int = 1
 
 
-def streamed_ops(index: TraceIndex, scope: WeightScope | None) -> list[bool]:
+@by_identity(maxsize=64)
+def streamed_ops(index: TraceIndex, scope: WeightScope | None) -> Sequence[bool]:
     """Per op whether its weights rest in host memory; None: no op's do."""
     if scope is None:
         return [False] * len(index.ops)
