@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -39,6 +40,9 @@ def part_name(path: Path) -> str:
     return next((name for name in names if not is_file(shipped / f"{name}.yaml")), "/".join(steps))
 
 
+_VENDORS = {"nvidia", "amd", "intel", "geforce", "tesla", "instinct"}
+
+
 def find_part(name: str, beside: Path | None = None, systems: bool = True) -> Path:
     """The file of a part or system: a name under hw_models/, a path to a YAML file, or a short name of one of them.
 
@@ -46,7 +50,8 @@ def find_part(name: str, beside: Path | None = None, systems: bool = True) -> Pa
     folder itself; a path from the current folder, then from the folder ``beside``.
 
     A short name is taken when it is that of one part alone, or one begins with it alone, in any case and without
-    folder, dashes or blanks: ``H100``, ``RTX 4090``, ``Vegeta``; hosts, which are named after their machine, have none.
+    folder, dashes or blanks: ``H100``, ``RTX 4090``, ``Vegeta``; else when its words, a vendor's name apart, are words
+    of one part alone: ``NVIDIA A100 80GB``; hosts, which are named after their machine, have none.
     ``systems``: whether systems count among those, before a part of the same name. Raises SpecError with the nearest
     names.
     """
@@ -74,12 +79,21 @@ def _candidates(name: str, beside: Path | None) -> list[Path]:
 
 def _meant(name: str, known: Sequence[str]) -> list[str]:
     """The names that are ``name`` in other letters or without a folder; else those that begin with it."""
+    name = " ".join(word for word in name.split() if word.lower() not in _VENDORS)
     word = _plain(name)
     ends = {each: (_plain(each), _plain(each.partition("/")[2])) for each in known if not each.endswith("-host")}
     same = [each for each, (whole, end) in ends.items() if word in (whole, end)]
     if same or not word:
         return [each for each in same if each.startswith("systems/")] or same
-    return [each for each, (whole, end) in ends.items() if whole.startswith(word) or end.startswith(word)]
+    begun = [each for each, (whole, end) in ends.items() if whole.startswith(word) or end.startswith(word)]
+    if begun or "/" in name or not (words := _words(name)):
+        return begun
+    return [each for each in ends if words <= _words(each)]
+
+
+def _words(name: str) -> set[str]:
+    """The words of a name, those of vendors apart."""
+    return {*re.split(r"[^a-z0-9]+", name.lower())} - _VENDORS - {""}
 
 
 def _plain(name: str) -> str:

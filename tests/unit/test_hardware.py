@@ -101,7 +101,8 @@ def test_the_listing_of_one_kind() -> None:
 @pytest.mark.parametrize(
     ("said", "name"),
     [("h100", "gpu/h100-sxm5-80gb"), ("H100", "gpu/h100-sxm5-80gb"),
-     ("RTX 4090", "gpu/rtx4090"), ("h200-SXM5", "gpu/h200-sxm5-141gb"),
+     ("RTX 4090", "gpu/rtx4090"), ("NVIDIA GeForce RTX 4090", "gpu/rtx4090"), ("A100-80GB", "gpu/a100-sxm4-80gb"),
+     ("nvidia a100 80gb", "gpu/a100-sxm4-80gb"), ("h200-SXM5", "gpu/h200-sxm5-141gb"),
      ("T4", "gpu/t4"), ("GPU/A40", "gpu/a40"), ("Vegeta", "accel/vegeta"), ("sat", "accel/sat"),
      ("nvme_gen4", "storage/nvme-gen4")],
 )  # fmt: skip

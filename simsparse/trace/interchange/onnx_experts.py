@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Mixtures of experts in an ONNX model: MoE and QMoE of ONNX Runtime's domain.
 
-Source of operands and attributes: ONNX Runtime, ContribOperators.md. Which experts tokens go to is not in a file: they are
-drawn uniformly.
+Source of operands and attributes: ONNX Runtime, ContribOperators.md. Which experts tokens go to is not in a file: they
+are drawn uniformly.
 """
 
 from __future__ import annotations
