@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 MAX_BYTES = 256 << 20
+MAX_LINES = 200_000
 TIMING_KEYS = frozenset(("s", "s_min", "s_max", "s_runs", "laps_s", "gbps", "graph", "calls", "joule", "watt", "sm_mhz",
                          "section", "floor_s", "throttle", "run", "order", "per_layer_s", "per_layer_s_runs",
                          "power_w"))  # fmt: skip
@@ -95,17 +96,23 @@ class Measurement:
 
 
 def read_measurements(path: str | Path) -> list[Measurement]:
-    """The rows of a JSON-lines file; empty lines are skipped. Raises SpecError that names file and line."""
+    """The rows of a JSON-lines file; empty lines are skipped.
+
+    Raises SpecError that names file and line, and beyond MAX_BYTES or MAX_LINES.
+    """
     file = Path(path)
     try:
         if file.stat().st_size > MAX_BYTES:
             raise SpecError(f"larger than {MAX_BYTES} bytes", file=str(path))
-        lines = file.read_text(encoding="utf-8").split("\n")
+        text = file.read_text(encoding="utf-8")
     except OSError as error:
         raise SpecError(f"can't be read: {error.strerror}", file=str(path)) from error
     except UnicodeDecodeError as error:
         raise SpecError(f"is not UTF-8 text: {error.reason}", file=str(path)) from error
-    rows = [_parse(text, str(path), number) for number, text in enumerate(lines, start=1) if text.strip()]
+    if text.count("\n") > MAX_LINES:
+        raise SpecError(f"{text.count(chr(10))} lines; at most {MAX_LINES} are read", file=str(path))
+    lines = enumerate(text.split("\n"), start=1)
+    rows = [_parse(line, str(path), number) for number, line in lines if line.strip()]
     if not rows:
         raise SpecError("has no rows", file=str(path))
     return rows

@@ -202,3 +202,10 @@ def test_a_reader_that_takes_all_memory_ends_in_a_typed_error(tmp_path: Path, mo
     (tmp_path / "a.et").write_bytes(b"x")
     with pytest.raises(TraceError, match=r"a\.et: can't be read: takes more memory than there is"):
         import_trace(tmp_path / "a.et")
+
+
+def test_cells_of_a_topology_have_a_limit(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("Layer,M,N,K,\na,1,2,3," + "," * 10_000 + "\n")
+    with pytest.raises(TraceError, match="raise it with limit values="):
+        import_trace(path, options=ImportOptions(limits=Limits(values=1000)))

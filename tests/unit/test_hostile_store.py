@@ -18,7 +18,7 @@ from simsparse.core import OpResult
 from simsparse.errors import SpecError, StoreError
 from simsparse.store import STORE_NAME, Reader, write_csv
 from simsparse.text import printable
-from simsparse.validate.measurement import measurements
+from simsparse.validate.measurement import MAX_LINES, measurements, read_measurements
 
 
 def store(folder: Path, ops: bytes | None = None, result: str = "{}", view: bool = False) -> Reader:
@@ -91,3 +91,9 @@ def test_a_file_without_rows_is_no_measurement(capsys: pytest.CaptureFixture[str
         main(["validate", "--data", "/dev/null", "--hw", "gpu/h100-sxm5-80gb"])
     assert left.value.code == 2
     assert "has no rows" in capsys.readouterr().err
+
+
+def test_lines_of_measurements_have_a_limit(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text("\n" * (MAX_LINES + 1))
+    with pytest.raises(SpecError, match=rf"a\.jsonl: {MAX_LINES + 1} lines; at most {MAX_LINES} are read"):
+        read_measurements(tmp_path / "a.jsonl")

@@ -35,6 +35,9 @@ from simsparse.trace.interchange.scalesim_columns import CONV_COLUMNS, GEMM_COLU
 _DEPTHWISE = "DP"
 """SCALE-Sim runs a layer with these letters in its name once a channel."""
 
+CELLS = 8
+"""Cells that count as one value."""
+
 
 def read_scalesim(path: Path, options: ImportOptions) -> Imported:
     """The layers of a topology as a chain of ops. Raises TraceError naming the line."""
@@ -60,7 +63,7 @@ def read_scalesim(path: Path, options: ImportOptions) -> Imported:
 
 def _rows(text: str, limits: Limits) -> list[tuple[int, list[str]]]:
     """Line numbers and cells of the lines that are neither empty nor comments: a header and at least one layer."""
-    limits.check("values", text.count("\n"))
+    limits.check("values", text.count("\n") + text.count(",") // CELLS)
     reader = csv.reader(io.StringIO(text), strict=True)
     try:
         rows = [(reader.line_num, row) for row in reader if any(map(str.strip, row)) and row[0].strip()[:1] != "#"]
