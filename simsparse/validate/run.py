@@ -72,6 +72,7 @@ REFERENCES: Mapping[str, str] = {
     "h200_x2_nvlink.jsonl": "gpu/h200-sxm5-141gb",
     "rerun_h200_sxm5_141gb.jsonl": "gpu/h200-sxm5-141gb",
     "kept_h200_sxm5_141gb.jsonl": "gpu/h200-sxm5-141gb",
+    "judge_attention_h200_sxm5_141gb.jsonl": "gpu/h200-sxm5-141gb",
     "expert_cache_h200_sxm5_141gb.jsonl": "gpu/h200-sxm5-141gb",
     "host_h200_sxm5_141gb.jsonl": "gpu/h200-sxm5-141gb",
 }

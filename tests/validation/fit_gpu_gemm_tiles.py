@@ -51,7 +51,7 @@ from simsparse.devices.gpu_tile_numbers import TileKernel
 from simsparse.validate.gemms import QUANTIZED, REPLAYS, gemm_shapes
 from simsparse.validate.measurement import Measurement, read_measurements
 from simsparse.validate.tables import read_table
-from simsparse.validate.tables.gemm import LAUNCH_S, PACE, PROFILED_S, RESTED, SHORT_RUN, UNSET, table_shapes
+from simsparse.validate.tables.gemm import LAUNCH_S, PROFILED_S, RESTED, SHORT_RUN, UNSET, table_shapes
 
 ROOT = Path(__file__).resolve().parents[2]
 DATA = ROOT / "tests/validation/data/gpu"
@@ -113,14 +113,7 @@ class Job:
 
     @property
     def name(self) -> str:
-        return f"{self.architecture}.{self.kind}" + (
-            "_wo" if self.section == WIDENED else "_other" if self.other else ""
-        )
-
-    @property
-    def other(self) -> bool:
-        """Whether the kernels are 16-bit ones of OTHER."""
-        return self.library == OTHER and self.section != WIDENED
+        return f"{self.architecture}.{self.kind}" + ("_wo" if self.section == WIDENED else "")
 
     @property
     def file(self) -> Path:
@@ -148,12 +141,10 @@ class Job:
     @property
     def measured(self) -> bool:
         """Whether the rates of the cards are those of their parts; those of tables alone are fitted."""
-        return self.architecture == "hopper" or self.library == OTHER
+        return self.architecture == "hopper" or self.section == WIDENED
 
 
 WIDENED = "weight_only"
-OTHER = "trtllm-1.2"
-"""Library whose 16-bit kernels are of another version than the framework's, from which their fit starts."""
 JOBS = (
     Job("hopper", "half", GemmUnit.HALF, ("h100", "h200")), Job("hopper", "fp8", GemmUnit.BYTE, ("h100", "h200")),
     Job("hopper", "fp8_row", GemmUnit.BYTE_ROW, ("h100", "h200")),
@@ -166,8 +157,6 @@ JOBS = (
     *(Job(architecture, kind, unit, (card,), "trtllm-1.2", WIDENED)
       for architecture, card in (("hopper", "h200"), ("ampere", "a100"), ("ada", "l40s"))
       for unit, kind in WEIGHT_ONLY.items()),
-    *(Job(architecture, "half", GemmUnit.HALF, (card,), OTHER)
-      for architecture, card in (("ampere", "a100"), ("ada", "l40s"))),
 )  # fmt: skip
 
 
@@ -248,19 +237,18 @@ def _plain(row: Measurement) -> bool:
 
 
 def table_source(card: str, folder: Path, share: float, widened: str = "", rest: bool = False) -> Source:
-    """A share of the rows of a public table, or the ``rest``; of the ``gemm_dtype`` of OTHER where one is
-    given."""
+    """A share of the rows of a public table, or the ``rest``; of weights of type ``widened`` where one is given."""
     rows = read_table(folder / f"{WIDENED_TABLE if widened else TABLES[card]}.csv.gz")
     if widened:
-        rows = [row for row in rows if row.fields["gpu"] == card and row.fields["gemm_dtype"] == widened
-                and (row.whole("m") > VECTOR_TOKENS or widened == "bfloat16")]  # fmt: skip
+        rows = [row for row in rows if row.fields["gpu"] == card and row.fields["gemm_dtype"] == f"{widened}_wo"
+                and row.whole("m") > VECTOR_TOKENS]  # fmt: skip
     order = np.random.default_rng(0).permutation(len(rows))
     cut = round(share * len(rows))
     rows = [rows[i] for i in sorted(order[cut:] if rest else order[:cut])]
-    seconds = np.array([row.number("s") for row in rows]) / (PACE[card] if widened == "bfloat16" else 1.0)
+    seconds = np.array([row.number("s") for row in rows])
     load = np.array([np.inf if "power" in row.fields else SHORT_RUN * row.number("s") for row in rows])
     limited = part_of(card).power.burst is not None
-    launch = (PROFILED_S[card] if widened.endswith("_wo") else LAUNCH_S) * 1e6
+    launch = (PROFILED_S[card] if widened else LAUNCH_S) * 1e6
     return Source(f"{card} table", card, table_shapes(rows), seconds, load, ROWS["table"] / len(rows), False,
                   RESTED if limited else 0.0, launch, UNSET if limited else 1.0)  # fmt: skip
 
@@ -279,9 +267,8 @@ def own_sources(job: Job, second: Path) -> list[Source]:
 
 def table_sources(job: Job, tables: Path, share: float, rest: bool = False) -> list[Source]:
     """The tables of a job."""
-    if job.library == OTHER:
-        kind = f"{job.kind}_wo" if job.section == WIDENED else "bfloat16"
-        return [table_source(job.cards[0], tables, share, kind, rest)]
+    if job.section == WIDENED:
+        return [table_source(job.cards[0], tables, share, job.kind, rest)]
     return [table_source(card, tables, share, rest=rest) for card in job.cards if job.kind == "half"]
 
 
