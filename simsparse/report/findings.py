@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from simsparse.config.keys import label_of
 from simsparse.core import WAITING
 from simsparse.report.metrics import ENERGY, LATENCY, speed_up_over
 from simsparse.report.pairs import SPARSITY, Baseline, baselines_of, partners
@@ -70,9 +71,14 @@ def _place(point: StoredPoint, points: Sequence[StoredPoint]) -> str:
             each for each in same if all(each.axes[other] == point.axes[other] for other in each.axes if other != name)
         ]
         values = unique(short_value(each.axes[name]) for each in along) if value else []
-        extra += f", {_or(values)}" if values else ""
+        extra += f", {_or([_said(name, each) for each in values])}" if values else ""
     mark = " (unvalidated)" if point.is_unvalidated else ""
     return f"{point.configuration} with {point.sparsity} weights{extra}{mark}"
+
+
+def _said(axis: str, value: str) -> str:
+    """A value of an axis, with the axis where the value is a list: ``patterns 2:4, 2:8``."""
+    return f"{label_of(axis).rpartition('.')[2]} {value}" if ", " in value else value
 
 
 def _answer(point: StoredPoint) -> tuple[str, str]:

@@ -12,7 +12,7 @@ from simsparse.report.bars import counted, sparsity_legend, unvalidated_legend
 from simsparse.report.labels import place_labels
 from simsparse.report.metrics import Metric, spans_decades
 from simsparse.report.plot import Plot, finish, freeze_layout, panels, plain_log
-from simsparse.report.results import Results, StoredPoint, density, unique
+from simsparse.report.results import Results, StoredPoint, density, listed, unique
 from simsparse.report.rows import numbered
 from simsparse.report.si import Scale, scale_for, short_value
 from simsparse.report.style import INK, MARKERS, MUTED, OTHER
@@ -195,7 +195,7 @@ def _title(
     """The configurations on each workload's front; of many workloads, how often each configuration is on it."""
     configurations = [list(dict.fromkeys(point.configuration for point in best)) for best in fronts]
     said = "; ".join(
-        f"{workload}: {', '.join(names)}" for workload, names in zip(workloads, configurations, strict=True)
+        f"{workload}: {listed(names, ' and ')}" for workload, names in zip(workloads, configurations, strict=True)
     )
     if len(workloads) > 2:
         said = counted(results, fronts)

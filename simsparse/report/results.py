@@ -158,6 +158,11 @@ class Results:
         return any(len(group) > 1 for group in self.cells.values())
 
 
+def listed(names: Sequence[str], otherwise: str = "; ") -> str:
+    """Names with commas between them, or with ``otherwise`` where a name has a comma."""
+    return (otherwise if any("," in name for name in names) else ", ").join(names)
+
+
 def unique(items: Iterable[str]) -> list[str]:
     """``items`` without repeats, in order of first appearance."""
     return list(dict.fromkeys(items))

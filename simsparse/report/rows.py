@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from simsparse.report.results import Results, StoredPoint
+from simsparse.report.results import Results, StoredPoint, listed
 from simsparse.report.style import DPI, MUTED, SMALL_PT, WIDTH_IN, wrapped
 
 if TYPE_CHECKING:
@@ -197,11 +197,6 @@ def write_absent(ax: Axes, word: str, y: float) -> None:
     ).set_in_layout(False)  # fmt: skip
 
 
-def _listed(names: Sequence[str]) -> str:
-    """Names with commas between them, or semicolons where a name has a comma."""
-    return ("; " if any("," in name for name in names) else ", ").join(names)
-
-
 def runs_note(results: Results, panels: Sequence[Panel]) -> str:
     """``Patterns joined by = have one answer. On H100, 1:4 and 1:8 run as 2:4.``"""
     drawn = {row.configuration for panel in panels for row in panel.rows}
@@ -218,6 +213,6 @@ def runs_note(results: Results, panels: Sequence[Panel]) -> str:
     joined = any(" = " in row.label.replace("\n", " ") for panel in panels for row in panel.rows)
     start = " Patterns joined by = have one answer." if joined else ""
     return start + "".join(
-        f" {_listed(configurations)} run{'s' * (len(configurations) == 1)} {text}."
+        f" {listed(configurations)} run{'s' * (len(configurations) == 1)} {text}."
         for text, configurations in said.items()
     )

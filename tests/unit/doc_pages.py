@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The pages of the documentation, with what their examples print now.
 
-``python tests/unit/doc_pages.py [PAGE ...]`` runs the examples of all pages and notebooks, or of those given, and writes
-what they print into the pages.
+``python tests/unit/doc_pages.py [PAGE ...]`` runs the examples of all pages and notebooks, or of those given, and
+writes what they print into the pages.
 
 Fences, in the order of the page and in one folder, which has the checkout's data folders:
 

@@ -418,6 +418,13 @@ class TestPairs:
         rows += [row("dense", 1.0, f"{i} GB/s") for i in (200, 300)]
         assert "weights, 64 GB/s or 3 other values" in findings(table_of(tmp_path, rows))[0].lead
 
+    def test_a_value_that_is_a_list_is_named_with_its_axis(self, tmp_path: Path) -> None:
+        rows = [
+            {**row("1:8", float(i), "1"), "override.accel0.array.patterns": text}
+            for i, text in ((1, "2:4, 1:8"), (2, ""))
+        ]
+        assert "with 1:8 weights, patterns 2:4, 1:8:" in findings(table_of(tmp_path, rows))[0].lead
+
     def test_names_with_commas_stand_between_semicolons(self, tmp_path: Path) -> None:
         """``H100, experts on demand`` is one configuration."""
         runs = json.dumps({"gpu0": {"1:8": "2:4"}})
@@ -426,6 +433,9 @@ class TestPairs:
         ]
         results = table_of(tmp_path, rows)
         assert " a, b; c run 1:8 as 2:4." in runs_note(results, panels_of(results, lambda _: True))
+        rows = [{**row("1:8", float(i), "1", energy_j=1.0 / i), "setup": name} for i, name in ((1, "a, b"), (2, "c"))]
+        (plot,) = front(table_of(tmp_path, rows), LATENCY, ENERGY, "pareto")
+        assert plot.title.endswith(": a, b and c")
 
     def test_a_user_names_the_baseline(self, tmp_path: Path) -> None:
         rows = [row("dense", 4.0, "1 GB/s"), row("dense", 2.0, "2 GB/s"), row("2:4", 1.0, "2 GB/s")]
