@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from simsparse.core import Op, Trace
 from simsparse.core.memo import by_identity
-from simsparse.lowering.kept import WITHOUT_CACHE, kept_bytes
+from simsparse.lowering.kept import NOTHING, WITHOUT_CACHE, KeptBytes, kept_bytes
 from simsparse.sparsity import USUAL
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ class TraceIndex:
     format that is not the usual one, by slot, ``special_read`` those of them whose outputs a later op reads;
     ``kept[i]`` what op i keeps in memory; ``caches`` whether keys
     and values stay after the pass; ``graphs`` remembers the command graphs that policies made of the source.
-    ``trace`` and ``first`` are the first step and its index.
+    ``trace`` and ``first`` are the first step and its index, whose ``kept`` is what its ops keep after all steps.
     """
 
     def __init__(self, *passes: Trace) -> None:
@@ -83,6 +83,17 @@ class TraceIndex:
         self.caches = self.trace.meta.get("phase") not in WITHOUT_CACHE
         self.kept = kept_bytes(self.ops, self.caches)
         self.first = self if len(passes) == 1 else TraceIndex(passes[0])
+        if self.first is not self:
+            self.first.kept = self._kept_at_the_end()
+
+    def _kept_at_the_end(self) -> tuple[KeptBytes, ...]:
+        """What the ops of the first step and those of the same names in later ones keep, by ops of the first."""
+        found: dict[str, KeptBytes] = {}
+        for op, kept in zip(self.ops, self.kept, strict=True):
+            if any(kept) or op.name not in found:
+                before = found.get(op.name, NOTHING)
+                found[op.name] = KeptBytes(*(each + more for each, more in zip(before, kept, strict=True)))
+        return tuple(found[op.name] for op in self.trace.ops)
 
     def facts(self, index: int) -> OpFacts:
         """What op ``index`` holds and moves."""

@@ -197,3 +197,13 @@ class Fixed(Placer):
     def devices(self, index: TraceIndex, machine: Machine, streamed: Sequence[bool]) -> tuple[str, ...]:
         del index, machine, streamed
         return self.names
+
+
+@pytest.mark.parametrize("weight_sparsity", ["dense", "2:4"])
+def test_layers_go_to_the_host_where_memory_ends_with_room_for_caches_and_activations(weight_sparsity: str) -> None:
+    """The cache of 16 steps and the activations are counted before the last layer is placed on the GPU."""
+    trace = ss.load_trace("traces/mixtral-8x7b-decode-b1.trace").with_weight_sparsity(weight_sparsity)
+    policy = Policy("split", placement=Greedy(hosts=True))
+    result = ss.simulate(trace, "systems/rtx4090-pcie4", policy, steps=16, routing="zipf:1.0", keep="summary")
+    assert 0.9 * 24e9 < sum(result.memory["gpu0"].values()) <= 24e9
+    assert result.memory["host"]["weights"] > 20e9

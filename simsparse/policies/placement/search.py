@@ -9,8 +9,8 @@ later in everything is dropped; of the others those that end soonest stay in vie
 allows. All ops on one device are tried too. So the answer is never slower than the best device alone,
 and it is the best of all placements where none had to leave the view.
 
-Left out: room that later ops will need, copies of streamed weights, and what copies that share a link
-take of each other.
+Room is left for the activations of the op that has most. Left out: room that later ops will need beside that, copies of
+streamed weights, and what copies that share a link take of each other.
 """
 
 from __future__ import annotations
@@ -187,13 +187,21 @@ def search(
     if len(devices) == 1:
         return _on_one(index, machine, *devices)
     able, clock = _Able(index, machine, candidates), _Clock(index, machine, streamed)
-    start = _Partial(room={name: device.model.memory_bytes for name, device in machine.devices.items()})
+    start = _Partial(room=_room(index, machine))
     width = min(MAX_WIDTH, max(1, EFFORT // max(1, len(candidates) * len(devices))))
     found = [_placed(index, clock, able, start, width)]
     for device in devices:
         if all(device in able.of(i) for i, op in enumerate(index.trace.ops) if op.unit is not Unit.LINK):
             found += _alone(index, clock, start, device)
     return min(found, key=lambda partial: (partial.end, partial.busy)).devices
+
+
+def _room(index: TraceIndex, machine: Machine) -> dict[str, int | None]:
+    """Bytes of each device beside the activations of the op that reads and writes most."""
+    facts = map(index.facts, range(len(index.deps)))
+    most = max((own.input_bytes + own.output_bytes for own in facts), default=0)
+    sizes = {name: device.model.memory_bytes for name, device in machine.devices.items()}
+    return {name: None if size is None else max(0, size - most) for name, size in sizes.items()}
 
 
 def _placed(index: TraceIndex, clock: _Clock, able: _Able, start: _Partial, width: int) -> _Partial:
