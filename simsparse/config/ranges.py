@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -47,10 +48,11 @@ class Range:
 
     @property
     def count(self) -> int:
-        """The number of values; 0 where there are infinitely many."""
+        """The number of values, as far as a float can hold it; 0 where there are infinitely many."""
         if self.powers:
             return max(self.exponents[1] - self.exponents[0] + 1, 0)
-        return math.floor((self.high - self.low) / self.step + 1e-9) + 1 if self.step else 0
+        steps = (self.high - self.low) / self.step if self.step else -1.0
+        return math.floor(min(steps, sys.float_info.max) + 1e-9) + 1
 
     @property
     def values(self) -> tuple[float, ...]:

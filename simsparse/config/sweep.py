@@ -273,7 +273,13 @@ def _check_grid(spec: SweepSpec) -> None:
         raise document.error(("axes", span.name), "a grid needs a list of values; ranges need another sample.kind")
     counts = (len(axis.items) if isinstance(axis, Choices) else axis.count for axis in spec.axes)
     if (size := math.prod(counts)) > MAX_POINTS:
-        raise document.error(("axes",), f"{size} points; a sweep may have at most {MAX_POINTS}")
+        raise document.error(("axes",), f"{_large(size)} points; a sweep may have at most {MAX_POINTS}")
+
+
+def _large(number: int) -> str:
+    """``number``, by its power of ten where it is too long to read."""
+    digits = int(number.bit_length() * math.log10(2))
+    return str(number) if digits < 30 else f"about 1e{digits}"
 
 
 def resolved_text(spec: SweepSpec, systems: Mapping[str, System]) -> str:

@@ -223,3 +223,17 @@ def test_every_reference_of_a_schema_is_defined(schema: dict[str, object]) -> No
     used = set(re.findall(r'"#/\$defs/([^"]+)"', json.dumps(schema)))
     definitions = schema["$defs"]
     assert isinstance(definitions, dict) and used and used <= set(definitions)
+
+
+@pytest.mark.parametrize(
+    ("axes", "points"),
+    [
+        (["policy_options.x: {low: 0, high: 1e300, step: 1e-300}"], "about 1e308"),
+        ([f"override.gpu0.memory.bandwidth{i}: [1, 2]" for i in range(2000)], "about 1e602"),
+    ],
+)
+def test_grids_of_any_size_are_refused_by_their_size(axes: list[str], points: str, tmp_path: Path) -> None:
+    head = "name: a\nworkload: {trace: x}\nsystem: gpu/h100-sxm5-80gb\naxes:\n"
+    (tmp_path / "sweep.yaml").write_text(head + "".join(f"  {axis}\n" for axis in axes))
+    with pytest.raises(SpecError, match=rf"{points} points; a sweep may have at most"):
+        load_sweep(str(tmp_path / "sweep.yaml"))
