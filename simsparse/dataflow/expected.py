@@ -147,3 +147,22 @@ def _log_factorial(values: Floats) -> Floats:
     steps = sum(np.log(x - down) for down in range(1, 9))
     logs: Floats = series - steps
     return logs
+
+
+def products(shape: tuple[int, int, int], weights: Sparsity, inputs: Sparsity) -> int:
+    """Expected products of two non-zeros of (m, n, k): short last groups keep a larger share of their columns."""
+    m, n, k = shape
+    even = inputs.nonzeros(m, k) * weights.nonzeros(n, k) / k
+    if weights.groups is None or inputs.groups is None:
+        return round(even)
+    shares = [_column_shares(one, k) for one in (weights, inputs)]
+    return round(m * n * float(shares[0] @ shares[1]))
+
+
+def _column_shares(sparsity: Sparsity, k: int) -> Floats:
+    keep, size = sparsity.groups or (1, 1)
+    shares = np.full(k, keep / size)
+    rest = k % size
+    if rest:
+        shares[k - rest :] = min(keep, rest) / rest
+    return shares

@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,23 +30,36 @@ class Buffers:
 
 @dataclass(frozen=True)
 class Traffic:
-    """Bytes of each GEMM between DRAM and the chip; ``first`` must arrive before the array starts,
-    ``last`` leaves after it ends."""
+    """Bytes of each GEMM between DRAM and the chip; ``first`` must arrive before the array starts, ``piece`` before it
+    has loaded them, which takes ``load`` cycles, and ``last`` leaves after it ends.
+
+    ``early`` (2, GEMMs): bytes that must arrive before the array is past the shares ``past`` of its cycles.
+    """
 
     read: Floats
     write: Floats
     first: Floats
+    piece: Floats
+    load: Floats
     last: Floats
+    early: Floats
+    past: Floats
+
+    def opening(self, cycles: Floats, rate: float) -> Floats:
+        """Bytes that the array waits for, on end, when it takes ``cycles`` and ``rate`` bytes come in each."""
+        late = (self.early - self.past * cycles * rate).max(axis=0)
+        waits: Floats = np.maximum(self.first + np.maximum(0.0, self.piece - self.load * rate), late)
+        return waits
 
     def where(self, chosen: NDArray[np.bool_], other: Traffic) -> Traffic:
         """``other`` for the GEMMs that are ``chosen``, this for the rest."""
-        pairs = ((getattr(other, name), getattr(self, name)) for name in ("read", "write", "first", "last"))
+        pairs = ((getattr(other, each.name), getattr(self, each.name)) for each in fields(self))
         return Traffic(*(np.where(chosen, one, two) for one, two in pairs))
 
 
 def dram_traffic(
     gemms: Gemms, array: PeArray, tile: tuple[Wholes, Wholes], buffers: Buffers,
-    weight_bytes: Floats, input_bytes: Floats, output_bytes: Floats,
+    weight_bytes: Floats, input_bytes: Floats, output_bytes: Floats, streams: Literal["m", "n"] | None = "m",
 ) -> Traffic:  # fmt: skip
     """Traffic of GEMMs worked through in tiles of (tokens, outputs) with the whole of k in each.
 
@@ -56,23 +70,60 @@ def dram_traffic(
       and else once a tile of outputs;
     * tokens outer: the mirror image.
 
-    ``first`` is what the columns of one fold keep and the rows
-    take first. Partial sums never leave the chip. Source: derived, standard reuse counting of a two-loop nest.
+    Columns of several folds share what streams past only where a piece of it along k stays in half of its buffer.
+
+    ``first`` is what the columns of one fold keep, ``piece`` what its rows take first, behind the load of the first;
+    ``last`` the results of the last columns, of the last chunk of what ``streams`` past. Where sums stay in the PEs,
+    the first fold needs a tile of both operands, and the first turn of the outer loop one of the outer and all of the
+    inner operand, in whichever order is sooner. Partial sums never leave the chip. Source: derived, standard reuse
+    counting of a two-loop nest.
     """
     tokens, outputs = tile
     row_tiles, col_tiles = ceil_div(gemms.m, tokens), ceil_div(gemms.n, outputs)
     weight_room, input_room = buffers.weight // 2, buffers.input // 2
+    span, interval = gemms.per_pe(array.macs)
+    k_folds = ceil_div(gemms.k, array.rows * span)
+    again = col_tiles
+    if streams == "m":
+        together = input_bytes * tokens / gemms.m / k_folds <= input_room
+        again = np.where(together, col_tiles, ceil_div(gemms.n, array.cols))
     outputs_outer = _reread(weight_bytes, weight_bytes * outputs / gemms.n, weight_room, row_tiles) + _reread(
-        input_bytes, input_bytes, input_room, col_tiles
+        input_bytes, input_bytes, input_room, again
     )
-    tokens_outer = _reread(input_bytes, input_bytes * tokens / gemms.m, input_room, col_tiles) + _reread(
+    tokens_outer = _reread(input_bytes, input_bytes * tokens / gemms.m, input_room, again) + _reread(
         weight_bytes, weight_bytes, weight_room, row_tiles
     )
-    k_folds = ceil_div(gemms.k, array.rows * gemms.per_pe(array.macs)[0])
     one_fold = weight_bytes * np.minimum(outputs, array.cols) / gemms.n
     one_piece = input_bytes * np.minimum(tokens, array.rows) / gemms.m
-    first = (one_fold + one_piece) / k_folds
-    return Traffic(np.minimum(outputs_outer, tokens_outer), output_bytes, first, output_bytes / row_tiles / col_tiles)
+    first, piece = one_fold / k_folds, one_piece / k_folds
+    if streams == "n":
+        still, moving = input_bytes * np.minimum(gemms.m, array.cols) / gemms.m, weight_bytes / gemms.n
+        first, piece = still / k_folds, moving * np.minimum(gemms.n, array.rows) / k_folds
+    load = np.broadcast_to(array.rows * interval if streams else 0.0, np.shape(output_bytes))
+    columns = (_edge(gemms.m, array.cols), _edge(gemms.n, array.cols))
+    shares = {
+        "m": columns[1] / row_tiles, "n": columns[0] / col_tiles, None: _edge(gemms.m, array.rows) * columns[1],
+    }  # fmt: skip
+    early = past = np.zeros((2, *np.shape(output_bytes)))
+    if streams is None:
+        early, past = _turns(ceil_div(gemms.m, array.rows), ceil_div(gemms.n, array.cols), weight_bytes, input_bytes)
+    read = np.minimum(outputs_outer, tokens_outer)
+    return Traffic(read, output_bytes, first, piece, load, output_bytes * shares[streams], early, past)
+
+
+def _edge(size: Wholes, tile: int) -> Floats:
+    """The share that the last of tiles has of ``size``."""
+    share: Floats = ((size - 1) % tile + 1) / size
+    return share
+
+
+def _turns(rows: Wholes, cols: Wholes, weights: Floats, inputs: Floats) -> tuple[Floats, Floats]:
+    """(bytes, share of the cycles past) of the first fold and of the first turn of the outer loop."""
+    by_row, by_col = inputs / rows + weights, weights / cols + inputs
+    fold = inputs / rows + weights / cols
+    turn = np.where(by_row <= by_col, by_row, by_col)
+    ends = np.where(by_row <= by_col, 1 / rows, 1 / cols)
+    return np.stack([fold, turn]), np.stack([1 / (rows * cols), ends])
 
 
 def _reread(total: Floats, kept: Floats, room: int, times: Wholes) -> Floats:

@@ -8,9 +8,10 @@ to chance.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import lru_cache
+from statistics import fmean, stdev
 
 import numpy as np
 
@@ -30,10 +31,13 @@ TABLE = 1 << 14
 FEW = 10**9
 """Blocks up to which their number in all is kept to exactly."""
 
-PART_SEED = 20260
-"""Seed of the first drawn part."""
-SAMPLE, DRAWS = 1 << 17, 16
-"""Elements of a drawn part of a matrix, unless a row has more, and draws of a small one."""
+PART_SEED, GOLDEN = 20260, 0.6180339887
+"""Seed of the first drawn part; the fraction by which successive ones differ in rounding."""
+SAMPLE = 1 << 17
+"""Elements of a drawn part of a matrix, unless a row has more."""
+FEWEST, DRAWS, STEADY = 8, 64, 0.01
+"""Draws of a small matrix, at least (of a larger one 3) and at most, and the standard error of their mean that is
+small enough."""
 
 
 def sets_of(rows: int, edge: int = 1) -> int:
@@ -102,19 +106,39 @@ def _block_rows(
     return np.asarray(np.repeat(there * edge - cut, edge, axis=1)[:, :count], np.int64)
 
 
-def draws_of(rows: int, cols: int) -> int:
-    """How many drawn parts of a matrix (rows, cols) are enough for a mean."""
-    return max(1, min(DRAWS, SAMPLE // (rows * cols)))
+def draws_of(works: list[Work], rows: int, cols: int) -> Iterator[int]:
+    """Numbers of drawn parts (rows, cols), each of which adds to ``works``, until their mean is steady."""
+    most = most_draws(rows, cols)
+    for draw in range(most):
+        yield draw
+        cycles = [work.cycles for work in works]
+        if (
+            len(cycles) >= (FEWEST if most == DRAWS else 3)
+            and stdev(cycles) <= STEADY * fmean(cycles) * len(cycles) ** 0.5
+        ):
+            return
 
 
-@lru_cache(maxsize=64)
-def typical_part(sparsity: Sparsity, rows: int, cols: int, seed: int) -> NonZeros:
-    """Some of the first rows of a draw (rows, cols), as many as hold SAMPLE elements; no draw of level 2."""
+def most_draws(rows: int, cols: int) -> int:
+    """How many drawn parts of a matrix (rows, cols) are walked at most."""
+    return max(1, min(DRAWS, 4 * SAMPLE // (rows * cols)))
+
+
+@lru_cache(maxsize=256)
+def typical_part(sparsity: Sparsity, rows: int, cols: int, seed: int, k: int = 0, most: int = SAMPLE) -> NonZeros:
+    """Some of the first rows of a draw (rows, k), the first ``cols`` columns of them; no draw of level 2.
+
+    As many rows as hold ``most`` elements; ``k`` is ``cols`` unless given. Parts of block patterns have the mean share
+    of the blocks, rounded up or down in turn.
+    """
     edge = max(1, sparsity.rows_together)
-    count = min(rows, max(1, SAMPLE // (cols * edge)) * edge)
-    if sparsity.edge > 1 and count < rows:
-        grid = -(-rows // edge) * -(-cols // edge)
-        sparsity = replace(sparsity, density=share_of(grid, sparsity.density) / grid)  # type: ignore[type-var]
+    count = min(rows, max(1, most // (cols * edge)) * edge)
+    if sparsity.edge > 1 and (count, cols) != (rows, k or cols):
+        grid, whole = (-(-tall // edge) * -(-wide // edge) for tall, wide in ((count, cols), (rows, k or cols)))
+        blocks = int(share_of(whole, sparsity.density) * grid / whole + (0.5 + seed * GOLDEN) % 1)
+        if not blocks:
+            return NonZeros((count, cols), np.zeros(count + 1, np.int64), np.zeros(0, np.int32))
+        sparsity = replace(sparsity, density=min(1.0, (blocks - 0.5) / grid))  # type: ignore[type-var]
     return sparsity.draw(count, cols, PART_SEED + seed)
 
 

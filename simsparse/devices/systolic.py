@@ -166,15 +166,16 @@ class Systolic(Accelerator):
             "sram": sum(crossing) + traffic.read + traffic.write,
         }  # fmt: skip
         totals = {name: products.per_op(values, len(ops)) for name, values in per_product.items()}
-        return {**totals, "fill": products.longest_per_op(traffic.first + traffic.last, len(ops))}
+        shown = traffic.opening(cycles, self.bytes_per_cycle) + traffic.last
+        return {**totals, "fill": products.longest_per_op(shown, len(ops))}
 
     def _tiled(self, gemms: Gemms, array: PeArray, products: GemmList) -> tuple[tuple[Wholes, Wholes], Wholes, Traffic]:
         """Tiles, array cycles and traffic: of the dataflow's cuts the fastest, product by product."""
-        moved = (products.weight_bytes, products.input_bytes, products.output_bytes)
+        moved, dataflow = (products.weight_bytes, products.input_bytes, products.output_bytes), self.dataflow
         best = None
-        for tile in self.dataflow.cuts(gemms, array, self.buffers.partial_sums()):
-            cycles = self.dataflow.cut_cycles(gemms, array, tile)
-            traffic = dram_traffic(gemms, array, tile, self.buffers, *moved)
+        for tile in dataflow.cuts(gemms, array, self.buffers.partial_sums()):
+            cycles = dataflow.cut_cycles(gemms, array, tile)
+            traffic = dram_traffic(gemms, array, tile, self.buffers, *moved, dataflow.streams)
             needed = np.maximum(cycles, (traffic.read + traffic.write) / self.bytes_per_cycle)
             if best is None:
                 best = (tile, cycles, traffic, needed)

@@ -13,9 +13,11 @@ from numba import njit
 
 from simsparse.dataflow.base import Ints
 from simsparse.dataflow.blocks import blocked
+from simsparse.dataflow.expected import products
 from simsparse.dataflow.sparse_engine import ENGINES, PeConfig, SparseEngine, Work, cycles_of, same_k
 from simsparse.dataflow.tile_queue import last_end
 from simsparse.dataflow.traffic import Floats
+from simsparse.dataflow.typical import DRAWS, SAMPLE, draws_of, mean_work, typical_part
 from simsparse.errors import SpecError
 from simsparse.sparsity import Sparsity
 from simsparse.sparsity.nonzeros import Columns, NonZeros, effectual_macs
@@ -83,6 +85,13 @@ class BlockMma(SparseEngine):
 
     def expect(self, shape: tuple[int, int, int], weights: Sparsity, inputs: Sparsity, machine: PeConfig) -> Work:
         m, n, k = shape
+        macs = products(shape, weights, inputs)
+        if max(m, n) * k <= 8 * SAMPLE:
+            works: list[Work] = []
+            for draw in draws_of(works, max(m, n), k):
+                blocks = _blocks(weights, inputs, shape, machine, draw)
+                works.append(self.run_blocks(*blocks, shape, macs, machine))
+            return mean_work(works)
         step = Step.of(machine)
         tall, wide, deep = -(-m // step.tile_m), -(-n // step.block_n), -(-k // step.block_k)
         share_w = _occupied(weights, min(n, step.block_n), min(k, step.block_k))
@@ -93,7 +102,6 @@ class BlockMma(SparseEngine):
         reads = _reads(x_bytes, w_bytes, machine, step)
         mean = deep * share_w * share_x
         spread = (mean * (1 - share_w * share_x)) ** 0.5
-        macs = round(inputs.kept(m, k) * weights.kept(n, k) / k)
         return _finish([_mean_phase(tall * wide, mean, spread, reads, m * n, machine, step)], macs, machine)
 
     def experts(self, counts: Sequence[int], d_model: int, d_ff: int, gated: bool, machine: PeConfig) -> Work | None:
@@ -102,6 +110,16 @@ class BlockMma(SparseEngine):
         down = _expert_phase(hit, d_model, d_ff, machine, step)
         macs = sum(hit) * d_model * d_ff * (3 if gated else 2)
         return _finish([up] * (2 if gated else 1) + [down], macs, machine)
+
+
+def _blocks(
+    weights: Sparsity, inputs: Sparsity, shape: tuple[int, int, int], machine: PeConfig, draw: int
+) -> tuple[NonZeros, NonZeros]:
+    """Blocks of drawn operands, small enough to be drawn whole."""
+    (m, n, k), step = shape, Step.of(machine)
+    w, x = (typical_part(one, rows, k, seed, 0, 8 * SAMPLE)
+            for one, rows, seed in ((weights, n, draw), (inputs, m, DRAWS + draw)))  # fmt: skip
+    return blocked(w, step.block_n, step.block_k), blocked(x, step.tile_m, step.block_k)
 
 
 @dataclass(frozen=True)

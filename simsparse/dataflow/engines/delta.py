@@ -9,6 +9,7 @@ import numpy as np
 from numba import njit
 
 from simsparse.dataflow.base import Ints
+from simsparse.dataflow.expected import products
 from simsparse.dataflow.sparse_engine import ENGINES, PeConfig, SparseEngine, Work, cycles_of, double_buffered, same_k
 from simsparse.dataflow.traffic import Floats
 from simsparse.dataflow.typical import draws_of, mean_work, typical_part
@@ -50,9 +51,9 @@ class Delta(SparseEngine):
 
     def expect(self, shape: tuple[int, int, int], weights: Sparsity, inputs: Sparsity, machine: PeConfig) -> Work:
         m, n, k = shape
-        passes, macs = -(-n // machine.cols), round(inputs.nonzeros(m, k) * weights.nonzeros(n, k) / k)
-        works = []
-        for draw in range(draws_of(m, k)):
+        passes, macs = -(-n // machine.cols), products(shape, weights, inputs)
+        works: list[Work] = []
+        for draw in draws_of(works, m, k):
             part = typical_part(inputs, m, k, draw)
             busy = _vectors(part.pointers, part.columns, k, machine.rows, machine.macs, machine.whole("scan"), passes)
             works.append(_work(np.resize(busy, m), np.resize(part.row_counts, m).astype(np.float64), macs, shape,

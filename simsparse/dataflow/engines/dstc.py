@@ -10,6 +10,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from simsparse.dataflow.base import Ints
+from simsparse.dataflow.expected import products
 from simsparse.dataflow.sparse_engine import ENGINES, PeConfig, SparseEngine, Work, cycles_of, double_buffered, same_k
 from simsparse.dataflow.typical import DRAWS, typical_part
 from simsparse.errors import SpecError
@@ -77,7 +78,7 @@ class Dstc(SparseEngine):
         sides = ((kept_x / m, m), (kept_w / n, n))
         x_bytes, w_bytes = (_stored(_sides(side, tile) * kept, k, tile, machine) for kept, side in sides)
         read, write = _reads(x_bytes, w_bytes, machine), -(-area * machine.output_bits // 8)
-        drain, macs = -(-area // machine.whole("feed")), round(kept_x * kept_w / k)
+        drain, macs = -(-area // machine.whole("feed")), products(shape, weights, inputs)
         return _work(pairs, drain, read, write, _operands(x_bytes, w_bytes), macs, machine)
 
 
@@ -139,7 +140,7 @@ def _typical_pairs(
     (m, n, k), tile = shape, _tile(machine)
     wide, counts = min(k, WIDE), (-(-m // tile), -(-n // tile))
     means = np.zeros((2, 2, 3))
-    draws = max(1, min(DRAWS, WALKED // wide))
+    draws = max(1, min(16, WALKED // wide))
     for draw in range(draws):
         x, w = (_tiles_of(typical_part(one, size, k, draw + first), size, wide, tile)
                 for one, size, first in ((inputs, m, DRAWS), (weights, n, 0)))  # fmt: skip

@@ -9,9 +9,10 @@ import numpy as np
 from numba import njit
 
 from simsparse.dataflow.base import Ints
+from simsparse.dataflow.expected import products
 from simsparse.dataflow.sparse_engine import ENGINES, PeConfig, SparseEngine, Work, cycles_of, same_k
 from simsparse.dataflow.traffic import Floats
-from simsparse.dataflow.typical import DRAWS, SAMPLE, draws_of, repeated, typical_part
+from simsparse.dataflow.typical import DRAWS, SAMPLE, most_draws, repeated, typical_part
 from simsparse.sparsity.nonzeros import Columns, NonZeros, effectual_macs
 from simsparse.sparsity.statement import Sparsity
 
@@ -56,11 +57,11 @@ class Eie(SparseEngine):
 
     def expect(self, shape: tuple[int, int, int], weights: Sparsity, inputs: Sparsity, machine: PeConfig) -> Work:
         m, n, k = shape
-        kept_w, kept_x = weights.nonzeros(n, k), inputs.nonzeros(m, k)
-        found = [_typical_vectors(shape, weights, inputs, machine, draw) for draw in range(draws_of(n, k))]
+        _kept_w, kept_x = weights.nonzeros(n, k), inputs.nonzeros(m, k)
+        found = [_typical_vectors(shape, weights, inputs, machine, draw) for draw in range(min(16, most_draws(n, k)))]
         busy, values, entries = np.mean(found, axis=0).tolist()
         vector, each = busy / max(1e-9, values) * kept_x / m, entries
-        needed, macs = round(each * kept_x), round(kept_w * kept_x / k)
+        needed, macs = round(each * kept_x), products(shape, weights, inputs)
         return _work(np.full(m, vector), needed, round(each * k), macs, kept_x, shape, machine)
 
 
@@ -74,11 +75,11 @@ def _typical_vectors(
     (m, n, k), pes = shape, machine.rows * machine.cols
     tall = min(n, -(-TALL // pes) * pes)
     wide = min(k, max(1, SAMPLE // tall))
-    columns = typical_part(weights, tall, wide, draw).transposed
+    columns = typical_part(weights, tall, wide, draw, k).transposed
     entries = _entries(columns.pointers, columns.columns, pes, 1 << machine.whole("run_bits"))
     costs = np.ceil(entries * (n / tall) / machine.macs).astype(np.int64)
     long = min(k, WIDE)
-    vectors = typical_part(inputs, m, long, DRAWS + draw)
+    vectors = typical_part(inputs, m, long, DRAWS + draw, k)
     few = repeated(vectors, min(vectors.shape[0], max(1, STEPS // (pes * long))))
     busy = _broadcast(few.pointers, few.columns % wide, costs, machine.whole("queue"))
     return float(busy.mean()), few.nnz / few.shape[0], float(entries.sum(axis=1).mean()) * n / tall

@@ -10,6 +10,7 @@ from numba import njit
 
 from simsparse.dataflow.base import Ints
 from simsparse.dataflow.dealt import finish
+from simsparse.dataflow.expected import products
 from simsparse.dataflow.sparse_engine import ENGINES, PeConfig, SparseEngine, Work, cycles_of, same_k
 from simsparse.dataflow.typical import DRAWS, draws_of, mean_work, typical_part
 from simsparse.sparsity.nonzeros import Columns, NonZeros, effectual_macs
@@ -58,9 +59,10 @@ class ExTensor(SparseEngine):
     def expect(self, shape: tuple[int, int, int], weights: Sparsity, inputs: Sparsity, machine: PeConfig) -> Work:
         m, n, k = shape
         kept_w, kept_x = weights.nonzeros(n, k), inputs.nonzeros(m, k)
-        macs, pes, works = round(kept_w * kept_x / k), machine.rows * machine.cols, []
+        macs, pes = products(shape, weights, inputs), machine.rows * machine.cols
+        works: list[Work] = []
         few = max(4, min(FEW, round((STEPS / k) ** 0.5)))
-        for draw in range(draws_of(min(m, few) * min(n, few), k)):
+        for draw in draws_of(works, min(m, few) * min(n, few), k):
             x, w = _spread(inputs, m, k, DRAWS + draw, few), _spread(weights, n, k, draw, few)
             took, met = _pairs(
                 x.pointers, x.columns, x.columns // machine.whole("tile"), w.pointers, w.columns,

@@ -9,7 +9,9 @@ import numpy as np
 from numba import njit
 
 from simsparse.dataflow.base import Ints
+from simsparse.dataflow.expected import products
 from simsparse.dataflow.sparse_engine import ENGINES, PeConfig, SparseEngine, Work, cycles_of, same_k
+from simsparse.dataflow.typical import DRAWS, SAMPLE, draws_of, mean_work, typical_part
 from simsparse.sparsity.nonzeros import Columns, NonZeros, effectual_macs
 from simsparse.sparsity.statement import Sparsity
 
@@ -38,10 +40,18 @@ class EyerissV2(SparseEngine):
 
     def expect(self, shape: tuple[int, int, int], weights: Sparsity, inputs: Sparsity, machine: PeConfig) -> Work:
         m, n, k = shape
-        kept_w, kept_x = weights.kept(n, k), inputs.kept(m, k)
-        macs = kept_w * kept_x / k
-        share = (-(-m // machine.rows) / m) * (-(-n // machine.cols) / n)
-        return _work(round(macs * share / machine.macs), round(macs), m * n, kept_w, kept_x, machine)
+        kept_w, kept_x = weights.nonzeros(n, k), inputs.nonzeros(m, k)
+        wide = min(k, max(1, SAMPLE // max(m, n)))
+        works: list[Work] = []
+        for draw in draws_of(works, max(m, n), k):
+            x, w = (typical_part(one, rows, wide, seed, k).transposed
+                    for one, rows, seed in ((inputs, m, DRAWS + draw), (weights, n, draw)))  # fmt: skip
+            load = _products(x.pointers, x.columns, w.pointers, w.columns, machine.rows, machine.cols, machine.macs)
+            whole = products(shape, weights, inputs) / machine.macs / load.size
+            more = (k / wide) * (m / x.shape[1]) * (n / w.shape[1])
+            busiest = max(whole, whole + (load.max() - load.mean()) * more**0.5)
+            works.append(_work(round(busiest), products(shape, weights, inputs), m * n, kept_w, kept_x, machine))
+        return mean_work(works)
 
 
 def _work(compute: int, macs: int, outputs: int, kept_w: int, kept_x: int, machine: PeConfig) -> Work:

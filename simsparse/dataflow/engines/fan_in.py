@@ -7,12 +7,12 @@ from typing import ClassVar
 
 import numpy as np
 from numba import njit
-from numpy.typing import NDArray
 
 from simsparse.dataflow.base import Ints
-from simsparse.dataflow.expected import largest_binomial
+from simsparse.dataflow.expected import products
 from simsparse.dataflow.sparse_engine import ENGINES, PeConfig, SparseEngine, Work, cycles_of, double_buffered, same_k
 from simsparse.dataflow.traffic import Floats
+from simsparse.dataflow.typical import draws_of, mean_work, typical_part
 from simsparse.sparsity import Sparsity
 from simsparse.sparsity.nonzeros import Columns, NonZeros, effectual_macs
 
@@ -49,20 +49,18 @@ class FanIn(SparseEngine):
         return _work(steps, cycles, counts.astype(np.float64), macs, (m, n, k), there.size, machine)
 
     def expect(self, shape: tuple[int, int, int], weights: Sparsity, inputs: Sparsity, machine: PeConfig) -> Work:
-        m, n, k = shape
-        kept = weights.kept(n, k) / n
-        sizes = np.minimum(machine.rows, n - np.arange(0, n, machine.rows))
-        uneven = weights.groups is None and not weights.is_dense
-        longest = {size: largest_binomial(k, kept / k, size) if uneven else kept for size in set(sizes.tolist())}
-        alike = _wanted(weights, k)
-        cycles_of_size = {
-            size: sum(steps * _fullest(chances, size, machine.whole("banks")) for steps, chances in alike)
-            for size in set(sizes.tolist())
-        }
-        cycles = np.array([cycles_of_size[size] for size in sizes.tolist()])
-        macs = round(weights.kept(n, k) * inputs.kept(m, k) / k)
-        steps = np.array([longest[size] for size in sizes.tolist()])
-        return _work(steps, cycles, sizes * kept, macs, shape, n, machine)
+        _, n, k = shape
+        macs = products(shape, weights, inputs)
+        works: list[Work] = []
+        for draw in draws_of(works, n, k):
+            part = typical_part(weights, n, k, draw)
+            there = np.flatnonzero(part.row_counts)
+            steps, cycles = _groups(part.pointers, part.columns, there, machine.rows, machine.whole("banks"))
+            counts, active = _chunks(part.row_counts[there], machine.rows), round(there.size * n / part.shape[0])
+            groups = -(-active // machine.rows) if there.size < active else steps.size
+            steps, cycles, counts = (np.resize(each, groups) for each in (steps, cycles, counts))
+            works.append(_work(steps, cycles, counts.astype(np.float64), macs, shape, active, machine))
+        return mean_work(works)
 
 
 def _work(
@@ -101,59 +99,6 @@ def _chunks(counts: Ints, size: int) -> Ints:
     """Sums of ``size`` neighbours each."""
     sums: Ints = np.add.reduceat(counts, np.arange(0, counts.size, size)) if counts.size else counts
     return sums
-
-
-def _wanted(sparsity: Sparsity, k: int) -> list[tuple[float, Floats]]:
-    """(how many steps are alike, chances that one lane asks for each column) of the steps of a group of outputs.
-
-    N:M and banks: the j-th of ``keep`` random places of a group (negative hypergeometric). Else the j-th non-zero of
-    independent ones (negative binomial), for up to 32 steps that stand for their neighbours.
-    """
-    if sparsity.is_dense:
-        return [(k, np.ones(1))]
-    if sparsity.groups is not None:
-        group = min(k, sparsity.groups[1])
-        keep = min(group, sparsity.groups[0])
-        place = np.arange(group)
-        return [
-            (k / group, np.exp(_choose(place, j) + _choose(group - 1 - place, keep - 1 - j) - _choose(group, keep)))
-            for j in range(keep)
-        ]
-    share = min(sparsity.density, 1 - 1e-9)
-    most = min(k, int(share * k + 5 * (k * share * (1 - share)) ** 0.5) + 1)
-    edges = np.linspace(0, most, min(most, 32) + 1)
-    place = np.arange(k)
-    steps = ((edges[1:] + edges[:-1]) / 2).astype(np.int64)
-    logs = np.log(share) * (steps + 1)
-    return [
-        (most / steps.size, np.exp(_choose(place, step) + log + (place - step) * np.log1p(-share)))
-        for step, log in zip(steps.tolist(), logs.tolist(), strict=True)
-    ]
-
-
-def _choose(draws: NDArray[np.int64] | int, hits: int) -> Floats:
-    """Logarithm of the ways to choose ``hits`` of each of ``draws``; minus infinity where there is none."""
-    number = np.atleast_1d(np.asarray(draws))
-    logs = np.concatenate([[0.0], np.cumsum(np.log(np.arange(1, max(int(number.max()), hits, 1) + 1)))])
-    ways: Floats = np.where(
-        number >= hits, logs[np.maximum(number, 0)] - logs[hits] - logs[np.maximum(number - hits, 0)], -np.inf
-    )
-    return ways
-
-
-def _fullest(chances: Floats, lanes: int, banks: int) -> float:
-    """Expected distinct indexes in the fullest bank when each of ``lanes`` asks for column c with ``chances[c]``."""
-    wanted = 1 - (1 - np.minimum(chances, 1.0)) ** lanes
-    below = np.ones(lanes + 1)
-    for bank in range(min(banks, wanted.size)):
-        mine = wanted[bank::banks]
-        hits = np.ones(1)
-        for chance in mine[mine > 1e-5].tolist():
-            hits = np.convolve(hits, [1 - chance, chance])[: lanes + 1]
-        reached = np.ones(lanes + 1)
-        reached[: hits.size] = np.minimum(np.cumsum(hits), 1.0)
-        below *= reached
-    return float((1 - below).sum())
 
 
 @njit(cache=True)  # type: ignore[untyped-decorator]

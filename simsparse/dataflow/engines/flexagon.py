@@ -54,7 +54,7 @@ class Flexagon(SparseEngine):
         """The product in each of ``DATAFLOWS``; its event of that name is 1."""
         m, _, k = same_k(weights, inputs)
         macs, entry, fibers = effectual_macs(weights, inputs), entry_bytes(machine), Fibers.of(weights.transposed)
-        works = []
+        works: list[Work] = []
         for which in DATAFLOWS:
             order = inputs.transposed if which == "outer" else inputs
             sums = _tile_sums(
@@ -70,10 +70,10 @@ class Flexagon(SparseEngine):
 
     def expect(self, shape: tuple[int, int, int], weights: Sparsity, inputs: Sparsity, machine: PeConfig) -> Work:
         m, n, k = shape
-        works = []
-        for draw in range(draws_of(max(m, n), k)):
+        works: list[Work] = []
+        for draw in draws_of(works, max(m, n), k):
             rows = typical_part(inputs, m, k, DRAWS + draw)
-            tall = typical_part(inputs, m, min(k, max(1, SAMPLE // m)), DRAWS + draw)
+            tall = typical_part(inputs, m, min(k, max(1, SAMPLE // m)), DRAWS + draw, k)
             parts = rows, tall, typical_part(weights, n, k, draw)
             kept = inputs.nonzeros(m, k), weights.nonzeros(n, k)
             works.append(min(_typical_choices(shape, kept, parts, machine), key=lambda work: work.cycles))
@@ -90,7 +90,8 @@ def _typical_choices(
     """
     (m, n, k), entry, size = shape, entry_bytes(machine), machine.peak_macs
     rows, tall, part = parts
-    fibers, longer, works = Fibers.of(part.transposed), n / part.shape[0], []
+    fibers, longer = Fibers.of(part.transposed), n / part.shape[0]
+    works: list[Work] = []
     feed, capacity = machine.whole("feed"), int(machine.buffers.weight / longer)
     for which in DATAFLOWS:
         order = tall.transposed if which == "outer" else rows

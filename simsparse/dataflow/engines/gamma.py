@@ -9,7 +9,7 @@ import numpy as np
 from numba import njit
 
 from simsparse.dataflow.base import Ints
-from simsparse.dataflow.expected import covered
+from simsparse.dataflow.expected import covered, products
 from simsparse.dataflow.fiber_cache import empty, held_by, reserve, touch
 from simsparse.dataflow.fibers import POINTER, Fibers, Words, drain, entry_bytes, join, pour
 from simsparse.dataflow.sparse_engine import ENGINES, PeConfig, SparseEngine, Work, cycles_of, same_k
@@ -77,7 +77,7 @@ class Gamma(SparseEngine):
         kept = inputs.nonzeros(m, k)
         reads = round(float(kept * entry + fetched + spilled)) + POINTER * (m + k)
         writes = round(float(outputs * entry + spilled)) + POINTER * m
-        macs = round(kept * weights.nonzeros(n, k) / k)
+        macs = products(shape, weights, inputs)
         return _work(machine, macs, round(float(merged)), alone, fed, reads, writes)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from numba import njit
 
 from simsparse.dataflow.base import Ints
-from simsparse.dataflow.expected import covered
+from simsparse.dataflow.expected import covered, products
 from simsparse.dataflow.fibers import Fibers, Words, add, drain, entry_bytes, pour
 from simsparse.dataflow.sparse_engine import ENGINES, PeConfig, SparseEngine, Work, cycles_of, same_k
 from simsparse.dataflow.traffic import Floats
@@ -78,7 +78,7 @@ class MatRaptor(SparseEngine):
         read, reads = _mean_channels(fetched, k, channels)
         of_rows, own = _mean_channels((rows + outputs + 2 * spilled) * entry + 2 * ROW_INFO, m, channels)
         written = float(np.mean(outputs + spilled) * entry + ROW_INFO) * m
-        macs = round(inputs.nonzeros(m, k) * weights.nonzeros(n, k) / k)
+        macs = products(shape, weights, inputs)
         slowest = cycles_of(_sum_of_largest(read, of_rows) * channels, machine.dram_bytes)
         return _work(machine, macs, round(float(fill.mean()) * m), round(float(np.mean(ends)) * m / rows.shape[1]),
                      round(reads + own - written), round(written), slowest)  # fmt: skip

@@ -10,6 +10,7 @@ import numpy as np
 from numba import njit
 
 from simsparse.dataflow.base import Ints
+from simsparse.dataflow.expected import products
 from simsparse.dataflow.sparse_engine import ENGINES, PeConfig, SparseEngine, Work, cycles_of, double_buffered, same_k
 from simsparse.dataflow.traffic import Floats
 from simsparse.dataflow.typical import SAMPLE, draws_of, mean_work, repeated, typical_part
@@ -61,9 +62,10 @@ class Nmg(SparseEngine):
         return _work(tiles[:, 0], tiles[:, 1], effectual_macs(weights, inputs), shape, machine)
 
     def expect(self, shape: tuple[int, int, int], weights: Sparsity, inputs: Sparsity, machine: PeConfig) -> Work:
-        tokens, outputs, k = shape
-        macs, works = round(weights.nonzeros(outputs, k) * inputs.nonzeros(tokens, k) / k), []
-        for draw in range(draws_of(outputs, k)):
+        _tokens, outputs, k = shape
+        macs = products(shape, weights, inputs)
+        works: list[Work] = []
+        for draw in draws_of(works, outputs, k):
             tiles = _typical_tiles(weights, outputs, k, machine, draw)
             works.append(_work(tiles[:, 0], tiles[:, 1], macs, shape, machine))
         return mean_work(works)
@@ -75,7 +77,7 @@ def _typical_tiles(weights: Sparsity, outputs: int, k: int, machine: PeConfig, d
     chunk, groups = comb(m, n) * g, -(-k // m)
     own = (_bits(n, m), n, m, g, machine.rows, -(-n // machine.macs), machine.whole("banks"))
     wide = min(k, max(m, SAMPLE // chunk // m * m))
-    part = typical_part(weights, outputs, wide, draw)
+    part = typical_part(weights, outputs, wide, draw, k)
     whole, rest = divmod(outputs, chunk)
     found = []
     for chunks, rows in ((whole, min(whole, max(1, part.shape[0] // chunk)) * chunk), (1, rest)):

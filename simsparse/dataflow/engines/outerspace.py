@@ -9,7 +9,7 @@ import numpy as np
 
 from simsparse.dataflow.base import Ints, ceil_div
 from simsparse.dataflow.dealt import finish, mean_finish
-from simsparse.dataflow.expected import covered
+from simsparse.dataflow.expected import covered, products
 from simsparse.dataflow.fibers import POINTER, Fibers, entry_bytes, outputs_of
 from simsparse.dataflow.sparse_engine import ENGINES, PeConfig, SparseEngine, Work, cycles_of, same_k
 from simsparse.dataflow.typical import sets_of, typical_columns, typical_rows
@@ -53,7 +53,7 @@ class OuterSpace(SparseEngine):
         multiply = mean_finish(turns, machine.rows, k)
         merge = mean_finish(rows * _products(rows, columns[1], k), mergers, m)
         outputs = covered(weights, (n, k), rows, run=inputs.edge).mean() * m
-        macs = kept_x * kept_w / k
+        macs = products(shape, weights, inputs)
         return _work(machine, round(macs), (multiply, merge), kept_x, kept_w, round(outputs), k, m)
 
 

@@ -9,8 +9,9 @@ import numpy as np
 from numba import njit
 
 from simsparse.dataflow.base import Ints, ceil_div
-from simsparse.dataflow.expected import largest_binomial
+from simsparse.dataflow.expected import products
 from simsparse.dataflow.sparse_engine import ENGINES, PeConfig, SparseEngine, Work, double_buffered, same_k
+from simsparse.dataflow.typical import draws_of, mean_work, repeated, typical_part
 from simsparse.sparsity import Sparsity
 from simsparse.sparsity.nonzeros import Columns, NonZeros, effectual_macs
 
@@ -40,23 +41,19 @@ class S4(SparseEngine):
         return _work((m, n, k), longest, busiest, kept, effectual_macs(weights, inputs), machine)
 
     def expect(self, shape: tuple[int, int, int], weights: Sparsity, inputs: Sparsity, machine: PeConfig) -> Work:
-        m, n, k = shape
-        outputs = np.diff(np.append(np.arange(0, n, machine.rows), n))
-        a_row = weights.kept(1, k)
-        loads = {int(rows): _expected(int(rows), k, weights, machine) for rows in np.unique(outputs)}
-        longest = np.array([loads[int(rows)][0] for rows in outputs], np.int64)
-        busiest = np.array([loads[int(rows)][1] for rows in outputs], np.int64)
-        kept = np.asarray(outputs * (weights.kept(n, k) / n), np.int64)
-        return _work(shape, longest, busiest, kept, round(m * n * a_row * inputs.kept(m, k) / (m * k)), machine)
-
-
-def _expected(rows: int, k: int, weights: Sparsity, machine: PeConfig) -> tuple[int, int]:
-    """(weights of the fullest of ``rows`` rows, reads of the busiest bank) on average."""
-    bank = machine.whole("bank")
-    if weights.is_dense or (weights.groups is not None and bank % weights.groups[1] == 0):
-        return weights.kept(1, k), rows * weights.kept(1, min(bank, k))
-    longest = largest_binomial(k, weights.density, rows)
-    return round(longest), round(largest_binomial(rows * min(bank, k), weights.density, -(-k // bank)))
+        _, n, k = shape
+        bank, blocks = machine.whole("bank"), -(-n // machine.rows)
+        works: list[Work] = []
+        kept = np.diff(np.append(np.arange(0, n, machine.rows), n)) * (weights.nonzeros(n, k) / n)
+        macs = products(shape, weights, inputs)
+        for draw in draws_of(works, n, k):
+            part = typical_part(weights, n, k, draw)
+            part = repeated(part, min(n, -(-part.shape[0] // machine.rows) * machine.rows))
+            loads = _loads(part.pointers, part.columns, machine.rows, bank, -(-part.shape[0] // machine.rows),
+                           -(-k // bank))  # fmt: skip
+            longest, busiest = (np.resize(load, blocks) for load in loads)
+            works.append(_work(shape, longest, busiest, np.asarray(kept, np.int64), macs, machine))
+        return mean_work(works)
 
 
 def _work(

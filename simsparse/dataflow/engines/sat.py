@@ -9,10 +9,13 @@ from typing import ClassVar
 import numpy as np
 
 from simsparse.dataflow.base import Ints, ceil_div
+from simsparse.dataflow.expected import products
 from simsparse.dataflow.nm_array import NmArray, expected_fullest, fullest
-from simsparse.dataflow.nm_product import SCHEDULES, NMGemm, fastest_schedule, run_product
+from simsparse.dataflow.nm_product import NMGemm, fastest_schedule
 from simsparse.dataflow.sparse_engine import ENGINES, PeConfig, SparseEngine, Work, same_k
+from simsparse.dataflow.typical import draws_of, mean_work, repeated, typical_part
 from simsparse.sparsity.nonzeros import NonZeros, effectual_macs
+from simsparse.sparsity.patterns.nm import NM
 from simsparse.sparsity.statement import Sparsity
 
 
@@ -47,13 +50,22 @@ class Sat(SparseEngine):
         ), array, machine)[0]  # fmt: skip
 
     def expect(self, shape: tuple[int, int, int], weights: Sparsity, inputs: Sparsity, machine: PeConfig) -> Work:
-        m, n, k = shape
-        array, macs = nm_array(machine), round(weights.kept(n, k) * inputs.kept(m, k) / k)
-        works = []
-        for schedule in SCHEDULES:
-            product = expected_product(shape, weights, machine, array.rows if schedule.weights else 1)
-            works.append(run_product(replace(product, macs=macs), array, machine, schedule))
-        return min(works, key=lambda work: work.cycles)
+        _, n, k = shape
+        array, kept = nm_array(machine), weights.nonzeros(n, k)
+        macs = products(shape, weights, inputs)
+        if weights.is_dense or (isinstance(weights, NM) and machine.whole("group") % weights.m == 0):
+            product = replace(expected_product(shape, weights, machine), macs=macs)
+            return fastest_schedule(product, array, machine)[0]
+        starts = np.arange(0, n, array.cols)
+        drawn: list[Work] = []
+        for draw in draws_of(drawn, n, k):
+            part = typical_part(weights, n, k, draw)
+            part = repeated(part, min(n, -(-part.shape[0] // array.cols) * array.cols))
+            found = fullest(part, array.cols, machine.whole("group"))
+            blocks = found[np.arange(starts.size) % found.shape[0]]
+            shares = np.diff(np.append(starts, n) * kept // n)
+            drawn.append(fastest_schedule(_product(shape, blocks, shares, macs, machine), array, machine)[0])
+        return mean_work(drawn)
 
 
 def nm_array(machine: PeConfig) -> NmArray:

@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-import math
-from statistics import NormalDist
 from typing import ClassVar
 
 import numpy as np
@@ -12,6 +10,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from simsparse.dataflow.base import Ints
+from simsparse.dataflow.expected import products
 from simsparse.dataflow.sparse_engine import (
     ENGINES,
     PeConfig,
@@ -22,6 +21,7 @@ from simsparse.dataflow.sparse_engine import (
     even_shares,
     same_k,
 )
+from simsparse.dataflow.typical import DRAWS, SAMPLE, draws_of, mean_work, repeated, typical_part
 from simsparse.errors import SpecError
 from simsparse.sparsity.nonzeros import Columns, NonZeros, effectual_macs
 from simsparse.sparsity.statement import Sparsity
@@ -70,20 +70,29 @@ class Scnn(SparseEngine):
 
     def expect(self, shape: tuple[int, int, int], weights: Sparsity, inputs: Sparsity, machine: PeConfig) -> Work:
         m, n, k = shape
-        kept_w, kept_x = weights.kept(n, k), inputs.kept(m, k)
-        tile, group = _tile(m, machine), _group(m, machine)
-        mean_x, square_x = _vectors(tile, kept_x / (m * k), _across(machine))
-        busy = -(-m // tile)
-        rows: dict[int, list[float]] = {}
-        for outputs in {min(group, n), (n - 1) % group + 1}:
-            mean_w, square_w = _vectors(outputs, kept_w / (n * k), machine.whole("vector"))
-            mean = k * mean_x * mean_w
-            late = _above_mean(busy) * math.sqrt(k * square_w * max(0.0, square_x - mean_x**2))
-            total = mean * m / tile
-            rows[outputs] = [mean + late, total, total]
-        sizes = np.minimum(group, n - np.arange(0, n, group)).tolist()
-        groups = np.array([rows[outputs] for outputs in sizes]).round().astype(np.int64)
-        return _work(groups, (m, n), (kept_w, kept_x), round(kept_w * kept_x / k), machine)
+        kept_w, kept_x = weights.nonzeros(n, k), inputs.nonzeros(m, k)
+        tile, group, pes = _tile(m, machine), _group(m, machine), machine.rows * machine.cols
+        count, banks = -(-n // group), machine.whole("banks")
+        wide = min(k, max(1, SAMPLE // max(m, min(n, group))))
+        works: list[Work] = []
+        for draw in draws_of(works, max(m, n), k):
+            x = typical_part(inputs, m, wide, DRAWS + draw, k).transposed
+            part = typical_part(weights, n, wide, draw, k)
+            part = repeated(part, n if n <= part.shape[0] else max(1, part.shape[0] // group) * group)
+            w, rows, outputs = part.transposed, x.shape[1], part.shape[0]
+            found = _groups(
+                x.pointers, x.columns, w.pointers, w.columns, np.arange(rows) % tile % banks,
+                np.arange(outputs) % group * tile % banks, tile, group, pes, machine.whole("vector"),
+                _across(machine), banks, machine.whole("queue"),
+            ).astype(np.float64)  # fmt: skip
+            whole = found[np.append(np.arange(count - 1) % max(1, len(found) - 1), len(found) - 1)]
+            mean = whole[:, 1] / pes
+            longer = (k / wide) * (m / rows)
+            whole[:, 0] = mean * longer + (whole[:, 0] - mean) * longer**0.5
+            whole[:, 1:] *= longer
+            groups = np.rint(whole).astype(np.int64)
+            works.append(_work(groups, (m, n), (kept_w, kept_x), products(shape, weights, inputs), machine))
+        return mean_work(works)
 
 
 def _tile(m: int, machine: PeConfig) -> int:
@@ -102,23 +111,6 @@ def _across(machine: PeConfig) -> int:
     if machine.macs % vector:
         raise SpecError(f"{vector} does not divide {machine.macs} multipliers", key="engine.vector")
     return machine.macs // vector
-
-
-def _vectors(size: int, share: float, width: int) -> tuple[float, float]:
-    """Mean, and mean square, of the vectors of ``width`` that the non-zeros among ``size`` fill."""
-    counts = np.arange(size + 1)
-    logs = [math.lgamma(size + 1) - math.lgamma(hits + 1) - math.lgamma(size - hits + 1) for hits in counts.tolist()]
-    if share >= 1:
-        chance: Floats = (counts == size).astype(np.float64)
-    else:
-        chance = np.exp(np.array(logs) + counts * math.log(max(share, 1e-300)) + (size - counts) * math.log1p(-share))
-    filled = np.ceil(counts / width)
-    return float(chance @ filled), float(chance @ filled**2)
-
-
-def _above_mean(draws: int) -> float:
-    """How many deviations the largest of ``draws`` normal values lies above their mean (Blom's approximation)."""
-    return NormalDist().inv_cdf((draws - 0.375) / (draws + 0.25)) if draws > 1 else 0.0
 
 
 def _work(groups: Ints, shape: tuple[int, int], kept: tuple[int, int], macs: int, machine: PeConfig) -> Work:

@@ -11,6 +11,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from simsparse.dataflow.base import Ints
+from simsparse.dataflow.expected import products
 from simsparse.dataflow.sparse_engine import ENGINES, PeConfig, SparseEngine, Work, cycles_of, double_buffered, same_k
 from simsparse.dataflow.typical import draws_of, mean_work, repeated, sets_of, typical_columns, typical_part
 from simsparse.errors import SpecError
@@ -56,15 +57,14 @@ class Sigma(SparseEngine):
 
     def expect(self, shape: tuple[int, int, int], weights: Sparsity, inputs: Sparsity, machine: PeConfig) -> Work:
         m, n, k = shape
-        draws = draws_of(n, k)
         sent = (
             typical_columns(inputs, m, k, sets_of(k, inputs.edge)) if not _zeros_sent(machine) else np.full((1, 1), m)
         )
         kept_w, kept_x = weights.nonzeros(n, k), inputs.nonzeros(m, k)
-        works = []
-        room, macs = machine.peak_macs, round(kept_w * kept_x / k)
+        works: list[Work] = []
+        room, macs = machine.peak_macs, products(shape, weights, inputs)
         rows = min(n, math.ceil(WALKED * room / max(1.0, kept_w / n)))
-        for draw in range(draws):
+        for draw in draws_of(works, n, k):
             part = repeated(typical_part(weights, n, k, draw), rows)
             column = np.resize(sent[draw % sent.shape[0]], k)
             folds = _folds(part.pointers, part.columns, column, m, room, _span(machine))

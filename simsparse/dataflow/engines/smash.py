@@ -12,6 +12,7 @@ from numba import njit
 from simsparse.dataflow.base import Ints, ceil_div
 from simsparse.dataflow.fibers import POINTER, Fibers, entry_bytes, outputs_of
 from simsparse.dataflow.sparse_engine import ENGINES, PeConfig, SparseEngine, Work, same_k
+from simsparse.dataflow.typical import DRAWS, SAMPLE, draws_of, mean_work, typical_part
 from simsparse.errors import SpecError
 from simsparse.sparsity.nonzeros import Columns, NonZeros, effectual_macs
 from simsparse.sparsity.statement import Sparsity
@@ -86,7 +87,13 @@ class Smash(SparseEngine):
 
     def expect(self, shape: tuple[int, int, int], weights: Sparsity, inputs: Sparsity, machine: PeConfig) -> Work:
         m, n, k = shape
-        dense_x, dense_w = inputs.kept(m, k) / (m * k), weights.kept(n, k) / (n * k)
+        if max(m, n) * k <= SAMPLE:
+            works: list[Work] = []
+            for draw in draws_of(works, max(m, n), k):
+                parts = typical_part(weights, n, k, draw), typical_part(inputs, m, k, DRAWS + draw)
+                works.append(self.run(*parts, machine))
+            return mean_work(works)
+        dense_x, dense_w = inputs.nonzeros(m, k) / (m * k), weights.nonzeros(n, k) / (n * k)
         slots, pipelines, threads = _slots(machine), machine.rows * machine.cols, machine.whole("threads")
         row_products, entry = k * dense_x * n * dense_w, entry_bytes(machine)
         first = machine.whole("version") == 1

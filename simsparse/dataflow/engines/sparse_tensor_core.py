@@ -10,9 +10,10 @@ import numpy as np
 from numba import njit
 
 from simsparse.dataflow.base import Ints, ceil_div
-from simsparse.dataflow.expected import most_kept
+from simsparse.dataflow.expected import most_kept, products
 from simsparse.dataflow.nm_array import fullest
 from simsparse.dataflow.sparse_engine import ENGINES, PeConfig, SparseEngine, Work, cycles_of, double_buffered, same_k
+from simsparse.dataflow.typical import draws_of, mean_work, typical_part
 from simsparse.sparsity import Sparsity
 from simsparse.sparsity.nonzeros import Columns, NonZeros, effectual_macs
 
@@ -48,9 +49,11 @@ class SparseTensorCore(SparseEngine):
         "compress_inputs": "1: inputs cross as bitmap and non-zeros; 0: as they are",
     }
 
+    tolerance: ClassVar[float] = 0.15
+
     def run(self, weights: NonZeros, inputs: NonZeros, machine: PeConfig) -> Work:
         m, n, k = same_k(weights, inputs)
-        works = []
+        works: list[Work] = []
         for mode in modes(machine):
             if mode.group > 1 and fullest(weights, n, mode.group).max(initial=0) > mode.keep:
                 continue
@@ -61,16 +64,29 @@ class SparseTensorCore(SparseEngine):
 
     def expect(self, shape: tuple[int, int, int], weights: Sparsity, inputs: Sparsity, machine: PeConfig) -> Work:
         m, n, k = shape
-        macs, works = round(weights.kept(n, k) * inputs.kept(m, k) / k), []
+        kept_x = inputs.nonzeros(m, k)
+        macs, known = products(shape, weights, inputs), {}
         for mode in modes(machine):
-            most = most_kept(weights, mode.group)
-            if mode.group > 1 and (most is None or most > mode.keep):
-                continue
             tokens = np.diff(_edges(m, machine.whole("tokens")))
             columns = np.diff(_edges(k, window_of(mode, machine)))
-            held = np.round(tokens[:, None] * columns * (inputs.kept(m, k) / (m * k))).astype(np.int64)
-            works.append(_work(shape, held, mode, macs, inputs.kept(m, k), machine))
-        return min(works, key=lambda work: work.cycles)
+            held = np.round(tokens[:, None] * columns * (kept_x / (m * k))).astype(np.int64)
+            known[mode] = _work(shape, held, mode, macs, kept_x, machine)
+        works: list[Work] = []
+        for draw in draws_of(works, n, k):
+            fitting = [known[mode] for mode in known if _fits(mode, weights, n, k, draw)]
+            works.append(min(fitting, key=lambda work: work.cycles))
+        return mean_work(works)
+
+
+def _fits(mode: Mode, weights: Sparsity, n: int, k: int, draw: int) -> bool:
+    """Whether no group keeps more than the mode has room for: of any matrix of the pattern, or of a part of a draw."""
+    if mode.group == 1 or weights.is_dense:
+        return mode.group == 1
+    most = most_kept(weights, mode.group)
+    if most is not None and most <= mode.keep:
+        return True
+    part = typical_part(weights, n, k, draw)
+    return int(fullest(part, part.shape[0], mode.group).max(initial=0)) <= mode.keep
 
 
 def modes(machine: PeConfig) -> list[Mode]:

@@ -9,7 +9,7 @@ from typing import ClassVar
 import numpy as np
 
 from simsparse.dataflow.base import Ints, Mask
-from simsparse.dataflow.expected import largest_normal
+from simsparse.dataflow.expected import largest_normal, products
 from simsparse.dataflow.handshake.intersect import LATENCY_CYCLES, intersect_cycles
 from simsparse.dataflow.sparse_engine import (
     ENGINES,
@@ -66,9 +66,9 @@ class SparTen(SparseEngine):
     def expect(self, shape: tuple[int, int, int], weights: Sparsity, inputs: Sparsity, machine: PeConfig) -> Work:
         m, n, k = shape
         kept_w, kept_x = weights.nonzeros(n, k), inputs.nonzeros(m, k)
-        units, macs = machine.rows * machine.cols, round(kept_w * kept_x / k)
-        works = []
-        for draw in range(draws_of(min(m, FEW), min(n, FEW) * min(k, WIDE))):
+        units, macs = machine.rows * machine.cols, products(shape, weights, inputs)
+        works: list[Work] = []
+        for draw in draws_of(works, min(m, FEW), min(n, FEW) * min(k, WIDE)):
             sets, joined = _typical_sets(shape, weights, inputs, machine, draw)
             works.append(_work(sets, -(-joined // units), shape, (kept_w, kept_x), macs, machine))
         return mean_work(works)
@@ -84,8 +84,8 @@ def _typical_sets(
     """
     (m, n, k), a_set = shape, (2 if _balanced(machine) else 1) * machine.cols
     wide, tall = min(k, WIDE), min(n // a_set, -(-2 * FEW // a_set)) * a_set + n % a_set
-    x = repeated(typical_part(inputs, m, wide, DRAWS + draw), min(m, FEW))
-    w = repeated(typical_part(weights, n, wide, draw), tall)
+    x = repeated(typical_part(inputs, m, wide, DRAWS + draw, k), min(m, FEW))
+    w = repeated(typical_part(weights, n, wide, draw, k), tall)
     order = np.argsort(-w.row_counts, kind="stable") if _balanced(machine) else np.arange(tall)
     slowest, joined = _join_cycles(x, w.taken(order), machine)
     mean = joined / (x.shape[0] * tall) * np.minimum(-(-tall // machine.cols), a_set // machine.cols)

@@ -8,9 +8,10 @@ from typing import ClassVar
 import numpy as np
 
 from simsparse.dataflow.base import Ints, ceil_div
-from simsparse.dataflow.expected import independent_windows, window_chances
+from simsparse.dataflow.expected import products
 from simsparse.dataflow.sparse_engine import ENGINES, PeConfig, SparseEngine, Work, cycles_of, same_k
-from simsparse.dataflow.tile_engine import GROUP, SLAB, TILE, TileEngine, as_instructions, run_tiles, slabs
+from simsparse.dataflow.tile_engine import SLAB, TILE, TileEngine, run_tiles, slabs
+from simsparse.dataflow.typical import SAMPLE, draws_of, mean_work, typical_part
 from simsparse.errors import SpecError
 from simsparse.sparsity import Sparsity
 from simsparse.sparsity.nonzeros import NonZeros, effectual_macs
@@ -41,6 +42,8 @@ class Vegeta(SparseEngine):
         "sparse": "1: has 2:4 and 1:4 instructions; 0: dense ones alone",
     }
 
+    tolerance: ClassVar[float] = 0.15
+
     def run(self, weights: NonZeros, inputs: NonZeros, machine: PeConfig) -> Work:
         m, n, k = same_k(weights, inputs)
         counts = slabs(weights) if machine.settings["sparse"] else np.full((-(-n // TILE), -(-k // SLAB)), 4, np.int64)
@@ -48,11 +51,17 @@ class Vegeta(SparseEngine):
         return _work((m, n, k), counts, kept, effectual_macs(weights, inputs), machine)
 
     def expect(self, shape: tuple[int, int, int], weights: Sparsity, inputs: Sparsity, machine: PeConfig) -> Work:
-        m, n, k = shape
-        macs = round(weights.kept(n, k) * inputs.kept(m, k) / k)
-        sparse = bool(machine.settings["sparse"]) and not weights.is_dense
-        counts = _expected_counts(n, k, weights) if sparse else np.full((-(-n // TILE), -(-k // SLAB)), 4, np.int64)
-        return _work(shape, counts, weights.kept(n, k) if sparse else n * k, macs, machine)
+        _, n, k = shape
+        kept, macs = weights.nonzeros(n, k), products(shape, weights, inputs)
+        tall, wide = -(-n // TILE), -(-k // SLAB)
+        if not machine.settings["sparse"] or weights.is_dense:
+            return _work(shape, np.full((tall, wide), 4, np.int64), n * k, macs, machine)
+        works: list[Work] = []
+        for draw in draws_of(works, n, k):
+            counts = slabs(typical_part(weights, n, min(k, SAMPLE // TILE), draw, k))
+            rows = np.arange(tall) % counts.shape[0]
+            works.append(_work(shape, counts[rows][:, np.arange(wide) % counts.shape[1]], kept, macs, machine))
+        return mean_work(works)
 
 
 def tile_engine(machine: PeConfig) -> TileEngine:
@@ -76,20 +85,6 @@ def _work(shape: tuple[int, int, int], counts: Ints, kept: int, macs: int, machi
     idle = found.cycles - even - sum(found.waited.values())
     causes = {"compute": even, "idle": idle, **found.waited, "dram": dram}
     return Work(found.cycles + dram, macs, causes, read, write, found.moved, {"instructions": found.instructions})
-
-
-def _expected_counts(n: int, k: int, weights: Sparsity) -> Ints:
-    """Instructions of each tile: drawn, always the same, with the chances of its fullest group of 4."""
-    rows, columns = (np.minimum(step, size - np.arange(0, size, step)) for size, step in ((n, TILE), (k, SLAB)))
-    chances = np.cumsum(window_chances(weights, GROUP))
-    chances = np.minimum(1.0, np.concatenate([chances, np.ones(GROUP + 1)])[: GROUP + 1])
-    known = {
-        (height, width): chances ** independent_windows(weights, height, -(-width // GROUP), GROUP)
-        for height in set(rows.tolist()) for width in set(columns.tolist())
-    }  # fmt: skip
-    at_most = np.array([[known[height, width] for width in columns.tolist()] for height in rows.tolist()])
-    drawn = np.random.default_rng(SEED).random((rows.size, columns.size, 1))
-    return as_instructions((drawn > at_most[..., :-1]).sum(axis=2))
 
 
 ENGINES.register("vegeta")(Vegeta())
