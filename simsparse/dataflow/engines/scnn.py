@@ -78,7 +78,7 @@ class Scnn(SparseEngine):
         for draw in draws_of(works, max(m, n), k):
             x = typical_part(inputs, m, wide, DRAWS + draw, k).transposed
             part = typical_part(weights, n, wide, draw, k)
-            part = repeated(part, n if n <= part.shape[0] else max(1, part.shape[0] // group) * group)
+            part = repeated(part, min(n, -(-part.shape[0] // group) * group))
             w, rows, outputs = part.transposed, x.shape[1], part.shape[0]
             found = _groups(
                 x.pointers, x.columns, w.pointers, w.columns, np.arange(rows) % tile % banks,
