@@ -68,7 +68,9 @@ def _routing(arguments: dict[str, Any]) -> Any:
 
 
 def _plain(text: str) -> Any:
-    """A number, a list of expert ids such as ``[[0,1],[2,3]]``, true or false, or the text itself."""
+    """A number, numbers as ``2,1``, lists as ``[[0,1],[2,3]]``, true or false, or the text itself."""
+    if "," in text and all(part.isascii() and part.isdecimal() for part in text.split(",")):
+        return [int(part[:20]) for part in text.split(",")]
     try:
         value = json.loads(text)
     except (ValueError, RecursionError):

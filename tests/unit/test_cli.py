@@ -296,6 +296,15 @@ def test_odd_routing_of_one_operator_is_refused(
     assert code == 2 and says in err
 
 
+def test_numbers_apart_by_commas_are_one_argument() -> None:
+    from simsparse.cli.operator import operator
+    from simsparse.core import ops
+
+    words = "batch=1 c_in=8 c_out=16 h_in=32 w_in=32 kh=3 kw=3"
+    made = operator(["conv2d", *words.split(), "stride=2,1", "dilation=1,2"])
+    assert made == ops.conv2d(1, 8, 16, 32, 32, 3, 3, stride=(2, 1), dilation=(1, 2))
+
+
 def test_estimate_of_an_operator(capsys: pytest.CaptureFixture[str]) -> None:
     words = ("linear", "m=8", "n=64", "k=64", "weight_sparsity=2:4", "--hw", "cpu/h100-host")
     code, out, _ = run(capsys, "estimate", *words, "--json")
