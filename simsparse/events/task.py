@@ -83,7 +83,7 @@ class Lane:
 
     def start_next(self, _: simpy.Event | None = None) -> None:
         """Start the head of the queue, or come back when the lane takes copies again."""
-        task, now, sim = self.queue[0], self.env.now, self._sim
+        task, now, sim = self.queue[0], self.env._now, self._sim  # as ``now``, faster
         if task.least_gap_fs:
             if now < self._ready_fs:
                 sim.call_in(self._ready_fs - now, self.start_next)
@@ -100,7 +100,7 @@ class Lane:
         self._schedule(task, END, task.duration_fs)
 
     def _finish(self, task: Task) -> None:
-        task.end_fs = self.env.now
+        task.end_fs = self.env._now
         for hook in self._sim.on_span:
             hook(task)
         queue = self.queue

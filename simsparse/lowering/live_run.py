@@ -155,7 +155,7 @@ class Recorder(LiveRun):
         """Issue every command of the graph, in order."""
         tasks = self._tasks
         for command, fs in zip(self._costed.graph.commands, self._costed.fs, strict=True):
-            after = [tasks[index] for index in command.after] if command.after else ()
+            after = [tasks[index] for index in command.after] if command.after else []
             tasks.append(start(self._sim, command, fs, after))
 
     def watch(self, process: Process) -> None:

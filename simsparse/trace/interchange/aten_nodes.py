@@ -232,10 +232,10 @@ def _gathered(node: AtenNode) -> Sequence[AtenOp]:
     if not taken:
         return ()
     table, indexes = node.read[0] if node.read else None, node.read[1:]
-    if node.short in names.EMBEDDING and table is not None and len(table.shape) == 2 and indexes and table.numel:
+    if node.short in names.EMBEDDING and table is not None and len(table.shape) == 2 and indexes and table.elements:
         row = table.bytes // table.shape[0]
         if row:
-            rows = indexes[0].numel if node.short == "embedding_bag" else -(-taken // row)
+            rows = indexes[0].elements if node.short == "embedding_bag" else -(-taken // row)
             return [
                 AtenOp(ops.gather(max(rows, 1), row, table.dtype, label=node.short, table_rows=table.shape[0]), table)
             ]
@@ -244,7 +244,7 @@ def _gathered(node: AtenNode) -> Sequence[AtenOp]:
 
 def _flops(node: AtenNode) -> int:
     short = node.short
-    read = max((tensor.numel for tensor in node.read), default=0)
+    read = max((tensor.elements for tensor in node.read), default=0)
     if short.startswith("_fft"):
         return 5 * read * max(max(node.read[0].shape, default=1) - 1, 1).bit_length() if node.read else 0
     if short in names.FLOPS_PER_INPUT:
@@ -254,7 +254,7 @@ def _flops(node: AtenNode) -> int:
     return (
         read
         if short in names.REDUCTION or short.startswith(names.RESAMPLING)
-        else max((tensor.numel for tensor in node.made), default=0)
+        else max((tensor.elements for tensor in node.made), default=0)
     )
 
 

@@ -151,7 +151,7 @@ def _conv_op(node: AtenNode, x: AtenTensor, weight: AtenTensor, y: AtenTensor) -
     transposed = "transpose" in node.short or node.value("transposed") is True
     groups = (c_out // second if transposed else c_in // second) if second else 0
     sides = (second * groups, first) if transposed else (first, second * groups)
-    if not x.numel * y.numel * weight.numel:
+    if not x.elements * y.elements * weight.elements:
         return None
     if sides != (c_out, c_in) or c_in % groups or c_out % groups:
         raise TraceError(f"shapes {x.shape}, {weight.shape} and {y.shape} do not fit")
@@ -191,7 +191,7 @@ def _attention(node: AtenNode) -> Sequence[AtenOp]:
     if node.short in names.LENGTH_FIRST:
         q, k, v = ((b, h, s, d) for b, s, h, d in (q, k, v))
     batch, heads, q_len, head_dim = q
-    if not query.numel * key.numel * value.numel or heads % k[1]:
+    if not query.elements * key.elements * value.elements or heads % k[1]:
         return ()
     causal = node.value("is_causal") is True
     widths = (3 * head_dim, 2 * v[3]) if node.short.endswith("_backward") else (head_dim, v[3])
@@ -226,9 +226,8 @@ def _recurrent(node: AtenNode) -> Sequence[AtenOp]:
 def _direction(kind: str, sizes: tuple[int, int], dtype: DType, weights: Sequence[AtenTensor]) -> Sequence[AtenOp]:
     into, recurrent = weights[:2]
     projection = weights[-1] if len(weights) in (3, 5) else None
-    if any(len(tensor.shape) != 2 for tensor in (into, recurrent)) or not into.numel * recurrent.numel * math.prod(
-        sizes
-    ):
+    work = into.elements * recurrent.elements * math.prod(sizes)
+    if not work or any(len(tensor.shape) != 2 for tensor in (into, recurrent)):
         return ()
     biased = {"bias": len(weights) >= 4}
     layer = RecurrentLayer(
@@ -247,7 +246,7 @@ def _recurrent_backward(node: AtenNode) -> Sequence[AtenOp]:
         or into is None
         or recurrent is None
         or len(x.shape) != 3
-        or not x.numel * into.numel * recurrent.numel
+        or not x.elements * into.elements * recurrent.elements
     ):
         return ()
     (steps, batch, width), (gates, state) = x.shape, recurrent.shape

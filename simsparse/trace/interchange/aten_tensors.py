@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,7 +10,7 @@ from functools import cached_property, lru_cache
 from typing import Any
 
 from simsparse.core import DType
-from simsparse.core.tensor import bytes_of
+from simsparse.core.tensor import TensorSpec
 from simsparse.errors import TraceError
 from simsparse.trace.interchange import aten_names as names
 
@@ -24,23 +23,13 @@ _BY_SIZE = {1: DType.INT8, 2: DType.INT16, 4: DType.INT32, 8: DType.INT64}
 
 
 @dataclass(frozen=True)
-class AtenTensor:
+class AtenTensor(TensorSpec):
     """A tensor argument; ``storage`` is None where the file does not say which.
 
     A complex tensor has one dim more, of its real and imaginary parts.
     """
 
-    shape: tuple[int, ...]
-    dtype: DType
     storage: int | None
-
-    @cached_property
-    def numel(self) -> int:
-        return math.prod(self.shape)
-
-    @property
-    def bytes(self) -> int:
-        return bytes_of(self.numel, self.dtype)
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ def experts(node: OnnxNode) -> Sequence[Op]:
     x, router = node.known(0), node.known(1)
     up, down, gate, bias = _PLACES[node.kind]
     count, width = router.shape[-1], x.shape[-1]
-    tokens, top_k = x.numel // max(1, width), node.integer("k", 1)
+    tokens, top_k = x.elements // max(1, width), node.integer("k", 1)
     bits = node.integer("expert_weight_bits", 4) if node.kind == "QMoE" else node.known(up).dtype.bits
     inner, outer = (node.known(place).bytes * 8 // bits // max(1, count * width) for place in (up, down))
     if not tokens or not outer or not 1 <= top_k <= count or inner not in (outer, 2 * outer):

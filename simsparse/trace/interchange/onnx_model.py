@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from simsparse.core import DType, Op, OpKind, Trace, TraceBuilder, ops
+from simsparse.core.tensor import TensorSpec
 from simsparse.errors import SpecError, TraceError
 from simsparse.trace.interchange import onnx_names as names
 from simsparse.trace.interchange.base import (
@@ -28,7 +29,7 @@ from simsparse.trace.interchange.onnx_einsum import einsum
 from simsparse.trace.interchange.onnx_experts import EXPERTS
 from simsparse.trace.interchange.onnx_products import CONTRIBUTED, STANDARD, OnnxNode
 from simsparse.trace.interchange.onnx_shapes import inferred
-from simsparse.trace.interchange.onnx_weights import OnnxTensor, OnnxWeight, OnnxWeights, shaped
+from simsparse.trace.interchange.onnx_weights import OnnxWeight, OnnxWeights, shaped
 
 MAX_MODEL_BYTES = 2 * 1024**3
 
@@ -72,7 +73,7 @@ class _Graph:
     notes: Notes
     writers: dict[str, str] = field(default_factory=dict)
     folded: dict[str, OnnxWeight] = field(default_factory=dict)
-    tensors: dict[str, OnnxTensor] = field(default_factory=dict)
+    tensors: dict[str, TensorSpec] = field(default_factory=dict)
     _stored: dict[str, DType] = field(default_factory=dict)
 
     def trace(self, name: str) -> Trace:
@@ -104,7 +105,7 @@ class _Graph:
             self.notes.add("weights in a sparse form are taken as dense", printable(sparse.values.name))
             self._keep(sparse.values.name, shaped(sparse.dims, sparse.values.data_type), None)
 
-    def _keep(self, name: str, tensor: OnnxTensor | None, source: Any) -> None:
+    def _keep(self, name: str, tensor: TensorSpec | None, source: Any) -> None:
         self.folded[name] = OnnxWeight(source, tensor.dtype if tensor else None)
         if tensor is not None:
             self.tensors[name] = tensor
@@ -199,8 +200,8 @@ class _Graph:
             read = written + sum(tensor.bytes for tensor in inputs[1:])
         if node.op_type == "RotaryEmbedding":  # of its tables, the rows of the positions
             read = inputs[0].bytes + min(read - inputs[0].bytes, inputs[0].bytes)
-        flops = names.FLOPS_PER_OUTPUT.get(node.op_type, 0) * outputs[0].numel
-        flops += names.FLOPS_PER_INPUT.get(node.op_type, 0) * max((tensor.numel for tensor in inputs), default=0)
+        flops = names.FLOPS_PER_OUTPUT.get(node.op_type, 0) * outputs[0].elements
+        flops += names.FLOPS_PER_INPUT.get(node.op_type, 0) * max((tensor.elements for tensor in inputs), default=0)
         if node.op_type in names.CONTROL:
             self.notes.add("the work inside branches and loops is not counted: write them out before the export", place)
         if not known:
@@ -209,7 +210,7 @@ class _Graph:
         kind = OpKind.ELEMENTWISE if known else OpKind.OTHER
         return [Op(kind, place, dims, outputs[0].dtype, label=printable(node.op_type, 40).lower())]
 
-    def _rows(self, node: Any, made: OnnxTensor) -> Sequence[Op]:
+    def _rows(self, node: Any, made: TensorSpec) -> Sequence[Op]:
         """Rows of an embedding: a Gather along the first axis of a weight."""
         table = self.tensors.get(node.input[0])
         axis = next((attr.i for attr in node.attribute if attr.name == "axis"), 0)
@@ -221,7 +222,7 @@ class _Graph:
         return [ops.gather(max(made.bytes // row, 1), row, table.dtype, label="gather", table_rows=table.shape[0],
                            weight=printable(node.input[0]))]  # fmt: skip
 
-    def _all(self, values: Iterable[str]) -> list[OnnxTensor]:
+    def _all(self, values: Iterable[str]) -> list[TensorSpec]:
         return [self.tensors[name] for name in values if name in self.tensors]
 
 

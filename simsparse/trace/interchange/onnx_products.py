@@ -13,11 +13,12 @@ from typing import Any, Protocol
 
 from simsparse.core import DType, Op, OpKind, ops
 from simsparse.core.kinds.conv2d import conv_dims
+from simsparse.core.tensor import TensorSpec
 from simsparse.errors import TraceError
 from simsparse.trace.causal import first_aligned
 from simsparse.trace.interchange import onnx_names as names
 from simsparse.trace.interchange.base import Notes, printable
-from simsparse.trace.interchange.onnx_weights import OnnxTensor, OnnxWeight, OnnxWeights
+from simsparse.trace.interchange.onnx_weights import OnnxWeight, OnnxWeights
 from simsparse.trace.recurrent import GATES, RecurrentLayer
 
 Fields = dict[str, Any]
@@ -29,7 +30,7 @@ class Values(Protocol):
     notes: Notes
     weights: OnnxWeights
     folded: dict[str, OnnxWeight]
-    tensors: dict[str, OnnxTensor]
+    tensors: dict[str, TensorSpec]
 
     def stored(self, name: str) -> DType | None:
         """The type in which an activation that was just dequantised is stored; None of any other."""
@@ -48,11 +49,11 @@ class OnnxNode:
         """The name of an input, "" where it is left out."""
         return self.inputs[place] if place < len(self.inputs) else ""
 
-    def tensor(self, place: int) -> OnnxTensor | None:
+    def tensor(self, place: int) -> TensorSpec | None:
         """Shape and type of an input; None where it is left out or not known."""
         return self.values.tensors.get(self.name(place))
 
-    def known(self, place: int) -> OnnxTensor:
+    def known(self, place: int) -> TensorSpec:
         """The same. Raises TraceError."""
         found = self.tensor(place)
         if found is None:
@@ -64,7 +65,7 @@ class OnnxNode:
         return self.name(place) in self.values.folded
 
     @property
-    def made(self) -> OnnxTensor | None:
+    def made(self) -> TensorSpec | None:
         """Shape and type of the first result."""
         return self.values.tensors.get(self.outputs[0]) if self.outputs else None
 
@@ -90,7 +91,7 @@ class OnnxNode:
         return {"weight": printable(name), "weight_dtype": stored, "weight_sparsity": sparsity, "stats": stats}
 
 
-def _linear(node: OnnxNode, sizes: tuple[int, int, int], x: OnnxTensor, fields: Fields, **more: Any) -> Op:
+def _linear(node: OnnxNode, sizes: tuple[int, int, int], x: TensorSpec, fields: Fields, **more: Any) -> Op:
     """A product with a weight; ``weight_dtype`` only where it differs from the inputs."""
     m, n, k = sizes
     dtype, made = _type_of(node, x, fields), node.made.dtype if node.made else x.dtype
@@ -101,7 +102,7 @@ def _linear(node: OnnxNode, sizes: tuple[int, int, int], x: OnnxTensor, fields: 
     )  # fmt: skip
 
 
-def _type_of(node: OnnxNode, x: OnnxTensor, fields: Fields) -> DType:
+def _type_of(node: OnnxNode, x: TensorSpec, fields: Fields) -> DType:
     """The inputs' type; that in which they are stored where both operands were just dequantised, as engines fuse it."""
     names_ = [name for name in node.inputs if node.values.tensors.get(name) is x]
     stored = node.values.stored(names_[0]) if names_ else None
@@ -114,7 +115,7 @@ def _type_of(node: OnnxNode, x: OnnxTensor, fields: Fields) -> DType:
 def matmul(node: OnnxNode, first: int = 0, second: int = 1) -> Sequence[Op]:
     """MatMul and its like: numpy's rules of broadcast, transposed last axes where the attributes say so."""
     a, b = node.known(first), node.known(second)
-    if not a.numel * b.numel or not a.shape or not b.shape:
+    if not a.elements * b.elements or not a.shape or not b.shape:
         return ()
     left = _turned(a.shape if len(a.shape) > 1 else (1, *a.shape), node.integer("transA"))
     right = _turned(b.shape if len(b.shape) > 1 else (*b.shape, 1), node.integer("transB"))
@@ -134,7 +135,7 @@ def matmul(node: OnnxNode, first: int = 0, second: int = 1) -> Sequence[Op]:
     return [ops.matmul(batch, m, n, k, a.dtype, output_dtype=made if made is not a.dtype else None)]
 
 
-def _matrix_fields(node: OnnxNode, place: int, weight: OnnxTensor, is_row_major: int) -> Fields:
+def _matrix_fields(node: OnnxNode, place: int, weight: TensorSpec, is_row_major: int) -> Fields:
     """Fields of a weight (..., n, k), or (..., k, n) where not ``is_row_major``."""
     rank = len(weight.shape)
     arrange = list(range(rank)) if is_row_major or rank < 2 else [*range(rank - 2), rank - 1, rank - 2]
@@ -159,21 +160,21 @@ def _gemm(node: OnnxNode, first: int = 0, second: int = 1, third: int = 2) -> Se
     """A product and what is added: a bias where that is a vector of weights, else an operation of its own."""
     found = list(matmul(node, first, second))
     added, made = node.tensor(third), node.made
-    if not found or added is None or not added.numel:
+    if not found or added is None or not added.elements:
         return found
     n = found[0].dims["n"]
-    if node.is_weight(third) and added.numel == n and added.shape[-1] == n and found[0].kind == OpKind.LINEAR:
+    if node.is_weight(third) and added.elements == n and added.shape[-1] == n and found[0].kind == OpKind.LINEAR:
         return [found[0].with_(bias=True), *found[1:]]
     size = made.bytes if made else added.bytes
-    numel = made.numel if made else added.numel
-    return [*found, ops.elementwise(added.bytes + size, size, numel, added.dtype, label="add", name="add")]
+    elements = made.elements if made else added.elements
+    return [*found, ops.elementwise(added.bytes + size, size, elements, added.dtype, label="add", name="add")]
 
 
 def convolution(node: OnnxNode, first: int = 0, second: int = 1, third: int = 2) -> Sequence[Op]:
     """Conv, ConvTranspose and their like, of one to three axes."""
     x, w, y = node.known(first), node.known(second), node.made
     axes = len(w.shape) - 2
-    if y is None or not x.numel * w.numel * y.numel:
+    if y is None or not x.elements * w.elements * y.elements:
         return ()
     if not 1 <= axes <= 3 or len(x.shape) != axes + 2 or len(y.shape) != axes + 2:
         raise TraceError(f"shapes {x.shape} and {w.shape} are of no convolution over one to three axes")
@@ -204,11 +205,11 @@ def _narrow_bits(node: OnnxNode) -> Sequence[Op]:
     """MatMulNBits: a weight (N, K) of ``bits`` per element, in blocks with a scale each."""
     x, n, k = node.known(0), node.integer("N"), node.integer("K")
     bits = node.integer("bits", 4)
-    if not x.numel or n < 1 or k < 1 or x.shape[-1] != k:
+    if not x.elements or n < 1 or k < 1 or x.shape[-1] != k:
         raise TraceError(f"K {k} and N {n} do not fit {x.shape}")
     node.values.notes.add("scales and zero points of n-bit weights are left out", node.outputs[0])
     fields = {"weight": printable(node.name(1)), "weight_dtype": DType.INT4 if bits <= 4 else DType.INT8}
-    return [_linear(node, (x.numel // k, n, k), x, fields, bias=node.is_weight(5))]
+    return [_linear(node, (x.elements // k, n, k), x, fields, bias=node.is_weight(5))]
 
 
 def _lstm(node: OnnxNode) -> Sequence[Op]:
@@ -222,7 +223,7 @@ def _lstm(node: OnnxNode) -> Sequence[Op]:
     hidden = gates // GATES[kind]
     if r.shape != (directions, gates, hidden) or width != x.shape[2]:
         raise TraceError(f"shapes {x.shape}, {w.shape} and {r.shape} do not fit together")
-    if not x.numel * w.numel * r.numel:
+    if not x.elements * w.elements * r.elements:
         return ()
     bias = {"bias": node.is_weight(3)}
     layer = RecurrentLayer(
@@ -248,7 +249,7 @@ def _attention(node: OnnxNode) -> Sequence[Op]:
                           causal)  # fmt: skip
 
 
-def _headed(tensor: OnnxTensor, heads: int) -> tuple[int, ...]:
+def _headed(tensor: TensorSpec, heads: int) -> tuple[int, ...]:
     """(batch, heads, length, size). Raises TraceError."""
     if len(tensor.shape) == 4:
         return tensor.shape

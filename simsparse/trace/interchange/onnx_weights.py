@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from simsparse.core import DENSE, DType, Sparsity
-from simsparse.core.tensor import bytes_of
+from simsparse.core.tensor import TensorSpec
 from simsparse.errors import TraceError
 from simsparse.trace.interchange import onnx_names as names
 from simsparse.trace.interchange.base import Notes, printable
@@ -21,22 +21,6 @@ if TYPE_CHECKING:
 
 MAX_ELEMENTS = 2**40
 Facts = tuple[Sparsity, dict[str, Any]]
-
-
-@dataclass(frozen=True)
-class OnnxTensor:
-    """Shape and type of a value."""
-
-    shape: tuple[int, ...]
-    dtype: DType
-
-    @property
-    def numel(self) -> int:
-        return math.prod(self.shape)
-
-    @property
-    def bytes(self) -> int:
-        return bytes_of(self.numel, self.dtype)
 
 
 @dataclass(frozen=True)
@@ -143,9 +127,9 @@ def _measured(mask: NDArray[np.bool_], dtype: DType | None, arrange: Sequence[in
     return pattern_of(rows, dtype.bits if dtype else 16), facts
 
 
-def shaped(dims: Sequence[int], type_: int) -> OnnxTensor | None:
+def shaped(dims: Sequence[int], type_: int) -> TensorSpec | None:
     """The tensor of a TensorProto's dims and type, None where the type is none that a trace has. Raises TraceError."""
     shape, dtype = tuple(dims), names.DTYPES.get(type_)
     if min(shape, default=0) < 0 or len(shape) > 64 or math.prod(shape) > MAX_ELEMENTS:
         raise TraceError(f"{shape!r:.80} is not a shape")
-    return OnnxTensor(shape, DType(dtype)) if dtype else None
+    return TensorSpec(shape, DType(dtype)) if dtype else None
