@@ -126,6 +126,8 @@ def vision(name: str) -> tuple[torch.nn.Module, tuple[torch.Tensor, ...]]:
     from torchvision import models
 
     backbone = {"weights_backbone": None} if name.startswith(("fcn", "deeplab", "lraspp")) else {}
+    if name in ("googlenet", "inception_v3"):
+        backbone = {"init_weights": False}
     with torch.device("cpu" if f"torchvision/{name}" in ON_CPU else "meta"):
         model = models.get_model(name, weights=None, **backbone)
         size = {"inception_v3": 299, "raft_small": 128}.get(name, 224)
@@ -144,6 +146,7 @@ def share(trace: Trace) -> Share:
 
 def small(name: str) -> tuple[torch.nn.Module, dict[str, torch.Tensor]]:
     """A small model of the architecture ``name``, on the meta device where it can run, and inputs for one pass."""
+    has_torchvision()
     transformers.logging.set_verbosity_error()
     with torch.device("cpu" if name in ON_CPU else "meta"):
         if name in IMAGES:
