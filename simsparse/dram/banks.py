@@ -74,7 +74,7 @@ def act_on_banks(t: Ints, s: Ints, command: int, bank: int, row: int, tick: int)
 @njit(cache=True)  # type: ignore[untyped-decorator]
 def _open(t: Ints, s: Ints, bank: int, tick: int) -> None:
     """The power state of the bank's scope is active from its first open bank on."""
-    power = t[T.POWER] + 3 * (bank // t[T.SCOPE_BANKS])
+    power = t[T.POWER] + 3 * t[t[T.SCOPE_NODE] + bank]
     if row_of(t, s, bank) == CLOSED:
         if s[power] == 0:
             s[power + 1] = tick
@@ -84,7 +84,7 @@ def _open(t: Ints, s: Ints, bank: int, tick: int) -> None:
 @njit(cache=True)  # type: ignore[untyped-decorator]
 def _close(t: Ints, s: Ints, bank: int, tick: int) -> None:
     place = t[T.ROWS] + bank * _BANK
-    power = t[T.POWER] + 3 * (bank // t[T.SCOPE_BANKS])
+    power = t[T.POWER] + 3 * t[t[T.SCOPE_NODE] + bank]
     if s[place] != CLOSED:
         s[power] -= 1
         if s[power] == 0:

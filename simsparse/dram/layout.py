@@ -61,7 +61,7 @@ class T(IntEnum):
     FIRST = 22
     """(K + 1,) first rule of a preceding command."""
     RULES = 23
-    """(R, 9) see ``RuleWord``."""
+    """(R, 11) see ``RuleWord``."""
     COMMANDS = 24
     """(K, 4) see ``CommandWord``."""
     NUMBER = 25
@@ -88,6 +88,10 @@ class T(IntEnum):
     """(scopes, 3) banks that are open, tick since which some are, ticks with an open bank before."""
     END = 35
     """Length of ``s``."""
+    NODE = 36
+    """In ``t``: (L, B) first bank of the node of a level that a bank lies in."""
+    SCOPE_NODE = 37
+    """In ``t``: (B,) number of the scope that a bank lies in."""
 
 
 class RuleWord(IntEnum):
@@ -97,17 +101,20 @@ class RuleWord(IntEnum):
     """Where the ready times of the following command begin, from ``T.READY`` on."""
     STEP = 1
     """Banks from one word that counts to the next: 1, or those of a scope for an all-bank command."""
-    SPAN = 2
-    """Banks of a node of the rule's level."""
-    PARENT = 3
-    """Banks of the parent of such a node where the rule is about its siblings, else 0."""
-    TICKS = 4
-    HISTORY = 5
+    NODE = 2
+    """Where ``T.NODE`` has the row of the rule's level."""
+    SPAN = 3
+    """Banks of a node of the level."""
+    PARENT = 4
+    """Where it has the row of the level above, for a rule about siblings; else -1."""
+    PARENT_SPAN = 5
+    TICKS = 6
+    HISTORY = 7
     """Its history, -1 for a window of 1."""
-    WINDOW = 6
-    WITHIN = 7
+    WINDOW = 8
+    WITHIN = 9
     """1 where the level lies below the scope of all-bank commands."""
-    BANK = 8
+    BANK = 10
     """1 where the level is that of banks."""
 
 

@@ -71,12 +71,12 @@ def constrain(t: Ints, s: Ints, command: int, bank: int, tick: int) -> None:
     begin, stop = t[t[T.FIRST] + command], t[t[T.FIRST] + command + 1]
     for rule in range(t[T.RULES] + begin * _RULE, t[T.RULES] + stop * _RULE, _RULE):
         span, until = t[rule + RuleWord.SPAN], tick + t[rule + RuleWord.TICKS]
-        first = bank // span * span
-        if t[rule + RuleWord.PARENT]:
+        first = t[t[T.NODE] + t[rule + RuleWord.NODE] + bank]
+        if t[rule + RuleWord.PARENT] >= 0:
             if cover == 0 or not t[rule + RuleWord.WITHIN]:
-                parent = bank // t[rule + RuleWord.PARENT] * t[rule + RuleWord.PARENT]
+                parent = t[t[T.NODE] + t[rule + RuleWord.PARENT] + bank]
                 _hold(t, s, rule, parent, first, 1, until)
-                _hold(t, s, rule, first + span, parent + t[rule + RuleWord.PARENT], 1, until)
+                _hold(t, s, rule, first + span, parent + t[rule + RuleWord.PARENT_SPAN], 1, until)
             continue
         if t[rule + RuleWord.HISTORY] >= 0:
             since = _push(t, s, rule, first, tick)
@@ -97,9 +97,10 @@ def _hold(t: Ints, s: Ints, rule: int, first: int, end: int, step: int, until: i
     if t[rule + RuleWord.STEP] > 1:
         step = t[rule + RuleWord.STEP]
         first = first // step * step
-    if step == 1:
-        for place in range(ready + first, ready + end):
-            s[place] = max(s[place], until)
+    if step == 1 and end - first > 4:
+        words = s[ready + first : ready + end]  # numba compiles a loop over a slice to vector instructions
+        for place in range(words.shape[0]):
+            words[place] = max(words[place], until)
     else:
         for place in range(ready + first, ready + end, step):
             s[place] = max(s[place], until)

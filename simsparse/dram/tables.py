@@ -109,7 +109,11 @@ def _sections(device: DramDevice, rules: Ints) -> dict[T, Ints]:
     number = np.full(len(Effect), -1, np.int64)
     for command in reversed(range(len(kinds))):
         number[kinds[command]] = command
+    spans = np.array([device.banks_of(level) for level in device.levels], np.int64)
+    banks = np.arange(device.banks, dtype=np.int64)
     return {
+        T.NODE: banks // spans[:, None] * spans[:, None],
+        T.SCOPE_NODE: banks // device.banks_of(device.scope),
         T.FIRST: np.searchsorted(rules[:, 0], np.arange(len(kinds) + 1)).astype(np.int64),
         T.RULES: rules[:, 1:],
         T.COMMANDS: np.array([_command(kind) for kind in kinds], np.int64),
@@ -125,15 +129,36 @@ def _unused(device: DramDevice, policy: ControllerPolicy, refresh: Refresh | Non
 
 
 def _rules(device: DramDevice, unused: set[str]) -> Ints:
-    """(R, 10) the preceding command, then the columns of ``RuleWord``, in order of the preceding command."""
+    """(R, 12) the preceding command, then the columns of ``RuleWord``, in order of the preceding command."""
+    pairs = [
+        (before, after, c)
+        for c in device.constraints
+        for before, after in product(sorted(set(c.preceding) - unused), sorted(set(c.following) - unused))
+    ]
     rows = []
     histories = 0
-    for c in device.constraints:
-        for before, after in product(sorted(set(c.preceding) - unused), sorted(set(c.following) - unused)):
+    for before, after, c in pairs:
+        others = [d for b, a, d in pairs if (b, a) == (before, after) and d is not c]
+        if not _implied(device, c, others):
             rows.append((device.commands.index(before), *_rule(device, c, after, histories if c.window > 1 else -1)))
             histories += c.window > 1
     rows.sort(key=lambda row: row[0])
     return np.array(rows, np.int64).reshape(-1, 1 + len(RuleWord))
+
+
+def _implied(device: DramDevice, constraint: Constraint, others: list[Constraint]) -> bool:
+    """Whether ``constraint`` never binds: it has no siblings to hold, or one of ``others`` holds as long or longer.
+
+    Of two that say the same, the one at the outer level is kept.
+    """
+    depth = device.levels.index(constraint.level)
+    if constraint.siblings:
+        return device.sizes[constraint.level] == 1
+    return any(
+        not other.siblings and other.window == 1 and device.levels.index(other.level) < depth
+        and (other.ticks >= constraint.ticks)
+        for other in others
+    )  # fmt: skip
 
 
 def _rule(device: DramDevice, c: Constraint, following: str, history: int) -> tuple[int, ...]:
@@ -143,7 +168,9 @@ def _rule(device: DramDevice, c: Constraint, following: str, history: int) -> tu
     return (
         device.commands.index(following) * device.banks,
         device.banks_of(device.scope) if everywhere else 1,
+        depth * device.banks,
         device.banks_of(c.level),
+        (depth - 1) * device.banks if c.siblings else -1,
         device.banks_of(levels[depth - 1]) if c.siblings else 0,
         c.ticks,
         history,

@@ -246,3 +246,12 @@ def test_a_configuration_file_brings_its_queues(tmp_path: Path) -> None:
     path.write_text(text.replace("impl: FRFCFS", "impl: Own"), "utf-8")
     with pytest.raises(SpecError, match=r"own.yaml:17.*Own"):
         ss.dram_stream(path)
+
+
+@pytest.mark.parametrize("part", [*PARTS, "ddr4-3200", "ddr5-6400"])
+def test_shares_of_level_0_are_those_of_the_core(part: str) -> None:
+    """A part's shares of peak, in order and at random, lie within 5 % of runs of its commands."""
+    loaded = ss.load_hardware(f"memory/{part}")
+    size = 12_000 * loaded.burst.whole
+    for pattern, share in (("seq", loaded.sequential), ("random", loaded.random)):
+        assert ss.dram_stream(loaded, pattern, bytes=size).share_of_peak == pytest.approx(share.si, rel=0.05)
