@@ -123,7 +123,7 @@ def sparse24_byte_seconds(
 @by_identity(maxsize=64)
 def _stored24(shapes: GemmShapes) -> GemmShapes:
     """The GEMMs with the bytes of 2:4 weights of their type."""
-    return replace(shapes, weight_share=np.array([stored_24(8.0 * size) for size in shapes.value_bytes]))
+    return replace(shapes, weight_share=stored_24(8.0 * shapes.value_bytes))
 
 
 @by_identity(maxsize=64)

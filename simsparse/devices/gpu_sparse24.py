@@ -4,17 +4,22 @@
 from __future__ import annotations
 
 from functools import cache
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
 
 from simsparse.config.parts.gpu import GpuPart
 from simsparse.core import DType, Op, OpKind, Sparsity
 from simsparse.sparsity import USUAL
 from simsparse.sparsity.patterns.nm import NM
 
+BitsT = TypeVar("BitsT", float, NDArray[np.float64])
 HALF = frozenset((DType.BF16, DType.FP16))
 NO_TYPES: frozenset[DType] = frozenset()
 
 
-def stored_24(bits: float) -> float:
+def stored_24(bits: BitsT) -> BitsT:
     """Bytes of a 2:4 weight of ``bits`` against the dense one: half the values, two bits of index for each of them."""
     return 0.5 * (bits + 2.0) / bits
 
