@@ -97,7 +97,7 @@ class TestEnergy:
                      (Connection("bus", link(), ("ddr", "gpu0")),))  # fmt: skip
         result = ss.simulate(trace_of(ops.transfer(10_000, "gpu0", "ddr")), ddr)
         assert (result.counts.of("ddr.dram", "activate"), result.counts.of("ddr.dram", "write_byte")) == (3, 10_048)
-        assert result.energy_by_component["ddr.dram.write_byte"] == pytest.approx(10_048 * 50.9e-12)
+        assert result.energy_by_component["ddr.dram.write_byte"] == pytest.approx(10_048 * 31.8e-12)
 
 
 class TestContention:
