@@ -62,6 +62,7 @@ def part_device(part: MemoryPart, dram: DramCommands) -> DramDevice:
 def ramulator_device(channel: RamulatorChannel) -> DramDevice:
     """One channel of a configuration file of Ramulator 2, its constraints as they stand there. Raises SpecError."""
     standard = read_standard(channel.standard.lower())
+    _check_lengths(channel, standard)
     counts = dict(zip(standard.levels, channel.counts, strict=True))
     counts["Column"] //= standard.beats
     names = tuple(standard.commands)[: channel.commands]
@@ -73,6 +74,21 @@ def ramulator_device(channel: RamulatorChannel) -> DramDevice:
     )  # fmt: skip
     access = standard.beats * channel.width_bits // 8
     return _device(channel.name, standard, counts, timing, constraints, timing["tCK_ps"] * 1e-12, access, names)
+
+
+def _check_lengths(channel: RamulatorChannel, standard: DramStandard) -> None:
+    """Whether a configuration file lists what its standard has. Raises SpecError."""
+    for key, found, expected in (
+        ("org.count", len(channel.counts), len(standard.levels)),
+        ("timing", len(channel.timing), len(standard.timing)),
+    ):
+        if found != expected:
+            raise SpecError(f"{found} values; {standard.standard} has {expected}", file=channel.name, key=key)
+    commands = min(channel.commands, len(standard.commands))
+    for number, c in enumerate(channel.constraints):
+        if not 0 <= c.level < len(standard.levels) - 2 or not set(c.preceding + c.following) <= set(range(commands)):
+            message = f"levels are 0 to {len(standard.levels) - 3}, commands 0 to {commands - 1}"
+            raise SpecError(message, file=channel.name, key=f"timing_constraints[{number}]")
 
 
 def with_bus_times(standard: DramStandard, constraints: tuple[Constraint, ...]) -> tuple[Constraint, ...]:

@@ -57,7 +57,7 @@ def is_dram_table(path: str | Path) -> bool:
 
 def validate_dram(path: str | Path) -> ValidationReport:
     """Compare a table of DRAM runs with the core. Raises SpecError that names file and line."""
-    rows = read_rows(path, lambda fields: f"{fields['simulator'].split('@')[0]} {fields['config']}")
+    rows = read_rows(path, lambda fields: f"{str(fields['simulator']).split('@')[0]} {fields['config']}")
     energy = rows and rows[0].fields.keys() >= ENERGY
     predict: Callable[[Measurement], list[Prediction]] = _energies if energy else _run
     by_section: dict[str, list[Measurement]] = {}

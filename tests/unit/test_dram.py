@@ -18,7 +18,7 @@ from simsparse.dram.device import COMMANDS, Effect
 from simsparse.dram.limits import constrain, earliest
 from simsparse.dram.tables import new_channel, tables_of
 from simsparse.errors import SimsparseError, SpecError, TraceError
-from simsparse.validate.dram import validate_dram
+from simsparse.validate.dram import is_dram_table, validate_dram
 
 CONFIGS = Path(__file__).parents[1] / "validation/data/dram/configs"
 PARTS = ("ddr4-2400", "ddr5-4800", "lpddr5-6400", "gddr6-14000", "hbm2-2000", "hbm3-6400", "hbm4-8000")
@@ -219,6 +219,7 @@ def test_validate_reads_a_table_of_runs(tmp_path: Path) -> None:
     table = tmp_path / "runs.csv"
     table.write_text("\n".join([header, *rows]) + "\n", encoding="utf-8")
     (tmp_path / "own.yaml").write_text((CONFIGS / "DDR4_2400R.pass.yaml").read_text("utf-8"), encoding="utf-8")
+    assert is_dram_table(table)
     report = validate_dram(table)
     assert report.section("ramulator2.1 DDR4_2400R").mape == 0
     assert report.section("ramulator2.1 OWN").mape == pytest.approx(0.5)
@@ -246,6 +247,10 @@ def test_a_configuration_file_brings_its_queues(tmp_path: Path) -> None:
     path.write_text(text.replace("impl: FRFCFS", "impl: Own"), "utf-8")
     with pytest.raises(SpecError, match=r"own.yaml:17.*Own"):
         ss.dram_stream(path)
+    for before, after in (("65536, 1024]", "65536]"), ("[2400, 4,", "[4,"), ("[3, [6], [0], 50]", "[3, [6], [9], 50]")):
+        path.write_text(text.replace(before, after), "utf-8")
+        with pytest.raises(SpecError, match=r"own.*(count|timing)"):
+            ss.dram_stream(path)
 
 
 @pytest.mark.parametrize("part", [*PARTS, "ddr4-3200", "ddr5-6400"])
@@ -255,3 +260,10 @@ def test_shares_of_level_0_are_those_of_the_core(part: str) -> None:
     size = 12_000 * loaded.burst.whole
     for pattern, share in (("seq", loaded.sequential), ("random", loaded.random)):
         assert ss.dram_stream(loaded, pattern, bytes=size).share_of_peak == pytest.approx(share.si, rel=0.05)
+
+
+def test_a_short_row_of_a_table_is_named(tmp_path: Path) -> None:
+    table = tmp_path / "runs.csv"
+    table.write_text("simulator,config,mapping,refresh,rw,pattern,bytes,ticks,tick_ns\nramulator2.1,DDR4\n", "utf-8")
+    with pytest.raises(SpecError, match=r"runs.csv:2"):
+        validate_dram(table)

@@ -50,7 +50,11 @@ def read_rows(path: str | Path, section: Callable[[Mapping[str, Any]], str]) -> 
     """The rows of a CSV file of any columns, with the section that its fields give. Raises SpecError."""
     text = _text(Path(path))
     rows = csv.DictReader(io.StringIO(text))
-    return [Measurement(section(row), _fields(row, str(path), rows.line_num), str(path), rows.line_num) for row in rows]
+    found = []
+    for row in rows:
+        fields = _fields(row, str(path), rows.line_num)
+        found.append(Measurement(section(fields), fields, str(path), rows.line_num))
+    return found
 
 
 def _text(path: Path) -> str:
