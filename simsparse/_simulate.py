@@ -31,14 +31,14 @@ LEVELS = (0, 1, 2)
 
 
 Arguments = ParamSpec("Arguments")
-Answer = TypeVar("Answer")
+Returned = TypeVar("Returned")
 
 
-def _collector_at_rest(function: Callable[Arguments, Answer]) -> Callable[Arguments, Answer]:
+def _collector_at_rest(function: Callable[Arguments, Returned]) -> Callable[Arguments, Returned]:
     """Decorator: a run makes millions of objects and drops none before its end; a collector would walk them in vain."""
 
     @wraps(function)
-    def call(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Answer:
+    def call(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Returned:
         if not gc.isenabled():
             return function(*args, **kwargs)
         gc.disable()

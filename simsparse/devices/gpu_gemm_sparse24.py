@@ -45,7 +45,7 @@ def sparse24_seconds(shapes: GemmShapes, machine: GemmMachine, sparse24: Sparse2
     return GemmTimes(launch + body, work.compute, memory, launch)
 
 
-class Work(NamedTuple):
+class Sparse24Work(NamedTuple):
     """What each GEMM takes on a card of any memory.
 
     ``compute`` seconds, ``compute_power`` their fourth power; bytes ``moved``, and those of ``padding`` where the input
@@ -65,7 +65,7 @@ class Work(NamedTuple):
 @by_identity(maxsize=16)
 def _work(
     shapes: GemmShapes, sparse24: Sparse24Parameters, sms: int, clock_hz: float, speed: float, peak: float
-) -> Work:
+) -> Sparse24Work:
     m, n, k, padded_m, tiles_n, tiles_m, tiles, last, splits, blocks = _grid(shapes, sms)
     lost = (sparse24.padding_0, sparse24.padding_64, sparse24.padding_128, sparse24.padding_192, 0.0)
     valid = padded_m - TILE_M * (tiles_m - 1.0)
@@ -79,7 +79,7 @@ def _work(
     compute = np.maximum(loops, 2.0 * TILE_N * TILE_M * tiles * k / (speed * sparse24.sustained * peak))
     weight = WEIGHT_BYTES * shapes.value_bytes * n * k
     moved = np.where(shapes.in_l2, 0.0, weight + shapes.value_bytes * padded_m * k) + 2.0 * padded_m * n
-    return Work(
+    return Sparse24Work(
         compute, compute**4, moved, padded_m > m, PADDED_PASSES * shapes.value_bytes * padded_m * k,
         *(np.asarray(flags * seconds) for flags, seconds in (
             ((splits > 1) | (tiles > 2 * sms), sparse24.schedule_launch), (splits > 1, sparse24.split_launch),

@@ -72,7 +72,7 @@ def gemm_kernels(
     )  # fmt: skip
     times, tokens, outputs, inputs, size = (column.astype(np.float64) for column in (count, m, n, k, value_bytes))
     if own:
-        stored = np.where(sparse, stored_24(8.0 * size), shapes.stored) * outputs * inputs
+        stored = np.where(sparse, np.asarray(stored_24(8.0 * size)), shapes.stored) * outputs * inputs
         counts.add(READ, owner, times * size * (stored + tokens * inputs))
         counts.add(WRITE, owner, times * tokens * outputs * np.maximum(size, 2))
         macs = times * tokens * outputs * np.where(sparse, inputs / 2, inputs)

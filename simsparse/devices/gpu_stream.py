@@ -87,7 +87,7 @@ def stream_times(card: Card, library: GpuStreamKernels, kernels: StreamKernels) 
     return KernelTimes.overlapped(launch, compute, memory, library.overlap.si)
 
 
-class Work(NamedTuple):
+class StreamedWork(NamedTuple):
     """What kernels take whatever the rate of the memory.
 
     Seconds of ``compute``; ``fresh`` bytes that lie in L2; which of them a copy ``engine`` runs, None where none does.
@@ -99,7 +99,7 @@ class Work(NamedTuple):
 
 
 @by_identity(maxsize=64)
-def _work(kernels: StreamKernels, library: GpuStreamKernels, operations_per_s: float, l2_bytes: float) -> Work:
+def _work(kernels: StreamKernels, library: GpuStreamKernels, operations_per_s: float, l2_bytes: float) -> StreamedWork:
     by_form = np.array(
         [0.0, library.strided.si, library.widening.si, library.concatenated.si, library.compiled.si, 0.0]
     )
@@ -107,7 +107,7 @@ def _work(kernels: StreamKernels, library: GpuStreamKernels, operations_per_s: f
     operations = by_form[kernels.form] + by_function[kernels.function]
     compute = (kernels.elements * operations + kernels.flops) / operations_per_s
     engine = (kernels.form == Form.COPY) & (kernels.read > COPY_ENGINE_BYTES)
-    return Work(compute, kernels.fresh * fresh_share(l2_bytes, kernels.fresh), engine if engine.any() else None)
+    return StreamedWork(compute, kernels.fresh * fresh_share(l2_bytes, kernels.fresh), engine if engine.any() else None)
 
 
 @by_identity(maxsize=64)

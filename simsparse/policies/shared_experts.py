@@ -9,7 +9,7 @@ from simsparse.core import Op, Routing
 from simsparse.lowering.machine import Machine
 from simsparse.lowering.trace_index import TraceIndex
 from simsparse.lowering.weights import Weight
-from simsparse.policies.site import Site, Work
+from simsparse.policies.site import AbsentExperts, Site
 
 
 class SharedExperts:
@@ -22,7 +22,7 @@ class SharedExperts:
         """Those of the experts ``absent`` from ``device`` that the host computes."""
         counts = _routing(self._index.ops[i]).counts
         experts = sorted(absent, key=lambda weight: -counts[_number(weight)])
-        return self._site.on_host(Work(
+        return self._site.on_host(AbsentExperts(
             experts, [counts[_number(weight)] for weight in experts],
             lambda some: sum(self._machine.copy_seconds(self._home, device, weight.bytes) for weight in some),
             lambda some: self._host_seconds(i, some, device),

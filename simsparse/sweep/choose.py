@@ -7,7 +7,7 @@ doubled that can be bought: bandwidths, capacities, arithmetic.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from simsparse.config.keys import Scalar
@@ -17,15 +17,13 @@ from simsparse.core import Keep, Result
 from simsparse.errors import SimsparseError
 from simsparse.sweep.execute import simulate_point, system_of
 from simsparse.sweep.point import PointRun
-from simsparse.sweep.run import Planned
+from simsparse.sweep.run import OnProgress, Planned
 from simsparse.sweep.sample import sampler_for
 
 MAX_WAYS = 1000
 BOUGHT = ("bandwidth", "capacity")
 """Last words of the numbers that are tried at twice their value."""
 ARITHMETIC = "flop / second"
-
-Progress = Callable[[int, int, int], None]
 
 
 @dataclass(frozen=True)
@@ -66,7 +64,7 @@ class Purchase:
         return self.before_s / self.latency_s
 
 
-def ways(document: Document, progress: Progress | None = None) -> list[Way]:
+def ways(document: Document, progress: OnProgress | None = None) -> list[Way]:
     """Every point of the sweep in ``document``, the best by its first objective first, then those without an answer.
 
     Raises SpecError when the spec has a fault, does not list its points, or lists more than MAX_WAYS.

@@ -87,11 +87,11 @@ def reference_folder() -> Path:
 
 
 Predictor = Callable[[Sequence[Measurement]], list[Prediction | str]]
-Progress = Callable[[int, int, int], None]
+OnProgress = Callable[[int, int, int], None]
 """Called with rows done, all rows, and 0."""
 
 
-def validate_references(progress: Progress | None = None) -> list[ValidationReport]:
+def validate_references(progress: OnProgress | None = None) -> list[ValidationReport]:
     """Reports of all bundled reference files. Raises SpecError."""
     paths = {str(reference_folder() / name): hardware for name, hardware in REFERENCES.items()}
     rows = {path: read_measurements(path) for path in paths}
@@ -99,7 +99,7 @@ def validate_references(progress: Progress | None = None) -> list[ValidationRepo
     return [_validate(rows[path], hardware, path, shares) for path, hardware in paths.items()]
 
 
-def validate_file(path: str | Path | pd.DataFrame, hw: str, progress: Progress | None = None) -> ValidationReport:
+def validate_file(path: str | Path | pd.DataFrame, hw: str, progress: OnProgress | None = None) -> ValidationReport:
     """Compare a JSON-lines file, a table as CSV, or a DataFrame of such rows, with the part ``hw``.
 
     Raises SpecError that names file and line.
@@ -125,7 +125,7 @@ PIECE_S = 0.25
 class _Progress:
     """Counts rows over the sections and files of one validation."""
 
-    def __init__(self, listener: Progress | None, total: int) -> None:
+    def __init__(self, listener: OnProgress | None, total: int) -> None:
         self._listener, self._total, self._done = listener, total, 0
 
     def add(self, rows: int) -> None:

@@ -90,7 +90,7 @@ def test_convolutions_and_fp32_products_read_what_is_stored() -> None:
 def test_a_host_reads_what_is_stored() -> None:
     (slow, read), (fast, fewer) = (cost("cpu/h100-host", linear("unstructured:0.1", form)) for form in ("usual", "csr"))
     assert read - fewer == linear("dense").weight_bytes - linear("unstructured:0.1", "csr").weight_bytes
-    assert fast < slow
+    assert fast <= slow, "the pass over the decoded weights may bind"
 
 
 def test_an_n_m_array_skips_zeros_in_its_own_format_alone() -> None:

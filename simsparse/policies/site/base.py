@@ -13,7 +13,7 @@ from simsparse.registry import Registry
 
 
 @dataclass(frozen=True)
-class Work:
+class AbsentExperts:
     """Experts that an op reads and its device does not hold, those with most tokens first, and what they would take.
 
     ``tokens``: of each expert. ``copy_s``: seconds to copy a number of them, one after another; ``host_s``: seconds of
@@ -36,7 +36,7 @@ class Site(PolicyPart):
     """
 
     @abstractmethod
-    def on_host(self, work: Work) -> Sequence[Weight]:
+    def on_host(self, work: AbsentExperts) -> Sequence[Weight]:
         """Those of ``work.experts`` that the host computes."""
 
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from simsparse.lowering.weights import Weight
-from simsparse.policies.site.base import SITES, Site, Work
+from simsparse.policies.site.base import SITES, AbsentExperts, Site
 
 
 @SITES.register("device")
@@ -16,6 +16,6 @@ class OnDevice(Site):
 
     name = "device"
 
-    def on_host(self, work: Work) -> tuple[Weight, ...]:
+    def on_host(self, work: AbsentExperts) -> tuple[Weight, ...]:
         del work
         return ()

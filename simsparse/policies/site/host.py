@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from simsparse.lowering.weights import Weight
-from simsparse.policies.site.base import SITES, Site, Work
+from simsparse.policies.site.base import SITES, AbsentExperts, Site
 
 
 @SITES.register("host")
@@ -17,5 +17,5 @@ class OnHost(Site):
 
     name = "host"
 
-    def on_host(self, work: Work) -> Sequence[Weight]:
+    def on_host(self, work: AbsentExperts) -> Sequence[Weight]:
         return work.experts

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from simsparse.lowering.weights import Weight
-from simsparse.policies.site.base import SITES, Site, Work
+from simsparse.policies.site.base import SITES, AbsentExperts, Site
 
 
 @SITES.register("soonest")
@@ -24,7 +24,7 @@ class Soonest(Site):
     def measures(self) -> bool:
         return True
 
-    def on_host(self, work: Work) -> Sequence[Weight]:
+    def on_host(self, work: AbsentExperts) -> Sequence[Weight]:
         def ends(copied: int) -> float:
             there, here = work.experts[copied:], work.experts[:copied]
             return max(work.host_s(there) if there else 0.0, work.copy_s(here) + work.device_s(there))
