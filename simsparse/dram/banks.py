@@ -12,14 +12,14 @@ from simsparse.dram.limits import bank_range, closes, cover_of, kind_of
 _BANK = len(BankWord)
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@njit(cache=True, inline="always")  # type: ignore[untyped-decorator]
 def row_of(t: Ints, s: Ints, bank: int) -> int:
     """Open row of ``bank``, CLOSED or HALF_OPEN."""
     row: int = s[t[T.ROWS] + bank * _BANK]
     return row
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@njit(cache=True, inline="always")  # type: ignore[untyped-decorator]
 def number_of(t: Ints, kind: int) -> int:
     """The device's command of a kind, -1 for none."""
     number: int = t[t[T.NUMBER] + kind]
@@ -53,7 +53,7 @@ def closes_in_use(t: Ints, s: Ints, command: int, bank: int) -> bool:
     return False
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@njit(cache=True, inline="always")  # type: ignore[untyped-decorator]
 def act_on_banks(t: Ints, s: Ints, command: int, bank: int, row: int, tick: int) -> None:
     """What ``command`` does to the rows of its banks."""
     kind = kind_of(t, command)
@@ -71,7 +71,7 @@ def act_on_banks(t: Ints, s: Ints, command: int, bank: int, row: int, tick: int)
         s[place] = row
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@njit(cache=True, inline="always")  # type: ignore[untyped-decorator]
 def _open(t: Ints, s: Ints, bank: int, tick: int) -> None:
     """The power state of the bank's scope is active from its first open bank on."""
     power = t[T.POWER] + 3 * t[t[T.SCOPE_NODE] + bank]
@@ -81,7 +81,7 @@ def _open(t: Ints, s: Ints, bank: int, tick: int) -> None:
         s[power] += 1
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@njit(cache=True, inline="always")  # type: ignore[untyped-decorator]
 def _close(t: Ints, s: Ints, bank: int, tick: int) -> None:
     place = t[T.ROWS] + bank * _BANK
     power = t[T.POWER] + 3 * t[t[T.SCOPE_NODE] + bank]

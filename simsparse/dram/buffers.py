@@ -8,21 +8,21 @@ from numba import njit
 from simsparse.dram.layout import Ints, S, T
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@njit(cache=True, inline="always")  # type: ignore[untyped-decorator]
 def entry_at(t: Ints, s: Ints, buffer: int, place: int) -> int:
     """The entry at ``place`` of ``buffer``."""
     entry: int = s[t[T.ORDER] + buffer * t[T.POOL] + place]
     return entry
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@njit(cache=True, inline="always")  # type: ignore[untyped-decorator]
 def append(t: Ints, s: Ints, buffer: int, entry: int) -> None:
     """Put ``entry`` last in ``buffer``."""
     s[t[T.ORDER] + buffer * t[T.POOL] + s[S.LENGTH + buffer]] = entry
     s[S.LENGTH + buffer] += 1
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@njit(cache=True, inline="always")  # type: ignore[untyped-decorator]
 def take(t: Ints, s: Ints, buffer: int, place: int) -> int:
     """Take the entry at ``place`` out of ``buffer``."""
     order = t[T.ORDER] + buffer * t[T.POOL]
@@ -33,7 +33,7 @@ def take(t: Ints, s: Ints, buffer: int, place: int) -> int:
     return entry
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@njit(cache=True, inline="always")  # type: ignore[untyped-decorator]
 def new_entry(t: Ints, s: Ints) -> int:
     """A free entry."""
     s[S.FREE] -= 1
@@ -41,7 +41,7 @@ def new_entry(t: Ints, s: Ints) -> int:
     return entry
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@njit(cache=True, inline="always")  # type: ignore[untyped-decorator]
 def drop(t: Ints, s: Ints, entry: int) -> None:
     """Give ``entry`` back."""
     s[t[T.FREE] + s[S.FREE]] = entry

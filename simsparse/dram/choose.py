@@ -50,7 +50,7 @@ def choose(t: Ints, s: Ints, column_from: int, row_from: int) -> None:
         _choose_queued(t, s, queue_in_turn(t, s), column_from, row_from)
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@njit(cache=True, inline="always")  # type: ignore[untyped-decorator]
 def queue_in_turn(t: Ints, s: Ints) -> int:
     """The queue that is served: writes while they are drained."""
     reads, writes = s[S.LENGTH + READING], s[S.LENGTH + WRITING]
@@ -72,13 +72,13 @@ def turns(t: Ints, s: Ints) -> bool:
     return changed and s[S.QUEUE_LENGTH] == 0
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@njit(cache=True, inline="always")  # type: ignore[untyped-decorator]
 def _note(s: Ints, choice: int, tick: int, buffer: int, place: int, command: int) -> None:
     s[choice + ChoiceWord.TICK], s[choice + ChoiceWord.BUFFER] = tick, buffer
     s[choice + ChoiceWord.PLACE], s[choice + ChoiceWord.COMMAND] = place, command
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@njit(cache=True, inline="always")  # type: ignore[untyped-decorator]
 def _choose_opened(t: Ints, s: Ints, tick: int) -> None:
     """Of the requests whose row is open the first that can go, and of those the oldest."""
     best, oldest = NEVER, NEVER
@@ -121,7 +121,7 @@ def _half_open(t: Ints, s: Ints, command: int, bank: int) -> bool:
     return False
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@njit(cache=True, inline="always")  # type: ignore[untyped-decorator]
 def _on_edge(t: Ints, s: Ints, command: int, bank: int, tick: int) -> int:
     """First tick from ``tick`` on whose clock edge takes a row command.
 
@@ -138,7 +138,7 @@ def _on_edge(t: Ints, s: Ints, command: int, bank: int, tick: int) -> int:
     return tick + 1 if s[S.PAIR_BANK] < 0 or kind != Effect.CLOSE or s[S.PAIR_BANK] == bank else tick
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@njit(cache=True, inline="always")  # type: ignore[untyped-decorator]
 def _choose_queued(t: Ints, s: Ints, queue: int, column_from: int, row_from: int) -> None:
     """The first request of ``queue`` that can go, over either bus; the oldest of those that can go at one tick."""
     two, half = t[T.BUSES] == 2, t[T.HALF_TICKS]

@@ -47,14 +47,14 @@ def advance(t: Ints, s: Ints, log: Ints, requests: Ints, clock: Ints, last: bool
         _tick(t, s, log, clock[0])
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@njit(cache=True, inline="always")  # type: ignore[untyped-decorator]
 def _next_event(t: Ints, s: Ints) -> int:
     """Tick at which the channel can do something."""
     due = min(s[COLUMN_CHOICE], s[S.NEXT], s[S.NEXT_REFRESH])
     return int(min(due, s[ROW_CHOICE]) if t[T.BUSES] == 2 else due)
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@njit(cache=True, inline="always")  # type: ignore[untyped-decorator]
 def _end(s: Ints) -> int:
     """Tick at which the last data moved, -1 while requests wait."""
     for buffer in range(4):
@@ -63,7 +63,7 @@ def _end(s: Ints) -> int:
     return int(max(s[S.LAST_READ], s[S.LAST_WRITE]))
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@njit(cache=True, inline="always")  # type: ignore[untyped-decorator]
 def _admit(t: Ints, s: Ints, requests: Ints, clock: Ints) -> int:
     """Let requests in, in order, until a queue is full; returns the tick at which the next one comes."""
     while clock[1] < requests.shape[0]:
@@ -75,7 +75,7 @@ def _admit(t: Ints, s: Ints, requests: Ints, clock: Ints) -> int:
     return NEVER
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@njit(cache=True, inline="always")  # type: ignore[untyped-decorator]
 def _enter(t: Ints, s: Ints, requests: Ints, number: int, tick: int) -> bool:
     """Let one request in. A read of what waits to be written is served by the queue, a second write replaces it."""
     writes, address = requests[number, 3], requests[number, 4]
@@ -100,7 +100,7 @@ def _enter(t: Ints, s: Ints, requests: Ints, number: int, tick: int) -> bool:
     return True
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@njit(cache=True, inline="always")  # type: ignore[untyped-decorator]
 def _tick(t: Ints, s: Ints, log: Ints, tick: int) -> None:
     """One tick; notes when something other than the choices can happen next."""
     if tick >= s[S.NEXT_REFRESH]:

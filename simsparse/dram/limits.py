@@ -13,21 +13,21 @@ from simsparse.dram.layout import CommandWord, Ints, RuleWord, T
 _RULE, _COMMAND = len(RuleWord), len(CommandWord)
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@njit(cache=True, inline="always")  # type: ignore[untyped-decorator]
 def kind_of(t: Ints, command: int) -> int:
     """``Effect`` of a command."""
     kind: int = t[t[T.COMMANDS] + command * _COMMAND + CommandWord.KIND]
     return kind
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@njit(cache=True, inline="always")  # type: ignore[untyped-decorator]
 def closes(t: Ints, command: int) -> bool:
     """Whether a command closes rows."""
     answer: bool = t[t[T.COMMANDS] + command * _COMMAND + CommandWord.CLOSES] == 1
     return answer
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@njit(cache=True, inline="always")  # type: ignore[untyped-decorator]
 def cover_of(t: Ints, command: int) -> int:
     """Which banks a command is for, see ``CommandWord.COVER``."""
     cover: int = t[t[T.COMMANDS] + command * _COMMAND + CommandWord.COVER]
@@ -64,7 +64,7 @@ def earliest(t: Ints, s: Ints, command: int, bank: int) -> int:
     return latest
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@njit(cache=True, inline="always")  # type: ignore[untyped-decorator]
 def constrain(t: Ints, s: Ints, command: int, bank: int, tick: int) -> None:
     """Let ``command``, issued at ``tick``, hold back those that follow it."""
     cover = cover_of(t, command)
@@ -90,7 +90,7 @@ def constrain(t: Ints, s: Ints, command: int, bank: int, tick: int) -> None:
             _hold(t, s, rule, first, first + span, 1, until)
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@njit(cache=True, inline="always")  # type: ignore[untyped-decorator]
 def _hold(t: Ints, s: Ints, rule: int, first: int, end: int, step: int, until: int) -> None:
     """Hold back the following command of ``rule`` in a range of banks."""
     ready = t[T.READY] + t[rule + RuleWord.READY]
@@ -106,7 +106,7 @@ def _hold(t: Ints, s: Ints, rule: int, first: int, end: int, step: int, until: i
             s[place] = max(s[place], until)
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@njit(cache=True, inline="always")  # type: ignore[untyped-decorator]
 def _push(t: Ints, s: Ints, rule: int, first: int, tick: int) -> int:
     """Note ``tick``; returns that of the ``window``-th last command, -1 before there were so many."""
     ring = t[T.HISTORY] + (t[rule + RuleWord.HISTORY] * t[T.BANKS] + first) * (t[T.WINDOW] + 1)

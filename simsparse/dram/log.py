@@ -17,7 +17,7 @@ def new_log(rows: int) -> Ints:
     return np.zeros((rows + 1, 5), np.int64)
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@njit(cache=True, inline="always")  # type: ignore[untyped-decorator]
 def note(log: Ints, tick: int, command: int, bank: int, row: int, column: int) -> None:
     """Keep a command."""
     if log.shape[0] == 1:

@@ -53,7 +53,7 @@ def send_choice(t: Ints, s: Ints, log: Ints, choice: int, tick: int) -> None:
     serve(t, s, log, s[choice + ChoiceWord.BUFFER], s[choice + ChoiceWord.PLACE], s[choice + ChoiceWord.COMMAND], tick)
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@njit(cache=True, inline="always")  # type: ignore[untyped-decorator]
 def _bank_of(t: Ints, s: Ints, choice: int) -> int:
     """Bank of what was chosen."""
     if s[choice + ChoiceWord.BUFFER] < 0:
@@ -62,7 +62,7 @@ def _bank_of(t: Ints, s: Ints, choice: int) -> int:
     return bank
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@njit(cache=True, inline="always")  # type: ignore[untyped-decorator]
 def send(t: Ints, s: Ints, log: Ints, command: int, bank: int, row: int, column: int, tick: int) -> None:
     """Send a command to the devices."""
     constrain(t, s, command, bank, tick)
@@ -110,7 +110,7 @@ def serve(t: Ints, s: Ints, log: Ints, buffer: int, place: int, command: int, ti
         s[t[T.ROWS] + bank * _BANK + BankWord.DEADLINE] = tick + t[T.ACTIVATE]
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@njit(cache=True, inline="always")  # type: ignore[untyped-decorator]
 def count_row(t: Ints, s: Ints, entry: int) -> None:
     """Note with the first command of a request whether its row was open (hit), another (conflict), or none (miss)."""
     if s[entry + EntryWord.COUNTED]:
@@ -140,7 +140,7 @@ def _closing_form(t: Ints, s: Ints, entry: int, command: int, buffer: int, tick:
     return int(closing)
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@njit(cache=True, inline="always")  # type: ignore[untyped-decorator]
 def _retire(t: Ints, s: Ints, buffer: int, place: int, tick: int) -> None:
     """The last command of a request went: data follow."""
     entry = take(t, s, buffer, place)
