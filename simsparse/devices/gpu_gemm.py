@@ -4,8 +4,8 @@
 Dense GEMMs whose kernels the library describes: simsparse.devices.gpu_tile_kernels; others on tensor
 cores: simsparse.devices.gpu_gemm_tiles. 2:4 sparse ones as PyTorch runs them:
 simsparse.devices.gpu_gemm_sparse24. Weights narrower than inputs: simsparse.devices.gpu_weight_only.
-fp32 runs on CUDA cores: the longer of bytes and arithmetic.
-What these leave over is a smooth derating on a coarse grid of m, n and k, for 16-bit GEMMs.
+fp32 runs on CUDA cores: the longer of bytes and arithmetic; of two to four tokens, simsparse.devices.gpu_gemm_narrow.
+What 2:4 kernels leave over is a smooth derating on a coarse grid of m, n and k, for 16-bit GEMMs.
 
 Parameters are fitted by tests/validation/fit_gpu_gemm.py. Left out: the library's odd choices (for
 some m between 300 and 900 that no tile divides, cuBLAS picks tiles that take up to twice as long),
@@ -25,6 +25,7 @@ from simsparse.devices.gpu_gemm_library import (
     library_seconds,
     sparse24_byte_seconds,
 )
+from simsparse.devices.gpu_gemm_narrow import with_narrow
 from simsparse.devices.gpu_gemm_sparse24 import sparse24_seconds
 from simsparse.devices.gpu_gemm_tiles import dense_seconds
 from simsparse.devices.gpu_gemm_types import (
@@ -64,7 +65,7 @@ def gemm_seconds(shapes: GemmShapes, machine: GemmMachine) -> GemmTimes:
             parts.append((tiled.place, library_seconds(tiled.unit, tiled.shapes, machine, kernels)))
         if other:
             parts.append((other.place, _group_seconds(other, machine)))
-    return GemmTimes.joined(parts, len(shapes.m))
+    return with_narrow(GemmTimes.joined(parts, len(shapes.m)), shapes, machine)
 
 
 @by_identity(maxsize=64)
@@ -87,9 +88,7 @@ def _group_seconds(group: GemmGroup, machine: GemmMachine) -> GemmTimes:
     if group.sparse24 and unit is GemmUnit.HALF and gemm.sparse24 is not None:
         return _derated(sparse24_seconds(shapes, machine, gemm.sparse24, 2.0 * peak), shapes, gemm.sparse24_derating)
     tensor = {GemmUnit.HALF: gemm.half, GemmUnit.INT8: gemm.int8}.get(unit, gemm.fp8)
-    return _derated(
-        dense_seconds(shapes, machine, tensor, peak), shapes, gemm.half_derating if unit is GemmUnit.HALF else None
-    )
+    return dense_seconds(shapes, machine, tensor, peak)
 
 
 def _derated(times: GemmTimes, shapes: GemmShapes, derating: Derating | None) -> GemmTimes:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simsparse.config.parts.gpu_kernels import read_library
-from simsparse.config.parts.gpu_tile_kernels import GpuGemmKernels, GpuTileKernel
+from simsparse.config.parts.gpu_tile_kernels import MATRIX_VECTOR_TOKENS, GpuGemmKernels, GpuTileKernel
 from simsparse.core.memo import by_identity
 from simsparse.devices.gpu_gemm_types import GemmMachine, GemmShapes, GemmTimes, GemmUnit
 from simsparse.devices.gpu_sparse24 import stored_24
@@ -26,8 +26,6 @@ HALF_LOADS = (ALIGNED_BYTES, 4, 2)
 in profiles of an H200 for 300 shapes whose n and k were odd, even or multiples of 4, mixed; the odder one decides."""
 SPARSE24_UNITS = {"fp8": GemmUnit.BYTE, "int8": GemmUnit.INT8}
 """Units of 2:4 kernels by the type that a library's YAML names."""
-MATRIX_VECTOR_TOKENS = 4
-"""fp32 GEMMs of at most so many tokens run kernels for narrow matrices instead of tiles."""
 
 
 @dataclass(frozen=True)

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from simsparse.config.parts.gpu import GpuNarrowGemm
-from simsparse.devices.gpu_gemm import GemmMachine, GemmShapes, GemmTimes, GemmUnit
+from simsparse.devices.gpu_gemm_types import GemmMachine, GemmShapes, GemmTimes, GemmUnit
 
 
-def with_narrow(times: GemmTimes, shapes: GemmShapes, machine: GemmMachine, narrow: GpuNarrowGemm) -> GemmTimes:
-    """``times`` with those of the fp32 GEMMs of two to ``narrow.tokens`` tokens replaced."""
-    if all(group.unit is not GemmUnit.FP32 for group in shapes.groups):
+def with_narrow(times: GemmTimes, shapes: GemmShapes, machine: GemmMachine) -> GemmTimes:
+    """``times`` with those of the fp32 GEMMs of two to ``machine.narrow.tokens`` tokens replaced."""
+    narrow = machine.narrow
+    if narrow is None or all(group.unit is not GemmUnit.FP32 for group in shapes.groups):
         return times
     chosen = (shapes.unit == GemmUnit.FP32) & (shapes.m > 1) & (shapes.m <= narrow.tokens.si)
     m, n, k, batch = (size.astype(np.float64) for size in (shapes.m, shapes.n, shapes.k, shapes.batch))

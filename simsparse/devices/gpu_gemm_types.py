@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
@@ -12,9 +13,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from simsparse.config.parts.gpu import GpuNarrowGemm
 from simsparse.config.parts.gpu_gemm import GpuDerating, GpuGemm, GpuSparse24Gemm, GpuTensorGemm, GpuVectorGemm
 from simsparse.config.parts.gpu_tile_kernels import GpuGemmKernels
 from simsparse.config.parts.gpu_weight_only import GpuWeightOnly, GpuWeightOnlyFew
+from simsparse.config.quantity import Quantity
 
 NO_KERNELS = GpuGemmKernels()
 Floats = NDArray[np.float64]
@@ -126,7 +129,7 @@ class GemmShapes:
 
 @dataclass(frozen=True)
 class TensorParameters:
-    """Dense tensor-core kernels, SI units and bytes a cycle; see GpuTensorGemm."""
+    """Dense tensor-core kernels, SI units and bytes a cycle; see GpuTensorGemm. NaN: a library's own kernels run."""
 
     launch: float
     overhead: float
@@ -142,7 +145,7 @@ class TensorParameters:
     @classmethod
     def of(cls, part: GpuTensorGemm) -> TensorParameters:
         """The parameters that a part's YAML gives."""
-        return cls(*(getattr(part, name).si for name in GpuTensorGemm.model_fields))
+        return cls(*(_si(getattr(part, name)) for name in GpuTensorGemm.model_fields))
 
 
 @dataclass(frozen=True)
@@ -176,7 +179,7 @@ class Sparse24Parameters:
 
 @dataclass(frozen=True)
 class VectorParameters:
-    """fp32 kernels on CUDA cores, SI units; see GpuVectorGemm."""
+    """fp32 kernels on CUDA cores, SI units; see GpuVectorGemm. NaN: a library's own kernels run."""
 
     vector_launch: float
     stream: float
@@ -188,7 +191,11 @@ class VectorParameters:
     @classmethod
     def of(cls, part: GpuVectorGemm) -> VectorParameters:
         """The parameters that a part's YAML gives."""
-        return cls(*(getattr(part, name).si for name in GpuVectorGemm.model_fields))
+        return cls(*(_si(getattr(part, name)) for name in GpuVectorGemm.model_fields))
+
+
+def _si(stated: Quantity | None) -> float:
+    return math.nan if stated is None else stated.si
 
 
 @dataclass(frozen=True)
@@ -237,7 +244,6 @@ class GemmParameters:
     int8: TensorParameters
     vector: VectorParameters
     sparse24: Sparse24Parameters | None
-    half_derating: Derating | None
     sparse24_derating: Derating | None
 
     @classmethod
@@ -246,8 +252,7 @@ class GemmParameters:
         sparse24 = None if gemm.sparse24 is None else Sparse24Parameters.of(gemm.sparse24)
         return cls(
             TensorParameters.of(gemm.half), TensorParameters.of(gemm.fp8), TensorParameters.of(gemm.int8),
-            VectorParameters.of(gemm.vector), sparse24,
-            Derating.of(gemm.half_derating), Derating.of(gemm.sparse24_derating),
+            VectorParameters.of(gemm.vector), sparse24, Derating.of(gemm.sparse24_derating),
         )  # fmt: skip
 
 
@@ -269,6 +274,7 @@ class GemmMachine:
     kernels: GpuGemmKernels = NO_KERNELS
     weight_only: GpuWeightOnly | None = None
     weight_only_few: GpuWeightOnlyFew | None = None
+    narrow: GpuNarrowGemm | None = None
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,6 @@ from simsparse.config.parts.gpu_gemm import GpuGemm
 from simsparse.core import DType
 from simsparse.core.memo import by_identity
 from simsparse.devices.gpu_gemm import GemmMachine, GemmParameters, GemmShapes, GemmTimes, gemm_seconds
-from simsparse.devices.gpu_gemm_narrow import with_narrow
 
 
 @by_identity(maxsize=16)
@@ -19,8 +18,7 @@ def steady_times(part: GpuPart, gemms: GemmShapes) -> GemmTimes:
 
 def gemm_times(part: GpuPart, gemms: GemmShapes, speed: float = 1.0) -> GemmTimes:
     """Seconds of each GEMM; ``speed`` as of ``gemm_machine``."""
-    machine = gemm_machine(part, speed)
-    return with_narrow(gemm_seconds(gemms, machine), gemms, machine, part.narrow)
+    return gemm_seconds(gemms, gemm_machine(part, speed))
 
 
 def gemm_machine(part: GpuPart, speed: float = 1.0) -> GemmMachine:
@@ -30,7 +28,7 @@ def gemm_machine(part: GpuPart, speed: float = 1.0) -> GemmMachine:
     return GemmMachine(
         compute.sms.whole, compute.clock.si, peaks(compute), part.memory.bandwidth.si, part.l2.capacity.si,
         _parameters(part.gemm), speed, part.kernels.gemm, part.kernels.weight_only,
-        part.kernels.weight_only_few,
+        part.kernels.weight_only_few, part.narrow,
     )  # fmt: skip
 
 

@@ -41,7 +41,7 @@ def test_values_that_were_not_measured_are_assumed(tmp_path: Path) -> None:
     made = dict(load_hardware(part(tmp_path)).quantities())
     assert made["memory.efficiency"].basis == "measured"
     assert made["memory.bandwidth"].basis == "datasheet"
-    assert made["gemm.half.port"].basis == "assumed"
+    assert made["gemm.vector.stream"].basis == "assumed"
 
 
 def test_shares_are_those_of_the_rows() -> None:

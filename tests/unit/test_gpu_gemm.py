@@ -12,16 +12,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from simsparse.config.hardware import load_hardware
-from simsparse.config.parts.gpu_gemm import GpuDerating
+from simsparse.config.hardware import load_hardware, override_part
+from simsparse.config.parts.gpu_gemm import SECTIONS, GpuDerating, replaceable
+from simsparse.config.paths import part_names
 from simsparse.devices.gpu_gemm import GemmShapes, GemmUnit, gemm_seconds
 from simsparse.devices.gpu_gemm_sparse24 import k_splits
 from simsparse.devices.gpu_gemm_tiles import TILES, dense_seconds, launch_grid
 from simsparse.devices.gpu_gemm_types import Derating
-from simsparse.devices.gpu_rates import gemm_machine
+from simsparse.devices.gpu_rates import gemm_machine, gemm_times
+from simsparse.errors import SpecError
 
 H100 = gemm_machine(load_hardware("gpu/h100-sxm5-80gb"))
 H200 = gemm_machine(load_hardware("gpu/h200-sxm5-141gb"))
+FITTED = gemm_machine(load_hardware("gpu/t4")).gemm
+"""Parameters fitted to an H100, for cards whose tiles no library describes."""
 CANDIDATES = [(n, m, split) for n, m, splits in TILES for split in splits]
 SIZES = st.integers(1, 40_000)
 
@@ -47,7 +51,7 @@ def seconds(m, n, k, machine=H100, **options):
 )  # fmt: skip
 def test_grids_match_profiled_cublas_kernels(m, n, tile, blocks):
     """Thread blocks of nvjet kernels, profiled on an H100 with PyTorch 2.11."""
-    one, limit = np.ones((1, 1)), H100.gemm.half.clustered * H100.sms
+    one, limit = np.ones((1, 1)), FITTED.half.clustered * H100.sms
     grid = launch_grid(m * one, n * one, one, limit)
     assert grid.blocks[0, CANDIDATES.index((*tile, 1))] == blocks
 
@@ -99,7 +103,7 @@ def _up(tiles, size):
 @given(SIZES, SIZES, SIZES)
 @settings(max_examples=60)
 def test_dense_equals_its_scalar_twin(m, n, k):
-    tensor, peak = H100.gemm.half, H100.flops[GemmUnit.HALF]
+    tensor, peak = FITTED.half, H100.flops[GemmUnit.HALF]
     fast = dense_seconds(shapes([(m, n, k)]), H100, tensor, peak).latency_s[0]
     assert fast == pytest.approx(scalar_dense(m, n, k, H100, tensor, peak), rel=1e-9)
 
@@ -126,7 +130,7 @@ def test_contributors_explain_the_latency(m, n, k, sparse24):
 def test_operands_in_l2_are_not_slower(m, n, k, sparse24):
     """But for the mean over candidates, which shifts within its spread."""
     resident, streamed = seconds(m, n, k, sparse24=sparse24, in_l2=True), seconds(m, n, k, sparse24=sparse24)
-    assert resident <= streamed * (1 + H100.gemm.half.spread)
+    assert resident <= streamed * (1 + FITTED.half.spread)
 
 
 def test_batch_equals_one_by_one_to_the_last_bit():
@@ -170,6 +174,66 @@ def test_fp32_single_token_streams_at_the_memory_rate():
     moved = 4 * (8192 * 8192 + 2 * 8192)
     expected = vector.vector_launch + moved / (vector.stream * H100.hbm_bytes_per_s)
     assert seconds(1, 8192, 8192, unit=GemmUnit.FP32, value_bytes=4.0) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("name", [name for name in part_names() if name.startswith("gpu/")])
+def test_products_have_finite_seconds_on_every_card_and_unit(name):
+    """Whether their kernels are the part's or the library's: what a part leaves out is read by none."""
+    part = load_hardware(name)
+    for unit, value_bytes in ((GemmUnit.HALF, 2.0), (GemmUnit.BYTE, 1.0), (GemmUnit.BYTE_ROW, 1.0),
+                              (GemmUnit.BYTE_BLOCK, 1.0), (GemmUnit.INT8, 1.0), (GemmUnit.FP32, 4.0)):  # fmt: skip
+        sizes = [(m, 4096, k) for m in (1, 2, 3, 4, 5, 16, 1000) for k in (4096, 1001)]
+        times = gemm_times(part, shapes(sizes, unit, value_bytes))
+        assert np.isfinite(times.latency_s).all()
+        assert np.isfinite([times.compute_s, times.memory_s, times.launch_s]).all()
+
+
+@pytest.mark.parametrize(
+    ("name", "own"),
+    [("gpu/t4", SECTIONS), ("gpu/a100-sxm4-80gb", ("fp8", "int8", "vector")),
+     ("gpu/b200-sxm-180gb", ("fp8", "int8", "vector")), ("gpu/h100-sxm5-80gb", ()), ("gpu/h200-sxm5-141gb", ())],
+)  # fmt: skip
+def test_parts_state_what_their_library_leaves_to_them(name, own):
+    gemm = load_hardware(name).gemm
+    for section in SECTIONS:
+        numbers = [getattr(getattr(gemm, section), each) for each in replaceable(type(getattr(gemm, section)))]
+        assert [number is not None for number in numbers] == [section in own] * len(numbers)
+
+
+@pytest.mark.parametrize(
+    ("name", "path", "message"),
+    [("h100-sxm5-80gb", "fp8.port", "gemm.fp8: .*nothing reads port; expected null"),
+     ("a100-sxm4-80gb", "half.tensor", "gemm.half: .*nothing reads tensor"),
+     ("h200-sxm5-141gb", "vector.step", "gemm.vector: .*nothing reads step")],
+)  # fmt: skip
+def test_numbers_of_kernels_that_the_library_describes_are_refused(tmp_path, name, path, message):
+    section, key = path.split(".")
+    value = "1 ns" if key == "step" else "1"
+    with pytest.raises(SpecError, match=message):
+        text = f"{{{key}: {{value: {value}, source: null, basis: assumed}}}}"
+        load_hardware(extended(tmp_path, name, section, text))
+
+
+@pytest.mark.parametrize(
+    ("name", "section", "key"),
+    [("t4", "half", "launch"), ("a100-sxm4-80gb", "fp8", "spread"), ("b200-sxm-180gb", "vector", "step")],
+)
+def test_numbers_that_kernels_need_are_demanded(tmp_path, name, section, key):
+    with pytest.raises(SpecError, match=rf"gemm.{section}: .*expected {key}"):
+        load_hardware(extended(tmp_path, name, section, f"{{{key}: null}}"))
+
+
+def test_a_card_of_fewer_narrow_tokens_needs_the_tiles_of_its_own():
+    """The library's fp32 tiles begin at five tokens."""
+    with pytest.raises(SpecError, match=r"gemm.vector: .*expected launch, step, memory"):
+        override_part(load_hardware("gpu/h100-sxm5-80gb"), {"narrow.tokens": "2"})
+
+
+def extended(folder, name, section, text):
+    """A file of a part like ``name`` with ``text`` as its section of ``gemm``."""
+    path = folder / "own.yaml"
+    path.write_text(f"kind: gpu\nextends: gpu/{name}\ndescription: own\ngemm:\n  {section}: {text}\n")
+    return path
 
 
 GRID = Derating(

@@ -225,7 +225,7 @@ def test_experts_of_a_stack_that_groups_them_are_two_products():
     assert grouped.latency_s < one_by_one.latency_s / 1.6
     assert grouped.counts.of("tensor", "mac_bf16") == one_by_one.counts.of("tensor", "mac_bf16")
     loop = a100.costs([experts_op([8] * 128, "grouped_mm")])[0]
-    assert loop.latency_s > 384 * a100.part.gemm.half.launch.si / 2
+    assert loop.latency_s > 384 * a100.part.kernels.gemm.half.launch.si / 2
 
 
 def chosen_row(op, **fields):

@@ -5,12 +5,12 @@
 (8 folds, whole weight shapes (n, k) left out), then the YAML. H100 and H200 share all parameters but
 the L2 rate of the 2:4 path. The reference files (h100_sxm5_80gb.jsonl, ...) are never read. FILE: random shapes of an
 H200, for the 2:4 path, which are not part of this project. Dense kernels that a library describes have a
-script of their own, fit_gpu_gemm_tiles.py; what this one fits for them serves cards without such kernels.
+script of their own, fit_gpu_gemm_tiles.py; what this one fits for them goes into files of cards without such kernels.
 ``probe_*`` files: 40 weight shapes and 17 token counts; ``probe_shapes_*``: 60 further weight shapes, half of
 them random, ten random token counts each, measured with the probe's functions on the same days.
 
-Least squares of log(model / measured), robust to the library's odd choices; then a derating grid by
-ridge regression on what is left.
+Least squares of log(model / measured), robust to the library's odd choices; then, for the 2:4 path, a derating grid
+by ridge regression on what is left.
 """
 
 from __future__ import annotations
@@ -26,6 +26,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import least_squares
 
+from simsparse.config.hardware import load_hardware
+from simsparse.config.parts.gpu import GpuPart
+from simsparse.config.parts.gpu_gemm import SECTIONS
 from simsparse.config.yaml import read_yaml
 from simsparse.devices.gpu_gemm import vector_seconds
 from simsparse.devices.gpu_gemm_sparse24 import sparse24_seconds
@@ -43,7 +46,7 @@ from simsparse.units import parse_quantity
 ROOT = Path(__file__).resolve().parents[2]
 DATA = ROOT / "tests/validation/data/gpu"
 PARTS = {"h100": "h100-sxm5-80gb", "h200": "h200-sxm5-141gb"}
-ASSUMED = ("a100-sxm4-40gb", "a100-sxm4-80gb", "a40", "rtx4090", "t4")
+ASSUMED = ("a100-sxm4-40gb", "a100-sxm4-80gb", "a40", "b200-sxm-180gb", "rtx4090", "t4")
 FOLDS = 8
 Floats = NDArray[np.float64]
 
@@ -259,15 +262,30 @@ def grid_yaml(name: str, grid: Derating) -> list[str]:
     ]
 
 
+def due(part: str) -> dict[str, set[str]]:
+    """The numbers that a part's own file states: those that kernels read and that a part which it extends has not."""
+    loaded = load_hardware(f"gpu/{part}")
+    assert isinstance(loaded, GpuPart)
+    stated = {path for path, _ in loaded.quantities()}
+    base = read_yaml(ROOT / f"hw_models/gpu/{part}.yaml").data.get("extends")
+    if base is not None:
+        stated -= {path for path, _ in load_hardware(base).quantities()}
+    paths = [path.split(".") for path in stated if path.startswith("gemm.")]
+    return {kind: {path[2] for path in paths if path[1] == kind} for kind in (*SECTIONS, "sparse24")}
+
+
 def entries(
-    fitted: dict[str, dict[str, float]], grids: dict[str, Derating], card: str, assumed: bool
+    fitted: dict[str, dict[str, float]], grids: dict[str, Derating], part: str, assumed: bool
 ) -> dict[str, list[str]]:
     """The lines of each entry of a part's gemm section."""
     found = {}
+    card, wanted = next((card for card, name in PARTS.items() if name == part), "h100"), due(part)
     for kind, values in fitted.items():
-        own = {name.replace(f"_{card}", ""): value for name, value in values.items() if not name.startswith("cache_")
-               or name == f"cache_{card}"}  # fmt: skip
-        found[kind] = [f"  {kind}:", *(f"    {name}: {number(name, value, assumed)}" for name, value in own.items())]
+        every = {name.replace(f"_{card}", ""): value for name, value in values.items()}
+        own = {name: value for name, value in every.items() if name in wanted[kind]}
+        if own:
+            lines = (f"    {name}: {number(name, value, assumed)}" for name, value in own.items())
+            found[kind] = [f"  {kind}:", *lines]
     if not assumed:
         found |= {f"{name}_derating": grid_yaml(name, grid) for name, grid in grids.items()}
     return found
@@ -287,10 +305,9 @@ def replaced(section: str, lines: list[str]) -> str:
 def write(fitted: dict[str, dict[str, float]], grids: dict[str, Derating]) -> None:
     """Replace entries of all GPUs; those not measured take the H100's parameters, without derating."""
     for part in (*PARTS.values(), *ASSUMED):
-        card = next((card for card, name in PARTS.items() if name == part), "h100")
         path = ROOT / f"hw_models/gpu/{part}.yaml"
         head, section, tail = re.split(r"(?m)(^gemm:.*\n(?:[ #].*\n)*)", path.read_text())
-        for lines in entries(fitted, grids, card, part in ASSUMED).values():
+        for lines in entries(fitted, grids, part, part in ASSUMED).values():
             section = replaced(section, lines)
         path.write_text(head + section + tail)
 
@@ -332,7 +349,7 @@ def main() -> None:
     grids: dict[str, Derating] = {}
     if options.only != "sparse24":
         sets = [load(card, files, ("gemm_dense",), ("bfloat16",)) for card in PARTS]
-        fit_derated("half", sets, TENSOR, options.quick, fitted, grids)
+        fit_and_report("half", sets, TENSOR, fitted)
         fit_others(fitted)
     if options.only != "dense":
         sets = [load(card, files, ("gemm_sparse24",), ("bfloat16",)) for card in PARTS]

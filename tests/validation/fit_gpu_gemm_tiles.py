@@ -33,12 +33,11 @@ from numpy.typing import NDArray
 from simsparse.config.hardware import load_hardware
 from simsparse.config.parts.gpu import GpuPart
 from simsparse.config.parts.gpu_kernels import read_library
-from simsparse.config.parts.gpu_tile_kernels import GpuTileKernel
+from simsparse.config.parts.gpu_tile_kernels import MATRIX_VECTOR_TOKENS, GpuTileKernel
 from simsparse.devices.gpu_gemm import GemmShapes, GemmUnit
 from simsparse.devices.gpu_gemm_library import (
     ALIGNED_BYTES,
     HALF_LOADS,
-    MATRIX_VECTOR_TOKENS,
     SPARSE24_UNITS,
     alignment,
     tile_card,

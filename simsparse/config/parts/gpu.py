@@ -180,8 +180,8 @@ class GpuPart(Part):
 
     @model_validator(mode="after")
     def _consistent(self) -> GpuPart:
-        """Every tensor rate has a price, 2:4 prices go with 2:4 units, power at rest is within the limit, and kernels
-        are those of the architecture."""
+        """Every tensor rate has a price, 2:4 prices go with 2:4 units, power at rest is within the limit, kernels
+        are those of the architecture, and ``gemm`` has what they leave to it."""
         rates, prices = set(self.compute.tensor), set(self.energy.tensor_mac)
         if rates != prices:
             raise ValueError(
@@ -193,6 +193,7 @@ class GpuPart(Part):
             raise ValueError(f"kernels are those of {self.kernels.architecture}; expected {self.architecture}")
         if self.power.static.si > self.power.limit.si:
             raise ValueError(f"power.static {self.power.static.text} is over power.limit {self.power.limit.text}")
+        self.gemm.check(self.kernels.gemm.described(self.narrow.tokens.whole))
         burst, sustained = self.power.burst, self.gemm.half.sustained
         if burst is not None and burst.rate.si < sustained.si:
             raise ValueError(f"power.burst.rate {burst.rate.text} is under gemm.half.sustained {sustained.text}")

@@ -7,6 +7,7 @@ carry over to a card of the same generation with other clocks, SM counts and ban
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from itertools import pairwise
 
 from pydantic import model_validator
@@ -24,18 +25,25 @@ class GpuTensorGemm(Frozen):
     cycle that one SM draws from HBM. ``split_launch``: seconds of the kernel that adds up the parts
     of a split k. ``clustered``: share of the SMs that clusters of four or eight blocks can fill.
     ``spread``: how far from the fastest tile, relatively, the library's choice strays.
+    All but ``sustained`` are null where the kernel library describes tiles of its own.
     """
 
-    launch: Seconds
-    overhead: Ratio
-    tensor: Ratio
+    launch: Seconds | None = None
+    overhead: Ratio | None = None
+    tensor: Ratio | None = None
     sustained: Ratio
-    port: Ratio
+    port: Ratio | None = None
+    memory: Ratio | None = None
+    stream: Ratio | None = None
+    split_launch: Seconds | None = None
+    clustered: Ratio | None = None
+    spread: Ratio | None = None
+
+
+class GpuHalfGemm(GpuTensorGemm):
+    """Dense kernels of 16-bit values. A library's tiles of all types read ``memory`` here, which is never null."""
+
     memory: Ratio
-    stream: Ratio
-    split_launch: Seconds
-    clustered: Ratio
-    spread: Ratio
 
 
 class GpuSparse24Gemm(Frozen):
@@ -78,14 +86,15 @@ class GpuVectorGemm(Frozen):
 
     One token runs a matrix-vector kernel: ``vector_launch``, its fixed seconds, and ``stream``, its
     share of the HBM peak. More tokens run tiles: ``launch``, fixed seconds; ``step``, least seconds
-    per k of a thread block; ``memory``, share of the HBM peak; ``arithmetic``, share of the fp32 peak.
+    per k of a thread block; ``memory``, share of the HBM peak. All three are null where the library has tiles of
+    its own. ``arithmetic``: share of the fp32 peak.
     """
 
     vector_launch: Seconds
     stream: Ratio
-    launch: Seconds
-    step: Seconds
-    memory: Ratio
+    launch: Seconds | None = None
+    step: Seconds | None = None
+    memory: Ratio | None = None
     arithmetic: Ratio
 
 
@@ -120,12 +129,37 @@ class GpuDerating(Frozen):
 
 
 class GpuGemm(Frozen):
-    """The kernels by dtype, the 2:4 path, and what is left to measured derating."""
+    """The kernels by dtype, the 2:4 path, and what of it is left to measured derating."""
 
-    half: GpuTensorGemm
+    half: GpuHalfGemm
     fp8: GpuTensorGemm
     int8: GpuTensorGemm
     vector: GpuVectorGemm
     sparse24: GpuSparse24Gemm | None = None
-    half_derating: GpuDerating | None = None
     sparse24_derating: GpuDerating | None = None
+
+    def check(self, described: Collection[str]) -> None:
+        """Raise ValueError unless exactly those numbers are null that kernels of a library replace.
+
+        ``described``: sections all of whose products the library describes with tiled kernels of its own.
+        """
+        for section in SECTIONS:
+            own = getattr(self, section)
+            numbers = {name: getattr(own, name) for name in replaceable(type(own))}
+            stated, lacking = ([name for name, number in numbers.items() if (number is None) == null]
+                               for null in (False, True))  # fmt: skip
+            if section in described and stated:
+                raise ValueError(f"gemm.{section}: kernels.gemm describes all of these products, and nothing reads "
+                                 f"{', '.join(stated)}; expected null")  # fmt: skip
+            if section not in described and lacking:
+                raise ValueError(f"gemm.{section}: kernels.gemm does not describe all of these products; expected "
+                                 f"{', '.join(lacking)}")  # fmt: skip
+
+
+SECTIONS = ("half", "fp8", "int8", "vector")
+"""Sections whose products a library may describe with tiled kernels of its own."""
+
+
+def replaceable(section: type[Frozen]) -> list[str]:
+    """Numbers of a section that nothing reads where a library describes all of its products."""
+    return [name for name, field in section.model_fields.items() if not field.is_required()]

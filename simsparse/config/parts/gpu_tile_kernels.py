@@ -14,6 +14,10 @@ TileFamily = tuple[Literal["tokens", "outputs"], int, int, int, tuple[int, ...],
 preference, and how the preference grows with k and with blocks."""
 
 
+MATRIX_VECTOR_TOKENS = 4
+"""fp32 GEMMs of at most so many tokens run kernels for narrow matrices instead of tiles."""
+
+
 class GpuTiles(Frozen):
     """Families of tiles, one per row: ``free side, fixed size, most, granule, splits, efficiency, preference, by_k,
     by_blocks``.
@@ -145,3 +149,10 @@ class GpuGemmKernels(Frozen):
     int8: GpuTileKernel | None = None
     fp32: GpuTileKernel | None = None
     sparse24: dict[Literal["fp8", "int8"], GpuSparse24Kernel] | None = None
+
+    def described(self, narrow_tokens: int) -> set[str]:
+        """Sections of a part's ``gemm`` all of whose products run kernels of this library; ``narrow_tokens``: most
+        tokens of an fp32 product that runs the part's kernels for narrow matrices."""
+        own = {"half": [self.half], "fp8": [self.fp8, self.fp8_row, self.fp8_block], "int8": [self.int8],
+               "vector": [self.fp32 if narrow_tokens >= MATRIX_VECTOR_TOKENS else None]}  # fmt: skip
+        return {section for section, kernels in own.items() if all(kernel is not None for kernel in kernels)}
