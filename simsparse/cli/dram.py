@@ -15,6 +15,8 @@ from simsparse.errors import SpecError
 if TYPE_CHECKING:
     from simsparse.dram import DramRun
 
+MAX_BYTES = 2**62
+
 
 def dram(
     part: Annotated[str, typer.Argument(help="A memory part, or a configuration file of Ramulator 2.")],
@@ -41,7 +43,7 @@ def dram(
         part, pattern, _bytes(size, "--bytes"), stride=_bytes(stride, "--stride"), rw=rw, mapping=mapping,
         refresh={"on": True, "off": False}.get(refresh, refresh), channels=_channels(channels),
         region=None if region is None else _bytes(region, "--region"), trace=trace, log=commands is not None,
-        policy=ControllerPolicy(hit_cap=hit_cap, close_after=close_after) if hit_cap or close_after else None,
+        policy=None if hit_cap is None is close_after else ControllerPolicy(hit_cap=hit_cap, close_after=close_after),
     )  # fmt: skip
     if commands is not None:
         _write(commands, run)
@@ -56,15 +58,18 @@ def _bytes(text: str, option: str) -> int:
     from simsparse.units import parse_quantity
 
     try:
-        return round(parse_quantity(text if not text.strip().isdigit() else f"{text} byte", "byte"))
+        size = parse_quantity(f"{text} byte" if text.strip().isdecimal() else text, "byte")
     except ValueError as error:
         raise SpecError(str(error), key=option) from None
+    if not 0 <= size < MAX_BYTES:
+        raise SpecError(f"{text!r:.60} is not from 0 to {MAX_BYTES} bytes", key=option)
+    return round(size)
 
 
 def _channels(text: str) -> int | Literal["all"]:
     if text == "all":
         return "all"
-    if not text.isdigit():
+    if not (text.isdecimal() and len(text) < 10):
         raise SpecError(f"{text!r:.60} is not a number, or all", key="--channels")
     return int(text)
 

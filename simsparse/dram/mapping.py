@@ -57,10 +57,10 @@ def address_map(text: str, device: DramDevice, channels: int) -> AddressMap:
 
 def _field(word: str, sizes: Mapping[str, int], text: str) -> tuple[str, int]:
     name, colon, bits = word.partition(":")
-    level = list(sizes)[int(name)] if name.isdigit() and int(name) < len(sizes) else name
+    level = list(sizes)[int(name)] if name.isdecimal() and len(name) < 3 and int(name) < len(sizes) else name
     if level not in sizes:
         allowed = [*MAPPINGS, *(level for level in LEVELS if level in sizes)]
         raise SpecError(f"{name!r:.60} in {text!r:.60} is not a level; {nearest(name, allowed)}", key="mapping")
-    if colon and not (bits.isdigit() and int(bits) <= 40):
+    if colon and not (bits.isdecimal() and len(bits) < 3 and int(bits) <= 40):
         raise SpecError(f"{word!r:.60} is not LEVEL:BITS", key="mapping")
     return level, 1 << int(bits) if colon else sizes[level]

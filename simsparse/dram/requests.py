@@ -105,12 +105,15 @@ class AddressTrace:
     access_bytes: int
 
     def blocks(self) -> Iterator[tuple[Ints, Ints, Ints]]:
-        """As those of ``AccessStream``. Raises TraceError that names file and line."""
+        """As those of ``AccessStream``. Raises TraceError that names file and line, or a file without any access."""
+        empty = True
         with self.path.open(encoding="utf-8", errors="replace") as file:
             lines = ((number, text) for number, text in enumerate(file, 1) if text.split("#")[0].strip())
             while block := [self._access(number, text.split("#")[0]) for number, text in islice(lines, BLOCK)]:
-                columns = np.array(block, np.int64).T
+                empty, columns = False, np.array(block, np.int64).T
                 yield columns[0].copy(), columns[1].copy(), columns[2].copy()
+        if empty:
+            raise self._error("holds no access")
 
     def _access(self, line: int, text: str) -> tuple[int, int, int]:
         numbers, writes = [], None
@@ -120,16 +123,12 @@ class AddressTrace:
             elif _ADDRESS.fullmatch(word):
                 numbers.append(int(word, 0) if word.lower().startswith("0x") else int(word))
             else:
-                raise TraceError(
-                    f"{word!r:.60}: expected an address, R or W, and a tick", file=str(self.path), line=line
-                )
+                raise self._error(f"{word!r:.60}: expected an address, R or W, and a tick", line)
         if not 1 <= len(numbers) <= 2 or max(numbers) >= 1 << 62:
-            raise TraceError(
-                "expected an address below 2**62, R or W, and perhaps a tick", file=str(self.path), line=line
-            )
+            raise self._error("expected an address below 2**62, R or W, and perhaps a tick", line)
         return numbers[0] // self.access_bytes, writes or 0, numbers[1] if len(numbers) == 2 else 0
 
-    def _error(self, message: str, line: int) -> TraceError:
+    def _error(self, message: str, line: int | None = None) -> TraceError:
         return TraceError(message, file=str(self.path), line=line)
 
 

@@ -81,9 +81,10 @@ class Account:
 
     @cached_property
     def _idle(self) -> tuple[list[int], dict[str, int]]:
-        lanes = {(name, self.machine.compute_lane(name)): 0 for name in self.machine.processors}
+        computing = (*self.machine.processors, *self.machine.hosts)
+        lanes = {(name, self.machine.compute_lane(name)): 0 for name in computing}
         starts, ends = self.records.start_fs, self.records.end_fs
-        stalled, waits = [0] * len(starts), dict.fromkeys(self.machine.processors, 0)
+        stalled, waits = [0] * len(starts), dict.fromkeys(computing, 0)
         for i in self._order:
             command = self.records.commands[i]
             lane = (command.device, command.lane)

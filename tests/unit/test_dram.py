@@ -10,9 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from dram_twin import Checker, address
+from typer.testing import CliRunner
 
 import simsparse as ss
 import simsparse.dram
+from simsparse.cli.app import app
 from simsparse.dram import ControllerPolicy, DramDevice, device_of
 from simsparse.dram.device import COMMANDS, Effect
 from simsparse.dram.limits import constrain, earliest
@@ -199,6 +201,28 @@ def test_a_bad_line_of_a_trace_is_named(tmp_path: Path, text: str) -> None:
     path.write_text(f"0x0 R\n{text}\n", encoding="utf-8")
     with pytest.raises(TraceError, match=r"addresses.txt:2"):
         ss.dram_stream("memory/ddr4-2400", trace=path)
+
+
+@pytest.mark.parametrize("text", ["", "# nothing\n\n"])
+def test_a_trace_without_accesses_is_refused(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "addresses.txt"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(TraceError, match=r"addresses.txt: holds no access"):
+        ss.dram_stream("memory/ddr4-2400", trace=path)
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("--channels", "\u00b2"), ("--channels", "9" * 5000), ("--bytes", "1e300 GB"), ("--stride", "1e308 GB"),
+        ("--region", "9" * 40), ("--hit-cap", "0"), ("--close-after", "0"), ("--mapping", "\u00b2 Row"),
+        ("--mapping", "Row:\u00b2"), ("--mapping", "9" * 5000), ("--mapping", "Row:" + "9" * 5000),
+    ],
+)  # fmt: skip
+def test_options_that_are_no_such_number_are_refused(option: str, value: str) -> None:
+    """Digits of other kinds, numbers beyond any memory, and 0 where a count is due."""
+    outcome = CliRunner().invoke(app, ["dram", "memory/ddr4-2400", "--bytes", "64", option, value])
+    assert isinstance(outcome.exception, SpecError), outcome.exception
 
 
 def test_errors_are_typed() -> None:

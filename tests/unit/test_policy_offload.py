@@ -159,6 +159,16 @@ def test_a_site_needs_weights_in_host_memory() -> None:
         run(moe_trace(), site="host")
 
 
+@pytest.mark.parametrize("site", ["host", "soonest"])
+@pytest.mark.parametrize("level", [0, 1])
+def test_causes_add_up_to_the_latency_of_the_device_and_of_the_host(site: str, level: int) -> None:
+    """The host waits for activations and for its turn, as the device waits for the host's results."""
+    policy = {"residency": {"kind": "pinned", "room": "2 kB"}, "site": site}
+    result = ss.simulate(moe_trace(layers=4, experts=8, hit=4), offload_system(), policy, level=level)
+    assert {op.device for op in result.ops} == {"gpu0", "host"}
+    assert sum(result.seconds_by_bound.values()) == pytest.approx(2 * result.latency_s)
+
+
 def test_level_0_and_1_agree_on_shared_experts() -> None:
     trace = ss.load_trace("traces/mixtral-8x7b-decode-b1.trace")
     policy = {"residency": {"kind": "pinned"}, "site": "soonest"}

@@ -153,7 +153,7 @@ def value_of(formula: str, timing: Mapping[str, Quantity | int]) -> int:
     for word in formula.replace("+", " + ").replace("-", " - ").split():
         if word in "+-":
             sign = 1 if word == "+" else -1
-        elif word.isdigit():
+        elif word.isdecimal():
             total += sign * int(word)
         elif word in timing:
             number = timing[word]
