@@ -14,10 +14,15 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+def numbers_of(summary: Mapping[str, Any]) -> dict[str, Any]:
+    """What objectives and constraints name, of a result's summary: its own numbers, and the fullest memory's bytes."""
+    memory = max((sum(own.values()) for own in summary.get("memory", {}).values()), default=0)
+    return {**summary, "memory_bytes": memory}
+
+
 def answer_of(summary: Mapping[str, Any] | None, spec: SweepSpec) -> Answer:
     """The objectives of a result and how far it is beyond each limit; None where an objective is not known."""
-    known = dict(summary or {})
-    known["memory_bytes"] = max((sum(own.values()) for own in known.get("memory", {}).values()), default=0)
+    known = numbers_of(summary or {})
     values = [known.get(name) for name in spec.sweep.objectives]
     if any(value is None for value in values) or not summary:
         return None

@@ -12,9 +12,11 @@ from dataclasses import dataclass, replace
 
 from simsparse.config.keys import Scalar
 from simsparse.config.quantity import Part, Quantity
+from simsparse.config.sweep import SweepSpec
 from simsparse.config.yaml import Document
 from simsparse.core import Keep, Result
 from simsparse.errors import SimsparseError
+from simsparse.sweep.answers import numbers_of
 from simsparse.sweep.execute import simulate_point, system_of
 from simsparse.sweep.point import PointRun
 from simsparse.sweep.run import OnProgress, Planned
@@ -67,6 +69,7 @@ class Purchase:
 def ways(document: Document, progress: OnProgress | None = None) -> list[Way]:
     """Every point of the sweep in ``document``, the best by its first objective first, then those without an answer.
 
+    A way beyond a constraint, and one whose objective or limited number is not known, has no answer.
     Raises SpecError when the spec has a fault, does not list its points, or lists more than MAX_WAYS.
     """
     planned = Planned.load(document)
@@ -78,6 +81,8 @@ def ways(document: Document, progress: OnProgress | None = None) -> list[Way]:
     for index, draw in enumerate(sampler_for(spec).ask()):
         point = planned.point(index, draw)
         result, refused = _answer(point.run, Keep.SUMMARY)
+        if result is not None and (refused := _unfit(result, spec)):
+            result = None
         found.append(Way({name: point.columns[name] for name in axes}, point.run, result, refused))
         if progress:
             progress(len(found), planned.total, sum(way.result is None for way in found))
@@ -102,6 +107,15 @@ def _answer(run: PointRun, keep: Keep) -> tuple[Result | None, str]:
         return simulate_point(run, keep), ""
     except SimsparseError as error:
         return None, str(error)
+
+
+def _unfit(result: Result, spec: SweepSpec) -> str:
+    """Why a result can't be ranked, in words; empty where it can."""
+    known, objective, limits = numbers_of(result.summary()), spec.sweep.objectives[0], spec.limits
+    if unknown := next((name for name in (objective, *limits) if known.get(name) is None), ""):
+        return f"its {unknown} is not known"
+    beyond = next((name for name, limit in limits.items() if known[name] > limit), "")
+    return f"its {beyond} is {known[beyond]:.4g}, more than the constraint of {limits[beyond]:.4g}" if beyond else ""
 
 
 def _doubled(name: str, part: Part) -> Iterator[tuple[tuple[str, ...], dict[str, str]]]:

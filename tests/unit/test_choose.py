@@ -44,6 +44,35 @@ def test_ways_are_ranked_and_those_without_an_answer_come_last(spec: Path) -> No
     assert found[-1].result is None and "gpu0 is full" in found[-1].refused
 
 
+SYSTEMS = """
+name: systems
+workload: {trace: traces/tiny-moe-prefill.trace}
+system: systems/h100-pcie5
+axes:
+  system: [systems/a100-pcie4, systems/h100-bank-pim, systems/rtx4090-pcie4]
+"""
+
+
+@pytest.mark.parametrize("objective", ["area_mm2", "power_w"])
+def test_a_way_whose_objective_is_not_known_comes_last(tmp_path: Path, objective: str) -> None:
+    path = tmp_path / "systems.yaml"
+    path.write_text(SYSTEMS + f"objectives: [{objective}]\n", encoding="utf-8")
+    found = ways(load_document(str(path)))
+    assert [way.result is not None for way in found] == [True, True, False]
+    first, second = (way.result.summary()[objective] for way in found[:2] if way.result)
+    assert first < second
+    assert found[-1].columns["system"] == "systems/h100-bank-pim" and f"{objective} is not known" in found[-1].refused
+
+
+def test_a_way_beyond_a_constraint_has_no_answer(tmp_path: Path) -> None:
+    path = tmp_path / "systems.yaml"
+    path.write_text(SYSTEMS + "constraints: {area_mm2: 700}\n", encoding="utf-8")
+    found = {str(way.columns["system"]): way.refused for way in ways(load_document(str(path)))}
+    assert list(found)[0] == "systems/rtx4090-pcie4" and not found["systems/rtx4090-pcie4"]
+    assert found["systems/a100-pcie4"] == "its area_mm2 is 826, more than the constraint of 700"
+    assert found["systems/h100-bank-pim"] == "its area_mm2 is not known"
+
+
 def test_what_binds_is_worth_buying(spec: Path) -> None:
     copied = next(way for way in ways(load_document(str(spec))) if way.columns["way"] == "copied")
     assert copied.result is not None
