@@ -148,10 +148,10 @@ class _Copies:
             cache.end_op()  # what came ahead in vain makes room: nothing else comes before the op reads
         for i in window.ops:
             device, awaited = self.builder.devices[i], ()
-            there: Sequence[Weight] = ()
+            there = list[Weight]()
             if self._streamed[i]:
-                there = self._on_host(i)
-                landed |= self._copy(self._missing(i, there), on_compute_lane=False)
+                missing, there = self._missing(i, self._on_host(i))
+                landed |= self._copy(missing, on_compute_lane=False)
                 self._cache(device).end_op()
                 coming = self._copy_ahead(on_compute_lane=False)
                 awaited = (landed[device],) if device in landed else ()
@@ -160,10 +160,10 @@ class _Copies:
 
     def _op(self, i: int, arrived: Sequence[Mapping[str, int]], *, first: bool) -> None:
         """Issue op ``i``: the window's first op waits for all copies ahead, others for their device's."""
-        device, there = self.builder.devices[i], tuple[Weight, ...]()
+        device, there = self.builder.devices[i], list[Weight]()
         if self._streamed[i]:
-            there = tuple(self._on_host(i))
-            self._copy(self._missing(i, there), on_compute_lane=True)
+            missing, there = self._missing(i, self._on_host(i))
+            self._copy(missing, on_compute_lane=True)
             self._cache(device).end_op()
         after = [copy for last in arrived for to, copy in last.items() if first or to == device] if arrived else ()
         self._run(i, there, after)
@@ -183,22 +183,24 @@ class _Copies:
         device = self.builder.devices[i]
         cache = self._cache(device)
         absent = [weight for weight in weights_read(self.index, i) if not cache.holds(weight)]
-        chosen = self.shares.on_host(i, absent, device) if absent else ()
-        self._counts[device]["on_host"] += len(chosen)
-        return chosen
+        return self.shares.on_host(i, absent, device) if absent else ()
 
-    def _missing(self, i: int, there: Sequence[Weight]) -> list[Read]:
+    def _missing(self, i: int, there: Sequence[Weight]) -> tuple[list[Read], list[Weight]]:
         """The weights of op ``i`` that its device's cache does not hold, now that it reads all but those ``there``.
 
-        Those that are there are read first, so that none of them makes room for another.
+        Those that are held are read first, so that none of them makes room for another. Returns the missing weights
+        and those of the host: ``there``, and where experts are shared what the cache has no room for.
         """
         device = self.builder.devices[i]
         cache, counts, missing = self._cache(device), self._counts[device], list[Read]()
         weights = weights_read(self.index, i)
         self.progress.access += len(weights)
-        here = [weight for weight in weights if weight not in there] if there else weights
+        here, left = [weight for weight in weights if weight not in there] if there else weights, [*there]
         for weight in sorted(here, key=lambda weight: not cache.holds(weight)):
             room = cache.bring(weight, ahead=False)
+            if room is Room.NONE and self.shares and weight.expert is not None:
+                left.append(weight)
+                continue
             if room is Room.NONE:
                 raise SimulationError(f"the cache of {device} has no room for all that the op reads at once",
                                       key=self.index.names[i])  # fmt: skip
@@ -206,7 +208,8 @@ class _Copies:
                 missing.append((i, weight))
             counts["misses" if room is Room.MADE else "hits"] += 1
             cache.read(weight)
-        return missing
+        counts["on_host"] += len(left)
+        return missing, left
 
     def _copy_ahead(self, *, on_compute_lane: bool) -> dict[str, int]:
         """Copy what the prefetch wants and there is room for; returns the last copy to each device."""

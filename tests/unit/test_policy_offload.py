@@ -146,12 +146,30 @@ def test_the_soonest_site_is_no_slower_than_either_alone() -> None:
     assert soonest < 0.9 * min(device, host)
 
 
+def small_experts(*chosen: int) -> Trace:
+    """A layer that chooses experts of Qwen3-30B for one token."""
+    layer = ss.TraceBuilder("qwen3").add(ss.ops.linear(1, 2048, 2048, name="layers.0.q", module="layers.0.q"))
+    return layer.add(ss.ops.moe_ffn(1, 2048, 768, 128, True, routing=[[*chosen]], name="layers.0.experts",
+                                    module="layers.0.experts")).build()  # fmt: skip
+
+
 def test_small_experts_are_copied_rather_than_computed() -> None:
     """As measured on the host of an H200: an expert of Qwen3-30B is always faster copied (section cpu)."""
-    layer = ss.TraceBuilder("qwen3").add(ss.ops.linear(1, 2048, 2048, name="layers.0.q", module="layers.0.q"))
-    expert = ss.ops.moe_ffn(1, 2048, 768, 128, True, routing=[[3]], name="layers.0.experts", module="layers.0.experts")
-    result = ss.simulate(layer.add(expert).build(), "systems/h200-pcie5", {"residency": "none", "site": "soonest"})
+    result = ss.simulate(small_experts(3), "systems/h200-pcie5", {"residency": "none", "site": "soonest"})
     assert (result.cache["gpu0"].on_host, result.cache["gpu0"].misses) == (0, 1)
+
+
+@pytest.mark.parametrize("prefetch", ["none", "next_layer", {"kind": "guessed", "right": 0.5}])
+def test_the_host_computes_what_a_cache_has_no_room_for(prefetch: object) -> None:
+    """Two experts would sooner be copied; the cache holds one, and on the device alone that is an error."""
+    trace, cache = small_experts(3, 7), {"kind": "lru", "experts": 1}
+    roles = {"residency": cache, "prefetch": prefetch}
+    result = ss.simulate(trace, "systems/h200-pcie5", {**roles, "site": "soonest"})
+    use = result.cache["gpu0"]
+    assert (use.hits + use.misses, use.on_host) == (1, 1)
+    assert sum(row.flops for row in result.ops) == sum(op.flops for op in trace.ops)
+    with pytest.raises(SimulationError, match="no room for all that the op reads"):
+        ss.simulate(trace, "systems/h200-pcie5", {**roles, "site": "device"})
 
 
 def test_a_site_needs_weights_in_host_memory() -> None:
