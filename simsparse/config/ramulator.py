@@ -20,6 +20,8 @@ REFRESHES = {"AllBank": "all-bank", "PerBank": "per-bank", "HBM34PerBankRefresh"
 _CONTROLLERS = ("GenericDDR", "HBM12", "HBM34", "LPDDR5")
 _SCHEDULERS = ("FRFCFS",)
 _POLICIES = ("Open", "ClosedCAP")
+_Count = Annotated[int, Field(ge=1, le=2**32)]
+_Ticks = Annotated[int, Field(ge=0, le=2**32)]
 
 
 class RamulatorConstraint(Frozen):
@@ -28,8 +30,8 @@ class RamulatorConstraint(Frozen):
     level: int
     preceding: tuple[int, ...]
     following: tuple[int, ...]
-    ticks: int
-    window: int = 1
+    ticks: _Ticks
+    window: Annotated[int, Field(ge=1, le=1024)] = 1
     siblings: bool = False
 
 
@@ -44,10 +46,10 @@ class RamulatorChannel(Frozen):
 
     name: str
     standard: str
-    counts: tuple[int, ...]
-    timing: tuple[int, ...]
+    counts: tuple[_Count, ...]
+    timing: tuple[_Ticks, ...]
     commands: int
-    width_bits: int
+    width_bits: _Count
     constraints: tuple[Annotated[RamulatorConstraint, BeforeValidator(_row)], ...]
     refresh: str | None
     read_queue: Annotated[int, Field(ge=1)]

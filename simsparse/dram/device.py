@@ -14,6 +14,9 @@ from simsparse.errors import SpecError, nearest
 LEVELS = ("Channel", "PseudoChannel", "Rank", "Sid", "BankGroup", "Bank", "Row", "Column")
 """Names that levels may have, outermost first; a device has Channel, Bank, Row and Column and any of the others."""
 
+MAX_BANKS = 1 << 16
+"""Most banks of a channel; the core keeps ready times of every command for each."""
+
 
 class Effect(IntEnum):
     """What a command does to the banks that it names."""
@@ -143,6 +146,7 @@ class DramDevice:
 
     def __post_init__(self) -> None:
         self._check_levels()
+        self._check_rates()
         self._check_commands()
         for number, constraint in enumerate(self.constraints):
             self._check_constraint(number, constraint)
@@ -189,6 +193,13 @@ class DramDevice:
                 raise SpecError(f"{size} is not a number of {name}; expected 1 or more", key="levels")
         if self.sizes["Channel"] != 1:
             raise SpecError("a device describes one channel", key="levels")
+        if self.banks > MAX_BANKS:
+            raise SpecError(f"{self.banks} banks in a channel; expected {MAX_BANKS} at most", key="levels")
+
+    def _check_rates(self) -> None:
+        for key in ("tick_s", "access_bytes", "burst"):
+            if not getattr(self, key) > 0:
+                raise SpecError(f"{getattr(self, key)} is not above 0", key=key)
 
     def _check_commands(self) -> None:
         for name in self.commands:

@@ -277,6 +277,26 @@ def test_a_configuration_file_brings_its_queues(tmp_path: Path) -> None:
             ss.dram_stream(path)
 
 
+@pytest.mark.parametrize(
+    ("before", "after", "said"),
+    [
+        ("channel_width: 64", "channel_width: -1", "width_bits"), ("channel_width: 64", "channel_width: 0", "width"),
+        ("[3, [6], [0], 50]", "[3, [6], [0], 99999999999999999999]", "ticks"),
+        ("65536, 1024]", "99999999999999999999, 1024]", "counts"), ("65536, 1024]", "-1, 1024]", "counts"),
+        ("4, 4, 65536", "4, 2147483648, 65536", "banks in a channel"), ("[2400, 4,", "[2400, 0,", "burst"),
+    ],
+)  # fmt: skip
+def test_a_configuration_file_with_numbers_of_no_dram_is_refused(
+    tmp_path: Path, before: str, after: str, said: str
+) -> None:
+    text = (CONFIGS / "DDR4_2400R.pass.yaml").read_text("utf-8")
+    assert before in text
+    path = tmp_path / "own.yaml"
+    path.write_text(text.replace(before, after), "utf-8")
+    with pytest.raises(SpecError, match=said):
+        ss.dram_stream(path, bytes=4096)
+
+
 @pytest.mark.parametrize("part", [*PARTS, "ddr4-3200", "ddr5-6400"])
 def test_shares_of_level_0_are_those_of_the_core(part: str) -> None:
     """A part's shares of peak, in order and at random, lie within 5 % of runs of its commands."""
