@@ -38,17 +38,18 @@ def test_random_accesses_open_a_row_each() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "channels", "activations", "seconds", "joules"),
+    ("name", "channels", "activations", "clocks", "clock_ns", "per_clock"),
     [  # DRAMsim3, random reads of 16 MiB on one channel; the prices were read off its sequential runs
-        ("ddr4-2400", 1, 262994, 1.1987959e-3, 3213.0127e-6),
-        ("ddr4-3200", 1, 262299, 1.2947150e-3, 4425.9445e-6),
-        ("hbm2e", 8, 262759, 2.1349466e-3, 599.8133e-6),
+        ("ddr4-2400", 1, 262994, 1198796, 1 / 1.2, 3213.0127),
+        ("ddr4-3200", 1, 262299, 1294715, 1 / 1.6, 4425.9445),
+        ("hbm2e", 8, 262759, 2134947, 1.0, 599.8133),
     ],
 )
 def test_prices_give_the_energy_of_random_reads(
-    name: str, channels: int, activations: int, seconds: float, joules: float
+    name: str, channels: int, activations: int, clocks: int, clock_ns: float, per_clock: float
 ) -> None:
-    device = memory(name)
+    """The simulator counts energy as mA x V x clocks: ``per_clock`` are microjoules at a clock of 1 ns."""
+    device, seconds, joules = memory(name), clocks * clock_ns * 1e-9, per_clock * clock_ns * 1e-6
     static = device.static_watts / channels * seconds
     dynamic = activations * device.prices[ACTIVATE] + MIB16 * device.prices[READ]
     assert dynamic + static == pytest.approx(joules, rel=0.03)
