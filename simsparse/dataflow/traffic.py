@@ -33,7 +33,7 @@ class Traffic:
     """Bytes of each GEMM between DRAM and the chip; ``first`` must arrive before the array starts, ``piece`` before it
     has loaded them, which takes ``load`` cycles, and ``last`` leaves after it ends.
 
-    ``early`` (2, GEMMs): bytes that must arrive before the array is past the shares ``past`` of its cycles.
+    ``orders`` (2, GEMMs): bytes read with outputs and with tokens in the outer loop; ``read`` is the lesser.
     """
 
     read: Floats
@@ -42,13 +42,11 @@ class Traffic:
     piece: Floats
     load: Floats
     last: Floats
-    early: Floats
-    past: Floats
+    orders: Floats
 
-    def opening(self, cycles: Floats, rate: float) -> Floats:
-        """Bytes that the array waits for, on end, when it takes ``cycles`` and ``rate`` bytes come in each."""
-        late = (self.early - self.past * cycles * rate).max(axis=0)
-        waits: Floats = np.maximum(self.first + np.maximum(0.0, self.piece - self.load * rate), late)
+    def opening(self, rate: float) -> Floats:
+        """Bytes that the array waits for, on end, when ``rate`` bytes come in a cycle."""
+        waits: Floats = self.first + np.maximum(0.0, self.piece - self.load * rate)
         return waits
 
     def where(self, chosen: NDArray[np.bool_], other: Traffic) -> Traffic:
@@ -73,10 +71,8 @@ def dram_traffic(
     Columns of several folds share what streams past only where a piece of it along k stays in half of its buffer.
 
     ``first`` is what the columns of one fold keep, ``piece`` what its rows take first, behind the load of the first;
-    ``last`` the results of the last columns, of the last chunk of what ``streams`` past. Where sums stay in the PEs,
-    the first fold needs a tile of both operands, and the first turn of the outer loop one of the outer and all of the
-    inner operand, in whichever order is sooner. Partial sums never leave the chip. Source: derived, standard reuse
-    counting of a two-loop nest.
+    ``last`` the results of the last columns, of the last chunk of what ``streams`` past. Partial sums never leave the
+    chip. Source: derived, standard reuse counting of a two-loop nest.
     """
     tokens, outputs = tile
     row_tiles, col_tiles = ceil_div(gemms.m, tokens), ceil_div(gemms.n, outputs)
@@ -104,26 +100,15 @@ def dram_traffic(
     shares = {
         "m": columns[1] / row_tiles, "n": columns[0] / col_tiles, None: _edge(gemms.m, array.rows) * columns[1],
     }  # fmt: skip
-    early = past = np.zeros((2, *np.shape(output_bytes)))
-    if streams is None:
-        early, past = _turns(ceil_div(gemms.m, array.rows), ceil_div(gemms.n, array.cols), weight_bytes, input_bytes)
-    read = np.minimum(outputs_outer, tokens_outer)
-    return Traffic(read, output_bytes, first, piece, load, output_bytes * shares[streams], early, past)
+    orders = np.stack([outputs_outer, tokens_outer])
+    last = output_bytes * shares[streams]
+    return Traffic(orders.min(axis=0), output_bytes, first, piece, load, last, orders)
 
 
 def _edge(size: Wholes, tile: int) -> Floats:
     """The share that the last of tiles has of ``size``."""
     share: Floats = ((size - 1) % tile + 1) / size
     return share
-
-
-def _turns(rows: Wholes, cols: Wholes, weights: Floats, inputs: Floats) -> tuple[Floats, Floats]:
-    """(bytes, share of the cycles past) of the first fold and of the first turn of the outer loop."""
-    by_row, by_col = inputs / rows + weights, weights / cols + inputs
-    fold = inputs / rows + weights / cols
-    turn = np.where(by_row <= by_col, by_row, by_col)
-    ends = np.where(by_row <= by_col, 1 / rows, 1 / cols)
-    return np.stack([fold, turn]), np.stack([1 / (rows * cols), ends])
 
 
 def _reread(total: Floats, kept: Floats, room: int, times: Wholes) -> Floats:

@@ -3,9 +3,10 @@
 
 Weights and activations stream from the accelerator's DRAM and tiles are double-buffered, so an
 operator takes the longest of array, vector unit and memory; what the first tile waits for and the
-last one leaves behind shows. N:M weights of a supported pattern run as such, all others as dense,
-zeros stored and multiplied. A PE has registers and ports for the largest N and M of its patterns
-and uses them for any weights, dense ones too. Activations are dense.
+last one leaves behind shows, and what an output-stationary array waits for at each turn of its
+outer loop. N:M weights of a supported pattern run as such, all others as dense, zeros stored and
+multiplied. A PE has registers and ports for the largest N and M of its patterns and uses them for
+any weights, dense ones too. Activations are dense.
 
 Left out: control overhead between tiles, bank conflicts in the buffers, fusion of operators.
 """
@@ -25,6 +26,7 @@ from simsparse.config.quantity import Part, Quantity
 from simsparse.core import Action, ActionCounts, DType, Op, OpCycles, Sparsity, Unit
 from simsparse.dataflow import DATAFLOWS, Gemms, PeArray, Traffic, dram_traffic, fastest, modes
 from simsparse.dataflow.base import Wholes
+from simsparse.dataflow.turns import Turns
 from simsparse.devices.accelerator import CYCLES, FLOP, SRAM, Accelerator, mac_action
 from simsparse.devices.base import DEVICES, CostArrays, Floats, Mask, whole_counts
 from simsparse.devices.decode import with_decoding
@@ -166,8 +168,12 @@ class Systolic(Accelerator):
             "sram": sum(crossing) + traffic.read + traffic.write,
         }  # fmt: skip
         totals = {name: products.per_op(values, len(ops)) for name, values in per_product.items()}
-        shown = traffic.opening(cycles, self.bytes_per_cycle) + traffic.last
-        return {**totals, "fill": products.longest_per_op(shown, len(ops))}
+        opening, later = traffic.opening(self.bytes_per_cycle), np.zeros(len(cycles))
+        if dataflow.streams is None:
+            turns = Turns(gemms, array, products.weight_bytes, products.input_bytes, cycles, self.bytes_per_cycle)
+            opening, later = turns.waits(traffic)
+        fill = products.longest_per_op(opening + traffic.last, len(ops)) + products.per_op(later, len(ops))
+        return {**totals, "fill": fill}
 
     def _tiled(self, gemms: Gemms, array: PeArray, products: GemmList) -> tuple[tuple[Wholes, Wholes], Wholes, Traffic]:
         """Tiles, array cycles and traffic: of the dataflow's cuts the fastest, product by product."""

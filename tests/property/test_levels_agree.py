@@ -121,7 +121,7 @@ def test_levels_agree(name: str) -> None:
             count += 1
             if abs(found) > device.engine.tolerance:
                 off.append((round(found, 2), shape, weights, inputs))
-    assert len(off) <= (1 - HELD) * count, f"{len(off)} of {count}: {off}"
+    assert count - len(off) >= HELD * count, f"{len(off)} of {count}: {off}"
 
 
 @pytest.mark.parametrize("name", ARRAYS)
@@ -137,4 +137,4 @@ def test_levels_of_systolic_arrays_agree(name: str) -> None:
         closed, walked = (float(cost.latency_s[0] - cost.contributors["launch"][0]) for cost in costs)
         if abs(closed / walked - 1) > ARRAY_TOLERANCE:
             off.append((round(closed / walked - 1, 2), (m, n, k), str(op.weight_sparsity)))
-    assert len(off) <= (1 - ARRAYS_HELD) * count, f"{len(off)} of {count}: {off}"
+    assert count - len(off) >= ARRAYS_HELD * count, f"{len(off)} of {count}: {off}"

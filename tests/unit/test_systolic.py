@@ -176,3 +176,21 @@ def test_metadata_counts_on_the_way_of_real_masks_too() -> None:
         device = accel(**{"sparsity.metadata": metadata, "sparsity.patterns": "2:4"})
         loaded[metadata] = device.cycles(op, mask).counts.of("sram", "byte")
     assert loaded["index"] - loaded["combinatorial"] == 64 * 64 // 8
+
+
+@pytest.mark.parametrize(
+    ("shape", "sparsity"), [((667, 611, 789), "1:16"), ((272, 221, 290), "1:8"), ((224, 121, 540), "4:16")]
+)
+def test_output_stationary_arrays_wait_at_each_turn_of_the_outer_loop(
+    shape: tuple[int, int, int], sparsity: str
+) -> None:
+    """A tile of the outer operand has the time of one fold to arrive, which few kept weights make short."""
+    device, (m, n, k) = accel("accel/systolic-os-32x32"), shape
+    op = ops.linear(m, n, k, weight_sparsity=sparsity)
+    closed, walked = (device.cost_arrays([op], level) for level in (0, 2))
+    seconds = [float(each.latency_s[0] - each.contributors["launch"][0]) for each in (closed, walked)]
+    assert seconds[0] == pytest.approx(seconds[1], rel=0.05)
+    hidden = max(float(closed.contributors[name][0]) for name in ("compute", "memory"))
+    assert seconds[0] > 1.25 * hidden
+    ample = accel("accel/systolic-os-32x32", memory__bandwidth="100 TB/s")
+    assert cost(ample, op).breakdown["fill"] * ample.part.array.clock.si < 0.01 * array_cycles(ample, op)

@@ -51,17 +51,34 @@ class OuterSpace(SparseEngine):
         columns = typical_columns(inputs, m, k, sets), typical_columns(weights, n, k, sets, 1)
         turns = ceil_div(columns[0], machine.cols) * ceil_div(columns[1], machine.macs)
         multiply = mean_finish(turns, machine.rows, k)
-        merge = mean_finish(rows * _products(rows, columns[1], k), mergers, m)
+        merge = mean_finish(rows * _products(rows, columns[1], k, inputs, weights), mergers, m)
         outputs = covered(weights, (n, k), rows, run=inputs.edge).mean() * m
         macs = products(shape, weights, inputs)
         return _work(machine, round(macs), (multiply, merge), kept_x, kept_w, round(outputs), k, m)
 
 
-def _products(rows: Ints, columns: Ints, k: int) -> Ints:
-    """Products of rows that keep ``rows`` of k inputs: that many of the weights' ``columns``, without replacement."""
-    chance = np.random.default_rng(rows.shape).standard_normal(rows.shape)
-    spread = np.sqrt(rows * (1 - rows / k)) * columns.std()
+def _products(rows: Ints, columns: Ints, k: int, inputs: Sparsity, weights: Sparsity) -> Ints:
+    """Products of rows that keep ``rows`` of k inputs: that many of the weights' ``columns``, without replacement.
+
+    Rows of one stripe of blocks keep the same columns, and so have the same products.
+    """
+    sets, count = rows.shape
+    chance = np.random.default_rng(rows.shape).standard_normal((sets, -(-count // inputs.edge)))
+    chance = np.repeat(chance, inputs.edge, axis=1)[:, :count]
+    spread = np.sqrt(rows * (1 - rows / k) * _unevenness(inputs, weights)) * columns.std()
     return np.asarray(np.maximum(0, np.rint(rows * columns.mean() + spread * chance)), np.int64)
+
+
+def _unevenness(inputs: Sparsity, weights: Sparsity) -> float:
+    """Variance of a row's products, as a share of that of columns drawn one by one.
+
+    Blocks of inputs draw columns side by side, which are equal in a block of weights. N:M inputs draw as many columns
+    of each group, so that only the differences within a group count: none where it lies in one block of weights.
+    """
+    if inputs.groups is None:
+        return float(min(inputs.edge, weights.edge))
+    size = inputs.groups[1]
+    return max(0, size - weights.edge) / max(1, size - 1)
 
 
 def _work(
