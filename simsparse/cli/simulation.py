@@ -142,22 +142,21 @@ def run(
     given = pairs(changes or []) | ({} if level is None else {"level": str(level)})
     given |= {} if stack is None else {"stack": stack}
     read = with_values(load_document(experiment), given)
-    if "axes" in read.data:
+    choice = "axes" in read.data
+    if choice:
         result = run_choice(read, json=json)
-        json_shown = json
     else:
         spec, document = load_experiment(experiment, given)
         result = simulate_point(check_experiment(spec, document))
         result = replace(result, meta={**result.meta, "inputs": spec.values})
-        json_shown = False
     if out is not None:
         with whole_folder(out) as folder:
             _write_result(result, folder)
         note(f"written to {out}")
-    if json and not json_shown:
-        emit_json(result.summary())
-    elif not json:
+    if not json:
         _show_result(result)
+    elif not choice:
+        emit_json(result.summary())
 
 
 def pairs(texts: list[str]) -> dict[str, str]:

@@ -25,7 +25,7 @@ from simsparse.sweep.sample import sampler_for
 MAX_WAYS = 1000
 BOUGHT = ("bandwidth", "capacity")
 """Last words of the numbers that are tried at twice their value."""
-ARITHMETIC = "flop / second"
+ARITHMETIC = "flop/second"
 
 
 @dataclass(frozen=True)

@@ -81,6 +81,15 @@ def test_what_binds_is_worth_buying(spec: Path) -> None:
     assert bought["gpu0.memory.capacity"] == pytest.approx(1)
 
 
+def test_all_rates_of_arithmetic_of_a_device_are_bought_at_once(spec: Path) -> None:
+    best = ways(load_document(str(spec)))[0]
+    assert best.result is not None
+    bought = [each.paths for each in purchases(best.run, best.result.latency_s)]
+    for device, rate in (("gpu0", "tensor.bf16"), ("host", "peak.bf16")):
+        own = next(paths for paths in bought if f"{device}.compute.{rate}" in paths)
+        assert len(own) > 1 and all(path.startswith(f"{device}.compute.") for path in own)
+
+
 def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
     with pytest.raises(SystemExit) as ended:
         main(["run", *map(str, arguments)])

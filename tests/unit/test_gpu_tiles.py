@@ -65,7 +65,7 @@ def test_transferred_kernels_are_no_faster_than_the_aligned_ones_of_the_card(m, 
 
 
 def test_odd_rows_lose_on_an_rtx_4090_what_was_published():
-    """155.9 TFLOPS at m = n = k = 2,040, 115.6 at 2,055 (pytorch issue 181718): a quarter lost."""
+    """155.9 TFLOPS at m = n = k = 2,040, 115.6 at 2,055 (github.com/pytorch/pytorch, number 181718): a quarter lost."""
     card = gemm_machine(load_hardware("gpu/rtx4090"))
     rates = [size**3 / float(gemm_seconds(shapes(size, size, size), card).latency_s[0]) for size in (2040, 2055)]
     assert rates[1] / rates[0] == pytest.approx(115.6 / 155.9, rel=0.1)
