@@ -79,8 +79,9 @@ class Cpu(Device):
         return found
 
     def skips(self, op: Op) -> bool:
-        known = self.part.threads is not None and self.part.threads.csr is not None
-        return known and op.kind == OpKind.LINEAR and op.weight_format == CSR and str(op.w_dtype) == SCALAR
+        if op.weight_format != CSR or op.kind != OpKind.LINEAR or op.w_dtype != SCALAR:
+            return False
+        return self.part.threads is not None and self.part.threads.csr is not None
 
     @property
     def decode_rates(self) -> Mapping[str, float]:

@@ -11,7 +11,7 @@ Left out: how rows fall on threads, NUMA, and weights that stay in a cache.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -31,9 +31,14 @@ def thread_arrays(
     """
     share = threads.count.si / threads.cores.si
     serial, shared = threads.serial.si, (1 - threads.serial.si) / threads.count.si
-    pace = np.array([_pass_seconds(threads, op, moved) for op, moved in zip(ops, bytes, strict=True)])
+    gemms = [op.gemms if op.definition.prunable else () for op in ops]
+    vectors, matrices = (
+        {name: rate.si for name, rate in rates.items()} for rates in (threads.vectors, threads.matrices)
+    )
+    taken = [_kernel_seconds(op, own, vectors, matrices) for op, own in zip(ops, gemms, strict=True)]
+    pace = np.maximum(bytes / threads.bandwidth.si, taken)
     least = bytes / (part.memory.bandwidth.si * part.memory.efficiency.si)
-    products = np.array([_products(op) for op in ops])
+    products = np.array([max(1, sum([gemm[0] for gemm in own])) for own in gemms])
     fork = threads.fork.si if threads.count.si > 1 else 0.0
     return {
         "launch": products * (part.compute.launch.si + fork),
@@ -52,22 +57,20 @@ def csr_seconds(csr: CpuCsr, threads: CpuThreads, op: Op) -> float:
     return seconds
 
 
-def _pass_seconds(threads: CpuThreads, op: Op, moved: float) -> float:
-    """Seconds in which one thread passes over what an op reads and writes."""
-    streamed = moved / threads.bandwidth.si
-    if op.kv_bytes:
-        rate = threads.vectors.get(str(op.dtype))
-        return max(streamed, op.kv_bytes / rate.si) if rate else streamed
-    taken = 0.0
-    for count, m, n, k in op.gemms if op.weight_bytes else ():
-        rate = (threads.vectors if m == 1 else threads.matrices).get(str(op.w_dtype))
-        taken += count * n * k * _bytes(op.w_dtype) / rate.si if rate else 0.0
-    return max(streamed, taken)
+def _kernel_seconds(
+    op: Op, gemms: Sequence[tuple[int, int, int, int]], vectors: Mapping[str, float], matrices: Mapping[str, float]
+) -> float:
+    """Seconds in which one thread's kernels take the weights or the cache of an op apart, at rates by type.
 
-
-def _products(op: Op) -> int:
-    """Kernels that an op becomes: one for each product with weights, else one."""
-    return max(1, sum(count for count, *_ in op.gemms)) if op.weight_bytes else 1
+    ``gemms`` are (count, m, n, k).
+    """
+    if "kv_len" in op.dims:
+        return op.kv_bytes / vectors[op.dtype] if op.dtype in vectors else 0.0
+    dtype, seconds = op.w_dtype, 0.0
+    for count, m, n, k in gemms:
+        rate = (vectors if m == 1 else matrices).get(dtype)
+        seconds += count * n * k * _bytes(dtype) / rate if rate else 0.0
+    return seconds
 
 
 def _bytes(dtype: DType) -> float:
