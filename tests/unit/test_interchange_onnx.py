@@ -192,16 +192,6 @@ def test_a_mixture_of_the_runtime_is_a_moe_ffn(tmp_path: Path, kind: str, gate: 
     assert any("drawn uniformly" in note for note in found.notes)
 
 
-def test_a_loop_is_said_not_to_be_counted(tmp_path: Path) -> None:
-    body = onnx.helper.make_graph(
-        [make("Identity", "c", "k"), make("Relu", "v", "w")], "body",
-        [onnx.helper.make_tensor_value_info("i", 7, []), onnx.helper.make_tensor_value_info("c", 9, []),
-         value("v", 2, 3)], [onnx.helper.make_tensor_value_info("k", 9, []), value("w", 2, 3)],
-    )  # fmt: skip
-    path = graph(tmp_path, [make("Loop", "m _ x", body=body)], {"x": (2, 3)}, (2, 3), {"m": np.array(4)})
-    assert any("loops is not counted" in note for note in import_trace(path).notes)
-
-
 def test_shapes_go_on_behind_operators_that_onnx_does_not_know(tmp_path: Path) -> None:
     nodes = [
         make("SimplifiedLayerNormalization", "x scale", "a"),

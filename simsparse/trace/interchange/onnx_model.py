@@ -3,12 +3,12 @@
 
 Shapes come from onnx's own shape inference. Nodes that only depend on weights (transposes and casts
 of them, dequantisation) are taken as folded into the weights; dequantised weights are stored as they
-stand in the file. Routing to experts is not in a file, and the work inside branches and loops is not counted.
+stand in the file. Loops and branches are written out where their trips are known. Routing to experts is not in a file.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -55,22 +55,27 @@ def read_onnx(path: Path, options: ImportOptions) -> Imported:
     if not model.graph.node:
         raise TraceError("holds no node", key="graph")
     options.limits.check("values", len(model.graph.node))
-    nodes, shapes = inferred(model, options)
     notes = Notes()
-    graph = _Graph(model, nodes, shapes, OnnxWeights(path, notes), notes)
+    nodes, shapes, written = inferred(model, options, notes)
+    graph = _Graph(model, nodes, shapes, OnnxWeights(path, notes), notes, written.weights, written.views)
     name = printable(path.name.split(".")[0]) or "model"
     return Imported(graph.trace(name), notes.lines())
 
 
 @dataclass
 class _Graph:
-    """One walk over a model's nodes: ``model`` has the weights, ``shapes`` the shapes of values."""
+    """One walk over a model's nodes: ``model`` has the weights, ``shapes`` the shapes of values.
+
+    ``inner`` are weights from the bodies of loops, ``views`` values that are parts of others.
+    """
 
     model: Any
     nodes: Sequence[Any]
     shapes: Any
     weights: OnnxWeights
     notes: Notes
+    inner: Mapping[str, Any]
+    views: Set[str]
     writers: dict[str, str] = field(default_factory=dict)
     folded: dict[str, OnnxWeight] = field(default_factory=dict)
     tensors: dict[str, TensorSpec] = field(default_factory=dict)
@@ -101,6 +106,8 @@ class _Graph:
     def _read_initializers(self) -> None:
         for tensor in self.model.graph.initializer:
             self._keep(tensor.name, shaped(tensor.dims, tensor.data_type), tensor)
+        for name, tensor in self.inner.items():
+            self._keep(name, shaped(tensor.dims, tensor.data_type), tensor)
         for sparse in self.model.graph.sparse_initializer:
             self.notes.add("weights in a sparse form are taken as dense", printable(sparse.values.name))
             self._keep(sparse.values.name, shaped(sparse.dims, sparse.values.data_type), None)
@@ -137,7 +144,8 @@ class _Graph:
             return
         if node.op_type == "DequantizeLinear" and node.input[0] in self.tensors:
             self._stored[node.output[0]] = self.tensors[node.input[0]].dtype
-        found = [] if node.op_type in names.VIEWS else self._ops(node, place)
+        moved = node.op_type not in names.VIEWS and not (node.output and node.output[0] in self.views)
+        found = self._ops(node, place) if moved else []
         deps = list(dict.fromkeys(self.writers[name] for name in sources if name in self.writers))
         if not found:
             self.writers |= {name: deps[0] for name in node.output if name and deps}
@@ -186,6 +194,8 @@ class _Graph:
 
     def _moved(self, node: Any, place: str) -> Sequence[Op]:
         """An op bound by its bytes; ``other`` when its meaning is not known."""
+        if node.op_type in names.CONTROL:
+            self.notes.add(f"the work inside loops of unknown length is not counted; {names.TRIPS}", place)
         known = node.op_type in names.FLOPS_PER_OUTPUT or node.op_type in names.FLOPS_PER_INPUT
         outputs = self._all(node.output)
         if not outputs:
@@ -202,8 +212,6 @@ class _Graph:
             read = inputs[0].bytes + min(read - inputs[0].bytes, inputs[0].bytes)
         flops = names.FLOPS_PER_OUTPUT.get(node.op_type, 0) * outputs[0].elements
         flops += names.FLOPS_PER_INPUT.get(node.op_type, 0) * max((tensor.elements for tensor in inputs), default=0)
-        if node.op_type in names.CONTROL:
-            self.notes.add("the work inside branches and loops is not counted: write them out before the export", place)
         if not known:
             self.notes.add(f"kept as other, with its bytes: {printable(node.op_type, 40)}", place)
         dims = {"read_bytes": read, "write_bytes": written, "flops": flops}

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+OPSET = 21
+"""The opset of a model that names none of the standard domain."""
 STANDARD = {"", "ai.onnx"}
 CONTRIBUTED = {"com.microsoft", "com.microsoft.nchwc"}
 """Domains: that of the standard, and those of ONNX Runtime."""
@@ -11,6 +13,7 @@ UNREGISTERED = {"SimplifiedLayerNormalization", "SkipLayerNormalization", "SkipS
 """Operators that ONNX Runtime puts in the standard domain, which does not have them."""
 
 CONTROL = {"If", "Loop", "Scan"}
+TRIPS = "give the trips of one by its name, as a dim"
 RECURRENT = {"LSTM": "lstm", "GRU": "gru", "RNN": "rnn_tanh"}
 SHAPE_OF_FIRST = {
     "SkipLayerNormalization", "SkipSimplifiedLayerNormalization", "SimplifiedLayerNormalization", "SkipGroupNorm",

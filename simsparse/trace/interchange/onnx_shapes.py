@@ -8,23 +8,23 @@ Runtime, ContribOperators.md) are replaced, for the inference alone, by standard
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from simsparse.errors import TraceError
 from simsparse.trace.interchange import onnx_names as names
-from simsparse.trace.interchange.base import ImportOptions, printable
+from simsparse.trace.interchange.base import ImportOptions, Notes, printable
+from simsparse.trace.interchange.onnx_control import WrittenOut
+from simsparse.trace.interchange.onnx_nodes import constant, node_of, nodes_within
 
-OPSET = 21
-"""The opset of a model that names none of the standard domain."""
 SPLIT_COUNTS = 18
 """The opset from which Split takes num_outputs."""
 SMALL = 4096
 """Elements of an initializer that may be a shape, and is kept for the inference."""
 
 
-def inferred(model: Any, options: ImportOptions) -> tuple[list[Any], Any]:
-    """The nodes in order, functions written out, and a graph with the shapes of their values.
+def inferred(model: Any, options: ImportOptions, notes: Notes) -> tuple[list[Any], Any, WrittenOut]:
+    """The nodes in order, functions and loops written out, a graph with the shapes of their values, what was written.
 
     The dims that the options name are set. Raises TraceError when functions or nodes depend on each other in a circle,
     grow beyond the limit of values, or no shapes can be found.
@@ -37,12 +37,18 @@ def inferred(model: Any, options: ImportOptions) -> tuple[list[Any], Any]:
             if dim.dim_param in options.dims:
                 dim.dim_value = options.dims[dim.dim_param]
     _check_functions(model, options.limits.values)
+
+    def shaped(light: Any, nodes: list[Any]) -> Any:
+        return shape_inference.infer_shapes(_stand_in(light, nodes), data_prop=True).graph
+
     try:
         light = _without_weights(model)
         if light.functions:
             light = inliner.inline_local_functions(light)
+        written = WrittenOut(light, options, notes)
+        written.all(lambda probed: shaped(probed, ordered(probed.graph.node)))
         nodes = ordered(light.graph.node)
-        return nodes, shape_inference.infer_shapes(_stand_in(light, nodes), data_prop=True).graph
+        return nodes, shaped(light, nodes), written
     except (shape_inference.InferenceError, onnx.checker.ValidationError, RuntimeError, TypeError) as error:
         raise TraceError(f"shapes can't be inferred: {error!s:.200}") from error
 
@@ -82,7 +88,7 @@ def _check_functions(model: Any, most: int) -> None:
         if key in sizes:
             pending.pop()
             continue
-        called = [(node.domain, node.op_type) for node in _nodes(functions[key].node)]
+        called = [(node.domain, node.op_type) for node in nodes_within(functions[key].node)]
         unknown = list(dict.fromkeys(each for each in called if each in functions and each not in sizes))
         if unknown and key in opened:
             raise TraceError(f"function {printable(key[1], 60)} calls itself", key="functions")
@@ -93,20 +99,9 @@ def _check_functions(model: Any, most: int) -> None:
         sizes[key] = min(sum(sizes.get(each, 1) for each in called), most + 1)
         pending.pop()
         opened = [each for each in opened if each != key]
-    total = sum(sizes.get((node.domain, node.op_type), 1) for node in _nodes(model.graph.node))
+    total = sum(sizes.get((node.domain, node.op_type), 1) for node in nodes_within(model.graph.node))
     if total > most:
         raise TraceError(f"more than {most} nodes with functions written out", key="graph")
-
-
-def _nodes(nodes: Sequence[Any]) -> Iterator[Any]:
-    """Nodes and those of the graphs in their attributes."""
-    pending = list(nodes)
-    while pending:
-        node = pending.pop()
-        yield node
-        for attr in node.attribute:
-            for graph in (*((attr.g,) if attr.HasField("g") else ()), *attr.graphs):
-                pending += graph.node
 
 
 def ordered(nodes: Sequence[Any]) -> list[Any]:
@@ -140,13 +135,13 @@ def _stand_in(model: Any, nodes: Sequence[Any]) -> Any:
     del model.graph.node[:]
     for node in nodes:
         made = _replaced(node)
-        if made != [node] and (opset or OPSET) >= SPLIT_COUNTS:
+        if made != [node] and (opset or names.OPSET) >= SPLIT_COUNTS:
             for each in made:
                 if each.op_type == "Split":
                     each.attribute.append(onnx.helper.make_attribute("num_outputs", len(each.output)))
         model.graph.node.extend(made)
     if not opset:
-        model.opset_import.append(onnx.helper.make_opsetid("", OPSET))
+        model.opset_import.append(onnx.helper.make_opsetid("", names.OPSET))
     return model
 
 
@@ -162,31 +157,25 @@ def _replaced(node: Any) -> list[Any]:
         return [node]
     made = rule(node, {attr.name: attr for attr in node.attribute})
     same = names.SAME_SHAPED.get(node.op_type, ())
-    return made + [_node("Identity", [node.output[0]], [node.output[i]]) for i in same if i < len(node.output)
+    return made + [node_of("Identity", [node.output[0]], [node.output[i]]) for i in same if i < len(node.output)
                    and node.output[i]]  # fmt: skip
-
-
-def _node(kind: str, inputs: Sequence[str], outputs: Sequence[str], **attrs: Any) -> Any:
-    import onnx
-
-    return onnx.helper.make_node(kind, list(inputs), list(outputs), **attrs)
 
 
 def _identity(node: Any, attrs: Mapping[str, Any]) -> list[Any]:
     del attrs
-    return [_node("Identity", [node.input[0]], [node.output[0]])]
+    return [node_of("Identity", [node.input[0]], [node.output[0]])]
 
 
 def _standard(node: Any, attrs: Mapping[str, Any]) -> list[Any]:
     """The standard operator of the same name."""
     del attrs
-    return [_node(node.op_type, node.input, node.output)]
+    return [node_of(node.op_type, node.input, node.output)]
 
 
 def _same_as(place: int) -> Callable[[Any, Mapping[str, Any]], list[Any]]:
     def rule(node: Any, attrs: Mapping[str, Any]) -> list[Any]:
         del attrs
-        return [_node("Identity", [node.input[place]], [node.output[0]])]
+        return [node_of("Identity", [node.input[place]], [node.output[0]])]
 
     return rule
 
@@ -194,7 +183,7 @@ def _same_as(place: int) -> Callable[[Any, Mapping[str, Any]], list[Any]]:
 def _sum_of(first: int, second: int) -> Callable[[Any, Mapping[str, Any]], list[Any]]:
     def rule(node: Any, attrs: Mapping[str, Any]) -> list[Any]:
         del attrs
-        return [_node("Add", [node.input[first], node.input[second]], [node.output[0]])]
+        return [node_of("Add", [node.input[first], node.input[second]], [node.output[0]])]
 
     return rule
 
@@ -203,7 +192,7 @@ def _product_of(kind: str, first: int, second: int) -> Callable[[Any, Mapping[st
     """A product or convolution of two inputs, with the attributes that the standard operator has."""
 
     def rule(node: Any, attrs: Mapping[str, Any]) -> list[Any]:
-        made = _node(kind, [node.input[first], node.input[second]], [node.output[0]])
+        made = node_of(kind, [node.input[first], node.input[second]], [node.output[0]])
         made.attribute.extend(attr for name, attr in attrs.items() if name in names.SHAPE_ATTRIBUTES)
         return [made]
 
@@ -216,9 +205,9 @@ def _fused_matmul(node: Any, attrs: Mapping[str, Any]) -> list[Any]:
     for i, name in enumerate(("transA", "transB")):
         if name in attrs and attrs[name].i:
             turned = f"{node.output[0]}__{i}"
-            made.append(_node("Einsum", [inputs[i]], [turned], equation="...ij->...ji"))
+            made.append(node_of("Einsum", [inputs[i]], [turned], equation="...ij->...ji"))
             inputs[i] = turned
-    return [*made, _node("MatMul", inputs, [node.output[0]])]
+    return [*made, node_of("MatMul", inputs, [node.output[0]])]
 
 
 def _narrow(node: Any, attrs: Mapping[str, Any]) -> list[Any]:
@@ -228,18 +217,11 @@ def _narrow(node: Any, attrs: Mapping[str, Any]) -> list[Any]:
         raise TraceError(f"N is {n}; expected a positive number", key=printable(node.name, 60))
     width, first, last, shape, front, wanted, column = (f"{out}__{i}" for i in range(7))
     return [
-        _constant(width, [n]), _constant(first, [0]), _constant(last, [-1]),
-        _node("Shape", [node.input[0]], [shape]), _node("Slice", [shape, first, last], [front]),
-        _node("Concat", [front, width], [wanted], axis=0),
-        _node("Gather", [node.input[0], first], [column], axis=-1), _node("Expand", [column, wanted], [out]),
+        constant(width, [n]), constant(first, [0]), constant(last, [-1]),
+        node_of("Shape", [node.input[0]], [shape]), node_of("Slice", [shape, first, last], [front]),
+        node_of("Concat", [front, width], [wanted], axis=0),
+        node_of("Gather", [node.input[0], first], [column], axis=-1), node_of("Expand", [column, wanted], [out]),
     ]  # fmt: skip
-
-
-def _constant(name: str, values: Sequence[int]) -> Any:
-    import numpy as np
-    import onnx
-
-    return _node("Constant", [], [name], value=onnx.numpy_helper.from_array(np.array(values, np.int64)))
 
 
 def _grouped_attention(node: Any, attrs: Mapping[str, Any]) -> list[Any]:
@@ -255,7 +237,7 @@ def _attention(node: Any, attrs: Mapping[str, Any]) -> list[Any]:
     del attrs
     inner = f"{node.output[0]}__qkv"
     parts = _first_parts(node, 1, 3, inner)
-    return [_node("MatMul", node.input[:2], [inner]), *parts]
+    return [node_of("MatMul", node.input[:2], [inner]), *parts]
 
 
 def _first_parts(node: Any, wanted: int, parts: int, source: str = "") -> list[Any]:
@@ -263,8 +245,8 @@ def _first_parts(node: Any, wanted: int, parts: int, source: str = "") -> list[A
         raise TraceError(f"{wanted} of {parts} heads", key=printable(node.name, 60))
     pieces = [f"{node.output[0]}__part{i}" for i in range(parts)]
     return [
-        _node("Split", [source or node.input[0]], pieces, axis=-1),
-        _node("Concat", pieces[:wanted], [node.output[0]], axis=-1),
+        node_of("Split", [source or node.input[0]], pieces, axis=-1),
+        node_of("Concat", pieces[:wanted], [node.output[0]], axis=-1),
     ]
 
 
