@@ -298,8 +298,8 @@ def test_nodes_are_put_in_order_and_a_circle_is_named(tmp_path: Path) -> None:
 
 
 def test_an_unknown_operator_is_kept_with_its_bytes(tmp_path: Path) -> None:
-    nodes = [node("Relu", "x", "a"), node("Det", "a", "y")]
-    path = save(tmp_path, nodes, [value("x", 7, 4, 4)], [value("y", 7)], [])
+    nodes = [node("Relu", "x", "a"), node("Det", "a", "y", domain="own")]
+    path = graph(tmp_path, nodes, {"x": (7, 4, 4)}, (7,), {})
     found = import_trace(path)
     assert (found.trace.ops[1].kind, found.trace.ops[1].min_bytes) == (OpKind.OTHER, 4 * (7 * 16 + 7))
     assert any("Det" in note for note in found.notes)

@@ -25,12 +25,16 @@ from simsparse.trace.interchange.base import (
     TraceFormat,
     printable,
 )
+from simsparse.trace.interchange.onnx_control import opset_of
 from simsparse.trace.interchange.onnx_einsum import einsum
 from simsparse.trace.interchange.onnx_experts import EXPERTS
+from simsparse.trace.interchange.onnx_more import MORE
 from simsparse.trace.interchange.onnx_products import CONTRIBUTED, STANDARD, OnnxNode
 from simsparse.trace.interchange.onnx_shapes import inferred
 from simsparse.trace.interchange.onnx_weights import OnnxWeight, OnnxWeights, shaped
 
+_STANDARD = {**STANDARD, **MORE, "Einsum": einsum}
+_CONTRIBUTED = {**CONTRIBUTED, **EXPERTS}
 MAX_MODEL_BYTES = 2 * 1024**3
 
 
@@ -98,6 +102,11 @@ class _Graph:
             raise TraceError("holds no node that computes anything")
         self.notes.add("each node is an op of its own: nothing is fused")
         return trace
+
+    @property
+    def opset(self) -> int:
+        """The opset of the standard domain."""
+        return opset_of(self.model)
 
     def stored(self, name: str) -> DType | None:
         """The type in which an activation that was just dequantised is stored; None of any other."""
@@ -187,8 +196,8 @@ class _Graph:
 
     def _ops(self, node: Any, place: str) -> Sequence[Op]:
         contributed = node.domain in names.CONTRIBUTED
-        table = {**CONTRIBUTED, **EXPERTS} if contributed else STANDARD if node.domain in names.STANDARD else {}
-        lower = einsum if node.op_type == "Einsum" and not contributed else table.get(node.op_type)
+        table = _CONTRIBUTED if contributed else _STANDARD if node.domain in names.STANDARD else {}
+        lower = table.get(node.op_type)
         found = lower(OnnxNode(node, self)) if lower is not None else ()
         return found or self._moved(node, place)
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What ONNX's operators mean. Source: the operator schemas of ONNX, opsets 1 to 25."""
+"""What ONNX's operators mean. Source: the operator schemas of ONNX, opsets 1 to 28."""
 
 from __future__ import annotations
 
@@ -27,36 +27,41 @@ SAME_SHAPED = {"SkipLayerNormalization": (3,), "SkipSimplifiedLayerNormalization
 """Further results of that shape."""
 
 SHAPE_ATTRIBUTES = {"transA", "transB", "auto_pad", "dilations", "group", "kernel_shape", "pads", "strides"}
-VIEWS = {"Reshape", "Squeeze", "Unsqueeze", "Flatten", "Identity", "Dropout", "Shape", "Size", "Constant"}
+VIEWS = {"Reshape", "Squeeze", "Unsqueeze", "Flatten", "Identity", "Dropout", "Shape", "Size", "Constant",
+         "SequenceConstruct", "SequenceAt", "SequenceEmpty", "SequenceErase", "SequenceInsert", "SequenceLength",
+         "SplitToSequence", "Optional", "OptionalGetElement", "OptionalHasElement"}  # fmt: skip
 RESHAPES = {"Reshape", "Squeeze", "Unsqueeze", "Flatten"}
 SAME_ZEROS = {"Identity", "Cast", "Reshape", "Transpose", "DequantizeLinear", "Squeeze", "Unsqueeze", "Flatten"}
 """Operators whose result is their first input moved, recast or rescaled."""
 
 GATHERS = {"Gather", "GatherElements", "GatherND"}
-_COPIES = ("Cast", "Concat", "ConstantOfShape", "Expand", "Pad", "Slice", "Split", "Tile", "Transpose", "Range",
-           "DepthToSpace", "SpaceToDepth", "ScatterElements", "ScatterND", "EyeLike", "OneHot", "Trilu", "Gather",
-           "GatherElements", "GatherND", "CastLike", "Compress", "NonZero")  # fmt: skip
-_POINTWISE = ("Abs", "Acos", "Add", "And", "Asin", "Atan", "BitShift", "Ceil", "Celu", "Clip", "Cos", "Cosh",
-              "DequantizeLinear", "Div", "DynamicQuantizeLinear", "Elu", "Equal", "Erf", "Exp", "Floor", "Gelu",
-              "Greater", "GreaterOrEqual", "HardSigmoid", "HardSwish", "IsInf", "IsNaN", "LeakyRelu", "Less",
-              "LessOrEqual", "Log", "Max", "Mean", "Min", "Mish", "Mod", "Mul", "Neg", "Not", "Or", "PRelu", "Pow",
-              "QuantizeLinear", "Reciprocal", "Relu", "Round", "Selu", "Sigmoid", "Sign", "Sin", "Sinh", "Softplus",
-              "Softsign", "Sqrt", "Sub", "Sum", "Swish",
-              "FastGelu", "BiasGelu", "QuickGelu", "BiasAdd", "QLinearAdd", "QLinearMul",
-              "QLinearSigmoid", "QLinearLeakyRelu", "Tan", "Tanh", "ThresholdedRelu", "Where", "Xor")  # fmt: skip
-_REDUCTIONS = ("ArgMax", "ArgMin", "AveragePool", "CumSum", "GlobalAveragePool", "GlobalMaxPool", "LpNormalization",
-               "LpPool", "MaxPool", "ReduceL1", "ReduceL2", "ReduceLogSum", "ReduceLogSumExp", "ReduceMax",
-               "GlobalLpPool",
-               "QLinearAveragePool", "QLinearGlobalAveragePool", "MeanVarianceNormalization", "Hardmax",
-               "ReduceMean", "ReduceMin", "ReduceProd", "ReduceSum", "ReduceSumSquare", "Resize", "TopK",
-               "Upsample")  # fmt: skip
+_COPIES = ("Cast", "Einsum", "Concat", "ConstantOfShape", "Expand", "Pad", "Slice", "Split", "Tile", "Transpose",
+           "Range", "DepthToSpace", "SpaceToDepth", "ScatterElements", "ScatterND", "EyeLike", "OneHot", "Trilu",
+           "Gather", "GatherElements", "GatherND", "CastLike", "Compress", "NonZero", "CenterCropPad",
+           "ReverseSequence", "Scatter", "TensorScatter", "MaxUnpool", "Unique", "BitCast", "ConcatFromSequence",
+           "BlackmanWindow", "HammingWindow", "HannWindow", "MelWeightMatrix", "RandomNormal", "RandomNormalLike",
+           "RandomUniform", "RandomUniformLike")  # fmt: skip
+_POINTWISE = ("Acosh", "Asinh", "Atanh", "Bernoulli", "BitwiseAnd", "BitwiseNot", "BitwiseOr", "BitwiseXor", "Shrink",
+              "SwiGLU", "AffineGrid", "Abs", "Acos", "Add", "And", "Asin", "Atan", "BitShift", "Ceil", "Celu", "Clip",
+              "Cos", "Cosh", "DequantizeLinear", "Div", "DynamicQuantizeLinear", "Elu", "Equal", "Erf", "Exp",
+              "Floor", "Gelu", "Greater", "GreaterOrEqual", "HardSigmoid", "HardSwish", "IsInf", "IsNaN", "LeakyRelu",
+              "Less", "LessOrEqual", "Log", "Max", "Mean", "Min", "Mish", "Mod", "Mul", "Neg", "Not", "Or", "PRelu",
+              "Pow", "QuantizeLinear", "Reciprocal", "Relu", "Round", "Selu", "Sigmoid", "Sign", "Sin", "Sinh",
+              "Softplus", "Softsign", "Sqrt", "Sub", "Sum", "Swish", "FastGelu", "BiasGelu", "QuickGelu", "BiasAdd",
+              "QLinearAdd", "QLinearMul", "QLinearSigmoid", "QLinearLeakyRelu", "Tan", "Tanh", "ThresholdedRelu",
+              "Where", "Xor")  # fmt: skip
+_REDUCTIONS = ("CumProd", "Col2Im", "MaxRoiPool", "Multinomial", "NegativeLogLikelihoodLoss", "ArgMax", "ArgMin",
+               "AveragePool", "CumSum", "GlobalAveragePool", "GlobalMaxPool", "LpNormalization", "LpPool", "MaxPool",
+               "ReduceL1", "ReduceL2", "ReduceLogSum", "ReduceLogSumExp", "ReduceMax", "GlobalLpPool",
+               "QLinearAveragePool", "QLinearGlobalAveragePool", "MeanVarianceNormalization", "Hardmax", "ReduceMean",
+               "ReduceMin", "ReduceProd", "ReduceSum", "ReduceSumSquare", "Resize", "TopK", "Upsample")  # fmt: skip
 
 FLOPS_PER_OUTPUT = {**dict.fromkeys(_COPIES, 0), **dict.fromkeys(_POINTWISE, 1), "RotaryEmbedding": 3}
 FLOPS_PER_INPUT = {
     **dict.fromkeys(_REDUCTIONS, 1), "Softmax": 5, "LogSoftmax": 5, "LayerNormalization": 7, "GroupNormalization": 7,
     "InstanceNormalization": 7, "BatchNormalization": 4, "RMSNormalization": 4, "SimplifiedLayerNormalization": 4,
     "SkipLayerNormalization": 8, "SkipSimplifiedLayerNormalization": 5, "EmbedLayerNormalization": 8, "GroupNorm": 7,
-    "SkipGroupNorm": 8, "QLinearSoftmax": 5, "BiasSoftmax": 6,
+    "SkipGroupNorm": 8, "QLinearSoftmax": 5, "BiasSoftmax": 6, "SoftmaxCrossEntropyLoss": 6,
 }  # fmt: skip
 """As simsparse.trace.capture.aten counts: softmax 5 an element, layer norm 7, batch and RMS norm 4."""
 

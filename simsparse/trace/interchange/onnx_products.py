@@ -32,6 +32,10 @@ class Values(Protocol):
     folded: dict[str, OnnxWeight]
     tensors: dict[str, TensorSpec]
 
+    @property
+    def opset(self) -> int:
+        """The opset of the standard domain."""
+
     def stored(self, name: str) -> DType | None:
         """The type in which an activation that was just dequantised is stored; None of any other."""
 
@@ -40,7 +44,7 @@ class OnnxNode:
     """A node with its operands by place."""
 
     def __init__(self, node: Any, values: Values) -> None:
-        self.kind, self.values = str(node.op_type), values
+        self.kind, self.values, self.opset = str(node.op_type), values, values.opset
         self.inputs: Sequence[str] = list(node.input)
         self.outputs: Sequence[str] = list(node.output)
         self.attrs: Mapping[str, Any] = {attr.name: attr for attr in node.attribute}
@@ -76,6 +80,12 @@ class OnnxNode:
     def integers(self, name: str) -> Sequence[int]:
         """A list of integers; empty where it is not given."""
         return list(self.attrs[name].ints) if name in self.attrs else []
+
+    def number(self, place: int, default: int) -> int:
+        """The whole number that an input is; ``default`` where it is left out, or no single constant."""
+        weight = self.values.folded.get(self.name(place))
+        found = self.values.weights.whole(weight) if weight is not None else None
+        return default if found is None else found
 
     def text(self, name: str, default: str = "") -> str:
         """A text attribute."""
@@ -227,13 +237,14 @@ def _lstm(node: OnnxNode) -> Sequence[Op]:
         return ()
     bias = {"bias": node.is_weight(3)}
     layer = RecurrentLayer(
-        kind, steps, batch, width, hidden, x.dtype, 0, _typed(node.fields(1, [0, 1, 2]), x.dtype) | bias,
-        _typed(node.fields(2, [0, 1, 2]), x.dtype) | bias,
+        kind, steps, batch, width, hidden, x.dtype, 0, fields_in_type(node.fields(1, [0, 1, 2]), x.dtype) | bias,
+        fields_in_type(node.fields(2, [0, 1, 2]), x.dtype) | bias,
     )  # fmt: skip
     return layer.ops() * directions
 
 
-def _typed(fields: Fields, dtype: DType) -> Fields:
+def fields_in_type(fields: Fields, dtype: DType) -> Fields:
+    """Fields of a weight without its type where that is ``dtype``."""
     stored = fields.pop("weight_dtype", None)
     return fields | ({"weight_dtype": stored} if stored and stored is not dtype else {})
 

@@ -71,6 +71,13 @@ class OnnxWeights:
             self._facts[key] = _measured(mask, weight.dtype, arrange, reduced, groups)
         return self._facts[key]
 
+    def whole(self, weight: OnnxWeight) -> int | None:
+        """The whole number that a weight of one element is; None of any other."""
+        if weight.tensor is None or _is_elsewhere(weight.tensor) or math.prod(weight.tensor.dims) != 1:
+            return None
+        value = self._values(weight.tensor).reshape(-1)[0]
+        return int(value) if int(value) == value else None
+
     def _mask(self, weight: OnnxWeight) -> NDArray[np.bool_]:
         """Which values differ from zero, in the arrangement that the op reads."""
         import numpy as np
