@@ -35,7 +35,7 @@ def run_choice(document: Document, *, json: bool) -> Result:
         raise SpecError(f"none of {len(found)} ways has an answer: {best.refused}", key="axes")
     bought = purchases(best.run, best.result.latency_s)
     if json:
-        emit_json({"ways": [_plain(way) for way in found],
+        emit_json({"best": _plain(best) | {"summary": best.result.summary()}, "ways": [_plain(way) for way in found],
                    "doubled": [{"paths": each.paths, "latency_s": each.latency_s, "gain": each.gain}
                                for each in bought]})  # fmt: skip
     else:

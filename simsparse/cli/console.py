@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import shutil
 import sys
 import tempfile
@@ -99,8 +100,11 @@ def si(value: float | None, unit: str) -> str:
 def whole_folder(out: Path) -> Iterator[Path]:
     """A folder to write in that becomes ``out`` when all is written, or whose files move into it.
 
-    Nothing is left when the body raises. Raises StoreError when ``out`` can't be written.
+    Nothing is left when the body raises. Raises StoreError when ``out`` can't be written, before the body as far as
+    that is known by then.
     """
+    if out.exists() and not (out.is_dir() and os.access(out, os.W_OK)):
+        raise StoreError("is no folder that can be written", file=str(out))
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         part = Path(tempfile.mkdtemp(dir=out.parent, prefix=temporary_prefix(out)))

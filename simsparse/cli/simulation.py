@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -143,15 +144,16 @@ def run(
     given |= {} if stack is None else {"stack": stack}
     read = with_values(load_document(experiment), given)
     choice = "axes" in read.data
-    if choice:
-        result = run_choice(read, json=json)
-    else:
-        spec, document = load_experiment(experiment, given)
-        result = simulate_point(check_experiment(spec, document))
-        result = replace(result, meta={**result.meta, "inputs": spec.values})
-    if out is not None:
-        with whole_folder(out) as folder:
+    with whole_folder(out) if out is not None else nullcontext() as folder:
+        if choice:
+            result = run_choice(read, json=json)
+        else:
+            spec, document = load_experiment(experiment, given)
+            result = simulate_point(check_experiment(spec, document))
+            result = replace(result, meta={**result.meta, "inputs": spec.values})
+        if folder is not None:
             _write_result(result, folder)
+    if out is not None:
         note(f"written to {out}")
     if not json:
         _show_result(result)

@@ -161,13 +161,23 @@ def read_resolved(path: Path) -> Document:
     return _read(path, RESOLVED_BYTES, f"\n{PARTS_USED}:".encode())
 
 
-def _read(path: Path, most: int, end: bytes | None) -> Document:
-    """Parse a file up to ``end``, which is to come within ``most`` bytes."""
+def read_parts_used(path: Path) -> Document:
+    """Parse the numbers of systems that a sweep wrote under ``PARTS_USED``.
+
+    Raises SpecError when it can't be read, and beyond 4 MiB.
+    """
+    return _read(path, MAX_BYTES, None, f"\n{PARTS_USED}:".encode())
+
+
+def _read(path: Path, most: int, end: bytes | None, start: bytes | None = None) -> Document:
+    """Parse a file up to ``end``, which is to come within ``most`` bytes, or from behind ``start`` on."""
     try:
         with path.open("rb") as file:
             content = file.read(most + 1)
         if end is not None:
             content = content.partition(end)[0]
+        if start is not None:
+            content = content.partition(start)[2]
         if len(content) > most:
             raise SpecError(f"is too large; a spec may have at most {most} bytes", file=str(path))
         return _parsed(str(path), content)

@@ -98,6 +98,10 @@ class DramRun:
         }  # fmt: skip
 
 
+MAX_ACCESSES = 100_000_000
+"""Accesses of a stream; about two minutes."""
+
+
 def dram_stream(
     part: str | Path | Part | DramDevice, pattern: str = "seq", bytes: int = 1 << 20, *, stride: int = 0, rw: str = "r",
     mapping: str = "bgil", refresh: bool | str = True, channels: int | Literal["all"] = 1, region: int | None = None,
@@ -124,6 +128,8 @@ def dram_stream(
         source = AddressTrace(Path(trace), device.access_bytes)
     else:
         source = stream_of(pattern, rw, bytes, device.access_bytes, within, stride, room, seed)
+    if isinstance(source, AccessStream) and source.count > MAX_ACCESSES:
+        raise SpecError(f"{source.count} accesses; at most {MAX_ACCESSES} are run one by one", key="bytes")
     places = address_map(mapping, device, count)
     due = _refresh(device, part, refresh)
     equal = isinstance(source, AccessStream) and _equal_channels(source, places, count)

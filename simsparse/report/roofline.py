@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from simsparse.core import OpResult
 from simsparse.errors import SimsparseError
 from simsparse.report.labels import place_labels
-from simsparse.report.peaks import Peaks, peaks_of
+from simsparse.report.peaks import Peaks, peaks_of, stored_peaks
 from simsparse.report.plot import Plot, finish, freeze_layout, panels, plain_log
 from simsparse.report.results import Results, StoredPoint, unique
 from simsparse.report.si import Scale, scale_for, si
@@ -109,7 +109,7 @@ def _panels(results: Results) -> Iterable[RooflinePanel]:
 def _devices(
     results: Results, workload: str, configuration: str, points: Sequence[StoredPoint]
 ) -> Iterable[RooflinePanel]:
-    peaks, found = _peaks(points[0]), dict[str, list[Marker]]()
+    peaks, found = _peaks(results, points[0]), dict[str, list[Marker]]()
     for point in points:
         for device, markers in _markers(results.ops[point.key], point.sparsity).items():
             found.setdefault(device, []).extend(markers)
@@ -118,14 +118,16 @@ def _devices(
             yield RooflinePanel(workload, configuration, device, peaks[device], tuple(markers))
 
 
-def _peaks(point: StoredPoint) -> dict[str, Peaks]:
-    """Peaks of the point's devices; empty when its system can't be loaded here."""
+def _peaks(results: Results, point: StoredPoint) -> dict[str, Peaks]:
+    """Peaks of the point's devices: of a system in a file, as the sweep wrote them down; empty when none are known."""
     from simsparse.config.hardware import load_system
 
+    if point.system.endswith((".yaml", ".yml")) and results.resolved_file is not None:
+        return stored_peaks(results.resolved_file, point.system, point.overrides)
     try:
         system = load_system(point.system, point.overrides)
     except SimsparseError:
-        return {}
+        return stored_peaks(results.resolved_file, point.system, point.overrides)
     return {name: peaks for name, part in system.devices.items() if (peaks := peaks_of(part))}
 
 

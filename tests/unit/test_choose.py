@@ -109,6 +109,18 @@ def test_run_gives_a_choice_as_json(spec: Path, capsys: pytest.CaptureFixture[st
     found = json.loads(run(capsys, spec, "--json")[1])
     assert [way["way"] for way in found["ways"]] == ["pinned", "copied", "resident"]
     assert found["doubled"][0]["gain"] > 1
+    best = found["best"]
+    assert best["way"] == "pinned" and best["summary"]["latency_s"] == best["latency_s"]
+
+
+def test_a_folder_that_cannot_be_written_is_named_before_the_run(
+    spec: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("mine")
+    monkeypatch.setattr("simsparse.cli.choice.run_choice", lambda *_, **__: pytest.fail("has run"))
+    code, _, error = run(capsys, spec, "--out", tmp_path / "file")
+    assert code == 2 and "file: is no folder that can be written" in error
+    assert (tmp_path / "file").read_text() == "mine"
 
 
 def test_a_choice_without_an_answer_says_why(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -184,6 +184,7 @@ def test_energy_is_the_sum_of_its_parts() -> None:
         ({"refresh": "per-rank"}, "all-bank"),
         ({"channels": 0}, "channels"),
         ({"bytes": 8}, "bytes"),
+        ({"bytes": 10**15}, "15625000000000 accesses; at most 100000000 are run one by one"),
         ({"region": 8}, "region"),
         ({"pattern": "stride", "stride": 100}, "stride"),
         ({"part": "gpu/h100-sxm5-80gb"}, "memory"),

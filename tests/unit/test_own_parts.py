@@ -5,21 +5,25 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import yaml
 from click.testing import Result
 from typer.testing import CliRunner
 
 import simsparse as ss
 from simsparse.advice import headroom
 from simsparse.cli.app import app
-from simsparse.config.paths import find_part, own_part_names, part_name
+from simsparse.config.paths import find_part, own_part_names, part_name, part_names
 from simsparse.core import TraceBuilder, ops
 from simsparse.errors import SpecError
 from simsparse.paths import data_root
+from simsparse.report.peaks import _written, peaks_of, stored_peaks
 from simsparse.report.reader import read_results
 from simsparse.report.results import short_names
+from simsparse.report.roofline import roofline
 from simsparse.validate import validate
 
 SHIPPED = "gpu/h100-sxm5-80gb"
@@ -105,6 +109,42 @@ def test_results_and_reports_call_own_parts_by_their_folder(home: Path) -> None:
     assert shown == [SHIPPED, "chips/h100-sxm5-80gb", f"hw_models/{SHIPPED}", "pair"]
     result = ss.simulate(ss.load_trace("t.trace"), "chips/pair.yaml")
     assert result.system == "chips/pair" and "linear on chips/h100-sxm5-80gb" in "".join(result.unvalidated)
+
+
+def test_roofs_of_own_systems_are_drawn_in_other_folders(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The numbers are those that the sweep ran with, overrides included, whatever the files say by now."""
+    axes = "{override.a.memory.bandwidth: [1 TB/s, 5 TB/s]}"
+    Path("sweep.yaml").write_text(f"name: own\nworkload: {{trace: t.trace}}\nsystem: chips/pair.yaml\naxes: {axes}\n")
+    ss.run_sweep("sweep.yaml", out=home / "out")
+    (home / "elsewhere").mkdir()
+    (home / "chips/pair.yaml").unlink()
+    monkeypatch.chdir(home / "elsewhere")
+    results = read_results(home / "out")
+    card = peaks_of(ss.load_hardware(SHIPPED))
+    assert card is not None
+    for point, rate in zip(results.points, (1e12, 5e12), strict=True):
+        found = stored_peaks(results.resolved_file, point.system, point.overrides)
+        assert found["a"] == replace(card, bytes_per_s=rate) and found["b"] == replace(card, bytes_per_s=5e12)
+    plot = roofline(results)
+    assert plot is not None and "pair: b" in plot.figure.axes[0].get_title()
+
+
+@pytest.mark.parametrize("spoilt", ["", "[1]\n", "  s: {a: {values: {array.rows: 3}}}\n",
+                                    "  s: {a: {values: {compute.peak.bf16: {value: x}}}}\n"])  # fmt: skip
+def test_a_damaged_list_of_numbers_has_no_roofs(tmp_path: Path, spoilt: str) -> None:
+    (tmp_path / "resolved.yaml").write_text(f"name: x\nparts_used:\n{spoilt}")
+    assert stored_peaks(tmp_path / "resolved.yaml", "s", {}) == {}
+
+
+@pytest.mark.parametrize("name", part_names())
+def test_what_a_sweep_wrote_of_a_part_has_its_roof(name: str, tmp_path: Path) -> None:
+    for device, part in ss.load_system(name).devices.items():
+        values = {path: {"value": each.text} for path, each in part.quantities()}
+        text = yaml.safe_dump({"name": "s", "parts_used": {"s": {device: {"values": values}}}}, sort_keys=False)
+        (tmp_path / "resolved.yaml").write_text(text)
+        _written.cache_clear()
+        found, wanted = stored_peaks(tmp_path / "resolved.yaml", "s", {}).get(device), peaks_of(part)
+        assert found == (wanted and replace(wanted, sparse24=found.sparse24 if found else None))
 
 
 @pytest.mark.usefixtures("home")
