@@ -7,10 +7,11 @@ import hashlib
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import product
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -46,9 +47,16 @@ def _name(text: str) -> str:
 ComponentName = Annotated[str, AfterValidator(_name)]
 
 
+MAX_COUNT = 64
+"""Devices that one entry of a system may stand for."""
+
+
 class _DeviceEntry(Frozen):
+    """``count`` equal devices, NAME0 to NAMEn; what a link joins to NAME is joined to each of them."""
+
     part: str
     role: Role | None = None
+    count: Annotated[int, Field(strict=True, ge=1, le=MAX_COUNT)] | None = None
 
 
 class _LinkEntry(Frozen):
@@ -305,14 +313,35 @@ def _load_system(path: Path, name: str) -> System:
     if data.get("kind") != "system":
         return system_of(_load_part(path, name))
     spec: _SystemSpec = validate_document(document, _SystemSpec, deepcopy(data))
-    devices = {device: _device(document, device, entry.part) for device, entry in spec.devices.items()}
-    links = tuple(_link(document, i, entry, devices) for i, entry in enumerate(spec.links))
+    copies = {device: _copies(device, entry) for device, entry in spec.devices.items()}
+    parts = {device: _device(document, device, entry.part) for device, entry in spec.devices.items()}
+    devices = {copy: parts[device] for device, own in copies.items() for copy in own}
+    links = tuple(
+        _link(document, i, each, devices) for i, entry in enumerate(spec.links) for each in _each(entry, copies)
+    )
     taken = Counter([*devices, *(link.name for link in links)])
     if twice := next((n for n, times in taken.items() if times > 1), None):
         raise document.error(("links",), f"the name {twice!r} is used twice")
-    roles = {device: entry.role for device, entry in spec.devices.items() if entry.role}
-    _check_groups(document, spec.groups, devices)
-    return System(name, spec.description, devices, links, {}, roles, spec.groups, spec.collectives)
+    roles = {copy: entry.role for device, entry in spec.devices.items() if entry.role for copy in copies[device]}
+    groups = {name: tuple(copy for member in own for copy in copies.get(member, (member,)))
+              for name, own in spec.groups.items()}  # fmt: skip
+    _check_groups(document, groups, devices)
+    return System(name, spec.description, devices, links, {}, roles, groups, spec.collectives)
+
+
+def _copies(device: str, entry: _DeviceEntry) -> tuple[str, ...]:
+    return (device,) if entry.count is None else tuple(f"{device}{i}" for i in range(entry.count))
+
+
+def _each(entry: _LinkEntry, copies: Mapping[str, tuple[str, ...]]) -> Iterator[_LinkEntry]:
+    """The links that an entry stands for: one per device that an end stands for."""
+    ends = [copies.get(end, (end,)) for end in entry.between]
+    if all(copies.get(end) in (None, (end,)) for end in entry.between):
+        yield entry
+        return
+    name = entry.name or "-".join(entry.between)
+    for i, between in enumerate(product(*ends)):
+        yield entry.model_copy(update={"between": between, "name": f"{name}{i}"})
 
 
 def _check_groups(document: Document, groups: Mapping[str, tuple[str, ...]], devices: Mapping[str, Part]) -> None:

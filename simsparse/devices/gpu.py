@@ -166,6 +166,9 @@ class Gpu(Device):
         host = self.part.kernels.host
         if host is None:
             return None
+        if op.kind == OpKind.COLLECTIVE:
+            seconds = host.send_recv if op.label == "send_recv" else host.collective
+            return (seconds or host.call).si
         return (host.sparse24 if op.kind == OpKind.LINEAR and self.skips(op) else host.call).si
 
     @property

@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import simpy
 
@@ -57,6 +57,16 @@ class Link:
     def share_key(self, direction: int) -> int:
         """What the flows of ``direction`` share; equal where both directions share one rate."""
         return direction
+
+
+class Channel(NamedTuple):
+    """What moves the bytes of a copy where the links alone do not set its pace, such as the kernel of a collective.
+
+    The copy takes ``latency_fs`` in place of the latencies of its route, and has ``bytes_per_s`` at most.
+    """
+
+    latency_fs: int
+    bytes_per_s: int
 
 
 @dataclass(eq=False)
@@ -133,6 +143,11 @@ def alone_fs(hops: tuple[Hop, ...], bytes: int) -> int:
 def at_rate_fs(hops: tuple[Hop, ...], bytes: int, rate: int) -> int:
     """Femtoseconds of a copy that has ``rate`` bytes per second all the while."""
     return sum(each.latency_fs for each, _ in hops) + -(-whole_bytes(hops, bytes) * FS_PER_SECOND // rate)
+
+
+def channel_fs(hops: tuple[Hop, ...], bytes: int, rate: int, channel: Channel) -> int:
+    """Femtoseconds of a copy by a channel, whose route leaves it ``rate`` bytes per second all the while."""
+    return channel.latency_fs + -(-whole_bytes(hops, bytes) * FS_PER_SECOND // min(rate, channel.bytes_per_s))
 
 
 def fair_rates(flows: Sequence[tuple[Hop, ...]]) -> list[int]:

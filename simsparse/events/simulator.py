@@ -15,7 +15,7 @@ from typing import Any
 import simpy
 
 from simsparse.errors import SimsparseError, SimulationError
-from simsparse.events.network import CopyEnd, Hop, Link, Network, path
+from simsparse.events.network import Channel, CopyEnd, Hop, Link, Network, path
 from simsparse.events.pool import Pool
 from simsparse.events.task import END, Lane, Task
 
@@ -61,6 +61,7 @@ class Simulator:
         self._lanes: dict[tuple[str, str], Lane] = {}
         self._ends: dict[str, CopyEnd] = {}
         self._paths: dict[tuple[str, str], tuple[Hop, ...]] = {}
+        self._limits: dict[tuple[str, str, int], Link] = {}
         self._network = Network(self)
 
     @property
@@ -108,11 +109,12 @@ class Simulator:
 
     def copy(
         self, src: str, dst: str, bytes: int, name: str, after: Iterable[simpy.Event] = (), *,
-        device: str | None = None, lane: str = "copy", kind: str = "copy",
+        device: str | None = None, lane: str = "copy", kind: str = "copy", channel: Channel | None = None,
     ) -> Task:  # fmt: skip
         """Move ``bytes`` from ``src`` to ``dst``, holding a lane of ``device`` (``dst``) meanwhile.
 
-        The copy takes the latency of its route, then its share of the bandwidth of links and memories.
+        The copy takes the latency of its route, then its share of the bandwidth of links and memories; one by a
+        ``channel`` the latency of that, and no more than its rate.
         Raises SimulationError when no links lead there.
         """
         hops = self._path(src, dst)
@@ -121,6 +123,9 @@ class Simulator:
         task.bytes = bytes
         task.least_gap_fs = max((each.issue_fs for each, _ in hops), default=0)
         latency = sum(each.latency_fs for each, _ in hops)
+        if channel is not None and hops:
+            task.least_gap_fs, latency = 0, channel.latency_fs
+            hops = (*hops, (self._limit(src, dst, channel.bytes_per_s), 0))
 
         def begin(task: Task) -> None:
             self.call_in(latency, lambda _: self._network.join(task, hops))
@@ -199,6 +204,10 @@ class Simulator:
         if found is None:
             found = self._paths[src, dst] = path(self.links.values(), self._ends, src, dst)
         return found
+
+    def _limit(self, src: str, dst: str, bytes_per_s: int) -> Link:
+        """A link of their own for copies by a channel; those of equal ends and rate share it."""
+        return self._limits.setdefault((src, dst, bytes_per_s), Link(f"{src} to {dst}", (src, dst), bytes_per_s))
 
     def _memory(self, device: str) -> Pool:
         try:

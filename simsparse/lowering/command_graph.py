@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from simsparse.core import CacheUse, Op, OpCost, OpKind
 from simsparse.errors import SimulationError
+from simsparse.events import Channel
 from simsparse.lowering.machine import Ends, Machine
 from simsparse.lowering.trace_index import OpFacts, TraceIndex, is_special
 from simsparse.units import bytes_text, seconds_to_fs
@@ -56,7 +57,7 @@ class Command(NamedTuple):
     for; -1 of none. A collective is several commands of one op. A copy has ``src`` and ``dst``; ``beside`` are the
     ends of copies that are known to run at the same time, its own among them. ``after`` are indexes of earlier
     commands; those before it on the same lane may be left out. ``part``: which of the graph's parts of ops runs, -1 for
-    the op as the trace has it.
+    the op as the trace has it. ``channel``: what moves a copy beside the links.
     """
 
     name: str
@@ -71,6 +72,7 @@ class Command(NamedTuple):
     cause: Cause = Cause.OP
     beside: tuple[Ends, ...] = ()
     part: int = -1
+    channel: Channel | None = None
 
 
 def copies_among(commands: Iterable[Command]) -> Counter[tuple[str, str, int]]:

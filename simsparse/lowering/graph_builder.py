@@ -153,12 +153,22 @@ class GraphBuilder:
         first = list(self._dependencies(index))
         for step in copies_of(op, self.machine):
             taking_part, arriving = defaultdict[str, list[int]](list), defaultdict[str, list[int]](list)
-            for src, dst, bytes, beside in step:
+            for src, dst, bytes, beside, channel in step:
                 after = dict.fromkeys([*ready.get(src, first), *ready.get(dst, first)])
                 lane = f"{op.kind} {len(arriving[dst])}" if arriving[dst] else op.kind
                 done = self._issue(
                     Command(
-                        self.index.names[index], op.kind, dst, lane, index, tuple(after), src, dst, bytes, beside=beside
+                        self.index.names[index],
+                        op.kind,
+                        dst,
+                        lane,
+                        index,
+                        tuple(after),
+                        src,
+                        dst,
+                        bytes,
+                        beside=beside,
+                        channel=channel,
                     )
                 )
                 taking_part[src].append(done)

@@ -180,6 +180,6 @@ def start(sim: Simulator, command: Command, fs: int, after: Sequence[Task]) -> T
     if command.src:
         return sim.copy(
             command.src, command.dst, command.bytes, command.name, after, device=command.device,
-            lane=command.lane, kind=command.kind,
+            lane=command.lane, kind=command.kind, channel=command.channel,
         )  # fmt: skip
     return sim.launch(command.device, command.lane, fs, command.name, after, command.kind)

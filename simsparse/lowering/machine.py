@@ -6,9 +6,10 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from functools import cached_property
+from itertools import pairwise
 
 from simsparse.config.hardware import System
-from simsparse.config.parts.link import LinkPart
+from simsparse.config.parts.link import CollectiveKernels, LinkPart
 from simsparse.config.quantity import Part
 from simsparse.core import Action, Op, OpCost, Role
 from simsparse.core.memo import by_identity
@@ -16,8 +17,8 @@ from simsparse.core.op import Signature, signatures
 from simsparse.devices.base import Device, device_for
 from simsparse.devices.link import BYTE, link_prices, link_rate
 from simsparse.errors import MappingError, SpecError
-from simsparse.events import CopyEnd, Link, alone_fs
-from simsparse.events.network import Hop, at_rate_fs, fair_rates, path, whole_bytes
+from simsparse.events import Channel, CopyEnd, Link, alone_fs
+from simsparse.events.network import Hop, at_rate_fs, channel_fs, fair_rates, path, whole_bytes
 from simsparse.units import fs_to_seconds, seconds_to_fs
 
 Ends = tuple[str, str]
@@ -78,7 +79,9 @@ class Machine:
             tuple((link.name, link.between) for link in system.links),
             tuple(system.groups.items()),
             tuple(system.collectives.items()),
+            tuple((link.name, link.part.digest) for link in system.links if _link_part(link.part).collectives),
         )
+        self._kernels = {link.name: _link_part(link.part).collectives for link in system.links}
         self._routes: dict[Ends, tuple[Hop, ...]] = {}
         self._shared: dict[tuple[Ends, ...], dict[Ends, int]] = {}
         if not self.processors:
@@ -99,7 +102,18 @@ class Machine:
             self._routes[src, dst] = path(self.links.values(), self.ends, src, dst)
         return self._routes[src, dst]
 
-    def copy_fs(self, src: str, dst: str, bytes: int, beside: tuple[Ends, ...] = ()) -> int:
+    def collective_kernels(self, devices: Sequence[str]) -> CollectiveKernels | None:
+        """The kernels of collectives over devices whose links all state the same ones; None where they do not."""
+        found = {
+            hop.name: self._kernels.get(hop.name) for ends in pairwise(devices) for hop, _ in self.hops(*ends)
+            if isinstance(hop, Link)
+        }  # fmt: skip
+        first, *others = found.values()
+        return first if all(other == first for other in others) else None
+
+    def copy_fs(
+        self, src: str, dst: str, bytes: int, beside: tuple[Ends, ...] = (), channel: Channel | None = None
+    ) -> int:
         """Femtoseconds of a copy that shares its route with no others than those between the ends ``beside``.
 
         These, the copy among them, run as long as it does.
@@ -107,7 +121,10 @@ class Machine:
         hops = self.hops(src, dst)
         if not hops:
             return 0
-        return at_rate_fs(hops, bytes, self._rate_beside(beside)[src, dst]) if beside else alone_fs(hops, bytes)
+        if not beside:
+            return alone_fs(hops, bytes)
+        rate = self._rate_beside(beside)[src, dst]
+        return at_rate_fs(hops, bytes, rate) if channel is None else channel_fs(hops, bytes, rate, channel)
 
     def _rate_beside(self, copies: tuple[Ends, ...]) -> dict[Ends, int]:
         """Bytes per second of copies that run at the same time."""

@@ -39,8 +39,8 @@ def run_closed_form(costed: CostedGraph) -> Records:
         end = start + fs
         if command.src:
             start = max(start, issued.get(lane, 0))
-            issued[lane] = start + machine.issue_fs(command.src, command.dst)
-            end = start + machine.copy_fs(command.src, command.dst, command.bytes, command.beside)
+            issued[lane] = start + (0 if command.channel else machine.issue_fs(command.src, command.dst))
+            end = start + machine.copy_fs(command.src, command.dst, command.bytes, command.beside, command.channel)
         free[lane] = end
         starts.append(start)
         ends.append(end)

@@ -11,7 +11,7 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from simsparse.config.hardware import System, load_hardware
+from simsparse.config.hardware import System, load_system
 from simsparse.config.parts.cpu import CpuPart
 from simsparse.config.parts.gpu import GpuPart
 from simsparse.config.parts.link import LinkPart
@@ -20,6 +20,7 @@ from simsparse.devices.gpu import Gpu
 from simsparse.errors import SpecError
 from simsparse.paths import data_root
 from simsparse.validate.chosen_rows import predict_contextual
+from simsparse.validate.collectives import predict_collectives
 from simsparse.validate.comparison import Prediction, SectionReport, ValidationReport
 from simsparse.validate.expert_cache import predict_expert_caches
 from simsparse.validate.gemms import predict_gemms
@@ -55,21 +56,25 @@ TOLERANCES: Mapping[str, float] = {
     "attn_prefill": 0.10, "grouped_gemm": 0.12, "sparse_attn": 0.10, "contextual": 0.10, "attn_table_context": 0.12,
     "attn_table_generation": 0.12, "moe_table": 0.15, "mem": 0.20, "launch": 0.25, "pcie": 0.15, "pcie_small": 0.60,
     "power": 0.10, "energy": 0.20, "energy_tokens": 0.20, "offload": 0.10, "weight_stream": 0.10,
-    "expert_cache": 0.10, "e2e": 0.10, "cpu": 0.25,
+    "expert_cache": 0.10, "e2e": 0.10, "cpu": 0.25, "nccl": 0.12, "nccl_table": 0.12, "nccl_apex": 0.12,
 }  # fmt: skip
 """Mean absolute percentage error, as a share, that each section must stay within."""
 KERNEL_SECTIONS = ("elementwise", "norm", "softmax", "reduce", "gather", "mem")
 """Sections whose rows are kernels that only need their own bytes and shape."""
 GEMM_SECTIONS = ("gemm_dense", "gemm_fp32", "gemm_hot", "lowp", "lowp_sparse24", "bmm", "quant")
 """Sections whose rows are one dense GEMM in a loop over sets of buffers."""
+OVER_GPUS: Mapping[str, Callable[[System, Sequence[Measurement]], list[Prediction | str]]] = {
+    **dict.fromkeys(("nccl", "nccl_table", "nccl_apex"), predict_collectives),
+}
+"""Sections of systems of several GPUs."""
 NOT_SIMULATED = (
-    "env", "nccl", "ep_moe", "contention", "serve", "tp_layer", "ep_skew",
+    "env", "ep_moe", "contention", "serve", "tp_layer", "ep_skew",
 )  # fmt: skip
 """Sections of the schema that no model here predicts."""
 REFERENCES: Mapping[str, str] = {
     "h100_sxm5_80gb.jsonl": "gpu/h100-sxm5-80gb",
     "h200_sxm5_141gb.jsonl": "gpu/h200-sxm5-141gb",
-    "h200_x2_nvlink.jsonl": "gpu/h200-sxm5-141gb",
+    "h200_x2_nvlink.jsonl": "systems/h200-x2-nvlink",
     "rerun_h200_sxm5_141gb.jsonl": "gpu/h200-sxm5-141gb",
     "kept_h200_sxm5_141gb.jsonl": "gpu/h200-sxm5-141gb",
     "judge_attention_h200_sxm5_141gb.jsonl": "gpu/h200-sxm5-141gb",
@@ -148,20 +153,32 @@ class _Progress:
 
 @dataclass(frozen=True)
 class _Models:
-    """The GPU's model, and the system and link that join it to a host where there are any."""
+    """The GPU's model, and the system and link that join it to a host where there are any.
+
+    ``several``: the system that was measured, where that has more than one GPU.
+    """
 
     gpu: Gpu
     system: System | None
     link: LinkPart | None
+    several: System | None = None
 
     @classmethod
     def of(cls, hw: str) -> _Models:
-        part = load_hardware(hw)
-        if not isinstance(part, GpuPart):
-            raise SpecError(f"{part.name} is a {part.kind}; measurements are of GPUs", key="hw")
-        system = host_system(part)
+        measured = load_system(hw)
+        gpus = [part for part in measured.devices.values() if isinstance(part, GpuPart)]
+        if not gpus:
+            kinds = ", ".join(dict.fromkeys(part.kind for part in measured.devices.values()))
+            raise SpecError(f"{measured.name} is a {kinds}; measurements are of GPUs", key="hw")
+        system = host_system(gpus[0])
         link = system.links[0].part if system else None
-        return cls(Gpu(part), system, link if isinstance(link, LinkPart) else None)
+        several = measured if len(gpus) > 1 else None
+        return cls(Gpu(gpus[0]), system, link if isinstance(link, LinkPart) else None, several)
+
+    @property
+    def name(self) -> str:
+        """What was measured."""
+        return self.several.name if self.several else self.gpu.part.name
 
     @property
     def host(self) -> CpuPart:
@@ -173,6 +190,10 @@ class _Models:
         """Predictions in the order of ``rows``; in place of one that can't be made, the reason."""
         if section in self._of_card:
             return self._of_card[section](rows)
+        if section in OVER_GPUS:
+            if self.several is None:
+                return ["measured on several GPUs; name their system"] * len(rows)
+            return OVER_GPUS[section](self.several, rows)
         if self.system is None or self.link is None:
             return [f"no system joins {self.gpu.part.name} to a host"] * len(rows)
         if section in ("pcie", "pcie_small"):
@@ -219,7 +240,7 @@ def _validate(rows: Sequence[Measurement], hw: str, file: str, progress: _Progre
     left = {name: len(own) for name, own in by_section.items() if name not in TOLERANCES}
     progress.add(sum(left.values()))
     return ValidationReport(
-        file, models.gpu.part.name, reports,
+        file, models.name, reports,
         {name: count for name, count in left.items() if name in NOT_SIMULATED},
         {name: count for name, count in left.items() if name not in NOT_SIMULATED},
     )  # fmt: skip

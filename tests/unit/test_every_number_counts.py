@@ -32,6 +32,8 @@ from simsparse.devices.base import Device, device_for
 from simsparse.dram import ControllerPolicy, device_of, dram_stream
 from simsparse.dram.mapping import MAPPINGS
 from simsparse.errors import SimsparseError, SpecError, TraceError
+from simsparse.lowering.collectives import collective_fs
+from simsparse.lowering.machine import Machine
 from simsparse.lowering.stacks import STACKS, launched_by, stack_of
 from simsparse.paths import data_root
 from simsparse.testing.fake_machine import link, processor
@@ -138,7 +140,20 @@ def _of_a_link(part: Part) -> dict[str, Result]:
     pair = System("pair", "", {"a": processor(), "b": processor()}, (Connection("l", part, ("a", "b")),))
     there, back, short = ops.transfer(1 << 20, "a", "b"), ops.transfer(1 << 20, "b", "a"), ops.transfer(1, "a", "b")
     runs = {"one": [there], "row": [short, short], "both ways": [there, back]}
-    return {name: lambda copies=copies: _numbers(_beside(*copies), pair) for name, copies in runs.items()}
+    found = {name: lambda copies=copies: _numbers(_beside(*copies), pair) for name, copies in runs.items()}
+    if getattr(part, "collectives", None):
+        found["collectives"] = lambda: [_collectives(part, ranks) for ranks in (2, 3, 8)]
+    return found
+
+
+def _collectives(part: Part, ranks: int) -> list[int]:
+    """Femtoseconds of collectives over devices round a hub."""
+    names = [f"gpu{i}" for i in range(ranks)]
+    links = tuple(Connection(f"l{name}", part, (name, "hub")) for name in names)
+    machine = Machine(System("star", "", {**dict.fromkeys(names, processor()), "hub": processor()}, links))
+    each = product(("all_reduce", "all_gather", "all_to_all"), [1 << i for i in range(10, 31)], ("bf16", "int8"))
+    return [collective_fs(ops.collective(label, size, ranks, group=names, dtype=dtype), machine)
+            for label, size, dtype in each]  # fmt: skip
 
 
 def _of_a_device(part: Part, device: Device) -> dict[str, Result]:
@@ -153,6 +168,7 @@ def _of_a_device(part: Part, device: Device) -> dict[str, Result]:
         "area and stated power": lambda: (alone.area_mm2, alone.power_w),
         "read": lambda: _numbers(_beside(*back), beside), "write": lambda: _numbers(_beside(*there), beside),
         "capacity": lambda: device.memory_bytes,
+        "calls": lambda: [device.call_seconds(ops.collective(label, 1, 2)) for label in ("all_reduce", "send_recv")],
     }  # fmt: skip
     if isinstance(part, MemoryPart) and part.dram is not None:
         found |= _of_commands(part, part.dram)

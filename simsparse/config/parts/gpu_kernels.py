@@ -33,11 +33,14 @@ from simsparse.paths import data_root, is_file
 class HostCalls(Frozen):
     """What the host takes to call the framework once, from one call to the next, kernels launched in the background.
 
-    ``sparse24``: of a linear layer with 2:4 weights, dispatched and planned anew in Python.
+    ``sparse24``: of a linear layer with 2:4 weights, dispatched and planned anew in Python. ``collective``: of a
+    collective by torch.distributed, ``send_recv``: of a send and its receive; None where they were not measured.
     """
 
     call: Seconds
     sparse24: Seconds
+    collective: Seconds | None = None
+    send_recv: Seconds | None = None
 
 
 class KernelLibrary(Frozen):

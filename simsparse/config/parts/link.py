@@ -6,7 +6,18 @@ from __future__ import annotations
 from typing import Literal
 
 from simsparse.config.hardware import PARTS
-from simsparse.config.quantity import BytesPerSecond, Duplex, Efficiency, Frozen, JoulesPerByte, Part, Seconds, Watts
+from simsparse.config.quantity import (
+    BytesPerSecond,
+    Duplex,
+    Efficiency,
+    Frozen,
+    JoulesPerByte,
+    Part,
+    Ratio,
+    Seconds,
+    Watts,
+    Whole,
+)
 
 
 class LinkEnergy(Frozen):
@@ -16,6 +27,49 @@ class LinkEnergy(Frozen):
     static: Watts
 
 
+class CollectiveProtocol(Frozen):
+    """One protocol of a kernel: ``start`` once, ``hop`` for each step, and the bytes at ``rate`` in each direction."""
+
+    start: Seconds
+    hop: Seconds
+    rate: BytesPerSecond
+
+
+class RingKernels(Frozen):
+    """Kernels round a ring. ``turn``: steps' worth of bytes that a rank moves within itself, beside the steps."""
+
+    ll: CollectiveProtocol
+    ll128: CollectiveProtocol
+    simple: CollectiveProtocol
+    turn: Ratio
+
+
+class ExchangeKernels(Frozen):
+    """Kernels in which every rank sends to every other; a hop for each of them."""
+
+    ll: CollectiveProtocol
+    simple: CollectiveProtocol
+
+
+class InSwitchKernel(Frozen):
+    """An all-reduce of floating-point numbers that the switch adds up, over ``ranks`` GPUs or more."""
+
+    start: Seconds
+    rate: BytesPerSecond
+    ranks: Whole
+
+
+class CollectiveKernels(Frozen):
+    """What a library's kernels of collectives take over links of which each GPU has one, to a switch or peer.
+
+    A library chooses the kernel and the protocol that it expects to be fastest; here the one that is.
+    """
+
+    ring: RingKernels
+    exchange: ExchangeKernels
+    in_switch: InSwitchKernel | None = None
+
+
 @PARTS.register("link")
 class LinkPart(Part):
     """A full-duplex link.
@@ -23,7 +77,7 @@ class LinkPart(Part):
     ``bandwidth`` is the nominal rate of one direction, ``efficiency`` the share that large copies
     reach, ``duplex`` the total rate of both directions together as a multiple of one,
     ``latency`` the fixed time of a copy, ``issue`` the least time between copies of one queue,
-    ``pageable`` the rate of copies of pageable host memory.
+    ``pageable`` the rate of copies of pageable host memory, ``collectives`` the kernels of collectives over it.
     """
 
     kind: Literal["link", "nic"]
@@ -34,3 +88,4 @@ class LinkPart(Part):
     issue: Seconds
     pageable: BytesPerSecond | None = None
     energy: LinkEnergy
+    collectives: CollectiveKernels | None = None

@@ -12,17 +12,19 @@ from simsparse.core.tensor import DType
 
 
 def collective(
-    kind: str, bytes: int, ranks: int, *, group: str | Sequence[str] = (), name: str = "collective", **fields: Any
-) -> Op:
+    kind: str, bytes: int, ranks: int, *, group: str | Sequence[str] = (), name: str = "collective",
+    dtype: str | DType = DType.INT8, **fields: Any,
+) -> Op:  # fmt: skip
     """A collective over ``ranks`` devices, ``bytes`` the input of one rank, or of the root where that alone has one.
 
     ``kind`` is all_reduce, all_to_all, all_gather, reduce_scatter, broadcast, reduce, gather, scatter or send_recv; the
     first rank is the root. ``group`` is the name of a group of the system, or names of groups and devices in the order
-    of ranks: the first ``ranks`` take part, those of all processors where there is no group. Raises SpecError.
+    of ranks: the first ``ranks`` take part, those of all processors where there is no group. ``dtype`` is what a
+    reduction adds up, which decides whether a switch can do so; bytes stay bytes. Raises SpecError.
     """
     members = (group,) if isinstance(group, str) else tuple(group) if isinstance(group, Sequence) else group
     dims = positive(bytes=bytes, ranks=ranks)
-    return Op(COLLECTIVE.name, name, dims, DType.INT8, label=kind, group=members, **fields).checked()
+    return Op(COLLECTIVE.name, name, dims, DType.parse(dtype), label=kind, group=members, **fields).checked()
 
 
 class CollectiveKind(Kind):

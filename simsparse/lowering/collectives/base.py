@@ -7,15 +7,17 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import ClassVar, NamedTuple
 
+from simsparse.events import Channel
 from simsparse.registry import Registry
 
 
 class Send(NamedTuple):
-    """A copy of one step, from rank ``src`` to rank ``dst``."""
+    """A copy of one step, from rank ``src`` to rank ``dst``; ``channel`` is what moves it, None for the links alone."""
 
     src: int
     dst: int
     bytes: int
+    channel: Channel | None = None
 
 
 SendSteps = Sequence[Sequence[Send]]

@@ -9,17 +9,20 @@ from typing import NamedTuple
 from simsparse.core import Op
 from simsparse.core.kinds.collective import COLLECTIVE
 from simsparse.errors import MappingError, nearest
+from simsparse.events import Channel
 from simsparse.lowering.collectives.base import ALGORITHMS, DEFAULTS, Algorithm, Send
+from simsparse.lowering.collectives.kernels import KernelRun, fastest, sends
 from simsparse.lowering.machine import Ends, Machine
 
 
 class CollectiveCopy(NamedTuple):
-    """A copy of a collective; ``beside`` are the ends of all copies of its step."""
+    """A copy of a collective; ``beside`` are the ends of all copies of its step, ``channel`` the kernel."""
 
     src: str
     dst: str
     bytes: int
     beside: tuple[Ends, ...]
+    channel: Channel | None = None
 
 
 def ranks_of(op: Op, machine: Machine) -> tuple[str, ...]:
@@ -61,9 +64,24 @@ def algorithm_of(op: Op, machine: Machine) -> Algorithm:
 
 
 def copies_of(op: Op, machine: Machine) -> list[list[CollectiveCopy]]:
-    """The copies of each step of a collective, on the machine's devices."""
+    """The copies of each step of a collective, on the machine's devices.
+
+    Links that state the kernels of collectives run these, unless the system names an algorithm.
+    """
     devices = ranks_of(op, machine)
+    run = None if op.label in machine.system.collectives else kernel_of(op, machine, devices)
+    if run is not None:
+        return [_step(sends(run, op.label, len(devices)), devices)]
     return [_step(step, devices) for step in algorithm_of(op, machine).steps(op.label, op.dims["bytes"], len(devices))]
+
+
+def kernel_of(op: Op, machine: Machine, devices: tuple[str, ...]) -> KernelRun | None:
+    """The kernel that runs a collective over ``devices``; None where a link between them states none."""
+    kernels = machine.collective_kernels(devices)
+    if kernels is None:
+        return None
+    both = op.label not in ("send_recv", "broadcast", "reduce", "gather", "scatter")
+    return fastest(kernels, op, len(devices), min(hop.rate(way, both) for hop, way in machine.hops(*devices[:2])))
 
 
 def results_of(op: Op, machine: Machine) -> tuple[str, ...]:
@@ -74,12 +92,12 @@ def results_of(op: Op, machine: Machine) -> tuple[str, ...]:
 
 def _step(sends: Sequence[Send], devices: Sequence[str]) -> list[CollectiveCopy]:
     beside = tuple((devices[send.src], devices[send.dst]) for send in sends)
-    return [CollectiveCopy(*ends, send.bytes, beside) for send, ends in zip(sends, beside, strict=True)]
+    return [CollectiveCopy(*ends, send.bytes, beside, send.channel) for send, ends in zip(sends, beside, strict=True)]
 
 
 def collective_fs(op: Op, machine: Machine) -> int:
     """Femtoseconds of a collective that shares its routes with no other work: its steps one after the other."""
     return sum(
-        max(machine.copy_fs(copy.src, copy.dst, copy.bytes, copy.beside) for copy in step)
+        max(machine.copy_fs(copy.src, copy.dst, copy.bytes, copy.beside, copy.channel) for copy in step)
         for step in copies_of(op, machine)
     )

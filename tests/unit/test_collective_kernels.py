@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Kernels of collectives: protocols by size, both levels alike, links shared with other work, measured times."""
+
+from __future__ import annotations
+
+import pytest
+
+import simsparse as ss
+from simsparse.config.hardware import load_system
+from simsparse.core import TraceBuilder, ops
+from simsparse.errors import SpecError
+from simsparse.lowering.collectives.expand import kernel_of, ranks_of
+from simsparse.lowering.machine import Machine
+from simsparse.validate import validate
+
+BOARDS = ["systems/a100-x8-nvlink", "systems/h100-x8-nvlink", "systems/h200-x8-nvlink", "systems/b200-x8-nvlink"]
+US = 1e-6
+
+
+def seconds(system: str, label: str, size: int, ranks: int, level: int = 1, dtype: str = "bf16") -> float:
+    trace = TraceBuilder("t").add(ops.collective(label, size, ranks, dtype=dtype)).build()
+    return ss.simulate(trace, system, level=level).latency_s
+
+
+def kernel(system: str, label: str, size: int, ranks: int, dtype: str = "bf16") -> str:
+    machine, op = Machine(load_system(system)), ops.collective(label, size, ranks, dtype=dtype)
+    run = kernel_of(op, machine, ranks_of(op, machine))
+    assert run is not None
+    return run.name
+
+
+@pytest.mark.parametrize("label", ["all_reduce", "all_gather", "reduce_scatter", "all_to_all", "broadcast", "reduce",
+                                   "gather", "scatter", "send_recv"])  # fmt: skip
+def test_both_levels_agree_and_larger_messages_take_longer(label: str) -> None:
+    for ranks in (2, 8):
+        times = [[seconds(BOARDS[2], label, size, ranks, level) for size in (1 << 10, 1 << 20, 1 << 28)]
+                 for level in (0, 1)]  # fmt: skip
+        assert times[0] == pytest.approx(times[1], rel=1e-6)
+        assert times[0] == sorted(times[0])
+
+
+@pytest.mark.parametrize("system", BOARDS)
+def test_small_messages_take_the_protocol_that_starts_fast(system: str) -> None:
+    found = [kernel(system, "all_reduce", size, 8, "int8") for size in (1 << 10, 1 << 18, 1 << 28)]
+    assert found[0] in ("ring ll", "ring ll128") and found[2] == "ring simple"
+
+
+def test_only_a_switch_adds_up_floats_and_only_of_a_whole_board() -> None:
+    assert kernel(BOARDS[2], "all_reduce", 1 << 29, 8) == "in switch"
+    assert kernel(BOARDS[2], "all_reduce", 1 << 29, 8, "int8") == "ring simple"
+    assert kernel(BOARDS[2], "all_reduce", 1 << 29, 4) == "ring simple"
+    assert kernel(BOARDS[0], "all_reduce", 1 << 29, 8) == "ring simple"
+
+
+def test_published_bus_bandwidths_of_eight_gpus() -> None:
+    """537 MB of fp16: 2.040, 2.111, 4.226 and 1.335 ms on H200, H100, A100 and B200 (AIConfigurator)."""
+    published = {"h200": 2.040e-3, "h100": 2.111e-3, "a100": 4.226e-3, "b200": 1.335e-3}
+    for card, expected in published.items():
+        assert seconds(f"systems/{card}-x8-nvlink", "all_reduce", 536_870_912, 8) == pytest.approx(expected, rel=0.12)
+
+
+def test_collectives_share_links_with_other_copies() -> None:
+    """Two all-to-alls of all GPUs at once: each has half of the links."""
+    one = seconds(BOARDS[2], "all_to_all", 1 << 30, 8)
+    both = TraceBuilder("t")
+    for name in ("a", "b"):
+        both.add(ops.collective("all_to_all", 1 << 30, 8, name=name, dtype="bf16"), deps=[])
+    together = ss.simulate(both.build(), BOARDS[2]).latency_s
+    assert together > 1.5 * one
+
+
+def test_a_system_that_names_an_algorithm_has_it() -> None:
+    system = load_system(BOARDS[2])
+    named = type(system)(system.name, "", system.devices, system.links, collectives={"all_reduce": "one_shot"})
+    trace = TraceBuilder("t").add(ops.collective("all_reduce", 1 << 20, 8)).build()
+    assert ss.simulate(trace, named).latency_s != pytest.approx(seconds(BOARDS[2], "all_reduce", 1 << 20, 8, 1, "int8"))
+
+
+def test_rows_need_a_system_of_several_gpus() -> None:
+    rows = [{"section": "nccl", "op": "all_reduce", "bytes": 1 << 26, "s": 2.5e-4}]
+    alone = validate(rows, "gpu/h200-sxm5-141gb").section("nccl")
+    assert not alone.predictions and "several GPUs" in next(iter(alone.skipped))
+    pair = validate(rows, "systems/h200-x2-nvlink").section("nccl")
+    assert abs(pair.predictions[0].error) < 0.1
+
+
+def test_devices_of_one_entry_are_numbered() -> None:
+    system = load_system(BOARDS[1])
+    assert list(system.devices)[:2] == ["gpu0", "gpu1"] and len(system.devices) == 10
+    assert {link.name: link.between for link in system.links}["nvlink3"] == ("gpu3", "nvswitch")
+    assert system.groups["node"] == tuple(f"gpu{i}" for i in range(8))
+
+
+def test_a_count_is_a_small_whole_number(tmp_path) -> None:
+    path = tmp_path / "x.yaml"
+    path.write_text("kind: system\ndescription: x\ndevices:\n  gpu: {part: gpu/t4, count: 1000}\n")
+    with pytest.raises(SpecError, match=r"x.yaml:4: devices.gpu.count: 1000"):
+        load_system(path)
