@@ -33,6 +33,8 @@ class Accelerator(Device):
     )  # fmt: skip
     refusals: ClassVar[Mapping[str, str]] = {
         "gather": "it streams tensors in order and has no unit that fetches rows by index",
+        "selected_attention": "it streams tensors in order and has no unit that fetches cached tokens by index",
+        "key_index": "its vector unit does not keep the best of a row",
         "topk": "its vector unit does not sort",
         "scan": "its vector unit takes elements that do not depend on each other, not the steps of a recurrence",
     }

@@ -38,6 +38,8 @@ class Cpu(Device):
     refusals: ClassVar[Mapping[str, str]] = {
         "topk": "sorting branches on its data and reaches no share of the peak rate that is known here",
         "block_sparse_attention": "PyTorch has no kernel for a CPU that skips the blocks of a mask",
+        "selected_attention": "PyTorch has no kernel for a CPU that reads tokens of a cache by index",
+        "key_index": "PyTorch has no kernel for a CPU that scores cached keys and keeps the best",
     }
     part: CpuPart
 

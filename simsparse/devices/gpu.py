@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from simsparse.config.parts.gpu import GpuPart
 from simsparse.config.quantity import Part
 from simsparse.core import Action, DType, Op, OpKind, Unit
+from simsparse.core.kinds.key_index import KEY_INDEX
 from simsparse.devices.base import (
     DEVICES,
     SAVING,
@@ -74,7 +75,9 @@ class Gpu(Device):
 
     def __init__(self, part: Part) -> None:
         super().__init__(part)
-        self._op_kinds = frozenset({"linear", "conv2d", "matmul", "moe_ffn", *ATTENTION_KINDS, *OP_KERNELS})
+        self._op_kinds = frozenset(
+            {"linear", "conv2d", "matmul", "moe_ffn", *ATTENTION_KINDS, KEY_INDEX.name, *OP_KERNELS}
+        )
         self._evidence = Evidence(self.part)
         self._reasons: dict[tuple[str, DType, DType], str | None] = {}
 
@@ -93,6 +96,8 @@ class Gpu(Device):
         kind, dtype = op.kind, op.dtype
         if op.unit is Unit.VECTOR:
             return None
+        if kind == KEY_INDEX.name and self.part.kernels.latent is None:
+            return f"{self.part.kernels.name} has no kernel for {kind}; serving engines have (vllm-0.22 on Hopper)"
         if op.w_dtype is not dtype and not self._widens(op):
             known = " or ".join(self.part.kernels.weight_only or ())
             able = f"for bf16 and fp16 linear layers with {known} weights" if known else "for one dtype alone"

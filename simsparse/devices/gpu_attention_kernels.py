@@ -13,16 +13,18 @@ from simsparse.config.parts.gpu_kernels import KernelLibrary
 from simsparse.core import DType, Op, OpKind
 from simsparse.core.kinds.attention import WINDOW, cache_type, seen_keys
 from simsparse.core.kinds.block_sparse_attention import BLOCK_SPARSE_ATTENTION, query_blocks
+from simsparse.core.kinds.selected_attention import SELECTED_ATTENTION
 from simsparse.devices.gpu_attention import TILE, AttentionShapes, decode_seconds, prefill_seconds
 from simsparse.devices.gpu_attention_paged import paged_seconds
 from simsparse.devices.gpu_attention_sparse import flex_seconds
 from simsparse.devices.gpu_card import Card, Floats, KernelTimes
 from simsparse.devices.gpu_counts import READ, WRITE, GpuCounts, Indexes, count_macs, mac_action
+from simsparse.devices.gpu_latent import LatentShapes, latent_seconds
 from simsparse.devices.gpu_rates import peak
 
 WINDOW_DIM = 128
 """Head dim of the windows that were measured."""
-ATTENTION_KINDS = (OpKind.ATTENTION, BLOCK_SPARSE_ATTENTION.name)
+ATTENTION_KINDS = (OpKind.ATTENTION, BLOCK_SPARSE_ATTENTION.name, SELECTED_ATTENTION.name)
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,8 @@ class Attention:
     """Attention kernels of one ``dtype``, ``decode`` with one query token per sequence.
 
     ``blocks``: of a mask that FlexAttention takes in blocks, rows of blocks of all heads, kept blocks, and 1 with
-    blocks of 128. ``window``: the mask is a window, which attention on paged caches has kernels for.
+    blocks of 128. ``window``: the mask is a window, which attention on paged caches has kernels for. ``latent``: the
+    same attentions as kernels of latent attention take them.
     """
 
     decode: bool
@@ -38,16 +41,19 @@ class Attention:
     shapes: AttentionShapes
     blocks: tuple[Floats, Floats, Floats] | None = None
     window: bool = False
+    latent: LatentShapes | None = None
 
 
 def attention_kernels(ops: Sequence[Op], counts: GpuCounts) -> list[tuple[Indexes, Attention]]:
     """Attention kernels by dtype: decode with one query token per sequence, prefill with more."""
-    kinds: dict[tuple[bool, DType, bool, bool], list[int]] = {}
+    kinds: dict[tuple[bool, DType, bool, bool, bool], list[int]] = {}
     for i, op in enumerate(ops):
         if op.kind in ATTENTION_KINDS:
-            kinds.setdefault((op.dims["q_len"] == 1, op.dtype, takes_blocks(op), takes_window(op)), []).append(i)
+            alone = op.dims["q_len"] == 1 or op.kind == SELECTED_ATTENTION.name
+            key = (alone, op.dtype, takes_blocks(op), takes_window(op), alone and op.latent_kv)
+            kinds.setdefault(key, []).append(i)
     found = []
-    for (decode, dtype, flex, window), places in kinds.items():
+    for (decode, dtype, flex, window, latent), places in kinds.items():
         own, owner = [ops[i] for i in places], np.array(places, np.int64)
         shapes = _attention_shapes(own)
         cached = np.array([op.kv_bytes for op in own], np.float64)
@@ -57,7 +63,7 @@ def attention_kernels(ops: Sequence[Op], counts: GpuCounts) -> list[tuple[Indexe
         macs = np.array([op.dense_macs for op in own], np.float64)
         count_macs(owner, [mac_action(dtype)] * len(own), macs, counts)
         blocks = _blocks(own) if flex else _window_blocks(own) if window else None
-        found.append((owner, Attention(decode, dtype, shapes, blocks, window)))
+        found.append((owner, Attention(decode, dtype, shapes, blocks, window, _latent(own) if latent else None)))
     return found
 
 
@@ -101,16 +107,52 @@ def _blocks(ops: Sequence[Op]) -> tuple[Floats, Floats, Floats]:
 
 def _attention_shapes(ops: Sequence[Op]) -> AttentionShapes:
     names = ("batch", "heads", "kv_heads", "head_dim", "v_head_dim", "q_len", "kv_len", "causal")
-    full = [op.dims if op.kind == OpKind.ATTENTION else _without_blocks(op) for op in ops]
+    full = [_unmasked(op) for op in ops]
     dims = {name: np.array([each[name] for each in full], np.float64) for name in names}
     size, cache = (np.array([dtype(op).bits / 8 for op in ops]) for dtype in (_own_type, _cached_type))
     seen = np.array([seen_keys(op) if op.kind == OpKind.ATTENTION else each["kv_len"]
                      for op, each in zip(ops, full, strict=True)], np.float64)  # fmt: skip
-    cached = np.array([op.kv_bytes for op in ops], np.float64)
+    cached = np.array([_read_by(op) for op in ops], np.float64)
     window = np.array([op.stats.get(WINDOW, 0) for op in ops], np.float64)
     return AttentionShapes(
         **dims, value_bytes=size, cache_bytes=cache, kv_row=cached / (dims["batch"] * dims["kv_heads"] * seen * cache),
         window=window, sets=np.full(len(ops), np.inf),
+    )  # fmt: skip
+
+
+def _unmasked(op: Op) -> dict[str, int]:
+    """Dims of an attention without a mask that computes as many pairs; selections are queries alone."""
+    if op.kind == OpKind.ATTENTION:
+        return dict(op.dims)
+    if op.kind == BLOCK_SPARSE_ATTENTION.name:
+        return _without_blocks(op)
+    return {
+        **op.dims,
+        "batch": op.dims["batch"] * op.dims["q_len"],
+        "q_len": 1,
+        "kv_len": op.dims["selected"],
+        "causal": 0,
+    }
+
+
+def _read_by(op: Op) -> int:
+    """Bytes of the cache that the sequences of ``_unmasked`` read."""
+    if op.kind != SELECTED_ATTENTION.name:
+        return op.kv_bytes
+    return op.dims["q_len"] * SELECTED_ATTENTION.cache_bytes(op, op.dims["selected"])
+
+
+def _latent(ops: Sequence[Op]) -> LatentShapes:
+    """Queries alone on cached latents; of a selection all slots are taken, filled or not."""
+    whole = np.array([op.kind == OpKind.ATTENTION for op in ops])
+    dims = {
+        name: np.array([op.dims[name] for op in ops], np.float64) for name in ("batch", "heads", "q_len", "head_dim")
+    }
+    slots = np.array([seen_keys(op) if op.kind == OpKind.ATTENTION else op.dims["selected"] for op in ops], np.float64)
+    size = np.array([_cached_type(op).bits / 8 for op in ops])
+    return LatentShapes(
+        dims["batch"] * dims["q_len"], dims["heads"], slots, dims["head_dim"] * size, size, whole.astype(np.float64),
+        (dims["q_len"] > 1).astype(np.float64),
     )  # fmt: skip
 
 
@@ -119,7 +161,7 @@ def _own_type(op: Op) -> DType:
 
 
 def _cached_type(op: Op) -> DType:
-    return cache_type(op) if op.kind == OpKind.ATTENTION else op.dtype
+    return op.dtype if op.kind == BLOCK_SPARSE_ATTENTION.name else cache_type(op)
 
 
 def _without_blocks(op: Op) -> dict[str, int]:
@@ -131,6 +173,8 @@ def _without_blocks(op: Op) -> dict[str, int]:
 def attention_seconds(part: GpuPart, card: Card, attention: Attention) -> KernelTimes:
     """Seconds of each kernel; ``card`` is that of the part."""
     kernels = part.kernels
+    if attention.latent is not None and kernels.latent is not None:
+        return latent_seconds(attention.latent, kernels.latent, card)
     paged = None if attention.dtype is DType.FP32 else kernels.paged
     if attention.blocks is not None and kernels.flex is not None and not (attention.window and paged):
         return flex_seconds(*attention.blocks, kernels.flex, card)
@@ -144,7 +188,7 @@ def attention_seconds(part: GpuPart, card: Card, attention: Attention) -> Kernel
 
 def narrow_cache(op: Op, kernels: KernelLibrary) -> str | None:
     """Why no kernel of the library takes the cached type of ``op``; None where one does."""
-    if op.kind != OpKind.ATTENTION or (cached := cache_type(op)) is op.dtype:
+    if op.kind not in (OpKind.ATTENTION, SELECTED_ATTENTION.name) or (cached := cache_type(op)) is op.dtype:
         return None
     if kernels.paged is None:
         return f"{kernels.name} has attention kernels for caches of the type of the queries alone, not for {cached}"

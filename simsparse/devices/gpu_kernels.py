@@ -27,6 +27,7 @@ from simsparse.devices.gpu_experts import (
 )
 from simsparse.devices.gpu_gemm import GemmShapes, GemmTimes
 from simsparse.devices.gpu_grouped import GroupedShapes
+from simsparse.devices.gpu_key_index import KeyIndexes, key_indexes
 from simsparse.devices.gpu_launched import Launched, LaunchedKernel, Stream
 from simsparse.devices.gpu_op_kernels import OP_KERNELS
 from simsparse.devices.gpu_products import conv_kernels_of, experts_fused, gemm_kernels, products_grouped
@@ -41,8 +42,8 @@ class Kernels:
     """What a list of operators runs on a GPU, whatever its rates.
 
     Kernel i runs ``times[i]`` times in op ``owner[i]``: first the GEMMs, then the convolutions of ``conv_dtypes``,
-    activations and data movement, boundaries of CUDA graphs, grouped products, fused experts, attention. ``counts``:
-    how often each action happens, by op.
+    activations and data movement, boundaries of CUDA graphs, grouped products, fused experts, attention, indexes of
+    keys. ``counts``: how often each action happens, by op.
     """
 
     ops: int
@@ -56,6 +57,7 @@ class Kernels:
     grouped: GroupedShapes
     fused: tuple[FusedExperts, ...]
     attention: tuple[Attention, ...]
+    indexes: tuple[KeyIndexes, ...]
     counts: Mapping[Action, NDArray[np.int64]]
 
     @classmethod
@@ -72,16 +74,16 @@ class Kernels:
         routed = [i for i, op in enumerate(ops) if _activated(op) and i not in together]
         launched_owner, launched_times, launched = _launched(ops, set(routed), counts)
         experts = [i for i, op in enumerate(ops) if products_grouped(op, types24, available)]
-        attention = attention_kernels(ops, counts)
+        attention, indexes = attention_kernels(ops, counts), key_indexes(ops, counts)
         owners = [
             gemm_owner, np.array(convs, np.int64), launched_owner, np.array(routed, np.int64),
             np.repeat(np.array(experts, np.int64), 2),
-            *(owner for owner, _ in (*fused, *attention)),
+            *(owner for owner, _ in (*fused, *attention, *indexes)),
         ]  # fmt: skip
         times = [
             gemm_times, np.ones(len(convs)), launched_times, np.full(len(routed), 2.0),
             np.ones(2 * len(experts)),
-            *(np.ones(len(owner)) for owner, _ in (*fused, *attention)),
+            *(np.ones(len(owner)) for owner, _ in (*fused, *attention, *indexes)),
         ]  # fmt: skip
         owner = np.concatenate(owners)
         _check_owners(ops, owner)
@@ -89,7 +91,7 @@ class Kernels:
             len(ops), owner, np.concatenate(times), gemms, conv_kernels_of(ops, convs, counts),
             tuple(ops[i].dtype for i in convs), launched, len(routed),
             grouped_shapes([ops[i] for i in experts]), tuple(layers for _, layers in fused),
-            tuple(kernels for _, kernels in attention), counts.whole(),
+            tuple(kernels for _, kernels in attention), tuple(own for _, own in indexes), counts.whole(),
         )  # fmt: skip
 
     def per_op(self, seconds: Floats) -> Floats:
@@ -138,6 +140,7 @@ def kernel_seconds(part: GpuPart, kernels: Kernels) -> GemmTimes:
         parts.append(experts_seconds(kernels.grouped, part.kernels.moe.grouped, card, peaks(part.compute)[0]))
     parts += [layers.seconds(part) for layers in kernels.fused]
     parts += [attention_seconds(part, card, found) for found in kernels.attention]
+    parts += [indexes.seconds(part) for indexes in kernels.indexes]
     columns = zip(*((times.latency_s, times.compute_s, times.memory_s, times.launch_s) for times in parts), strict=True)
     return GemmTimes(*map(np.concatenate, columns))
 

@@ -88,6 +88,9 @@ class Pim(Device):
         "conv2d": "its units multiply rows as they lie in the banks; a convolution needs its input lowered first",
         "block_sparse_attention": "all banks of a channel open the same row; blocks that are kept here and there need "
         "commands of their own",
+        "selected_attention": "all banks of a channel open the same row; tokens that are selected here and there need "
+        "commands of their own",
+        "key_index": "its units multiply and add; they do not keep the best",
         "gather": "its units compute on rows in place; copying rows by index is the host's work",
         "topk": "its units multiply and add; they do not sort",
         "scan": "its units multiply and add rows in place, without a state from step to step",

@@ -8,6 +8,7 @@ from typing import Any
 
 from simsparse.config.parts.gpu_attention import GpuFlexAttention, GpuPaged, GpuSdpa
 from simsparse.config.parts.gpu_indexed import GpuIndexedKernels, GpuSkipRows
+from simsparse.config.parts.gpu_latent import GpuLatent
 from simsparse.config.parts.gpu_moe import GpuMoe
 from simsparse.config.parts.gpu_pointwise import (
     GpuBsrKernels,
@@ -72,6 +73,7 @@ class KernelLibrary(Frozen):
     moe: GpuMoe
     paged: GpuPaged | None = None
     flex: GpuFlexAttention | None = None
+    latent: GpuLatent | None = None
     indexed: GpuIndexedKernels | None = None
     skip_rows: GpuSkipRows | None = None
 

@@ -80,7 +80,7 @@ class AttentionKind(Kind):
     batch_dims = ("batch",)
     flags: ClassVar[frozenset[str]] = frozenset({"causal"})
     unit = Unit.MATRIX
-    priced_facts = (WINDOW, CACHE_DTYPE, CACHED_ELEMENTS)
+    priced_facts: ClassVar[tuple[str, ...]] = (WINDOW, CACHE_DTYPE, CACHED_ELEMENTS)
 
     @property
     def factory(self) -> Callable[..., Op]:
