@@ -49,6 +49,9 @@ def validate(
     else:
         for report in reports:
             table(f"{report.hardware} against {report.file}", *report.table())
+            for section in report.sections:
+                for fact, share in section.facts.items():
+                    note(f"{section.name}: {fact}: {share:.1%}")
     if not all(report.passed for report in reports):
         raise typer.Exit(1)
 

@@ -3,7 +3,8 @@
 
 Left out: caches (every operand comes from DRAM once), NUMA, the slow ramp of small GEMMs. Sparse weights are stored and
 multiplied as dense ones, as PyTorch does on a CPU, or decoded from the format that an op names. A part that knows its
-kernels for CSR multiplies fp32 weights of that format.
+kernels for CSR multiplies fp32 weights of that format. A part that describes its cores times products with weights by
+the inner loops of its kernels (cpu_core, cpu_kernels), caches included.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ import numpy as np
 from simsparse.config.parts.cpu import CpuPart
 from simsparse.core import DENSE, Action, Op, OpKind, Unit
 from simsparse.devices.base import DEVICES, CopyRates, CostArrays, Device, Floats
+from simsparse.devices.cpu_core import Cores
+from simsparse.devices.cpu_loops import loop_arrays, sparse_kernel
 from simsparse.devices.cpu_threads import CSR, csr_seconds, thread_arrays
 from simsparse.devices.decode import with_decoding
 from simsparse.devices.memory import READ, WRITE
@@ -43,6 +46,11 @@ class Cpu(Device):
     }
     part: CpuPart
 
+    def __init__(self, part: CpuPart, resident: bool = False) -> None:
+        """``resident``: weights stay in the caches between calls, as in the loop of a benchmark (``Cores``)."""
+        super().__init__(part)
+        self._cores = Cores.of(part, resident)
+
     def unsuited(self, op: Op) -> str | None:
         if self._rate_name(op) not in self.part.compute.peak:
             return f"{self.part.name} has no {self._rate_name(op)} rate; it has {', '.join(self.part.compute.peak)}"
@@ -59,6 +67,8 @@ class Cpu(Device):
         flops = np.array([op.flops for op in ops], np.int64)
         contributors = self._contributors(ops, flops / self._flops_per_s(ops), (read + write).astype(np.float64))
         latency = contributors["launch"] + np.maximum(contributors["compute"], contributors["memory"])
+        if self._cores is not None:
+            self._walk_loops(self._cores, ops, contributors, latency)
         costs = CostArrays(
             latency, contributors, dominant(contributors), {FLOP: flops, READ: read, WRITE: write},
             [""] * len(ops),
@@ -80,7 +90,19 @@ class Cpu(Device):
                 found["memory"][i] = 0.0
         return found
 
+    def _walk_loops(self, cores: Cores, ops: Sequence[Op], contributors: Mapping[str, Floats], latency: Floats) -> None:
+        """Put the seconds of inner loops in the places of products with weights."""
+        places = [i for i, op in enumerate(ops) if op.definition.prunable]
+        if not places:
+            return
+        found = loop_arrays(cores, [ops[i] for i in places])
+        for name, values in contributors.items():
+            values[places] = found[name]
+        latency[places] = found["launch"] + found["total"]
+
     def skips(self, op: Op) -> bool:
+        if sparse_kernel(self._cores, op) is not None:
+            return True
         if op.weight_format != CSR or op.kind != OpKind.LINEAR or op.w_dtype != SCALAR:
             return False
         return self.part.threads is not None and self.part.threads.csr is not None

@@ -36,13 +36,15 @@ class SectionReport:
     """Comparison of one section.
 
     ``tolerance`` is the mean absolute percentage error, as a share, that the section must stay
-    within. ``skipped`` are rows that were not compared, by reason.
+    within. ``skipped`` are rows that were not compared, by reason. ``facts`` are shares by what they are of, such as
+    rows in which the right one of two kernels is faster.
     """
 
     name: str
     predictions: Sequence[Prediction]
     tolerance: float
     skipped: Mapping[str, int] = field(default_factory=dict)
+    facts: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def mape(self) -> float:
@@ -75,7 +77,7 @@ class SectionReport:
                 "error": worst.error, "measured": worst.measured, "predicted": worst.predicted, "unit": worst.unit,
                 "line": worst.row.line, "shape": worst.row.shape,
             },
-            "tolerance": self.tolerance, "passed": self.passed,
+            "tolerance": self.tolerance, "passed": self.passed, "facts": dict(self.facts),
         }  # fmt: skip
 
 

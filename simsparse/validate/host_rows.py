@@ -29,29 +29,40 @@ WHERE: Mapping[str, Mapping[str, object]] = {
 
 def predict_host(system: System, rows: Sequence[Measurement]) -> list[Prediction | str]:
     """Seconds of each row of the host, with as many threads as it says."""
-    return [_expert(system, row) if row.text("op") == "expert_where" else _kernel(system, row) for row in rows]
+    return [
+        _expert(system, row) if row.text("op") == "expert_where" else predict_kernel(_host(system)[1], row)
+        for row in rows
+    ]
 
 
 def _host(system: System) -> tuple[str, CpuPart]:
     return next((name, part) for name, part in system.devices.items() if isinstance(part, CpuPart))
 
 
-def _kernel(system: System, row: Measurement) -> Prediction | str:
+def with_threads(part: CpuPart, row: Measurement) -> CpuPart | str:
+    """``part`` with as many threads at work as the row states, if it does; the reason where it can't have so many."""
+    if "threads" not in row.fields:
+        return part
+    if part.threads is None:
+        return f"{part.name} does not say what its threads share"
+    if row.whole("threads") > part.threads.cores.si:
+        return f"{row.whole('threads')} threads on {part.threads.cores.whole} cores"
+    changed = override_part(part, {"threads.count": str(row.whole("threads"))})
+    return changed if isinstance(changed, CpuPart) else part
+
+
+def predict_kernel(part: CpuPart, row: Measurement) -> Prediction | str:
+    """Seconds of a kernel on the threads of ``part`` that the row states."""
     build = _KERNELS.get(row.text("op"))
     if build is None:
         return f"op {row.text('op')}"
-    _, part = _host(system)
-    if "threads" in row.fields:
-        if part.threads is None:
-            return f"{part.name} does not say what its threads share"
-        if row.whole("threads") > part.threads.cores.si:
-            return f"{row.whole('threads')} threads on {part.threads.cores.whole} cores"
-        changed = override_part(part, {"threads.count": str(row.whole("threads"))})
-        part = changed if isinstance(changed, CpuPart) else part
+    placed = with_threads(part, row)
+    if isinstance(placed, str):
+        return placed
     with row.placed():
         op = build(row)
     try:
-        return Prediction(row, row.number("s"), Cpu(part).costs([op])[0].latency_s)
+        return Prediction(row, row.number("s"), Cpu(placed).costs([op])[0].latency_s)
     except MappingError as error:
         return str(error)
 

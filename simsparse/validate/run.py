@@ -25,6 +25,7 @@ from simsparse.validate.comparison import Prediction, SectionReport, ValidationR
 from simsparse.validate.expert_cache import predict_expert_caches
 from simsparse.validate.gemms import predict_gemms
 from simsparse.validate.host_rows import predict_host
+from simsparse.validate.hosts import FACTS, HostModels
 from simsparse.validate.kernel_rows import conv_op, predict_kernels, predict_spmm, predict_zerocopy
 from simsparse.validate.kernels import (
     linear_op,
@@ -61,6 +62,7 @@ TOLERANCES: Mapping[str, float] = {
     "mem": 0.20, "launch": 0.25, "pcie": 0.15, "pcie_small": 0.60,
     "power": 0.10, "energy": 0.20, "energy_tokens": 0.20, "offload": 0.10, "weight_stream": 0.10,
     "expert_cache": 0.10, "e2e": 0.10, "cpu": 0.25, "nccl": 0.12, "nccl_table": 0.12, "nccl_apex": 0.12,
+    "cpu_sparse": 0.20,
 }  # fmt: skip
 """Mean absolute percentage error, as a share, that each section must stay within."""
 KERNEL_SECTIONS = ("elementwise", "norm", "softmax", "reduce", "gather", "mem")
@@ -173,7 +175,7 @@ class _Models:
         gpus = [part for part in measured.devices.values() if isinstance(part, GpuPart)]
         if not gpus:
             kinds = ", ".join(dict.fromkeys(part.kind for part in measured.devices.values()))
-            raise SpecError(f"{measured.name} is a {kinds}; measurements are of GPUs", key="hw")
+            raise SpecError(f"{measured.name} is a {kinds}; measurements are of GPUs and CPUs", key="hw")
         system = host_system(gpus[0])
         link = system.links[0].part if system else None
         several = measured if len(gpus) > 1 else None
@@ -236,8 +238,14 @@ class _Models:
         }  # fmt: skip
 
 
+def _models_of(hw: str) -> _Models | HostModels:
+    parts = list(load_system(hw).devices.values())
+    alone = parts[0] if len(parts) == 1 else None
+    return HostModels(alone) if isinstance(alone, CpuPart) else _Models.of(hw)
+
+
 def _validate(rows: Sequence[Measurement], hw: str, file: str, progress: _Progress) -> ValidationReport:
-    models = _Models.of(hw)
+    models = _models_of(hw)
     by_section: dict[str, list[Measurement]] = {}
     for row in rows:
         by_section.setdefault(_section_of(row), []).append(row)
@@ -269,8 +277,11 @@ def _section_of(row: Measurement) -> str:
     return row.section
 
 
-def _report(section: str, models: _Models, rows: Sequence[Measurement], progress: _Progress) -> SectionReport:
+def _report(
+    section: str, models: _Models | HostModels, rows: Sequence[Measurement], progress: _Progress
+) -> SectionReport:
     outcome = progress.in_pieces(rows, partial(models.predict, section))
     predictions = [item for item in outcome if isinstance(item, Prediction)]
     reasons = Counter(item for item in outcome if isinstance(item, str))
-    return SectionReport(section, predictions, TOLERANCES[section], dict(reasons))
+    facts = FACTS[section](predictions) if section in FACTS else {}
+    return SectionReport(section, predictions, TOLERANCES[section], dict(reasons), facts)

@@ -99,8 +99,11 @@ def _made() -> Iterator[Op]:
 
 
 def _stored() -> Iterator[Op]:
-    for m in (1, 64):
-        yield ops.linear(m, 256, 512, "fp32", weight_sparsity="unstructured:0.1", weight_format="csr")
+    for m, n in product((1, 64, 1000), (256, 4096)):
+        yield ops.linear(m, n, 512, "fp32", weight_sparsity="unstructured:0.1", weight_format="csr")
+        yield ops.linear(m, n, 512, "fp32", weight_sparsity="bank512:0.1", weight_format="fan_in")
+        for sparsity, form in (("block16:0.1", "bsr"), ("nmg:2:4:4", "nmg")):
+            yield ops.linear(m, n, 512, "fp32", weight_sparsity=sparsity, weight_format=form)
 
 
 def _attending(dtype: str) -> Iterator[Op]:

@@ -8,6 +8,7 @@ from typing import ClassVar, Literal
 from pydantic import model_validator
 
 from simsparse.config.hardware import PARTS
+from simsparse.config.parts.cpu_core import CpuCore
 from simsparse.config.quantity import (
     Bytes,
     BytesPerSecond,
@@ -98,7 +99,8 @@ class CpuEnergy(Frozen):
 @PARTS.register("cpu")
 class CpuPart(Part):
     """A host processor, as one pool of cores and one pool of DRAM; ``gather`` and ``threads`` are null where they were
-    not measured. ``decode`` as of a GpuPart."""
+    not measured. ``decode`` as of a GpuPart. ``core``: what the inner loops of kernels run on; without it sparse
+    weights are multiplied as dense ones."""
 
     role: ClassVar[Role] = Role.HOST
     kind: Literal["cpu"]
@@ -106,5 +108,12 @@ class CpuPart(Part):
     memory: CpuMemory
     gather: CpuGather | None = None
     threads: CpuThreads | None = None
+    core: CpuCore | None = None
     energy: CpuEnergy
     decode: dict[FormatName, BytesPerSecond] | None = None
+
+    @model_validator(mode="after")
+    def _threaded(self) -> CpuPart:
+        if self.core is not None and self.threads is None:
+            raise ValueError("core: needs threads, which says how many run")
+        return self

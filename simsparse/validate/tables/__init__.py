@@ -22,11 +22,16 @@ from simsparse.validate.measurement import MAX_BYTES, Measurement
 
 @dataclass(frozen=True)
 class TableSchema:
-    """A schema: the ``columns`` that its header must hold, and the section of a row (by its fields)."""
+    """A schema: the ``columns`` that its header must hold, and the section of a row (by its fields).
+
+    ``spread``: columns that are a measurement each, with what ran in them, and seconds of their unit; the other fields
+    of the row go with each, and ``kernel`` says what ran.
+    """
 
     columns: frozenset[str]
     section: Callable[[Mapping[str, Any]], str]
     seconds: Callable[[Mapping[str, Any]], Any]
+    spread: tuple[Mapping[str, str], float] | None = None
 
 
 TABLES: Registry[TableSchema] = Registry("table", package="simsparse.validate.tables")
@@ -43,7 +48,7 @@ def read_table(path: str | Path) -> list[Measurement]:
     text = _text(Path(path))
     rows = csv.DictReader(io.StringIO(text))
     table = _table_of(rows.fieldnames or (), str(path))
-    return [_row(table, row, str(path), rows.line_num) for row in rows]
+    return [measured for row in rows for measured in _row(table, row, str(path), rows.line_num)]
 
 
 def read_rows(path: str | Path, section: Callable[[Mapping[str, Any]], str]) -> list[Measurement]:
@@ -82,13 +87,28 @@ def _table_of(header: Sequence[str], file: str) -> TableSchema:
     return found[0]
 
 
-def _row(table: TableSchema, row: Mapping[str, Any], file: str, line: int) -> Measurement:
-    fields = _fields(row, file, line)
-    try:
-        seconds = table.seconds(fields)
-    except TypeError as error:
-        raise SpecError("holds text where its seconds should be", file=file, line=line) from error
-    return Measurement(table.section(fields), {**fields, "s": seconds}, file, line)
+def _row(table: TableSchema, row: Mapping[str, Any], file: str, line: int) -> list[Measurement]:
+    found = []
+    for fields in _spread(table, _fields(row, file, line)):
+        try:
+            seconds = table.seconds(fields)
+        except TypeError as error:
+            raise SpecError("holds text where its seconds should be", file=file, line=line) from error
+        found.append(Measurement(table.section(fields), {**fields, "s": seconds}, file, line))
+    return found
+
+
+def _spread(table: TableSchema, fields: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The row, or one for each of its columns that is a measurement of its own."""
+    if table.spread is None:
+        return [fields]
+    kernels, unit = table.spread
+    shared = {key: value for key, value in fields.items() if key not in kernels}
+    values = {name: fields[column] for column, name in kernels.items() if fields[column] != ""}
+    return [
+        {**shared, "kernel": name, "s": value * unit if isinstance(value, int | float) else None}
+        for name, value in values.items()
+    ]
 
 
 def _fields(row: Mapping[str, Any], file: str, line: int) -> dict[str, Any]:

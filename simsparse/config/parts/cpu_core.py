@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the inner loops of a host's kernels run on: the ports of a core, its caches, and the kernels of its library."""
+
+from __future__ import annotations
+
+from pydantic import model_validator
+
+from simsparse.config.quantity import Bytes, BytesPerSecond, Frozen, Hertz, Ratio, Seconds, Share, Ticks, Whole
+from simsparse.sparsity.formats.base import FORMATS
+
+
+class CpuCache(Frozen):
+    """One level of cache: ``capacity``, of one core or shared by all; ``bandwidth`` that one thread streams from it."""
+
+    capacity: Bytes
+    bandwidth: BytesPerSecond
+
+
+class CpuCaches(Frozen):
+    """Levels of cache: ``l1``, bytes of a core's data cache, ``l2``, private too, and ``l3``, which all cores share.
+
+    ``l3`` is null where there is none. A line is in one level at a time, so that capacities add up. Loads from ``l1``
+    take the load ports alone.
+    """
+
+    l1: Bytes
+    l2: CpuCache
+    l3: CpuCache | None = None
+
+
+class CpuGemmLibrary(Frozen):
+    """How the dense library treats the weights of a product by its number of tokens.
+
+    Up to ``direct`` tokens it reads the weights as they are. From ``panels`` tokens it copies panels that stay in a
+    cache. Between ``whole`` and ``panels`` tokens it copies all weights first, and reads the copy.
+    """
+
+    direct: Ticks
+    whole: Ticks
+    panels: Ticks
+
+
+class CpuCore(Frozen):
+    """One core, as the inner loops of kernels see it (simsparse.devices.cpu_core).
+
+    ``clock``; ``vector``, bytes of a vector register; instructions a cycle: ``fma_ports``, ``load_ports``,
+    ``store_ports``, and ``width`` in all. ``fma_latency`` in cycles. ``gather``: cycles of one gathered element.
+    ``miss``: cycles of a mispredicted branch. ``serial``: share of the transfers between caches that does not overlap
+    with loads. ``dispatch``: seconds of a call of a sparse kernel beyond that of any operator. ``kernels``: name of the
+    kernel (simsparse.devices.cpu_kernels) by storage format of the weights.
+    """
+
+    clock: Hertz
+    vector: Bytes
+    fma_ports: Whole
+    load_ports: Whole
+    store_ports: Whole
+    width: Whole
+    fma_latency: Ticks
+    gather: Ratio
+    miss: Ratio
+    serial: Share
+    dispatch: Seconds
+    caches: CpuCaches
+    gemm: CpuGemmLibrary
+    kernels: dict[str, str]
+
+    @model_validator(mode="after")
+    def _known(self) -> CpuCore:
+        for form in self.kernels:
+            FORMATS.get(form)
+        if "dense" not in self.kernels:
+            raise ValueError("kernels: dense is missing, the kernel of products with dense weights")
+        return self
