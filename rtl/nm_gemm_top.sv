@@ -5,23 +5,38 @@
 // words, one an array row, each with the weights of all columns in the low bits and their indexes above; and
 // s_axis_activation TOKENS beats of the fold's activations, the first row's lowest. Sums over folds are kept in here;
 // m_axis_result gives TOKENS beats a tile, Cols sums each. tlast: the last word or beat of each fold in; the last beat
-// of the GEMM out.
+// of the GEMM out. Streams are whole bytes: bits above the last number are ignored, or zero in results.
+//
+// With MODE bit 2, skip, a tile has only the folds that are sent for it, one at least: those without a kept weight need
+// not be. tlast of the weights then marks the last word of a tile, and K_FOLDS is not used.
 //
 // Registers by word address; sizes take the low 16 bits of what is written:
-//   0 CONTROL  w   bit 0: start
-//   1 STATUS   r   bit 0: busy, bit 1: done since the last start
-//   2 TOKENS   rw  1 to MaxTokens
-//   3 K_FOLDS  rw  1 to 65535
-//   4 N_TILES  rw  1 to 65535
-//   5 MODE     rw  bit 0: dense; bit 1: serial, no fold's weights are taken before the results of the one before it left
-//   6 CYCLES   r   cycles from the one after the start to the last result, its own left out
-//   7 ERRORS   r   bit 0: start with sizes out of range, not done; bits 1, 2: tlast of weights, of activations elsewhere
-//                  than the sizes say (the sizes hold); bit 3: indexes that do not ascend (used as they are); a write
-//                  clears all
-//   8 SHAPE    r   Rows, Cols, N, M from the lowest byte
-// Every read is answered on response_*; writes are not. A write waits until the array is idle. Other addresses read 0.
+//   0 CONTROL    w   bit 0: start with the sizes as they are now; bit 1: abort, before start
+//   1 STATUS     r   bit 0: busy; bit 1: done, the last start ran to its end; bit 2: error, any bit of ERRORS;
+//                    bit 3: aborted since the last start; bit 4: timed out, ERRORS bit 5;
+//                    now, bit 8: a weight word, bit 9: an activation beat, is missing, bit 10: a result is not taken
+//   2 TOKENS     rw  1 to MaxTokens
+//   3 K_FOLDS    rw  1 to 65535
+//   4 N_TILES    rw  1 to 65535
+//   5 MODE       rw  bit 0: dense; bit 1: serial, no fold's weights are taken before the results of the one before it
+//                    left; bit 2: skip
+//   6 CYCLES     r   cycles from the one after the start to the last result or the abort, its own left out
+//   7 ERRORS     r   bit 0: start with sizes out of range, not done; bits 1, 2: tlast of weights, of activations
+//                    elsewhere than the sizes say (the sizes hold); bit 3: indexes that do not ascend (used as they
+//                    are); bit 4: start while busy, not done; bit 5: nothing moved for TIMEOUT cycles while busy (it
+//                    goes on); a write clears all
+//   8 SHAPE      r   Rows, Cols, N, M from the lowest byte
+//   9 TIMEOUT    rw  cycles, once a standstill; 0, as after reset: never
+//  10 KEPT       rw  weights a group that are used when not dense, 1 to N (N after reset); higher lanes count as zero
+//  11 INTERRUPT  rw  interrupt_o is high while bit 0: done is, bit 1: error is
+//  12 ID         r   "NMGT"
+//  13 VERSION    r   major in bits 16 to 31, minor in bits 0 to 15
+// Every read is answered on response_*, a cycle after it was taken; writes are not. No request waits for anything but
+// an answer that was not taken; writes while busy hold from the next start on. A start that is refused clears DONE.
+// After an abort the engine is idle in the next cycle. A result that was offered then still leaves, before those of the
+// next start; beats of the aborted GEMM that were not taken are left to their sources.
 //
-// It has no output-stationary mode, no addresses of its own (the streams come from a DMA) and no interrupt.
+// It has no output-stationary mode and no addresses of its own (the streams come from a DMA).
 `default_nettype none
 
 module nm_gemm_top #(
@@ -32,36 +47,48 @@ module nm_gemm_top #(
     parameter  int DataWidth   = 8,
     parameter  int AccWidth    = 32,
     parameter  int MaxTokens   = 64,
+    parameter  int WeightWidth = DataWidth,
+    parameter  int PipeStages  = 0,
     localparam int IndexWidth  = $clog2(M),
-    localparam int WeightBytes = (Cols * N * (DataWidth + IndexWidth) + 7) / 8
+    localparam int WeightBytes = (Cols * N * (WeightWidth + IndexWidth) + 7) / 8,
+    localparam int ActBytes    = (Rows * M * DataWidth + 7) / 8,
+    localparam int ResultBytes = (Cols * AccWidth + 7) / 8
 ) (
-    input  wire                        clk_i,
-    input  wire                        rst_ni,
-    input  wire                        reg_valid_i,
-    output wire                        reg_ready_o,
-    input  wire                        reg_write_i,
-    input  wire [                 3:0] reg_address_i,
-    input  wire [                31:0] reg_data_i,
-    output wire                        response_valid_o,
-    input  wire                        response_ready_i,
-    output wire [                31:0] response_data_o,
-    input  wire                        s_axis_weight_tvalid_i,
-    output wire                        s_axis_weight_tready_o,
-    input  wire [   8*WeightBytes-1:0] s_axis_weight_tdata_i,
-    input  wire                        s_axis_weight_tlast_i,
-    input  wire                        s_axis_activation_tvalid_i,
-    output wire                        s_axis_activation_tready_o,
-    input  wire [Rows*M*DataWidth-1:0] s_axis_activation_tdata_i,
-    input  wire                        s_axis_activation_tlast_i,
-    output wire                        m_axis_result_tvalid_o,
-    input  wire                        m_axis_result_tready_i,
-    output wire [   Cols*AccWidth-1:0] m_axis_result_tdata_o,
-    output wire                        m_axis_result_tlast_o
+    input  wire                     clk_i,
+    input  wire                     rst_ni,
+    input  wire                     reg_valid_i,
+    output wire                     reg_ready_o,
+    input  wire                     reg_write_i,
+    input  wire [              3:0] reg_address_i,
+    input  wire [             31:0] reg_data_i,
+    output wire                     response_valid_o,
+    input  wire                     response_ready_i,
+    output wire [             31:0] response_data_o,
+    output wire                     interrupt_o,
+    input  wire                     s_axis_weight_tvalid_i,
+    output wire                     s_axis_weight_tready_o,
+    input  wire [8*WeightBytes-1:0] s_axis_weight_tdata_i,
+    input  wire                     s_axis_weight_tlast_i,
+    input  wire                     s_axis_activation_tvalid_i,
+    output wire                     s_axis_activation_tready_o,
+    input  wire [   8*ActBytes-1:0] s_axis_activation_tdata_i,
+    input  wire                     s_axis_activation_tlast_i,
+    output wire                     m_axis_result_tvalid_o,
+    input  wire                     m_axis_result_tready_i,
+    output wire [8*ResultBytes-1:0] m_axis_result_tdata_o,
+    output wire                     m_axis_result_tlast_o
 );
   localparam int SizeWidth = 16;
   localparam int RowWidth = $clog2(Rows + 1);
+  localparam int KeptWidth = 8;
   localparam int PlaceWidth = MaxTokens > 1 ? $clog2(MaxTokens) : 1;
   localparam int Lanes = Cols * N;
+  localparam int SumsWidth = Cols * AccWidth;
+  localparam logic [31:0] Id = 32'h4e4d4754;
+  localparam logic [31:0] Version = {16'd2, 16'd0};
+  // Folds between their last weight word and their last result: loaded, running, and one a step of the array.
+  localparam int FlagDepth = Rows + Cols + PipeStages + 1;
+  localparam int FlagWidth = $clog2(FlagDepth);
 
 `ifndef __ICARUS__
   if (MaxTokens < 1 || MaxTokens >= 1 << SizeWidth) begin : gen_illegal_tokens
@@ -73,89 +100,143 @@ module nm_gemm_top #(
 `endif
 
   // Registers.
-  logic busy_q, done_q, dense_q, serial_q;
+  logic busy_q, done_q, aborted_q, dense_q, serial_q, skip_q;
   logic [SizeWidth-1:0] tokens_q, k_folds_q, n_tiles_q;
-  logic [31:0] cycles_q;
-  logic [3:0] errors_q;
+  logic [KeptWidth-1:0] kept_q;
+  logic [31:0] cycles_q, timeout_q, quiet_q;
+  logic [5:0] errors_q;
+  logic [1:0] interrupt_q;
   logic response_valid_q;
   logic [31:0] response_q, value;
 
-  wire unused = &{1'b0, reg_data_i, s_axis_weight_tdata_i};
-  wire write = reg_valid_i & reg_ready_o & reg_write_i;
-  wire read = reg_valid_i & reg_ready_o & ~reg_write_i;
-  wire in_range = tokens_q != '0 && tokens_q <= SizeWidth'(MaxTokens) && k_folds_q != '0 && n_tiles_q != '0;
-  wire start = write && reg_address_i == 4'd0 && reg_data_i[0];
-  wire go = start & in_range;
-  wire finish;
-  wire [3:0] errors;
+  // What the running GEMM was started with.
+  logic job_dense_q, job_serial_q, job_skip_q;
+  logic [SizeWidth-1:0] job_tokens_q, job_k_folds_q, job_n_tiles_q;
+  logic [KeptWidth-1:0] job_kept_q;
 
-  assign reg_ready_o = reg_write_i ? ~busy_q : ~response_valid_q | response_ready_i;
+  wire unused = &{1'b0, reg_data_i, s_axis_weight_tdata_i, s_axis_activation_tdata_i};
+  wire request = reg_valid_i & reg_ready_o;
+  wire write = request & reg_write_i;
+  wire read = request & ~reg_write_i;
+  wire tokens_fit = tokens_q - 1'b1 < SizeWidth'(MaxTokens);  // 0 is the largest then
+  wire kept_fits = kept_q - 1'b1 < KeptWidth'(N);
+  wire in_range = tokens_fit & kept_fits & (k_folds_q != '0 | skip_q) & n_tiles_q != '0;
+  wire control = write && reg_address_i == 4'd0;
+  wire start = control & reg_data_i[0] & ~reg_data_i[1];
+  wire go = start & in_range & ~busy_q;
+  wire finish, moved;
+  wire stop = control & reg_data_i[1] & busy_q & ~finish;
+  wire [2:0] stream_errors;
+  wire lacks_weight, lacks_activation;
+
+  assign reg_ready_o = ~response_valid_q | response_ready_i;
   assign response_valid_o = response_valid_q;
   assign response_data_o = response_q;
+  assign interrupt_o = (interrupt_q[0] & done_q) | (interrupt_q[1] & (errors_q != '0));
 
+  wire waits = m_axis_result_tvalid_o & ~m_axis_result_tready_i;
+  wire [10:0] status = {
+    waits, lacks_activation, lacks_weight, 3'd0, errors_q[5], aborted_q, errors_q != '0, done_q, busy_q
+  };
   always_comb begin
     case (reg_address_i)
-      4'd1: value = {30'd0, done_q, busy_q};
+      4'd1: value = {21'd0, status};
       4'd2: value = {{32 - SizeWidth{1'b0}}, tokens_q};
       4'd3: value = {{32 - SizeWidth{1'b0}}, k_folds_q};
       4'd4: value = {{32 - SizeWidth{1'b0}}, n_tiles_q};
-      4'd5: value = {30'd0, serial_q, dense_q};
+      4'd5: value = {29'd0, skip_q, serial_q, dense_q};
       4'd6: value = cycles_q;
-      4'd7: value = {28'd0, errors_q};
+      4'd7: value = {26'd0, errors_q};
       4'd8: value = {8'(M), 8'(N), 8'(Cols), 8'(Rows)};
+      4'd9: value = timeout_q;
+      4'd10: value = {{32 - KeptWidth{1'b0}}, kept_q};
+      4'd11: value = {30'd0, interrupt_q};
+      4'd12: value = Id;
+      4'd13: value = Version;
       default: value = '0;
     endcase
   end
+
+  // A standstill is told once, when it has lasted TIMEOUT cycles.
+  wire quiet = busy_q & ~moved;
+  wire timed_out = quiet && timeout_q != '0 && quiet_q == timeout_q - 1'b1;
+  wire [5:0] errors = {timed_out, start & busy_q, stream_errors, start & ~busy_q & ~in_range};
+  wire clear_errors = write && reg_address_i == 4'd7;
 
   always_ff @(posedge clk_i or negedge rst_ni) begin
     if (!rst_ni) begin
       busy_q <= 1'b0;
       done_q <= 1'b0;
+      aborted_q <= 1'b0;
       tokens_q <= '0;
       k_folds_q <= '0;
       n_tiles_q <= '0;
       dense_q <= 1'b0;
       serial_q <= 1'b0;
+      skip_q <= 1'b0;
+      timeout_q <= '0;
+      quiet_q <= '0;
+      kept_q <= KeptWidth'(N);
+      interrupt_q <= '0;
       cycles_q <= '0;
       errors_q <= '0;
       response_valid_q <= 1'b0;
     end else begin
-      busy_q <= go | (busy_q & ~finish);
-      done_q <= finish | (done_q & ~go);
+      busy_q <= go | (busy_q & ~finish & ~stop);
+      done_q <= finish | (done_q & ~start);
+      aborted_q <= stop | (aborted_q & ~start);
       if (go) cycles_q <= '0;
-      else if (busy_q && !finish) cycles_q <= cycles_q + 1'b1;
+      else if (busy_q && !finish && !stop) cycles_q <= cycles_q + 1'b1;
+      quiet_q <= quiet ? quiet_q + 1'b1 : '0;
       if (write && reg_address_i == 4'd2) tokens_q <= reg_data_i[SizeWidth-1:0];
       if (write && reg_address_i == 4'd3) k_folds_q <= reg_data_i[SizeWidth-1:0];
       if (write && reg_address_i == 4'd4) n_tiles_q <= reg_data_i[SizeWidth-1:0];
-      if (write && reg_address_i == 4'd5) {serial_q, dense_q} <= reg_data_i[1:0];
-      errors_q <= (write && reg_address_i == 4'd7 ? '0 : errors_q) | errors;
+      if (write && reg_address_i == 4'd5) {skip_q, serial_q, dense_q} <= reg_data_i[2:0];
+      if (write && reg_address_i == 4'd9) timeout_q <= reg_data_i;
+      if (write && reg_address_i == 4'd10) kept_q <= reg_data_i[KeptWidth-1:0];
+      if (write && reg_address_i == 4'd11) interrupt_q <= reg_data_i[1:0];
+      errors_q <= (clear_errors ? '0 : errors_q) | errors;
       response_valid_q <= read | (response_valid_q & ~response_ready_i);
     end
   end
 
   always_ff @(posedge clk_i) begin
     if (read) response_q <= value;
+    if (go) begin
+      {job_skip_q, job_serial_q, job_dense_q} <= {skip_q, serial_q, dense_q};
+      job_tokens_q <= tokens_q;
+      job_k_folds_q <= k_folds_q;
+      job_n_tiles_q <= n_tiles_q;
+      job_kept_q <= kept_q;
+    end
   end
 
   // Weights in.
-  logic [31:0] weight_folds_q;
+  logic weights_done_q, pending_q;
   logic [RowWidth-1:0] row_q;
-  logic pending_q;
+  logic [SizeWidth-1:0] fold_q, tile_q;
   wire fold_done;
-  wire weight_open = busy_q && weight_folds_q != '0 && (!serial_q || !pending_q || fold_done);
+  wire weight_open = busy_q && !weights_done_q && (!job_serial_q || !pending_q || fold_done);
   wire weight_ready;
   wire take_weight = s_axis_weight_tvalid_i & s_axis_weight_tready_o;
   wire row_last = row_q == RowWidth'(Rows - 1);
+  wire take_fold = take_weight & row_last;
+  wire ends_tile = job_skip_q ? s_axis_weight_tlast_i : fold_q == job_k_folds_q - 1'b1;
+  wire ends_job = ends_tile && tile_q == job_n_tiles_q - 1'b1;
   logic descends;
+  logic [Lanes*WeightWidth-1:0] weights;
 
   assign s_axis_weight_tready_o = weight_open & weight_ready;
+  assign lacks_weight = weight_open & weight_ready & ~s_axis_weight_tvalid_i;
 
   always_comb begin
     descends = 1'b0;
+    weights  = s_axis_weight_tdata_i[0+:Lanes*WeightWidth];
     for (int c = 0; c < Cols; c++) begin
       for (int j = 1; j < N; j++) begin
-        if (s_axis_weight_tdata_i[Lanes*DataWidth+(c*N+j)*IndexWidth+:IndexWidth] <=
-            s_axis_weight_tdata_i[Lanes*DataWidth+(c*N+j-1)*IndexWidth+:IndexWidth])
+        if (!job_dense_q && j >= 32'(job_kept_q)) weights[(c*N+j)*WeightWidth+:WeightWidth] = '0;
+        else if (s_axis_weight_tdata_i[Lanes*WeightWidth+(c*N+j)*IndexWidth+:IndexWidth] <=
+            s_axis_weight_tdata_i[Lanes*WeightWidth+(c*N+j-1)*IndexWidth+:IndexWidth])
           descends = 1'b1;
       end
     end
@@ -163,45 +244,62 @@ module nm_gemm_top #(
 
   always_ff @(posedge clk_i) begin
     if (go) begin
-      weight_folds_q <= 32'(k_folds_q) * 32'(n_tiles_q);
+      weights_done_q <= 1'b0;
+      fold_q <= '0;
+      tile_q <= '0;
       row_q <= '0;
       pending_q <= 1'b0;
     end else begin
-      pending_q <= (take_weight & row_last) | (pending_q & ~fold_done);
+      pending_q <= take_fold | (pending_q & ~fold_done);
       if (take_weight) row_q <= row_last ? '0 : row_q + 1'b1;
-      if (take_weight && row_last) weight_folds_q <= weight_folds_q - 1'b1;
+      if (take_fold) begin
+        weights_done_q <= ends_job;
+        fold_q <= ends_tile ? '0 : fold_q + 1'b1;
+        if (ends_tile) tile_q <= tile_q + 1'b1;
+      end
     end
   end
 
-  // Activations in.
-  logic [31:0] folds_q;
-  logic [SizeWidth-1:0] token_q;
-  wire open = busy_q && folds_q != '0;
-  wire ready;
-  wire take = s_axis_activation_tvalid_i & s_axis_activation_tready_o;
-  wire token_last = token_q == tokens_q - 1'b1;
+  // Which folds end a tile and which the GEMM, from their last weight word to their last result.
+  logic [1:0] flags[FlagDepth];
+  logic [FlagWidth-1:0] flag_in_q, flag_out_q;
+  wire final_fold, final_tile;
 
-  assign s_axis_activation_tready_o = open & ready;
+  assign {final_tile, final_fold} = flags[flag_out_q];
 
   always_ff @(posedge clk_i) begin
+    if (take_fold) flags[flag_in_q] <= {ends_job, ends_tile};
     if (go) begin
-      folds_q <= 32'(k_folds_q) * 32'(n_tiles_q);
-      token_q <= '0;
-    end else if (take) begin
-      token_q <= token_last ? '0 : token_q + 1'b1;
-      if (token_last) folds_q <= folds_q - 1'b1;
+      flag_in_q  <= '0;
+      flag_out_q <= '0;
+    end else begin
+      if (take_fold) flag_in_q <= flag_in_q == FlagWidth'(FlagDepth - 1) ? '0 : flag_in_q + 1'b1;
+      if (fold_done) flag_out_q <= flag_out_q == FlagWidth'(FlagDepth - 1) ? '0 : flag_out_q + 1'b1;
     end
   end
 
-  assign errors = {
-    take_weight & ~dense_q & descends,
+  // Activations in: the array takes none but for folds whose weights it has.
+  logic [SizeWidth-1:0] token_q;
+  wire ready;
+  wire take = s_axis_activation_tvalid_i & s_axis_activation_tready_o;
+  wire token_last = token_q == job_tokens_q - 1'b1;
+
+  assign s_axis_activation_tready_o = busy_q & ready;
+  assign lacks_activation = busy_q & ready & ~s_axis_activation_tvalid_i;
+
+  always_ff @(posedge clk_i) begin
+    if (go) token_q <= '0;
+    else if (take) token_q <= token_last ? '0 : token_q + 1'b1;
+  end
+
+  assign stream_errors = {
+    take_weight & ~job_dense_q & descends,
     take & (s_axis_activation_tlast_i != token_last),
-    take_weight & (s_axis_weight_tlast_i != row_last),
-    start & ~in_range
+    take_weight & (job_skip_q ? s_axis_weight_tlast_i & ~row_last : s_axis_weight_tlast_i != row_last)
   };
 
   wire valid, sums_ready, sums_last;
-  wire [Cols*AccWidth-1:0] sums;
+  wire [SumsWidth-1:0] sums;
 
   nm_systolic_array #(
       .Rows(Rows),
@@ -210,62 +308,78 @@ module nm_gemm_top #(
       .M(M),
       .DataWidth(DataWidth),
       .AccWidth(AccWidth),
-      .OutputStationary(1'b0)
+      .OutputStationary(1'b0),
+      .WeightWidth(WeightWidth),
+      .PipeStages(PipeStages)
   ) u_array (
       .clk_i,
       .rst_ni,
+      .clear_i(stop),
       .weight_valid_i(s_axis_weight_tvalid_i & weight_open),
       .weight_ready_o(weight_ready),
-      .dense_i(dense_q),
-      .weight_i(s_axis_weight_tdata_i[0+:Lanes*DataWidth]),
-      .index_i(s_axis_weight_tdata_i[Lanes*DataWidth+:Lanes*IndexWidth]),
-      .valid_i(s_axis_activation_tvalid_i & open),
+      .dense_i(job_dense_q),
+      .weight_i(weights),
+      .index_i(s_axis_weight_tdata_i[Lanes*WeightWidth+:Lanes*IndexWidth]),
+      .valid_i(s_axis_activation_tvalid_i & busy_q),
       .ready_o(ready),
       .last_i(token_last),
-      .activation_i(s_axis_activation_tdata_i),
+      .activation_i(s_axis_activation_tdata_i[0+:Rows*M*DataWidth]),
       .valid_o(valid),
       .ready_i(sums_ready),
       .last_o(sums_last),
       .sum_o(sums)
   );
 
-  // Sums over folds, and results out.
-  logic [Cols*AccWidth-1:0] memory[MaxTokens];
-  logic [Cols*AccWidth-1:0] total;
+  // Sums over folds; the sums so far of the next token are read a cycle ahead.
+  logic [SumsWidth-1:0] memory[MaxTokens];
+  logic [SumsWidth-1:0] total, before_q;
   logic [PlaceWidth-1:0] place_q;
-  logic [SizeWidth-1:0] k_fold_q, n_tile_q;
-  wire [Cols*AccWidth-1:0] kept = memory[place_q];
-  wire final_fold = k_fold_q == k_folds_q - 1'b1;
-  wire final_tile = n_tile_q == n_tiles_q - 1'b1;
+  logic first_q;
   wire give = valid & sums_ready;
+  wire [PlaceWidth-1:0] place = ~give ? place_q : sums_last ? '0 : place_q + 1'b1;
 
-  assign sums_ready = ~final_fold | m_axis_result_tready_i;
   assign fold_done = give & sums_last;
-  assign finish = fold_done & final_fold & final_tile;
-  assign m_axis_result_tvalid_o = valid & final_fold;
-  assign m_axis_result_tdata_o = total;
-  assign m_axis_result_tlast_o = sums_last & final_tile;
+  assign finish = fold_done & final_tile;
+  assign moved = take_weight | take | give;
 
   always_comb begin
     for (int c = 0; c < Cols; c++) begin
-      total[c*AccWidth+:AccWidth] = sums[c*AccWidth+:AccWidth] + (k_fold_q == '0 ? '0 : kept[c*AccWidth+:AccWidth]);
-    end
-  end
-
-  always_ff @(posedge clk_i or negedge rst_ni) begin
-    if (!rst_ni) begin
-      place_q  <= '0;
-      k_fold_q <= '0;
-      n_tile_q <= '0;
-    end else begin
-      if (give) place_q <= sums_last ? '0 : place_q + 1'b1;
-      if (fold_done) k_fold_q <= final_fold ? '0 : k_fold_q + 1'b1;
-      if (fold_done && final_fold) n_tile_q <= final_tile ? '0 : n_tile_q + 1'b1;
+      total[c*AccWidth+:AccWidth] = sums[c*AccWidth+:AccWidth] + (first_q ? '0 : before_q[c*AccWidth+:AccWidth]);
     end
   end
 
   always_ff @(posedge clk_i) begin
-    if (give && !final_fold) memory[place_q] <= total;
+    if (give) memory[place_q] <= total;
+    before_q <= give && place == place_q ? total : memory[place];
+    if (go) begin
+      place_q <= '0;
+      first_q <= 1'b1;
+    end else begin
+      place_q <= place;
+      if (fold_done) first_q <= final_fold;
+    end
+  end
+
+  // Results out; one that waits when its GEMM is aborted is kept until it is taken.
+  logic left_valid_q, left_last_q;
+  logic [SumsWidth-1:0] left_q;
+  wire offered = valid & final_fold;
+
+  assign sums_ready = ~final_fold | (m_axis_result_tready_i & ~left_valid_q);
+  assign m_axis_result_tvalid_o = left_valid_q | offered;
+  assign m_axis_result_tdata_o = (8 * ResultBytes)'(left_valid_q ? left_q : total);
+  assign m_axis_result_tlast_o = left_valid_q ? left_last_q : sums_last & final_tile;
+
+  always_ff @(posedge clk_i or negedge rst_ni) begin
+    if (!rst_ni) left_valid_q <= 1'b0;
+    else left_valid_q <= ~m_axis_result_tready_i & (left_valid_q | (stop & offered));
+  end
+
+  always_ff @(posedge clk_i) begin
+    if (!left_valid_q) begin
+      left_q <= total;
+      left_last_q <= sums_last & final_tile;
+    end
   end
 endmodule
 

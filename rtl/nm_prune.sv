@@ -2,14 +2,16 @@
 //
 // One value a beat, groups of M back to back from reset on. Of equal magnitudes the earlier value stays. The kept
 // values leave in the order they came, so indexes ascend. A result follows the last value of its group by one cycle;
-// only that last value is held up by a result that waits. It does not compare scores other than magnitude, and there
-// is no way to end a group early.
+// only that last value is held up by a result that waits. Floating numbers (Floating = 1) are compared without their
+// sign: both zeros are equal, infinities exceed all finite numbers and NaN exceeds infinities, as in PyTorch's topk.
+// It does not compare scores other than magnitude, and there is no way to end a group early.
 `default_nettype none
 
 module nm_prune #(
     parameter  int N          = 2,
     parameter  int M          = 4,
     parameter  int DataWidth  = 8,
+    parameter  bit Floating   = 1'b0,
     localparam int IndexWidth = $clog2(M)
 ) (
     input  wire                    clk_i,
@@ -34,7 +36,8 @@ module nm_prune #(
 `endif
 
   function automatic [DataWidth-1:0] magnitude(input [DataWidth-1:0] value);
-    magnitude = value[DataWidth-1] ? -value : value;
+    if (Floating) magnitude = value & ~(DataWidth'(1) << (DataWidth - 1));
+    else magnitude = value[DataWidth-1] ? -value : value;
   endfunction
 
   logic valid_q;

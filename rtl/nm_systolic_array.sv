@@ -11,9 +11,11 @@
 // Output-stationary: a weight word and an activation beat are taken together; after last_i, Rows result beats leave,
 // row 0 first, one result a column. Rows cycles at least lie between two last_i.
 //
-// The first result of a token (of last_i) is offered Rows + Cols - 1 (Cols) cycles after it was taken. When a result
-// waits, all of the array waits, and empty places stay. It has no bias, does not sum over folds, skips no zeros, and
-// does not check whether indexes ascend.
+// The first result of a token (of last_i) is offered Rows + Cols - 1 + PipeStages (Cols + PipeStages) cycles after it
+// was taken. When a result waits, all of the array waits, and empty places stay. PipeStages puts registers into every
+// PE: 1 behind the sum of its N products, 2 behind the products too, 3 behind the choice of operands too. clear_i
+// empties the array at the next clock edge, as a reset does; what it takes in that cycle is lost. It has no bias, does
+// not sum over folds, skips no zeros, and does not check whether indexes ascend.
 `default_nettype none
 
 module nm_systolic_array #(
@@ -24,30 +26,34 @@ module nm_systolic_array #(
     parameter  int DataWidth        = 8,
     parameter  int AccWidth         = 32,
     parameter  bit OutputStationary = 1'b0,
+    parameter  int WeightWidth      = DataWidth,
+    parameter  int PipeStages       = 0,
     localparam int IndexWidth       = $clog2(M)
 ) (
-    input  wire                         clk_i,
-    input  wire                         rst_ni,
-    input  wire                         weight_valid_i,
-    output wire                         weight_ready_o,
-    input  wire                         dense_i,
-    input  wire [ Cols*N*DataWidth-1:0] weight_i,
-    input  wire [Cols*N*IndexWidth-1:0] index_i,
-    input  wire                         valid_i,
-    output wire                         ready_o,
-    input  wire                         last_i,
-    input  wire [ Rows*M*DataWidth-1:0] activation_i,
-    output wire                         valid_o,
-    input  wire                         ready_i,
-    output wire                         last_o,
-    output wire [    Cols*AccWidth-1:0] sum_o
+    input  wire                          clk_i,
+    input  wire                          rst_ni,
+    input  wire                          clear_i,
+    input  wire                          weight_valid_i,
+    output wire                          weight_ready_o,
+    input  wire                          dense_i,
+    input  wire [Cols*N*WeightWidth-1:0] weight_i,
+    input  wire [ Cols*N*IndexWidth-1:0] index_i,
+    input  wire                          valid_i,
+    output wire                          ready_o,
+    input  wire                          last_i,
+    input  wire [  Rows*M*DataWidth-1:0] activation_i,
+    output wire                          valid_o,
+    input  wire                          ready_i,
+    output wire                          last_o,
+    output wire [     Cols*AccWidth-1:0] sum_o
 );
-  localparam int DotWidth = 2 * DataWidth + $clog2(N);
+  localparam int ProductWidth = DataWidth + WeightWidth;
+  localparam int DotWidth = ProductWidth + $clog2(N);
   localparam int CountWidth = $clog2(Rows + 1);
   localparam int ActWidth = M * DataWidth;
-  localparam int WordWidth = 1 + N * (DataWidth + IndexWidth);
-  // Steps from a taken beat to its first result.
-  localparam int Latency = OutputStationary ? Cols : Rows + Cols - 1;
+  localparam int WordWidth = 1 + N * (WeightWidth + IndexWidth);
+  // Steps from where a result is known to come to where it leaves.
+  localparam int Latency = OutputStationary ? Cols : Rows + Cols - 1 + PipeStages;
 
 `ifndef __ICARUS__
   if (M < 2 || M != 1 << $clog2(M)) begin : gen_illegal_m
@@ -59,8 +65,14 @@ module nm_systolic_array #(
   if (Rows < 1 || Cols < 1) begin : gen_illegal_size
     $fatal(1, "nm_systolic_array: Rows and Cols must be at least 1");
   end
+  if (DataWidth < 1 || WeightWidth < 1) begin : gen_illegal_data_width
+    $fatal(1, "nm_systolic_array: DataWidth and WeightWidth must be at least 1");
+  end
   if (AccWidth < DotWidth) begin : gen_illegal_acc_width
     $fatal(1, "nm_systolic_array: AccWidth must hold the sum of N products");
+  end
+  if (PipeStages < 0 || PipeStages > 3) begin : gen_illegal_pipe_stages
+    $fatal(1, "nm_systolic_array: PipeStages must be in 0..3");
   end
 `endif
 
@@ -76,6 +88,7 @@ module nm_systolic_array #(
   // What each PE sees, row by row; what comes from above, column by column.
   wire [Rows*Cols*ActWidth-1:0] pe_act;
   wire [Rows*Cols*2-1:0] pe_control;  // {valid, mark}
+  wire [Rows*Cols*2-1:0] pe_late;  // the same, PipeStages steps later: when the sum of products is there
   wire [Cols*Rows*WordWidth-1:0] pe_word;
   wire [Cols*Rows-1:0] pe_select;
   // Partial sums to the PE below (weight-stationary), or the result if there is one, else 0 (output-stationary).
@@ -83,7 +96,7 @@ module nm_systolic_array #(
 
   if (OutputStationary) begin : gen_control_os
     logic [CountWidth-1:0] wait_q;
-    wire open = step & (~last_i | wait_q == '0);
+    wire open = step & (wait_q == '0 | ~(valid_i & last_i));
     assign ready_o = open & weight_valid_i;
     assign weight_ready_o = open & valid_i;
     assign mark = take & last_i;
@@ -91,6 +104,7 @@ module nm_systolic_array #(
     wire unused = &{1'b0, pe_select};
     always_ff @(posedge clk_i or negedge rst_ni) begin
       if (!rst_ni) wait_q <= '0;
+      else if (clear_i) wait_q <= '0;
       else if (mark) wait_q <= CountWidth'(Rows - 1);
       else if (step && wait_q != '0) wait_q <= wait_q - 1'b1;
     end
@@ -110,6 +124,9 @@ module nm_systolic_array #(
       if (!rst_ni) begin
         loaded_q <= '0;
         first_q  <= 1'b1;
+      end else if (clear_i) begin
+        loaded_q <= '0;
+        first_q  <= 1'b1;
       end else begin
         loaded_q <= row + CountWidth'(take_weight);
         if (take) first_q <= last_i;
@@ -119,23 +136,28 @@ module nm_systolic_array #(
 
   for (genvar r = 0; r < Rows; r++) begin : gen_row
     localparam int Length = r + Cols - 1;
+    localparam int ControlLength = Length + PipeStages;
     wire [(Length+1)*ActWidth-1:0] act;
-    wire [(Length+1)*2-1:0] control;
+    wire [(ControlLength+1)*2-1:0] control;
     assign act[0+:ActWidth] = activation_i[r*ActWidth+:ActWidth];
     assign control[1:0] = {take, mark};
     assign pe_act[r*Cols*ActWidth+:Cols*ActWidth] = act[r*ActWidth+:Cols*ActWidth];
     assign pe_control[r*Cols*2+:Cols*2] = control[r*2+:Cols*2];
+    assign pe_late[r*Cols*2+:Cols*2] = control[(r+PipeStages)*2+:Cols*2];
     if (Length > 0) begin : gen_line
       logic [Length*ActWidth-1:0] act_q;
-      logic [Length*2-1:0] control_q;
       assign act[ActWidth+:Length*ActWidth] = act_q;
-      assign control[2+:Length*2] = control_q;
       always_ff @(posedge clk_i) begin
         if (step) act_q <= act[0+:Length*ActWidth];
       end
+    end
+    if (ControlLength > 0) begin : gen_control_line
+      logic [ControlLength*2-1:0] control_q;
+      assign control[2+:ControlLength*2] = control_q;
       always_ff @(posedge clk_i or negedge rst_ni) begin
         if (!rst_ni) control_q <= '0;
-        else if (step) control_q <= control[0+:Length*2];
+        else if (clear_i) control_q <= '0;
+        else if (step) control_q <= control[0+:ControlLength*2];
       end
     end
   end
@@ -143,7 +165,9 @@ module nm_systolic_array #(
   for (genvar c = 0; c < Cols; c++) begin : gen_col
     localparam int Length = OutputStationary ? c + Rows - 1 : c;
     wire [(Length+1)*WordWidth-1:0] word;
-    assign word[0+:WordWidth] = {dense_i, index_i[c*N*IndexWidth+:N*IndexWidth], weight_i[c*N*DataWidth+:N*DataWidth]};
+    assign word[0+:WordWidth] = {
+      dense_i, index_i[c*N*IndexWidth+:N*IndexWidth], weight_i[c*N*WeightWidth+:N*WeightWidth]
+    };
     if (Length > 0) begin : gen_line
       logic [Length*WordWidth-1:0] word_q;
       assign word[WordWidth+:Length*WordWidth] = word_q;
@@ -173,31 +197,84 @@ module nm_systolic_array #(
     for (genvar c = 0; c < Cols; c++) begin : gen_pe
       localparam int Pe = r * Cols + c;
       wire [ActWidth-1:0] act = pe_act[Pe*ActWidth+:ActWidth];
-      wire valid = pe_control[Pe*2+1];
       wire marked = pe_control[Pe*2];
+      wire late_valid = pe_late[Pe*2+1];
+      wire late_marked = pe_late[Pe*2];
       wire [WordWidth-1:0] word_in = pe_word[(c*Rows+r)*WordWidth+:WordWidth];
       wire [WordWidth-1:0] word;
       wire dense = word[WordWidth-1];
 
-      logic signed [DotWidth-1:0] dot;
+      // Operands, products and their sum, with a register behind each that PipeStages asks for.
+      logic [N*DataWidth-1:0] chosen;
       logic [IndexWidth-1:0] index;
       always_comb begin
-        dot = '0;
         for (int j = 0; j < N; j++) begin
-          index = dense ? IndexWidth'(j) : word[N*DataWidth+j*IndexWidth+:IndexWidth];
-          dot = dot +
-              DotWidth'($signed(act[index*DataWidth+:DataWidth])) * DotWidth'($signed(word[j*DataWidth+:DataWidth]));
+          index = dense ? IndexWidth'(j) : word[N*WeightWidth+j*IndexWidth+:IndexWidth];
+          chosen[j*DataWidth+:DataWidth] = act[index*DataWidth+:DataWidth];
         end
+      end
+      wire [  N*DataWidth-1:0] operand;
+      wire [N*WeightWidth-1:0] weight;
+      if (PipeStages > 2) begin : gen_operand_register
+        logic [  N*DataWidth-1:0] operand_q;
+        logic [N*WeightWidth-1:0] weight_q;
+        assign operand = operand_q;
+        assign weight  = weight_q;
+        always_ff @(posedge clk_i) begin
+          if (step) begin
+            operand_q <= chosen;
+            weight_q  <= word[0+:N*WeightWidth];
+          end
+        end
+      end else begin : gen_operand_wire
+        assign operand = chosen;
+        assign weight  = word[0+:N*WeightWidth];
+      end
+
+      logic [N*ProductWidth-1:0] multiplied;
+      always_comb begin
+        for (int j = 0; j < N; j++) begin
+          multiplied[j*ProductWidth+:ProductWidth] = ProductWidth'($signed(operand[j*DataWidth+:DataWidth])) *
+              ProductWidth'($signed(weight[j*WeightWidth+:WeightWidth]));
+        end
+      end
+      wire [N*ProductWidth-1:0] product;
+      if (PipeStages > 1) begin : gen_product_register
+        logic [N*ProductWidth-1:0] product_q;
+        assign product = product_q;
+        always_ff @(posedge clk_i) begin
+          if (step) product_q <= multiplied;
+        end
+      end else begin : gen_product_wire
+        assign product = multiplied;
+      end
+
+      logic signed [DotWidth-1:0] added;
+      always_comb begin
+        added = '0;
+        for (int j = 0; j < N; j++) added = added + DotWidth'($signed(product[j*ProductWidth+:ProductWidth]));
+      end
+      wire signed [DotWidth-1:0] dot;
+      if (PipeStages > 0) begin : gen_dot_register
+        logic signed [DotWidth-1:0] dot_q;
+        assign dot = dot_q;
+        always_ff @(posedge clk_i) begin
+          if (step) dot_q <= added;
+        end
+      end else begin : gen_dot_wire
+        assign dot = added;
       end
 
       if (OutputStationary) begin : gen_accumulate
         logic signed [AccWidth-1:0] partial_q;
-        wire signed  [AccWidth-1:0] total = partial_q + AccWidth'(dot);
+        wire signed [AccWidth-1:0] total = partial_q + AccWidth'(dot);
+        wire unused_marked = &{1'b0, marked};
         assign word = word_in;
-        assign pe_sum[Pe*AccWidth+:AccWidth] = marked ? total : '0;
+        assign pe_sum[Pe*AccWidth+:AccWidth] = late_marked ? total : '0;
         always_ff @(posedge clk_i or negedge rst_ni) begin
           if (!rst_ni) partial_q <= '0;
-          else if (step && valid) partial_q <= marked ? '0 : total;
+          else if (clear_i) partial_q <= '0;
+          else if (step && late_valid) partial_q <= late_marked ? '0 : total;
         end
       end else begin : gen_pass
         logic [WordWidth-1:0] next_q, word_q;
@@ -208,12 +285,13 @@ module nm_systolic_array #(
         end else begin : gen_below
           assign above = pe_sum[(Pe-Cols)*AccWidth+:AccWidth];
         end
+        wire unused_marked = &{1'b0, late_marked};
         assign word = marked ? next_q : word_q;
         assign pe_sum[Pe*AccWidth+:AccWidth] = sum_q;
         always_ff @(posedge clk_i) begin
           if (step && pe_select[c*Rows+r]) next_q <= word_in;
           if (marked) word_q <= next_q;
-          if (step && valid) sum_q <= above + AccWidth'(dot);
+          if (step && late_valid) sum_q <= above + AccWidth'(dot);
         end
       end
     end
@@ -249,7 +327,7 @@ module nm_systolic_array #(
   if (OutputStationary) begin : gen_leave_os
     logic [Rows-1:0] done;
     always_comb begin
-      for (int r = 0; r < Rows; r++) done[r] = pe_control[r*Cols*2];
+      for (int r = 0; r < Rows; r++) done[r] = pe_late[r*Cols*2];
     end
     assign leave = {|done, done[Rows-1]};
   end else begin : gen_leave_ws
@@ -258,6 +336,7 @@ module nm_systolic_array #(
   assign {valid_o, last_o} = leave_q[(Latency-1)*2+:2];
   always_ff @(posedge clk_i or negedge rst_ni) begin
     if (!rst_ni) leave_q <= '0;
+    else if (clear_i) leave_q <= '0;
     else if (step) leave_q <= (2 * Latency)'({leave_q, leave});
   end
 endmodule

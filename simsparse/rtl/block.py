@@ -45,6 +45,8 @@ class Cycles:
     given: Ints
     side_taken: tuple[Ints, ...] = ()
     side_given: tuple[Ints, ...] = ()
+    met: frozenset[str] = frozenset()
+    """Timed bins that the model met itself."""
 
 
 class RtlBlock(ABC):
@@ -57,6 +59,8 @@ class RtlBlock(ABC):
     stages: ClassVar[tuple[Stage, ...]] = (Stage(),)
     combinational: ClassVar[bool] = False
     """Whether it has no clock and no handshake: beats go through the bench in the cycle in which they come."""
+    tied: ClassVar[Mapping[str, str]] = {}
+    """Ports outside of the streams, and what the bench ties them to; outputs to nothing."""
 
     @property
     def side_inputs(self) -> tuple[Channel, ...]:
@@ -123,6 +127,10 @@ class RtlBlock(ABC):
             at = through_cycles(offers, accepts, values.emits.size)
             return at, at
         return stream_cycles(offers, accepts, values.emits, self.timing)
+
+    def fitted(self, stream: DrivenStream) -> DrivenStream:
+        """``stream`` as a driver would play it who looks at what the block does: most blocks need none."""
+        return stream
 
     def predicted(self, stream: DrivenStream) -> tuple[Expected, Cycles]:
         """What must come out for ``stream``, and in which cycles."""

@@ -125,7 +125,9 @@ def _wrapper(block: RtlBlock) -> str:
     ports_in, wide_in, _ = _ports(block.channels_in, "i", "o", "data_i")
     ports_out, wide_out, spare = _ports(block.channels_out, "o", "i", "data_o")
     rest = "".join(f"  assign data_o[{low}+:{count}] = '0;\n" for low, count in spare if count)
-    clock = "    .clk_i, .rst_ni,\n"
+    tied = {port: value or f"unused_{port}" for port, value in block.tied.items()}
+    clock = "    .clk_i, .rst_ni,\n" + "".join(f"    .{port}({value}),\n" for port, value in tied.items())
+    rest += "".join(f"  wire unused_{port};\n" for port, value in block.tied.items() if not value)
     if block.combinational:
         ports_in, ports_out, clock = _no_handshake(ports_in), _no_handshake(ports_out), ""
         rest += (

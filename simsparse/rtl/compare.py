@@ -28,11 +28,12 @@ class ExpectedRun:
     given: NDArray[np.int64]
     side_taken: tuple[NDArray[np.int64], ...] = ()
     side_given: tuple[NDArray[np.int64], ...] = ()
+    met: frozenset[str] = frozenset()
 
     @property
     def cycles(self) -> Cycles:
-        """The cycles alone."""
-        return Cycles(self.taken, self.given, self.side_taken, self.side_given)
+        """The cycles, and the timed bins that the model met."""
+        return Cycles(self.taken, self.given, self.side_taken, self.side_given, self.met)
 
     @property
     def side_outputs(self) -> tuple[int, ...]:
@@ -48,7 +49,7 @@ class ExpectedRun:
 
 @dataclass(frozen=True)
 class Verdict:
-    """Outcome of one stream: counts, differences in words, and coverage."""
+    """Outcome of one stream: counts, differences in words, and coverage, which is apart from being equal."""
 
     beats: int
     outputs: int
@@ -59,8 +60,8 @@ class Verdict:
 
     @property
     def passed(self) -> bool:
-        """No difference and every bin met."""
-        return not self.differences and not self.missed
+        """Whether every value and every cycle is the model's."""
+        return not self.differences
 
 
 def random_stream(block: RtlBlock, tiles: int, seed: int) -> DrivenStream:
@@ -70,13 +71,19 @@ def random_stream(block: RtlBlock, tiles: int, seed: int) -> DrivenStream:
     main = len(beats[block.inputs[0].name])
     offers, accepts = stalls(rng), stalls(rng)
     sides = [tuple(stalls(rng) for _ in channels) for channels in (block.side_inputs, block.side_outputs)]
-    return DrivenStream(beats, main, offers, accepts, *sides)
+    return block.fitted(DrivenStream(beats, main, offers, accepts, *sides))
 
 
 def predict(block: RtlBlock, stream: DrivenStream) -> ExpectedRun:
     """What ``block`` must do with ``stream``."""
     values, at = block.predicted(stream)
-    return ExpectedRun(values, at.taken, at.given, at.side_taken, at.side_given)
+    return ExpectedRun(values, at.taken, at.given, at.side_taken, at.side_given, at.met)
+
+
+def missed(block: RtlBlock, stream: DrivenStream, predicted: ExpectedRun) -> frozenset[str]:
+    """The block's bins that ``stream`` does not meet."""
+    timed = block.timed_bins - block.timed_covered(stream.beats, predicted.cycles)
+    return frozenset(block.bins - block.covered(stream.beats) | timed)
 
 
 def compare(block: RtlBlock, stream: DrivenStream, observed: Observed, predicted: ExpectedRun) -> Verdict:
@@ -94,11 +101,9 @@ def compare(block: RtlBlock, stream: DrivenStream, observed: Observed, predicted
         found.append(f"{observed.faults} beats changed or vanished before they were taken")
     handshakes = HANDSHAKES | _side_handshakes(block, [_STATES] * len(_prefixes(block)))
     seen = _handshakes(observed) | _side_handshakes(block, observed.side_states)
-    at = Cycles(observed.taken, observed.given, observed.side_taken, observed.side_given)
-    timed = block.timed_bins - block.timed_covered(stream.beats, at) if not found else frozenset[str]()
-    missed = block.bins - block.covered(stream.beats) | handshakes - seen | timed
     return Verdict(
-        stream.count, predicted.given.size, observed.cycles, tuple(found), frozenset(missed),
+        stream.count, predicted.given.size, observed.cycles, tuple(found),
+        missed(block, stream, predicted) | handshakes - seen,
         len(block.bins) + len(block.timed_bins) + len(handshakes),
     )  # fmt: skip
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from simsparse.dataflow.handshake.gemm_stream import GemmRequest
 from simsparse.errors import SpecError
 from simsparse.rtl.blocks.gemm_top import NMGemmTop
-from simsparse.rtl.gemm_requests import after, encoded, of_job
+from simsparse.rtl.gemm_requests import after, encoded, of_job, program
 from simsparse.rtl.stream import DrivenStream
 from simsparse.sparsity.formats.bits import index_bits, unpack
 from simsparse.sparsity.formats.nm import NMIndex
@@ -18,30 +18,60 @@ Ints = NDArray[np.int64]
 _ALWAYS = np.ones(1, np.bool_)
 
 
-def gemm_stream(block: NMGemmTop, inputs: Ints, weights: Ints, serial: bool = False) -> DrivenStream:
+def gemm_stream(
+    block: NMGemmTop, inputs: Ints, weights: Ints, serial: bool = False, skip: bool = False
+) -> DrivenStream:  # fmt: skip
     """``inputs`` (m, k) times ``weights`` (n, k), N:M as the array is: set up, run, and the registers read afterwards.
 
-    Nothing stalls. Raises SpecError when there are more tokens than the engine holds sums of, or a group keeps more
-    than N weights.
+    With ``skip``, folds without a kept weight are not sent, nor tiles without such a fold (``tiles_sent``). Nothing
+    stalls. Raises SpecError when there are more tokens than the engine holds sums of, a group keeps more than N
+    weights, or no weight is kept where folds are skipped.
     """
     array = block.array
     if len(inputs) > block.max_tokens:
         raise SpecError(f"{len(inputs)} tokens; expected at most {block.max_tokens}", key="inputs")
     x = _padded(inputs, 1, array.rows * array.m)
     w = _padded(weights, array.cols, array.rows * array.m)
-    job = GemmRequest(len(x), x.shape[1] // (array.rows * array.m), len(w) // array.cols, serial)
-    folds = x.reshape(job.tokens, job.k_folds, -1).transpose(1, 0, 2).reshape(job.k_folds * job.tokens, -1)
-    values, index = (_words(block, each, job) for each in _kept(block, w))
-    lengths = np.full(job.k_folds * job.tiles, job.tokens)
-    images = block.memory_images(np.tile(folds, (job.tiles, 1)), values, index, lengths)
-    asked = encoded([*of_job(job), *after()])
-    return DrivenStream({**asked, **images}, len(folds) * job.tiles, _ALWAYS, _ALWAYS, (_ALWAYS, _ALWAYS), (_ALWAYS,))
+    k_folds, tiles = x.shape[1] // (array.rows * array.m), len(w) // array.cols
+    runs = _folds_with_weights(block, weights) if skip else np.ones((tiles, k_folds), dtype=np.bool_)
+    if not runs.any():
+        raise SpecError("no weight is kept, so no fold runs; expected one at least", key="weights")
+    sent = tuple(int(count) for count in runs.sum(axis=1) if count) if skip else ()
+    job = GemmRequest(len(x), k_folds, len(sent) or tiles, serial, sent)
+    folds = x.reshape(job.tokens, k_folds, -1).transpose(1, 0, 2)
+    streamed = np.concatenate([folds[row].reshape(-1, folds.shape[2]) for row in runs if row.any()])
+    values, index = (_words(block, each, runs) for each in _kept(block, w))
+    asked = encoded([*of_job(job), *after()], list(sent))
+    images = block.memory_images(streamed, values, index, program(asked, block.shape))
+    stream = DrivenStream(
+        {**asked, **images}, len(streamed), _ALWAYS, _ALWAYS, (_ALWAYS, _ALWAYS), (_ALWAYS,)
+    )  # fmt: skip
+    return block.fitted(stream)
 
 
-def product(block: NMGemmTop, results: Ints, shape: tuple[int, int]) -> Ints:
-    """The product of ``shape`` (m, n) from the result beats."""
+def tiles_sent(block: NMGemmTop, weights: Ints) -> NDArray[np.bool_]:
+    """Which tiles of ``weights`` (n, k) run when folds without a kept weight are skipped; the others are zero."""
+    return np.asarray(_folds_with_weights(block, weights).any(axis=1), np.bool_)
+
+
+def _folds_with_weights(block: NMGemmTop, weights: Ints) -> NDArray[np.bool_]:
+    """Which folds (tiles, folds along k) keep a weight."""
+    array = block.array
+    w = _padded(weights, array.cols, array.rows * array.m) != 0
+    split = w.reshape(-1, array.cols, w.shape[1] // (array.rows * array.m), array.rows * array.m)
+    return np.asarray(split.any(axis=(1, 3)), np.bool_)
+
+
+def product(
+    block: NMGemmTop, results: Ints, shape: tuple[int, int], sent: NDArray[np.bool_] | None = None
+) -> Ints:  # fmt: skip
+    """The product of ``shape`` (m, n) from the sums of the result beats; tiles that were not ``sent`` are zero."""
     m, n = shape
     tiles = results.reshape(-1, m, block.array.cols)
+    if sent is not None:
+        whole = np.zeros((sent.size, *tiles.shape[1:]), np.int64)
+        whole[sent] = tiles
+        tiles = whole
     return tiles.transpose(1, 0, 2).reshape(m, -1)[:, :n]
 
 
@@ -59,8 +89,9 @@ def _kept(block: NMGemmTop, weights: Ints) -> tuple[Ints, Ints]:
     return stored.values.astype(np.int64).reshape(shape), index.reshape(shape)
 
 
-def _words(block: NMGemmTop, kept: Ints, job: GemmRequest) -> Ints:
-    """(n, groups, N) as weight words (tiles * folds * rows, cols * N)."""
+def _words(block: NMGemmTop, kept: Ints, runs: NDArray[np.bool_]) -> Ints:
+    """(n, groups, N) as weight words of the folds that run, (folds * rows, cols * N)."""
     array = block.array
-    split = kept.reshape(job.tiles, array.cols, job.k_folds, array.rows, array.n)
-    return split.transpose(0, 2, 3, 1, 4).reshape(-1, array.cols * array.n)
+    tiles, k_folds = runs.shape
+    split = kept.reshape(tiles, array.cols, k_folds, array.rows, array.n).transpose(0, 2, 3, 1, 4)
+    return split[runs].reshape(-1, array.cols * array.n)

@@ -4,20 +4,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
 
 import numpy as np
 
 from simsparse.dataflow.base import Ints, Mask
-from simsparse.dataflow.handshake.gemm_stream import GemmHandshakes, GemmRequest, Request
+from simsparse.dataflow.handshake.gemm_stream import GemmHandshakes, GemmRequest, Request, Status
 from simsparse.rtl.vectors import Beats
 
-ERRORS = ("sizes", "weights' tlast", "activations' tlast", "metadata")
+ERRORS = ("sizes", "weights' tlast", "activations' tlast", "metadata", "start while busy", "timeout")
 """Flags of the register ERRORS, the first in bit 0."""
+IDENTITY = {"ID": 0x4E4D4754, "VERSION": 2 << 16}
+_ERROR, _TIMED_OUT = 1 << 2, 1 << 4
+"""Bits of STATUS that ERRORS makes."""
 _MOST_READS = 4
 _LONGEST = (4, 3)
 """Folds along k and tiles of the largest random GEMM."""
+
+Row = tuple[int, int, int, int]
+"""A request: whether it writes, address, data, and whether the driver holds it until the engine is idle."""
 
 
 class Register(IntEnum):
@@ -32,122 +38,205 @@ class Register(IntEnum):
     CYCLES = 6
     ERRORS = 7
     SHAPE = 8
+    TIMEOUT = 9
+    KEPT = 10
+    INTERRUPT = 11
+    ID = 12
+    VERSION = 13
 
 
+class Mode(IntEnum):
+    """Bits of the register MODE."""
+
+    DENSE = 1
+    SERIAL = 2
+    SKIP = 4
+
+
+_START, _ABORT = 1, 2
 _CONTROL = int(Register.CONTROL)
-_KEPT = dict.fromkeys((int(Register.TOKENS), int(Register.K_FOLDS), int(Register.N_TILES)), 0xFFFF) | {
-    int(Register.MODE): 0b11
-}
-"""Bits that a write leaves in each register of a job's sizes."""
-_WAITING = (Register.CONTROL, Register.TOKENS, Register.K_FOLDS, Register.N_TILES, Register.MODE, 15)
-"""What random writes of even numbers go to while a job runs: they must wait for its end and start nothing."""
+_KEPT = {
+    int(Register.TOKENS): 0xFFFF, int(Register.K_FOLDS): 0xFFFF, int(Register.N_TILES): 0xFFFF,
+    int(Register.MODE): 0b111, int(Register.KEPT): 0xFF, int(Register.TIMEOUT): 0xFFFFFFFF,
+    int(Register.INTERRUPT): 0b11,
+}  # fmt: skip
+"""Bits that a write leaves in each register that holds what is written."""
+_READ_ONLY = (Register.STATUS, Register.CYCLES, Register.SHAPE, Register.ID, Register.VERSION, 14, 15)
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What an engine is built for: array, N:M and the most tokens."""
+
+    rows: int
+    cols: int
+    n: int
+    m: int
+    max_tokens: int
 
 
 @dataclass(frozen=True)
 class RequestProgram:
-    """What a stream of requests runs: their kinds, the jobs, whether each is dense, and the starts that are refused."""
+    """What a stream of requests asks for: their kinds, a job per start with sizes in range, whether each is dense and
+    how many weights of a group it uses, and the requests that the driver holds until the engine is idle."""
 
     kinds: Ints
     jobs: tuple[GemmRequest, ...]
     dense: Ints
-    refused: Ints
-    met: frozenset[str]
+    kept: Ints
+    timeouts: Ints
+    held: Mask
+    met: frozenset[str] = field(default_factory=frozenset)
+
+    def words(self, rows: int) -> Ints:
+        """Weight words that each job asks for."""
+        return np.array([rows * sum(job.folds) for job in self.jobs], np.int64)
 
     @property
-    def tokens_of_folds(self) -> Ints:
-        """Tokens of every fold."""
-        return np.repeat([job.tokens for job in self.jobs], self._folds).astype(np.int64)
+    def tokens(self) -> Ints:
+        """Activation beats that each job asks for."""
+        return np.array([job.tokens * sum(job.folds) for job in self.jobs], np.int64)
 
     @property
-    def dense_of_folds(self) -> Ints:
-        """Whether every fold is dense."""
-        return np.repeat(self.dense, self._folds)
+    def lengths(self) -> Ints:
+        """Tokens of every fold of every job."""
+        return np.repeat([job.tokens for job in self.jobs], [sum(job.folds) for job in self.jobs]).astype(np.int64)
 
-    @property
-    def folds(self) -> int:
-        return sum(self._folds)
-
-    @property
-    def _folds(self) -> list[int]:
-        return [job.k_folds * job.tiles for job in self.jobs]
-
-    def covered(self, max_tokens: int) -> set[str]:
-        """Bins of registers, modes and sizes that the requests meet."""
-        modes = {f"dense={dense} serial={int(job.serial)}" for job, dense in zip(self.jobs, self.dense, strict=True)}
+    def covered(self, max_tokens: int, ran: Mask) -> set[str]:
+        """Bins of registers, modes and sizes that the requests meet; ``ran`` marks the jobs that began."""
+        every = zip(self.jobs, self.dense, self.kept, strict=True)
+        rows = [row for row, began in zip(every, ran, strict=True) if began]
+        jobs = [job for job, _, _ in rows]
+        found = {f"dense={dense} serial={int(job.serial)} skip={int(bool(job.sent))}" for job, dense, _ in rows}
+        found |= {f"kept={kept}" for _, dense, kept in rows if not dense}
         sizes = {
-            "one token": any(job.tokens == 1 for job in self.jobs),
-            "most tokens": any(job.tokens == max_tokens for job in self.jobs),
-            "one fold": any(job.k_folds == 1 for job in self.jobs), "folds": any(job.k_folds > 1 for job in self.jobs),
-            "one tile": any(job.tiles == 1 for job in self.jobs), "tiles": any(job.tiles > 1 for job in self.jobs),
+            "one token": any(job.tokens == 1 for job in jobs),
+            "most tokens": any(job.tokens == max_tokens for job in jobs),
+            "one fold": any(1 in job.folds for job in jobs), "folds": any(max(job.folds) > 1 for job in jobs),
+            "one tile": any(job.tiles == 1 for job in jobs), "tiles": any(job.tiles > 1 for job in jobs),
         }  # fmt: skip
-        refused = {"error sizes"} if self.refused.size else set()
-        return modes | refused | set(self.met) | {name for name, found in sizes.items() if found}
+        return found | set(self.met) | {name for name, met in sizes.items() if met}
 
 
-def encoded(rows: list[tuple[int, int, int]]) -> dict[str, Ints]:
-    """Requests (write, address, data) as beats."""
+def encoded(rows: list[Row], sent: list[int] | None = None) -> dict[str, Ints]:
+    """Requests as beats; ``sent`` has the folds of each tile of each start in order, where folds are skipped."""
     table = np.array(rows, np.int64)
-    return {name: table[:, i : i + 1] for i, name in enumerate(("reg_write", "reg_address", "reg_data"))}
+    names = ("reg_write", "reg_address", "reg_data", "held")
+    found: dict[str, Ints] = {name: table[:, i : i + 1] for i, name in enumerate(names)}
+    return found | {"sent": np.array(sent or [], np.int64).reshape(-1, 1)}
 
 
-def of_job(job: GemmRequest, dense: bool = False) -> list[tuple[int, int, int]]:
-    """Writes that set up and start one job."""
+def of_job(job: GemmRequest, dense: bool = False) -> list[Row]:
+    """Writes that set up and start one job, the start when the engine is idle."""
+    mode = Mode.DENSE * dense | Mode.SERIAL * job.serial | Mode.SKIP * bool(job.sent)
     return [
-        (1, Register.TOKENS, job.tokens), (1, Register.K_FOLDS, job.k_folds), (1, Register.N_TILES, job.tiles),
-        (1, Register.MODE, int(dense) | int(job.serial) << 1), (1, Register.CONTROL, 1),
+        (1, Register.TOKENS, job.tokens, 0), (1, Register.K_FOLDS, job.k_folds, 0), (1, Register.N_TILES, job.tiles, 0),
+        (1, Register.MODE, mode, 0), (1, Register.CONTROL, _START, 1),
     ]  # fmt: skip
 
 
-def after() -> list[tuple[int, int, int]]:
-    """A write that waits for the end of a job, then its cycles, the status and the errors."""
-    return [(1, 15, 0), (0, Register.CYCLES, 0), (0, Register.STATUS, 0), (0, Register.ERRORS, 0)]
+def after() -> list[Row]:
+    """Reads once a job has ended: its cycles, the status and the errors."""
+    return [(0, Register.CYCLES, 0, 1), (0, Register.STATUS, 0, 0), (0, Register.ERRORS, 0, 0)]
 
 
-def requested(rng: np.random.Generator, folds: int, max_tokens: int) -> dict[str, Ints]:
+def requested(rng: np.random.Generator, folds: int, shape: Shape) -> dict[str, Ints]:
     """A look at every register after reset, then random GEMMs of at least ``folds`` folds together, with starts out of
-    range and reads at any time between.
+    range and while busy, aborts, standstills that are told, and reads and writes at any time between.
     """
-    rows: list[tuple[int, int, int]] = [(0, register, 0) for register in Register]
+    rows: list[Row] = [(0, register, 0, 0) for register in Register]
+    sent: list[int] = []
     while folds > 0:
-        k_folds, tiles = (int(rng.integers(1, most + 1)) for most in _LONGEST)
-        tokens = int(rng.choice((1, max_tokens, int(rng.integers(1, max_tokens + 1)))))
-        job = GemmRequest(tokens, k_folds, tiles, bool(rng.integers(0, 2)))
+        job, dense = _random_job(rng, shape), bool(rng.integers(0, 2))
+        folds -= sum(job.folds)
         if rng.random() < 0.1:
-            wrong = GemmRequest(int(rng.choice((0, max_tokens + 1, 0xFFFF))), k_folds, tiles)
-            rows += of_job(wrong) if rng.random() < 0.5 else of_job(GemmRequest(tokens, *rng.permuted((0, 3)).tolist()))
-        rows += [*of_job(job, bool(rng.integers(0, 2))), *_anything(rng)]
-        rows += [(1, int(rng.choice(_WAITING)), 2 * int(rng.integers(0, 1 << 15))), *after()[1:]]
-        rows += [(1, Register.ERRORS, 0)] if rng.random() < 0.5 else []
-        folds -= k_folds * tiles
-    return encoded(rows)
+            rows += _refused(rng, job, shape)
+        if rng.random() < 0.2:
+            rows.append((1, Register.TIMEOUT, int(rng.choice((0, 1, 2, 5, 30, 1 << 20))), 0))
+        if rng.random() < 0.2:
+            rows.append((1, Register.INTERRUPT, int(rng.integers(0, 4)), 0))
+        kept = int(rng.choice((shape.n, int(rng.integers(1, shape.n + 1)))))
+        wait = int(rng.random() < 0.5)
+        rows += [(1, Register.KEPT, kept, wait), *of_job(job, dense), *_anything(rng)]
+        sent += job.folds
+        if rng.random() < 0.1:
+            rows.append((1, Register.CONTROL, _START, 0))
+            sent += job.folds
+        if rng.random() < 0.15:
+            rows.append((1, Register.CONTROL, _ABORT | int(rng.integers(0, 2)), int(rng.random() < 0.1)))
+        rows += [(1, int(rng.choice(_READ_ONLY)), int(rng.integers(0, 1 << 32)), 0)]
+        rows += after() if rng.random() < 0.5 else list(_anything(rng))
+        rows += [(1, Register.ERRORS, 0, int(rng.integers(0, 2)))] if rng.random() < 0.5 else []
+    return encoded([*rows, *after()], sent)
 
 
-def _anything(rng: np.random.Generator) -> Iterator[tuple[int, int, int]]:
+def _random_job(rng: np.random.Generator, shape: Shape) -> GemmRequest:
+    most = shape.max_tokens
+    tokens = int(rng.choice((1, most, int(rng.integers(1, most + 1)))))
+    k_folds, tiles = (int(rng.integers(1, longest + 1)) for longest in _LONGEST)
+    serial, skips = bool(rng.integers(0, 2)), rng.random() < 0.3
+    sent = tuple(int(count) for count in rng.integers(1, _LONGEST[0] + 1, tiles)) if skips else ()
+    return GemmRequest(tokens, int(rng.choice((0, k_folds))) if sent else k_folds, tiles, serial, sent)
+
+
+def _refused(rng: np.random.Generator, job: GemmRequest, shape: Shape) -> list[Row]:
+    """A start with one size out of range, and the sizes in range again."""
+    tokens, k_folds, tiles = job.tokens, job.k_folds or 1, job.tiles
+    wrong: list[Row] = [(1, Register.KEPT, int(rng.choice((0, shape.n + 1, 0xFF))), 0)]
+    match int(rng.integers(0, 4)):
+        case 0:
+            tokens, wrong = int(rng.choice((0, shape.max_tokens + 1, 0xFFFF))), []
+        case 1:
+            k_folds, wrong = 0, []
+        case 2:
+            tiles, wrong = 0, []
+    return [*wrong, *of_job(GemmRequest(tokens, k_folds, tiles))]
+
+
+def _anything(rng: np.random.Generator) -> Iterator[Row]:
     """Some reads of any address."""
     for _ in range(int(rng.integers(0, _MOST_READS + 1))):
-        yield 0, int(rng.integers(0, 16)), int(rng.integers(0, 1 << 32))
+        yield 0, int(rng.integers(0, 16)), int(rng.integers(0, 1 << 32)), 0
 
 
-def program(beats: Beats, max_tokens: int) -> RequestProgram:
-    """What the requests in ``beats`` run on an engine that holds sums of ``max_tokens`` tokens."""
+def program(beats: Beats, shape: Shape) -> RequestProgram:
+    """What the requests in ``beats`` ask of an engine of ``shape``."""
     write, address, data = _columns(beats)
-    sizes = dict.fromkeys(_KEPT, 0)
+    sizes = dict.fromkeys(_KEPT, 0) | {int(Register.KEPT): shape.n}
     kinds = np.where(write, int(Request.WRITE), int(Request.READ))
-    jobs, dense, refused = [], [], []
+    timeouts = np.where(write & (address == Register.TIMEOUT), data, 0)
+    kinds[write & (address == Register.TIMEOUT)] = Request.TIMEOUT
+    jobs: list[GemmRequest] = []
+    dense, kept, tile, sent = [], [], 0, beats.get("sent", np.zeros((0, 1), np.int64))[:, 0].tolist()
     rows = (at.tolist() for at in (np.flatnonzero(write), address[write], data[write]))
     for place, register, value in zip(*rows, strict=True):
         if register in sizes:
             sizes[register] = value & _KEPT[register]
-        elif register == _CONTROL and value & 1:
-            tokens, k_folds, tiles, mode = sizes.values()
-            if 1 <= tokens <= max_tokens and k_folds and tiles:
-                kinds[place] = Request.START
-                jobs.append(GemmRequest(tokens, k_folds, tiles, bool(mode >> 1)))
-                dense.append(mode & 1)
-            else:
-                refused.append(place)
-    of_dense, of_refused = (np.array(numbers, np.int64) for numbers in (dense, refused))
-    return RequestProgram(kinds, tuple(jobs), of_dense, of_refused, _met(write, address))
+        elif register == _CONTROL and value & _ABORT:
+            kinds[place] = Request.ABORT
+        elif register == _CONTROL and value & _START:
+            job, in_range = _asked(sizes, shape)
+            kinds[place] = Request.START if in_range else Request.REFUSED
+            if in_range:
+                tiles = sent[tile : tile + job.tiles] if sent else ()
+                skips = sizes[Register.MODE] & Mode.SKIP
+                jobs.append(GemmRequest(job.tokens, job.k_folds, job.tiles, job.serial, tuple(tiles if skips else ())))
+                dense.append(sizes[Register.MODE] & Mode.DENSE)
+                kept.append(sizes[Register.KEPT])
+                tile += job.tiles
+    held = beats["held"][:, 0] == 1 if "held" in beats else np.zeros(len(write), np.bool_)
+    of_dense, of_kept = (np.array(numbers, np.int64) for numbers in (dense, kept))
+    return RequestProgram(kinds, tuple(jobs), of_dense, of_kept, timeouts, held, _met(write, address))
+
+
+def _asked(sizes: Mapping[int, int], shape: Shape) -> tuple[GemmRequest, bool]:
+    """The job that the sizes ask for, and whether they are in range."""
+    tokens, k_folds, tiles, mode, kept = (
+        sizes[int(each)] for each in (Register.TOKENS, Register.K_FOLDS, Register.N_TILES, Register.MODE, Register.KEPT)
+    )
+    in_range = 1 <= tokens <= shape.max_tokens and tiles > 0 and 1 <= kept <= shape.n
+    in_range = in_range and (k_folds > 0 or bool(mode & Mode.SKIP))
+    return GemmRequest(tokens, k_folds, tiles, bool(mode & Mode.SERIAL)), in_range
 
 
 def _met(write: Mask, address: Ints) -> frozenset[str]:
@@ -157,24 +246,32 @@ def _met(write: Mask, address: Ints) -> frozenset[str]:
     return frozenset(met | ({"write nothing"} if (address[write] > max(known)).any() else set()))
 
 
-def reads(
-    beats: Beats, plan: RequestProgram, at: GemmHandshakes, faults: Mapping[str, Ints], shape: tuple[int, ...]
-) -> Ints:
-    """Answers to the reads; ``faults`` holds the cycles in which each error is raised, ``shape`` rows, cols, n, m."""
+def reads(beats: Beats, at: GemmHandshakes, faults: Mapping[str, Ints], shape: Shape) -> Ints:
+    """Answers to the reads; ``faults`` holds the cycles in which each error is raised."""
     write, address, data = _columns(beats)
-    starts, place = plan.kinds == Request.START, np.arange(len(write))
-    answers = np.zeros(len(write), np.int64)
-    job = np.cumsum(starts) - 1
-    if plan.jobs:
-        ends, started = at.ends[job], at.requests[starts][job]
-        status, cycles = np.where(at.requests <= ends, 1, 2), np.minimum(at.requests, ends) - started - 1
-        answers = np.select([job < 0, address == Register.STATUS, address == Register.CYCLES], [0, status, cycles], 0)
-    for register, bits in _KEPT.items():
-        answers = np.where(address == register, _latest(write & (address == register), place, data & bits, 0), answers)
+    place = np.arange(len(write))
     cleared = _latest(write & (address == Register.ERRORS), place, at.requests, -1)
-    answers = np.where(address == Register.ERRORS, _flags(faults, cleared, at.requests), answers)
-    size = sum(length << 8 * which for which, length in enumerate(shape))
-    return np.where(address == Register.SHAPE, size, answers)[~write]
+    errors = _flags(faults, cleared, at.requests)
+    status = at.states | np.where(errors != 0, _ERROR, 0) | np.where(errors >> ERRORS.index("timeout"), _TIMED_OUT, 0)
+    size = sum(length << 8 * which for which, length in enumerate((shape.rows, shape.cols, shape.n, shape.m)))
+    known: dict[Register, Ints | int] = {
+        Register.STATUS: status, Register.CYCLES: at.counted, Register.ERRORS: errors,
+        Register.SHAPE: size, **{Register[name]: value for name, value in IDENTITY.items()},
+    }  # fmt: skip
+    answers = np.zeros(len(write), np.int64)
+    for register, values in known.items():
+        answers = np.where(address == register, values, answers)
+    for number, bits in _KEPT.items():
+        first = shape.n if number == Register.KEPT else 0
+        now = _latest(write & (address == number), place, data & bits, first)
+        answers = np.where(address == number, now, answers)
+    return answers[~write]
+
+
+def busy(states: Ints) -> Mask:
+    """Where a GEMM ran as requests were taken."""
+    found: Mask = (states & int(Status.BUSY)) != 0
+    return found
 
 
 def _latest(marked: Mask, place: Ints, values: Ints, first: int) -> Ints:

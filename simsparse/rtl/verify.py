@@ -10,10 +10,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from simsparse.rtl.block import BLOCKS, RtlBlock
-from simsparse.rtl.compare import Verdict, compare, predict, random_stream
+from simsparse.rtl.compare import Verdict, compare, missed, predict, random_stream
 from simsparse.rtl.run import run
 
 TILES = 10_000
+MOST_TILES = 50_000
+"""Tiles after which a bin that is still missed is reported instead of waited for."""
+_GROWTH = 1.5
 
 
 @dataclass(frozen=True)
@@ -39,22 +42,29 @@ def _port_bits(block: RtlBlock) -> int:
     return sum(field.width for field in (*block.inputs, *block.outputs))
 
 
-def verify_block(block: RtlBlock, tiles: int = TILES, seed: int = 0) -> Verification:
+def verify_block(block: RtlBlock, tiles: int = TILES, seed: int = 0, complete: bool = True) -> Verification:
     """Random tiles through ``block`` until ``tiles`` results have come out, each held to the model.
 
-    The stream depends on ``tiles``, the seed and the block's name alone. Raises SimulationError when the simulator
-    can't be built.
+    When ``complete``, more tiles are drawn until every bin is met, MOST_TILES at most; what is missed then is in the
+    verdict beside the differences. The stream depends on ``tiles``, the seed and the block's name alone. Raises
+    SimulationError when the simulator can't be built.
     """
     key = zlib.crc32(f"{block.name} {seed}".encode())
-    stream = random_stream(block, tiles, key)
-    predicted = predict(block, stream)
-    drawn = tiles
-    while predicted.given.size < tiles:
-        drawn = math.ceil(1.03 * drawn * tiles / predicted.given.size)
+    drawn, most = tiles, max(tiles, MOST_TILES) if complete else tiles
+    while True:
         stream = random_stream(block, drawn, key)
         predicted = predict(block, stream)
-    observed = run(block, stream, predicted.given.size, predicted.longest, predicted.side_outputs)
-    return Verification(block, drawn, compare(block, stream, observed, predicted))
+        if predicted.given.size < tiles:
+            drawn = math.ceil(1.03 * drawn * tiles / max(1, predicted.given.size))
+            continue
+        if complete and drawn < most and missed(block, stream, predicted):
+            drawn = math.ceil(_GROWTH * drawn)
+            continue
+        observed = run(block, stream, predicted.given.size, predicted.longest, predicted.side_outputs)
+        verdict = compare(block, stream, observed, predicted)
+        if verdict.differences or not verdict.missed or drawn >= most:
+            return Verification(block, drawn, verdict)
+        drawn = math.ceil(_GROWTH * drawn)
 
 
 def verify(

@@ -24,7 +24,7 @@ from simsparse.rtl.blocks.prune import NMPrune
 from simsparse.rtl.blocks.select import NMSelect
 from simsparse.rtl.blocks.systolic import NMSystolicArray
 from simsparse.rtl.blocks.tensor_core import SparseTensorCore24
-from simsparse.rtl.gemm_requests import after, encoded, of_job
+from simsparse.rtl.gemm_requests import Register, after, encoded, of_job, program
 from simsparse.rtl.stimulus import corners
 from simsparse.rtl.vectors import Beats
 from tests.rtl import directed_floating, directed_joins
@@ -148,22 +148,33 @@ def _tensor_core(block: SparseTensorCore24) -> Directed:
 
 
 def _gemm(block: NMGemmTop) -> Directed:
-    """A dense GEMM of two folds and two tiles, one token, all values -128; serial, then overlapped.
+    """A dense GEMM of two folds and two tiles, one token, all values -128: serial, overlapped, refused for its tokens,
+    aborted in the cycle after its start, and overlapped again; then one tile whose second fold is skipped.
 
     Serial folds take rows + 1 + rows + cols - 2 cycles each; overlapped ones, of fewer tokens than rows, rows cycles
     each and 1 + rows + cols - 2 once.
     """
     array = block.array
     rows, cols, lanes = array.rows, array.cols, array.cols * array.n
-    asked = [step for serial in (True, False) for step in (*of_job(GemmRequest(1, 2, 2, serial), True), *after())]
+    serial, overlapped = (of_job(GemmRequest(1, 2, 2, each), True) for each in (True, False))
+    status, clear = (0, Register.STATUS, 0, 0), (1, Register.ERRORS, 0, 0)
+    asked = encoded([
+        *serial, *after(), *overlapped, *after(),
+        *of_job(GemmRequest(0, 2, 2), True), status, (0, Register.ERRORS, 0, 0), clear, status,
+        *overlapped, (1, Register.CONTROL, 2, 0), status, *overlapped, *after(),
+        *of_job(GemmRequest(1, 2, 1, sent=(1,)), True), *after(),
+    ], [2, 2, 2, 2, 2, 2, 2, 2, 1])  # fmt: skip
+    plan = program(asked, block.shape)
+    words, tokens = int(plan.words(rows).sum()), int(plan.tokens.sum())
     images = block.memory_images(
-        np.full((8, rows * array.m), LOW), np.full((8 * rows, lanes), LOW), np.zeros((8 * rows, lanes), np.int64),
-        np.full(8, 1),
-    )  # fmt: skip
-    sums, last = [[2 * rows * array.n * LOW * LOW] * cols] * 4, [[0], [1]] * 2
-    answers = [[4 * (2 * rows + cols - 1)], [2], [0], [4 * rows + rows + cols - 1], [2], [0]]
-    outputs = {"m_axis_result_tdata": sums, "m_axis_result_tlast": last, "response_data": answers}
-    return {**encoded(asked), **images}, outputs
+        np.full((tokens, rows * array.m), LOW), np.full((words, lanes), LOW), np.zeros((words, lanes), np.int64), plan
+    )
+    total = 2 * rows * array.n * LOW * LOW
+    sums = np.array([[total] * cols] * 6 + [[total // 2] * cols], "<i4").view(np.uint8).tolist()
+    slow, fast, single = 4 * (2 * rows + cols - 1), 4 * rows + rows + cols - 1, 2 * rows + cols - 1
+    answers = [[slow], [2], [0], [fast], [2], [0], [4], [1], [0], [8], [fast], [2], [0], [single], [2], [0]]
+    outputs = {"m_axis_result_tdata": sums, "m_axis_result_tlast": [[0], [1]] * 3 + [[1]], "response_data": answers}
+    return {**asked, **images}, outputs
 
 
 def _array(rows: list[list[int]]) -> NDArray[np.int64]:

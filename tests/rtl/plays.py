@@ -26,6 +26,8 @@ class Asked:
     channels_out: tuple[Channel, ...]
     random: Play
     directed: Play
+    tied: tuple[str, ...] = ()
+    """Inputs outside of the streams, all low."""
 
 
 @dataclass(frozen=True)

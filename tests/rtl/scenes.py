@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from simsparse.rtl.block import RtlBlock
-from simsparse.rtl.compare import ExpectedRun, Verdict, compare, predict, random_stream
+from simsparse.rtl.compare import ExpectedRun, Verdict, compare, missed, predict, random_stream
 from simsparse.rtl.stream import DrivenStream, Observed
 from tests.rtl.directed import directed
 from tests.rtl.plays import Answer, Asked, Play
@@ -45,7 +45,8 @@ class Scenes:
     @property
     def asked(self) -> Asked:
         """What the simulator process is told."""
-        return Asked(self.block.channels_in, self.block.channels_out, self.random.play, self.directed.play)
+        tied = tuple(port for port, value in self.block.tied.items() if value)
+        return Asked(self.block.channels_in, self.block.channels_out, self.random.play, self.directed.play, tied)
 
     def check(self, answer: Answer) -> None:
         """Raises AssertionError where values, cycles or coverage are not those of model and core."""
@@ -68,8 +69,7 @@ def _random(block: RtlBlock, seed: int) -> Scene:
     while True:
         stream = random_stream(block, tiles, seed)
         predicted = predict(block, stream)
-        met = block.covered(stream.beats) | block.timed_covered(stream.beats, predicted.cycles)
-        if predicted.longest > LEAST_CYCLES and block.bins | block.timed_bins <= met:
+        if predicted.longest > LEAST_CYCLES and not missed(block, stream, predicted):
             return Scene(stream, predicted)
         tiles += tiles // 4
 
@@ -78,7 +78,7 @@ def _directed(block: RtlBlock) -> Scene:
     beats, answers = directed(block)
     always = np.ones(1, np.bool_)
     sides = [(always,) * len(channels) for channels in (block.side_inputs, block.side_outputs)]
-    stream = DrivenStream(beats, len(beats[block.inputs[0].name]), always, always, *sides)
+    stream = block.fitted(DrivenStream(beats, len(beats[block.inputs[0].name]), always, always, *sides))
     predicted = predict(block, stream)
     for name, rows in answers.items():
         assert predicted.values.outputs[name].tolist() == rows, name

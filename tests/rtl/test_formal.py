@@ -104,7 +104,7 @@ FAULTS = {
     "array keeps old weights": (ARRAY_WS, ("nm_systolic_array", "marked ? next_q : word_q", "word_q")),
     "array takes a weight alone": (ARRAY_OS, ("nm_systolic_array", "ready_o = open & valid_i;", "ready_o = open;")),
     "array ends sums too soon": (ARRAY_OS, ("nm_systolic_array", "CountWidth'(Rows - 1);", "'0;")),
-    "array goes on summing": (ARRAY_OS, ("nm_systolic_array", "marked ? '0 : total;", "total;")),
+    "array goes on summing": (ARRAY_OS, ("nm_systolic_array", "<= late_marked ? '0 : total;", "<= total;")),
     "decompressor drops a value": (prune(2, 4), ("nm_decompress", "j = 0; j < N; j++", "j = 1; j < N; j++")),
 }  # fmt: skip
 

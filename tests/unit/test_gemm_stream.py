@@ -19,8 +19,12 @@ PATTERN = st.lists(st.booleans(), min_size=1, max_size=7).filter(any)
 JOBS = st.lists(st.builds(GemmRequest, st.integers(1, 9), SIZE, SIZE, st.booleans()), min_size=1, max_size=4)
 
 
-def started(jobs: list[GemmRequest], sides: GemmSides, rows: int, cols: int) -> GemmHandshakes:
-    return gemm_handshakes(sides, np.full(len(jobs), Request.START, np.int64), jobs, rows, cols)
+def started(
+    jobs: list[GemmRequest], sides: GemmSides, rows: int, cols: int, stages: int = 0
+) -> GemmHandshakes:  # fmt: skip
+    """Every job started once the one before has ended."""
+    held = np.ones(len(jobs), np.bool_)
+    return gemm_handshakes(sides, np.full(len(jobs), Request.START, np.int64), jobs, rows, cols, stages, held)
 
 
 @settings(max_examples=80)
@@ -61,12 +65,38 @@ def test_a_stall_never_makes_it_faster(
     assert started(jobs, GemmSides(*patterns), rows, cols).ends[-1] >= started(jobs, FLOW, rows, cols).ends[-1]
 
 
-def test_reads_pass_while_a_job_runs_and_writes_wait() -> None:
-    kinds = np.array([Request.START, Request.READ, Request.READ, Request.WRITE, Request.READ], np.int64)
-    at = gemm_handshakes(FLOW, kinds, [GemmRequest(2, 1, 1)], 2, 2)
-    assert at.ends.tolist() == [1 + 2 + 2 + 2]
-    assert at.requests.tolist() == [0, 1, 2, 8, 9]
-    assert at.responses.tolist() == [2, 3, 10]
+def test_requests_never_wait_for_a_job() -> None:
+    """The job takes 7 cycles; the start while it runs is refused, reads and writes pass."""
+    kinds = np.array([Request.START, Request.READ, Request.START, Request.WRITE, Request.READ], np.int64)
+    at = gemm_handshakes(FLOW, kinds, [GemmRequest(2, 1, 1)] * 2, 2, 2)
+    assert at.ends.tolist() == [1 + 2 + 2 + 2, -1]
+    assert at.requests.tolist() == [0, 1, 2, 3, 4]
+    assert at.responses.tolist() == [2, 5]
+    assert at.clashes.tolist() == [2]
+    assert at.taken[1].tolist() == [0, 0, 0]
+
+
+def test_an_abort_ends_a_job_and_keeps_the_result_that_is_offered() -> None:
+    """The first result is offered in cycle 6 and never taken before cycle 40; the abort comes in cycle 9."""
+    kinds = np.array([Request.START, Request.WRITE, Request.WRITE, Request.ABORT, Request.READ], np.int64)
+    offers, accepts = np.isin(np.arange(41), (0, 3, 6, 9, 12)), np.arange(41) == 40
+    at = gemm_handshakes(GemmSides(offers, ALWAYS, ALWAYS, ALWAYS, accepts), kinds, [GemmRequest(3, 1, 1)], 2, 2)
+    assert at.ends.tolist() == [9]
+    assert at.results.tolist() == [40]
+    assert at.states[3:].tolist() == [1 | 1 << 10, 1 << 3 | 1 << 10]
+
+
+def test_a_standstill_is_told_once() -> None:
+    """One beat of the two is never offered: 5 cycles after the last movement."""
+    kinds = np.array([Request.TIMEOUT, Request.START, Request.WRITE, Request.ABORT], np.int64)
+    offers = np.isin(np.arange(100), (0, 1, 60, 61))
+    values = np.array([5, 0, 0, 0], np.int64)
+    sides = GemmSides(offers, ALWAYS, ALWAYS, ALWAYS, ALWAYS)
+    at = gemm_handshakes(sides, kinds, [GemmRequest(2, 1, 1)], 2, 2, timeouts=values, available=(2, 1))
+    assert at.activations.tolist() == [4]
+    assert at.timeouts.tolist() == [7 + 5]
+    with pytest.raises(SpecError, match="nothing aborts it"):
+        gemm_handshakes(FLOW, kinds[1:2], [GemmRequest(2, 1, 1)], 2, 2, available=(2, 1))
 
 
 def test_a_side_that_never_moves_is_refused() -> None:

@@ -42,22 +42,22 @@ class Handshakes:
     results: Ints
 
 
-def ws_handshakes(sides: Sides, last: Mask, rows: int, cols: int) -> Handshakes:
+def ws_handshakes(sides: Sides, last: Mask, rows: int, cols: int, stages: int = 0) -> Handshakes:
     """Weight-stationary: ``rows`` weight words a fold, a token a beat; ``last`` ends a fold.
 
     The words of the next fold are taken from the cycle on in which the first token of this one is. A token's result
-    is offered rows + cols - 1 steps after it was taken.
+    is offered rows + cols - 1 steps after it was taken, and one more for each of the pipeline ``stages`` of a PE.
     """
-    return Handshakes(*_ws(sides.weights, sides.activations, sides.results, last, rows, rows + cols - 1))
+    return Handshakes(*_ws(sides.weights, sides.activations, sides.results, last, rows, rows + cols - 1 + stages))
 
 
-def os_handshakes(sides: Sides, last: Mask, rows: int, cols: int) -> Handshakes:
+def os_handshakes(sides: Sides, last: Mask, rows: int, cols: int, stages: int = 0) -> Handshakes:
     """Output-stationary: a weight word and an activation beat together; ``last`` ends a sum.
 
-    After it, ``rows`` result beats leave, the first offered ``cols`` steps later; the next last beat must be as many
-    steps behind.
+    After it, ``rows`` result beats leave, the first offered ``cols`` steps later, and one more for each of the pipeline
+    ``stages`` of a PE; the next last beat must be ``rows`` steps behind.
     """
-    taken, given = _os(sides.weights, sides.activations, sides.results, last, rows, cols)
+    taken, given = _os(sides.weights, sides.activations, sides.results, last, rows, cols + stages)
     return Handshakes(taken, taken, given)
 
 
@@ -95,9 +95,9 @@ def _ws(
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
 def _os(
-    weight_offers: Mask, offers: Mask, accepts: Mask, last: Mask, rows: int, cols: int
+    weight_offers: Mask, offers: Mask, accepts: Mask, last: Mask, rows: int, latency: int
 ) -> tuple[Ints, Ints]:  # fmt: skip
-    beats, outputs, depth = last.size, rows * last.sum(), rows + cols
+    beats, outputs, depth = last.size, rows * last.sum(), rows + latency
     taken_at, given_at = np.empty(beats, np.int64), np.empty(outputs, np.int64)
     line = np.zeros(depth, np.bool_)
     beat = given = wait = cycle = place = 0
@@ -113,7 +113,7 @@ def _os(
             if weight_offered and offered and (wait == 0 or not last[beat]):
                 taken_at[beat], weight_offered, offered = cycle, False, False
                 for row in range(rows if last[beat] else 0):
-                    line[(place + cols + row) % depth] = True
+                    line[(place + latency + row) % depth] = True
                 wait = rows - 1 if last[beat] else max(0, wait - 1)
                 beat += 1
             else:

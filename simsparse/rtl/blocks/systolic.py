@@ -42,13 +42,23 @@ class NMSystolicArray(RtlBlock):
     output_stationary: bool = False
     bits: int = 8
     acc_bits: int = 32
+    weight_bits: int = 0
+    """Bits of a weight; as many as an activation's when 0."""
+    pipe_stages: int = 0
     module: ClassVar[str] = "nm_systolic_array"
+    tied: ClassVar[Mapping[str, str]] = {"clear_i": "1'b0"}
+
+    @property
+    def weight_width(self) -> int:
+        """Bits of a weight."""
+        return self.weight_bits or self.bits
 
     @property
     def parameters(self) -> Mapping[str, int]:
         return {
             "Rows": self.rows, "Cols": self.cols, "N": self.n, "M": self.m, "DataWidth": self.bits,
             "AccWidth": self.acc_bits, "OutputStationary": int(self.output_stationary),
+            "WeightWidth": self.weight_width, "PipeStages": self.pipe_stages,
         }  # fmt: skip
 
     @property
@@ -59,7 +69,8 @@ class NMSystolicArray(RtlBlock):
     def side_inputs(self) -> tuple[Channel, ...]:
         lanes = self.cols * self.n
         fields = (
-            Field("dense", 1), Field("weight", self.bits, lanes, signed=True), Field("index", index_bits(self.m), lanes)
+            Field("dense", 1), Field("weight", self.weight_width, lanes, signed=True),
+            Field("index", index_bits(self.m), lanes),
         )  # fmt: skip
         return (Channel("weight_", fields),)
 
@@ -79,7 +90,7 @@ class NMSystolicArray(RtlBlock):
             "last": last,
             "activation": signed(rng, (count, self.rows * self.m), self.bits),
             "dense": np.repeat(rng.integers(0, 2, (tiles, 1)), words, axis=0),
-            "weight": signed(rng, (total, self.cols * self.n), self.bits),
+            "weight": signed(rng, (total, self.cols * self.n), self.weight_width),
             "index": positions(rng, total * self.cols, self.n, self.m).reshape(total, -1),
         }
 
@@ -93,7 +104,7 @@ class NMSystolicArray(RtlBlock):
     def predicted(self, stream: DrivenStream) -> tuple[Expected, Cycles]:
         core = os_handshakes if self.output_stationary else ws_handshakes
         sides = Sides(stream.side_offers[0], stream.offers, stream.accepts)
-        at = core(sides, stream.beats["last"][:, 0] == 1, self.rows, self.cols)
+        at = core(sides, stream.beats["last"][:, 0] == 1, self.rows, self.cols, self.pipe_stages)
         return self.expected(stream.beats), Cycles(at.activations, at.results, (at.weights,))
 
     @property
@@ -155,7 +166,7 @@ class NMSystolicArray(RtlBlock):
     def _may_wrap(self) -> bool:
         """Whether the largest sum does not fit."""
         products = self.n * (LONGEST if self.output_stationary else self.rows)
-        return products << (2 * self.bits - 2) >= 1 << (self.acc_bits - 1)
+        return products << (self.bits + self.weight_width - 2) >= 1 << (self.acc_bits - 1)
 
     def _sums(self, beats: Beats) -> NDArray[np.int64]:
         """Results (beats out, cols) before they wrap."""
@@ -182,7 +193,20 @@ class NMSystolicArray(RtlBlock):
 def _sets() -> tuple[NMSystolicArray, ...]:
     sizes = ((1, 1, 1, 4), (4, 4, 2, 4), (2, 3, 4, 8), (3, 2, 1, 4), (2, 2, 3, 16))
     both = [NMSystolicArray(*size, output_stationary=way) for way in (False, True) for size in sizes]
-    return (*both, NMSystolicArray(4, 2, 2, 4, acc_bits=17), NMSystolicArray(8, 8, 2, 4))
+    return (*both, NMSystolicArray(4, 2, 2, 4, acc_bits=17), NMSystolicArray(8, 8, 2, 4), *_widths())
+
+
+def _widths() -> tuple[NMSystolicArray, ...]:
+    """Widths of 4, 8 and 16 bits, activations and weights of different width, and every number of pipeline stages."""
+    return (
+        NMSystolicArray(2, 2, 2, 4, bits=4, acc_bits=16), NMSystolicArray(2, 3, 2, 4, bits=16, acc_bits=40),
+        NMSystolicArray(2, 2, 2, 4, weight_bits=4, pipe_stages=1),
+        NMSystolicArray(3, 2, 1, 4, bits=16, weight_bits=8, pipe_stages=2),
+        NMSystolicArray(2, 3, 2, 4, pipe_stages=3),
+        NMSystolicArray(2, 2, 2, 4, True, weight_bits=4, pipe_stages=3),
+        NMSystolicArray(3, 2, 2, 4, True, bits=16, weight_bits=8, pipe_stages=1),
+        NMSystolicArray(2, 1, 1, 2, True, bits=4, acc_bits=12, pipe_stages=2),
+    )  # fmt: skip
 
 
 BLOCKS.register("nm_systolic_array")(_sets())

@@ -28,6 +28,7 @@ module array_order_ws (
   ) u_array (
       .clk_i,
       .rst_ni(started),
+      .clear_i(1'b0),
       .weight_valid_i,
       .weight_ready_o(weight_ready),
       .dense_i,
