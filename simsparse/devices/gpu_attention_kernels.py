@@ -21,6 +21,7 @@ from simsparse.devices.gpu_card import Card, Floats, KernelTimes
 from simsparse.devices.gpu_counts import READ, WRITE, GpuCounts, Indexes, count_macs, mac_action
 from simsparse.devices.gpu_latent import LatentShapes, latent_seconds
 from simsparse.devices.gpu_rates import peak
+from simsparse.devices.gpu_tiled_attention import KEYS, ROW, Tiles, causal_tiles, selected_tiles, tiled_seconds
 
 WINDOW_DIM = 128
 """Head dim of the windows that were measured."""
@@ -33,7 +34,7 @@ class Attention:
 
     ``blocks``: of a mask that FlexAttention takes in blocks, rows of blocks of all heads, kept blocks, and 1 with
     blocks of 128. ``window``: the mask is a window, which attention on paged caches has kernels for. ``latent``: the
-    same attentions as kernels of latent attention take them.
+    same attentions as kernels of latent attention take them. ``ops``: the operators.
     """
 
     decode: bool
@@ -42,6 +43,7 @@ class Attention:
     blocks: tuple[Floats, Floats, Floats] | None = None
     window: bool = False
     latent: LatentShapes | None = None
+    ops: tuple[Op, ...] = ()
 
 
 def attention_kernels(ops: Sequence[Op], counts: GpuCounts) -> list[tuple[Indexes, Attention]]:
@@ -63,7 +65,8 @@ def attention_kernels(ops: Sequence[Op], counts: GpuCounts) -> list[tuple[Indexe
         macs = np.array([op.dense_macs for op in own], np.float64)
         count_macs(owner, [mac_action(dtype)] * len(own), macs, counts)
         blocks = _blocks(own) if flex else _window_blocks(own) if window else None
-        found.append((owner, Attention(decode, dtype, shapes, blocks, window, _latent(own) if latent else None)))
+        latents = _latent(own) if latent else None
+        found.append((owner, Attention(decode, dtype, shapes, blocks, window, latents, tuple(own))))
     return found
 
 
@@ -175,6 +178,8 @@ def attention_seconds(part: GpuPart, card: Card, attention: Attention) -> Kernel
     kernels = part.kernels
     if attention.latent is not None and kernels.latent is not None:
         return latent_seconds(attention.latent, kernels.latent, card)
+    if kernels.tiled is not None and (name := _tiled(attention)):
+        return tiled_seconds(_tiles(name, attention.ops), getattr(kernels.tiled, name), card)
     paged = None if attention.dtype is DType.FP32 else kernels.paged
     if attention.blocks is not None and kernels.flex is not None and not (attention.window and paged):
         return flex_seconds(*attention.blocks, kernels.flex, card)
@@ -184,6 +189,39 @@ def attention_seconds(part: GpuPart, card: Card, attention: Attention) -> Kernel
         return decode_seconds(attention.shapes, kernels.sdpa.decode, card)
     flops_per_s = np.full(len(attention.shapes.batch), peak(part, attention.dtype))
     return prefill_seconds(attention.shapes, kernels.sdpa.prefill, card, flops_per_s)
+
+
+def _tiled(attention: Attention) -> str:
+    """The kernel of a library of sparse attention that runs the attentions; empty where none does."""
+    kinds = {op.kind for op in attention.ops}
+    if attention.dtype.bits != 16 or len(kinds) > 1 or attention.window:
+        return ""
+    if SELECTED_ATTENTION.name in kinds:
+        return "selected"
+    if attention.decode:
+        return ""
+    if BLOCK_SPARSE_ATTENTION.name in kinds:
+        return "blocks" if all(op.dims["block"] == KEYS for op in attention.ops) else ""
+    return "dense"
+
+
+def _tiles(name: str, ops: Sequence[Op]) -> Tiles:
+    """Rows of tiles and tiles of each attention."""
+    counted = [_counted(name, op) for op in ops]
+    rows, steps = (np.array(column, np.float64) for column in zip(*counted, strict=True))
+    return Tiles(rows, steps, np.array([op.dims["head_dim"] for op in ops], np.float64))
+
+
+def _counted(name: str, op: Op) -> tuple[int, int]:
+    d = op.dims
+    heads, queries, keys = d["batch"] * d["heads"], d["q_len"], d["kv_len"]
+    if name == "selected":
+        groups = d["batch"] * d["kv_heads"]
+        return groups * queries, groups * selected_tiles(queries, keys, -(-d["selected"] // KEYS))
+    if name == "blocks":
+        return heads * query_blocks(op), heads * d["kept_blocks"]
+    rows = -(-queries // ROW)
+    return heads * rows, heads * (causal_tiles(queries, keys) if d["causal"] else rows * -(-keys // KEYS))
 
 
 def narrow_cache(op: Op, kernels: KernelLibrary) -> str | None:

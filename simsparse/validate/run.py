@@ -45,6 +45,7 @@ from simsparse.validate.tables.energy import predict_token_energy
 from simsparse.validate.tables.gemm import predict_gemm_table, predict_widened_table
 from simsparse.validate.tables.latent import predict_latent_table
 from simsparse.validate.tables.moe import predict_moe_table
+from simsparse.validate.tables.sparse_prompts import predict_sparse_prompts
 from simsparse.validate.whole_models import predict_whole_models
 
 if TYPE_CHECKING:
@@ -58,7 +59,8 @@ TOLERANCES: Mapping[str, float] = {
     "lowp_sparse24": 0.15, "bmm": 0.25, "gemm_hot": 0.15, "quant": 0.15, "gemm_table": 0.10,
     "weight_only_table": 0.15, "attn_decode": 0.10,
     "attn_prefill": 0.10, "grouped_gemm": 0.12, "sparse_attn": 0.10, "contextual": 0.10, "attn_table_context": 0.12,
-    "attn_table_generation": 0.12, **dict.fromkeys(LATENT_SECTIONS, 0.12), "moe_table": 0.15,
+    "attn_table_generation": 0.12, **dict.fromkeys(LATENT_SECTIONS, 0.12), "sparse_prompt_table": 0.12,
+    "moe_table": 0.15,
     "mem": 0.20, "launch": 0.25, "pcie": 0.15, "pcie_small": 0.60,
     "power": 0.10, "energy": 0.20, "energy_tokens": 0.20, "offload": 0.10, "weight_stream": 0.10,
     "expert_cache": 0.10, "e2e": 0.10, "cpu": 0.25, "nccl": 0.12, "nccl_table": 0.12, "nccl_apex": 0.12,
@@ -231,6 +233,7 @@ class _Models:
             "attn_table_context": partial(predict_attention_table, part),
             "attn_table_generation": partial(predict_attention_table, part),
             **{section: partial(predict_latent_table, part) for section in LATENT_SECTIONS},
+            "sparse_prompt_table": partial(predict_sparse_prompts, part),
             "energy_tokens": partial(predict_token_energy, part),
             "e2e": partial(predict_whole_models, part), "spmm": partial(predict_spmm, gpu),
             "launch": partial(predict_launches, part), "power": partial(predict_power, gpu),

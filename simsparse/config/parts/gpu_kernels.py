@@ -23,6 +23,7 @@ from simsparse.config.parts.gpu_pointwise import (
     GpuZeroCopyKernels,
 )
 from simsparse.config.parts.gpu_tile_kernels import GpuGemmKernels
+from simsparse.config.parts.gpu_tiled_attention import GpuTiledAttention
 from simsparse.config.parts.gpu_weight_only import GpuWeightOnly, GpuWeightOnlyFew
 from simsparse.config.quantity import Frozen, Seconds, shown
 from simsparse.config.remember import read_noted
@@ -74,6 +75,7 @@ class KernelLibrary(Frozen):
     paged: GpuPaged | None = None
     flex: GpuFlexAttention | None = None
     latent: GpuLatent | None = None
+    tiled: GpuTiledAttention | None = None
     indexed: GpuIndexedKernels | None = None
     skip_rows: GpuSkipRows | None = None
 
