@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Inner join of two bitmaps: where both have a bit, the places of the two values in their compressed streams.
 //
 // A tile is one beat in: bit i of bitmap_a_i says that operand A keeps element i, and the values it keeps lie one

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Dense processing element: Lanes signed products a beat, accumulated until last_i.
 //
 // The baseline that nm_dot_pe is compared with: the same stages, widths and handshakes, without indexes and without
@@ -6,26 +7,28 @@
 `default_nettype none
 
 module dense_pe #(
-    parameter int Lanes     = 2,
-    parameter int DataWidth = 8,
-    parameter int AccWidth  = 32
+    parameter int Lanes       = 2,
+    parameter int DataWidth   = 8,
+    parameter int AccWidth    = 32,
+    parameter int WeightWidth = DataWidth
 ) (
-    input  wire                       clk_i,
-    input  wire                       rst_ni,
-    input  wire                       valid_i,
-    output wire                       ready_o,
-    input  wire                       last_i,
-    input  wire [Lanes*DataWidth-1:0] activation_i,
-    input  wire [Lanes*DataWidth-1:0] weight_i,
-    output wire                       valid_o,
-    input  wire                       ready_i,
-    output wire [       AccWidth-1:0] sum_o
+    input  wire                         clk_i,
+    input  wire                         rst_ni,
+    input  wire                         valid_i,
+    output wire                         ready_o,
+    input  wire                         last_i,
+    input  wire [  Lanes*DataWidth-1:0] activation_i,
+    input  wire [Lanes*WeightWidth-1:0] weight_i,
+    output wire                         valid_o,
+    input  wire                         ready_i,
+    output wire [         AccWidth-1:0] sum_o
 );
   wire operand_valid, operand_ready, operand_last;
-  wire [Lanes*DataWidth-1:0] activation, weight;
+  wire [  Lanes*DataWidth-1:0] activation;
+  wire [Lanes*WeightWidth-1:0] weight;
 
   stream_register #(
-      .Width(2 * Lanes * DataWidth + 1)
+      .Width(Lanes * (DataWidth + WeightWidth) + 1)
   ) u_operand (
       .clk_i,
       .rst_ni,
@@ -40,7 +43,8 @@ module dense_pe #(
   dot_accumulate #(
       .Lanes(Lanes),
       .DataWidth(DataWidth),
-      .AccWidth(AccWidth)
+      .AccWidth(AccWidth),
+      .WeightWidth(WeightWidth)
   ) u_sum (
       .clk_i,
       .rst_ni,

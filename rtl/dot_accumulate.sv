@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Sum of products: Lanes signed products a beat, accumulated until last_i.
 //
 // The part that nm_dot_pe and dense_pe share: what comes behind the choice of operands. The sum of products is exact;
@@ -7,22 +8,23 @@
 `default_nettype none
 
 module dot_accumulate #(
-    parameter int Lanes     = 2,
-    parameter int DataWidth = 8,
-    parameter int AccWidth  = 32
+    parameter int Lanes       = 2,
+    parameter int DataWidth   = 8,
+    parameter int AccWidth    = 32,
+    parameter int WeightWidth = DataWidth
 ) (
-    input  wire                       clk_i,
-    input  wire                       rst_ni,
-    input  wire                       valid_i,
-    output wire                       ready_o,
-    input  wire                       last_i,
-    input  wire [Lanes*DataWidth-1:0] activation_i,
-    input  wire [Lanes*DataWidth-1:0] weight_i,
-    output wire                       valid_o,
-    input  wire                       ready_i,
-    output wire [       AccWidth-1:0] sum_o
+    input  wire                         clk_i,
+    input  wire                         rst_ni,
+    input  wire                         valid_i,
+    output wire                         ready_o,
+    input  wire                         last_i,
+    input  wire [  Lanes*DataWidth-1:0] activation_i,
+    input  wire [Lanes*WeightWidth-1:0] weight_i,
+    output wire                         valid_o,
+    input  wire                         ready_i,
+    output wire [         AccWidth-1:0] sum_o
 );
-  localparam int ProductWidth = 2 * DataWidth;
+  localparam int ProductWidth = DataWidth + WeightWidth;
   localparam int DotWidth = ProductWidth + $clog2(Lanes);
 
 `ifndef __ICARUS__
@@ -38,7 +40,7 @@ module dot_accumulate #(
     dot = '0;
     for (int j = 0; j < Lanes; j++) begin
       dot = dot + DotWidth'($signed(activation_i[j*DataWidth+:DataWidth])) *
-          DotWidth'($signed(weight_i[j*DataWidth+:DataWidth]));
+          DotWidth'($signed(weight_i[j*WeightWidth+:WeightWidth]));
     end
   end
 

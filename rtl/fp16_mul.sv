@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Product of two fp16 numbers as fp32, combinational and exact: 22 significant bits and all exponents fit.
 //
 // Subnormal operands count in full. NaN for a NaN operand and for infinity times zero, always 32'h7fc00000; infinities

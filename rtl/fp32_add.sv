@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Sum of two fp32 numbers, combinational, rounded to nearest, ties to even.
 //
 // Subnormal operands and results count in full; what rounds past the largest number is an infinity. NaN for a NaN

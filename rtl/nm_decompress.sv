@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // N kept values and their metadata back to a dense group of M, registered.
 //
 // Bitmap = 0: metadata is N indexes, the first in the low bits; legal when each is below M and they ascend strictly.

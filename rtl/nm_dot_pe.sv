@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Processing element of N:M sparsity: N signed products a beat, accumulated until last_i.
 //
 // Each beat brings M activations and N kept weights with their indexes; in dense mode, N activations (the low lanes)
@@ -7,33 +8,35 @@
 `default_nettype none
 
 module nm_dot_pe #(
-    parameter  int N          = 2,
-    parameter  int M          = 4,
-    parameter  int DataWidth  = 8,
-    parameter  int AccWidth   = 32,
-    localparam int IndexWidth = $clog2(M)
+    parameter  int N           = 2,
+    parameter  int M           = 4,
+    parameter  int DataWidth   = 8,
+    parameter  int AccWidth    = 32,
+    parameter  int WeightWidth = DataWidth,
+    localparam int IndexWidth  = $clog2(M)
 ) (
-    input  wire                    clk_i,
-    input  wire                    rst_ni,
-    input  wire                    valid_i,
-    output wire                    ready_o,
-    input  wire                    dense_i,
-    input  wire                    last_i,
-    input  wire [ M*DataWidth-1:0] activation_i,
-    input  wire [ N*DataWidth-1:0] weight_i,
-    input  wire [N*IndexWidth-1:0] index_i,
-    output wire                    valid_o,
-    input  wire                    ready_i,
-    output wire [    AccWidth-1:0] sum_o
+    input  wire                     clk_i,
+    input  wire                     rst_ni,
+    input  wire                     valid_i,
+    output wire                     ready_o,
+    input  wire                     dense_i,
+    input  wire                     last_i,
+    input  wire [  M*DataWidth-1:0] activation_i,
+    input  wire [N*WeightWidth-1:0] weight_i,
+    input  wire [ N*IndexWidth-1:0] index_i,
+    output wire                     valid_o,
+    input  wire                     ready_i,
+    output wire [     AccWidth-1:0] sum_o
 );
   wire operand_valid, operand_ready, operand_last;
-  wire [N*DataWidth-1:0] operand, weight;
+  wire [  N*DataWidth-1:0] operand;
+  wire [N*WeightWidth-1:0] weight;
 
   nm_select #(
       .N(N),
       .M(M),
       .DataWidth(DataWidth),
-      .UserWidth(N * DataWidth + 1)
+      .UserWidth(N * WeightWidth + 1)
   ) u_select (
       .clk_i,
       .rst_ni,
@@ -52,7 +55,8 @@ module nm_dot_pe #(
   dot_accumulate #(
       .Lanes(N),
       .DataWidth(DataWidth),
-      .AccWidth(AccWidth)
+      .AccWidth(AccWidth),
+      .WeightWidth(WeightWidth)
   ) u_sum (
       .clk_i,
       .rst_ni,

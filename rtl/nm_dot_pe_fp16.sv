@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Processing element of N:M sparsity in floating point: N fp16 products a beat, accumulated in fp32 until last_i.
 //
 // Beats are as in nm_dot_pe. Products are exact (fp16_mul); every addition rounds to nearest even (fp32_add), in this

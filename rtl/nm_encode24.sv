@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // 2:4 encoder: Groups of four to two values and a 4-bit metadata number each, registered.
 //
 // Metadata is what PyTorch's conversion makes: index of the first kept value in the low two bits, of the second in the

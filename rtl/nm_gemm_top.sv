@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A whole GEMM on nm_systolic_array, weight-stationary: y[m, n] = x[m, k] w[n, k]^T from memory images on AXI streams.
 //
 // The output is cut into N_TILES tiles of Cols outputs, the reduction into K_FOLDS folds of Rows * M elements (Rows * N

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Streaming N:M sparsifier: of every M signed values, the N of largest magnitude with their indexes.
 //
 // One value a beat, groups of M back to back from reset on. Of equal magnitudes the earlier value stays. The kept

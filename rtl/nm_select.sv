@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Operand selection of N:M sparsity: N of M activations by index, registered.
 //
 // Sparse: operand j is activation index[j]. Dense: operand j is activation j and the indexes are ignored, so a dense

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Systolic array of Rows x Cols N:M processing elements (PEs), weight- or output-stationary.
 //
 // A PE sees M activations and has N multipliers; a weight word holds, for each column, N weights and their indexes.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Two-entry skid buffer: registers valid, data and ready, so that no path runs through it.
 //
 // A beat taken in cycle t is offered from cycle t + 1 on; one beat a cycle when nothing stalls. It has no bypass

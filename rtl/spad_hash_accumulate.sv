@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Scratchpad hash of row-wise sparse products: adds up the values of equal keys, then drains the row's pairs.
 //
 // A beat in brings a pair when insert_i is high, and ends the row when last_i is high (a beat may do either, both or

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Sparse tensor core: one instruction is D = A B + C on a tile of TileM x TileN x TileK, A compressed 2:4.
 //
 // A has TileK / 2 values a row, in order, and a nibble of metadata for every four elements of k, as PyTorch and CUTLASS
@@ -12,30 +13,31 @@
 `default_nettype none
 
 module sparse_tensor_core_24 #(
-    parameter int TileM     = 4,
-    parameter int TileN     = 4,
-    parameter int TileK     = 16,
-    parameter int StepK     = 16,
-    parameter int DataWidth = 8,
-    parameter int AccWidth  = 32
+    parameter int TileM       = 4,
+    parameter int TileN       = 4,
+    parameter int TileK       = 16,
+    parameter int StepK       = 16,
+    parameter int DataWidth   = 8,
+    parameter int AccWidth    = 32,
+    parameter int WeightWidth = DataWidth
 ) (
-    input  wire                               clk_i,
-    input  wire                               rst_ni,
-    input  wire                               valid_i,
-    output wire                               ready_o,
-    input  wire [TileM*TileK/2*DataWidth-1:0] a_i,
-    input  wire [            TileM*TileK-1:0] metadata_i,
-    input  wire [  TileK*TileN*DataWidth-1:0] b_i,
-    input  wire [   TileM*TileN*AccWidth-1:0] c_i,
-    output wire                               valid_o,
-    input  wire                               ready_i,
-    output wire [   TileM*TileN*AccWidth-1:0] d_o,
-    output wire                               error_o
+    input  wire                                 clk_i,
+    input  wire                                 rst_ni,
+    input  wire                                 valid_i,
+    output wire                                 ready_o,
+    input  wire [TileM*TileK/2*WeightWidth-1:0] a_i,
+    input  wire [              TileM*TileK-1:0] metadata_i,
+    input  wire [    TileK*TileN*DataWidth-1:0] b_i,
+    input  wire [     TileM*TileN*AccWidth-1:0] c_i,
+    output wire                                 valid_o,
+    input  wire                                 ready_i,
+    output wire [     TileM*TileN*AccWidth-1:0] d_o,
+    output wire                                 error_o
 );
   localparam int Passes = TileK / StepK;
   localparam int PassWidth = Passes > 1 ? $clog2(Passes) : 1;
   localparam int Groups = StepK / 4;
-  localparam int ProductWidth = 2 * DataWidth;
+  localparam int ProductWidth = DataWidth + WeightWidth;
   localparam int DotWidth = ProductWidth + $clog2(2 * Groups);
 
 `ifndef __ICARUS__
@@ -52,7 +54,7 @@ module sparse_tensor_core_24 #(
 
   logic busy_q, valid_q, bad_q, error_q;
   logic [PassWidth-1:0] pass_q;
-  logic [TileM*TileK/2*DataWidth-1:0] a_q;
+  logic [TileM*TileK/2*WeightWidth-1:0] a_q;
   logic [TileM*TileK-1:0] metadata_q;
   logic [TileK*TileN*DataWidth-1:0] b_q;
   logic [TileM*TileN*AccWidth-1:0] partial_q, d_q;
@@ -102,7 +104,7 @@ module sparse_tensor_core_24 #(
   wire [StepK*TileN*DataWidth-1:0] b = b_q[pass_q*StepK*TileN*DataWidth+:StepK*TileN*DataWidth];
 
   for (genvar r = 0; r < TileM; r++) begin : gen_row
-    wire [StepK/2*DataWidth-1:0] a = a_q[(r*TileK/2+pass_q*StepK/2)*DataWidth+:StepK/2*DataWidth];
+    wire [StepK/2*WeightWidth-1:0] a = a_q[(r*TileK/2+pass_q*StepK/2)*WeightWidth+:StepK/2*WeightWidth];
     wire [StepK-1:0] metadata = metadata_q[r*TileK+pass_q*StepK+:StepK];
 
     for (genvar g = 0; g < Groups; g++) begin : gen_group
@@ -117,7 +119,7 @@ module sparse_tensor_core_24 #(
         for (int v = 0; v < StepK / 2; v++) begin
           index = metadata[2*v+:2];
           if (!bad[r*Groups+v/2]) begin
-            dot = dot + DotWidth'($signed(a[v*DataWidth+:DataWidth])) *
+            dot = dot + DotWidth'($signed(a[v*WeightWidth+:WeightWidth])) *
                 DotWidth'($signed(b[((v/2*4+32'(index))*TileN+c)*DataWidth+:DataWidth]));
           end
         end

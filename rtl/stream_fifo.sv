@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Ready/valid FIFO of Depth beats, any Depth >= 1.
 //
 // A beat taken in cycle t is offered from cycle t + 1 on, behind those before it. ready_o is registered: a full FIFO

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // One pipeline register of a ready/valid stream.
 //
 // A beat taken in cycle t is offered from cycle t + 1 on; one beat a cycle when nothing stalls. ready_o follows

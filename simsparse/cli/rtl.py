@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Commands on the RTL: rtl verify, synth, area, datapath."""
+"""Commands on the RTL: rtl verify, export, synth, area, datapath."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from simsparse.cli.progress import ProgressBar
 if TYPE_CHECKING:
     from simsparse.rtl.verify import Verification
 
-app = typer.Typer(help="The SystemVerilog blocks: verify, synth, area, datapath.", no_args_is_help=True)
+app = typer.Typer(help="The SystemVerilog blocks: verify, export, synth, area, datapath.", no_args_is_help=True)
 
 
 @app.callback()
 def rtl() -> None:
-    """The SystemVerilog blocks: verify, synth, area, datapath."""
+    """The SystemVerilog blocks: verify, export, synth, area, datapath."""
 
 
 @app.command()
@@ -81,6 +81,25 @@ def synth(
     ]
     table(f"Cells of {library.stem}", ("block", "parameters", "cells", "area um2", "registers um2"), shown,
           right=("cells", "area um2", "registers um2"))  # fmt: skip
+
+
+@app.command()
+def export(
+    out: Annotated[Path, typer.Argument(help="Folder of the sources and the manifests.")],
+    modules: Annotated[
+        list[str] | None, typer.Argument(metavar="[MODULE]...", help="With what is inside; all when none is given.")
+    ] = None,
+    prefix: Annotated[str, typer.Option("--prefix", help="Put before every module's name, such as acme_.")] = "",
+    json: Json = False,
+) -> None:
+    """Sources for another project, with a FuseSoC core, a Bender manifest and a list of files."""
+    from simsparse.rtl.package import export as export_rtl
+
+    written = export_rtl(out, modules or (), prefix)
+    if json:
+        emit_json([str(path) for path in written])
+    else:
+        note(f"{len(written)} files written to {out}")
 
 
 @app.command()

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Drives the streams of one block beat by beat and records the cycle of every handshake.
 //
 // stdin, 32-bit counts: streams in, streams out, cycles at most; for each stream in: beats, words, entries of its

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +13,7 @@ from pathlib import Path
 from simsparse.errors import SimulationError
 from simsparse.rtl.block import BLOCKS, RtlBlock
 from simsparse.rtl.equivalence import sources_equal
+from simsparse.rtl.package import closure
 from simsparse.rtl.toolchain import build_root, elsewhere, sources
 from simsparse.rtl.unlinted import LINT_OFF
 from simsparse.rtl.verify import TILES, verify_block
@@ -87,20 +87,8 @@ def trial(mutant: Mutant, folder: Path, holders: list[RtlBlock], deep: bool = Tr
 
 def relevant(module: str) -> list[RtlBlock]:
     """All parameter sets of ``module``, then the first one of every module that has it inside."""
-    around = [each for each in BLOCKS if each != module and module in closure(each)]
+    around = [each for each in BLOCKS if each != module and module in closure([each])]
     return [*BLOCKS.get(module), *(BLOCKS.get(each)[0] for each in around)]
-
-
-def closure(module: str) -> set[str]:
-    """``module`` and every module of rtl/ inside it."""
-    names = {path.stem for path in sources().glob("*.sv")}
-    found, left = set(), [module]
-    while left:
-        name = left.pop()
-        found.add(name)
-        text = (sources() / f"{name}.sv").read_text(encoding="utf-8")
-        left += [inner for inner in names - found if re.search(rf"^\s+{inner}\s+(?:#|u_)", text, re.MULTILINE)]
-    return found
 
 
 def _bulk(mutant: Mutant, block: RtlBlock, tiles: int) -> Outcome:

@@ -44,6 +44,7 @@ EXAMPLES = {
     "report": "run",
     "rtl area": "--out area",
     "rtl datapath": "--out datapath --liberty t.trace --sta python3",
+    "rtl export": "export",
     "rtl synth": "nm_dot_pe",
     "rtl verify": "nm_dot_pe",
     "run": "run.yaml",

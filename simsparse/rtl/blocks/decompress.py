@@ -111,6 +111,7 @@ class NMDecompress(RtlBlock):
 BLOCKS.register("nm_decompress")(
     (
         NMDecompress(2, 4), NMDecompress(1, 4), NMDecompress(4, 8), NMDecompress(3, 6), NMDecompress(4, 32),
-        NMDecompress(2, 4, bitmap=True), NMDecompress(4, 8, bitmap=True),
+        NMDecompress(2, 4, bitmap=True), NMDecompress(4, 8, bitmap=True), NMDecompress(2, 4, bits=4),
+        NMDecompress(2, 4, bits=16),
     )
 )  # fmt: skip

@@ -24,18 +24,21 @@ class DotAccumulate(RtlBlock):
     lanes: int
     bits: int = 8
     acc_bits: int = 32
+    weight_bits: int = 0
+    """Bits of a weight; as many as an activation's when 0."""
     module: ClassVar[str] = "dot_accumulate"
     stages: ClassVar[tuple[Stage, ...]] = (Stage(), Stage())
 
     @property
     def parameters(self) -> Mapping[str, int]:
-        return {"Lanes": self.lanes, "DataWidth": self.bits, "AccWidth": self.acc_bits}
+        other = {"WeightWidth": self.weight_bits} if self.weight_bits else {}
+        return {"Lanes": self.lanes, "DataWidth": self.bits, "AccWidth": self.acc_bits, **other}
 
     @property
     def inputs(self) -> tuple[Field, ...]:
         return (
             Field("last", 1), Field("activation", self.bits, self.lanes, signed=True),
-            Field("weight", self.bits, self.lanes, signed=True),
+            Field("weight", self.weight_bits or self.bits, self.lanes, signed=True),
         )  # fmt: skip
 
     @property
@@ -47,7 +50,8 @@ class DotAccumulate(RtlBlock):
         shape = (int(lengths.sum()), self.lanes)
         last = np.zeros((shape[0], 1), np.int64)
         last[np.cumsum(lengths) - 1] = 1
-        return {"last": last, "activation": signed(rng, shape, self.bits), "weight": signed(rng, shape, self.bits)}
+        weights = signed(rng, shape, self.weight_bits or self.bits)
+        return {"last": last, "activation": signed(rng, shape, self.bits), "weight": weights}
 
     def expected(self, beats: Beats) -> Expected:
         dots = (beats["activation"] * beats["weight"]).sum(axis=1)
@@ -72,5 +76,9 @@ class DensePE(DotAccumulate):
     stages: ClassVar[tuple[Stage, ...]] = (Stage(), Stage(), Stage())
 
 
-BLOCKS.register("dot_accumulate")(tuple(DotAccumulate(lanes) for lanes in (2, 3)))
-BLOCKS.register("dense_pe")(tuple(DensePE(lanes) for lanes in (1, 2, 4)))
+_WIDTHS = ((4, 16, 0), (16, 40, 0), (8, 32, 4), (16, 32, 8))
+"""Bits of an activation, of a sum, and of a weight where it differs."""
+BLOCKS.register("dot_accumulate")(
+    (*(DotAccumulate(lanes) for lanes in (2, 3)), *(DotAccumulate(2, *widths) for widths in _WIDTHS))
+)
+BLOCKS.register("dense_pe")((*(DensePE(lanes) for lanes in (1, 2, 4)), *(DensePE(2, *widths) for widths in _WIDTHS)))

@@ -37,18 +37,26 @@ class NMDotPE(RtlBlock):
     m: int
     bits: int = 8
     acc_bits: int = 32
+    weight_bits: int = 0
+    """Bits of a weight; as many as an activation's when 0."""
     module: ClassVar[str] = "nm_dot_pe"
     stages: ClassVar[tuple[Stage, ...]] = (Stage(), Stage(), Stage())
 
     @property
     def parameters(self) -> Mapping[str, int]:
-        return {"N": self.n, "M": self.m, "DataWidth": self.bits, "AccWidth": self.acc_bits}
+        other = {"WeightWidth": self.weight_bits} if self.weight_bits else {}
+        return {"N": self.n, "M": self.m, "DataWidth": self.bits, "AccWidth": self.acc_bits, **other}
+
+    @property
+    def weight_width(self) -> int:
+        """Bits of a weight."""
+        return self.weight_bits or self.bits
 
     @property
     def inputs(self) -> tuple[Field, ...]:
         return (
             Field("dense", 1), Field("last", 1), Field("activation", self.bits, self.m, signed=True),
-            Field("weight", self.bits, self.n, signed=True), Field("index", index_bits(self.m), self.n),
+            Field("weight", self.weight_width, self.n, signed=True), Field("index", index_bits(self.m), self.n),
         )  # fmt: skip
 
     @property
@@ -64,7 +72,7 @@ class NMDotPE(RtlBlock):
             "dense": np.repeat(rng.integers(0, 2, (tiles, 1)), lengths, axis=0),
             "last": last,
             "activation": signed(rng, (count, self.m), self.bits),
-            "weight": signed(rng, (count, self.n), self.bits),
+            "weight": signed(rng, (count, self.n), self.weight_width),
             "index": positions(rng, count, self.n, self.m),
         }
 
@@ -74,7 +82,9 @@ class NMDotPE(RtlBlock):
     @property
     def bins(self) -> frozenset[str]:
         lengths = {f"beats={length}" for length in range(1, LONGEST + 1)}
-        wraps = {"wraps"} if LONGEST * self.n << (2 * self.bits - 2) >= 1 << (self.acc_bits - 1) else set()
+        wraps = (
+            {"wraps"} if LONGEST * self.n << (self.bits + self.weight_width - 2) >= 1 << (self.acc_bits - 1) else set()
+        )
         return frozenset(corner_bins(self.inputs) | pattern_bins(self.n, self.m) | lengths | wraps) | MODE_BINS
 
     def covered(self, beats: Beats) -> set[str]:
@@ -94,5 +104,12 @@ class NMDotPE(RtlBlock):
 
 
 BLOCKS.register("nm_dot_pe")(
-    (*(NMDotPE(n, m) for n, m in ((1, 4), (2, 4), (4, 4), (4, 8), (3, 16), (8, 32))), NMDotPE(2, 4, acc_bits=17))
+    (
+        *(NMDotPE(n, m) for n, m in ((1, 4), (2, 4), (4, 4), (4, 8), (3, 16), (8, 32))),
+        NMDotPE(2, 4, acc_bits=17),
+        NMDotPE(2, 4, bits=4, acc_bits=16),
+        NMDotPE(2, 4, bits=16, acc_bits=40),
+        NMDotPE(2, 4, weight_bits=4),
+        NMDotPE(2, 4, bits=16, acc_bits=32, weight_bits=8),
+    )
 )

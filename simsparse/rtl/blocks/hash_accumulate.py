@@ -154,5 +154,6 @@ BLOCKS.register("spad_hash_accumulate")(
     (
         SpadHashAccumulate(4, 8), SpadHashAccumulate(16, 8), SpadHashAccumulate(16, 4),
         SpadHashAccumulate(32, 12, value_bits=16, acc_bits=40), SpadHashAccumulate(8, 6, acc_bits=9),
+        SpadHashAccumulate(8, 8, value_bits=4, acc_bits=16),
     )
 )  # fmt: skip

@@ -87,4 +87,6 @@ class NMSelect(RtlBlock):
         return covered_corners(self.inputs, beats) | patterns | covered_modes(beats["dense"])
 
 
-BLOCKS.register("nm_select")(tuple(NMSelect(n, m) for n, m in ((2, 4), (1, 8), (5, 16), (8, 32))))
+BLOCKS.register("nm_select")(
+    (*(NMSelect(n, m) for n, m in ((2, 4), (1, 8), (5, 16), (8, 32))), NMSelect(2, 4, 4), NMSelect(2, 4, 16))
+)

@@ -33,6 +33,8 @@ class SparseTensorCore24(RtlBlock):
     step_k: int
     bits: int = 8
     acc_bits: int = 32
+    weight_bits: int = 0
+    """Bits of a value of A; as many as B's when 0."""
     module: ClassVar[str] = "sparse_tensor_core_24"
 
     @property
@@ -40,12 +42,13 @@ class SparseTensorCore24(RtlBlock):
         return {
             "TileM": self.tile_m, "TileN": self.tile_n, "TileK": self.tile_k, "StepK": self.step_k,
             "DataWidth": self.bits, "AccWidth": self.acc_bits,
+            **({"WeightWidth": self.weight_bits} if self.weight_bits else {}),
         }  # fmt: skip
 
     @property
     def inputs(self) -> tuple[Field, ...]:
         return (
-            Field("a", self.bits, self.tile_m * self.tile_k // 2, signed=True),
+            Field("a", self.weight_bits or self.bits, self.tile_m * self.tile_k // 2, signed=True),
             Field("metadata", 4, self.tile_m * self.tile_k // 4),
             Field("b", self.bits, self.tile_k * self.tile_n, signed=True),
             Field("c", self.acc_bits, self.tile_m * self.tile_n, signed=True),
@@ -61,7 +64,7 @@ class SparseTensorCore24(RtlBlock):
         legal = (kept[:, 0] | kept[:, 1] << 2).reshape(tiles, -1)
         anything = rng.integers(0, 16, legal.shape)
         return {
-            "a": signed(rng, (tiles, a.lanes), self.bits),
+            "a": signed(rng, (tiles, a.lanes), a.bits),
             "metadata": np.where(rng.random((tiles, 1)) < ILLEGAL_SHARE, anything, legal),
             "b": signed(rng, (tiles, b.lanes), self.bits),
             "c": signed(rng, (tiles, c.lanes), self.acc_bits),
@@ -110,5 +113,9 @@ class SparseTensorCore24(RtlBlock):
 
 
 BLOCKS.register("sparse_tensor_core_24")(
-    tuple(SparseTensorCore24(*tile) for tile in ((2, 2, 8, 4), (4, 4, 16, 16), (2, 3, 32, 8), (4, 8, 32, 16)))
-)
+    (
+        *(SparseTensorCore24(*tile) for tile in ((2, 2, 8, 4), (4, 4, 16, 16), (2, 3, 32, 8), (4, 8, 32, 16))),
+        SparseTensorCore24(2, 2, 8, 4, bits=4, acc_bits=16), SparseTensorCore24(2, 1, 8, 8, bits=16, acc_bits=40),
+        SparseTensorCore24(1, 2, 8, 4, weight_bits=4), SparseTensorCore24(2, 1, 8, 4, bits=16, weight_bits=8),
+    )
+)  # fmt: skip

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // An output-stationary array of 2 x 2 under any stalls: two result beats a fold, in order, each the number of its beats.
 module array_order_os (
     input wire clk_i,

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A weight-stationary array of 2 x 2 under any stalls: every token gives one result, in order, with its fold's weights.
 // No more weights are taken than the fold that runs and the next one need.
 // Column 0 gives back the token's number, column 1 the number of the fold.

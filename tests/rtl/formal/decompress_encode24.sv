@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // decompress(encode(x)) = x for every legal 2:4 group, and the error flag rises for every other one.
 module decompress_encode24 #(
     parameter int DataWidth = 8

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // decompress(prune(x)) = x for every group of M with at most N non-zeros, the first after reset.
 module decompress_prune #(
     parameter int N = 4,

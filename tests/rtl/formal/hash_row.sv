@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // One row of any pairs through spad_hash_accumulate, however both sides stall: every key comes out once with the sum
 // of its values, or more keys came than there are slots, and then the overflow flag is up. A next row follows.
 module hash_row #(

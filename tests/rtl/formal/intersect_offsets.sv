@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // One tile through bitmap_intersect, however the sink stalls: beat after beat the lowest match not yet seen, with the
 // number of A's and of B's bits below it, and the last one marked.
 module intersect_offsets #(

@@ -1,0 +1,19 @@
+// SPDX-License-Identifier: Apache-2.0
+fp16_mul.sv
+fp32_add.sv
+nm_prune.sv
+nm_systolic_array.sv
+skid_buffer.sv
+sparse_tensor_core_24.sv
+stream_fifo.sv
+stream_register.sv
+bitmap_intersect.sv
+dot_accumulate.sv
+nm_decompress.sv
+nm_encode24.sv
+nm_gemm_top.sv
+nm_select.sv
+spad_hash_accumulate.sv
+dense_pe.sv
+nm_dot_pe.sv
+nm_dot_pe_fp16.sv
