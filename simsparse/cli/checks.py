@@ -117,11 +117,18 @@ def probe(
     out: Annotated[Path, typer.Option("--out", help="File to write, JSON lines.")],
     sections: Annotated[str, typer.Option("--sections", help="Comma-separated; all when empty.")] = "",
     limit_s: Annotated[float, typer.Option("--limit-s", min=1.0, help="Stop after this many seconds.")] = 3600.0,
+    cpu: Annotated[bool, typer.Option("--cpu", help="Measure the processor, and write its part beside FILE.")] = False,
+    extends: Annotated[
+        str, typer.Option("--extends", help="With --cpu: the part that gives what is not measured.")
+    ] = "cpu/epyc-7763",
     json: Json = False,
 ) -> None:
-    """Measure this machine's GPU in the form that validate reads; needs torch and CUDA."""
+    """Measure this machine's GPU in the form that validate reads, which needs torch and CUDA; or with --cpu its CPU."""
     from simsparse.probe import SECTIONS, measure
 
+    if cpu:
+        _probe_cpu(out, limit_s, extends, json)
+        return
     chosen = sections.split(",") if sections else list(SECTIONS)
     for section in chosen:
         if section not in SECTIONS:
@@ -132,6 +139,30 @@ def probe(
         emit_json({"out": str(out), "rows": rows})
     else:
         note(f"{rows} rows written to {out}")
+
+
+def _probe_cpu(out: Path, limit_s: float, extends: str, json: bool) -> None:
+    """Rows of this machine's CPU, a part made from them, and the part against the products among them."""
+    from simsparse.probe.cpu import measure_cpu
+    from simsparse.validate import validate_file
+    from simsparse.validate.card import card_text
+    from simsparse.validate.host_card import read_host
+    from simsparse.validate.measurement import read_measurements
+
+    count = measure_cpu(out, limit_s, note)
+    rows = read_measurements(out)
+    readings = read_host(rows)
+    name = next(row.text("name") for row in rows if row.section == "env")
+    part = out.with_suffix(".yaml")
+    text = card_text(readings, extends, out.stem, f"{name}, from measured rows; the rest as {extends}", kind="cpu")
+    part.write_text(text, encoding="utf-8")
+    report = validate_file(out, str(part))
+    if json:
+        emit_json({"out": str(out), "rows": count, "part": str(part),
+                   "readings": [each._asdict() for each in readings], "report": report.to_dict()})  # fmt: skip
+        return
+    table(f"{part}, over {extends}", ("path", "value", "how", "basis"), readings)
+    table("The part against products that no value was read off", *report.table())
 
 
 def _need_gpu() -> None:

@@ -169,9 +169,9 @@ def _predicted(gpu: Gpu, rows: Sequence[Measurement]) -> list[Prediction]:
     return [each for each in outcome if isinstance(each, Prediction)]
 
 
-def card_text(readings: Sequence[Reading], base: str, source: str, description: str) -> str:
+def card_text(readings: Sequence[Reading], base: str, source: str, description: str, kind: str = "gpu") -> str:
     """The YAML of a part that extends ``base``; ``source`` names the measurement."""
-    lines = ["kind: gpu", f"description: {description}", f"extends: {base}"]
+    lines = [f"kind: {kind}", f"description: {description}", f"extends: {base}"]
     tree: dict[str, object] = {}
     for path, value, note, basis in readings:
         *sections, key = path.split(".")

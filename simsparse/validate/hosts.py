@@ -8,12 +8,14 @@ from dataclasses import dataclass
 
 from simsparse.config.parts.cpu import CpuPart
 from simsparse.validate.comparison import Prediction
+from simsparse.validate.host_kernels import SECTION as KERNELS
+from simsparse.validate.host_kernels import predict_kernels_of_host
 from simsparse.validate.measurement import Measurement
 from simsparse.validate.tables.cpu_sparse import SECTION as SPARSE
 from simsparse.validate.tables.cpu_sparse import predict_sparse_layers, right_signs
 
 HostPredictor = Callable[[CpuPart, Sequence[Measurement]], list[Prediction | str]]
-PREDICTORS: Mapping[str, HostPredictor] = {SPARSE: predict_sparse_layers}
+PREDICTORS: Mapping[str, HostPredictor] = {SPARSE: predict_sparse_layers, KERNELS: predict_kernels_of_host}
 """What predicts the rows of a section on a host."""
 FACTS: Mapping[str, Callable[[Sequence[Prediction]], Mapping[str, float]]] = {SPARSE: right_signs}
 """Shares that a section reports beside its errors."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from pydantic import model_validator
 
-from simsparse.config.quantity import Bytes, BytesPerSecond, Frozen, Hertz, Ratio, Seconds, Share, Ticks, Whole
+from simsparse.config.quantity import Bytes, BytesPerSecond, Frozen, Hertz, Multiplier, Ratio, Seconds, Share, Ticks
 from simsparse.sparsity.formats.base import FORMATS
 
 
@@ -44,7 +44,8 @@ class CpuCore(Frozen):
     """One core, as the inner loops of kernels see it (simsparse.devices.cpu_core).
 
     ``clock``; ``vector``, bytes of a vector register; instructions a cycle: ``fma_ports``, ``load_ports``,
-    ``store_ports``, and ``width`` in all. ``fma_latency`` in cycles. ``gather``: cycles of one gathered element.
+    ``store_ports``, and ``width`` in all (fewer where another thread shares the core). ``fma_latency`` in cycles;
+    ``forward``: cycles from a store to a load of its value. ``gather``: cycles of one gathered element.
     ``miss``: cycles of a mispredicted branch. ``serial``: share of the transfers between caches that does not overlap
     with loads. ``dispatch``: seconds of a call of a sparse kernel beyond that of any operator. ``kernels``: name of the
     kernel (simsparse.devices.cpu_kernels) by storage format of the weights.
@@ -52,11 +53,12 @@ class CpuCore(Frozen):
 
     clock: Hertz
     vector: Bytes
-    fma_ports: Whole
-    load_ports: Whole
-    store_ports: Whole
-    width: Whole
+    fma_ports: Multiplier
+    load_ports: Multiplier
+    store_ports: Multiplier
+    width: Multiplier
     fma_latency: Ticks
+    forward: Ratio
     gather: Ratio
     miss: Ratio
     serial: Share
