@@ -98,6 +98,13 @@ class Kind(ABC):
     def examples(self, dtype: str) -> list[Op]:
         """A few small and large ops, for the tests that every device and the trace file must pass."""
 
+    def sizes(self, dims: Mapping[str, int]) -> tuple[int, ...]:
+        """The numbers in ``dims`` in one order, equal for equal dims."""
+        found = tuple(map(dims.__getitem__, self.dims))
+        if len(dims) == len(found):
+            return found
+        return (*found, *(dims.get(key, usual) for key, usual in self.optional_dims.items()))
+
     def all_dims(self, op: Op) -> Mapping[str, int]:
         """The dims of ``op``, with the optional ones that it leaves out."""
         return {**self.optional_dims, **op.dims} if self.optional_dims else op.dims

@@ -146,15 +146,12 @@ class Op:
     @property
     def signature(self) -> Signature:
         """What the cost of the op depends on: kind, dims, types, sparsity, routed counts, facts that are priced."""
-        kind, dims = self.definition, self.dims
-        sizes = [dims[key] for key in kind.dims]
-        if kind.optional_dims:
-            sizes += [dims.get(key, usual) for key, usual in kind.optional_dims.items()]
-        counts = tuple(sorted(self.routing.counts)) if self.routing else None
+        kind, dtype = self.definition, self.dtype
         return (
-            self.kind, self.label if kind.label_matters else "", tuple(sizes), self.dtype, self.w_dtype, self.out_dtype,
-            self.weight_sparsity, self.weight_format, self.input_sparsity, counts, self.src, self.dst, self.group,
-            self.bias, self.latent_kv, tuple(self.stats.get(fact) for fact in kind.priced_facts),
+            self.kind, self.label if kind.label_matters else "", kind.sizes(self.dims), dtype,
+            self.weight_dtype or dtype, self.output_dtype or dtype, self.weight_sparsity, self.weight_format,
+            self.input_sparsity, tuple(sorted(self.routing.counts)) if self.routing else None, self.src, self.dst,
+            self.group, self.bias, self.latent_kv, tuple(map(self.stats.get, kind.priced_facts)),
         )  # fmt: skip
 
     def with_(self, **changes: Any) -> Op:

@@ -7,31 +7,33 @@ import math
 from dataclasses import dataclass
 from enum import StrEnum
 from operator import index
-from typing import Any
+from typing import Any, Self
 
 from simsparse.errors import SpecError, nearest
 
 
 class DType(StrEnum):
-    """Element types of tensors, named as in torch's short forms."""
+    """Element types of tensors, named as in torch's short forms; ``bits`` that one element takes in memory."""
 
-    FP64 = "fp64"
-    FP32 = "fp32"
-    TF32 = "tf32"
-    BF16 = "bf16"
-    FP16 = "fp16"
-    FP8 = "fp8"
-    INT64 = "int64"
-    INT32 = "int32"
-    INT16 = "int16"
-    INT8 = "int8"
-    INT4 = "int4"
-    BOOL = "bool"
+    bits: int
 
-    @property
-    def bits(self) -> int:
-        """Bits that one element takes in memory."""
-        return _BITS[self]
+    FP64 = "fp64", 64
+    FP32 = "fp32", 32
+    TF32 = "tf32", 32
+    BF16 = "bf16", 16
+    FP16 = "fp16", 16
+    FP8 = "fp8", 8
+    INT64 = "int64", 64
+    INT32 = "int32", 32
+    INT16 = "int16", 16
+    INT8 = "int8", 8
+    INT4 = "int4", 4
+    BOOL = "bool", 8
+
+    def __new__(cls, text: str, bits: int = 0) -> Self:
+        member = str.__new__(cls, text)
+        member._value_, member.bits = text, bits
+        return member
 
     @classmethod
     def parse(cls, text: str | DType) -> DType:
@@ -44,10 +46,6 @@ class DType(StrEnum):
             raise SpecError(f"{text!r} is not a dtype; {nearest(name, cls)}", key="dtype") from None
 
 
-_BITS = {
-    DType.FP64: 64, DType.FP32: 32, DType.TF32: 32, DType.BF16: 16, DType.FP16: 16, DType.FP8: 8,
-    DType.INT64: 64, DType.INT32: 32, DType.INT16: 16, DType.INT8: 8, DType.INT4: 4, DType.BOOL: 8,
-}  # fmt: skip
 _ALIASES = {
     "float64": "fp64", "double": "fp64", "float32": "fp32", "float": "fp32", "bfloat16": "bf16",
     "float16": "fp16", "half": "fp16", "float8_e4m3fn": "fp8", "float8_e5m2": "fp8", "fp8_e4m3": "fp8",

@@ -52,15 +52,18 @@ class Cpu(Device):
         self._cores = Cores.of(part, resident)
 
     def unsuited(self, op: Op) -> str | None:
-        if self._rate_name(op) not in self.part.compute.peak:
-            return f"{self.part.name} has no {self._rate_name(op)} rate; it has {', '.join(self.part.compute.peak)}"
+        if (name := _rate_name(op)) not in self.part.compute.peak:
+            return f"{self.part.name} has no {name} rate; it has {', '.join(self.part.compute.peak)}"
         return None
 
     def cost_arrays(self, ops: Sequence[Op], level: int = 0) -> CostArrays:
         del level
         require_supported(self, ops)
         dense = list(map(_dense, ops))
-        stored = [op if self.decodes(op) or self.skips(op) else full for op, full in zip(ops, dense, strict=True)]
+        stored = [
+            op if full is not op and (self.decodes(op) or self.skips(op)) else full
+            for op, full in zip(ops, dense, strict=True)
+        ]
         read = np.array([op.weight_bytes for op in stored], np.int64)
         read = read + np.array([op.input_bytes for op in dense], np.int64)
         write = np.array([op.output_bytes for op in ops], np.int64)
@@ -84,9 +87,10 @@ class Cpu(Device):
                 "memory": bytes / (self.part.memory.bandwidth.si * self.part.memory.efficiency.si),
             }
         found = thread_arrays(self.part, threads, ops, flop_s, bytes)
-        for i, op in enumerate(ops):
-            if threads.csr and self.skips(op):
-                found["compute"][i] = csr_seconds(threads.csr, threads, op)
+        csr = threads.csr
+        for i, op in enumerate(ops if csr else ()):
+            if csr and self.skips(op):
+                found["compute"][i] = csr_seconds(csr, threads, op)
                 found["memory"][i] = 0.0
         return found
 
@@ -129,12 +133,13 @@ class Cpu(Device):
     def memory_bytes(self) -> int | None:
         return round(self.part.memory.capacity.si)
 
-    def _rate_name(self, op: Op) -> str:
-        return SCALAR if op.unit is Unit.VECTOR else str(op.dtype)
-
     def _flops_per_s(self, ops: Sequence[Op]) -> Floats:
         rates = {name: peak.si * self.part.compute.efficiency.si for name, peak in self.part.compute.peak.items()}
-        return np.array([rates[self._rate_name(op)] for op in ops], np.float64)
+        return np.array([rates[_rate_name(op)] for op in ops], np.float64)
+
+
+def _rate_name(op: Op) -> str:
+    return SCALAR if op.definition.unit is Unit.VECTOR else op.dtype
 
 
 def _dense(op: Op) -> Op:

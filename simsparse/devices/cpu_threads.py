@@ -11,12 +11,13 @@ Left out: how rows fall on threads, NUMA, and weights that stay in a cache.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from itertools import chain
 
 import numpy as np
 
 from simsparse.config.parts.cpu import CpuCsr, CpuPart, CpuThreads
-from simsparse.core import DType, Op
+from simsparse.core import Op
 from simsparse.devices.base import Floats
 
 CSR = "csr"
@@ -31,14 +32,9 @@ def thread_arrays(
     """
     share = threads.count.si / threads.cores.si
     serial, shared = threads.serial.si, (1 - threads.serial.si) / threads.count.si
-    gemms = [op.gemms if op.definition.prunable else () for op in ops]
-    vectors, matrices = (
-        {name: rate.si for name, rate in rates.items()} for rates in (threads.vectors, threads.matrices)
-    )
-    taken = [_kernel_seconds(op, own, vectors, matrices) for op, own in zip(ops, gemms, strict=True)]
+    products, taken = _products(threads, ops)
     pace = np.maximum(bytes / threads.bandwidth.si, taken)
     least = bytes / (part.memory.bandwidth.si * part.memory.efficiency.si)
-    products = np.array([max(1, sum([gemm[0] for gemm in own])) for own in gemms])
     fork = threads.fork.si if threads.count.si > 1 else 0.0
     return {
         "launch": products * (part.compute.launch.si + fork),
@@ -57,21 +53,25 @@ def csr_seconds(csr: CpuCsr, threads: CpuThreads, op: Op) -> float:
     return seconds
 
 
-def _kernel_seconds(
-    op: Op, gemms: Sequence[tuple[int, int, int, int]], vectors: Mapping[str, float], matrices: Mapping[str, float]
-) -> float:
-    """Seconds in which one thread's kernels take the weights or the cache of an op apart, at rates by type.
+def _products(threads: CpuThreads, ops: Sequence[Op]) -> tuple[Floats, Floats]:
+    """Of each op its products, one where it has none, and the seconds in which one thread takes its weights apart.
 
-    ``gemms`` are (count, m, n, k).
+    Of an attention the seconds are those of its cache.
     """
-    if "kv_len" in op.dims:
-        return op.kv_bytes / vectors[op.dtype] if op.dtype in vectors else 0.0
-    dtype, seconds = op.w_dtype, 0.0
-    for count, m, n, k in gemms:
-        rate = (vectors if m == 1 else matrices).get(dtype)
-        seconds += count * n * k * _bytes(dtype) / rate if rate else 0.0
-    return seconds
-
-
-def _bytes(dtype: DType) -> float:
-    return dtype.bits / 8
+    vectors, matrices = (
+        {name: rate.si for name, rate in rates.items()} for rates in (threads.vectors, threads.matrices)
+    )
+    places = [i for i, op in enumerate(ops) if op.definition.prunable]
+    gemms, types = [ops[i].gemms for i in places], [ops[i].w_dtype for i in places]
+    number = {dtype: i for i, dtype in enumerate(dict.fromkeys(types))}
+    lengths = list(map(len, gemms))
+    owner, kind = (np.repeat(np.array(of_op, np.intp), lengths) for of_op in (places, [number[each] for each in types]))
+    count, m, n, k = np.array(list(chain.from_iterable(gemms)), np.int64).reshape(-1, 4).T
+    rates = [(vectors.get(each, np.inf), matrices.get(each, np.inf), each.bits / 8) for each in number]
+    vector, matrix, size = np.array(rates, np.float64).reshape(-1, 3)[kind].T
+    apart = count * n * k * size / np.where(m == 1, vector, matrix)
+    seconds = np.asarray(np.bincount(owner, apart, len(ops)), np.float64)
+    for i, op in enumerate(ops):
+        if "kv_len" in op.dims and op.dtype in vectors:
+            seconds[i] = op.kv_bytes / vectors[op.dtype]
+    return np.maximum(np.bincount(owner, count, len(ops)), 1.0), seconds

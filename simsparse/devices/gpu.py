@@ -79,7 +79,7 @@ class Gpu(Device):
             {"linear", "conv2d", "matmul", "moe_ffn", *ATTENTION_KINDS, KEY_INDEX.name, *OP_KERNELS}
         )
         self._evidence = Evidence(self.part)
-        self._reasons: dict[tuple[str, DType, DType], str | None] = {}
+        self._reasons: dict[tuple[str, DType, DType | None], str | None] = {}
 
     @property
     def op_kinds(self) -> frozenset[str]:
@@ -87,10 +87,12 @@ class Gpu(Device):
         return self._op_kinds
 
     def unsuited(self, op: Op) -> str | None:
-        key = (op.kind, op.dtype, op.w_dtype)
+        key = (op.kind, op.dtype, op.weight_dtype)
         if key not in self._reasons:
             self._reasons[key] = self._reason(op)
-        return self._reasons[key] or unaligned_fp8(op) or narrow_cache(op, self.part.kernels)
+        if reason := self._reasons[key]:
+            return reason
+        return narrow_cache(op, self.part.kernels) if op.kind == OpKind.ATTENTION else unaligned_fp8(op)
 
     def _reason(self, op: Op) -> str | None:
         kind, dtype = op.kind, op.dtype

@@ -37,7 +37,7 @@ class GpuCounts:
 def count_macs(owner: Indexes, actions: Sequence[Action], macs: Floats, counts: GpuCounts) -> None:
     """Count products on their units, an ``action`` each; the CUDA cores count two flops each."""
     number = {action: i for i, action in enumerate(dict.fromkeys(actions))}
-    numbers = np.array([number[action] for action in actions])
+    numbers = np.array([number[action] for action in actions]) if len(number) > 1 else np.zeros(len(actions), np.intp)
     for action, i in number.items():
         own = numbers == i
         counts.add(action, owner[own], macs[own] * (2 if action == VECTOR else 1))

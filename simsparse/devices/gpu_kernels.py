@@ -68,12 +68,13 @@ class Kernels:
         """
         counts = GpuCounts(len(ops))
         gemm_owner, gemm_times, gemms = gemm_kernels(ops, types24, available, counts)
-        convs = [i for i, op in enumerate(ops) if op.kind == OpKind.CONV2D]
-        fused = _fused(ops, types24, available, counts)
+        places = _places(ops)
+        convs, mixtures = places.get(OpKind.CONV2D, []), places.get(OpKind.MOE_FFN, [])
+        fused = _fused(ops, mixtures, types24, available, counts)
         together = {i for own, _ in fused for i in own.tolist()}
-        routed = [i for i, op in enumerate(ops) if _activated(op) and i not in together]
-        launched_owner, launched_times, launched = _launched(ops, set(routed), counts)
-        experts = [i for i, op in enumerate(ops) if products_grouped(op, types24, available)]
+        routed = [i for i in mixtures if ops[i].label != GROUPED and i not in together]
+        launched_owner, launched_times, launched = _launched(ops, places, routed, counts)
+        experts = [i for i in mixtures if products_grouped(ops[i], types24, available)]
         attention, indexes = attention_kernels(ops, counts), key_indexes(ops, counts)
         owners = [
             gemm_owner, np.array(convs, np.int64), launched_owner, np.array(routed, np.int64),
@@ -154,19 +155,22 @@ def conv_seconds(part: GpuPart, kernels: Kernels, speed: float = 1.0) -> KernelT
     return conv_times(Card.of(part), part.kernels.conv, kernels.convs, flops, speed)
 
 
-def _activated(op: Op) -> bool:
-    """Whether the op's experts run one after the other with their activations, as a graph of their own."""
-    return op.kind == OpKind.MOE_FFN and op.label != GROUPED
+def _places(ops: Sequence[Op]) -> dict[str, list[int]]:
+    """The places of the ops of each kind, in ascending order."""
+    found: dict[str, list[int]] = {}
+    for i, op in enumerate(ops):
+        found.setdefault(op.kind, []).append(i)
+    return found
 
 
 def _fused(
-    ops: Sequence[Op], types24: frozenset[DType], kernels: ExpertKernels, counts: GpuCounts
+    ops: Sequence[Op], mixtures: Sequence[int], types24: frozenset[DType], kernels: ExpertKernels, counts: GpuCounts
 ) -> list[tuple[Indexes, FusedExperts]]:
-    """Layers of experts that run fused kernels, by type; beside the products, activations and sums are counted."""
+    """Layers of ``mixtures`` that run fused kernels, by type; beside the products, activations and sums are counted."""
     by_type: dict[DType, list[int]] = {}
-    for i, op in enumerate(ops):
-        if experts_fused(op, types24, kernels):
-            by_type.setdefault(op.dtype, []).append(i)
+    for i in mixtures:
+        if experts_fused(ops[i], types24, kernels):
+            by_type.setdefault(ops[i].dtype, []).append(i)
     found = []
     for dtype, places in by_type.items():
         layers, owner = FusedExperts.of(dtype, [ops[i] for i in places]), np.array(places, np.int64)
@@ -178,19 +182,24 @@ def _fused(
     return found
 
 
-def _launched(ops: Sequence[Op], looped: set[int], counts: GpuCounts) -> tuple[Indexes, Floats, Launched]:
-    """Activation kernels of each expert (one of a plain FFN, SiLU and product of a gated one), and data movement."""
+def _launched(
+    ops: Sequence[Op], places: Mapping[str, Sequence[int]], routed: Sequence[int], counts: GpuCounts
+) -> tuple[Indexes, Floats, Launched]:
+    """Activation kernels of each expert (one of a plain FFN, SiLU and product of a gated one), and data movement.
+
+    ``places`` of the ops by kind; ``routed``: those of mixtures whose experts run one after the other.
+    """
+    moving = [i for kind, own in places.items() if kind != OpKind.MOE_FFN and kind in OP_KERNELS for i in own]
     rows: list[tuple[int, int, LaunchedKernel]] = []
     moved: list[tuple[float, float, float]] = []
-    for i, op in enumerate(ops):
+    for i in sorted((*moving, *routed)):
+        op = ops[i]
         if op.kind == OpKind.MOE_FFN:
-            if i not in looped:
-                continue
             for tokens, experts in _experts_by_tokens(op).items():
                 streams = _activation(tokens * op.dims["d_ff"], op.dtype.bits / 8, op.dims["gated"] > 0)
                 rows += [(i, experts, stream) for stream in streams]
                 moved += [(experts * stream.read, experts * stream.write, 0.0) for stream in streams]
-        elif op.kind in OP_KERNELS:
+        else:
             rows.append((i, 1, OP_KERNELS.get(op.kind)(op)))
             moved.append((op.weight_bytes + op.input_bytes, op.output_bytes, op.flops))
     owner, times = (np.array([row[column] for row in rows], np.int64) for column in (0, 1))

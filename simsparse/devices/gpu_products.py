@@ -63,9 +63,9 @@ def gemm_kernels(
     count, m, n, k = np.array(list(chain.from_iterable(of_op)), np.int64).reshape(-1, 4).T
     owner, unit, value_bytes = (np.repeat(np.array(column, np.int64), lengths) for column in (
         places, [unit_of(op).value for op in own], [op.dtype.bits // 8 for op in own]))  # fmt: skip
-    sparse, routed, alone = (np.repeat(np.array(column, np.bool_), lengths) for column in (
-        runs, [op.kind == OpKind.MOE_FFN for op in own],
-        [not _together(op, types24, experts) for op in own]))  # fmt: skip
+    mixed = [op.kind == OpKind.MOE_FFN for op in own]
+    single = [not each or not _together(op, types24, experts) for op, each in zip(own, mixed, strict=True)]
+    sparse, routed, alone = (np.repeat(np.array(column, np.bool_), lengths) for column in (runs, mixed, single))
     shapes = GemmShapes(
         m, n, k, unit, value_bytes.astype(np.float64), sparse, np.zeros(len(m), np.bool_),
         np.where(routed, 1, count), _shares(own, of_op, types24),
@@ -106,8 +106,7 @@ def experts_fused(op: Op, types24: frozenset[DType], experts: ExpertKernels) -> 
 
 
 def _together(op: Op, types24: frozenset[DType], experts: ExpertKernels) -> bool:
-    if op.kind != OpKind.MOE_FFN:
-        return False
+    """Whether one launch runs all experts of a mixture."""
     return products_grouped(op, types24, experts) or experts_fused(op, types24, experts)
 
 

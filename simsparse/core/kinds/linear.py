@@ -78,7 +78,8 @@ class LinearKind(Kind):
         ]  # fmt: skip
 
     def gemms(self, op: Op) -> tuple[tuple[int, int, int, int], ...]:
-        return ((self._groups(op), op.dims["m"], op.dims["n"], op.dims["k"]),)
+        dims = op.dims
+        return ((dims.get("groups", 1), dims["m"], dims["n"], dims["k"]),)
 
     def products(self, op: Op) -> tuple[Gemm, ...]:
         ((count, m, n, k),) = self.gemms(op)
