@@ -25,9 +25,9 @@ from numpy.typing import NDArray
 
 from simsparse.core.memo import by_identity
 from simsparse.devices.gpu_gemm_types import Floats, GemmShapes, GemmTimes
-from simsparse.devices.gpu_tile_numbers import TileKernel, TileNumbers
+from simsparse.devices.gpu_tile_numbers import TileKernel, TileNumbers, TileSides
 
-CHUNK = 160
+CHUNK = 320
 """GEMMs evaluated at once, so that the arrays stay in the processor's cache."""
 FEW = 64
 """GEMMs whose tiles are remembered for cards with other rates of memory and other power limits."""
@@ -67,7 +67,7 @@ class TileCard(NamedTuple):
 
 
 class Sizes(NamedTuple):
-    """GEMMs as columns (GEMMs, 1), bytes of whole operands among them."""
+    """GEMMs as columns (GEMMs, 1), or as rows (1, GEMMs), bytes of whole operands among them."""
 
     m: Floats
     n: Floats
@@ -81,28 +81,43 @@ class Sizes(NamedTuple):
 
 
 class Tiling(NamedTuple):
-    """What each tile launches for each GEMM: sides, blocks along both, and the attributes of the tile."""
+    """How each row of a library's table cuts each GEMM: sides of a tile, tiles along both, rate of products."""
 
     outputs: Floats
     tokens: Floats
     columns: Floats
     rows: Floats
-    splits: Floats
     efficiency: Floats
 
 
+class Blocks(NamedTuple):
+    """What the blocks of each tile do, whatever the splits.
+
+    ``whole_k``: how many there are where k is not split. ``fixed`` and ``step``: cycles of a block for its output, and
+    for each element of k. ``near`` and ``away``: bytes from L2 and from memory. ``products``: flops that the power
+    limit spreads, 0 in an estimate.
+    """
+
+    whole_k: Floats
+    fixed: Floats
+    step: Floats
+    near: Floats
+    away: Floats
+    products: Floats
+
+
 class TileSeconds(NamedTuple):
-    """What each tile takes, whatever the rate of the memory and the power limit: arrays (GEMMs, tiles).
+    """What each tile takes, whatever the rate of the memory and the power limit.
 
     ``launch``, ``compute`` and ``near``: seconds of launches, of the waves of blocks, and of bytes from L2. ``away``:
-    bytes from memory. ``running``: SMs that have a block. ``products``: flops that the power limit spreads, 0 in an
-    estimate.
+    bytes from memory. ``filled``: blocks over SMs, and ``running`` SMs that have one. ``products`` as of Blocks.
     """
 
     launch: Floats
     compute: Floats
     near: Floats
     away: Floats
+    filled: Floats
     running: NDArray[np.intp]
     products: Floats
 
@@ -112,7 +127,7 @@ Arrays = TypeVar("Arrays", Tiling, TileSeconds)
 
 @dataclass(frozen=True)
 class KernelTiles:
-    """All tiles of a kernel for some GEMMs on cards of any memory rate and power limit."""
+    """All tiles of a kernel for some GEMMs on cards of any memory rate and power limit: arrays (tiles, GEMMs)."""
 
     sizes: Sizes
     tiling: Tiling
@@ -120,41 +135,54 @@ class KernelTiles:
     kernel: TileKernel
 
     @cached_property
+    def _across(self) -> Sizes:
+        """The GEMMs as rows (1, GEMMs)."""
+        return Sizes(*(each.T for each in self.sizes))
+
+    @cached_property
     def estimated(self) -> TileSeconds:
         """Of every tile, as the library's estimate has them."""
-        return _parts(self.sizes, self.tiling, self.core, self.kernel, estimated=True)
+        kernel, sizes = self.kernel, self._across
+        blocks = _blocks(sizes, self.tiling, self.core, kernel.estimated, kernel.view.missing)
+        return _parts(sizes, self._by_tile(blocks), kernel.splits, self.core, kernel.estimated, kernel.view.missing)
 
     @cached_property
     def leaning(self) -> Floats:
         """How much more likely the library takes each tile than its own estimate says, as a logarithm."""
-        t, kernel = self.tiling, self.kernel
-        blocks = np.log2(t.columns * t.rows * self.sizes.batch * t.splits / self.core.sms)
-        by_blocks = kernel.by_blocks * np.clip(blocks, -MOST_DOUBLINGS, MOST_DOUBLINGS)
-        return np.asarray(kernel.preference + kernel.by_k * np.log2(self.sizes.k / USUAL_K) + by_blocks)
+        kernel = self.kernel
+        by_blocks = kernel.by_blocks * np.clip(np.log2(self.estimated.filled), -MOST_DOUBLINGS, MOST_DOUBLINGS)
+        return np.asarray(kernel.preference + kernel.by_k * np.log2(self._across.k / USUAL_K) + by_blocks)
+
+    def _by_tile(self, blocks: Blocks) -> Blocks:
+        """The blocks of each tile, from those of its row in the library's table."""
+        return Blocks(*(each.take(self.kernel.row, axis=0) if len(each) > 1 else each for each in blocks))
 
     @cached_property
     def _all(self) -> TileSeconds:
-        return _spread(_parts(self.sizes, self.tiling, self.core, self.kernel))
+        sizes = self._across
+        blocks = self._by_tile(_true_blocks(sizes, self.tiling, self.core, self.kernel.value))
+        return _spread(_true_parts(sizes, blocks, self.kernel.splits, self.core, self.kernel.value))
 
-    def at(self, ranked: NDArray[np.intp] | None) -> TileSeconds:
-        """Of the tiles at the places ``ranked`` (GEMMs, tiles), None of all; few are taken from those of all tiles."""
+    def at(self, ranked: NDArray[np.intp]) -> TileSeconds:
+        """Of the tiles ``ranked`` (GEMMs, tiles); those of few GEMMs are taken from the times of all tiles."""
         if len(self.sizes.m) <= FEW:
-            return self._all if ranked is None else _taken(self._all, ranked)
-        tiling = self.tiling if ranked is None else _taken(_spread(self.tiling), ranked)
-        return _parts(self.sizes, tiling, self.core, self.kernel)
+            return _taken(self._all, ranked)
+        kernel, tiling = self.kernel, _taken(_spread(self.tiling), self.kernel.row[ranked])
+        blocks = _true_blocks(self.sizes, tiling, self.core, kernel.value)
+        return _true_parts(self.sizes, blocks, kernel.splits[ranked, 0], self.core, kernel.value)
 
 
 def _spread(arrays: Arrays) -> Arrays:
-    """The same arrays, each with an element for every GEMM and tile."""
+    """The same arrays, each with an element for every tile and GEMM."""
     shape = np.broadcast_shapes(*(each.shape for each in arrays))
     spread: list[NDArray[Any]] = [np.ascontiguousarray(np.broadcast_to(each, shape)) for each in arrays]
     return type(arrays)(*spread)
 
 
 def _taken(arrays: Arrays, ranked: NDArray[np.intp]) -> Arrays:
-    """The tiles at the places ``ranked`` (GEMMs, tiles) of each array of all GEMMs and tiles."""
-    gemms, tiles = arrays[0].shape
-    places = ranked + np.arange(0, gemms * tiles, tiles)[:, None]
+    """The tiles ``ranked`` (GEMMs, tiles) of each array of all tiles and GEMMs."""
+    gemms = arrays[0].shape[1]
+    places = ranked * gemms + np.arange(gemms)[:, None]
     taken: list[NDArray[Any]] = [each.take(places) for each in arrays]
     return type(arrays)(*taken)
 
@@ -208,7 +236,9 @@ def _tiles(
     shapes: GemmShapes, kernel: TileKernel, sms: int, clock_hz: float, flops: float, l2_bytes: float
 ) -> KernelTiles:
     sizes = _sizes(shapes)
-    return KernelTiles(sizes, tilings(sizes.m, sizes.n, kernel), TileCore(sms, clock_hz, flops, l2_bytes), kernel)
+    return KernelTiles(
+        sizes, tilings(sizes.m.T, sizes.n.T, kernel.sides), TileCore(sms, clock_hz, flops, l2_bytes), kernel
+    )
 
 
 _known_tiles = by_identity(maxsize=64)(_tiles)
@@ -226,78 +256,106 @@ def _unlimited(tiles: KernelTiles, hbm_bytes_per_s: float, memory: float, sustai
 _known_unlimited = by_identity(maxsize=16)(_unlimited)
 
 
-def _choice(tiles: KernelTiles, hbm_bytes_per_s: float) -> tuple[NDArray[np.intp] | None, Floats]:
-    """The places of the tiles that the library's estimate ranks highest, None of all, and the weight of each."""
+def _choice(tiles: KernelTiles, hbm_bytes_per_s: float) -> tuple[NDArray[np.intp], Floats]:
+    """The tiles that the library's estimate ranks highest, and the weight of each: arrays (GEMMs, tiles)."""
     kernel, parts = tiles.kernel, tiles.estimated
     memory = _memory_seconds(parts, kernel.view.memory * hbm_bytes_per_s, tiles.core, kernel.estimated)
     seconds = parts.launch + _joined(parts.compute, memory)
-    score = (1.0 - seconds / seconds.min(axis=1, keepdims=True)) / kernel.value.spread + tiles.leaning
-    ranked = np.argpartition(-score, RANKED, axis=1)[:, :RANKED] if score.shape[1] > RANKED else None
-    taken = score if ranked is None else np.take_along_axis(score, ranked, 1)
+    least = seconds.min(axis=0, keepdims=True)
+    score = np.ascontiguousarray(((1.0 - seconds / least) / kernel.value.spread + tiles.leaning).T)
+    ranked = _highest(score)
+    taken = np.take_along_axis(score, ranked, 1)
     weight = np.exp(taken - taken.max(axis=1, keepdims=True))
     return ranked, weight / weight.sum(axis=1, keepdims=True)
 
 
-def tilings(m: Floats, n: Floats, kernel: TileKernel) -> Tiling:
-    """How every tile of ``kernel`` cuts GEMMs given as columns (GEMMs, 1)."""
-    free, other = np.where(kernel.along_tokens, m, n), np.where(kernel.along_tokens, n, m)
-    side = kernel.granule * np.ceil(free / np.ceil(free / kernel.most) / kernel.granule)
-    along, across = np.ceil(free / side), np.ceil(other / kernel.fixed)
-    pick = kernel.along_tokens
+def _highest(score: Floats) -> NDArray[np.intp]:
+    """The places of the RANKED highest scores of each row, of all where there are no more."""
+    gemms, tiles = score.shape
+    if tiles <= RANKED:
+        return np.broadcast_to(np.arange(tiles), (gemms, tiles))
+    return np.argpartition(-score, RANKED, axis=1)[:, :RANKED]
+
+
+def tilings(m: Floats, n: Floats, sides: TileSides) -> Tiling:
+    """How tiles cut GEMMs given as rows (1, GEMMs)."""
+    pick, fixed, most, granule, efficiency = sides
+    free, other = np.where(pick, m, n), np.where(pick, n, m)
+    side = granule * np.ceil(free / np.ceil(free / most) / granule)
+    along, across = np.ceil(free / side), np.ceil(other / fixed)
     return Tiling(
-        np.where(pick, kernel.fixed, side), np.where(pick, side, kernel.fixed),
-        np.where(pick, across, along), np.where(pick, along, across), kernel.splits, kernel.efficiency,
+        np.where(pick, fixed, side), np.where(pick, side, fixed),
+        np.where(pick, across, along), np.where(pick, along, across), efficiency,
     )  # fmt: skip
 
 
-def _parts(sizes: Sizes, tiling: Tiling, core: TileCore, kernel: TileKernel, estimated: bool = False) -> TileSeconds:
-    """What the tiles take, or what the library estimates where ``estimated``."""
-    p, room = kernel.estimated if estimated else kernel.value, core.l2_bytes
-    missing: Floats | float = kernel.view.missing if estimated else _lost(sizes.looped, p.resident * room, p.sharpness)
-    lost: Floats | float = 1.0 if estimated else (
-        _lost(sizes.outputs + sizes.inputs, p.resident_output * room, p.sharpness))  # fmt: skip
-    area, blocks = tiling.outputs * tiling.tokens, tiling.columns * tiling.rows * sizes.batch * tiling.splits
-    split, l2_rate = tiling.splits > 1, p.l2 * core.sms * core.clock_hz
-    launch = p.launch + (0.0 if estimated else p.cold_launch * missing)
-    launch = launch + np.where(split, p.split_launch + p.cold_split * missing, 0.0)
-    launch = launch + 8.0 * sizes.m * sizes.n * sizes.batch * np.where(split, tiling.splits, 0.0) / l2_rate
-    running = np.minimum(blocks, core.sms).astype(np.intp)
+def _true_blocks(sizes: Sizes, tiling: Tiling, core: TileCore, p: TileNumbers) -> Blocks:
+    """Blocks as they run: outputs that no longer lie in the L2 when they are written again go to memory."""
+    lost = _lost(sizes.outputs + sizes.inputs, p.resident_output * core.l2_bytes, p.sharpness)
+    blocks = _blocks(sizes, tiling, core, p, _missing(sizes, core, p), lost)
+    return blocks._replace(products=_limited_products(sizes, tiling, tiling.outputs * tiling.tokens, p))
+
+
+def _missing(sizes: Sizes, core: TileCore, p: TileNumbers) -> Floats:
+    """Share of the operands that is no longer in the L2."""
+    return _lost(sizes.looped, p.resident * core.l2_bytes, p.sharpness)
+
+
+def _blocks(
+    sizes: Sizes, tiling: Tiling, core: TileCore, p: TileNumbers, missing: Floats | float, lost: Floats | float = 1.0
+) -> Blocks:
+    """Blocks of a kernel of which the shares ``missing`` of operands and ``lost`` of outputs are not in the L2."""
+    area, count = tiling.outputs * tiling.tokens, tiling.columns * tiling.rows * sizes.batch
     near = (1.0 - missing) * (sizes.weights + sizes.inputs) + sizes.outputs * (1.0 - lost)
     near = near + p.reread * sizes.inputs * (tiling.columns - 1.0)
-    return TileSeconds(
-        launch, _wave_seconds(sizes, tiling, area, blocks, core, p, missing),
-        near * _seconds_per_byte(l2_rate, p.l2_stream, core, p)[running],
-        _memory_bytes(sizes, tiling, area, blocks, core, p, missing) + p.write * sizes.outputs * lost, running,
-        np.zeros(1) if estimated else _limited_products(sizes, tiling, area, p),
-    )  # fmt: skip
+    away = _memory_bytes(sizes, area, count, core, p, missing) + p.write * sizes.outputs * lost
+    step = _step_cycles(sizes, tiling, area, core, p, missing)
+    return Blocks(count, p.fill + area * p.epilogue, step, near, away, np.zeros((1, 1)))
 
 
-def _wave_seconds(
-    sizes: Sizes, tiling: Tiling, area: Floats, blocks: Floats, core: TileCore, p: TileNumbers, missing: Floats | float
+def _true_parts(sizes: Sizes, blocks: Blocks, splits: Floats, core: TileCore, p: TileNumbers) -> TileSeconds:
+    """What the tiles take as they run."""
+    missing = _missing(sizes, core, p)
+    return _parts(sizes, blocks, splits, core, p, missing, p.cold_launch * missing)
+
+
+def _parts(
+    sizes: Sizes, blocks: Blocks, splits: Floats, core: TileCore, p: TileNumbers, missing: Floats | float,
+    cold: Floats | float = 0.0,
+) -> TileSeconds:  # fmt: skip
+    """What the tiles take, each with ``splits`` of k; ``cold``: what a launch takes longer."""
+    split, l2_rate = splits > 1, p.l2 * core.sms * core.clock_hz
+    launch = p.launch + cold
+    launch = launch + np.where(split, p.split_launch + p.cold_split * missing, 0.0)
+    launch = launch + 8.0 * sizes.m * sizes.n * sizes.batch * np.where(split, splits, 0.0) / l2_rate
+    count = blocks.whole_k * splits
+    running, filled = np.minimum(count, core.sms).astype(np.intp), count / core.sms
+    cycles = blocks.fixed + np.ceil(sizes.k / splits / STEP) * STEP * blocks.step
+    waves = np.ceil(filled) * (1.0 - p.crowding * (1.0 - np.minimum(filled, 1.0)))
+    near = blocks.near * _seconds_per_byte(l2_rate, p.l2_stream, core, p)[running]
+    return TileSeconds(launch, waves * cycles / core.clock_hz, near, blocks.away, filled, running, blocks.products)
+
+
+def _step_cycles(
+    sizes: Sizes, tiling: Tiling, area: Floats, core: TileCore, p: TileNumbers, missing: Floats | float
 ) -> Floats:
-    """Seconds of the waves of blocks, each as long as its products or its reads from L2."""
+    """Cycles of a block per element of k: the longer of its products and its reads from L2."""
     products = 2.0 * area * core.sms / (core.flops * p.tensor * tiling.efficiency) * core.clock_hz
     size = sizes.value_bytes
     ragged = (sizes.k * size % LINE_BYTES > 0) | (sizes.n * np.maximum(size, 2.0) % LINE_BYTES > 0)
     products = products + p.overhead + p.cold_overhead * missing + np.where(ragged, p.ragged, 0.0)
     longer, shorter = np.maximum(tiling.tokens, tiling.outputs), np.minimum(tiling.tokens, tiling.outputs)
-    reads = size * (shorter + longer * p.multicast) / p.port
-    steps = np.ceil(sizes.k / tiling.splits / STEP) * STEP
-    cycles = p.fill + area * p.epilogue + steps * _joined(products, reads)
-    filled = blocks / core.sms
-    waves = np.ceil(filled) * (1.0 - p.crowding * (1.0 - np.minimum(filled, 1.0)))
-    return np.asarray(waves * cycles / core.clock_hz)
+    return _joined(products, size * (shorter + longer * p.multicast) / p.port)
 
 
 def _memory_bytes(
-    sizes: Sizes, tiling: Tiling, area: Floats, blocks: Floats, core: TileCore, p: TileNumbers, missing: Floats | float
+    sizes: Sizes, area: Floats, count: Floats, core: TileCore, p: TileNumbers, missing: Floats | float
 ) -> Floats:
     """Bytes of operands from memory; where they do not stay in the L2, each wave fetches those of a square of tiles."""
     operands = sizes.weights + sizes.inputs
     lost = _lost(operands, p.resident_operands * core.l2_bytes, p.sharpness)
-    waves = blocks / tiling.splits / core.sms
     square = 2.0 * np.sqrt(core.sms * area) * sizes.k * sizes.value_bytes
-    return np.asarray(missing * np.maximum(operands, lost * p.thrash * waves * square))
+    return np.asarray(missing * np.maximum(operands, lost * p.thrash * (count / core.sms) * square))
 
 
 def _limited_products(sizes: Sizes, tiling: Tiling, area: Floats, p: TileNumbers) -> Floats:

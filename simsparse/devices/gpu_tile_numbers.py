@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -75,19 +77,34 @@ class ViewNumbers:
         return cls(*(getattr(part, field.name).si for field in fields(cls)))
 
 
-@dataclass(frozen=True)
-class TileKernel:
-    """A GpuTileKernel in SI units, its tiles as arrays (1, tiles)."""
+class TileSides(NamedTuple):
+    """How the tiles of a kernel cut an output: ``along_tokens`` at ``fixed`` tokens, else at that many outputs.
 
-    part: GpuTileKernel
-    value: TileNumbers
-    view: ViewNumbers
+    The other side is as long as the output divides into, ``most`` at most and in steps of ``granule``. ``efficiency``:
+    of the products of a block.
+    """
+
     along_tokens: NDArray[np.bool_]
     fixed: Floats
     most: Floats
     granule: Floats
-    splits: Floats
     efficiency: Floats
+
+
+@dataclass(frozen=True)
+class TileKernel:
+    """A GpuTileKernel in SI units.
+
+    Arrays (tiles, 1) hold a number of each tile, a tile being a row of the library's table at one count of splits;
+    ``sides`` (rows, 1) those that do not depend on the splits, and ``row`` the row of each tile.
+    """
+
+    part: GpuTileKernel
+    value: TileNumbers
+    view: ViewNumbers
+    sides: TileSides
+    row: NDArray[np.intp]
+    splits: Floats
     preference: Floats
     by_k: Floats
     by_blocks: Floats
@@ -95,12 +112,21 @@ class TileKernel:
     @classmethod
     def of(cls, part: GpuTileKernel) -> TileKernel:
         """The kernel that a library's YAML describes."""
-        rows = [(side == "tokens", fixed, most, granule, split, *numbers)
-                for side, fixed, most, granule, splits, *numbers in part.tiles.rows for split in splits]  # fmt: skip
-        along, *columns = (np.array(column, np.float64)[None, :] for column in zip(*rows, strict=True))
-        return cls(part, TileNumbers.of(part), ViewNumbers.of(part.view), along > 0, *columns)
+        rows = part.tiles.rows
+        sides = ((side == "tokens", fixed, most, granule, efficiency)
+                 for side, fixed, most, granule, _, efficiency, *_ in rows)  # fmt: skip
+        along, *columns = _columns(sides)
+        row = np.repeat(np.arange(len(rows)), [len(splits) for _, _, _, _, splits, *_ in rows])
+        tiles = _columns((split, *leaning) for _, _, _, _, splits, _, *leaning in rows for split in splits)
+        return cls(
+            part, TileNumbers.of(part), ViewNumbers.of(part.view), TileSides(along > 0, *columns), row, *tiles
+        )  # fmt: skip
 
     @cached_property
     def estimated(self) -> TileNumbers:
         """The numbers as the library's estimate has them."""
         return self.value.estimated(self.view)
+
+
+def _columns(rows: Iterable[Sequence[float]]) -> list[Floats]:
+    return [np.array(column, np.float64)[:, None] for column in zip(*rows, strict=True)]

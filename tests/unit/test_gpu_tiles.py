@@ -39,7 +39,7 @@ def seconds(m, n, k, sets=np.inf):
 @settings(max_examples=60, deadline=None)
 def test_tiles_cover_the_output_and_no_row_of_them_is_empty(m, n):
     kernel = library_kernels(PART.kernels.gemm).by_unit[GemmUnit.HALF]
-    tiling = tilings(np.array([[float(m)]]), np.array([[float(n)]]), kernel)
+    tiling = tilings(np.array([[float(m)]]), np.array([[float(n)]]), kernel.sides)
     for size, side, count in ((m, tiling.tokens, tiling.rows), (n, tiling.outputs, tiling.columns)):
         assert (side * count >= size).all() and (side * (count - 1) < size).all()
 

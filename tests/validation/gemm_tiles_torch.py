@@ -104,17 +104,14 @@ class Tiling:
     def of(cls, gemms: Gemms, kernel: TileKernel) -> Tiling:
         """All tiles for all GEMMs."""
         m, n = gemms.m.double().numpy(), gemms.n.double().numpy()
-        found, own = tilings(m, n, kernel), families(kernel)
-        columns = (found.outputs, found.tokens, found.columns, found.rows, found.splits)
+        found = tilings(m.T, n.T, kernel.sides)
+        columns = [each[kernel.row].T for each in (found.outputs, found.tokens, found.columns, found.rows)]
+        shape = columns[0].shape
         tensors = [
-            torch.tensor(np.broadcast_to(each, found.rows.shape).copy(), dtype=torch.float32) for each in columns
+            torch.tensor(np.broadcast_to(each, shape).copy(), dtype=torch.float32)
+            for each in (*columns, kernel.splits.T)
         ]
-        return cls(*tensors, torch.tensor(np.broadcast_to(own, found.rows.shape).copy()))
-
-
-def families(kernel: TileKernel) -> NDArray[np.int64]:
-    """Row of the tile table that each tile and split comes from."""
-    return np.repeat(np.arange(len(kernel.part.tiles.rows)), [len(row[4]) for row in kernel.part.tiles.rows])
+        return cls(*tensors, torch.tensor(np.broadcast_to(kernel.row, shape).copy()))
 
 
 Values = dict[str, Tensor]
