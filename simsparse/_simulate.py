@@ -11,18 +11,22 @@ from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 from simsparse.config.hardware import System, system_of
+from simsparse.config.layout import Layout
 from simsparse.core import Keep, Result, Timeline, Trace
 from simsparse.core.memo import by_identity
-from simsparse.errors import SpecError, nearest
+from simsparse.errors import MappingError, SpecError, nearest
 from simsparse.events import Observer
 from simsparse.lowering.account import Account, merged
 from simsparse.lowering.energy import price
 from simsparse.lowering.machine import Machine, machine_of
+from simsparse.lowering.parallel import rank_system, rank_trace
 from simsparse.lowering.power import within_power
 from simsparse.lowering.run import run_closed_form, run_events
 from simsparse.lowering.stacks import DEFAULT_STACK, Stack, launched_by, stack_of
 from simsparse.lowering.trace_index import TraceIndex
 from simsparse.policies import Policy, policy_of
+from simsparse.policies.placement.greedy import Greedy
+from simsparse.policies.placement.stages import Stages
 from simsparse.sources import OnePass, Source, Steps
 from simsparse.units import fs_to_seconds
 
@@ -63,6 +67,7 @@ def simulate(
     stack: str | Stack = DEFAULT_STACK,
     steps: int = 1,
     routing: str = "",
+    parallel: str | Mapping[str, Any] | Layout = "",
 ) -> Result:
     """Run ``trace`` on ``system``, a System or the name or path of one, under ``policy``.
 
@@ -73,13 +78,20 @@ def simulate(
     cores on the devices that have one. ``seed`` is for policies that draw. ``repeats``: back-to-back
     runs, starting cold; None = steady state; it matters where a power limit averages over time.
     ``stack``: the software that launches kernels for the trace's ops, such as ``eager`` or ``compiled+graph``.
+    ``parallel``: a layout over several GPUs, such as ``{"tp": 2, "ep": 4}`` or ``"tp=2 pp=4"``; the result is that of
+    one rank of each stage, which stands for its equals.
     ``keep``: what is recorded, ``summary``, ``rows`` or ``timeline``; the numbers do not depend on it.
 
     Raises MappingError when an op has no device, SimulationError when a memory is full, SpecError on
     an unknown system, policy, level or ``keep``, on ``repeats`` below 1, and when level 0 is asked for
     observers or a policy that decides during the run.
     """
-    chosen, machine, kept = policy_of(policy), machine_of(system_of(system)), _keep(keep)
+    layout, kept = Layout.parse(parallel), _keep(keep)
+    chosen, system = policy_of(policy), system_of(system)
+    if layout.said:
+        chosen, system = laid_out(chosen, system, layout)
+        trace = _rank_of(trace, layout)
+    machine = machine_of(system)
     _check(chosen, level, observers, repeats)
     source, software = source_of(trace, steps, routing), _stack_on(machine, stack)
     index = index_of(source, software, seed)
@@ -101,6 +113,29 @@ def simulate(
         memory=account.peak_memory, cache=records.graph.cache, notes=account.notes, stack=str(software),
         runs_as=account.runs_as, clock=costed.clock, error_estimate=account.error_estimate,
     )  # fmt: skip
+
+
+def laid_out(policy: Policy, system: System, layout: Layout) -> tuple[Policy, System]:
+    """Policy and system of one rank of each stage. Raises MappingError when the policy places ops itself."""
+    if policy.placement != Greedy():
+        raise MappingError(f"a layout places layers itself; the policy {policy.name} has a placement", key="parallel")
+    return replace(policy, placement=Stages()), _rank_system(system)(layout)
+
+
+def _rank_of(trace: Trace | Source, layout: Layout) -> Trace:
+    if not isinstance(trace, Trace):
+        raise SpecError("a layout needs a trace; give steps and routing beside it", key="parallel")
+    return _rank_trace(trace)(layout)
+
+
+@by_identity(maxsize=64)
+def _rank_trace(trace: Trace) -> Callable[[Layout], Trace]:
+    return lru_cache(maxsize=64)(partial(rank_trace, trace))
+
+
+@by_identity(maxsize=64)
+def _rank_system(system: System) -> Callable[[Layout], System]:
+    return lru_cache(maxsize=64)(partial(rank_system, system))
 
 
 def _stack_on(machine: Machine, stack: str | Stack) -> Stack:

@@ -17,6 +17,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, Field, ValidationError
 
+from simsparse.config.cluster import Cluster, ClusterEntry, Domain, Span
 from simsparse.config.extends import read_part
 from simsparse.config.paths import find_part, part_name
 from simsparse.config.quantity import Basis, Frozen, Part, Quantity, shown
@@ -32,6 +33,8 @@ PARTS: Registry[type[Part]] = Registry(
 """Schemas of parts; that of a kind may stand beside its device."""
 
 
+NIC = "nic"
+"""Name of a cluster's network port among the parts of its system."""
 LINK_PARTS = ("link", "nic")
 """Kinds of part that stand between devices."""
 
@@ -72,6 +75,7 @@ class _SystemSpec(Frozen):
     links: tuple[_LinkEntry, ...] = ()
     groups: dict[ComponentName, tuple[str, ...]] = Field(default_factory=dict)
     collectives: dict[str, str] = Field(default_factory=dict)
+    cluster: ClusterEntry | None = None
 
 
 def _total(numbers: Iterable[Quantity | None]) -> float | None:
@@ -96,7 +100,9 @@ class System:
 
     ``overrides`` are the values that the user changed, path to text, as they enter the Result. ``roles``
     are those that differ from the parts' own. ``groups`` are lists of devices by name, in the order of
-    ranks; ``collectives`` the algorithms by the label of the collective, where the file names them.
+    ranks; ``collectives`` the algorithms by the label of the collective, where the file names them. ``cluster``: of
+    how many equal nodes this is one. Where one device stands for all ranks of its kind, ``spans`` are the groups of
+    ranks by name, and ``domains`` what joins them, innermost first.
     """
 
     name: str
@@ -107,14 +113,18 @@ class System:
     roles: Mapping[str, Role] = field(default_factory=dict)
     groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     collectives: Mapping[str, str] = field(default_factory=dict)
+    cluster: Cluster | None = None
+    spans: Mapping[str, Span] = field(default_factory=dict)
+    domains: tuple[Domain, ...] = ()
 
     def role(self, device: str) -> Role:
         """What ``device`` does: the role that the system gives it, else that of its part."""
         return self.roles.get(device) or self.devices[device].role
 
     def parts(self) -> dict[str, Part]:
-        """Devices and links by name."""
-        return {**self.devices, **{link.name: link.part for link in self.links}}
+        """Devices and links by name, and the port of a cluster's network, ``nic``."""
+        network = {NIC: self.cluster.nic} if self.cluster else {}
+        return {**self.devices, **{link.name: link.part for link in self.links}, **network}
 
     @property
     def area_mm2(self) -> float | None:
@@ -140,7 +150,10 @@ class System:
         """Hash of every value of the system, whatever files they came from."""
         values = {name: part.digest for name, part in self.parts().items()}
         links = [(link.name, link.between) for link in self.links]
-        stated = [dict(said) for said in (self.roles, self.groups, self.collectives) if said]
+        stated: list[Any] = [dict(said) for said in (self.roles, self.groups, self.collectives) if said]
+        if self.cluster:
+            stated.append([self.cluster.nodes, self.cluster.nics, self.cluster.leaf, self.cluster.oversubscription])
+        stated += [[name, span.ranks, span.stride] for name, span in self.spans.items()]
         return hashlib.sha256(json.dumps([values, links, *stated], sort_keys=True).encode()).hexdigest()[:16]
 
     def with_overrides(self, overrides: Mapping[str, Any]) -> System:
@@ -159,7 +172,8 @@ class System:
         devices = {name: parts[name] for name in self.devices}
         links = tuple(replace(link, part=parts[link.name]) for link in self.links)
         texts = {path: str(value) for path, value in overrides.items()}
-        return replace(self, devices=devices, links=links, overrides={**self.overrides, **texts})
+        cluster = replace(self.cluster, nic=parts[NIC]) if self.cluster else None
+        return replace(self, devices=devices, links=links, cluster=cluster, overrides={**self.overrides, **texts})
 
 
 def override_part(part: Part, changes: Mapping[str, str]) -> Part:
@@ -319,14 +333,23 @@ def _load_system(path: Path, name: str) -> System:
     links = tuple(
         _link(document, i, each, devices) for i, entry in enumerate(spec.links) for each in _each(entry, copies)
     )
-    taken = Counter([*devices, *(link.name for link in links)])
+    taken = Counter([*devices, *(link.name for link in links), *([NIC] if spec.cluster else [])])
     if twice := next((n for n, times in taken.items() if times > 1), None):
         raise document.error(("links",), f"the name {twice!r} is used twice")
     roles = {copy: entry.role for device, entry in spec.devices.items() if entry.role for copy in copies[device]}
     groups = {name: tuple(copy for member in own for copy in copies.get(member, (member,)))
               for name, own in spec.groups.items()}  # fmt: skip
     _check_groups(document, groups, devices)
-    return System(name, spec.description, devices, links, {}, roles, groups, spec.collectives)
+    cluster = _cluster(document, spec.cluster) if spec.cluster else None
+    return System(name, spec.description, devices, links, {}, roles, groups, spec.collectives, cluster)
+
+
+def _cluster(document: Document, entry: ClusterEntry) -> Cluster:
+    path: KeyPath = ("cluster", "nic")
+    part = _member(document, path, entry.nic)
+    if part.kind not in LINK_PARTS:
+        raise document.error(path, f"{entry.nic} is a {part.kind}; expected a nic or a link")
+    return Cluster(entry.nodes, part, entry.nics, entry.leaf, entry.oversubscription)
 
 
 def _copies(device: str, entry: _DeviceEntry) -> tuple[str, ...]:

@@ -16,6 +16,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BeforeValidator, Field, TypeAdapter, WithJsonSchema
 
 from simsparse.config.composition import composed_text, composition
+from simsparse.config.layout import Layout
 from simsparse.core import DType, Trace
 from simsparse.errors import SpecError
 from simsparse.sparsity import USUAL, Sparsity
@@ -61,6 +62,13 @@ def _policy(value: Any) -> Any:
         raise ValueError(f"{error.key}: {error.message}") from None
 
 
+def _parallel(value: Any) -> str:
+    try:
+        return str(Layout.parse(value))
+    except SpecError as error:
+        raise ValueError(f"{error.key}: {error.message}") from None
+
+
 AS_TRACED = "as traced"
 """The weight sparsity, or type, of a run that leaves it as its trace has it."""
 
@@ -75,6 +83,7 @@ def _dtype(text: str) -> str:
 
 Text = Annotated[str, Field(min_length=1)]
 PolicyText = Annotated[Text, BeforeValidator(_policy), WithJsonSchema({"type": ["string", "object"]})]
+ParallelText = Annotated[str, BeforeValidator(_parallel), WithJsonSchema({"type": ["string", "object"]})]
 StepCount = Annotated[int, Field(strict=True, ge=1, le=100_000)]
 SparsityText = Annotated[str, _said(_weight_sparsity), Field(description=f"a sparsity: {syntax()}; or {AS_TRACED}")]
 DTypeText = Annotated[str, _said(_dtype), Field(description=f"an element type such as fp16; or {AS_TRACED}")]
@@ -134,6 +143,8 @@ _TABLE = (
     Key("steps", StepCount, 1, "decode steps of the trace, one after another", "{} steps", argument=True),
     Key("routing", str, "", "the process that routes tokens in each step; empty: that of the trace", "routing",
         argument=True),
+    Key("parallel", ParallelText, "", "how the model is split over GPUs: a mapping such as {tp: 2, ep: 4}; empty: not",
+        "layout", Shown.CONFIGURATION, argument=True),
     Key("seed", Seed, 0, "for policies that draw", "seed", argument=True),
     Key("level", Level, 1, "0 closed forms, 1 discrete events, 2 these with cycle cores", "level {}",
         Shown.CONFIGURATION, argument=True),

@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from simsparse.core import CacheUse, Op, OpKind, Unit
 from simsparse.core.op import Signature
 from simsparse.errors import MappingError
-from simsparse.lowering.collectives import copies_of, results_of
+from simsparse.lowering.collectives import CollectiveCopy, copies_of, results_of
+from simsparse.lowering.collectives.spans import is_spanned, span_copies
 from simsparse.lowering.command_graph import HOST_LANE, Cause, Command, CommandGraph, Memory
 from simsparse.lowering.machine import Machine
 from simsparse.lowering.trace_index import TraceIndex
@@ -148,6 +149,8 @@ class GraphBuilder:
 
     def _collective(self, index: int, op: Op) -> int:
         """Issue the copies of a collective: a rank takes part in a step when its copies of the step before are done."""
+        if is_spanned(op, self.machine):
+            return self._spanned(index, op)
         ready: dict[str, list[int]] = {}
         landed: dict[str, list[int]] = {}
         first = list(self._dependencies(index))
@@ -180,6 +183,20 @@ class GraphBuilder:
         self._landed[index] = held
         self._done[index] = tuple(i for own in held.values() for i in own)
         return done
+
+    def _spanned(self, index: int, op: Op) -> int:
+        """Issue the copies of one rank in a collective over a span, phase by phase; a copy over each domain at once."""
+        device, before = self.devices[index], self._dependencies(index)
+        for phase in span_copies(op, self.machine, device):
+            before = tuple([self._part_of(index, device, copy, before) for copy in phase]) or before
+        self._landed[index], self._done[index] = {device: before}, before
+        return before[-1]
+
+    def _part_of(self, index: int, device: str, copy: CollectiveCopy, after: tuple[int, ...]) -> int:
+        """Issue what ``device`` moves over one domain in one phase of a collective over a span."""
+        op, lane = self.index.ops[index], f"{self.index.ops[index].group[0]} over {copy.dst}"
+        return self._issue(Command(self.index.names[index], op.kind, device, lane, index, after, copy.src, copy.dst,
+                                   copy.bytes, beside=copy.beside, channel=copy.channel))  # fmt: skip
 
     def _dependencies(self, index: int) -> tuple[int, ...]:
         """The commands whose ends are those of the ops that op ``index`` waits for."""

@@ -80,6 +80,7 @@ class Machine:
             tuple(system.groups.items()),
             tuple(system.collectives.items()),
             tuple((link.name, link.part.digest) for link in system.links if _link_part(link.part).collectives),
+            (tuple(system.spans.items()), system.domains),
         )
         self._kernels = {link.name: _link_part(link.part).collectives for link in system.links}
         self._routes: dict[Ends, tuple[Hop, ...]] = {}

@@ -36,14 +36,19 @@ def _grouped(gpu: Gpu, row: Measurement) -> Prediction | str:
 
 
 def _grouped_mm(gpu: Gpu, row: Measurement) -> Prediction | str:
+    seconds = grouped_seconds(gpu, _counts(row), row.whole("n"), row.whole("k"), row.dtype())
+    return seconds if isinstance(seconds, str) else Prediction(row, row.number("s"), seconds)
+
+
+def grouped_seconds(gpu: Gpu, counts: Sequence[int], n: int, k: int, dtype: DType) -> float | str:
+    """Seconds of a grouped GEMM, the products of experts by their tokens; the reason why not."""
     model = gpu.part.kernels.moe.grouped
     if model is None:
         return f"{gpu.part.kernels.name} has no grouped GEMM on {gpu.part.architecture}"
-    n, k, size = (np.array([value], np.float64) for value in (row.whole("n"), row.whole("k"), row.dtype().bits / 8))
+    outputs, inputs, size = (np.array([value], np.float64) for value in (n, k, dtype.bits / 8))
     flops = np.array([gpu.part.compute.tensor[DType.BF16].si])
-    shapes = GroupedShapes(ExpertCounts.of([_counts(row)]), n, k, size, size, flops, np.array([np.inf]))
-    times = grouped_gemm_seconds(shapes, model, Card.of(gpu.part))
-    return Prediction(row, row.number("s"), float(times.latency_s[0]))
+    shapes = GroupedShapes(ExpertCounts.of([tuple(counts)]), outputs, inputs, size, size, flops, np.array([np.inf]))
+    return float(grouped_gemm_seconds(shapes, model, Card.of(gpu.part)).latency_s[0])
 
 
 def predict_sparse_attention(gpu: Gpu, rows: Sequence[Measurement]) -> list[Prediction | str]:

@@ -31,7 +31,7 @@ def in_closed_form(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
 
     def fake(trace: Trace, system: System, policy: str, seed: int, level: int, **usual: Any) -> Result:
         assert usual.pop("keep") in list(Keep)
-        assert usual == {"stack": "fused+graph", "steps": 1, "routing": ""}
+        assert usual == {"stack": "fused+graph", "steps": 1, "routing": "", "parallel": ""}
         sparsity = str(trace.ops[0].weight_sparsity)
         seen.append((sparsity, policy, seed, level))
         if seed == 13:

@@ -27,7 +27,7 @@ HEAD = f"name: test\nworkload: {{trace: t.trace}}\nsystem: {SYSTEM}\n"
 def test_an_experiment_has_the_documented_defaults(folder: Path) -> None:
     experiment, _ = load_experiment(write(folder, HEAD))
     assert experiment.values == {
-        "policy": "resident", "stack": "fused+graph", "steps": 1, "routing": "",
+        "policy": "resident", "stack": "fused+graph", "steps": 1, "routing": "", "parallel": "",
         "seed": 0, "level": 1, "dtype": "as traced", "batch": 0, "weight_sparsity": "as traced",
         "weight_format": "usual", "workload.trace": "t.trace", "system": SYSTEM,
     }  # fmt: skip

@@ -1,0 +1,198 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Collectives of one rank that stands for all of its kind: what it moves over the links of each domain.
+
+A span is ranks at equal distances. Domains are nested: GPUs behind one NVSwitch, nodes behind one network. What a rank
+sends to ranks of its own board goes over its NVLink port, the rest over its share of the network ports of its node.
+
+Over one domain a collective is the kernel of that domain's link. Over several:
+
+* A ring or a double binary tree (whichever starts sooner) passes all boards: the bytes of a board cross its ports once,
+  shared by its ranks, while those inside cross NVLink at the same time. Source: NCCL; Sanders, Speck and Traeff,
+  Two-tree algorithms for full bandwidth broadcast, reduction and scan (2009).
+* An all-to-all is ``linear`` (a message to every rank), ``2dh`` (an exchange within the board that gathers what goes to
+  each other board, then one message per board; Hwang et al., Tutel, MLSys 2023), or by a ``leader`` per node, which
+  gathers its board's data and sends one message per node (Nie et al., HetuMoE, 2022).
+
+Left out: contention of different groups in the network beyond the oversubscription that a cluster states, adaptive
+routing, and jitter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from math import ceil, log2, prod
+from typing import NamedTuple
+
+from simsparse.config.cluster import Domain
+from simsparse.config.layout import Exchange
+from simsparse.config.parts.link import CollectiveKernels, CollectiveProtocol
+from simsparse.core import Op
+from simsparse.errors import MappingError
+from simsparse.events import Channel
+from simsparse.lowering.collectives.expand import CollectiveCopy
+from simsparse.lowering.collectives.kernels import BY_LINK, EXCHANGES, KernelRun, fastest
+from simsparse.lowering.machine import Machine
+from simsparse.units import seconds_to_fs
+
+
+class Level(NamedTuple):
+    """A domain and how many of the span's ranks, or of its groups of the level below, meet there.
+
+    ``bytes_per_s``: what one rank can send while all others do.
+    """
+
+    domain: Domain
+    size: int
+    kernels: CollectiveKernels
+    bytes_per_s: float
+
+
+class Move(NamedTuple):
+    """What a rank sends over one level in one phase: ``wait_s``, then ``bytes`` at ``bytes_per_s`` at most."""
+
+    level: Level
+    wait_s: float
+    bytes: int
+    bytes_per_s: float
+
+
+Phases = list[list[Move]]
+
+
+def is_spanned(op: Op, machine: Machine) -> bool:
+    """Whether a collective is over a span, of which the system has one rank."""
+    return len(op.group) == 1 and op.group[0] in machine.system.spans
+
+
+def span_copies(op: Op, machine: Machine, device: str) -> list[list[CollectiveCopy]]:
+    """The copies of each phase of a collective over a span, for the rank ``device``. Raises MappingError."""
+    return [[_copy(move, device) for move in phase if move.bytes] for phase in phases(op, machine, device)]
+
+
+def phases(op: Op, machine: Machine, device: str) -> Phases:
+    """What a rank moves, phase by phase. Raises MappingError where the span's ranks are not all joined."""
+    levels = _levels(op, machine, device)
+    match levels:
+        case []:
+            return []
+        case [only]:
+            return [[_within(only, op)]]
+        case _ if op.label in EXCHANGES:
+            return _exchange(levels, op, machine, device)
+        case _:
+            return [list(_ring(levels, op))]
+
+
+def _copy(move: Move, device: str) -> CollectiveCopy:
+    channel = Channel(seconds_to_fs(move.wait_s), max(1, int(move.bytes_per_s)))
+    ends = device, move.level.domain.device
+    return CollectiveCopy(*ends, move.bytes, (ends,), channel)
+
+
+def _levels(op: Op, machine: Machine, device: str) -> list[Level]:
+    span, inner, found = machine.system.spans[op.group[0]], 1, list[Level]()
+    for domain in machine.system.domains:
+        reach = max(1, min(span.ranks, domain.ranks // span.stride))
+        if reach > inner:
+            found.append(_level(machine, device, domain, -(-reach // inner)))
+            inner = reach
+    if inner < span.ranks:
+        raise MappingError(
+            f"{span.ranks} ranks of {op.group[0]} are more than {machine.system.name} joins", key=op.name
+        )
+    return found
+
+
+def _level(machine: Machine, device: str, domain: Domain, size: int) -> Level:
+    hops = machine.hops(device, domain.device)
+    link, way = hops[0]
+    kernels = machine.collective_kernels((device, domain.device))
+    if kernels is None:
+        raise MappingError(f"the link {device} to {domain.device} states no kernels of collectives", key="collectives")
+    return Level(domain, size, kernels, domain.share * link.rate(way, True))
+
+
+def _within(level: Level, op: Op) -> Move:
+    run = fastest(level.kernels, op, level.size, level.bytes_per_s)
+    return _move(level, run)
+
+
+def _move(level: Level, run: KernelRun) -> Move:
+    return Move(level, run.wait_s, run.bytes, min(run.bytes_per_s, level.bytes_per_s))
+
+
+def _ring(levels: list[Level], op: Op) -> Iterator[Move]:
+    """One pass over all levels: a level carries the whole message, shared by the ranks of the levels below it."""
+    ranks, rounds = prod(level.size for level in levels), 2 if op.label == "all_reduce" else 1
+    whole = op.dims["bytes"] * (ranks if op.label == "all_gather" else 1)
+    moved = whole if op.label in ("broadcast", "reduce") else rounds * whole * (ranks - 1) // ranks
+    waits, below = _waits(levels, rounds, moved), 1
+    for level in levels:
+        yield Move(level, waits, -(-moved // below), level.bytes_per_s)
+        below *= level.size
+
+
+def _waits(levels: list[Level], rounds: int, moved: int) -> float:
+    """Start and hops of the protocol that ends soonest on the slowest level, round a ring or up and down trees."""
+    outer, below = levels[-1], prod(level.size for level in levels[:-1])
+    inside = sum((level.size - 1) * level.kernels.ring.ll128.hop.si for level in levels[:-1])
+    hops = min(outer.size - 1, ceil(log2(outer.size)))
+
+    def seconds(protocol: CollectiveProtocol) -> float:
+        rate = min(protocol.rate.si, outer.bytes_per_s)
+        return protocol.start.si + rounds * hops * protocol.hop.si + moved / below / rate
+
+    ring = outer.kernels.ring
+    best = min((ring.ll, ring.ll128, ring.simple), key=seconds)
+    return seconds(best) - moved / below / outer.bytes_per_s + rounds * inside
+
+
+def _exchange(levels: list[Level], op: Op, machine: Machine, device: str) -> Phases:
+    if op.label != "all_to_all":
+        return [[_peer(levels[-1], 1, op.dims["bytes"])]]
+    match machine.system.collectives.get("all_to_all", Exchange.LINEAR):
+        case Exchange.TWO_D:
+            return _in_two_dimensions(levels, op, _pass_s(op, machine, device))
+        case Exchange.LEADER:
+            return _by_leaders(levels, op)
+        case _:
+            return [list(_linear(levels, op))]
+
+
+def _linear(levels: list[Level], op: Op) -> Iterator[Move]:
+    """A message to every rank; those to other boards leave by the network's ports."""
+    ranks, inner = prod(level.size for level in levels), 1
+    for level in levels:
+        reach = inner * level.size
+        yield _peer(level, reach - inner, op.dims["bytes"] * (reach - inner) // ranks)
+        inner = reach
+
+
+def _in_two_dimensions(levels: list[Level], op: Op, pass_s: float) -> Phases:
+    """An exchange per level, of the whole message each, and before each a pass over memory that sorts it."""
+    size = op.dims["bytes"]
+    moves = (_peer(level, level.size - 1, size * (level.size - 1) // level.size) for level in levels)
+    return [[move._replace(wait_s=move.wait_s + pass_s)] for move in moves]
+
+
+def _by_leaders(levels: list[Level], op: Op) -> Phases:
+    """The boards' data to one GPU each, an exchange of these over one network port, and back."""
+    *inside, outer = levels
+    size, below = op.dims["bytes"], prod(level.size for level in inside)
+    gather = [[_peer(level, level.size - 1, size * (level.size - 1))] for level in inside]
+    port = outer._replace(bytes_per_s=min(outer.bytes_per_s / outer.domain.share, outer.bytes_per_s * below))
+    return [*gather, [_peer(port, outer.size - 1, below * size * (outer.size - 1) // outer.size)], *reversed(gather)]
+
+
+def _peer(level: Level, peers: int, bytes: int) -> Move:
+    """Messages to ``peers``, by the protocol that ends soonest."""
+    own = level.kernels.exchange
+    runs = [KernelRun(name, each.start.si + peers * each.hop.si, bytes, min(each.rate.si, BY_LINK))
+            for name, each in (("ll", own.ll), ("simple", own.simple))]  # fmt: skip
+    return _move(level, min(runs, key=lambda run: run.seconds(level.bytes_per_s)))
+
+
+def _pass_s(op: Op, machine: Machine, device: str) -> float:
+    """Seconds to read and write the message once in the device's memory."""
+    rates = machine.devices[device].model.copy_rates
+    return 0.0 if rates is None else op.dims["bytes"] * (1 / rates.read + 1 / rates.write)

@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The experts of a layer over the ranks of a layout: who has which, and how tokens come to them and back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from simsparse.config.layout import Layout
+from simsparse.core import Op, Routing
+from simsparse.core.kinds.collective import collective
+from simsparse.errors import MappingError
+
+
+def expert_ops(op: Op, layout: Layout) -> Iterator[Op]:
+    """What the rank with most rows runs of an expert layer, with its exchanges. Raises MappingError."""
+    if layout.ep == 1:
+        yield from _each_divided(op, layout)
+    elif layout.ep <= layout.tp:
+        yield from _summed(op, layout)
+    else:
+        yield from _exchanged(op, layout)
+
+
+def _each_divided(op: Op, layout: Layout) -> Iterator[Op]:
+    """Every rank of a tensor-parallel group has its part of each expert; the results are added up."""
+    tokens = -(-op.dims["tokens"] // layout.cp)
+    if layout.tp == 1 and layout.cp == 1:
+        yield op
+        return
+    if op.dims["d_ff"] < layout.tp:
+        raise MappingError(f"d_ff {op.dims['d_ff']} can't be divided by tp {layout.tp}", key=op.name)
+    own = with_rows(op, _of_tokens(op, layout.cp), op.dims["experts"], -(-op.dims["d_ff"] // layout.tp))
+    yield own
+    if layout.tp > 1:
+        yield _over("all_reduce", tokens * _row_bytes(op), "tp", layout.tp, op, "all_reduce", (op.name,))
+
+
+def _summed(op: Op, layout: Layout) -> Iterator[Op]:
+    """Every rank has all tokens and some of the experts: it computes their rows, and the results are added up."""
+    inner = layout.tp // layout.ep
+    counts = heaviest(op, layout.ep)
+    yield with_rows(op, counts, len(counts), -(-op.dims["d_ff"] // inner))
+    tokens = -(-op.dims["tokens"] // layout.cp)
+    yield _over("all_reduce", tokens * _row_bytes(op), "tp", layout.tp, op, "all_reduce", (op.name,))
+
+
+def _exchanged(op: Op, layout: Layout) -> Iterator[Op]:
+    """Tokens of several replicas go to the ranks of their experts and back: an all-to-all each way, by counts.
+
+    An exchange ends when the rank with most rows has sent or received its own.
+    """
+    replicas = layout.ep / (layout.tp * layout.cp)
+    counts = tuple(round(count * replicas) for count in heaviest(op, layout.ep))
+    sent = -(-op.dims["tokens"] * op.dims["top_k"] // (layout.tp * layout.cp))
+    rows = max(sent, sum(counts))
+    size = rows * _row_bytes(op)
+    yield _over("all_to_all", size, "ep", layout.ep, op, "dispatch", op.deps)
+    yield with_rows(op, counts, len(counts), op.dims["d_ff"]).with_(deps=(f"{op.name}.dispatch",))
+    yield _over("all_to_all", size, "ep", layout.ep, op, "combine", (op.name,))
+    if layout.tp > 1:
+        part = -(-op.dims["tokens"] // (layout.tp * layout.cp)) * _row_bytes(op)
+        yield _over("all_gather", part, "tp", layout.tp, op, "all_gather", (f"{op.name}.combine",))
+
+
+def heaviest(op: Op, ranks: int) -> tuple[int, ...]:
+    """Tokens of each expert of the rank that has most; experts are dealt out in order. Raises MappingError."""
+    if op.routing is None or op.dims["experts"] % ranks:
+        raise MappingError(f"{op.dims['experts']} experts can't be dealt out to {ranks} ranks", key=op.name)
+    own = op.dims["experts"] // ranks
+    parts = [op.routing.counts[i * own : (i + 1) * own] for i in range(ranks)]
+    return max(parts, key=sum)
+
+
+def with_rows(op: Op, counts: tuple[int, ...], experts: int, d_ff: int) -> Op:
+    """The layer with the rows of ``counts`` alone, each a token with one expert."""
+    kept = counts if any(counts) else (1, *counts[1:])
+    dims = {**op.dims, "tokens": sum(kept), "top_k": 1, "experts": experts, "d_ff": d_ff}
+    routing = Routing(kept, (), op.routing.origin if op.routing else "generated:unspecified")
+    return op.with_(dims=dims, routing=routing)
+
+
+def _of_tokens(op: Op, parts: int) -> tuple[int, ...]:
+    assert op.routing is not None
+    return tuple(-(-count // parts) for count in op.routing.counts)
+
+
+def _row_bytes(op: Op) -> int:
+    return op.dims["d_model"] * op.dtype.bits // 8
+
+
+def _over(label: str, size: int, span: str, ranks: int, op: Op, name: str, deps: tuple[str, ...]) -> Op:
+    size, name = max(1, size), f"{op.name}.{name}"
+    return collective(label, size, ranks, group=span, name=name, dtype=op.dtype, module=op.module, deps=deps)
