@@ -68,7 +68,10 @@ def _write_accuracy(path: Path, reports: Sequence[ValidationReport], in_sample: 
 def _validations(data: Path | None, hw: str | None) -> list[ValidationReport]:
     from simsparse.validate import validate_file, validate_references
     from simsparse.validate.dram import is_dram_table, validate_dram
+    from simsparse.validate.pim import is_pim_table, validate_pim
 
+    if data is not None and hw is None and is_pim_table(data):
+        return [validate_pim(data)]
     if data is not None and hw is None and is_dram_table(data):
         return [validate_dram(data)]
     if (data is None) != (hw is None):

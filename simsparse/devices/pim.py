@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Processing in memory: multipliers at the banks or on the logic die of DRAM stacks, by closed form.
+"""Processing in memory: multipliers at the banks or on the logic die of DRAM stacks, by closed form or by commands.
 
 A matrix lies in whole rows of all banks of a channel. All-bank commands open a row, read its
 columns one ``interval`` apart into the multipliers, and close it; refresh takes its share. A
@@ -26,6 +26,7 @@ from simsparse.core import Action, Op, OpKind, Unit
 from simsparse.dataflow.base import Wholes
 from simsparse.devices.base import DEVICES, CopyRates, CostArrays, Device, Floats, whole_counts
 from simsparse.devices.gemm_list import GemmList, applied_sparsity, gemm_list_of
+from simsparse.devices.pim_commands import CommandTotals, PimChannel
 from simsparse.devices.roofline import dominant, require_supported
 
 ACTIVATE: Action = ("bank", "activate")
@@ -33,6 +34,8 @@ INTERNAL: Action = ("bank", "internal_byte")
 EXTERNAL: Action = ("pins", "external_byte")
 MAC: Action = ("unit", "mac")
 FLOP: Action = ("vector", "flop")
+COMMANDS = 2
+"""Level at which commands are sent one by one."""
 ATTACC_RUNS = "AttAcc's simulator, 18 decode attentions"
 
 
@@ -53,9 +56,18 @@ def stream_cycles(commands: PimCommands, columns: Wholes, repeats: Wholes | int 
     is open; whole rows first, without refresh."""
     per_row = round(commands.row.si / commands.column.si)
     full, rest = np.divmod(columns, per_row)
+    if commands.sets.si > 1:
+        in_turn: Floats = commands.rcd.si + full * _turn(commands, np.asarray(per_row * repeats))
+        return in_turn + np.where(rest > 0, _turn(commands, np.maximum(rest, 1) * repeats), 0.0)
     last = np.where(rest > 0, row_cycles(commands, np.maximum(rest, 1) * repeats), 0.0)
     cycles: Floats = full * row_cycles(commands, np.asarray(per_row * repeats)) + last
     return cycles
+
+
+def _turn(commands: PimCommands, columns: Wholes) -> Floats:
+    """Cycles that a row takes of a channel whose sets of banks take turns: its columns, or its share of a row cycle."""
+    turn: Floats = np.maximum(columns * commands.interval.si, row_cycles(commands, columns) / commands.sets.si)
+    return turn
 
 
 def with_refresh(commands: PimCommands, cycles: Floats) -> Floats:
@@ -78,7 +90,7 @@ class _Layout:
 
 @DEVICES.register("pim")
 class Pim(Device):
-    """A set of PIM stacks, all running one operator. Level 0 only."""
+    """A set of PIM stacks, all running one operator; at level 2 by commands where the part describes them."""
 
     kind: ClassVar[str] = "pim"
     op_kinds = frozenset(
@@ -108,28 +120,36 @@ class Pim(Device):
         return not applied_sparsity(op, frozenset(self.part.compute.patterns)).is_dense
 
     def cost_arrays(self, ops: Sequence[Op], level: int = 0) -> CostArrays:
-        del level
         require_supported(self, ops)
         gemms = gemm_list_of(ops, frozenset(self.part.compute.patterns))
         layout = self._layout(ops, gemms)
         external = self._external_bytes(ops, gemms)
         vector = np.array([op.vector_flops for op in ops], np.float64)
         memory = self.part.memory
+        sent = self._sent(ops, gemms, layout) if level >= COMMANDS and self.part.dram is not None else None
+        if sent is None:
+            compute = self._compute_seconds(ops, gemms, layout)
+            once = replace(layout, repeats=np.ones_like(layout.repeats))
+            internal = self._command_seconds(gemms, once, len(ops))
+        else:
+            compute = self._peak_seconds(ops, gemms, layout)
+            internal = with_refresh(self.part.commands, sent.cycles) / self.part.commands.clock.si
         contributors = {
             "launch": np.full(len(ops), self.part.compute.launch.si),
-            "compute": self._compute_seconds(ops, gemms, layout),
-            "internal": self._command_seconds(gemms, replace(layout, repeats=np.ones_like(layout.repeats)), len(ops)),
+            "compute": compute,
+            "internal": internal,
             "external": external / (memory.stacks.si * memory.bandwidth.si * memory.efficiency.si),
             "vector": vector / (memory.stacks.si * self.part.compute.vector.si),
         }
         busy = np.stack([seconds for name, seconds in contributors.items() if name != "launch"])
         latency = contributors["launch"] + busy.max(axis=0)
         counts = {
-            **self._bank_counts(gemms, layout, len(ops)),
+            **self._bank_counts(gemms, layout, len(ops), sent),
             EXTERNAL: whole_counts(EXTERNAL, np.ceil(external)),
             FLOP: whole_counts(FLOP, vector),
         }
-        return CostArrays(latency, contributors, dominant(contributors), counts, [self._reference(op) for op in ops])
+        return CostArrays(latency, contributors, dominant(contributors), counts, [self._reference(op) for op in ops],
+                          0 if sent is None else COMMANDS)  # fmt: skip
 
     @property
     def prices(self) -> Mapping[Action, float]:
@@ -184,19 +204,38 @@ class Pim(Device):
 
     def _compute_seconds(self, ops: Sequence[Op], gemms: GemmList, layout: _Layout) -> Floats:
         """Multipliers at peak, or the commands when they are repeated to feed them."""
-        peak = np.zeros(len(ops))
-        np.add.at(peak, gemms.owner, layout.waves * gemms.macs / layout.channels / self._macs_per_second(ops, gemms))
+        peak = self._peak_seconds(ops, gemms, layout)
         repeated = np.zeros(len(ops), np.bool_)
         np.logical_or.at(repeated, gemms.owner, layout.repeats > 1)
         return np.where(repeated, np.maximum(peak, self._command_seconds(gemms, layout, len(ops))), peak)
+
+    def _peak_seconds(self, ops: Sequence[Op], gemms: GemmList, layout: _Layout) -> Floats:
+        """Multipliers at peak."""
+        peak = np.zeros(len(ops))
+        np.add.at(peak, gemms.owner, layout.waves * gemms.macs / layout.channels / self._macs_per_second(ops, gemms))
+        return peak
+
+    @cached_property
+    def _channel(self) -> PimChannel:
+        return PimChannel(self.part, self._channels)
+
+    def _sent(self, ops: Sequence[Op], gemms: GemmList, layout: _Layout) -> CommandTotals:
+        """Level 2: what the commands of a channel take."""
+        return self._channel.totals(ops, gemms, layout.channels, layout.waves, layout.repeats)
 
     def _external_bytes(self, ops: Sequence[Op], gemms: GemmList) -> Floats:
         """Bytes over the stacks' own data path: vectors in and out, all of an element-wise op."""
         moved = gemms.per_op(gemms.input_bytes + gemms.output_bytes, len(ops))
         return moved + np.array([op.min_bytes if op.unit is Unit.VECTOR else 0 for op in ops], np.float64)
 
-    def _bank_counts(self, gemms: GemmList, layout: _Layout, ops: int) -> dict[Action, NDArray[np.int64]]:
+    def _bank_counts(
+        self, gemms: GemmList, layout: _Layout, ops: int, sent: CommandTotals | None
+    ) -> dict[Action, NDArray[np.int64]]:
         commands = self.part.commands
+        if sent is not None:
+            counted = {ACTIVATE: sent.opened, INTERNAL: sent.read * commands.column.si,
+                       MAC: gemms.per_op(gemms.macs, ops)}  # fmt: skip
+            return {action: whole_counts(action, np.ceil(each)) for action, each in counted.items()}
         banks = layout.channels * round(commands.banks.si)
         rows = -(-layout.columns // round(commands.row.si / commands.column.si))
         read = layout.columns * layout.repeats

@@ -61,28 +61,29 @@ def act_on_banks(t: Ints, s: Ints, command: int, bank: int, row: int, tick: int)
     if closes(t, command):
         first, end, step = bank_range(t, cover_of(t, command), bank)
         for other in range(first, end, step):
-            _close(t, s, other, tick)
+            close_bank(t, s, other, tick)
     elif kind == Effect.READ or kind == Effect.WRITE:
         s[place + BankWord.SERVED] += 1
     elif kind == Effect.OPEN or kind == Effect.OPEN_FIRST:
-        _open(t, s, bank, tick)
-        s[place] = row if kind == Effect.OPEN else HALF_OPEN
+        open_bank(t, s, bank, row if kind == Effect.OPEN else HALF_OPEN, tick)
     elif kind == Effect.OPEN_SECOND:
         s[place] = row
 
 
 @njit(cache=True, inline="always")  # type: ignore[untyped-decorator]
-def _open(t: Ints, s: Ints, bank: int, tick: int) -> None:
-    """The power state of the bank's scope is active from its first open bank on."""
+def open_bank(t: Ints, s: Ints, bank: int, row: int, tick: int) -> None:
+    """Open a row; the power state of the bank's scope is active from its first open bank on."""
     power = t[T.POWER] + 3 * t[t[T.SCOPE_NODE] + bank]
     if row_of(t, s, bank) == CLOSED:
         if s[power] == 0:
             s[power + 1] = tick
         s[power] += 1
+    s[t[T.ROWS] + bank * _BANK] = row
 
 
 @njit(cache=True, inline="always")  # type: ignore[untyped-decorator]
-def _close(t: Ints, s: Ints, bank: int, tick: int) -> None:
+def close_bank(t: Ints, s: Ints, bank: int, tick: int) -> None:
+    """Close a bank, open or not."""
     place = t[T.ROWS] + bank * _BANK
     power = t[T.POWER] + 3 * t[t[T.SCOPE_NODE] + bank]
     if s[place] != CLOSED:

@@ -43,6 +43,14 @@ class Effect(IntEnum):
     CLOSE_SAME = 13
     """Closes the bank of one number in every bank group."""
     REFRESH_SAME = 14
+    OPEN_MANY = 15
+    """Opens a row of every bank of a lock-step set."""
+    CLOSE_MANY = 16
+    """Closes every bank of a lock-step set."""
+    COMPUTE = 17
+    """Reads a column of every bank of a lock-step set into units that multiply."""
+    MOVE = 18
+    """Moves data between buffers; needs no row."""
 
 
 COMMANDS: Mapping[str, Effect] = {
@@ -122,12 +130,26 @@ class Refresh:
 
 
 @dataclass(frozen=True)
+class LockStep:
+    """How a column command acts on many banks: on all that differ from the named one in the levels ``spans`` alone.
+
+    ``opens`` and ``closes`` are the commands that open a row of those banks and close it.
+    """
+
+    spans: tuple[str, ...]
+    opens: str
+    closes: str
+
+
+@dataclass(frozen=True)
 class DramDevice:
     """One channel of a DRAM standard at one speed.
 
     ``sizes`` is how many nodes of a level lie in one of the level above; that of Column counts accesses. ``tick_s`` is
     seconds of a tick, ``access_bytes`` what one read or write moves, ``burst`` its ticks on the data bus,
     ``read_latency`` the ticks from a read command to its last beat, ``scope`` the level that all-bank commands cover.
+    ``lockstep`` are the column commands of units in memory, ``close_all`` closes all banks of the channel before a
+    refresh, ``moves`` need no row; ``inputs`` and ``results`` are those that bring vectors to units and take sums away.
     """
 
     name: str
@@ -143,6 +165,11 @@ class DramDevice:
     bus: Bus = Bus.ONE
     refreshes: Mapping[str, Refresh] = field(default_factory=dict)
     data_clock: DataClock | None = None
+    lockstep: Mapping[str, LockStep] = field(default_factory=dict)
+    close_all: str | None = None
+    moves: tuple[str, ...] = ()
+    inputs: str | None = None
+    results: str | None = None
 
     def __post_init__(self) -> None:
         self._check_levels()
@@ -165,6 +192,14 @@ class DramDevice:
     def banks_of(self, level: str) -> int:
         """Banks of one node of ``level``."""
         return prod(self.sizes[below] for below in self.levels[self.levels.index(level) + 1 :])
+
+    @cached_property
+    def effects(self) -> Mapping[str, Effect]:
+        """What each command does."""
+        own = dict.fromkeys(self.moves, Effect.MOVE) | dict.fromkeys(filter(None, [self.close_all]), Effect.CLOSE_MANY)
+        for name, many in self.lockstep.items():
+            own |= {name: Effect.COMPUTE, many.opens: Effect.OPEN_MANY, many.closes: Effect.CLOSE_MANY}
+        return {name: own[name] if name in own else COMMANDS[name] for name in self.commands}
 
     @property
     def accesses(self) -> int:
@@ -202,12 +237,20 @@ class DramDevice:
                 raise SpecError(f"{getattr(self, key)} is not above 0", key=key)
 
     def _check_commands(self) -> None:
+        own = {*self.moves, *self.lockstep, *filter(None, [self.close_all])}
+        own = own.union(*((many.opens, many.closes) for many in self.lockstep.values()))
         for name in self.commands:
-            if name not in COMMANDS:
-                raise SpecError(f"{name!r} is not a command; {nearest(name, COMMANDS)}", key="commands")
+            if name not in COMMANDS and name not in own:
+                raise SpecError(f"{name!r} is not a command; {nearest(name, {*COMMANDS, *own})}", key="commands")
+        for name in sorted(own - set(self.commands)):
+            raise SpecError(f"{name!r} is not among the commands; {nearest(name, self.commands)}", key="lockstep")
+        for many in self.lockstep.values():
+            for level in many.spans:
+                if level not in self.levels:
+                    raise SpecError(f"{level!r} is not a level; {nearest(level, self.levels)}", key="lockstep")
         opening = "ACT1" if "ACT1" in self.commands else "ACT"
         for name in (*NEEDED, opening):
-            if name not in self.commands:
+            if name not in self.commands and not self.lockstep:
                 raise SpecError(f"{self.standard} has no {name}, which the controller needs", key="commands")
         if ("ACT1" in self.commands) != (self.data_clock is not None):
             raise SpecError("ACT1 and a data clock belong together", key="commands")
@@ -224,5 +267,5 @@ class DramDevice:
         if constraint.siblings and constraint.window > 1:
             raise SpecError("a constraint among siblings has no window", key=key)
         deep = self.levels.index(constraint.level) > self.levels.index(self.scope)
-        if constraint.window > 1 and deep and any(COMMANDS[name] in SCOPED for name in constraint.preceding):
+        if constraint.window > 1 and deep and any(self.effects[name] in SCOPED for name in constraint.preceding):
             raise SpecError(f"{self.scope}-wide commands have no window below {self.scope}", key=key)

@@ -9,9 +9,10 @@ from pathlib import Path
 from simsparse.config.hardware import load_hardware
 from simsparse.config.parts.dram import DramCommands, DramStandard, read_standard, value_of
 from simsparse.config.parts.memory import MemoryPart
+from simsparse.config.parts.pim import PimDram, PimPart
 from simsparse.config.quantity import Part, Quantity
 from simsparse.config.ramulator import RamulatorChannel, is_ramulator, read_ramulator
-from simsparse.dram.device import COMMANDS, Bus, Constraint, DataClock, DramDevice, Effect, Refresh
+from simsparse.dram.device import COMMANDS, Bus, Constraint, DataClock, DramDevice, Effect, LockStep, Refresh
 from simsparse.errors import SpecError
 
 _COLUMN = (Effect.READ, Effect.WRITE, Effect.READ_CLOSE, Effect.WRITE_CLOSE)
@@ -39,23 +40,36 @@ def loaded_part(part: str | Path | Part | DramDevice) -> MemoryPart | None:
     return loaded if isinstance(loaded, MemoryPart) else None
 
 
+def pim_device(part: PimPart) -> DramDevice:
+    """One channel of ``part`` with its PIM commands. Raises SpecError where the part does not describe them."""
+    if part.dram is None:
+        raise SpecError(f"{part.name} has no section dram: its commands are not described", key="dram")
+    given = read_standard(part.dram.standard).given
+    timing = part.dram.timing | {timing: getattr(part.commands, name) for timing, name in given.items()}
+    return _channel(part.name, part.dram, timing, 1 / part.commands.clock.si, part.commands.column.whole)
+
+
 def part_device(part: MemoryPart, dram: DramCommands) -> DramDevice:
     """One channel of ``part``. Raises SpecError."""
-    name = part.name
+    return _channel(part.name, dram, dict(dram.timing), dram.tick.si, part.burst.whole)
+
+
+def _channel(
+    name: str, dram: DramCommands | PimDram, timing: Mapping[str, Quantity | int], tick_s: float, access: int
+) -> DramDevice:
     standard = read_standard(dram.standard)
     sizes = {"Channel": 1} | {level: size.whole for level, size in dram.levels.items()}
     if set(sizes) != set(standard.levels):
         raise SpecError(
             f"levels {', '.join(dram.levels)}: {dram.standard} has {', '.join(standard.levels[1:])}", key=name
         )
-    timing: Mapping[str, Quantity | int] = dict(dram.timing)
     constraints = tuple(
         Constraint(c.level, c.preceding, c.following, value_of(c.ticks, timing), c.window, c.siblings)
         for c in standard.constraints
     )
     return _device(
         name, standard, {level: sizes[level] for level in standard.levels}, timing,
-        with_bus_times(standard, constraints), dram.tick.si, part.burst.whole,
+        with_bus_times(standard, constraints), tick_s, access,
     )  # fmt: skip
 
 
@@ -105,14 +119,14 @@ def with_bus_times(standard: DramStandard, constraints: tuple[Constraint, ...]) 
     ]
     one = Bus(standard.bus) is Bus.ONE
     for command, length in ticks.items():
-        sharing = tuple(other for other in ticks if one or _is_column(other) == _is_column(command))
+        sharing = tuple(other for other in ticks if one or _is_column(standard, other) == _is_column(standard, command))
         if length > 1:
             moved.append(Constraint("Channel", (command,), sharing, length))
     return tuple(moved)
 
 
-def _is_column(command: str) -> bool:
-    return COMMANDS[command] in _COLUMN
+def _is_column(standard: DramStandard, command: str) -> bool:
+    return command in standard.lockstep or command in standard.moves or COMMANDS.get(command) in _COLUMN
 
 
 def _device(
@@ -131,4 +145,6 @@ def _device(
          if r.command in present and r.interval in timing},
         None if clock is None else DataClock(ticks(clock.read_latency), ticks(clock.write_latency), ticks(clock.burst),
                                              ticks(clock.after), ticks(clock.activate)),
+        {column: LockStep(many.spans, many.opens, many.closes) for column, many in standard.lockstep.items()},
+        standard.close_all, standard.moves, standard.inputs, standard.results,
     )  # fmt: skip

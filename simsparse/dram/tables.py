@@ -8,11 +8,18 @@ from math import ceil
 
 import numpy as np
 
-from simsparse.dram.device import COMMANDS, Bus, Constraint, DramDevice, Effect, Refresh
+from simsparse.dram.device import Bus, Constraint, DramDevice, Effect, Refresh
 from simsparse.dram.layout import CLOSED, COLUMN, NEVER, ROW, BankWord, EntryWord, Ints, RuleWord, S, T
 from simsparse.dram.policy import ControllerPolicy
 
-_COLUMN_KINDS = (Effect.READ, Effect.WRITE, Effect.READ_CLOSE, Effect.WRITE_CLOSE)
+_COLUMN_KINDS = (
+    Effect.READ,
+    Effect.WRITE,
+    Effect.READ_CLOSE,
+    Effect.WRITE_CLOSE,
+    Effect.COMPUTE,
+    Effect.MOVE,
+)
 _CLOSING = (
     Effect.CLOSE,
     Effect.CLOSE_ALL,
@@ -105,7 +112,7 @@ def _state_sections(header: Ints, commands: int, histories: int) -> None:
 
 def _sections(device: DramDevice, rules: Ints) -> dict[T, Ints]:
     """Tables of ``t`` after its header."""
-    kinds = [COMMANDS[name] for name in device.commands]
+    kinds = list(device.effects.values())
     number = np.full(len(Effect), -1, np.int64)
     for command in reversed(range(len(kinds))):
         number[kinds[command]] = command
@@ -124,7 +131,7 @@ def _sections(device: DramDevice, rules: Ints) -> dict[T, Ints]:
 def _unused(device: DramDevice, policy: ControllerPolicy, refresh: Refresh | None) -> set[str]:
     """Commands that the controller never sends: rules for them need not be kept."""
     closing = {"RDA", "WRA"} if policy.close_after is None else set()
-    refreshes = {name for name in device.commands if COMMANDS[name] in _REFRESHES}
+    refreshes = {name for name, effect in device.effects.items() if effect in _REFRESHES}
     return closing | (refreshes - ({refresh.command} if refresh else set()))
 
 
@@ -164,7 +171,7 @@ def _implied(device: DramDevice, constraint: Constraint, others: list[Constraint
 def _rule(device: DramDevice, c: Constraint, following: str, history: int) -> tuple[int, ...]:
     levels = device.levels
     depth = levels.index(c.level)
-    everywhere = _COVER.get(COMMANDS[following], 0) == 1
+    everywhere = _COVER.get(device.effects[following], 0) == 1
     return (
         device.commands.index(following) * device.banks,
         device.banks_of(device.scope) if everywhere else 1,

@@ -24,13 +24,17 @@ from simsparse.config.hardware import LINK_PARTS, Connection, System, load_hardw
 from simsparse.config.parts.dram import DramCommands, read_standard
 from simsparse.config.parts.gpu import GpuPart
 from simsparse.config.parts.memory import MemoryPart
+from simsparse.config.parts.pim import PimPart
 from simsparse.config.paths import part_names
 from simsparse.config.quantity import Part, Quantity
 from simsparse.config.without_effect import listed, without_effect
 from simsparse.core import KINDS, DType, KernelCall, Op, Trace, TraceBuilder, ops
 from simsparse.devices.base import Device, device_for
+from simsparse.devices.pim_attention import AttentionProgram, AttentionShape
 from simsparse.dram import ControllerPolicy, device_of, dram_stream
 from simsparse.dram.mapping import MAPPINGS
+from simsparse.dram.parts import pim_device
+from simsparse.dram.program import run_steps
 from simsparse.errors import SimsparseError, SpecError, TraceError
 from simsparse.lowering.collectives import collective_fs
 from simsparse.lowering.machine import Machine
@@ -175,6 +179,8 @@ def _of_a_device(part: Part, device: Device) -> dict[str, Result]:
     }  # fmt: skip
     if isinstance(part, MemoryPart) and part.dram is not None:
         found |= _of_commands(part, part.dram)
+    if isinstance(part, PimPart) and part.dram is not None:
+        found["commands"] = lambda: _lockstep(part)
     if isinstance(part, GpuPart):
         found |= {f"{name} {repeats}": lambda trace=trace, repeats=repeats: _numbers(trace, alone, repeats=repeats)
                   for name, trace in _limited().items() for repeats in (1, 100)}  # fmt: skip
@@ -202,6 +208,15 @@ def _stream(part: MemoryPart, kind: Mapping[str, Any]) -> Any:
     capacity = device.accesses * device.access_bytes
     run = dram_stream(part, bytes=3000 * device.access_bytes, **({"region": capacity} if len(kind) > 1 else {}), **kind)
     return run.to_dict()
+
+
+def _lockstep(part: PimPart) -> Any:
+    """Commands of three attentions on one channel."""
+    assert part.dram is not None
+    device, shapes = pim_device(part), ((2, 5000, 128), (3, 300, 128), (2, 2000, 80))
+    programs = [AttentionProgram(device, part.dram.unit, AttentionShape(heads, keys, dim, 2, 1))
+                for heads, keys, dim in shapes]  # fmt: skip
+    return [run_steps(device, program.steps(), logged=True).log.tolist() for program in programs]
 
 
 @cache

@@ -67,7 +67,7 @@ def test_systems_override_devices_and_links_and_remember_it() -> None:
         ("pcie.energy", "1", "pcie.energy: link/pcie5-x16 has no value 'energy'; "),
         ("pcie.bandwidth.si", "1", "pcie.bandwidth.si: link/pcie5-x16 has no value 'bandwidth.si'; "),
         ("pcie.kind", "link", "pcie.kind: link/pcie5-x16 has no value 'kind'; "),
-        ("pim0.compute.macs.int8", "1", "pim0.compute.macs.int8: pim/bank-pim has no value 'compute.macs.int8'; "),
+        ("pim0.compute.macs.int4", "1", "pim0.compute.macs.int4: pim/bank-pim has no value 'compute.macs.int4'; "),
         ("pcie.bandwidth", "1 GHz", "pcie.bandwidth: '1 GHz' is not a quantity in byte/second"),
         ("pcie.bandwidth", -1, "pcie.bandwidth: '-1' is not a quantity in byte/second"),
         ("pcie.efficiency", -1, "pcie.efficiency: '-1' must be from 1e-06 to 1e+06"),

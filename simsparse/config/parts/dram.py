@@ -56,11 +56,25 @@ class StandardDataClock(Frozen):
     activate: str
 
 
+class StandardLockstep(Frozen):
+    """A column command of units in memory, and the commands that open and close its rows.
+
+    All three act on all banks that differ from the named one in the levels of ``spans`` alone.
+    """
+
+    spans: tuple[str, ...]
+    opens: str
+    closes: str
+
+
 class DramStandard(Frozen):
     """A DRAM standard: commands with their ticks on the bus, levels, and constraints as formulas of timings.
 
     ``timing`` lists the names in the order in which configuration files of Ramulator 2 list their values; ``beats`` are
-    those of one access, ``scope`` is the level that an all-bank command covers.
+    those of one access, ``scope`` is the level that an all-bank command covers. ``lockstep`` are the column commands of
+    units in memory, ``close_all`` closes all their banks, ``moves`` are the commands that move data between buffers and
+    need no row, ``inputs`` and ``results`` those that bring vectors to the units and take sums away. ``given`` are the
+    timings that a PIM part states in its section commands, by their names there.
     """
 
     standard: str
@@ -76,6 +90,12 @@ class DramStandard(Frozen):
     burst: Formula
     refresh: dict[str, StandardRefresh]
     data_clock: StandardDataClock | None = None
+    lockstep: dict[str, StandardLockstep] = Field(default_factory=dict)
+    close_all: str | None = None
+    moves: tuple[str, ...] = ()
+    inputs: str | None = None
+    results: str | None = None
+    given: dict[str, str] = Field(default_factory=dict)
     constraints: tuple[StandardConstraint, ...]
 
 
@@ -102,7 +122,8 @@ def _mapping(document: Any) -> dict[str, Any]:
     return dict(document.data)
 
 
-def _known(name: str) -> str:
+def known_standard(name: str) -> str:
+    """``name``. Raises ValueError where no standard has it."""
     if name not in standard_names():
         raise ValueError(f"{shown(name)} is not a DRAM standard; {nearest(name, standard_names())}")
     return name
@@ -138,7 +159,7 @@ class DramCommands(Frozen):
     ``levels`` leaves out the channel; that of Column counts accesses. A tick is what commands go by: a clock, or half.
     """
 
-    standard: Annotated[str, AfterValidator(_known)]
+    standard: Annotated[str, AfterValidator(known_standard)]
     channels: Whole
     tick: Seconds
     levels: dict[str, Whole]

@@ -3,11 +3,12 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import model_validator
+from pydantic import AfterValidator, model_validator
 
 from simsparse.config.hardware import PARTS
+from simsparse.config.parts.dram import known_standard
 from simsparse.config.quantity import (
     Bytes,
     BytesPerSecond,
@@ -20,6 +21,7 @@ from simsparse.config.quantity import (
     JoulesPerByte,
     Part,
     Seconds,
+    Ticks,
     Watts,
     Whole,
 )
@@ -38,7 +40,8 @@ class PimCommands(Frozen):
     """The all-bank commands of one stack.
 
     One column command reads ``column`` bytes in each of ``banks`` banks of one of ``channels``
-    channels; a row holds ``row`` bytes of one bank. Times are whole cycles of ``clock``:
+    channels; a row holds ``row`` bytes of one bank. A channel has ``sets`` of so many banks, of which the others open
+    their next rows while one is read. Times are whole cycles of ``clock``:
     ``interval`` between column commands (tCCD_AB), ``rcd``, ``rtp``, ``rp``, ``ras`` and ``rc`` of
     the all-bank activation, ``rfc`` of a refresh every ``refi``.
     """
@@ -47,6 +50,7 @@ class PimCommands(Frozen):
     banks: Whole
     column: Bytes
     row: Bytes
+    sets: Whole
     clock: Hertz
     interval: Whole
     rcd: Whole
@@ -67,6 +71,19 @@ class PimCommands(Frozen):
         if self.ras.si > self.rc.si:
             raise ValueError(f"commands.ras {self.ras.text} is over commands.rc {self.rc.text}")
         return self
+
+
+class PimDram(Frozen):
+    """The commands of one channel in full, for level 2.
+
+    ``standard`` has the constraints, ``unit`` names the column command that the units obey. ``levels`` leaves out the
+    channel; ``timing`` are the ticks that section commands does not state.
+    """
+
+    standard: Annotated[str, AfterValidator(known_standard)]
+    unit: str
+    levels: dict[str, Whole]
+    timing: dict[str, Ticks]
 
 
 class PimCompute(Frozen):
@@ -108,6 +125,7 @@ class PimPart(Part):
     level: Literal["bank", "bank_group", "logic"]
     memory: PimMemory
     commands: PimCommands
+    dram: PimDram | None = None
     compute: PimCompute
     energy: PimEnergy
 

@@ -1,0 +1,250 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Programs of a PIM controller on one channel: commands in order, of which a window may run out of order.
+
+A program is a list of column commands and barriers. Lock-step commands act on many banks at once and need one row open
+in all of them; moves between buffers need none. Of the commands that the controller holds, the oldest that can go,
+goes, but none passes another by closing a row or using a bank whose open row some of them still need. Beyond the first
+barrier rows are opened and closed, nothing else. In one tick go a column command and a row command. While a refresh
+waits, row commands are the refresh's, and column commands go on. Source: the controller of AttAcc's simulator, with
+which it was compared command count by command count and tick by tick.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+from simsparse.dram.banks import act_on_banks, close_bank, open_bank, row_of
+from simsparse.dram.device import Effect
+from simsparse.dram.layout import CLOSED, COLUMN, NEVER, ROW, CommandWord, Ints, S, T
+from simsparse.dram.limits import constrain, earliest, kind_of
+from simsparse.dram.log import note
+
+BARRIER = -1
+WINDOW = 33
+"""Commands that are held: a queue of Ramulator 2 takes one more than its size, 32."""
+_OPENS, _CLOSES, _BANKS, _OFFSETS = range(4)
+_CLOCK, _NEXT, _HELD, _DUE, _REFRESHED = range(5)
+_COMMAND = len(CommandWord)
+
+
+def new_run() -> Ints:
+    """(5,) a run at its beginning: ticks passed, commands taken, commands held, refreshes due, refreshes done."""
+    return np.zeros(5, np.int64)
+
+
+@njit(cache=True)  # type: ignore[untyped-decorator]
+def run_program(t: Ints, s: Ints, sets: Ints, program: Ints, run: Ints, log: Ints) -> bool:
+    """Run ``program`` to its end; False where no command may ever go. ``run[0]`` becomes the tick of its last command.
+
+    ``program`` (N, 4): command or BARRIER, bank, row, column. ``sets`` (K, 3 + banks): of each command the one that
+    opens its row and the one that closes another (-1: it needs no row), how many banks it acts on, and those as offsets
+    from the bank that it names.
+    """
+    held = np.zeros((WINDOW, 2), np.int64)
+    hits = np.zeros(t[T.BANKS], np.int64)
+    while True:
+        _fill(t, s, sets, program, run, held)
+        if run[_HELD] == 0 and run[_DUE] == 0:
+            return True
+        tick = run[_CLOCK] + 1
+        while s[S.NEXT_REFRESH] <= tick:
+            s[S.NEXT_REFRESH] += t[T.INTERVAL]
+            run[_DUE] += t[T.BANKS] // t[T.SCOPE_BANKS]
+        if not _tick(t, s, sets, program, run, held, hits, log, tick):
+            soonest = _next_event(t, s, sets, program, run, held, tick)
+            if soonest >= NEVER:
+                return False
+            tick = soonest - 1
+        run[_CLOCK] = tick
+
+
+@njit(cache=True)  # type: ignore[untyped-decorator]
+def _tick(t: Ints, s: Ints, sets: Ints, program: Ints, run: Ints, held: Ints, hits: Ints, log: Ints, tick: int) -> bool:
+    """Send what can go; returns whether anything happened."""
+    happened = False
+    bus = ROW
+    if run[_DUE]:
+        happened = _refresh(t, s, sets, program, run, held, log, tick)
+    else:
+        place, happened = _oldest(t, s, program, run, held, hits, tick)
+        if place < 0 or not _ready(t, s, program, held, place, tick):
+            return happened
+        bus = _bus(t, held[place, 1])
+        _send(t, s, sets, program, run, held, log, place, tick)
+        happened = True
+        if bus == 0:
+            return happened
+    place, dropped = _oldest(t, s, program, run, held, hits, tick)
+    if place >= 0 and _bus(t, held[place, 1]) + bus == ROW + COLUMN and _ready(t, s, program, held, place, tick):
+        _send(t, s, sets, program, run, held, log, place, tick)
+        return True
+    return bool(happened or dropped)
+
+
+@njit(cache=True, inline="always")  # type: ignore[untyped-decorator]
+def _bus(t: Ints, command: int) -> int:
+    """The bus of a command, 0 for a barrier."""
+    return 0 if command == BARRIER else int(t[t[T.COMMANDS] + command * _COMMAND + CommandWord.BUS])
+
+
+@njit(cache=True, inline="always")  # type: ignore[untyped-decorator]
+def _ready(t: Ints, s: Ints, program: Ints, held: Ints, place: int, tick: int) -> bool:
+    """Whether the constraints allow what the command at ``place`` needs next."""
+    command = held[place, 1]
+    if command == BARRIER:
+        return True
+    allowed: bool = s[t[T.READY] + command * t[T.BANKS] + program[held[place, 0], 1]] <= tick
+    return allowed
+
+
+@njit(cache=True)  # type: ignore[untyped-decorator]
+def _oldest(t: Ints, s: Ints, program: Ints, run: Ints, held: Ints, hits: Ints, tick: int) -> tuple[int, bool]:
+    """Place of the command that goes next if it can, -1 for none; and whether a barrier was passed."""
+    passed: bool = run[_HELD] > 0 and program[held[0, 0], 0] == BARRIER
+    if passed:
+        _remove(run, held, 0)
+    if run[_HELD] == 0:
+        return -1, passed
+    _mark(program, run, held, hits, 1)
+    best, beyond = 0, False
+    ready = _ready(t, s, program, held, 0, tick)
+    for place in range(1, run[_HELD]):
+        if ready:
+            break
+        number, command = held[place, 0], held[place, 1]
+        beyond = beyond or program[number, 0] == BARRIER
+        if beyond and (command == BARRIER or _bus(t, command) == COLUMN):
+            continue
+        if _ready(t, s, program, held, place, tick) and (_hit(t, program, held, place) or not hits[program[number, 1]]):
+            best, ready = place, True
+    _mark(program, run, held, hits, 0)
+    return best, passed
+
+
+@njit(cache=True, inline="always")  # type: ignore[untyped-decorator]
+def _hit(t: Ints, program: Ints, held: Ints, place: int) -> bool:
+    """Whether the command at ``place`` finds its row open."""
+    command = held[place, 1]
+    return command == program[held[place, 0], 0] and kind_of(t, command) == Effect.COMPUTE
+
+
+@njit(cache=True, inline="always")  # type: ignore[untyped-decorator]
+def _mark(program: Ints, run: Ints, held: Ints, hits: Ints, value: int) -> None:
+    """Set ``hits`` of the banks whose open row a held command needs; ``held[:, 1]`` of such a command is itself."""
+    for place in range(run[_HELD]):
+        number = held[place, 0]
+        if program[number, 0] == held[place, 1] and program[number, 2] >= 0:
+            hits[program[number, 1]] = value
+
+
+@njit(cache=True, inline="always")  # type: ignore[untyped-decorator]
+def _remove(run: Ints, held: Ints, place: int) -> None:
+    for later in range(place, run[_HELD] - 1):
+        held[later, 0], held[later, 1] = held[later + 1, 0], held[later + 1, 1]
+    run[_HELD] -= 1
+
+
+@njit(cache=True)  # type: ignore[untyped-decorator]
+def _send(t: Ints, s: Ints, sets: Ints, program: Ints, run: Ints, held: Ints, log: Ints, place: int, tick: int) -> None:
+    """Send what the command at ``place`` needs next."""
+    number, command = held[place, 0], held[place, 1]
+    if command == program[number, 0]:
+        _remove(run, held, place)
+    if command == BARRIER:
+        return
+    _act(t, s, sets, log, command, program[number, 1], program[number, 2], program[number, 3], tick)
+    if _bus(t, command) == ROW:
+        _look_again(t, s, sets, program, run, held)
+
+
+@njit(cache=True)  # type: ignore[untyped-decorator]
+def _act(t: Ints, s: Ints, sets: Ints, log: Ints, command: int, bank: int, row: int, column: int, tick: int) -> None:
+    """Send a command to the devices."""
+    constrain(t, s, command, bank, tick)
+    kind = kind_of(t, command)
+    if kind == Effect.OPEN_MANY or kind == Effect.CLOSE_MANY:
+        for other in range(sets[command, _BANKS]):
+            if kind == Effect.OPEN_MANY:
+                open_bank(t, s, bank + sets[command, _OFFSETS + other], row, tick)
+            else:
+                close_bank(t, s, bank + sets[command, _OFFSETS + other], tick)
+    else:
+        act_on_banks(t, s, command, bank, row, tick)
+    s[t[T.ISSUED] + command] += 1
+    note(log, tick, command, bank, row, column)
+
+
+@njit(cache=True)  # type: ignore[untyped-decorator]
+def _refresh(t: Ints, s: Ints, sets: Ints, program: Ints, run: Ints, held: Ints, log: Ints, tick: int) -> bool:
+    """Send the next command of the refreshes that are due, if it can go."""
+    command = _refresh_need(t, s, sets)
+    bank = _refreshed_bank(t, run)
+    if earliest(t, s, command, bank) > tick:
+        return False
+    _act(t, s, sets, log, command, bank, -1, -1, tick)
+    if command == t[T.REFRESH]:
+        run[_DUE] -= 1
+        run[_REFRESHED] += 1
+    _look_again(t, s, sets, program, run, held)
+    return True
+
+
+@njit(cache=True, inline="always")  # type: ignore[untyped-decorator]
+def _refreshed_bank(t: Ints, run: Ints) -> int:
+    """First bank of the scope that is refreshed next."""
+    scopes = t[T.BANKS] // t[T.SCOPE_BANKS]
+    return int(run[_REFRESHED] % scopes * t[T.SCOPE_BANKS])
+
+
+@njit(cache=True)  # type: ignore[untyped-decorator]
+def _refresh_need(t: Ints, s: Ints, sets: Ints) -> int:
+    """The refresh command, or the close of all banks of the channel while any is open."""
+    for bank in range(t[T.BANKS]):
+        if row_of(t, s, bank) != CLOSED:
+            return int(sets[t[T.REFRESH], _CLOSES])
+    return int(t[T.REFRESH])
+
+
+@njit(cache=True)  # type: ignore[untyped-decorator]
+def _fill(t: Ints, s: Ints, sets: Ints, program: Ints, run: Ints, held: Ints) -> None:
+    """Take commands in, in order, while there is room."""
+    while run[_HELD] < WINDOW and run[_NEXT] < program.shape[0]:
+        held[run[_HELD], 0] = run[_NEXT]
+        held[run[_HELD], 1] = _need(t, s, sets, program, run[_NEXT])
+        run[_HELD] += 1
+        run[_NEXT] += 1
+
+
+@njit(cache=True)  # type: ignore[untyped-decorator]
+def _look_again(t: Ints, s: Ints, sets: Ints, program: Ints, run: Ints, held: Ints) -> None:
+    """After rows changed: what each held command needs next."""
+    for place in range(run[_HELD]):
+        held[place, 1] = _need(t, s, sets, program, held[place, 0])
+
+
+@njit(cache=True)  # type: ignore[untyped-decorator]
+def _need(t: Ints, s: Ints, sets: Ints, program: Ints, number: int) -> int:
+    """What a command of the program needs next: itself, or one that opens its row or closes another."""
+    command = program[number, 0]
+    if command == BARRIER or sets[command, _OPENS] < 0:
+        return int(command)
+    for other in range(sets[command, _BANKS]):
+        row = row_of(t, s, program[number, 1] + sets[command, _OFFSETS + other])
+        if row != program[number, 2]:
+            return int(sets[command, _OPENS if row == CLOSED else _CLOSES])
+    return int(command)
+
+
+@njit(cache=True)  # type: ignore[untyped-decorator]
+def _next_event(t: Ints, s: Ints, sets: Ints, program: Ints, run: Ints, held: Ints, tick: int) -> int:
+    """First later tick at which something that can't go now may go."""
+    soonest = s[S.NEXT_REFRESH] if t[T.REFRESH] >= 0 else NEVER
+    if run[_DUE]:
+        soonest = min(soonest, earliest(t, s, _refresh_need(t, s, sets), _refreshed_bank(t, run)))
+    for place in range(run[_HELD]):
+        if held[place, 1] != BARRIER:
+            when = s[t[T.READY] + held[place, 1] * t[T.BANKS] + program[held[place, 0], 1]]
+            if when > tick:
+                soonest = min(soonest, when)
+    return int(max(soonest, tick + 1))
