@@ -18,6 +18,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, TypeAdapter, WithJs
 from simsparse.config.composition import composed_text, composition
 from simsparse.config.layout import Layout
 from simsparse.core import DType, Trace
+from simsparse.core.attention_mask import AttentionMask
 from simsparse.errors import SpecError
 from simsparse.sparsity import USUAL, Sparsity
 from simsparse.sparsity.formats.storage import storage_text
@@ -81,12 +82,19 @@ def _dtype(text: str) -> str:
     return AS_TRACED if text == AS_TRACED else str(DType.parse(text))
 
 
+def _attention_mask(text: str) -> str:
+    return AS_TRACED if text == AS_TRACED else str(AttentionMask.parse(text))
+
+
 Text = Annotated[str, Field(min_length=1)]
 PolicyText = Annotated[Text, BeforeValidator(_policy), WithJsonSchema({"type": ["string", "object"]})]
 ParallelText = Annotated[str, BeforeValidator(_parallel), WithJsonSchema({"type": ["string", "object"]})]
 StepCount = Annotated[int, Field(strict=True, ge=1, le=100_000)]
 SparsityText = Annotated[str, _said(_weight_sparsity), Field(description=f"a sparsity: {syntax()}; or {AS_TRACED}")]
 DTypeText = Annotated[str, _said(_dtype), Field(description=f"an element type such as fp16; or {AS_TRACED}")]
+MaskText = Annotated[
+    str, _said(_attention_mask), Field(description=f"an attention mask, such as a-shape:64+4096; or {AS_TRACED}")
+]
 BatchSize = Annotated[int, Field(strict=True, ge=0, le=1_000_000)]
 FormatText = Annotated[str, _said(storage_text), Field(description="a storage format: usual, csr, bsr:32, ...")]
 Seed = Annotated[int, Field(strict=True, ge=0, lt=2**63)]
@@ -154,6 +162,8 @@ _TABLE = (
         on_trace=Trace.with_batch),
     Key("weight_sparsity", SparsityText, AS_TRACED, "what every weight is taken to be", "sparsity", Shown.SPARSITY,
         on_trace=Trace.with_weight_sparsity),
+    Key("attention_mask", MaskText, AS_TRACED, "which keys attention reads", "attention", Shown.SPARSITY,
+        on_trace=Trace.with_attention_mask),
     Key("weight_format", FormatText, USUAL, "how every weight is stored", "stored as",
         on_trace=Trace.with_weight_format),
 )  # fmt: skip

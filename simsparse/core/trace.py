@@ -9,6 +9,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from simsparse.core.attention_mask import AttentionMask
+from simsparse.core.kind import OpKind
 from simsparse.core.op import Op
 from simsparse.core.rescale import cast, resize
 from simsparse.core.table import table_of_ops
@@ -93,6 +95,24 @@ class Trace:
         """The trace for ``batch`` sequences or images; see simsparse.core.rescale. ``exclude`` is not heeded."""
         del exclude
         return resize(self, batch)
+
+    def with_attention_mask(self, mask: str | AttentionMask, exclude: Iterable[str] = ()) -> Trace:
+        """The trace whose dense attentions read the keys that ``mask`` keeps, with operators before them that find
+        these; see simsparse.core.attention_mask. ``exclude`` is not heeded.
+
+        Raises SpecError on text that is no mask, and where the trace has no attention.
+        """
+        del exclude
+        chosen = mask if isinstance(mask, AttentionMask) else AttentionMask.parse(mask)
+        if not any(op.kind == OpKind.ATTENTION for op in self.ops):
+            raise SpecError(f"{self.name} has no attention", key="attention_mask")
+        made: list[Op] = []
+        for op in self.ops:
+            deps = op.deps
+            for part in chosen.applied(op):
+                made.append(part.with_(deps=deps))
+                deps = (part.name,)
+        return replace(self, ops=tuple(made))
 
     def table(self) -> pd.DataFrame:
         """One row per operator (a pandas DataFrame), which ``load_trace`` reads again but for launched kernels."""
