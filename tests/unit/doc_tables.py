@@ -40,6 +40,7 @@ MEASURED: Mapping[str, str] = {
     "attn_decode": "attention, one query a sequence",
     "attn_prefill": "causal attention, prompt",
     "bmm": "batched bf16 GEMM",
+    "nccl": "collectives of two GPUs over NVLink",
     "conv2d": "convolutions, channels last",
     "elementwise": "elementwise kernels",
     "norm": "layer norm, RMS norm",
