@@ -39,12 +39,14 @@ Wholes = NDArray[np.int64]
 class Traffic:
     """``bytes`` that come from beyond the first cache, of a working set of ``footprint`` bytes of all threads.
 
-    ``overlaps``: the transfer may hide behind the arithmetic; else nothing else happens meanwhile.
+    ``overlaps``: the transfer may hide behind the arithmetic; else nothing else happens meanwhile. ``random``: places
+    are read in no order, so that a level holds the next one in proportion to its capacity.
     """
 
     bytes: Floats
     footprint: Floats
     overlaps: bool = True
+    random: bool = False
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,8 @@ class Products:
 
     ``weight`` and ``value``: bytes of a stored weight and of an element of the inputs. ``lanes``: elements of a vector
     instruction. ``stored``: bytes of the weights in their format. ``flops_per_cycle`` of one core in the library's
-    dense product. ``block``: weights that share one index (a block's edge, the values of a group).
+    dense product. ``block``: weights that share one index (a block's edge, the values of a group). ``moved``: bytes of
+    the inputs and outputs, each once.
     """
 
     m: Floats
@@ -97,6 +100,7 @@ class Products:
     stored: Floats
     flops_per_cycle: Floats
     block: Floats
+    moved: Floats
 
 
 @dataclass(frozen=True)
@@ -147,19 +151,24 @@ class Cores:
         Every thread reads them all, so that each private cache holds a copy.
         """
         width = np.minimum(np.ceil(products.m / products.lanes), tile) * products.lanes * products.value
-        return Traffic(vectors * products.lanes * products.value, products.k * width * self.count)
+        return Traffic(vectors * products.lanes * products.value, products.k * width * self.count, random=True)
 
     def transfer_seconds(self, traffic: Traffic) -> Floats:
         """Seconds in which all threads together take ``traffic``."""
         caches, count = self.core.caches, self.count
         dram = min(count * self.threads.bandwidth.si, self.part.memory.bandwidth.si * self.part.memory.efficiency.si)
-        levels = [(count * caches.l1.si, np.inf), (count * caches.l2.capacity.si, count * caches.l2.bandwidth.si)]
+        levels = [(count * caches.l1.si, np.inf)]
+        if caches.l2 is not None:
+            levels.append((count * caches.l2.capacity.si, count * caches.l2.bandwidth.si))
         if caches.l3 is not None:
             levels.append((caches.l3.capacity.si, count * caches.l3.bandwidth.si))
         within, pace, capacity = np.zeros_like(traffic.bytes), np.zeros_like(traffic.bytes), 0.0
         for size, rate in levels:
             capacity += size
-            held = np.clip((ROUND - traffic.footprint / capacity) / (ROUND - 1), within, 1.0)
+            if traffic.random:
+                held = np.minimum(1.0, capacity / np.maximum(traffic.footprint, 1.0))
+            else:
+                held = np.clip((ROUND - traffic.footprint / capacity) / (ROUND - 1), within, 1.0)
             within, pace = held, pace + (held - within) / rate
         return np.asarray(traffic.bytes * (pace + (1 - within) / dram))
 

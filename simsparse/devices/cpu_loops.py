@@ -4,29 +4,39 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from simsparse.core import Op
+from simsparse.core import Op, OpKind
 from simsparse.core.kind import stored_bytes
 from simsparse.devices.base import DENSE_FORMAT, Floats
-from simsparse.devices.cpu_core import Cores, LoopSeconds, Products
+from simsparse.devices.cpu_core import Cores, LoopSeconds, Products, Traffic
 from simsparse.devices.cpu_kernels.base import CPU_KERNELS, CpuKernel
 from simsparse.sparsity import USUAL
+
+DEPTHWISE = "depthwise"
 
 
 def sparse_kernel(cores: Cores | None, op: Op) -> CpuKernel | None:
     """The kernel that skips the zeros of ``op``'s weights, stored as the op states; None where there is none."""
-    if cores is None or not op.definition.prunable or op.weight_format in (USUAL, DENSE_FORMAT):
+    if cores is None or not op.definition.prunable or op.weight_format in (USUAL, DENSE_FORMAT) or is_depthwise(op):
         return None
     name = cores.core.kernels.get(op.weight_format.partition(":")[0])
     kernel = CPU_KERNELS.get(name) if name is not None else None
     return kernel if not op.weight_sparsity.is_factored else None
 
 
+def is_depthwise(op: Op) -> bool:
+    """Whether ``op`` is a convolution with one filter per channel."""
+    return op.kind == OpKind.CONV2D and op.dims["groups"] == op.dims["c_out"] == op.dims["c_in"] > 1
+
+
 def kernel_of(cores: Cores, op: Op) -> CpuKernel:
-    """The kernel of ``op``: the sparse one, else the dense library's."""
+    """The kernel of ``op``: that of depthwise convolutions, the sparse one, else the dense library's."""
+    if is_depthwise(op):
+        return CPU_KERNELS.get(DEPTHWISE)
     return sparse_kernel(cores, op) or CPU_KERNELS.get(cores.core.kernels[DENSE_FORMAT])
 
 
@@ -42,7 +52,8 @@ def loop_arrays(cores: Cores, ops: Sequence[Op]) -> Mapping[str, Floats]:
         own = [ops[i] for i in places]
         kernel = CPU_KERNELS.get(name)
         products, times, owner = _products(cores, own, kernel)
-        seconds = cores.seconds(kernel.loops(products, cores))
+        loops = kernel.loops(products, cores)
+        seconds = cores.seconds(replace(loops, traffic=(*loops.traffic, Traffic(products.moved, products.moved))))
         parts = {"launch": start + seconds.calls, **_named(seconds)}
         for key, values in parts.items():
             found[key][places] = np.bincount(owner, times * values, len(own))
@@ -57,16 +68,18 @@ def _products(cores: Cores, ops: Sequence[Op], kernel: CpuKernel) -> tuple[Produ
     """The products of ``ops``, how often each runs, and the place of its op."""
     rows: list[tuple[float, ...]] = []
     owner: list[int] = []
-    dense = kernel is CPU_KERNELS.get(cores.core.kernels[DENSE_FORMAT])
+    dense = DENSE_FORMAT in kernel.formats
     for place, op in enumerate(ops):
         size, value = op.w_dtype.bits / 8, op.dtype.bits / 8
         lanes, flops = cores.lanes(op.dtype), cores.flops_per_cycle(op.dtype)
-        for times, m, n, k in op.gemms:
+        for times, m, n, k, _, taken, given in op.products:
             if not (m and times):
                 continue
             stored = n * k * size if dense else stored_bytes(op, n, k)
             kept, block = kernel.weights(op, n, k)
-            rows.append((times, m, n, k, kept, size, value, lanes, stored, flops, block))
+            together = times if kernel.joins else 1  # its groups are one loop
+            sizes = (m * together, n, k, kept, size, value, lanes, stored, flops, block, (taken + given) * together)
+            rows.append((times / together, *sizes))
             owner.append(place)
-    columns = np.array(rows, np.float64).reshape(-1, 11).T
+    columns = np.array(rows, np.float64).reshape(-1, 12).T
     return Products(*columns[1:]), columns[0], np.array(owner, np.intp)

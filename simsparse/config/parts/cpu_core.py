@@ -19,12 +19,12 @@ class CpuCache(Frozen):
 class CpuCaches(Frozen):
     """Levels of cache: ``l1``, bytes of a core's data cache, ``l2``, private too, and ``l3``, which all cores share.
 
-    ``l3`` is null where there is none. A line is in one level at a time, so that capacities add up. Loads from ``l1``
-    take the load ports alone.
+    Null where there is none: a second level that the cores share is ``l3``. A line is in one level at a time, so that
+    capacities add up. Loads from ``l1`` take the load ports alone.
     """
 
     l1: Bytes
-    l2: CpuCache
+    l2: CpuCache | None = None
     l3: CpuCache | None = None
 
 
@@ -47,8 +47,9 @@ class CpuCore(Frozen):
     ``store_ports``, and ``width`` in all (fewer where another thread shares the core). ``fma_latency`` in cycles;
     ``forward``: cycles from a store to a load of its value. ``gather``: cycles of one gathered element.
     ``miss``: cycles of a mispredicted branch. ``serial``: share of the transfers between caches that does not overlap
-    with loads. ``dispatch``: seconds of a call of a sparse kernel beyond that of any operator. ``kernels``: name of the
-    kernel (simsparse.devices.cpu_kernels) by storage format of the weights.
+    with loads. ``gemm`` is null where the dense library packs weights once, when a model is loaded. ``dispatch``:
+    seconds of a call of a sparse kernel beyond that of any operator. ``kernels``: name of the kernel
+    (simsparse.devices.cpu_kernels) by storage format of the weights.
     """
 
     clock: Hertz
@@ -64,7 +65,7 @@ class CpuCore(Frozen):
     serial: Share
     dispatch: Seconds
     caches: CpuCaches
-    gemm: CpuGemmLibrary
+    gemm: CpuGemmLibrary | None = None
     kernels: dict[str, str]
 
     @model_validator(mode="after")

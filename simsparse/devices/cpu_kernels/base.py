@@ -16,11 +16,12 @@ from simsparse.sparsity.formats.storage import format_for
 class CpuKernel(ABC):
     """One kernel. ``name`` is what parts call it; its objects hold no state.
 
-    ``formats``: storage formats of weights that it reads.
+    ``formats``: storage formats of weights that it reads. ``joins``: it runs all groups of an op as one loop.
     """
 
     name: ClassVar[str]
     formats: ClassVar[frozenset[str]]
+    joins: ClassVar[bool] = False
 
     def weights(self, op: Op, n: int, k: int) -> tuple[float, float]:
         """Weights that the kernel multiplies in a product of ``op`` with an n x k matrix, and how many share an index.

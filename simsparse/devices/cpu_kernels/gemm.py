@@ -35,8 +35,10 @@ class Gemm(CpuKernel):
         p, library, zero = products, cores.core.gemm, np.zeros_like(products.m)
         stored = p.n * p.k * p.weight
         cycles = 2 * p.m * p.n * p.k / p.flops_per_cycle
-        direct = p.m <= library.direct.si
-        whole = ~direct & (p.m >= library.whole.si) & (p.m < library.panels.si)
+        direct, whole = np.ones_like(p.m, np.bool_), np.zeros_like(p.m, np.bool_)
+        if library is not None:
+            direct = p.m <= library.direct.si
+            whole = ~direct & (p.m >= library.whole.si) & (p.m < library.panels.si)
         panels = ~direct & ~whole
         read = cores.weights(stored, np.ones_like(stored))
         copies = (
