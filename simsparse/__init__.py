@@ -30,6 +30,10 @@ _WHERE = {
     "dram_stream": "simsparse.dram",
     "simulate": "simsparse._simulate",
     "Steps": "simsparse.sources",
+    "serve": "simsparse._serve",
+    "Requests": "simsparse.sources.requests",
+    "draw_requests": "simsparse.sources.draw_requests",
+    "read_requests": "simsparse.sources.request_files",
     "run_sweep": "simsparse.sweep",
 }
 

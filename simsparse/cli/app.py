@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from simsparse import __version__
-from simsparse.cli import advice, checks, density, dram, hardware, pruning, rtl, simulation, study, workloads
+from simsparse.cli import advice, checks, density, dram, hardware, pruning, rtl, serving, simulation, study, workloads
 
 app = typer.Typer(
     name="simsparse",
@@ -16,7 +16,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-for _module in (workloads, simulation, advice, study, pruning, density, dram, checks):
+for _module in (workloads, simulation, serving, advice, study, pruning, density, dram, checks):
     for _command in _module.COMMANDS:
         app.command()(_command)
 app.add_typer(hardware.app, name="hw")

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from simsparse.config.engine import engine_file, engine_names, load_engine
 from simsparse.config.hardware import load_hardware, load_system
 from simsparse.config.parts.gpu_kernels import libraries, library_file, read_library
 from simsparse.config.paths import find_part, own_part_names, part_names
@@ -96,7 +97,7 @@ def check(names: Sequence[str] | None = None) -> list[SpecError]:
         except SpecError as error:
             faults.append(error)
     if names is None:
-        faults += _check_libraries(cited, used)
+        faults += [*_check_libraries(cited, used), *_check_engines(cited, used)]
         document = _sources_document()
         faults += [document.error((key,), "no part uses this source") for key in cited if key not in used]
     return faults
@@ -120,6 +121,17 @@ def _check_libraries(cited: Mapping[str, str], used: set[str]) -> Iterator[SpecE
             yield error
             continue
         yield from _check_numbers(read_yaml(library_file(name, architecture)), library, cited, used)
+
+
+def _check_engines(cited: Mapping[str, str], used: set[str]) -> Iterator[SpecError]:
+    """Faults of serving engines."""
+    for name in engine_names():
+        try:
+            engine = load_engine(name)
+        except SpecError as error:
+            yield error
+            continue
+        yield from _check_numbers(read_yaml(engine_file(name)), engine, cited, used)
 
 
 def _check_numbers(document: Document, part: Frozen, cited: Mapping[str, str], used: set[str]) -> Iterator[SpecError]:

@@ -13,6 +13,7 @@ from simsparse.config.experiment import Experiment, Sweep
 from simsparse.config.hardware import PARTS
 from simsparse.config.hardware import _SystemSpec as SystemSpec
 from simsparse.config.quantity import Basis, Quantity
+from simsparse.config.serving import ServeSpec
 from simsparse.config.study import Study
 from simsparse.errors import SpecError, nearest
 
@@ -60,6 +61,11 @@ def study_schema() -> dict[str, Any]:
     return _alone(Study)
 
 
+def serving_schema() -> dict[str, Any]:
+    """Schema of a serving experiment."""
+    return _alone(ServeSpec)
+
+
 def _alone(model: type[BaseModel]) -> dict[str, Any]:
     _, definitions = _of([model])
     return {"$schema": DIALECT, **definitions.pop(model.__name__), "$defs": definitions}
@@ -85,4 +91,5 @@ def _without_name(schema: dict[str, Any]) -> None:
 
 SCHEMAS: Mapping[str, Callable[..., dict[str, Any]]] = {
     "experiment": experiment_schema, "sweep": sweep_schema, "study": study_schema, "hardware": hardware_schema,
+    "serving": serving_schema,
 }  # fmt: skip

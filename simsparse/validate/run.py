@@ -39,6 +39,7 @@ from simsparse.validate.kernels import (
 from simsparse.validate.layers import host_system, predict_offload, predict_weight_stream
 from simsparse.validate.measurement import Measurement, measurements, read_measurements
 from simsparse.validate.parallel_rows import predict_layers
+from simsparse.validate.serve_rows import predict_serving, serving_sections
 from simsparse.validate.sparse_rows import predict_grouped, predict_sparse_attention
 from simsparse.validate.tables import is_table, read_table
 from simsparse.validate.tables.attention import predict_attention_table
@@ -66,6 +67,8 @@ TOLERANCES: Mapping[str, float] = {
     "power": 0.10, "energy": 0.20, "energy_tokens": 0.20, "offload": 0.10, "weight_stream": 0.10,
     "expert_cache": 0.10, "e2e": 0.10, "cpu": 0.25, "nccl": 0.12, "nccl_table": 0.12, "nccl_apex": 0.12,
     "cpu_sparse": 0.20, "cpu_kernels": 0.15, "tp_layer": 0.10, "ep_moe": 0.10, "ep_skew": 0.12,
+    "serve_steps": 0.06, "serve_ttft": 0.06, "serve_tpot": 0.06, "serve_p99": 0.20, "serve_loaded_ttft": 0.20,
+    "serve_loaded_tpot": 0.20,
 }  # fmt: skip
 """Mean absolute percentage error, as a share, that each section must stay within."""
 KERNEL_SECTIONS = ("elementwise", "norm", "softmax", "reduce", "gather", "mem")
@@ -77,8 +80,10 @@ OVER_GPUS: Mapping[str, Callable[[System, Sequence[Measurement]], list[Predictio
     **dict.fromkeys(("tp_layer", "ep_moe", "ep_skew"), predict_layers),
 }
 """Sections of systems of several GPUs."""
+SERVING_SECTIONS = ("serve_steps", "serve_ttft", "serve_tpot", "serve_p99", "serve_loaded_ttft", "serve_loaded_tpot")
+"""Sections of measured serving; a run is a row of several."""
 NOT_SIMULATED = (
-    "env", "cpu_core", "contention", "serve",
+    "env", "cpu_core", "contention",
 )  # fmt: skip
 """Sections of the schema that no model here predicts."""
 REFERENCES: Mapping[str, str] = {
@@ -90,6 +95,7 @@ REFERENCES: Mapping[str, str] = {
     "judge_attention_h200_sxm5_141gb.jsonl": "gpu/h200-sxm5-141gb",
     "expert_cache_h200_sxm5_141gb.jsonl": "gpu/h200-sxm5-141gb",
     "host_h200_sxm5_141gb.jsonl": "gpu/h200-sxm5-141gb",
+    "serve_h200_sxm5_141gb.jsonl": "gpu/h200-sxm5-141gb",
 }
 """Bundled files that no parameter was fitted to, and the part that each was measured on. Of the rows on two GPUs, calls
 of some sizes gave the host's seconds, and copies of two sizes the rates of the link."""
@@ -241,6 +247,7 @@ class _Models:
             "e2e": partial(predict_whole_models, part), "spmm": partial(predict_spmm, gpu),
             "launch": partial(predict_launches, part), "power": partial(predict_power, gpu),
             "energy": partial(predict_energy, gpu, self.link),
+            **{section: partial(predict_serving, part, section) for section in SERVING_SECTIONS},
         }  # fmt: skip
 
 
@@ -254,7 +261,8 @@ def _validate(rows: Sequence[Measurement], hw: str, file: str, progress: _Progre
     models = _models_of(hw)
     by_section: dict[str, list[Measurement]] = {}
     for row in rows:
-        by_section.setdefault(_section_of(row), []).append(row)
+        for section in serving_sections(row) if row.section == "serve" else (_section_of(row),):
+            by_section.setdefault(section, []).append(row)
     reports = [_report(name, models, by_section[name], progress) for name in TOLERANCES if name in by_section]
     left = {name: len(own) for name, own in by_section.items() if name not in TOLERANCES}
     progress.add(sum(left.values()))

@@ -49,6 +49,7 @@ EXAMPLES = {
     "rtl verify": "nm_dot_pe",
     "run": "run.yaml",
     "schema": "sweep",
+    "serve": "serving.yaml",
     "study": "--list",
     "sweep": "sweep.yaml --out sweep",
     "trace": "--show t.trace",
@@ -81,6 +82,9 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
     spec = f"name: n\nworkload: {{trace: t.trace}}\nsystem: {HW}\n"
     Path("run.yaml").write_text(spec)
     Path("sweep.yaml").write_text(spec + "axes: {weight_sparsity: [dense, 1:8]}\n")
+    drawn = "{count: 5, arrivals: {kind: poisson, rate: 1}, input: 9, output: 3}"
+    served = f"name: n\nmodel: llama2-7b\nsystem: systems/h200-pcie5\nrequests: {drawn}\n"
+    Path("serving.yaml").write_text(served)
     Path("rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in ROWS))
     Path("card.jsonl").write_text(json.dumps({"section": "launch", "op": "tiny_kernel_graph", "s": 1e-6}) + "\n")
     with pytest.raises(SystemExit):

@@ -118,7 +118,7 @@ def test_the_readme_maps_every_package() -> None:
     assert [name for name in packages if f"`simsparse/{name}/`" not in text] == []
 
 
-@pytest.mark.parametrize("name", ["experiment", "sweep", "study"])
+@pytest.mark.parametrize("name", ["experiment", "sweep", "study", "serving"])
 def test_every_key_of_a_spec_is_described(name: str) -> None:
     text = (ROOT / "docs/reference/specs.md").read_text(encoding="utf-8")
     assert [key for key in _keys(SCHEMAS[name]()) if f"`{key}`" not in text] == []

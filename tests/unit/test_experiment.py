@@ -207,7 +207,7 @@ def test_an_override_of_a_named_item_is_checked_on_its_own_system(folder: Path) 
 
 
 def test_schemas_are_json_schemas_of_the_files() -> None:
-    assert set(SCHEMAS) == {"experiment", "sweep", "hardware", "study"}
+    assert set(SCHEMAS) == {"experiment", "sweep", "hardware", "study", "serving"}
     assert set(experiment_schema()["required"]) == {"name", "workload", "system"}
     assert set(sweep_schema()["required"]) == {"name"}
     link = hardware_schema("link")["$defs"]

@@ -16,6 +16,8 @@ from hypothesis import strategies as st
 
 from simsparse.errors import SimsparseError, SpecError
 from simsparse.validate import REFERENCES, TOLERANCES, reference_folder, validate, validate_file, validate_references
+from simsparse.validate.measurement import measurements
+from simsparse.validate.serve_rows import serving_sections
 
 pytestmark = pytest.mark.validation
 
@@ -24,8 +26,9 @@ PROBES = {f"probe{kind}_{name}": hw for name, hw in list(REFERENCES.items())[:2]
 PROBES["h200_x2_second_set.jsonl"] = "systems/h200-x2-nvlink"
 REQUIRED = {"gemm_dense": 0.10, "gemm_sparse24": 0.20, "attn_decode": 0.10, "offload": 0.10, "weight_stream": 0.10}
 
-BEYOND = {("probe_layers_h100_sxm5_80gb.jsonl", "power")}
-"""Sections known to be beyond their tolerance. Power: eight loops of one large product, 10 % too slow on the H100 since
+BEYOND = {("probe_layers_h100_sxm5_80gb.jsonl", "power"), ("serve_h200_sxm5_141gb.jsonl", "serve_loaded_ttft")}
+"""Sections known to be beyond their tolerance. Waiting at a load of 0.85: 26 %, since a queue amplifies that steps in a
+run take 2 to 13 % longer than by themselves. Power: eight loops of one large product, 10 % too slow on the H100 since
 its 16-bit tiles are those of the H200."""
 
 
@@ -54,10 +57,17 @@ def test_required_tolerances_are_not_loosened():
     assert {name: TOLERANCES[name] for name in REQUIRED} == REQUIRED
 
 
+def sections_of(row):
+    """A run of serving is a row of several sections."""
+    (measured,) = measurements([row])
+    return serving_sections(measured) if row["section"] == "serve" else (row["section"],)
+
+
 def test_every_row_is_accounted_for():
     for file in (*REFERENCES, *PROBES):
         found = report(file)
         rows = [json.loads(line) for line in (reference_folder() / file).read_text().splitlines() if line.strip()]
+        rows = [row for row in rows for _ in sections_of(row)]
         compared = sum(section.to_dict()["rows"] for section in found.sections)
         assert compared + sum(found.not_simulated.values()) + sum(found.unknown.values()) == len(rows)
         assert not found.unknown

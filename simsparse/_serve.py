@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The pipeline of serving: model and machine to step costs, requests through replicas, results."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+from simsparse.config.hardware import System, system_of
+from simsparse.config.run_spec import folder
+from simsparse.config.serving import ServeSpec
+from simsparse.config.yaml import Document
+from simsparse.core import Trace
+from simsparse.errors import SpecError
+from simsparse.lowering.machine import machine_of
+from simsparse.lowering.stacks import stack_of
+from simsparse.paths import find_file
+from simsparse.policies.batching import Batching, batching_of
+from simsparse.serving.build import Build, CacheOptions
+from simsparse.serving.engine import Engine
+from simsparse.serving.fleet import run_fleet
+from simsparse.serving.model import ServedModel
+from simsparse.serving.models import model_of
+from simsparse.serving.result import Served
+from simsparse.sources.arrivals import arrivals_of
+from simsparse.sources.draw_requests import draw_requests
+from simsparse.sources.request_files import read_requests
+from simsparse.sources.requests import Requests
+
+T = TypeVar("T")
+DEFAULT_ENGINE = "torch-loop/2.11"
+
+
+def serve(
+    requests: Requests,
+    system: System | str | Path,
+    model: str | Trace | ServedModel,
+    policy: str | Mapping[str, Any] | Batching = "chunked",
+    *,
+    engine: str | Engine = DEFAULT_ENGINE,
+    stack: str = "fused+graph",
+    kv: Mapping[str, Any] | None = None,
+    replicas: int = 1,
+    router: str = "round_robin",
+) -> Served:
+    """Serve ``requests`` by ``model`` on ``replicas`` of ``system`` under a batching ``policy``.
+
+    ``model``: a name of the zoo, a trace of a decode step, or its file. ``policy``: a kind of batching such as
+    ``prefill_first``, or a mapping with its options, ``{"kind": "chunked", "max_seqs": 128, "tokens": 2048}``.
+    ``engine``: what the serving engine's host adds, a file under hw_models/engines. ``stack``: as in ``simulate``; of
+    kernels that a host launches one by one, a step takes the longer of all calls and all kernels. ``kv``: ``block``
+    tokens of a block, ``blocks`` in all (by default what the memory has beside the weights), ``prefix_cache``.
+
+    Raises SpecError on unknown names and options, MappingError when an op has no device, SimulationError when the
+    model or a request does not fit.
+    """
+    machine, served, rule = machine_of(system_of(system)), model_of(model), batching_of(policy)
+    build = Build(machine, served, rule, Engine.named(engine), stack_of(stack), CacheOptions.of(kv or {}))
+    return run_fleet(requests, build, replicas, router)
+
+
+def serve_spec(spec: ServeSpec, document: Document, rate: float | None = None) -> Served:
+    """Run a serving experiment; ``rate``: requests per second in place of those of its arrivals.
+
+    Raises SpecError that names the file and, of requests and names that are not known, the line.
+    """
+    policy, system = spec.policy, system_of(spec.system).with_overrides(spec.override)
+    return serve(
+        _at(document, "requests", lambda: requests_of(spec, folder(document), rate)), system,
+        _at(document, "model", lambda: model_of(spec.model)), _at(document, "policy", lambda: batching_of(policy)),
+        engine=_at(document, "engine", lambda: Engine.named(spec.engine)), stack=spec.stack, kv=spec.kv.model_dump(),
+        replicas=spec.replicas, router=spec.router,
+    )  # fmt: skip
+
+
+def requests_of(spec: ServeSpec, beside: Path, rate: float | None = None) -> Requests:
+    """The requests of a serving experiment. Raises SpecError."""
+    own = spec.requests
+    if own.file is not None:
+        found = read_requests(find_file(own.file, beside), own.count)
+        scale = own.scale if rate is None else rate / found.rate_per_s if found.rate_per_s else 1.0
+        found = replace(found, arrival_s=found.arrival_s / scale)
+        if own.arrivals is None:
+            return found
+        return arrivals_of(_rated(own.arrivals, rate)).coming(found, spec.seed)
+    assert own.count is not None and own.arrivals is not None and own.input is not None and own.output is not None
+    return draw_requests(own.count, _rated(own.arrivals, rate), own.input, own.output, spec.seed,
+                         shared_prefix=own.shared_prefix, name=spec.name)  # fmt: skip
+
+
+def _rated(arrivals: str | Mapping[str, Any], rate: float | None) -> str | Mapping[str, Any]:
+    if rate is None or isinstance(arrivals, str):
+        return arrivals
+    return {**arrivals, "rate": rate}
+
+
+def _at(document: Document, key: str, make: Callable[[], T]) -> T:
+    """What ``make`` makes, its faults at ``key`` of the file."""
+    try:
+        return make()
+    except SpecError as error:
+        if error.file is not None:
+            raise
+        raise document.error((key,), f"{error.key}: {error.message}" if error.key else error.message) from None

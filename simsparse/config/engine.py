@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Serving engines as data: what their host does in a step, which sizes they capture, what memory they take."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from simsparse.config.quantity import Efficiency, Frozen, Seconds, Share, shown
+from simsparse.config.remember import read_noted
+from simsparse.errors import SpecError, nearest
+from simsparse.paths import data_root, is_file
+
+
+class EngineAttention(Frozen):
+    """Attention of sequences that decode, by kernels of the engine's own: ``start`` per layer, ``memory`` the share of
+    the memory's bandwidth at which keys and values are read."""
+
+    start: Seconds
+    memory: Share
+
+
+class EnginePart(Frozen):
+    """A serving engine of one version.
+
+    ``step``: host work per step while the device waits; ``sequence``: more of it per sequence of the step.
+    ``kernel``: pause of the device between two kernels of a step, beyond what the times of operators hold, which were
+    measured in loops of one kernel. ``buckets``: batch sizes of captured decode steps, which are replayed in any
+    stack; empty where there are none.
+    ``pad``: prompts are padded to a multiple of so many tokens. ``memory``: share of the device's memory that weights
+    and the cache of keys and values may take. ``attention``: null where the kernel library's is used.
+    """
+
+    name: str
+    description: str
+    step: Seconds
+    sequence: Seconds
+    kernel: Seconds
+    buckets: tuple[int, ...] = ()
+    pad: int = 1
+    memory: Efficiency
+    attention: EngineAttention | None = None
+
+
+def engine_names() -> list[str]:
+    """Names of all engines: paths under hw_models/engines without the suffix."""
+    root = data_root() / "hw_models/engines"
+    return sorted(str(path.relative_to(root).with_suffix("")) for path in root.glob("*/*.yaml"))
+
+
+def engine_file(name: str) -> Path:
+    """The file of the engine ``name``, whether it is there or not."""
+    return data_root() / "hw_models/engines" / f"{name}.yaml"
+
+
+def load_engine(name: str) -> EnginePart:
+    """The engine called ``name``, or in the YAML file of that name. Raises SpecError with the nearest name."""
+    path = Path(name) if name.endswith((".yaml", ".yml")) else engine_file(name)
+    if not is_file(path):
+        raise SpecError(f"{shown(name)} is not a serving engine; {nearest(name, engine_names())}", key="engine")
+    document = read_noted(path)
+    if not isinstance(document.data, dict):
+        raise document.error((), "expected a mapping")
+    from simsparse.config.hardware import validate_document  # beside read_library, which has the same need
+
+    engine: EnginePart = validate_document(document, EnginePart, {**document.data, "name": name})
+    return engine

@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Serving experiments as YAML, checked before anything runs."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from simsparse.config.hardware import validate_document
+from simsparse.config.keys import OptionValue, Seed, Text
+from simsparse.config.quantity import Frozen
+from simsparse.config.run_spec import RunName, load_document
+from simsparse.config.yaml import Document
+
+Options = dict[str, Any]
+Count = Annotated[int, Field(strict=True, ge=1, le=10_000_000)]
+PositiveNumber = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+class RequestsSpec(Frozen):
+    """Requests: those of a file, or ``count`` drawn ones.
+
+    ``file`` is looked up as given, then beside the spec; ``count`` takes its first ones. ``scale`` multiplies the rate
+    of a file's arrivals. ``shared_prefix``: leading tokens that all drawn prompts have in common.
+    """
+
+    file: Text | None = None
+    count: Count | None = None
+    arrivals: Options | str | None = None
+    input: int | Options | None = None
+    output: int | Options | None = None
+    shared_prefix: Annotated[int, Field(strict=True, ge=0)] = 0
+    scale: PositiveNumber = 1.0
+
+    @model_validator(mode="after")
+    def _one_source(self) -> RequestsSpec:
+        drawn = {"count": self.count, "arrivals": self.arrivals, "input": self.input, "output": self.output}
+        if self.file is None and (missing := [name for name, value in drawn.items() if value is None]):
+            raise ValueError(f"expected a file, or {', '.join(missing)} too")
+        if self.file is not None and (self.input is not None or self.output is not None or self.shared_prefix):
+            raise ValueError("a file has lengths and prefixes of its own")
+        return self
+
+
+class KvSpec(Frozen):
+    """The cache of keys and values: tokens of a block, blocks in all, whether prompts' blocks stay for others."""
+
+    block: Annotated[int, Field(strict=True, ge=1, le=65536)] = 16
+    blocks: Annotated[int, Field(strict=True, ge=1)] | None = None
+    prefix_cache: bool = False
+
+
+class SloSpec(Frozen):
+    """Seconds within which a request is good."""
+
+    ttft: PositiveNumber | None = None
+    tpot: PositiveNumber | None = None
+    e2e: PositiveNumber | None = None
+
+
+class ServeSpec(Frozen):
+    """Requests over time on replicas of a model.
+
+    ``price_per_device_hour`` is in any currency. ``override`` maps DEVICE_OR_LINK.FIELD[.FIELD] to a value with its
+    unit.
+    """
+
+    name: RunName
+    description: str = ""
+    model: Text
+    system: Text
+    requests: RequestsSpec
+    policy: Options | str = "chunked"
+    engine: Text = "torch-loop/2.11"
+    stack: Text = "fused+graph"
+    kv: KvSpec = KvSpec()
+    replicas: Annotated[int, Field(strict=True, ge=1, le=4096)] = 1
+    router: Literal["round_robin", "least_loaded", "cache_aware"] = "round_robin"
+    slo: SloSpec = SloSpec()
+    price_per_device_hour: PositiveNumber | None = None
+    seed: Seed = 0
+    override: dict[str, OptionValue] = Field(default_factory=dict)
+
+
+def load_serving(name: str) -> tuple[ServeSpec, Document]:
+    """The serving experiment in the YAML file ``name``. Raises SpecError that names file, line and key."""
+    document = load_document(name)
+    spec: ServeSpec = validate_document(document, ServeSpec, document.data)
+    return spec, document
