@@ -27,6 +27,7 @@ _WHERE = {
     "estimate_many": "simsparse._estimate",
     "cycles": "simsparse._estimate",
     "trace_cycles": "simsparse._estimate",
+    "map_ops": "simsparse.devices.mapping",
     "dram_stream": "simsparse.dram",
     "simulate": "simsparse._simulate",
     "Steps": "simsparse.sources",

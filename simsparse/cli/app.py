@@ -9,6 +9,7 @@ import typer
 
 from simsparse import __version__
 from simsparse.cli import advice, checks, density, dram, hardware, pruning, rtl, serving, simulation, study, workloads
+from simsparse.cli import advice, checks, density, dram, hardware, mapping, pruning, rtl, simulation, study, workloads
 
 app = typer.Typer(
     name="simsparse",
@@ -17,8 +18,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 for _module in (workloads, simulation, serving, advice, study, pruning, density, dram, checks):
+for _module in (workloads, simulation, advice, study, pruning, density, dram, mapping, checks):
     for _command in _module.COMMANDS:
-        app.command()(_command)
+        app.command("map" if _command is mapping.map_layers else None)(_command)
 app.add_typer(hardware.app, name="hw")
 app.add_typer(rtl.app, name="rtl")
 

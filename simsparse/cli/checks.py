@@ -34,7 +34,8 @@ def validate(
 ) -> None:
     """Compare the models with measured data by section: a file, or without --data the bundled references.
 
-    Tables of DRAM runs (columns simulator, config, ticks, ...) need no --hw: their rows name a memory part.
+    Tables of DRAM runs (columns simulator, config, ticks, ...) and of mapped layers (mapping, gemmini_cycle, ...) need
+    no --hw: their rows name the part.
     Exit code 1 when a section is beyond its tolerance. ``simsparse study`` compares with published results.
     """
     reports = _validations(data, hw)
@@ -68,12 +69,16 @@ def _write_accuracy(path: Path, reports: Sequence[ValidationReport], in_sample: 
 def _validations(data: Path | None, hw: str | None) -> list[ValidationReport]:
     from simsparse.validate import validate_file, validate_references
     from simsparse.validate.dram import is_dram_table, validate_dram
+    from simsparse.validate.gemmini import is_gemmini_table, validate_gemmini
     from simsparse.validate.pim import is_pim_table, validate_pim
 
     if data is not None and hw is None and is_pim_table(data):
         return [validate_pim(data)]
     if data is not None and hw is None and is_dram_table(data):
         return [validate_dram(data)]
+    if data is not None and hw is None and is_gemmini_table(data):
+        with ProgressBar("layers") as progress:
+            return [validate_gemmini(data, progress)]
     if (data is None) != (hw is None):
         raise SpecError("--data and --hw belong together; give both, or neither for the bundled references")
     with ProgressBar("rows") as progress:

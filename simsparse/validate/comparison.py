@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from scipy.stats import rankdata
+
 from simsparse.validate.measurement import Measurement
 
 
@@ -57,6 +59,15 @@ class SectionReport:
         return statistics.median(abs(p.error) for p in self.predictions) if self.predictions else math.nan
 
     @property
+    def rank_correlation(self) -> float | None:
+        """Spearman's rank correlation of predictions and measurements; None of fewer than three rows."""
+        if len(self.predictions) < 3:
+            return None
+        said, found = (rankdata([getattr(p, name) for p in self.predictions]) for name in ("predicted", "measured"))
+        spread = float(said.std() * found.std())
+        return float(((said - said.mean()) * (found - found.mean())).mean()) / spread if spread else None
+
+    @property
     def worst(self) -> Prediction | None:
         """The prediction that is furthest off."""
         return max(self.predictions, key=lambda p: abs(p.error), default=None)
@@ -73,6 +84,7 @@ class SectionReport:
             "section": self.name, "rows": len(self.predictions) + sum(self.skipped.values()),
             "compared": len(self.predictions), "skipped": dict(self.skipped),
             "mape": self.mape if self.predictions else None, "median": self.median if self.predictions else None,
+            "rank_correlation": self.rank_correlation,
             "worst": worst and {
                 "error": worst.error, "measured": worst.measured, "predicted": worst.predicted, "unit": worst.unit,
                 "line": worst.row.line, "shape": worst.row.shape,

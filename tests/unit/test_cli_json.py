@@ -38,6 +38,7 @@ EXAMPLES = {
     "hw fit": "--data card.jsonl --extends gpu/h100-sxm5-80gb --out own.yaml",
     "hw list": "",
     "hw show": "cpu/h100-host",
+    "map": "linear m=8 n=64 k=64 dtype=int8 --hw spatial/gemmini-16x16",
     "models": "",
     "probe": "--out probe.jsonl",
     "pruning": "--out pruning --model minilm --pattern 2:4",

@@ -25,6 +25,11 @@ class TestSparseEngine(DeviceContract):
     dtype = "int8"
 
 
+class TestSpatial(DeviceContract):
+    model = "spatial"
+    dtype = "int8"
+
+
 class TestPim(DeviceContract):
     model = "pim"
 

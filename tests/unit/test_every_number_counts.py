@@ -52,8 +52,8 @@ Result = Callable[[], Any]
 
 @cache
 def operators(model: str) -> tuple[Op, ...]:
-    """Distinct operators of every kind, for parts of one device model; fewer for engines, which are slow."""
-    makers = {"gpu": (_examples, _made, _masked, _widened, _launched), "engine": (_small,)}.get(
+    """Distinct operators of every kind, for parts of one device model; fewer for slow ones."""
+    makers = {"gpu": (_examples, _made, _masked, _widened, _launched), "engine": (_small,), "spatial": (_mapped,)}.get(
         model, (_examples, _made, _stored)
     )
     found: dict[Any, Op] = {}
@@ -73,6 +73,15 @@ def _small() -> Iterator[Op]:
         yield ops.linear(m, 256, 512, dtype, weight_sparsity=sparsity)
     for dtype in DTYPES:
         yield ops.linear(400, 512, 2048, dtype, weight_sparsity="unstructured:0.2")
+
+
+def _mapped() -> Iterator[Op]:
+    for width in (2, 9):
+        yield ops.conv2d(1, 16, 32, 9, width, 3, 3, padding=1, dtype="int8")
+    for m, k in ((18, 64), (300, 4096)):
+        yield ops.linear(m, 256, k, "int8")
+    yield ops.linear(1, 4096, 4096, "int8")
+    yield ops.elementwise(1 << 16, 1 << 16, 1 << 20, "int8")
 
 
 def _made() -> Iterator[Op]:

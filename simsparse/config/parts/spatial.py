@@ -1,0 +1,171 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Accelerators described as an array of multipliers below a hierarchy of memories, for the mapper."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from simsparse.config.hardware import PARTS
+from simsparse.config.parts.accel import AccelVector
+from simsparse.config.quantity import (
+    Bytes,
+    BytesPerSecond,
+    DTypeName,
+    Frozen,
+    Hertz,
+    Joules,
+    JoulesPerByte,
+    Part,
+    Ratio,
+    Ticks,
+    Watts,
+    Whole,
+)
+from simsparse.errors import SpecError
+from simsparse.sparsity import Sparsity
+from simsparse.sparsity.patterns.nm import NM
+
+Tensor = Literal["weights", "inputs", "outputs"]
+Dim = Literal["n", "k", "c", "p", "q", "r", "s"]
+
+
+class SpatialArray(Frozen):
+    """``rows`` x ``cols`` multipliers, one multiply-accumulate each a cycle.
+
+    The loops over ``row_dims`` are split over the rows and those over ``col_dims`` over the columns. ``stationary``
+    stays in the multipliers while the loops that it does not depend on stream past it. A change of it takes as many
+    cycles as there are rows, hidden behind the block before. With ``block``, a stream is cut into blocks of so many
+    columns of one row of the result, and each takes at least ``least`` cycles. ``patterns``: the N:M weights whose
+    zeros the array skips; its rows then hold kept weights.
+    """
+
+    rows: Whole
+    cols: Whole
+    row_dims: tuple[Dim, ...]
+    col_dims: tuple[Dim, ...]
+    stationary: Tensor
+    block: Whole | None = None
+    least: Whole
+    patterns: tuple[str, ...] = ()
+
+    @field_validator("patterns")
+    @classmethod
+    def _nm(cls, patterns: tuple[str, ...]) -> tuple[str, ...]:
+        for text in patterns:
+            try:
+                pattern = Sparsity.parse(text)
+            except SpecError as error:
+                raise ValueError(error.message) from None
+            if type(pattern) is not NM:
+                raise ValueError(f"{text!r} is not an N:M pattern such as 2:4")
+        return tuple(str(Sparsity.parse(text)) for text in patterns)
+
+
+class SpatialCache(Frozen):
+    """A cache between a memory and its port: ``size``, ``line``, and the cycles that a line that is not there takes."""
+
+    size: Bytes
+    line: Bytes
+    miss: Ratio
+
+
+class SpatialPort(Frozen):
+    """How rows of a tensor come over: in transactions of up to ``transaction`` bytes, each in beats of ``beat`` bytes
+    that take ``beat_cycles``; results go back in pieces of ``store`` bytes that take ``store_cycles``. ``caches``, the
+    nearest first, hold what was used last."""
+
+    transaction: Bytes
+    beat: Bytes
+    beat_cycles: Ratio
+    store: Bytes
+    store_cycles: Ratio
+    caches: dict[str, SpatialCache] = Field(default_factory=dict)
+
+
+class SpatialLevel(Frozen):
+    """A memory. ``keeps``: the tensors that it holds; those of ``bypass`` may pass by where a mapping does better.
+
+    Tiles must fit ``size``; ``copies`` of 2 says that half of it is being refilled. ``bandwidth`` is that of reads and
+    writes together, ``port`` describes it closer. ``loops``: whether the level may iterate over tiles of the next one.
+    ``order``: the order of its loops where the hardware fixes it, outermost first. ``reloads``: a tile is loaded again
+    for every iteration (``always``) or when it changes (``changed``). ``partial_sums``: outputs that are not
+    complete go out and come back (``move``) or stay inside, whatever their size (``stay``).
+    """
+
+    keeps: tuple[Tensor, ...]
+    bypass: tuple[Tensor, ...] = ()
+    size: Bytes | None = None
+    copies: Literal[1, 2] = 1
+    bandwidth: BytesPerSecond | None = None
+    port: SpatialPort | None = None
+    read: JoulesPerByte
+    write: JoulesPerByte
+    loops: bool = True
+    order: tuple[Dim, ...] | None = None
+    reloads: Literal["always", "changed"] = "changed"
+    partial_sums: Literal["move", "stay"] = "move"
+
+    @model_validator(mode="after")
+    def _consistent(self) -> SpatialLevel:
+        if not set(self.bypass) <= set(self.keeps):
+            raise ValueError(f"bypass {', '.join(self.bypass)}: only what a level keeps can bypass it")
+        if self.order is not None and sorted(self.order) != sorted(("n", "k", "c", "p", "q", "r", "s")):
+            raise ValueError("order must hold each of n, k, c, p, q, r, s once")
+        return self
+
+
+class SpatialControl(Frozen):
+    """What runs beside the data: cycles to ``issue`` a tile of a product or a convolution, cycles to ``start``.
+
+    ``overlap``: the exponent p with which the cycles of loads, array, stores and control add, as
+    (load^p + array^p + ...)^(1/p): 1 where nothing overlaps, many where all does. ``ramp``: the share of one tile's
+    load, array and store cycles that shows at the ends. ``objective``: what mappings are chosen by.
+    """
+
+    issue_gemm: Ticks
+    issue_conv: Ticks
+    start: Ticks
+    overlap: Ratio
+    ramp: Ratio
+    objective: Literal["latency", "energy", "edp"] = "latency"
+
+
+class SpatialEnergy(Frozen):
+    """Price of a multiply-accumulate by element type and of a vector operation, and power drawn whatever runs."""
+
+    mac: dict[DTypeName, Joules]
+    flop: Joules
+    static: Watts
+
+
+@PARTS.register("spatial")
+class SpatialPart(Part):
+    """An array below a hierarchy of memories, ``levels`` outermost first; the mapper finds how a layer runs on it.
+
+    ``partial_sum``: bytes of an output that is not complete.
+    """
+
+    kind: Literal["spatial"]
+    clock: Hertz
+    array: SpatialArray
+    levels: Annotated[dict[str, SpatialLevel], Field(min_length=2)]
+    partial_sum: Bytes
+    capacity: Bytes
+    control: SpatialControl
+    vector: AccelVector
+    energy: SpatialEnergy
+
+    @model_validator(mode="after")
+    def _whole(self) -> SpatialPart:
+        outermost = next(iter(self.levels.values()))
+        if set(outermost.keeps) != {"weights", "inputs", "outputs"} or outermost.bypass or outermost.size:
+            raise ValueError("the outermost level must keep weights, inputs and outputs, without size and bypass")
+        if outermost.port is None and outermost.bandwidth is None:
+            raise ValueError("the outermost level needs a bandwidth or a port")
+        if not list(self.levels.values())[-1].loops:
+            raise ValueError("the innermost level must have loops; the array has none of its own")
+        if self.control.overlap.si < 1:
+            raise ValueError(f"control.overlap {self.control.overlap.text} must be at least 1")
+        return self
