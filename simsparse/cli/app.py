@@ -8,8 +8,20 @@ from typing import Annotated, Any
 import typer
 
 from simsparse import __version__
-from simsparse.cli import advice, checks, density, dram, hardware, pruning, rtl, serving, simulation, study, workloads
-from simsparse.cli import advice, checks, density, dram, hardware, mapping, pruning, rtl, simulation, study, workloads
+from simsparse.cli import (
+    advice,
+    checks,
+    density,
+    dram,
+    hardware,
+    mapping,
+    pruning,
+    rtl,
+    serving,
+    simulation,
+    study,
+    workloads,
+)
 
 app = typer.Typer(
     name="simsparse",
@@ -17,8 +29,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-for _module in (workloads, simulation, serving, advice, study, pruning, density, dram, checks):
-for _module in (workloads, simulation, advice, study, pruning, density, dram, mapping, checks):
+for _module in (workloads, simulation, serving, advice, study, pruning, density, dram, mapping, checks):
     for _command in _module.COMMANDS:
         app.command("map" if _command is mapping.map_layers else None)(_command)
 app.add_typer(hardware.app, name="hw")
