@@ -5,6 +5,7 @@ from simsparse.advice.cards import CardTime, times_on_cards
 from simsparse.advice.choices import WeightChoice, parse_choice
 from simsparse.advice.crossover import ChoiceTime, Crossover, crossover
 from simsparse.advice.headroom import Headroom, KernelLoss, headroom
+from simsparse.advice.sparse_gain import SparseGain, SparseGains, sparse_gains
 
 __all__ = [
     "CardTime",
@@ -12,9 +13,12 @@ __all__ = [
     "Crossover",
     "Headroom",
     "KernelLoss",
+    "SparseGain",
+    "SparseGains",
     "WeightChoice",
     "crossover",
     "headroom",
     "parse_choice",
+    "sparse_gains",
     "times_on_cards",
 ]

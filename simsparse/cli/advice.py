@@ -29,10 +29,25 @@ def crossover(
         str, typer.Option("--choices", help="Comma-separated: sparsities, types, weights=TYPE, joined by / (fp8/2:4).")
     ] = CHOICES,
     tokens: Annotated[str, typer.Option("--tokens", help="FIRST:LAST in powers of two, or a list.")] = "1:8192",
+    densities: Annotated[
+        str, typer.Option("--densities", help="Ask by density too: a list, such as 0.02,0.1,0.3. Sparse over dense.")
+    ] = "",
+    patterns: Annotated[
+        str, typer.Option("--patterns", help="With --densities: csr, fan_in, block4, block16, nmg.")
+    ] = "csr,fan_in,block16",
+    resident: Annotated[
+        bool, typer.Option("--resident", help="With --densities: weights stay in the caches between calls.")
+    ] = False,
     out: Out = None,
     json: Json = False,
 ) -> None:
-    """Where does 2:4, or another way to hold weights, pay on this part for this layer, over tokens?"""
+    """Where does 2:4, or another way to hold weights, pay on this part for this layer, over tokens?
+
+    With --densities: at which density, tokens and pattern a sparse kernel beats the dense one, and by how much.
+    """
+    if densities:
+        _by_density(layer, hw, densities, patterns.split(","), _counts(tokens), resident, out, json)
+        return
     from simsparse.advice import crossover as compare
     from simsparse.advice import parse_choice
     from simsparse.report.crossover import crossover_plot, winners_text
@@ -58,6 +73,48 @@ def crossover(
     unchecked = dict.fromkeys(time.choice for time in found.times if not time.validated)
     if unchecked:
         note("unvalidated: " + ", ".join(unchecked))
+
+
+def _by_density(
+    layer: list[str], hw: str, densities: str, patterns: list[str], counts: list[int], resident: bool, out: Out,
+    json: bool,
+) -> None:  # fmt: skip
+    from simsparse.advice import sparse_gains
+    from simsparse.report.sparse_gain import breakeven_text, sparse_gain_plot
+
+    found = sparse_gains(operator([*layer, "m=1"]), hw, patterns, _shares(densities), counts, resident)
+    if out is not None:
+        _write(out, found.gains, sparse_gain_plot(found))
+    if json:
+        ends = [{"pattern": name, "tokens": count, "density": density}
+                for (name, count), density in found.breakeven.items()]  # fmt: skip
+        emit_json({"part": found.part, "layer": found.layer, "resident": found.resident,
+                   "gains": [gain._asdict() for gain in found.gains], "breakeven": ends,
+                   "refused": found.refused})  # fmt: skip
+        return
+    names = list(dict.fromkeys(name for name, _ in found.breakeven))
+    rows = [(f"{count:,}", *(_percent(found.breakeven[name, count]) for name in names)) for count in counts]
+    title = f"{found.layer} on {found.part}: largest density at which sparse weights are no slower"
+    table(title, ("tokens", *names), rows, right=("tokens", *names))
+    best = max(found.gains, key=lambda gain: gain.gain)
+    note(f"{breakeven_text(found)}; most: {best.gain:.2f}x with {best.pattern} at {best.density:.3g}, "
+         f"{best.tokens:,} tokens")  # fmt: skip
+    for text, reason in found.refused.items():
+        note(f"{text} is refused: {reason}")
+    if unchecked := dict.fromkeys(gain.pattern for gain in found.gains if not gain.validated):
+        note("unvalidated: " + ", ".join(unchecked))
+
+
+def _percent(density: float | None) -> str:
+    return "none" if density is None else f"{density:.1%}"
+
+
+def _shares(text: str) -> list[float]:
+    """Rising densities from ``0.02,0.1``. Raises SpecError."""
+    try:
+        return sorted({float(word) for word in text.split(",")})
+    except ValueError:
+        raise SpecError(f"{text!r} is not a list of densities above 0 and up to 1", key="--densities") from None
 
 
 def _counts(text: str) -> list[int]:

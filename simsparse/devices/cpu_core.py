@@ -139,6 +139,11 @@ class Cores:
         compute = self.part.compute
         return compute.peak[dtype].si * compute.efficiency.si / (self.threads.cores.si * self.core.clock.si)
 
+    @property
+    def fma_rate(self) -> float:
+        """Multiply-add instructions per cycle of one core: no loop does more of its ports than the dense library."""
+        return self.core.fma_ports.si * self.part.compute.efficiency.si
+
     def weights(self, stored: Floats, passes: Floats) -> tuple[Traffic, ...]:
         """Traffic of ``passes`` over weights of ``stored`` bytes: the first from DRAM unless they are resident."""
         if self.resident:
@@ -176,7 +181,7 @@ class Cores:
         """Seconds of ``loops`` on the threads at work."""
         core, count = self.core, self.count
         instructions = loops.fma + loops.loads + loops.stores + loops.others
-        arithmetic = np.maximum(loops.fma / core.fma_ports.si, instructions / core.width.si)
+        arithmetic = np.maximum(loops.fma / self.fma_rate, instructions / core.width.si)
         arithmetic = np.maximum(arithmetic, loops.chain)
         loading = loops.loads / core.load_ports.si + loops.gathered * core.gather.si
         loading = np.maximum(loading, loops.stores / core.store_ports.si)

@@ -31,6 +31,8 @@ _SOURCES = (
     _Source("core.clock", ("clock",), lambda hz: f"{hz / 1e9:.4g} GHz", "dependent integer squares and additions"),
     _Source("core.vector", ("vector",), lambda b: f"{b:.0f} byte", "the compiler's target"),
     _Source("core.fma_latency", ("fma_latency",), lambda c: f"{max(1, round(c))}", "dependent additions"),
+    _Source("core.fma_ports", ("gemm", "clock", "vector"), lambda f, hz, b: f"{f / hz / (2 * b / 4):.3g}",
+            "multiply-adds a cycle of that dense product"),
     _Source("core.load_ports", ("loads",), lambda n: f"{n:.3g}", "sum of values in the first cache, vectors a cycle"),
     _Source("core.store_ports", ("stores",), lambda n: f"{n:.3g}", "scaled sums in the first cache, vectors a cycle"),
     _Source("core.forward", ("add_in_memory", "fma_latency"), lambda a, b: f"{max(0, a - b):.3g}",

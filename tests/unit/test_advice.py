@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import simsparse as ss
-from simsparse.advice import crossover, headroom, parse_choice, times_on_cards
+from simsparse.advice import crossover, headroom, parse_choice, sparse_gains, times_on_cards
 from simsparse.advice.headroom import CALLS, Headroom, KernelLoss
 from simsparse.cli import main
 from simsparse.core import Trace
@@ -159,3 +159,54 @@ def test_tokens_of_the_command_line_are_checked(tokens: str, capsys: pytest.Capt
         main(["crossover", "linear", "n=64", "k=64", "--hw", H100, "--tokens", tokens])
     assert left.value.code == 2
     assert "--tokens" in capsys.readouterr().err
+
+
+XEON = "cpu/xeon-w2145"
+SMALL = ss.ops.linear(m=1, n=256, k=1024, dtype="fp32")
+
+
+def test_sparse_weights_win_below_the_density_of_equal_times() -> None:
+    found = sparse_gains(SMALL, XEON, ["csr", "fan_in"], [0.01, 0.1, 0.5], [1, 64, 1024], resident=True)
+    assert len(found.gains) == 18 and not found.refused
+    for gain in found.gains:
+        end = found.breakeven[gain.pattern, gain.tokens]
+        assert gain.gain == pytest.approx(gain.dense_s / gain.sparse_s)
+        assert (gain.gain >= 1) == (end is not None and gain.density <= end)
+
+
+def test_the_density_of_equal_times_is_found_to_a_thousandth() -> None:
+    (end,) = sparse_gains(SMALL, XEON, ["csr"], [0.001, 0.999], [16], resident=True).breakeven.values()
+    assert end is not None
+    for density, faster in ((end - 0.002, True), (end + 0.002, False)):
+        (gain,) = sparse_gains(SMALL, XEON, ["csr"], [density], [16], resident=True).gains
+        assert (gain.gain >= 1) is faster
+
+
+def test_grouped_weights_have_densities_of_eighths_alone() -> None:
+    found = sparse_gains(SMALL, XEON, ["nmg"], [0.01, 0.1, 0.13, 0.5], [16])
+    assert [gain.density for gain in found.gains] == [0.125, 0.5]
+
+
+def test_patterns_without_a_kernel_are_refused() -> None:
+    with pytest.raises(SpecError, match="no kernel skips zeros of csr"):
+        sparse_gains(SMALL, "cpu/xeon-8380", ["csr"], [0.1], [1])
+    with pytest.raises(SpecError, match="did you mean csr"):
+        sparse_gains(SMALL, XEON, ["crs"], [0.1], [1])
+    for densities in ([], [0.2, 0.1], [0.0], [1.5]):
+        with pytest.raises(SpecError, match="densities"):
+            sparse_gains(SMALL, XEON, ["csr"], densities, [1])
+
+
+def test_the_command_answers_by_density(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["crossover", "linear", "n=256", "k=1024", "dtype=fp32", "--hw", XEON, "--densities", "0.02,0.2"]
+    with pytest.raises(SystemExit) as left:
+        main([*words, "--tokens", "1:4", "--patterns", "csr,block16", "--out", str(tmp_path / "out"), "--json"])
+    assert left.value.code == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert {end["pattern"] for end in answer["breakeven"]} == {"csr", "block16"} and len(answer["gains"]) == 12
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {
+        f"sparse-gain.{end}" for end in ("csv", "png", "svg")
+    }
+    with pytest.raises(SystemExit):
+        main([*words[:-1], "a,b"])
+    assert "--densities" in capsys.readouterr().err

@@ -20,7 +20,7 @@ from simsparse.errors import SpecError
 PART = "cpu/xeon-w2145"
 ROUND = {
     "core.clock": "1 GHz", "core.gather": "1", "core.miss": "10", "core.width": "4", "core.load_ports": "2",
-    "core.fma_ports": "2", "core.serial": "1", "core.caches.l1": "8 KiB", "core.caches.l2.capacity": "100 kB",
+    "core.fma_ports": "2", "compute.efficiency": "1", "core.serial": "1", "core.caches.l1": "8 KiB", "core.caches.l2.capacity": "100 kB",
     "core.caches.l2.bandwidth": "8 GB/s", "core.caches.l3.capacity": "1 MB", "core.caches.l3.bandwidth": "4 GB/s",
     "threads.bandwidth": "1 GB/s", "threads.count": "1", "compute.launch": "0 us", "threads.fork": "0 us",
 }  # fmt: skip
@@ -93,7 +93,7 @@ def test_condensed_weights_come_from_memory_once_unless_they_stay() -> None:
 
 
 def test_csr_rows_pay_for_their_ends() -> None:
-    """Rows of equal total length in the first cache: 10 times more of them take longer, 20 cycles of missed branches."""
+    """Rows of equal total length in the first cache: 10 times more of them miss 20 cycles of branches each."""
     near = cpu(**{"core.caches.l1": "4 MiB"})
     few, many = (near.costs([csr(4, n, k, 0.1)])[0].latency_s for n, k in ((10, 10_000), (100, 1000)))
     assert many > few + 4 * 90 * 20e-9

@@ -49,7 +49,7 @@ class Gemm(CpuKernel):
         first += [Traffic(np.where(direct, 0.0, each.bytes), np.where(whole, 2 * each.footprint, each.footprint), False)
                   for each in read]  # fmt: skip
         return LoopCounts(
-            p.n * np.ceil(p.m / 4), cycles * cores.core.fma_ports.si, zero, zero, zero, zero, zero, zero, zero,
+            p.n * np.ceil(p.m / 4), cycles * cores.fma_rate, zero, zero, zero, zero, zero, zero, zero,
             (*first, *copies),
         )  # fmt: skip
 
