@@ -175,10 +175,10 @@ def test_sparse_weights_win_below_the_density_of_equal_times() -> None:
 
 
 def test_the_density_of_equal_times_is_found_to_a_thousandth() -> None:
-    (end,) = sparse_gains(SMALL, XEON, ["csr"], [0.001, 0.999], [16], resident=True).breakeven.values()
+    (end,) = sparse_gains(SMALL, XEON, ["fan_in"], [0.001, 0.999], [16], resident=True).breakeven.values()
     assert end is not None
     for density, faster in ((end - 0.002, True), (end + 0.002, False)):
-        (gain,) = sparse_gains(SMALL, XEON, ["csr"], [density], [16], resident=True).gains
+        (gain,) = sparse_gains(SMALL, XEON, ["fan_in"], [density], [16], resident=True).gains
         assert (gain.gain >= 1) is faster
 
 
@@ -204,9 +204,7 @@ def test_the_command_answers_by_density(tmp_path: Path, capsys: pytest.CaptureFi
     assert left.value.code == 0
     answer = json.loads(capsys.readouterr().out)
     assert {end["pattern"] for end in answer["breakeven"]} == {"csr", "block16"} and len(answer["gains"]) == 12
-    assert {path.name for path in (tmp_path / "out").iterdir()} == {
-        f"sparse-gain.{end}" for end in ("csv", "png", "svg")
-    }
+    assert {path.suffix for path in (tmp_path / "out").glob("sparse-gain.*")} == {".csv", ".png", ".svg"}
     with pytest.raises(SystemExit):
         main([*words[:-1], "a,b"])
     assert "--densities" in capsys.readouterr().err

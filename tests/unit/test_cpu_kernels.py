@@ -20,7 +20,8 @@ from simsparse.errors import SpecError
 PART = "cpu/xeon-w2145"
 ROUND = {
     "core.clock": "1 GHz", "core.gather": "1", "core.miss": "10", "core.width": "4", "core.load_ports": "2",
-    "core.fma_ports": "2", "compute.efficiency": "1", "core.serial": "1", "core.caches.l1": "8 KiB", "core.caches.l2.capacity": "100 kB",
+    "core.fma_ports": "2", "compute.efficiency": "1", "core.serial": "1", "core.caches.l1": "8 KiB",
+    "core.caches.l2.capacity": "100 kB",
     "core.caches.l2.bandwidth": "8 GB/s", "core.caches.l3.capacity": "1 MB", "core.caches.l3.bandwidth": "4 GB/s",
     "threads.bandwidth": "1 GB/s", "threads.count": "1", "compute.launch": "0 us", "threads.fork": "0 us",
 }  # fmt: skip
