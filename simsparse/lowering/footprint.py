@@ -14,7 +14,7 @@ from itertools import accumulate
 
 from simsparse.core import Op, Unit
 from simsparse.lowering.held import HeldWeights
-from simsparse.lowering.kept import BACKWARD, BACKWARD_INPUT, UPDATE, updated_bytes
+from simsparse.lowering.kept import BACKWARD, BACKWARD_INPUT, CACHE_BYTES, UPDATE, updated_bytes
 from simsparse.lowering.machine import Machine
 from simsparse.lowering.trace_index import TraceIndex
 
@@ -73,7 +73,8 @@ def _alive(index: TraceIndex, devices: Sequence[str]) -> dict[str, _Alive]:
             if updates and _makes_gradient(op):
                 gradient = min(written[i], sum(sizes[str(ops[update].weight)] for update in updates))
                 own.add(GRADIENTS, i, updates[-1], gradient)
-        own.add(ACTIVATIONS, i, later[-1] if later else i, written[i] - gradient)
+        cached = min(written[i], int(op.stats.get(CACHE_BYTES, 0))) if index.caches else 0
+        own.add(ACTIVATIONS, i, later[-1] if later else i, written[i] - gradient - cached)
         if outside := _from_outside(index, i, written):
             own.add(ACTIVATIONS, i, i, outside)
         if len(found) > 1:

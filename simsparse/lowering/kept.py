@@ -15,6 +15,8 @@ BACKWARD, BACKWARD_INPUT = "bwd", "bwd_input"
 """How labels of the backward pass begin, and the label of a gradient of an input."""
 STATE_BYTES, PARAMETER_BYTES = "state_bytes", "parameter_bytes"
 """Facts of an op: what the optimizer keeps of its parameter, and the parameter where the dims do not give its size."""
+CACHE_BYTES = "cache_bytes"
+"""Fact of an op: states of recurrences that it leaves in a cache."""
 WITHOUT_CACHE = ("forward", "train")
 """Phases in which keys and values are activations."""
 WEIGHT_PART = "weight_part"
@@ -25,7 +27,7 @@ _STEP = re.compile(r"^step\d+\.")
 class KeptBytes(NamedTuple):
     """Bytes that an op keeps in a device's memory; 0 of what an earlier op has.
 
-    ``weights``, every expert's included; ``kv``, keys and values in a cache; ``state``, of the optimizer.
+    ``weights``, every expert's included; ``kv``, keys, values and states in a cache; ``state``, of the optimizer.
     """
 
     weights: int = 0
@@ -49,6 +51,7 @@ def kept_bytes(ops: Sequence[Op], caches: bool) -> tuple[KeptBytes, ...]:
             found.append(again[id(op)])
             continue
         weights, name, kv = 0, same_in_every_step(op.name), op.resident_kv_bytes if caches else 0
+        kv += int(op.stats.get(CACHE_BYTES, 0)) if caches else 0
         matrix = (op.weight or name, "" if op.weight in sizes else str(op.stats.get(WEIGHT_PART, "")))
         if matrix not in seen:
             weights = sizes.get(matrix[0]) or op.resident_bytes or int(op.stats.get(PARAMETER_BYTES, 0))

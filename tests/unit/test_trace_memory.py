@@ -66,7 +66,33 @@ def test_a_cache_of_a_sliding_window_holds_the_window() -> None:
     assert held["KV cache"] == keys_and_values(2, 8)
 
 
-@pytest.mark.parametrize("name", ["llama", "gemma2", "mistral", "qwen2_moe", "deepseek_v3"])
+@pytest.mark.parametrize("tokens", [5, 8, 9, 16, 24, 41])
+@pytest.mark.parametrize("phase", ["prefill", "decode"])
+def test_a_prefill_leaves_the_window_in_the_cache(phase: str, tokens: int) -> None:
+    held, _ = memory("mistral", phase, tokens, sliding_window=8)
+    assert held["KV cache"] == keys_and_values(2, min(8, tokens))
+
+
+@pytest.mark.parametrize("tokens", [5, 8, 13, 24])
+def test_a_prefill_leaves_the_last_chunk_in_the_cache(tokens: int) -> None:
+    held, _ = memory("llama4_text", "prefill", tokens, layer_types=["chunked_attention"] * LAYERS)
+    assert held["KV cache"] == keys_and_values(2, (tokens - 1) % 8 + 1)
+
+
+@pytest.mark.parametrize("phase", ["prefill", "decode"])
+@pytest.mark.parametrize(
+    ("name", "state"),
+    [("mamba", 128 * (4 * BYTES + 16 * 4)), ("mamba2", (128 + 2 * 128) * 4 * BYTES + 8 * 16 * 128 * 4)],
+)
+def test_states_of_a_recurrence_stay_in_memory_however_many_tokens_there_are(name: str, state: int, phase: str) -> None:
+    """Per sequence and layer the last inputs of a convolution of 4, and channels times states in fp32."""
+    for tokens in (9, 25):
+        held, _ = memory(name, phase, tokens)
+        assert held["KV cache"] == LAYERS * BATCH * state
+
+
+@pytest.mark.parametrize("name", ["llama", "gemma2", "mistral", "qwen2_moe", "deepseek_v3", "gpt2", "opt", "bloom",
+                                  "mamba"])  # fmt: skip
 def test_weights_take_the_memory_of_the_parameters_tied_ones_once(name: str) -> None:
     for phase in ("prefill", "decode"):
         held, model = memory(name, phase, 25)

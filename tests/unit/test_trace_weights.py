@@ -207,7 +207,8 @@ def from_a_code_book(module: Any, x: torch.Tensor) -> torch.Tensor:
 
 @pytest.mark.parametrize(
     ("model", "held"),
-    [(Call(from_words, q=torch.randint(0, 2**31 - 1, (8, 32), dtype=torch.int32), s=torch.ones(1, 32)), 8 * 32 * 4),
+    [(Call(from_words, q=torch.randint(0, 2**31 - 1, (8, 32), dtype=torch.int32), s=torch.ones(1, 32)),
+      8 * 32 * 4 + 32 * 4),
      (Call(from_a_code_book, q=torch.randint(0, 255, (32, 32), dtype=torch.uint8), book=torch.linspace(-1, 1, 16),
            s=torch.ones(32)), 32 * 32 + 16 * 4)],
     ids=["eight codes per word", "a table of codes"],
@@ -235,14 +236,14 @@ def test_a_training_step_keeps_what_makes_a_weight() -> None:
     assert any(op.kind == OpKind.ELEMENTWISE and op.label == "fwd mul" for op in trace.ops)
 
 
-def test_a_dequantised_weight_takes_the_memory_of_its_codes() -> None:
+def test_a_dequantised_weight_takes_the_memory_of_its_codes_and_scales() -> None:
     codes = torch.randint(-8, 8, (32, 64), dtype=torch.int8)
     layer = Call(lambda m, x: functional.linear(x, m.q.to(x.dtype) * m.scale), q=codes, scale=parameter(32, 1))
     trace = trace_model(layer, torch.randn(4, 64))
     cast, product = trace.ops
     assert (cast.kind, product.kind) == (OpKind.ELEMENTWISE, OpKind.LINEAR)
     assert cast.weight == product.weight == "q"
-    assert ss.simulate(trace, ss.load_system("systems/h100-pcie5")).memory["gpu0"]["weights"] == 32 * 64
+    assert ss.simulate(trace, ss.load_system("systems/h100-pcie5")).memory["gpu0"]["weights"] == 32 * 64 + 32 * 4
 
 
 def test_a_pruned_convolution_keeps_its_zeros() -> None:

@@ -21,6 +21,9 @@ CACHE_DTYPE = "cache_dtype"
 CACHED_ELEMENTS = "cached_elements"
 """Fact of an attention: elements cached per token and sequence, where not its keys and values are cached but what they
 are made of (a latent), or nothing (an encoder)."""
+CACHED_KEYS, CACHED_BY = "cached_keys", "cached_by"
+"""Facts of an attention that is cut in several ops: keys per sequence that stay cached after it, 0 where another of the
+ops has them, and how many of its sequences stand for one of the model."""
 SOFTMAX_FLOPS = 5
 """Vector operations per score: maximum, subtraction, exponential, sum, division."""
 
@@ -97,7 +100,7 @@ class AttentionKind(Kind):
         heads, kv_heads = op.dims["heads"], op.dims["kv_heads"]
         if heads % kv_heads:
             raise SpecError(f"{kv_heads} does not divide heads {heads}", key="kv_heads")
-        for fact, least in ((WINDOW, 1), (CACHED_ELEMENTS, 0)):
+        for fact, least in ((WINDOW, 1), (CACHED_ELEMENTS, 0), (CACHED_KEYS, 0), (CACHED_BY, 1)):
             value = op.stats.get(fact, least)
             if isinstance(value, bool) or not isinstance(value, int) or not least <= value < 2**62:
                 raise SpecError(f"{value!r:.80} is not a whole number from {least} to 2**62", key=fact)
@@ -146,6 +149,14 @@ class AttentionKind(Kind):
         if kept is None:
             return all_of_them
         return min(all_of_them, bytes_of(op.dims["batch"] * keys * int(kept), cache_type(op)))
+
+    def resident_kv_bytes(self, op: Op) -> int:
+        """Cached keys and values that stay after the op: at most those of its window."""
+        kept = op.stats.get(CACHED_KEYS)
+        if kept is not None:
+            return self.cache_bytes(op, int(kept)) // int(op.stats.get(CACHED_BY, 1))
+        window = op.stats.get(WINDOW) if op.dims["causal"] else None
+        return self.kv_bytes(op) if window is None else min(self.kv_bytes(op), self.cache_bytes(op, int(window)))
 
     def cache_bytes(self, op: Op, keys: int) -> int:
         """Bytes of ``keys`` cached keys and their values, of all sequences and heads."""

@@ -29,7 +29,8 @@ COPY = {
     "replication_pad3d", "rot90", "block_diag", "masked_select", "unfold", "as_strided_scatter", "diagonal_scatter",
     "resize_as_", "lu_unpack", "masked_scatter", "to_padded_tensor", "narrow_copy", "_conj_copy",
     "affine_grid_generator", "_pack_padded_sequence", "nonzero_static", "_chunk_cat", "_foreach_copy_",
-    "_foreach_clone", "_foreach_zero_",
+    "_foreach_clone", "_foreach_zero_", "_to_sparse", "_to_sparse_csr", "_to_sparse_csc", "_to_sparse_bsr",
+    "_to_sparse_bsc", "_to_dense", "_coalesce", "sparse_mask",
 }  # fmt: skip
 GATHER = {"embedding", "index", "index_select", "gather", "take", "_unsafe_index"}
 ACCUMULATE = {"index_add_", "scatter_add_", "scatter_reduce_", "index_reduce_"}

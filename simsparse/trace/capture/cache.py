@@ -74,9 +74,20 @@ def _held(layer: Any) -> Iterator[torch.Tensor]:
     """The tensors that a layer of a cache holds: keys, values, what an indexer reads, states of recurrences."""
     for name in _GROWING:
         yield from tensors_in(getattr(layer, name, None))
+    yield from _states(layer)
+
+
+def _states(layer: Any) -> Iterator[torch.Tensor]:
     for name in _STATES:
         states = getattr(layer, name, None)
         yield from tensors_in(states if not isinstance(states, Mapping) else list(states.values()))
+
+
+def cached_states(output: Any, given: Any) -> list[torch.Tensor]:
+    """States of recurrences in the cache that a model returns, or else in the one that it was ``given``."""
+    returned = next((found for name in CACHE_ARGUMENTS if (found := getattr(output, name, None)) is not None), given)
+    cache = getattr(returned, _CACHES[0], returned)
+    return [tensor for layer in getattr(cache, "layers", None) or () for tensor in _states(layer)]
 
 
 def cached_tensors(cache: Any) -> list[torch.Tensor]:

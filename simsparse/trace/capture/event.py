@@ -109,7 +109,8 @@ class Recording:
     ``updated``: values that are others but for a part, which is written in place.
     ``made_weights``: values that are computed from parameters, buffers and constants alone, with the name of what they
     mostly are made of; None of constants, "" of what is larger than all that it is made of.
-    ``shapes``: of all parameters and buffers by name.
+    ``shapes``: of all parameters and buffers by name. ``states``: bytes of the values that are states of recurrences,
+    which a cache keeps from step to step.
     """
 
     events: list[Event] = field(default_factory=list)
@@ -121,6 +122,7 @@ class Recording:
     updated: dict[int, int] = field(default_factory=dict)
     made_weights: dict[int, str | None] = field(default_factory=dict)
     shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    states: dict[int, int] = field(default_factory=dict)
 
     def first(self, value: int) -> int:
         """The value that ``value`` is an update in part of, through all updates; itself where it is none."""

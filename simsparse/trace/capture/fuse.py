@@ -13,6 +13,10 @@ from simsparse.trace.capture.aten_names import REDUCTION, ROWWISE
 from simsparse.trace.capture.event import Access, Event, EventRole, Recording
 from simsparse.trace.capture.label import label_of
 
+BESIDE = "parameters beside"
+"""The fact of an op that lists parameters and buffers that it reads beside its weight, until their bytes are known."""
+CACHE_BYTES = "cache_bytes"
+"""The fact of an op that writes a state of a recurrence: its bytes in the cache."""
 _FUSIBLE = (EventRole.FUSED, EventRole.APPEND)
 
 
@@ -126,18 +130,21 @@ def _used_outside(recording: Recording, groups: list[EventGroup], writer: dict[i
 
 def _op(recording: Recording, group: EventGroup, used: set[int]) -> Op:
     events = [recording.events[i] for i in group.events]
-    if events[-1].op is not None:
-        return events[-1].op
+    states = {access.value for event in events for access in event.writes if access.value in recording.states}
+    kept = {CACHE_BYTES: sum(recording.states[value] for value in states)} if states else {}
+    if (op := events[-1].op) is not None:
+        return op.with_(stats={**op.stats, **kept}) if kept and not op.resident_kv_bytes else op
     reads = list(_outer_reads(recording, group))
     writes = [access for event in events for access in event.writes]
-    kept = [access for access in writes if access.value in used] or writes
+    shown = [access for access in writes if access.value in used] or writes
     label, named_by_module = label_of(recording, events)
     tables = [recording.made_weights.get(value) for event in events for value in event.weights]
-    weights = [*_weight_names(recording, reads, writes), *filter(None, tables)]
+    weights = list(dict.fromkeys([*_weight_names(recording, reads, writes), *filter(None, tables)]))
+    beside = [*weights[1:], *_buffer_names(recording, reads)] if weights else []
     op = elementwise(
-        recording.size(reads), recording.size(kept), sum(event.flops for event in events), DType(events[-1].dtype),
+        recording.size(reads), recording.size(shown), sum(event.flops for event in events), DType(events[-1].dtype),
         label=f"{group.stage} {label}".strip(), name=_name(group, label, named_by_module), module=group.scope,
-        weight=weights[0] if weights else None,
+        weight=weights[0] if weights else None, stats={**({BESIDE: beside} if beside else {}), **kept},
     )  # fmt: skip
     kernels = tuple(_kernel(recording, event) for event in events)
     return op.with_(kernels=kernels, **({"kind": OpKind.OTHER} if group.role is EventRole.UNKNOWN else {}))
@@ -149,6 +156,12 @@ def _weight_names(recording: Recording, reads: list[Access], writes: list[Access
         stored = {recording.stored[access.value] for access in reads if access.value in recording.stored}
         return [name for name, _ in sorted(stored, key=lambda found: -found[1])]
     return [recording.parameters[access.value] for access in reads if access.value in recording.parameters]
+
+
+def _buffer_names(recording: Recording, reads: list[Access]) -> list[str]:
+    """Tensors of modules that are no parameters, such as the running means of a norm."""
+    found = [access.value for access in reads if access.value not in recording.parameters]
+    return [recording.stored[value][0] for value in found if value in recording.stored]
 
 
 def _kernel(recording: Recording, event: Event) -> KernelCall:

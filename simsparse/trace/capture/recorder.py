@@ -322,8 +322,9 @@ class Capture(TorchDispatchMode):  # type: ignore[misc]
         if self.stage == "fwd" and op is not None and op.weight is not None:
             self._op_of_node[torch.autograd._get_sequence_nr() - 1] = op
 
-    def finish(self, output: Any) -> Recording:
-        """The recording, told what the model returned."""
+    def finish(self, output: Any, states: Sequence[torch.Tensor] = ()) -> Recording:
+        """The recording, told what the model returned, and which states a cache keeps of it."""
+        self.recording.states |= {self.value(state): state.nbytes for state in states}
         shown = output if isinstance(output, (torch.Tensor, tuple, list, Mapping)) else getattr(output, "__dict__", {})
         self.recording.returned |= {self.value(tensor) for tensor in tensors_in(shown)}
         return self.recording

@@ -14,7 +14,7 @@ from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
 from simsparse.core import Op
-from simsparse.core.kinds.attention import WINDOW, attention
+from simsparse.core.kinds.attention import CACHED_BY, CACHED_KEYS, WINDOW, attention
 from simsparse.trace.capture.event import EventRole
 from simsparse.trace.capture.kernel import Gradients, Kernel
 from simsparse.trace.capture.label import path_join
@@ -91,12 +91,16 @@ def record_attention(
     capture: Capture, heads: Sequence[torch.Tensor], out: torch.Tensor, *, causal: bool,
     mask: AttentionMask = BOTTOM_RIGHT, facts: Mapping[str, Any] = MappingProxyType({}),
 ) -> None:  # fmt: skip
-    """Record the attention of query, key and value, one op or those that a sliding window splits it into.
+    """Record the attention of query, key and value, one op or those that a sliding window splits it into; none of
+    nothing.
 
     Further ``heads`` are tensors that the kernel reads beside them, such as a bias of the scores.
     Shapes: query (..., heads, q_len, head_dim), key and value (..., kv_heads, kv_len, head_dim).
     """
     query, key, value = heads[:3]
+    if not (query.numel() and key.numel() and value.numel()):
+        capture.fresh(out)
+        return
     parts = attention_ops(capture, query, key, value, causal=causal, mask=mask)
     ops = [op.with_(stats={**op.stats, **facts}) for op in parts] if facts else parts
     reads = [capture.access(tensor) for tensor in heads]
@@ -131,7 +135,9 @@ def attention_ops(
         )  # fmt: skip
 
     if causal and mask.chunk:
-        return [op(queries, keys, True, copies) for queries, keys, copies in _chunks(q_len, kv_len, mask.chunk)]
+        chunks = _chunks(q_len, kv_len, mask.chunk)
+        last = chunks[-1]
+        return _cached_last([op(queries, keys, True, copies) for queries, keys, copies in chunks], last[1], last[2])
     if causal and mask.top_left and q_len != kv_len:
         both = min(q_len, kv_len)
         return [op(both, both, True), *([op(q_len - kv_len, kv_len, False)] if q_len > kv_len else [])]
@@ -148,7 +154,17 @@ def attention_ops(
         op(window, window, False, runs) if runs else None,
         op(rest, window, False) if rest else None,
     ]
-    return [part for part in parts if part is not None]
+    found = [part for part in parts if part is not None]
+    return _cached_last(found, window, 1 if rest else max(1, runs)) if causal else found
+
+
+def _cached_last(parts: Sequence[Op], keys: int, copies: int) -> list[Op]:
+    """The ops of an attention after which ``keys`` keys stay cached, those of the last of them."""
+    if len(parts) == 1 and copies == 1 and parts[0].dims["kv_len"] == keys:
+        return list(parts)
+    others = [part.with_(stats={**part.stats, CACHED_KEYS: 0}) for part in parts[:-1]]
+    by = {CACHED_BY: copies} if copies > 1 else {}
+    return [*others, parts[-1].with_(stats={**parts[-1].stats, CACHED_KEYS: keys, **by})]
 
 
 def _chunks(q_len: int, kv_len: int, chunk: int) -> list[tuple[int, int, int]]:
@@ -173,6 +189,8 @@ def record_attention_backward(
     dim more than the kernel moves.
     """
     query, key, value = heads[:3]
+    if not (query.numel() and key.numel() and value.numel()):
+        return
     reads = [capture.access(tensor) for tensor in (upstream, *heads)]
     made = [gradient for gradient in gradients if gradient is not None]
     for i, part in enumerate(attention_ops(capture, query, key, value, causal=causal, mask=mask)):

@@ -13,10 +13,10 @@ import torch
 
 from simsparse.core import Op, OpKind, Trace, TraceBuilder
 from simsparse.errors import SimsparseError, TraceError, nearest
-from simsparse.trace.capture.cache import CACHE_ARGUMENTS, cached_tensors, filled_cache
+from simsparse.trace.capture.cache import CACHE_ARGUMENTS, cached_states, cached_tensors, filled_cache
 from simsparse.trace.capture.experts import MoeTracing, routing_of_rows
 from simsparse.trace.capture.fold import without_weight_making
-from simsparse.trace.capture.fuse import build
+from simsparse.trace.capture.fuse import BESIDE, build
 from simsparse.trace.capture.huggingface import own_functions, pretrained_models
 from simsparse.trace.capture.latent import FORMS, latent_modules
 from simsparse.trace.capture.layout import held_bytes
@@ -111,20 +111,35 @@ def _recorded(run: _TracedRun, builder: TraceBuilder, facts: dict[str, Any], ste
         origins |= set(tracing.origins)
     if origins:
         facts |= {"routing": sorted(origins), "seed": run.seed}
-    trace = builder.build().map(_sized(run.model))
+    trace = builder.build()
+    trace = trace.map(_sized(run.model, trace))
     others = sum(op.kind == OpKind.OTHER for op in trace.ops)
     return replace(trace, meta={**facts, "other_ops": others, "other_share": other_share(trace)})
 
 
-def _sized(model: torch.nn.Module) -> Callable[[Op], Op]:
-    """Adds the bytes of the parameter to an op whose dims do not give them: a table, a norm, a batched product."""
+def _sized(model: torch.nn.Module, trace: Trace) -> Callable[[Op], Op]:
+    """Adds the bytes of parameters to an op whose dims do not give them: a table, a norm, a batched product.
+
+    A parameter that an op reads beside its weight, such as the bias of a norm, counts with the first such weight,
+    unless it is a weight itself.
+    """
     stored = (*model.named_parameters(), *model.named_buffers())
     sizes = {name: held_bytes(tensor) for name, tensor in stored}
+    weights, beside = {op.weight for op in trace.ops}, dict[str, str]()
+    for op in trace.ops:
+        for name in op.stats.get(BESIDE, ()):
+            if name not in weights and op.weight is not None:
+                beside.setdefault(name, op.weight)
+    whole = dict(sizes)
+    for name, owner in beside.items():
+        if owner in whole:
+            whole[owner] += sizes.get(name, 0)
 
     def sized(op: Op) -> Op:
-        if op.weight not in sizes or op.resident_bytes or op.label == "update":
-            return op
-        return op.with_(stats={**op.stats, "parameter_bytes": sizes[op.weight]})
+        stats = {key: fact for key, fact in op.stats.items() if key != BESIDE}
+        if op.weight in sizes and not op.resident_bytes and op.label != "update":
+            stats["parameter_bytes"] = whole[op.weight]
+        return op if stats == op.stats else op.with_(stats=stats)
 
     return sized
 
@@ -162,7 +177,7 @@ class _TracedRun:
         capture = Capture(self.model, cached_tensors(_cache_of(kwargs)), self.masks, given)
         tracing = self._tracing(capture, number)
         output, facts = self._run(kwargs, tracing)
-        recording, folded = without_weight_making(capture.finish(output))
+        recording, folded = without_weight_making(capture.finish(output, cached_states(output, _cache_of(kwargs))))
         recording = with_mixtures(recording, partial(routing_of_rows, tracing))
         build(recording, builder, f"step{number}." if number else "")
         more = {"folded_ops": folded, **unmerged_experts(recording)}
