@@ -19,11 +19,13 @@ from simsparse.lowering.stacks import stack_of
 from simsparse.paths import find_file
 from simsparse.policies.batching import Batching, batching_of
 from simsparse.serving.build import Build, CacheOptions
+from simsparse.serving.disaggregated import Disaggregation
 from simsparse.serving.engine import Engine
-from simsparse.serving.fleet import run_fleet
+from simsparse.serving.fleet import FleetPlan, run_fleet
 from simsparse.serving.model import ServedModel
 from simsparse.serving.models import model_of
 from simsparse.serving.result import Served
+from simsparse.serving.speculation import Speculation
 from simsparse.sources.arrivals import arrivals_of
 from simsparse.sources.draw_requests import draw_requests
 from simsparse.sources.request_files import read_requests
@@ -44,6 +46,9 @@ def serve(
     kv: Mapping[str, Any] | None = None,
     replicas: int = 1,
     router: str = "round_robin",
+    speculation: Mapping[str, Any] | None = None,
+    disaggregated: Mapping[str, Any] | None = None,
+    seed: int = 0,
 ) -> Served:
     """Serve ``requests`` by ``model`` on ``replicas`` of ``system`` under a batching ``policy``.
 
@@ -52,13 +57,19 @@ def serve(
     ``engine``: what the serving engine's host adds, a file under hw_models/engines. ``stack``: as in ``simulate``; of
     kernels that a host launches one by one, a step takes the longer of all calls and all kernels. ``kv``: ``block``
     tokens of a block, ``blocks`` in all (by default what the memory has beside the weights), ``prefix_cache``.
+    ``speculation``: drafts that steps verify, ``{"lengths": [1.8, 2.5]}``, mean tokens per step with 1, 2, ... drafts,
+    ``{"accepted": [0.8, 0.7]}`` by position, or ``{"tokens": 2, "rate": 0.8}``; ``draft_s`` seconds of drafts per step.
+    ``disaggregated``: replicas of prefill and decode apart, ``{"prefill": 1, "decode": 2, "bytes_per_s": 150e9}``.
+    ``seed`` draws what drafts are accepted.
 
     Raises SpecError on unknown names and options, MappingError when an op has no device, SimulationError when the
     model or a request does not fit.
     """
     machine, served, rule = machine_of(system_of(system)), model_of(model), batching_of(policy)
     build = Build(machine, served, rule, Engine.named(engine), stack_of(stack), CacheOptions.of(kv or {}))
-    return run_fleet(requests, build, replicas, router)
+    drafts = Speculation.of(speculation) if speculation else None
+    split = Disaggregation.of(disaggregated) if disaggregated else None
+    return run_fleet(requests, build, FleetPlan(replicas, router, drafts, split, seed))
 
 
 def serve_spec(spec: ServeSpec, document: Document, rate: float | None = None) -> Served:
@@ -71,7 +82,8 @@ def serve_spec(spec: ServeSpec, document: Document, rate: float | None = None) -
         _at(document, "requests", lambda: requests_of(spec, folder(document), rate)), system,
         _at(document, "model", lambda: model_of(spec.model)), _at(document, "policy", lambda: batching_of(policy)),
         engine=_at(document, "engine", lambda: Engine.named(spec.engine)), stack=spec.stack, kv=spec.kv.model_dump(),
-        replicas=spec.replicas, router=spec.router,
+        replicas=spec.replicas, router=spec.router, speculation=spec.speculation, disaggregated=spec.disaggregated,
+        seed=spec.seed,
     )  # fmt: skip
 
 

@@ -77,6 +77,8 @@ class ServeSpec(Frozen):
     kv: KvSpec = KvSpec()
     replicas: Annotated[int, Field(strict=True, ge=1, le=4096)] = 1
     router: Literal["round_robin", "least_loaded", "cache_aware"] = "round_robin"
+    speculation: Options | None = None
+    disaggregated: Options | None = None
     slo: SloSpec = SloSpec()
     price_per_device_hour: PositiveNumber | None = None
     seed: Seed = 0

@@ -76,6 +76,10 @@ class Book:
             self._produced[request] += self._growth[request]
             self._done_steps[request] += 1
 
+    def came_read(self, request: int) -> None:
+        """Its prompt was read by another replica, which gave its first token."""
+        self._context[request] = float(self.to_read(request) - 1)
+
     def steps_left(self, request: int) -> int:
         """Decode steps that it still needs."""
         return self._steps[request] - self._done_steps[request]

@@ -5,22 +5,50 @@ from __future__ import annotations
 
 import heapq
 import math
+from dataclasses import dataclass
+
+import numpy as np
 
 from simsparse.serving.book import Book
 from simsparse.serving.build import Build
+from simsparse.serving.disaggregated import Disaggregation, run_disaggregated
 from simsparse.serving.replica import Replica
 from simsparse.serving.result import Served
 from simsparse.serving.routers import RequestRouter, router_of
+from simsparse.serving.speculation import Speculation
 from simsparse.sources.requests import Floats, Requests
 
 
-def run_fleet(requests: Requests, build: Build, replicas: int, router: str) -> Served:
-    """All requests through ``replicas``. Raises SimulationError when one never fits."""
-    book = Book(requests)
-    fleet = [build.replica(book) for _ in range(replicas)]
-    chosen = router_of(router, fleet, requests)
+@dataclass(frozen=True)
+class FleetPlan:
+    """How many replicas there are and who gets a request; ``speculation``: drafts of every decode step;
+    ``disaggregated``: replicas of prefill and decode apart, in place of ``replicas``."""
+
+    replicas: int = 1
+    router: str = "round_robin"
+    speculation: Speculation | None = None
+    disaggregated: Disaggregation | None = None
+    seed: int = 0
+
+
+def run_fleet(requests: Requests, build: Build, plan: FleetPlan) -> Served:
+    """All requests through the replicas. Raises SimulationError when one never fits."""
+    book = _book(requests, plan)
+    if plan.disaggregated is not None:
+        fleet, arrived, replica_of = run_disaggregated(requests, build, book, plan.disaggregated, plan.router)
+        return _result(requests, build, fleet, book, (arrived, replica_of))
+    fleet = [build.replica(book) for _ in range(plan.replicas)]
+    chosen = router_of(plan.router, fleet, requests)
     placed = _closed(requests, fleet, chosen) if requests.concurrency else _open(requests, fleet, chosen)
     return _result(requests, build, fleet, book, placed)
+
+
+def _book(requests: Requests, plan: FleetPlan) -> Book:
+    drafts = plan.speculation
+    if drafts is None:
+        return Book(requests)
+    steps = drafts.steps(requests.output_tokens - 1, np.random.default_rng([plan.seed, 7]))
+    return Book(requests, steps, drafts.drafts + 1, drafts.draft_s)
 
 
 def _open(requests: Requests, fleet: list[Replica], router: RequestRouter) -> tuple[Floats, list[int]]:

@@ -44,7 +44,9 @@ class _Pending:
 class Replica:
     """A model on one machine. ``book`` holds the requests; ``submit`` brings one, ``advance`` lets time pass.
 
-    ``on_end`` is called with each request that ends and the time. Raises SimulationError when a request can never fit.
+    ``on_end`` is called with each request that ends and the time. ``ends_after_prefill``: requests leave with their
+    first token, to decode elsewhere; ``comes_read``: they come with their prompt read and its cache. Raises
+    SimulationError when a request can never fit.
     """
 
     costs: Costs
@@ -55,6 +57,7 @@ class Replica:
     power: PowerClock
     on_end: Callable[[int, float], None] | None = None
     ends_after_prefill: bool = False
+    comes_read: bool = False
     now: float = 0.0
     log: StepLog = field(default_factory=StepLog)
     preemptions: int = 0
@@ -71,6 +74,7 @@ class Replica:
         self._context = self._growth = 0.0
         self._pending: _Pending | None = None
         self._reserve = 0
+        self._lost: set[int] = set()
 
     # What a batching rule sees.
 
@@ -89,7 +93,11 @@ class Replica:
 
     def admit(self) -> int | None:
         """Admit the first waiting request, None where none waits, no place is free, or memory is short."""
-        if not self._waiting or len(self._reading) + len(self._joined) >= self.batching.max_seqs:
+        if (
+            not self._waiting
+            or (self.comes_read and self._waiting[0][2] not in self._lost)
+            or len(self._reading) + len(self._joined) >= self.batching.max_seqs
+        ):
             return None
         request = self._waiting[0][2]
         tokens = self.book.to_read(request)
@@ -98,6 +106,18 @@ class Replica:
         heapq.heappop(self._waiting)
         self.book.admitted(request, self.now)
         return request
+
+    def _admit_read(self) -> None:
+        """Admit waiting requests whose prompt was read elsewhere; they decode in the next step."""
+        while self._waiting and len(self._reading) + len(self._joined) < self.batching.max_seqs:
+            request = self._waiting[0][2]
+            if request in self._lost or not self._take(request, self.book.to_read(request) - 1):
+                return
+            heapq.heappop(self._waiting)
+            del self._reading[request]
+            self.book.came_read(request)
+            self._join(request, self.book.steps_left(request))
+            self._reserve = self._missing(1)
 
     def _take(self, request: int, tokens: int) -> bool:
         """Memory for the prompt of ``request``: shared blocks of its prefix, and blocks of its own."""
@@ -197,6 +217,10 @@ class Replica:
         if steps == 0 or self.ends_after_prefill:
             self._end(request)
             return
+        self._join(request, steps)
+
+    def _join(self, request: int, steps: int) -> None:
+        """Let a sequence decode from the next step on, for ``steps``."""
         self._joined[request] = self._steps
         self._context += self.book.context(request)
         self._growth += self.book.growth(request)
@@ -239,6 +263,8 @@ class Replica:
         while self._joined and self._room(1) < 1:
             self._preempt()
         self._reserve = self._missing(1)
+        if self.comes_read:
+            self._admit_read()
         plan = self.batching.plan(self)
         if plan.chunks:
             return self._mixed(plan)
@@ -343,5 +369,6 @@ class Replica:
         steps = self._leave(request)
         self._give(request)
         self.book.preempted(request, steps)
+        self._lost.add(request)
         self.preemptions += 1
         self._queue(request, first=True)

@@ -22,9 +22,11 @@ from simsparse.errors import SimulationError, SpecError
 from simsparse.policies.batching import BATCHINGS, batching_of
 from simsparse.serving import replica
 from simsparse.serving.costs import grid_around
+from simsparse.serving.disaggregated import Disaggregation
 from simsparse.serving.engine import Engine
 from simsparse.serving.kv import PrefixCache
 from simsparse.serving.models import model_of
+from simsparse.serving.speculation import Speculation
 from simsparse.sources.arrivals import ARRIVALS, arrivals_of
 from simsparse.sources.lengths import lengths_of
 from simsparse.sources.request_files import read_requests
@@ -321,3 +323,83 @@ def test_model_counts_layers_once_and_weights_whole():
     assert model.weight_bytes == pytest.approx(2 * 6_738_415_616, rel=1e-3)
     assert model.kv_bytes_per_token == 32 * 2 * 4096 * 2
     assert len(model.token_ops(16)) < 20
+
+
+# Drafts, and prefill and decode apart.
+
+
+@pytest.fixture(scope="module")
+def curves():
+    """Mean accepted lengths by curve and number of drafts (InferenceX, Apache-2.0)."""
+    found = {}
+    with (DATA / "spec_decode_acceptance.csv").open() as file:
+        for row in csv.DictReader(file):
+            key = (row["curve"], row["dataset"], row["mode"])
+            found.setdefault(key, {})[int(row["num_speculative_tokens"])] = float(row["acceptance_length"])
+    return found
+
+
+def test_acceptance_by_position_gives_the_measured_lengths(curves):
+    for known in curves.values():
+        for drafts, length in known.items():
+            found = Speculation.of({"lengths": {count: known[count] for count in known if count <= drafts}})
+            assert found.drafts == drafts
+            assert found.tokens_per_step == pytest.approx(length, rel=0.02)
+
+
+def test_one_rate_overestimates_eight_drafts_in_every_curve(curves):
+    both = {}
+    for (curve, _, _), known in curves.items():
+        if 1 in known and 8 in known:
+            both.setdefault(curve, []).append((known[1], known[8]))
+    assert len([each for pairs in both.values() for each in pairs]) >= 14
+    for pairs in both.values():
+        for one, eight in pairs:
+            assert Speculation.of({"tokens": 8, "rate": one - 1}).tokens_per_step > 1.05 * eight
+
+
+def test_steps_with_drafts_give_the_mean_length():
+    drafts = Speculation.of({"accepted": [0.8, 0.5, 0.2]})
+    tokens = np.full(2000, 400)
+    steps = drafts.steps(tokens, np.random.default_rng(0))
+    assert (tokens / steps).mean() == pytest.approx(drafts.tokens_per_step, rel=0.01)
+
+
+def test_drafts_make_a_lone_sequence_faster_by_nearly_what_they_add():
+    requests = Requests.of(np.arange(6) * 100.0, [500] * 6, [800] * 6)
+    plain, drafted = (served(requests, speculation=each) for each in (None, {"accepted": [0.8, 0.6]}))
+    assert plain.tpot.mean / drafted.tpot.mean == pytest.approx(2.4, rel=0.1)
+
+
+@pytest.mark.parametrize(
+    "options", [{"accepted": [0.5, 0.6]}, {"rate": 0.5}, {"accepted": []}, {"lengths": [2.0, 1.5]}]
+)
+def test_impossible_acceptance_is_an_error(options):
+    with pytest.raises(SpecError):
+        Speculation.of(options)
+
+
+def test_decode_apart_is_not_held_up_by_prompts():
+    requests = drawn(150, 12.0, most=3000)
+    split = {"prefill": 1, "decode": 1, "bytes_per_s": 150e9, "latency_s": 0.4e-3}
+    together, apart = (
+        served(requests, "prefill_first", replicas=2),
+        served(requests, "prefill_first", disaggregated=split),
+    )
+    assert np.all(apart.first_s > apart.admitted_s)
+    assert np.all(apart.done_s >= apart.first_s)
+    assert apart.tpot.p99 < together.tpot.p99
+    assert apart.devices == 2
+    written = sum(run.steps * run.decoding for log in apart.logs for run in log.runs) + 150
+    assert written == requests.output_tokens.sum()
+
+
+def test_transfer_of_caches_is_near_the_measured_one():
+    """Qwen3-8B between two nodes over 8 ports of 25 GB/s; constants from the shortest and the longest prompt."""
+    with (DATA / "kv_transfer_mooncake.csv").open() as file:
+        rows = [(int(row["prompt_tokens"]), float(row["transfer_ms"]) / 1e3) for row in csv.DictReader(file)
+                if row["model"] == "Qwen3-8B"]  # fmt: skip
+    split = Disaggregation.of({"prefill": 1, "decode": 1, "bytes_per_s": 154.6e9, "latency_s": 0.42e-3})
+    errors = [split.sent_s(tokens, 36 * 2 * 8 * 128 * 2) / seconds - 1 for tokens, seconds in rows[1:-1]]
+    assert max(map(abs, errors)) < 0.20
+    assert float(np.mean(np.abs(errors))) < 0.12
