@@ -4,7 +4,7 @@ them.
 
 A statement is a pattern and, after it, layers that differ: ``tokens:256 dense=0,1 choose=2,13`` leaves layers 0 and 1
 dense, finds tokens in layers 2 and 13, and reads the ones found last in all others. Layers are numbered by the first
-number in the path of an op's module.
+number in the path of an op's module. ``found`` says that keys were found before, in an earlier step.
 """
 
 from __future__ import annotations
@@ -49,18 +49,20 @@ class MaskPattern(ABC):
 
 MASKS: Registry[type[MaskPattern]] = Registry("attention mask", package="simsparse.core.attention_masks")
 """Patterns by name."""
+FOUND = "found"
 _LAYER = re.compile(r"(?:^|\.)(\d+)(?:\.|$)")
 _LIST = re.compile(r"(dense|choose)=(\d{1,4}(?:,\d{1,4})*)")
 
 
 @dataclass(frozen=True)
 class AttentionMask:
-    """A pattern, the layers that stay dense, and those that find keys; empty ``choose``: all do."""
+    """A pattern, the layers that stay dense, and those that find keys; empty ``choose``: all do, none if ``found``."""
 
     pattern: MaskPattern
     text: str
     dense: frozenset[int] = frozenset()
     choose: frozenset[int] = frozenset()
+    found: bool = False
 
     @classmethod
     def parse(cls, text: str) -> AttentionMask:
@@ -77,8 +79,8 @@ class AttentionMask:
         layer = layer_number(op)
         if layer in self.dense:
             return (op,)
-        found = self.pattern.finding(op) if not self.choose or layer in self.choose else []
-        return (*found, self.pattern.reading(op))
+        finds = not self.found and (not self.choose or layer in self.choose)
+        return (*(self.pattern.finding(op) if finds else ()), self.pattern.reading(op))
 
 
 def layer_number(op: Op) -> int | None:
@@ -96,11 +98,15 @@ def _parsed(text: str) -> AttentionMask:
         raise SpecError(f"{text!r:.80} is no attention mask; expected {known}", key="attention_mask")
     lists: dict[str, frozenset[int]] = {}
     for word in rest:
+        if word == FOUND:
+            continue
         match = _LIST.fullmatch(word)
         if match is None or match[1] in lists:
-            raise SpecError(f"{word!r:.80}: after a pattern come dense=LAYERS and choose=LAYERS", key="attention_mask")
+            raise SpecError(
+                f"{word!r:.80}: after a pattern come dense=LAYERS, choose=LAYERS, found", key="attention_mask"
+            )
         lists[match[1]] = frozenset(map(int, match[2].split(",")))
-    return AttentionMask(found[0], " ".join((first, *rest)), **lists)
+    return AttentionMask(found[0], " ".join((first, *rest)), **lists, found=FOUND in rest)
 
 
 def named(op: Op, part: str, make: Callable[..., Op], *sizes: int, **fields: object) -> Op:

@@ -197,7 +197,7 @@ def _tiled(attention: Attention) -> str:
     if attention.dtype.bits != 16 or len(kinds) > 1 or attention.window:
         return ""
     if SELECTED_ATTENTION.name in kinds:
-        return "selected"
+        return "selected" if all(op.dims["q_len"] > 1 for op in attention.ops) else ""
     if attention.decode:
         return ""
     if BLOCK_SPARSE_ATTENTION.name in kinds:

@@ -106,6 +106,10 @@ def test_layers_stay_dense_or_read_what_others_found() -> None:
     assert masked > 0 and dense > 0
 
 
+def test_keys_that_were_found_before_cost_nothing_to_find() -> None:
+    assert len(AttentionMask.parse("blocks:0.1 found").applied(PROMPT)) == 1
+
+
 def test_all_keys_is_the_dense_attention() -> None:
     for mask in ("a-shape:0+1000", "blocks:1", "tokens:1000", "strided:99+1"):
         (*_, read) = AttentionMask.parse(mask).applied(PROMPT)

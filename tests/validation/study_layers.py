@@ -123,17 +123,10 @@ def upcycled(experts: int) -> Trace:
                        "sizes assumed: 24 layers, 2048 wide, as MPT-1B")  # fmt: skip
 
 
-def attention_only(kv_len: int, name: str, scored: int = 0) -> Trace:
-    """Attention of one layer of Llama-2-7B; ``scored`` keys are read before, by a sixteenth of their channels in int4.
-
-    The scores of all keys are written and read once as fp16.
-    """
+def attention_only(kv_len: int, name: str) -> Trace:
+    """Attention of one layer of Llama-2-7B."""
     batch, heads, size = 8, 32, 128
     builder = TraceBuilder(name, phase="decode", batch=batch, kv_len=kv_len, written="Llama-2-7B: 32 heads of 128")
-    if scored:
-        labels, scores = batch * heads * scored * (size // 16) // 2, batch * heads * scored * 2
-        flops = 2 * batch * heads * scored * (size // 16)
-        builder.add(ops.elementwise(labels + scores, scores, flops, label="scores", name="scores"))
     builder.add(ops.attention(batch, heads, heads, size, 1, kv_len, name="attention"))
     return builder.build()
 
@@ -184,16 +177,15 @@ def bert_product() -> Trace:
     return TraceBuilder("bert-ffn-int8", written="768 to 3072").add(ops.linear(128, 3072, 768, "int8")).build()
 
 
-def longer(trace: Trace, name: str, kv_len: dict[int, int], otherwise: int) -> Trace:
-    """``trace`` with the cache of layer i ``kv_len[i]`` tokens long, else ``otherwise``."""
+def longer(trace: Trace, name: str, kv_len: int) -> Trace:
+    """``trace`` with caches of ``kv_len`` tokens."""
 
     def change(op: Op) -> Op:
         if op.kind != OpKind.ATTENTION:
             return op
-        layer = int(next(word for word in op.module.split(".") if word.isdigit()))
-        return op.with_(dims={**op.dims, "kv_len": kv_len.get(layer, otherwise) + 1}, kernels=())
+        return op.with_(dims={**op.dims, "kv_len": kv_len + 1}, kernels=())
 
-    return Trace(name, trace.map(change).ops, {**trace.meta, "kv_len": otherwise})
+    return Trace(name, trace.map(change).ops, {**trace.meta, "kv_len": kv_len})
 
 
 BY_HAND = {
@@ -203,7 +195,6 @@ BY_HAND = {
     "upcycled-dense": lambda: upcycled(0),
     "upcycled-moe": lambda: upcycled(8),
     "attention-16k": lambda: attention_only(16384, "attention-16k"),
-    "attention-1k-of-16k": lambda: attention_only(1024, "attention-1k-of-16k", scored=16384),
     "alexnet-dense": lambda: alexnet(1.0),
     "alexnet-small": lambda: alexnet(0.4),
     "gpt2-medium-products": lambda: layer_products("gpt2-medium-products", 8192, 1024),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +69,30 @@ class Opened(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.layer(x + self.shift)
+
+
+DREAM: Mapping[str, Any] = {
+    "hidden_size": 3584, "num_hidden_layers": 28, "num_attention_heads": 28, "num_key_value_heads": 4,
+    "intermediate_size": 18944, "vocab_size": 152064,
+}  # fmt: skip
+"""Dream-7B, which begins from Qwen2.5-7B (its configuration file)."""
+
+
+def prompt(model: str, length: int) -> Trace:
+    """A prompt of one sequence through a model of the zoo."""
+    name = f"{model}-prompt-{length // 1000}k"
+    return causal(name, "llama", zoo(model), "prefill", length=length)
+
+
+def diffusion(name: str, shape: Mapping[str, Any], length: int) -> Trace:
+    """A denoising step: all tokens see all tokens, and all positions have logits."""
+    made = causal(f"{name}-{length // 1024}k", "qwen2", shape, "forward", length=length)
+    return made.map(lambda op: op.with_(dims={**op.dims, "causal": 0}) if op.kind == OpKind.ATTENTION else op)
+
+
+def attention_alone(name: str, length: int) -> Trace:
+    """The attention of one layer of a Llama-3-8B on a prompt."""
+    return TraceBuilder(name).add(ops.attention(1, 32, 8, 128, length, length)).build()
 
 
 def training_layer(name: str, make: Callable[[], nn.Module], batch: int, length: int, hidden: int) -> Trace:
@@ -247,10 +272,9 @@ QWEN3 = {
 }  # fmt: skip
 
 
-def llama_context(name: str, otherwise: int, full: Sequence[int] = (), whole: int = 0, batch: int = 1) -> Trace:
-    """A step of Llama-2-7B with caches of ``otherwise`` tokens, of the layers ``full`` with ``whole``."""
-    trace = extract("llama2-7b", "decode", batch=batch, kv_len=otherwise)
-    return longer(trace, name, dict.fromkeys(full, whole), otherwise)
+def llama_context(name: str, kv_len: int, batch: int = 1) -> Trace:
+    """A step of Llama-2-7B with caches of ``kv_len`` tokens."""
+    return longer(extract("llama2-7b", "decode", batch=batch, kv_len=kv_len), name, kv_len)
 
 
 RECIPES: dict[str, Callable[[], Trace]] = {
@@ -261,11 +285,16 @@ RECIPES: dict[str, Callable[[], Trace]] = {
     "opt-66b-layer-train": lambda: training_layer("opt-66b-layer-train", lambda: OptLayer(9216, 72), 8, 2048, 9216),
     "opt-66b-layer": opt_layer_forward,
     "llama2-7b-100k": lambda: llama_context("llama2-7b-100k", 100_000),
-    "llama2-7b-100k-tidal": lambda: llama_context("llama2-7b-100k-tidal", 256, (0, 1, 2, 13), 100_000),
     "llama2-7b-32k": lambda: llama_context("llama2-7b-32k", 32_768, batch=2),
-    "llama2-7b-32k-sixteenth": lambda: llama_context("llama2-7b-32k-sixteenth", 2_048, batch=2),
     "llama2-7b-8k-b14": lambda: llama_context("llama2-7b-8k-b14", 8_192, batch=14),
     "llama2-7b-8k-half-b28": lambda: llama_context("llama2-7b-8k-half-b28", 4_096, batch=28),
+    **{
+        f"llama3-8b-prompt-{length // 1000}k": partial(prompt, "llama3-8b", length)
+        for length in (10_000, 50_000, 100_000, 200_000, 300_000, 500_000, 1_000_000)
+    },
+    **{f"dream-7b-{length // 1024}k": partial(diffusion, "dream-7b", DREAM, length) for length in (4096, 16384, 65536)},
+    "attention-32k-prompt": lambda: attention_alone("attention-32k-prompt", 32_768),
+    "attention-128k-prompt": lambda: attention_alone("attention-128k-prompt", 131_072),
     "llama3-8b-decode": lambda: causal("llama3-8b-decode", "llama", zoo("llama3-8b"), "decode", kv_len=1024),
     "llama3-8b-half-ffn": lambda: causal(
         "llama3-8b-half-ffn", "llama", zoo("llama3-8b", intermediate_size=7168), "decode", kv_len=1024
