@@ -5,7 +5,9 @@ from simsparse.advice.cards import CardTime, times_on_cards
 from simsparse.advice.choices import WeightChoice, parse_choice
 from simsparse.advice.crossover import ChoiceTime, Crossover, crossover
 from simsparse.advice.headroom import Headroom, KernelLoss, headroom
+from simsparse.advice.layouts import LayoutTime, rank_layouts
 from simsparse.advice.sparse_gain import SparseGain, SparseGains, sparse_gains
+from simsparse.advice.training import TrainingStep, training_memory, training_step
 
 __all__ = [
     "CardTime",
@@ -15,10 +17,15 @@ __all__ = [
     "KernelLoss",
     "SparseGain",
     "SparseGains",
+    "LayoutTime",
+    "TrainingStep",
     "WeightChoice",
     "crossover",
     "headroom",
     "parse_choice",
     "sparse_gains",
+    "rank_layouts",
     "times_on_cards",
+    "training_memory",
+    "training_step",
 ]

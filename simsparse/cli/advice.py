@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Commands that answer one question each: crossover, cards, headroom."""
+"""Commands that answer one question each: crossover, cards, headroom, layouts."""
 
 from __future__ import annotations
 
@@ -202,6 +202,62 @@ def headroom(
         note(f"{len(found.losses) - SHOWN} more kinds of op lose less; --json lists them")
 
 
+def layouts(
+    trace: Annotated[Path, typer.Argument(help="A trace file; of phase train: one micro-batch.")],
+    system: Annotated[str, typer.Option("--system", autocompletion=part_words, help="A system of several GPUs.")],
+    gpus: Annotated[int | None, typer.Option("--gpus", min=1, help="How many of them; all by default.")] = None,
+    batches: Annotated[
+        int | None, typer.Option("--batches", min=1, help="Micro-batches of a training step; one per GPU by default.")
+    ] = None,
+    objective: Annotated[str, typer.Option("--objective", help="latency, throughput or memory.")] = "throughput",
+    level: Annotated[int, typer.Option("--level", min=0, max=1, help="0 closed forms, 1 events.")] = 0,
+    out: Out = None,
+    json: Json = False,
+) -> None:
+    """How should this model be laid out on these GPUs? Layouts that fit, ranked, and what bounds each.
+
+    With --out a training step's best layout is written as a timeline too, which ui.perfetto.dev opens.
+    """
+    from simsparse.advice import rank_layouts
+    from simsparse.trace.file import load_trace
+
+    loaded = load_trace(trace)
+    with ProgressBar("layouts") as progress:
+        found = rank_layouts(loaded, system, gpus, batches, level, objective, progress)
+    if out is not None:
+        _write_layouts(out, found, loaded, system, level)
+    if json:
+        emit_json([each._asdict() for each in found])
+        return
+    fitting = [each for each in found if not each.refused]
+    rows = [
+        (each.layout, si(each.seconds, "s"), f"{each.passes_per_s:.4g}", f"{each.memory_bytes / 1e9:.1f} GB",
+         si(each.exchange_s, "s"), si(each.bubble_s, "s"), each.bound)
+        for each in fitting[:SHOWN]
+    ]  # fmt: skip
+    columns = ("layout", "time", "passes/s", "memory", "exchanges", "bubble", "bound")
+    table(f"{loaded.name} on {system}, by {objective}", columns, rows, right=columns[1:6])
+    if len(fitting) > SHOWN:
+        note(f"{len(fitting) - SHOWN} more layouts fit; --json lists them")
+    if refused := [each for each in found if each.refused]:
+        note(f"{len(refused)} layouts do not fit, such as {refused[0].layout}: {refused[0].refused}")
+
+
+def _write_layouts(out: Path, found: list[Any], trace: Any, system: str, level: int) -> None:
+    """The layouts as CSV and, of a training step, the timeline of the best one's stages."""
+    import pandas as pd
+
+    from simsparse.advice import training_step
+    from simsparse.store import to_csv
+
+    with whole_folder(out) as folder:
+        to_csv(pd.DataFrame([each._asdict() for each in found]), folder / "layouts.csv")
+        if found and not found[0].refused and trace.meta.get("phase") == "train":
+            best = found[0].layout if "=" in found[0].layout else ""
+            training_step(trace, system, best, level).timeline.to_perfetto(folder / "timeline.json")
+    note(f"written to {out}")
+
+
 def _write(out: Path, rows: Any, plot: Plot) -> None:
     """``rows``, named tuples, as CSV and the figure as PNG and SVG, all of them or none."""
     import pandas as pd
@@ -215,4 +271,4 @@ def _write(out: Path, rows: Any, plot: Plot) -> None:
     note(f"written to {out}")
 
 
-COMMANDS = (crossover, cards, headroom)
+COMMANDS = (crossover, cards, headroom, layouts)

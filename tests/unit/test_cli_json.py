@@ -25,6 +25,7 @@ from simsparse.validate import validate_file
 HW = "gpu/h100-sxm5-80gb"
 ROWS = [{"section": "mem", "op": "d2d_copy", "bytes": 1 << 20, "s": 1e-6 * n} for n in range(1, 101)]
 EXAMPLES = {
+    "layouts": "t.trace --system systems/h200-x2-nvlink",
     "cards": "t.trace --hw gpu/h100-sxm5-80gb,gpu/a100-sxm4-80gb --stack fused",
     "compare": "run run",
     "crossover": "linear n=4096 k=4096 --hw gpu/h100-sxm5-80gb --tokens 1,16",

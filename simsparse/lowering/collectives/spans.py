@@ -196,3 +196,9 @@ def _pass_s(op: Op, machine: Machine, device: str) -> float:
     """Seconds to read and write the message once in the device's memory."""
     rates = machine.devices[device].model.copy_rates
     return 0.0 if rates is None else op.dims["bytes"] * (1 / rates.read + 1 / rates.write)
+
+
+def span_seconds(op: Op, machine: Machine, device: str) -> float:
+    """Seconds of a collective over a span that shares its links with no other work: its phases one after the other."""
+    return sum(max((move.wait_s + move.bytes / move.bytes_per_s for move in phase), default=0.0)
+               for phase in phases(op, machine, device))  # fmt: skip

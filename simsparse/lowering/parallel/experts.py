@@ -62,6 +62,15 @@ def _exchanged(op: Op, layout: Layout) -> Iterator[Op]:
         yield _over("all_gather", part, "tp", layout.tp, op, "all_gather", (f"{op.name}.combine",))
 
 
+def weight_gradients(op: Op, layout: Layout) -> Op:
+    """The gradients of a rank's experts, from rows and gradients that are there."""
+    if layout.ep == 1:
+        return with_rows(op, _of_tokens(op, layout.cp), op.dims["experts"], -(-op.dims["d_ff"] // layout.tp))
+    beyond = max(1, layout.ep // (layout.tp * layout.cp))
+    counts = tuple(beyond * count for count in heaviest(op, layout.ep))
+    return with_rows(op, counts, len(counts), -(-op.dims["d_ff"] // max(1, layout.tp // layout.ep)))
+
+
 def heaviest(op: Op, ranks: int) -> tuple[int, ...]:
     """Tokens of each expert of the rank that has most; experts are dealt out in order. Raises MappingError."""
     if op.routing is None or op.dims["experts"] % ranks:

@@ -14,16 +14,18 @@ A trace is what one replica runs: ``dp`` changes its inputs in nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from fractions import Fraction
 
 from simsparse.config.layout import Layout
 from simsparse.core import Op, OpKind, Trace
 from simsparse.core.kinds.collective import collective
 from simsparse.errors import MappingError
-from simsparse.lowering.parallel.experts import expert_ops
+from simsparse.lowering.kept import UPDATE
+from simsparse.lowering.parallel.experts import expert_ops, weight_gradients
+from simsparse.lowering.parallel.shares import BACKWARD_WEIGHT, context_share, divided, scaled, tensor_roles
 from simsparse.lowering.parallel.shares import TensorRole as Role
-from simsparse.lowering.parallel.shares import context_share, divided, tensor_roles
 
 
 def rank_trace(trace: Trace, layout: Layout) -> Trace:
@@ -36,20 +38,48 @@ def rank_trace(trace: Trace, layout: Layout) -> Trace:
     roles = tensor_roles(trace, layout.tp)
     renamed: dict[str, str] = {}
     made: list[Op] = []
+    experts = _expert_weights(trace)
     for op in trace.ops:
+        if roles[op.name] is not Role.PARTIAL:
+            made += _sums_before(op, roles, renamed, made, layout)
         deps = tuple(renamed.get(dep, dep) for dep in op.deps)
-        made += _of(op.with_(deps=deps), roles[op.name], layout)
+        if op.label == UPDATE and op.weight in experts:
+            made.append(scaled(op.with_(deps=deps), Fraction(1, layout.ep if layout.ep > 1 else layout.tp)))
+        else:
+            made += _of(op.with_(deps=deps), roles[op.name], layout)
         renamed[op.name] = made[-1].name
     return replace(trace, ops=tuple(made), meta={**trace.meta, "parallel": str(layout)})
 
 
+def _expert_weights(trace: Trace) -> frozenset[str]:
+    """Names of parameters of experts that an optimizer updates."""
+    modules = tuple(op.module for op in trace.ops if op.kind == OpKind.MOE_FFN)
+    updated = (op.weight for op in trace.ops if op.label == UPDATE and op.weight)
+    return frozenset(weight for weight in updated if weight.rpartition(".")[0] in modules)
+
+
+def _sums_before(
+    op: Op, roles: Mapping[str, Role], renamed: dict[str, str], made: list[Op], layout: Layout
+) -> Iterator[Op]:
+    """An all-reduce of each summed gradient that ``op`` reads and no other op has read yet."""
+    places = {each.name: each for each in made}
+    for dep in op.deps:
+        if roles[dep] is Role.PARTIAL and op.label != UPDATE and renamed[dep] == dep:
+            size, name = places[dep].output_bytes, f"{dep}.all_reduce"
+            yield _collective("all_reduce", size, "tp", layout.tp, name, places[dep], (dep,))
+            renamed[dep] = name
+
+
 def _of(op: Op, role: Role, layout: Layout) -> Iterator[Op]:
     """An op's share and the collectives around it; the last has its result."""
+    if op.kind == OpKind.MOE_FFN and op.label == BACKWARD_WEIGHT:
+        yield weight_gradients(op, layout)
+        return
     if op.kind == OpKind.MOE_FFN:
         yield from expert_ops(op, layout)
         return
     own = context_share(op, layout.cp)
-    if layout.cp > 1 and op.kind == OpKind.ATTENTION and op.dims["q_len"] > 1:
+    if layout.cp > 1 and op.kind == OpKind.ATTENTION and op.dims["q_len"] > 1 and not op.label.startswith("bwd"):
         d, kv = op.dims, divided(own, role, layout.tp).dims["kv_heads"]
         size = d["batch"] * own.dims["q_len"] * kv * (d["head_dim"] + d["v_head_dim"]) * op.dtype.bits // 8
         yield _collective("all_gather", size, "cp", layout.cp, f"{op.name}.gather_kv", op, op.deps)
