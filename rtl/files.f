@@ -12,8 +12,10 @@ dot_accumulate.sv
 nm_decompress.sv
 nm_encode24.sv
 nm_gemm_top.sv
+nm_requantise.sv
 nm_select.sv
 spad_hash_accumulate.sv
 dense_pe.sv
 nm_dot_pe.sv
 nm_dot_pe_fp16.sv
+nm_gemm_axi.sv

@@ -6,32 +6,43 @@
 // words, one an array row, each with the weights of all columns in the low bits and their indexes above; and
 // s_axis_activation TOKENS beats of the fold's activations, the first row's lowest. Sums over folds are kept in here;
 // m_axis_result gives TOKENS beats a tile, Cols sums each. tlast: the last word or beat of each fold in; the last beat
-// of the GEMM out. Streams are whole bytes: bits above the last number are ignored, or zero in results.
+// of the GEMM out; tuser: the last beat of each tile out. Streams are whole bytes: bits above the last number are
+// ignored, or zero in results.
 //
 // With MODE bit 2, skip, a tile has only the folds that are sent for it, one at least: those without a kept weight need
 // not be. tlast of the weights then marks the last word of a tile, and K_FOLDS is not used.
 //
-// Registers by word address; sizes take the low 16 bits of what is written:
-//   0 CONTROL    w   bit 0: start with the sizes as they are now; bit 1: abort, before start
-//   1 STATUS     r   bit 0: busy; bit 1: done, the last start ran to its end; bit 2: error, any bit of ERRORS;
-//                    bit 3: aborted since the last start; bit 4: timed out, ERRORS bit 5;
-//                    now, bit 8: a weight word, bit 9: an activation beat, is missing, bit 10: a result is not taken
-//   2 TOKENS     rw  1 to MaxTokens
-//   3 K_FOLDS    rw  1 to 65535
-//   4 N_TILES    rw  1 to 65535
-//   5 MODE       rw  bit 0: dense; bit 1: serial, no fold's weights are taken before the results of the one before it
-//                    left; bit 2: skip
-//   6 CYCLES     r   cycles from the one after the start to the last result or the abort, its own left out
-//   7 ERRORS     r   bit 0: start with sizes out of range, not done; bits 1, 2: tlast of weights, of activations
-//                    elsewhere than the sizes say (the sizes hold); bit 3: indexes that do not ascend (used as they
-//                    are); bit 4: start while busy, not done; bit 5: nothing moved for TIMEOUT cycles while busy (it
-//                    goes on); a write clears all
-//   8 SHAPE      r   Rows, Cols, N, M from the lowest byte
-//   9 TIMEOUT    rw  cycles, once a standstill; 0, as after reset: never
-//  10 KEPT       rw  weights a group that are used when not dense, 1 to N (N after reset); higher lanes count as zero
-//  11 INTERRUPT  rw  interrupt_o is high while bit 0: done is, bit 1: error is
-//  12 ID         r   "NMGT"
-//  13 VERSION    r   major in bits 16 to 31, minor in bits 0 to 15
+// Registers by word address (made from simsparse/rtl/regmap.py); sizes take the low 16 bits of what is written:
+//   0 CONTROL    w   what to do. bit 0 START: start with the sizes as they are now; bit 1 ABORT: stop; START of the
+//                    same write is ignored
+//   1 STATUS     r   what goes on. bit 0 BUSY: a GEMM runs; bit 1 DONE: the last start ran to its end; bit 2 ERROR: any
+//                    bit of ERRORS is set; bit 3 ABORTED: the last start was aborted; bit 4 TIMED_OUT: bit TIMEOUT of
+//                    ERRORS is set; bit 8 LACKS_WEIGHT: now: a weight word is missing; bit 9 LACKS_ACTIVATION: now: an
+//                    activation beat is missing; bit 10 RESULT_WAITS: now: a result is not taken
+//   2 TOKENS     rw  tokens, 1 to MaxTokens
+//   3 K_FOLDS    rw  folds of a tile, 1 to 65535; not used with SKIP
+//   4 N_TILES    rw  tiles, 1 to 65535; with SKIP those that are sent
+//   5 MODE       rw  how it runs. bit 0 DENSE: dense weights: the first N activations of a group meet the N weights,
+//                    indexes are ignored; bit 1 SERIAL: no fold's weights are taken before the results of the one
+//                    before it left; bit 2 SKIP: a tile has the folds that are sent for it; tlast of weights ends a
+//                    tile
+//   6 CYCLES     r   cycles from the one after the start to the last result or the abort
+//   7 ERRORS     rw  what went wrong since it was written; any write clears all. bit 0 SIZES: start with sizes out of
+//                    range, not done; bit 1 WEIGHT_TLAST: tlast of weights elsewhere than the sizes say; the sizes
+//                    hold; bit 2 ACTIVATION_TLAST: tlast of activations elsewhere than the sizes say; the sizes hold;
+//                    bit 3 METADATA: indexes that do not ascend; used as they are; bit 4 BUSY_START: start while busy,
+//                    not done; bit 5 TIMEOUT: nothing moved for TIMEOUT cycles while busy; the GEMM goes on
+//   8 SHAPE      r   what the engine was built for. bits 0 to 7 ROWS: array rows; bits 8 to 15 COLS: array columns;
+//                    bits 16 to 23 N: multipliers of a PE; bits 24 to 31 M: activations of a group
+//   9 TIMEOUT    rw  cycles of a standstill that is told, once each; 0 (reset): never
+//  10 KEPT       rw  weights of a group that count when not dense, 1 to N; N after reset
+//  11 INTERRUPT  rw  when the interrupt is high. bit 0 DONE: while DONE is; bit 1 ERROR: while ERROR is
+//  12 ID         r   0x4e4d4754, the letters NMGT
+//  13 VERSION    r   version of these registers. bits 0 to 15 MINOR: grows with what is added; bits 16 to 31 MAJOR:
+//                    grows with what changes
+//  14 OUTPUT     rw  what nm_gemm_axi makes of sums. bits 0 to 7 ZERO_POINT: signed zero point; bit 8 RELU: nothing
+//                    below the zero point; bit 9 REQUANTISE: bias, scale and 8 bits a column; else the sums
+// (end of registers)
 // Every read is answered on response_*, a cycle after it was taken; writes are not. No request waits for anything but
 // an answer that was not taken; writes while busy hold from the next start on. A start that is refused clears DONE.
 // After an abort the engine is idle in the next cycle. A result that was offered then still leaves, before those of the
@@ -66,6 +77,9 @@ module nm_gemm_top #(
     input  wire                     response_ready_i,
     output wire [             31:0] response_data_o,
     output wire                     interrupt_o,
+    output wire                     busy_o,
+    output wire                     abort_o,
+    output wire [              9:0] output_o,
     input  wire                     s_axis_weight_tvalid_i,
     output wire                     s_axis_weight_tready_o,
     input  wire [8*WeightBytes-1:0] s_axis_weight_tdata_i,
@@ -77,7 +91,8 @@ module nm_gemm_top #(
     output wire                     m_axis_result_tvalid_o,
     input  wire                     m_axis_result_tready_i,
     output wire [8*ResultBytes-1:0] m_axis_result_tdata_o,
-    output wire                     m_axis_result_tlast_o
+    output wire                     m_axis_result_tlast_o,
+    output wire                     m_axis_result_tuser_o
 );
   localparam int SizeWidth = 16;
   localparam int RowWidth = $clog2(Rows + 1);
@@ -85,8 +100,25 @@ module nm_gemm_top #(
   localparam int PlaceWidth = MaxTokens > 1 ? $clog2(MaxTokens) : 1;
   localparam int Lanes = Cols * N;
   localparam int SumsWidth = Cols * AccWidth;
-  localparam logic [31:0] Id = 32'h4e4d4754;
-  localparam logic [31:0] Version = {16'd2, 16'd0};
+  // Addresses (made from simsparse/rtl/regmap.py).
+  localparam logic [3:0] RegControl = 4'd0;
+  localparam logic [3:0] RegStatus = 4'd1;
+  localparam logic [3:0] RegTokens = 4'd2;
+  localparam logic [3:0] RegKFolds = 4'd3;
+  localparam logic [3:0] RegNTiles = 4'd4;
+  localparam logic [3:0] RegMode = 4'd5;
+  localparam logic [3:0] RegCycles = 4'd6;
+  localparam logic [3:0] RegErrors = 4'd7;
+  localparam logic [3:0] RegShape = 4'd8;
+  localparam logic [3:0] RegTimeout = 4'd9;
+  localparam logic [3:0] RegKept = 4'd10;
+  localparam logic [3:0] RegInterrupt = 4'd11;
+  localparam logic [3:0] RegId = 4'd12;
+  localparam logic [3:0] RegVersion = 4'd13;
+  localparam logic [3:0] RegOutput = 4'd14;
+  localparam logic [31:0] Identity = 32'h4e4d4754;
+  localparam logic [31:0] Version = 32'h00020000;
+  // (end of addresses)
   // Folds between their last weight word and their last result: loaded, running, and one a step of the array.
   localparam int FlagDepth = Rows + Cols + PipeStages + 1;
   localparam int FlagWidth = $clog2(FlagDepth);
@@ -107,6 +139,7 @@ module nm_gemm_top #(
   logic [31:0] cycles_q, timeout_q, quiet_q;
   logic [5:0] errors_q;
   logic [1:0] interrupt_q;
+  logic [9:0] output_q, job_output_q;
   logic response_valid_q;
   logic [31:0] response_q, value;
 
@@ -122,7 +155,7 @@ module nm_gemm_top #(
   wire tokens_fit = tokens_q - 1'b1 < SizeWidth'(MaxTokens);  // 0 is the largest then
   wire kept_fits = kept_q - 1'b1 < KeptWidth'(N);
   wire in_range = tokens_fit & kept_fits & (k_folds_q != '0 | skip_q) & n_tiles_q != '0;
-  wire control = write && reg_address_i == 4'd0;
+  wire control = write && reg_address_i == RegControl;
   wire start = control & reg_data_i[0] & ~reg_data_i[1];
   wire go = start & in_range & ~busy_q;
   wire finish, moved;
@@ -133,6 +166,9 @@ module nm_gemm_top #(
   assign reg_ready_o = ~response_valid_q | response_ready_i;
   assign response_valid_o = response_valid_q;
   assign response_data_o = response_q;
+  assign busy_o = busy_q;
+  assign abort_o = stop;
+  assign output_o = job_output_q;
   assign interrupt_o = (interrupt_q[0] & done_q) | (interrupt_q[1] & (errors_q != '0));
 
   wire waits = m_axis_result_tvalid_o & ~m_axis_result_tready_i;
@@ -141,19 +177,20 @@ module nm_gemm_top #(
   };
   always_comb begin
     case (reg_address_i)
-      4'd1: value = {21'd0, status};
-      4'd2: value = {{32 - SizeWidth{1'b0}}, tokens_q};
-      4'd3: value = {{32 - SizeWidth{1'b0}}, k_folds_q};
-      4'd4: value = {{32 - SizeWidth{1'b0}}, n_tiles_q};
-      4'd5: value = {29'd0, skip_q, serial_q, dense_q};
-      4'd6: value = cycles_q;
-      4'd7: value = {26'd0, errors_q};
-      4'd8: value = {8'(M), 8'(N), 8'(Cols), 8'(Rows)};
-      4'd9: value = timeout_q;
-      4'd10: value = {{32 - KeptWidth{1'b0}}, kept_q};
-      4'd11: value = {30'd0, interrupt_q};
-      4'd12: value = Id;
-      4'd13: value = Version;
+      RegStatus: value = {21'd0, status};
+      RegTokens: value = {{32 - SizeWidth{1'b0}}, tokens_q};
+      RegKFolds: value = {{32 - SizeWidth{1'b0}}, k_folds_q};
+      RegNTiles: value = {{32 - SizeWidth{1'b0}}, n_tiles_q};
+      RegMode: value = {29'd0, skip_q, serial_q, dense_q};
+      RegCycles: value = cycles_q;
+      RegErrors: value = {26'd0, errors_q};
+      RegShape: value = {8'(M), 8'(N), 8'(Cols), 8'(Rows)};
+      RegTimeout: value = timeout_q;
+      RegKept: value = {{32 - KeptWidth{1'b0}}, kept_q};
+      RegInterrupt: value = {30'd0, interrupt_q};
+      RegId: value = Identity;
+      RegVersion: value = Version;
+      RegOutput: value = {22'd0, output_q};
       default: value = '0;
     endcase
   end
@@ -162,7 +199,7 @@ module nm_gemm_top #(
   wire quiet = busy_q & ~moved;
   wire timed_out = quiet && timeout_q != '0 && quiet_q == timeout_q - 1'b1;
   wire [5:0] errors = {timed_out, start & busy_q, stream_errors, start & ~busy_q & ~in_range};
-  wire clear_errors = write && reg_address_i == 4'd7;
+  wire clear_errors = write && reg_address_i == RegErrors;
 
   always_ff @(posedge clk_i or negedge rst_ni) begin
     if (!rst_ni) begin
@@ -179,6 +216,7 @@ module nm_gemm_top #(
       quiet_q <= '0;
       kept_q <= KeptWidth'(N);
       interrupt_q <= '0;
+      output_q <= '0;
       cycles_q <= '0;
       errors_q <= '0;
       response_valid_q <= 1'b0;
@@ -189,13 +227,14 @@ module nm_gemm_top #(
       if (go) cycles_q <= '0;
       else if (busy_q && !finish && !stop) cycles_q <= cycles_q + 1'b1;
       quiet_q <= quiet ? quiet_q + 1'b1 : '0;
-      if (write && reg_address_i == 4'd2) tokens_q <= reg_data_i[SizeWidth-1:0];
-      if (write && reg_address_i == 4'd3) k_folds_q <= reg_data_i[SizeWidth-1:0];
-      if (write && reg_address_i == 4'd4) n_tiles_q <= reg_data_i[SizeWidth-1:0];
-      if (write && reg_address_i == 4'd5) {skip_q, serial_q, dense_q} <= reg_data_i[2:0];
-      if (write && reg_address_i == 4'd9) timeout_q <= reg_data_i;
-      if (write && reg_address_i == 4'd10) kept_q <= reg_data_i[KeptWidth-1:0];
-      if (write && reg_address_i == 4'd11) interrupt_q <= reg_data_i[1:0];
+      if (write && reg_address_i == RegTokens) tokens_q <= reg_data_i[SizeWidth-1:0];
+      if (write && reg_address_i == RegKFolds) k_folds_q <= reg_data_i[SizeWidth-1:0];
+      if (write && reg_address_i == RegNTiles) n_tiles_q <= reg_data_i[SizeWidth-1:0];
+      if (write && reg_address_i == RegMode) {skip_q, serial_q, dense_q} <= reg_data_i[2:0];
+      if (write && reg_address_i == RegTimeout) timeout_q <= reg_data_i;
+      if (write && reg_address_i == RegKept) kept_q <= reg_data_i[KeptWidth-1:0];
+      if (write && reg_address_i == RegInterrupt) interrupt_q <= reg_data_i[1:0];
+      if (write && reg_address_i == RegOutput) output_q <= reg_data_i[9:0];
       errors_q <= (clear_errors ? '0 : errors_q) | errors;
       response_valid_q <= read | (response_valid_q & ~response_ready_i);
     end
@@ -209,6 +248,7 @@ module nm_gemm_top #(
       job_k_folds_q <= k_folds_q;
       job_n_tiles_q <= n_tiles_q;
       job_kept_q <= kept_q;
+      job_output_q <= output_q;
     end
   end
 
@@ -362,13 +402,14 @@ module nm_gemm_top #(
   end
 
   // Results out; one that waits when its GEMM is aborted is kept until it is taken.
-  logic left_valid_q, left_last_q;
+  logic left_valid_q, left_last_q, left_user_q;
   logic [SumsWidth-1:0] left_q;
   wire offered = valid & final_fold;
 
   assign sums_ready = ~final_fold | (m_axis_result_tready_i & ~left_valid_q);
   assign m_axis_result_tvalid_o = left_valid_q | offered;
   assign m_axis_result_tdata_o = (8 * ResultBytes)'(left_valid_q ? left_q : total);
+  assign m_axis_result_tuser_o = left_valid_q ? left_user_q : sums_last;
   assign m_axis_result_tlast_o = left_valid_q ? left_last_q : sums_last & final_tile;
 
   always_ff @(posedge clk_i or negedge rst_ni) begin
@@ -380,6 +421,7 @@ module nm_gemm_top #(
     if (!left_valid_q) begin
       left_q <= total;
       left_last_q <= sums_last & final_tile;
+      left_user_q <= sums_last;
     end
   end
 endmodule

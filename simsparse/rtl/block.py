@@ -158,7 +158,7 @@ BLOCKS: Registry[tuple[RtlBlock, ...]] = Registry(
     tuple(
         f"simsparse.rtl.blocks.{module}" for module in (
             "cells", "select", "dot_pe", "decompress", "dense_pe", "encode24", "prune", "systolic", "tensor_core",
-            "intersect", "gemm_top", "hash_accumulate", "floating",
+            "intersect", "gemm_top", "hash_accumulate", "floating", "requantise",
         )
     ),
 )  # fmt: skip

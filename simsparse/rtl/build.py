@@ -10,7 +10,7 @@ import fcntl
 import hashlib
 import os
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -29,20 +29,41 @@ def bench(block: RtlBlock) -> Path:
 
     Raises SimulationError when a tool is missing or the build fails.
     """
-    check()
     folder = build_root() / "bench" / block.name
-    program, wrapper = folder / "bench", folder / "bench.sv"
+    wrapper = folder / "bench.sv"
     with locked(folder):
         wrapper.write_text(_wrapper(block), encoding="utf-8")
-        with unless_made(folder, digest(wrapper, BENCH, *sorted(sources().glob("*.sv")))) as stale:
-            if stale:
-                shared = _runtime()
-                _run(_verilate(folder, wrapper), folder)
-                _unit(folder)
-                objects = [str(shared / Path(name).with_suffix(".o")) for name in RUNTIME]
-                header = ["-include", str(shared / "runtime.h")]
-                how = _compile(folder, os.environ.get("SIMSPARSE_RTL_OPTIMISE", "-O1"))
-                _run([*how, *header, "unit.cpp", *objects, "-pthread", "-o", str(program)], folder)
+        return _built(folder, "bench", [str(wrapper)], [BENCH], ())
+
+
+def simulator(
+    name: str, module: str, parameters: Mapping[str, int], parts: Sequence[Path], flags: Sequence[str]
+) -> Path:
+    """A program of the C++ ``parts`` and ``module`` at ``parameters``, whose class is V``module``, built as bench() is.
+
+    Raises SimulationError when a tool is missing or the build fails.
+    """
+    folder = build_root() / "programs" / name
+    settings = [f"-G{key}={value}" for key, value in parameters.items()]
+    with locked(folder):
+        return _built(folder, module, [*settings, str(sources() / f"{module}.sv")], parts, flags)
+
+
+def _built(folder: Path, module: str, source: list[str], parts: Sequence[Path], flags: Sequence[str]) -> Path:
+    """The program in ``folder``, made anew when something that it depends on has changed."""
+    check()
+    program = folder / "bench"
+    known = digest(*parts, *sorted(sources().glob("*.sv"))) + " ".join([*source, *flags])
+    known += hashlib.sha256(Path(source[-1]).read_bytes()).hexdigest()
+    with unless_made(folder, known) as stale:
+        if stale:
+            shared = _runtime()
+            _run(_verilate(folder, module, source), folder)
+            _unit(folder, parts)
+            objects = [str(shared / Path(name).with_suffix(".o")) for name in RUNTIME]
+            header = ["-include", str(shared / "runtime.h")]
+            how = [*_compile(folder, os.environ.get("SIMSPARSE_RTL_OPTIMISE", "-O1")), *flags]
+            _run([*how, *header, "unit.cpp", *objects, "-pthread", "-o", str(program)], folder)
     return program
 
 
@@ -99,15 +120,15 @@ def _compile(folder: Path, optimise: str = "-O1") -> list[str]:
     return [str(compiler()), "-std=c++17", optimise, "-w", "-pthread", "-DVERILATOR=1", *off, *where]
 
 
-def _verilate(folder: Path, wrapper: Path) -> list[str]:
-    places = ["--prefix", "Vbench", "--top-module", "bench", "--Mdir", str(folder / "obj"), "-y", str(sources())]
-    return [str(verilator()), "--cc", *LINT, *places, str(wrapper)]
+def _verilate(folder: Path, module: str, source: list[str]) -> list[str]:
+    places = ["--prefix", f"V{module}", "--top-module", module, "--Mdir", str(folder / "obj"), "-y", str(sources())]
+    return [str(verilator()), "--cc", *LINT, *places, *source]
 
 
-def _unit(folder: Path) -> None:
-    """One translation unit of what Verilator wrote and the bench, so that headers are read once."""
-    parts = [*sorted((folder / "obj").glob("*.cpp")), BENCH]
-    (folder / "unit.cpp").write_text("".join(f'#include "{path}"\n' for path in parts), encoding="utf-8")
+def _unit(folder: Path, parts: Sequence[Path]) -> None:
+    """One translation unit of what Verilator wrote and ``parts``, so that headers are read once."""
+    every = [*sorted((folder / "obj").glob("*.cpp")), *parts]
+    (folder / "unit.cpp").write_text("".join(f'#include "{path}"\n' for path in every), encoding="utf-8")
 
 
 def _run(command: Sequence[str], folder: Path) -> None:
@@ -127,7 +148,8 @@ def _wrapper(block: RtlBlock) -> str:
     rest = "".join(f"  assign data_o[{low}+:{count}] = '0;\n" for low, count in spare if count)
     tied = {port: value or f"unused_{port}" for port, value in block.tied.items()}
     clock = "    .clk_i, .rst_ni,\n" + "".join(f"    .{port}({value}),\n" for port, value in tied.items())
-    rest += "".join(f"  wire unused_{port};\n" for port, value in block.tied.items() if not value)
+    widths = {"output_o": "[9:0] "}
+    rest += "".join(f"  wire {widths.get(port, '')}unused_{port};\n" for port, value in block.tied.items() if not value)
     if block.combinational:
         ports_in, ports_out, clock = _no_handshake(ports_in), _no_handshake(ports_out), ""
         rest += (

@@ -11,11 +11,11 @@ import numpy as np
 
 from simsparse.dataflow.base import Ints, Mask
 from simsparse.dataflow.handshake.gemm_stream import GemmHandshakes, GemmRequest, Request, Status
+from simsparse.rtl.regmap import IDENTITY, REGISTERS, VERSION
 from simsparse.rtl.vectors import Beats
 
 ERRORS = ("sizes", "weights' tlast", "activations' tlast", "metadata", "start while busy", "timeout")
 """Flags of the register ERRORS, the first in bit 0."""
-IDENTITY = {"ID": 0x4E4D4754, "VERSION": 2 << 16}
 _ERROR, _TIMED_OUT = 1 << 2, 1 << 4
 """Bits of STATUS that ERRORS makes."""
 _MOST_READS = 4
@@ -43,6 +43,7 @@ class Register(IntEnum):
     INTERRUPT = 11
     ID = 12
     VERSION = 13
+    OUTPUT = 14
 
 
 class Mode(IntEnum):
@@ -55,13 +56,9 @@ class Mode(IntEnum):
 
 _START, _ABORT = 1, 2
 _CONTROL = int(Register.CONTROL)
-_KEPT = {
-    int(Register.TOKENS): 0xFFFF, int(Register.K_FOLDS): 0xFFFF, int(Register.N_TILES): 0xFFFF,
-    int(Register.MODE): 0b111, int(Register.KEPT): 0xFF, int(Register.TIMEOUT): 0xFFFFFFFF,
-    int(Register.INTERRUPT): 0b11,
-}  # fmt: skip
+_KEPT = {address: register.mask for address, register in enumerate(REGISTERS) if register.mask}
 """Bits that a write leaves in each register that holds what is written."""
-_READ_ONLY = (Register.STATUS, Register.CYCLES, Register.SHAPE, Register.ID, Register.VERSION, 14, 15)
+_READ_ONLY = (Register.STATUS, Register.CYCLES, Register.SHAPE, Register.ID, Register.VERSION, 15)
 
 
 @dataclass(frozen=True)
@@ -155,6 +152,8 @@ def requested(rng: np.random.Generator, folds: int, shape: Shape) -> dict[str, I
             rows.append((1, Register.TIMEOUT, int(rng.choice((0, 1, 2, 5, 30, 1 << 20))), 0))
         if rng.random() < 0.2:
             rows.append((1, Register.INTERRUPT, int(rng.integers(0, 4)), 0))
+        if rng.random() < 0.2:
+            rows.append((1, Register.OUTPUT, int(rng.integers(0, 1 << 20)), 0))
         kept = int(rng.choice((shape.n, int(rng.integers(1, shape.n + 1)))))
         wait = int(rng.random() < 0.5)
         rows += [(1, Register.KEPT, kept, wait), *of_job(job, dense), *_anything(rng)]
@@ -256,7 +255,7 @@ def reads(beats: Beats, at: GemmHandshakes, faults: Mapping[str, Ints], shape: S
     size = sum(length << 8 * which for which, length in enumerate((shape.rows, shape.cols, shape.n, shape.m)))
     known: dict[Register, Ints | int] = {
         Register.STATUS: status, Register.CYCLES: at.counted, Register.ERRORS: errors,
-        Register.SHAPE: size, **{Register[name]: value for name, value in IDENTITY.items()},
+        Register.SHAPE: size, Register.ID: IDENTITY, Register.VERSION: VERSION,
     }  # fmt: skip
     answers = np.zeros(len(write), np.int64)
     for register, values in known.items():

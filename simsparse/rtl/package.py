@@ -10,7 +10,7 @@ from pathlib import Path
 from simsparse.errors import SpecError
 from simsparse.rtl.toolchain import sources
 
-TOP = "nm_gemm_top"
+TOP = "nm_gemm_axi"
 VERSION = "2.0.0"
 MANIFESTS = ("simsparse_rtl.core", "Bender.yml", "files.f")
 _NAME = re.compile(r"[A-Za-z_]\w*")

@@ -21,6 +21,7 @@ from simsparse.rtl.blocks.gemm_top import NMGemmTop
 from simsparse.rtl.blocks.hash_accumulate import SpadHashAccumulate
 from simsparse.rtl.blocks.intersect import BitmapIntersect
 from simsparse.rtl.blocks.prune import NMPrune
+from simsparse.rtl.blocks.requantise import NMRequantise
 from simsparse.rtl.blocks.select import NMSelect
 from simsparse.rtl.blocks.systolic import NMSystolicArray
 from simsparse.rtl.blocks.tensor_core import SparseTensorCore24
@@ -177,6 +178,25 @@ def _gemm(block: NMGemmTop) -> Directed:
     return {**asked, **images}, outputs
 
 
+def _requantise(block: NMRequantise) -> Directed:
+    """Halves to even, both ends, a zero point that saturates, ReLU; one and two as fp32 are 0x3f8 and 0x400."""
+    half, one = 0x3F000000, 0x3F800000
+    rows = [
+        (1, 0, half, 0, 0, 0), (3, 0, half, 0, 0, 2), (-1, 0, half, 0, 0, 0), (-3, 0, half, 0, 0, -2),
+        (2, 3, half, 0, 0, 2), (1000, 0, one, 0, 0, 127), (-1000, 0, one, 0, 0, -128), (100, 0, one, 60, 0, 127),
+        (-100, 0, one, -60, 0, -128), (-9, 0, one, 5, 1, 5), (9, 0, one, 5, 1, 14), (2, 0, 0x7F800000, 0, 0, 127),
+    ]  # fmt: skip
+    sums, bias, scale, zero, relu, values = (
+        _array([[number] for number in column]) for column in zip(*rows, strict=True)
+    )
+    lanes = (1, block.lanes)
+    beats = {
+        "last": np.arange(len(rows))[:, None] % 2, "sum": np.tile(sums, lanes), "bias": np.tile(bias, lanes),
+        "scale": np.tile(scale, lanes), "zero": zero, "relu": relu,
+    }  # fmt: skip
+    return beats, {"value": np.tile(values, lanes).tolist(), "last": (np.arange(len(rows))[:, None] % 2).tolist()}
+
+
 def _array(rows: list[list[int]]) -> NDArray[np.int64]:
     return np.array(rows, np.int64)
 
@@ -186,5 +206,5 @@ _BY_KIND: dict[type[RtlBlock], Callable[[Any], Directed]] = {
     DotAccumulate: lambda block: _products(block.lanes, block.lanes, block.acc_bits),
     NMSystolicArray: _array_folds, NMGemmTop: _gemm, SparseTensorCore24: _tensor_core,
     BitmapIntersect: directed_joins.intersect, SpadHashAccumulate: directed_joins.accumulate,
-    NMDotPEFp16: directed_floating.floating,
+    NMDotPEFp16: directed_floating.floating, NMRequantise: _requantise,
 }  # fmt: skip

@@ -36,7 +36,7 @@ UNDER_COCOTB = (
     "nm_gemm_top-Rows3-Cols2-N1-M4-DataWidth8-AccWidth32-WeightWidth8-PipeStages0-MaxTokens12",
     "sparse_tensor_core_24-TileM2-TileN2-TileK8-StepK4-DataWidth8-AccWidth32",
     "bitmap_intersect-Width12-Matches3", "nm_dot_pe_fp16-N2-M4",
-    "spad_hash_accumulate-Depth4-KeyWidth8-ValueWidth8-AccWidth32",
+    "nm_requantise-Lanes4-AccWidth32-OutWidth8", "spad_hash_accumulate-Depth4-KeyWidth8-ValueWidth8-AccWidth32",
 )  # fmt: skip
 """Of every module a set, and one more where a parameter takes another branch of its source."""
 BY_NAME = {block.name: block for block in blocks()}

@@ -28,6 +28,8 @@ EDGES: tuple[tuple[str, dict[str, int]], ...] = (
     ("bitmap_intersect", {"Width": 33, "Matches": 5}),
     ("spad_hash_accumulate", {"Depth": 2, "KeyWidth": 1, "ValueWidth": 1, "AccWidth": 1}),
     ("nm_dot_pe_fp16", {"N": 1, "M": 2}), ("nm_dot_pe_fp16", {"N": 5, "M": 8}),
+    ("nm_requantise", {"Lanes": 1, "AccWidth": 2, "OutWidth": 2}), ("nm_requantise", {"OutWidth": 16}),
+    *(("nm_gemm_axi", {"Spill": spill, "AccWidth": bits, "Cols": 1}) for spill in (0, 1) for bits in (19, 32)),
     ("nm_gemm_top", {"MaxTokens": 65535}), ("nm_gemm_top", {"MaxTokens": 1}), ("nm_gemm_top", {"MaxTokens": 32768}),
     ("nm_gemm_top", {"Cols": 1, "AccWidth": 20}), ("nm_gemm_top", {**_ARRAY, "DataWidth": 3, "AccWidth": 7}),
     ("nm_gemm_top", {"N": 4, "M": 4}), ("nm_gemm_top", {"N": 3, "M": 8, "WeightWidth": 4, "PipeStages": 3}),

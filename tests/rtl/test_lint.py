@@ -13,11 +13,14 @@ from simsparse.rtl.block import BLOCKS
 from simsparse.rtl.toolchain import sources, verilator
 from simsparse.rtl.verify import blocks
 
+IN_A_SYSTEM = {"nm_gemm_axi"}
+"""Driven by the C driver in tests/rtl/test_gemm_axi.py: values, not every cycle."""
 FORMATTED = sorted([*sources().glob("*.sv"), *(Path(__file__).parent / "formal").glob("*.sv")])
 ILLEGAL = {
     "stream_fifo": {"Depth": 0}, "nm_select": {"M": 6}, "nm_prune": {"N": 5}, "nm_decompress": {"N": 5},
     "nm_dot_pe": {"AccWidth": 16}, "dot_accumulate": {"AccWidth": 16}, "nm_systolic_array": {"Rows": 0},
     "sparse_tensor_core_24": {"StepK": 6}, "nm_gemm_top": {"MaxTokens": 0},
+    "nm_gemm_axi": {"AccWidth": 40}, "nm_requantise": {"OutWidth": 17}, "nm_encode24": {"Groups": 0},
     "bitmap_intersect": {"Matches": 0}, "spad_hash_accumulate": {"Depth": 6},
 }  # fmt: skip
 
@@ -30,7 +33,7 @@ def lint(module: str, parameters: dict[str, int]) -> subprocess.CompletedProcess
 
 @pytest.mark.usefixtures("_simulator")
 @pytest.mark.parametrize("module", list(BLOCKS))
-def test_lint_says_nothing(module: str) -> None:
+def test_lint_says_nothing_about_a_block(module: str) -> None:
     """At one parameter set: building the bulk bench lints all of them."""
     block = BLOCKS.get(module)[0]
     done = lint(block.module, dict(block.parameters))
@@ -61,6 +64,6 @@ def test_format(path: Path) -> None:
 
 def test_every_module_is_verified_and_described() -> None:
     modules = {path.stem for path in sources().glob("*.sv")}
-    assert modules == {block.module for block in blocks()}
+    assert modules - {block.module for block in blocks()} == IN_A_SYSTEM
     table = (sources() / "README.md").read_text(encoding="utf-8")
     assert all(f"`{module}`" in table for module in modules)

@@ -39,7 +39,7 @@ class NMGemmTop(RtlBlock):
     array: NMSystolicArray
     max_tokens: int
     module: ClassVar[str] = "nm_gemm_top"
-    tied: ClassVar[Mapping[str, str]] = {"interrupt_o": ""}
+    tied: ClassVar[Mapping[str, str]] = {"interrupt_o": "", "busy_o": "", "abort_o": "", "output_o": ""}
 
     @property
     def parameters(self) -> Mapping[str, int]:
@@ -59,7 +59,10 @@ class NMGemmTop(RtlBlock):
 
     @property
     def outputs(self) -> tuple[Field, ...]:
-        return (Field("m_axis_result_tdata", 8, -(-self._sums.width // 8)), Field("m_axis_result_tlast", 1))
+        return (
+            Field("m_axis_result_tdata", 8, -(-self._sums.width // 8)), Field("m_axis_result_tlast", 1),
+            Field("m_axis_result_tuser", 1),
+        )  # fmt: skip
 
     @property
     def side_inputs(self) -> tuple[Channel, ...]:
@@ -156,11 +159,11 @@ class NMGemmTop(RtlBlock):
     def predicted(self, stream: DrivenStream) -> tuple[Expected, Cycles]:
         plan = program(stream.beats, self.shape)
         at = self._handshakes(stream, plan)
-        results, last = self._results(stream.beats, plan, at.taken)
+        results, last, closes = self._results(stream.beats, plan, at.taken)
         faults = self._faults(stream.beats, plan, at)
         outputs = {
             "m_axis_result_tdata": self._as_bytes((self._sums,), {"sums": wrapped(results, self.array.acc_bits)}),
-            "m_axis_result_tlast": last,
+            "m_axis_result_tlast": last, "m_axis_result_tuser": closes,
             "response_data": reads(stream.beats, at, faults, self.shape).reshape(-1, 1),
         }  # fmt: skip
         met = frozenset(self._met(plan, at) | {f"error {name}" for name, cycles in faults.items() if cycles.size})
@@ -267,8 +270,8 @@ class NMGemmTop(RtlBlock):
         whole[:, : data.shape[1]] = data
         return unpack(fields, whole.view(np.uint32))
 
-    def _results(self, beats: Beats, plan: RequestProgram, took: Ints) -> tuple[Ints, Ints]:
-        """Results of every job, as many as left, and their tlast."""
+    def _results(self, beats: Beats, plan: RequestProgram, took: Ints) -> tuple[Ints, Ints, Ints]:
+        """Results of every job, as many as left, and which of them end their GEMM and their tile."""
         numbers = self._numbers(self._parts, beats["s_axis_weight_tdata"])
         tokens = self._numbers((self._activation,), beats["s_axis_activation_tdata"])["activation"]
         which = np.repeat(np.arange(len(plan.jobs)), took[:, 0])
@@ -277,7 +280,7 @@ class NMGemmTop(RtlBlock):
         weights = np.where(unused, 0, numbers["weight"])
         groups = self.array.weights({"weight": weights, "index": numbers["index"], "dense": dense})
         rows = [np.zeros((0, self.array.cols), np.int64)]
-        last = [np.zeros((0, 1), np.int64)]
+        last, closes = [np.zeros((0, 1), np.int64)], [np.zeros((0, 1), np.int64)]
         for job, place in zip(plan.jobs, np.cumsum(took, axis=0) - took, strict=True):
             taken = took[len(rows) - 1]
             matrices = _folds(groups[place[0] : place[0] + taken[0]], sum(job.folds), self.array.rows)
@@ -285,7 +288,8 @@ class NMGemmTop(RtlBlock):
             ends = np.arange(len(sums)) == len(sums) - 1
             rows.append(sums[: taken[2]])
             last.append(ends[: taken[2], None].astype(np.int64))
-        return np.concatenate(rows), np.concatenate(last)
+            closes.append(((np.arange(taken[2]) + 1) % job.tokens == 0)[:, None].astype(np.int64))
+        return np.concatenate(rows), np.concatenate(last), np.concatenate(closes)
 
     def _odd(self, beats: Beats, plan: RequestProgram, took: Ints) -> dict[str, Mask]:
         """Which weight words and activation beats raise which error flag."""
