@@ -30,6 +30,7 @@ from simsparse.trace.capture.aten_names import (
 from simsparse.trace.capture.call import Call
 from simsparse.trace.capture.event import EventRole
 from simsparse.trace.capture.linalg import FACTORISATIONS, flops_of
+from simsparse.trace.capture.masked import TOP_LEFT
 from simsparse.trace.capture.own_products import LOWERINGS
 from simsparse.trace.capture.product import (
     lower_convolution,
@@ -38,7 +39,7 @@ from simsparse.trace.capture.product import (
     lower_mm,
     lower_mv,
 )
-from simsparse.trace.capture.sdpa import TOP_LEFT, record_attention, record_attention_backward
+from simsparse.trace.capture.sdpa import record_attention, record_attention_backward
 
 if TYPE_CHECKING:
     from simsparse.trace.capture.recorder import Capture

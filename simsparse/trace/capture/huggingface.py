@@ -22,7 +22,8 @@ from simsparse.errors import TraceError
 from simsparse.trace.capture.experts import MoeTracing, run_experts, switch_layers
 from simsparse.trace.capture.kernel import Kernel
 from simsparse.trace.capture.latent import Latent, absorbing, record_absorbed
-from simsparse.trace.capture.sdpa import AttentionMask, record_attention, record_attention_backward
+from simsparse.trace.capture.masked import AttentionMask
+from simsparse.trace.capture.sdpa import record_attention, record_attention_backward
 
 NAME = "simsparse"
 BARE = "simsparse-meta"

@@ -3,43 +3,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
+from warnings import catch_warnings, simplefilter
 
 import torch
+from torch._C import DisableTorchFunction
 from torch.nn import functional
+from torch.nn.attention import flex_attention
 from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import _disable_current_modes
 
 from simsparse.core import Op
 from simsparse.core.kinds.attention import CACHED_BY, CACHED_KEYS, WINDOW, attention
+from simsparse.core.kinds.block_sparse_attention import block_sparse_attention
 from simsparse.trace.capture.event import EventRole
 from simsparse.trace.capture.kernel import Gradients, Kernel
 from simsparse.trace.capture.label import path_join
+from simsparse.trace.capture.masked import (
+    BOTTOM_RIGHT,
+    TOP_LEFT,
+    AttentionMask,
+    block_mask_of,
+    flex_calls,
+    mask_of,
+)
 
 if TYPE_CHECKING:
     from simsparse.trace.capture.recorder import Capture
 
 _SDPA = functional.scaled_dot_product_attention
+_FLEX = flex_attention.flex_attention
+_FLEX_ARGUMENTS = ("query", "key", "value", "score_mod", "block_mask", "scale", "enable_gqa", "return_lse")
 _ARGUMENTS = ("query", "key", "value", "attn_mask", "dropout_p", "is_causal")
-
-
-@dataclass(frozen=True)
-class AttentionMask:
-    """What a causal attention masks besides the keys after a query.
-
-    ``window``: keys further back than so many. ``chunk``: keys of earlier chunks of so many positions. ``top_left``:
-    query i sees keys 0 to i, as torch's own function has it; else the last query sees the last key.
-    """
-
-    window: int | None = None
-    chunk: int | None = None
-    top_left: bool = False
-
-
-BOTTOM_RIGHT, TOP_LEFT = AttentionMask(), AttentionMask(top_left=True)
 
 
 class AttentionCalls(TorchFunctionMode):  # type: ignore[misc]
@@ -48,6 +47,7 @@ class AttentionCalls(TorchFunctionMode):  # type: ignore[misc]
     def __init__(self, capture: Capture) -> None:
         super().__init__()
         self._capture = capture
+        self._last: tuple[torch.Tensor | None, tuple[bool, AttentionMask]] = (None, (False, BOTTOM_RIGHT))
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
@@ -71,20 +71,57 @@ class AttentionCalls(TorchFunctionMode):  # type: ignore[misc]
         finally:
             functional.scaled_dot_product_attention = _SDPA
 
+    @contextmanager
+    def flex(self) -> Iterator[None]:
+        """Records each call of FlexAttention as one op, too."""
+        with flex_calls(self._attend_in_blocks):
+            yield
+
     def _attend(self, *args: Any, **kwargs: Any) -> torch.Tensor:
         given = dict(zip(_ARGUMENTS, args, strict=False)) | kwargs
         query, key, value = (given.pop(name) for name in ("query", "key", "value"))
-        causal = bool(given.get("is_causal", False))
+        causal, mask = True, TOP_LEFT
+        if not given.get("is_causal", False):
+            causal, mask = self._mask_of(given.get("attn_mask"), query.shape[-2], key.shape[-2])
+        return self._run(partial(_SDPA, **given), (query, key, value), causal, mask)
+
+    def _mask_of(self, given: torch.Tensor | None, queries: int, keys: int) -> tuple[bool, AttentionMask]:
+        """As ``mask_of``, once for the layers that share a mask."""
+        if given is None or given is not self._last[0]:
+            with self._capture.paused():
+                self._last = given, mask_of(given, queries, keys)
+        return self._last[1]
+
+    def _attend_in_blocks(self, *args: Any, **kwargs: Any) -> Any:
+        given = dict(zip(_FLEX_ARGUMENTS, args, strict=False)) | kwargs
+        if self._capture.is_paused or given.get("return_lse"):
+            return _FLEX(**given)
+        heads = tuple(given.pop(name) for name in ("query", "key", "value"))
+        with self._capture.paused():
+            mask = block_mask_of(given.get("block_mask"))
+
+        def compute(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+            with _disable_current_modes(), DisableTorchFunction(), catch_warnings():
+                simplefilter("ignore")  # that it is not compiled, which a trace does not need
+                out: torch.Tensor = _FLEX(query, key, value, **given)
+            return out
+
+        return self._run(compute, heads, False, mask)
+
+    def _run(
+        self, compute: Callable[..., torch.Tensor], heads: Sequence[torch.Tensor], causal: bool, mask: AttentionMask
+    ) -> torch.Tensor:
+        """The attention of query, key and value, recorded."""
         kernel = Kernel(
             self._capture,
-            compute=lambda q, k, v: _SDPA(q, k, v, **given),
+            compute=compute,
             empty=lambda q, _, v: q.new_empty(*q.shape[:-1], v.shape[-1]),
-            record=lambda heads, out: record_attention(self._capture, heads, out, causal=causal, mask=TOP_LEFT),
-            record_backward=lambda heads, upstream, gradients: record_attention_backward(
-                self._capture, heads, upstream, gradients, causal=causal, mask=TOP_LEFT
+            record=lambda read, out: record_attention(self._capture, read, out, causal=causal, mask=mask),
+            record_backward=lambda read, upstream, gradients: record_attention_backward(
+                self._capture, read, upstream, gradients, causal=causal, mask=mask
             ),
         )
-        return kernel.run(query, key, value)
+        return kernel.run(*heads)
 
 
 def record_attention(
@@ -134,6 +171,12 @@ def attention_ops(
             label=capture.label(""), stats={WINDOW: window} if window else {},
         )  # fmt: skip
 
+    if mask.kept is not None:
+        return [block_sparse_attention(
+            batch, q_heads, kv_heads, query.shape[-1], q_len, kv_len, mask.block, mask.kept,
+            dtype=capture.dtype(query), v_head_dim=value.shape[-1], name=path_join(capture.module, "attention"),
+            module=capture.module, label=capture.label(""),
+        )]  # fmt: skip
     if causal and mask.chunk:
         chunks = _chunks(q_len, kv_len, mask.chunk)
         last = chunks[-1]

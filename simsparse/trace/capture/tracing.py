@@ -203,7 +203,8 @@ class _TracedRun:
             stack.enter_context(own_functions(self.model, tracing, self.latent))
             if not train:
                 stack.enter_context(torch.no_grad())
-            stack.enter_context(AttentionCalls(capture))
+            calls = stack.enter_context(AttentionCalls(capture))
+            stack.enter_context(calls.flex())
             stack.enter_context(RnnCalls(capture))
             stack.enter_context(capture)
             try:
