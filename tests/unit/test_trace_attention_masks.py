@@ -78,9 +78,11 @@ def test_a_mask_on_the_meta_device_can_not_be_read() -> None:
 
 
 def test_a_block_mask_keeps_its_blocks_and_the_output_is_torchs() -> None:
-    mask = create_block_mask(
-        lambda *place: (place[2] - place[3]).abs() < 100, None, None, 512, 512, device="cpu", BLOCK_SIZE=64
-    )
+    def near(batch: Any, head: Any, query: Any, key: Any) -> Any:
+        del batch, head
+        return (query - key).abs() < 100
+
+    mask = create_block_mask(near, None, None, 512, 512, device="cpu", BLOCK_SIZE=64)
     op = attention_of(Flex(mask))
     assert (op.kind, op.dims["kept_blocks"]) == ("block_sparse_attention", blocks_of((ROWS - COLS).abs() < 100))
     assert flex_attention.__module__.startswith("torch")
