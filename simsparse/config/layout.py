@@ -24,11 +24,13 @@ class Schedule(StrEnum):
 
 
 class Exchange(StrEnum):
-    """How an all-to-all between nodes goes: every GPU to every other, in two dimensions, or by one GPU of each node."""
+    """How an all-to-all goes: every GPU to every other, in two dimensions, by one GPU of each node, or by one-sided
+    kernels."""
 
     LINEAR = "linear"
     TWO_D = "2dh"
     LEADER = "leader"
+    PUTS = "puts"
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from simsparse.config.hardware import load_system
 from simsparse.core import TraceBuilder, ops
 from simsparse.errors import SpecError
 from simsparse.lowering.collectives.expand import kernel_of, ranks_of
+from simsparse.lowering.collectives.puts import PutShape, put_seconds
 from simsparse.lowering.machine import Machine
 from simsparse.validate import validate
 
@@ -96,3 +97,27 @@ def test_a_count_is_a_small_whole_number(tmp_path) -> None:
     path.write_text("kind: system\ndescription: x\ndevices:\n  gpu: {part: gpu/t4, count: 1000}\n")
     with pytest.raises(SpecError, match=r"x.yaml:4: devices.gpu.count: 1000"):
         load_system(path)
+
+
+class TestPuts:
+    def test_published_times_over_8_to_256_gpus(self) -> None:
+        """DeepEP's low-latency kernels on H800, 128 tokens of 7,168, top 8 of 256: microseconds of its README."""
+        published = {("dispatch", 8): 77, ("dispatch", 32): 155, ("dispatch", 256): 194, ("combine", 16): 195,
+                     ("combine", 256): 360}  # fmt: skip
+        rows = [{"section": "puts_nodes", "library": "DeepEP v1", "ep": ranks, "phase": way, "tokens_per_gpu": 128,
+                 "us": us, "s": us * US} for (way, ranks), us in published.items()]  # fmt: skip
+        found = validate(rows, "systems/h800-x256-ndr").section("puts_nodes")
+        assert len(found.predictions) == 5 and max(abs(each.error) for each in found.predictions) < 0.25
+
+    def test_more_blocks_are_faster_until_the_link_is_full(self) -> None:
+        kernels = load_system(BOARDS[2]).links[0].part.collectives.puts
+        times = [put_seconds(kernels, "dispatch", PutShape(4096, 7168, 8, 256, 8, 8, blocks), 3.4e11)
+                 for blocks in (4, 8, 16, 48, 96)]  # fmt: skip
+        assert times[0] > 1.8 * times[1] and times[2] > times[3] == times[4]
+
+    def test_a_layout_may_exchange_by_puts(self) -> None:
+        trace = ss.load_trace("traces/mixtral-8x7b-decode-b8.trace")
+        slow, fast = (
+            ss.simulate(trace, BOARDS[2], parallel=f"dp=8 ep=8{more}").latency_s for more in ("", " exchange=puts")
+        )
+        assert fast < slow

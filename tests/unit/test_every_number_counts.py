@@ -37,6 +37,7 @@ from simsparse.dram.parts import pim_device
 from simsparse.dram.program import run_steps
 from simsparse.errors import SimsparseError, SpecError, TraceError
 from simsparse.lowering.collectives import collective_fs
+from simsparse.lowering.collectives.puts import PutShape, put_seconds
 from simsparse.lowering.machine import Machine
 from simsparse.lowering.stacks import STACKS, launched_by, stack_of
 from simsparse.paths import data_root
@@ -159,7 +160,17 @@ def _of_a_link(part: Part) -> dict[str, Result]:
     found = {name: lambda copies=copies: _numbers(_beside(*copies), pair) for name, copies in runs.items()}
     if getattr(part, "collectives", None):
         found["collectives"] = lambda: [_collectives(part, ranks) for ranks in (2, 3, 8)]
+        found["puts"] = lambda: _puts(part)
     return found
+
+
+def _puts(part: Part) -> list[float]:
+    """Seconds of one-sided exchanges of few and many rows."""
+    puts = part.collectives.puts
+    each = product(("dispatch", "combine"), (1, 4096), (0, 4, 24))
+    return [] if puts is None else [
+        put_seconds(puts, way, PutShape(tokens, 4096, 8, 256, 8, 8, blocks), 1e12) for way, tokens, blocks in each
+    ]  # fmt: skip
 
 
 def _collectives(part: Part, ranks: int) -> list[int]:

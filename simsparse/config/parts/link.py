@@ -59,6 +59,32 @@ class InSwitchKernel(Frozen):
     ranks: Whole
 
 
+class PutKernel(Frozen):
+    """A one-sided kernel in one direction: ``start``, and ``expert`` for each expert, then rows at ``rate``.
+
+    ``block``: the rate that one of its blocks (SMs) reaches; None where it takes the whole card.
+    """
+
+    start: Seconds
+    expert: Seconds
+    rate: BytesPerSecond
+    block: BytesPerSecond | None = None
+
+
+class PutWays(Frozen):
+    """Rows to the ranks of their experts, and back."""
+
+    dispatch: PutKernel
+    combine: PutKernel
+
+
+class PutKernels(Frozen):
+    """One-sided exchanges of experts' rows: kernels for few rows, and for many."""
+
+    low_latency: PutWays
+    throughput: PutWays
+
+
 class CollectiveKernels(Frozen):
     """What a library's kernels of collectives take over links of which each GPU has one, to a switch or peer.
 
@@ -68,6 +94,7 @@ class CollectiveKernels(Frozen):
     ring: RingKernels
     exchange: ExchangeKernels
     in_switch: InSwitchKernel | None = None
+    puts: PutKernels | None = None
 
 
 @PARTS.register("link")

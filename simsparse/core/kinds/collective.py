@@ -27,6 +27,10 @@ def collective(
     return Op(COLLECTIVE.name, name, dims, DType.parse(dtype), label=kind, group=members, **fields).checked()
 
 
+EXPERTS = "experts"
+"""Fact of an all-to-all: over how many experts its rows go, each of which a one-sided kernel has a counter for."""
+
+
 class CollectiveKind(Kind):
     """``bytes`` of input per rank, over ``ranks`` devices; the label names which collective it is."""
 
@@ -35,6 +39,7 @@ class CollectiveKind(Kind):
     batch_dims = ("bytes",)
     unit = Unit.LINK
     label_matters = True
+    priced_facts = (EXPERTS,)
     labels = ("all_gather", "all_reduce", "all_to_all", "broadcast", "gather", "reduce", "reduce_scatter", "scatter",
               "send_recv")  # fmt: skip
 

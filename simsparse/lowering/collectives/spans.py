@@ -11,7 +11,8 @@ Over one domain a collective is the kernel of that domain's link. Over several:
   Two-tree algorithms for full bandwidth broadcast, reduction and scan (2009).
 * An all-to-all is ``linear`` (a message to every rank), ``2dh`` (an exchange within the board that gathers what goes to
   each other board, then one message per board; Hwang et al., Tutel, MLSys 2023), or by a ``leader`` per node, which
-  gathers its board's data and sends one message per node (Nie et al., HetuMoE, 2022).
+  gathers its board's data and sends one message per node (Nie et al., HetuMoE, 2022), or by one-sided ``puts``, whose
+  low-latency kernels write rows to boards and network at once (simsparse.lowering.collectives.puts).
 
 Left out: contention of different groups in the network beyond the oversubscription that a cluster states, adaptive
 routing, and jitter.
@@ -27,10 +28,12 @@ from simsparse.config.cluster import Domain
 from simsparse.config.layout import Exchange
 from simsparse.config.parts.link import CollectiveKernels, CollectiveProtocol
 from simsparse.core import Op
+from simsparse.core.kinds.collective import EXPERTS
 from simsparse.errors import MappingError
 from simsparse.events import Channel
 from simsparse.lowering.collectives.expand import CollectiveCopy
 from simsparse.lowering.collectives.kernels import BY_LINK, EXCHANGES, KernelRun, fastest
+from simsparse.lowering.collectives.puts import NETWORK_START_S
 from simsparse.lowering.machine import Machine
 from simsparse.units import seconds_to_fs
 
@@ -72,6 +75,8 @@ def span_copies(op: Op, machine: Machine, device: str) -> list[list[CollectiveCo
 def phases(op: Op, machine: Machine, device: str) -> Phases:
     """What a rank moves, phase by phase. Raises MappingError where the span's ranks are not all joined."""
     levels = _levels(op, machine, device)
+    if levels and op.label == "all_to_all" and machine.system.collectives.get(op.label) == Exchange.PUTS:
+        return [list(_puts(levels, op))]
     match levels:
         case []:
             return []
@@ -165,6 +170,24 @@ def _linear(levels: list[Level], op: Op) -> Iterator[Move]:
     for level in levels:
         reach = inner * level.size
         yield _peer(level, reach - inner, op.dims["bytes"] * (reach - inner) // ranks)
+        inner = reach
+
+
+def _puts(levels: list[Level], op: Op) -> Iterator[Move]:
+    """One-sided kernels of the board's link: rows to its ranks, those of this rank too, and to others at once."""
+    puts = levels[0].kernels.puts
+    if puts is None:
+        raise MappingError(
+            f"the link to {levels[0].domain.device} states no one-sided kernels", key="parallel.exchange"
+        )
+    kernel, ranks, inner = puts.low_latency.dispatch, prod(level.size for level in levels), 0
+    wait = kernel.start.si + int(op.stats.get(EXPERTS, ranks)) * kernel.expert.si
+    for level in levels:
+        reach = max(1, inner) * level.size
+        size, rate = op.dims["bytes"] * (reach - inner) // ranks, level.bytes_per_s
+        yield Move(
+            level, wait + (NETWORK_START_S if inner else 0), size, min(rate, BY_LINK if inner else kernel.rate.si)
+        )
         inner = reach
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from simsparse.config.layout import Layout
 from simsparse.core import Op, Routing
-from simsparse.core.kinds.collective import collective
+from simsparse.core.kinds.collective import EXPERTS, collective
 from simsparse.errors import MappingError
 
 
@@ -98,5 +98,7 @@ def _row_bytes(op: Op) -> int:
 
 
 def _over(label: str, size: int, span: str, ranks: int, op: Op, name: str, deps: tuple[str, ...]) -> Op:
-    size, name = max(1, size), f"{op.name}.{name}"
-    return collective(label, size, ranks, group=span, name=name, dtype=op.dtype, module=op.module, deps=deps)
+    size, name, facts = max(1, size), f"{op.name}.{name}", {EXPERTS: op.dims["experts"]} if span == "ep" else {}
+    return collective(
+        label, size, ranks, group=span, name=name, dtype=op.dtype, module=op.module, deps=deps, stats=facts
+    )
