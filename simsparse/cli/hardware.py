@@ -57,6 +57,40 @@ def show(name: PartArgument, json: Json = False) -> None:
     table("Sources", ("source", "citation"), [(number[source], source) for source in cited])
 
 
+@app.command()
+def area(
+    name: PartArgument,
+    changes: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A value in place of the file's; may repeat.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Area, leakage and clocks of an accelerator's components, prices of its actions, cost and carbon of its die."""
+    from simsparse.cli.simulation import pairs
+    from simsparse.config.hardware import load_hardware
+    from simsparse.errors import SpecError
+
+    part = load_hardware(name, pairs(changes or []))
+    plan = getattr(part, "floorplan", None)
+    if plan is None:
+        raise SpecError(f"{part.name} has no section silicon, from which its area would follow", key="silicon")
+    found = plan.to_dict()
+    if json:
+        emit_json({"part": part.name, **found})
+        return
+    rows = [(each.name, f"{each.area_mm2:.3g}", f"{each.leakage_w:.3g}", f"{each.clock_w:.3g}")
+            for each in plan.components]  # fmt: skip
+    rows.append(("all", f"{plan.area_mm2:.3g}", f"{sum(each.leakage_w for each in plan.components):.3g}",
+                 f"{sum(each.clock_w for each in plan.components):.3g}"))  # fmt: skip
+    columns = ("component", "mm2", "leakage W", "clocks W")
+    table(f"{part.name} in {plan.node_nm:g} nm", columns, rows, right=columns[1:])
+    prices = [(f"MAC of {dtype}", f"{joules * 1e12:.3g} pJ") for dtype, joules in plan.mac_j.items()]
+    prices += [("byte of on-chip memory", f"{plan.sram_byte_j * 1e12:.3g} pJ"), ("die", f"{found['die_usd']:.3g} USD")]
+    if found["die_co2_kg"] is not None:
+        prices.append(("die, embodied", f"{found['die_co2_kg']:.3g} kg CO2"))
+    table("What follows", ("", "each"), prices, right=("each",))
+
+
 def _without_model(names: list[str]) -> list[str]:
     """Faults that only the device models see, such as a dataflow that nobody registered."""
     from simsparse.config.hardware import LINK_PARTS, load_system

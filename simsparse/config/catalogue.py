@@ -13,6 +13,7 @@ from simsparse.config.hardware import load_hardware, load_system
 from simsparse.config.parts.gpu_kernels import libraries, library_file, read_library
 from simsparse.config.paths import find_part, own_part_names, part_names
 from simsparse.config.quantity import Basis, Frozen, Part, Quantity, shown
+from simsparse.config.silicon import silicon_file, silicon_table
 from simsparse.config.yaml import Document, KeyPath, read_yaml
 from simsparse.errors import SpecError, nearest
 from simsparse.paths import data_root, is_file
@@ -97,7 +98,7 @@ def check(names: Sequence[str] | None = None) -> list[SpecError]:
         except SpecError as error:
             faults.append(error)
     if names is None:
-        faults += [*_check_libraries(cited, used), *_check_engines(cited, used)]
+        faults += [*_check_libraries(cited, used), *_check_engines(cited, used), *_check_silicon(cited, used)]
         document = _sources_document()
         faults += [document.error((key,), "no part uses this source") for key in cited if key not in used]
     return faults
@@ -132,6 +133,18 @@ def _check_engines(cited: Mapping[str, str], used: set[str]) -> Iterator[SpecErr
             yield error
             continue
         yield from _check_numbers(read_yaml(engine_file(name)), engine, cited, used)
+
+
+def _check_silicon(cited: Mapping[str, str], used: set[str]) -> Iterator[SpecError]:
+    """Faults of the components of chips, where there are any."""
+    if not is_file(silicon_file()):
+        return
+    try:
+        table = silicon_table()
+    except SpecError as error:
+        yield error
+        return
+    yield from _check_numbers(read_yaml(silicon_file()), table, cited, used)
 
 
 def _check_numbers(document: Document, part: Frozen, cited: Mapping[str, str], used: set[str]) -> Iterator[SpecError]:

@@ -129,7 +129,7 @@ class System:
     @property
     def area_mm2(self) -> float | None:
         """Sum of the areas of processors and memories; None if any is unknown."""
-        return _total(part.area for part in self._counted)
+        return _total(part.counted_area for part in self._counted)
 
     @property
     def power_w(self) -> float | None:

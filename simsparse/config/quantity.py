@@ -216,6 +216,11 @@ class Part(Frozen):
         return self.kind
 
     @property
+    def counted_area(self) -> Quantity | None:
+        """The area that the file states, or what the part's components take where they are known."""
+        return self.area
+
+    @property
     def stated_power(self) -> Quantity | None:
         """What makers or authors state of the whole part at work, None where the kind has no such number.
 

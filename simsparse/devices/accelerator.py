@@ -52,14 +52,16 @@ class Accelerator(Device):
 
     @property
     def prices(self) -> Mapping[Action, float]:
-        energy = self.part.energy
-        macs = {mac_action(dtype): joules.si for dtype, joules in energy.mac.items()}
-        return {**macs, FLOP: energy.flop.si, SRAM: energy.sram_byte.si,
+        energy = self.part.prices
+        macs = {mac_action(dtype): price.si for dtype, price in energy.mac.items() if price is not None}
+        chip = {FLOP: energy.flop, SRAM: energy.sram_byte}
+        return {**macs, **{action: price.si for action, price in chip.items() if price is not None},
                 READ: energy.dram_byte.si, WRITE: energy.dram_byte.si}  # fmt: skip
 
     @property
     def static_watts(self) -> float:
-        return self.part.energy.static.si
+        static = self.part.prices.static
+        return static.si if static is not None else 0.0
 
     @property
     def copy_rates(self) -> CopyRates:

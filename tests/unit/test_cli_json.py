@@ -35,6 +35,7 @@ EXAMPLES = {
     "doctor": "",
     "estimate": "linear m=8 n=64 k=64 --hw gpu/h100-sxm5-80gb",
     "headroom": "t.trace --hw gpu/h100-sxm5-80gb --stack fused",
+    "hw area": "accel/nm-array-16nm",
     "hw check": "cpu/h100-host",
     "hw fit": "--data card.jsonl --extends gpu/h100-sxm5-80gb --out own.yaml",
     "hw list": "",

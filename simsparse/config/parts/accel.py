@@ -3,10 +3,12 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Literal
 
 from pydantic import field_validator, model_validator
 
+from simsparse.config.floorplan import Floorplan, accel_floorplan
 from simsparse.config.hardware import PARTS
 from simsparse.config.quantity import (
     Bytes,
@@ -27,6 +29,7 @@ from simsparse.config.quantity import (
     Watts,
     Whole,
 )
+from simsparse.config.silicon import SiliconSpec
 from simsparse.errors import SpecError
 from simsparse.sparsity import Sparsity
 from simsparse.sparsity.patterns.nm import NM
@@ -101,13 +104,22 @@ class AccelVector(Frozen):
 
 
 class AccelEnergy(Frozen):
-    """Price of each action, MACs by dtype, and power that is drawn whatever runs."""
+    """Price of each action, MACs by dtype, and power that is drawn whatever runs.
 
-    mac: dict[DTypeName, Joules]
-    flop: Joules
-    sram_byte: JoulesPerByte
+    Those that are null follow from the part's components and ``silicon``; DRAM is another chip.
+    """
+
+    mac: dict[DTypeName, Joules | None]
+    flop: Joules | None
+    sram_byte: JoulesPerByte | None
     dram_byte: JoulesPerByte
-    static: Watts
+    static: Watts | None
+
+    @property
+    def unknown(self) -> list[str]:
+        """Prices that the file leaves to the components."""
+        found = [name for name in ("flop", "sram_byte", "static") if getattr(self, name) is None]
+        return found + [f"mac.{dtype}" for dtype, price in self.mac.items() if price is None]
 
 
 @PARTS.register("accel")
@@ -115,7 +127,8 @@ class AccelPart(Part):
     """An accelerator: a systolic array, or with ``engine`` a sparse engine and its own parameters.
 
     A systolic array without ``sparsity`` runs every weight as dense. ``power`` is what makers or authors state
-    of the whole part at work; energy does not come from it. ``decode`` as of a GpuPart.
+    of the whole part at work; energy does not come from it. ``decode`` as of a GpuPart. With ``silicon``, an area and
+    prices that are null follow from the part's sizes (simsparse.config.floorplan).
     """
 
     kind: Literal["accel"]
@@ -127,6 +140,7 @@ class AccelPart(Part):
     memory: AccelMemory
     vector: AccelVector
     energy: AccelEnergy
+    silicon: SiliconSpec | None = None
     decode: dict[FormatName, BytesPerSecond] | None = None
 
     @model_validator(mode="after")
@@ -135,6 +149,8 @@ class AccelPart(Part):
             raise ValueError("a systolic array needs array.skew and array.overlap; a sparse engine needs engine")
         if self.engine is not None and (self.array.skew or self.array.overlap or self.sparsity):
             raise ValueError("a sparse engine has no array.skew, array.overlap or sparsity")
+        if self.silicon is None and self.energy.unknown:
+            raise ValueError(f"energy.{self.energy.unknown[0]} is null; without silicon it must be given")
         return self
 
     @property
@@ -145,3 +161,19 @@ class AccelPart(Part):
     @property
     def stated_power(self) -> Quantity | None:
         return self.power
+
+    @cached_property
+    def floorplan(self) -> Floorplan | None:
+        """What the part's components take, None without ``silicon``. Raises SpecError."""
+        return accel_floorplan(self) if self.silicon else None
+
+    @property
+    def counted_area(self) -> Quantity | None:
+        plan = None if self.area else self.floorplan
+        return plan.area if plan else self.area
+
+    @cached_property
+    def prices(self) -> AccelEnergy:
+        """The prices, those that the file leaves null from the components."""
+        plan = self.floorplan if self.energy.unknown else None
+        return plan.priced(self.energy) if plan else self.energy
