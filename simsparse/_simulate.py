@@ -13,6 +13,7 @@ from typing import Any, ParamSpec, TypeVar
 from simsparse.config.hardware import System, system_of
 from simsparse.config.layout import Layout
 from simsparse.core import Keep, Result, Timeline, Trace
+from simsparse.core.deferred import Deferred
 from simsparse.core.memo import by_identity
 from simsparse.errors import MappingError, SpecError, nearest
 from simsparse.events import Observer
@@ -105,7 +106,7 @@ def simulate(
     used = machine.system
     return Result(
         source.name, used.name, placements.policy, seed, level, latency_s, sum(energy.values()),
-        () if kept is Keep.SUMMARY else account.rows(), energy, merged(account.counts),
+        () if kept is Keep.SUMMARY else Deferred(account.rows), energy, merged(account.counts),
         records.timeline() if kept is Keep.TIMELINE else Timeline((), records.finish_fs),
         assumed=used.assumed, overrides=dict(used.overrides),
         unvalidated=account.unvalidated(chosen.name, chosen.validated), area_mm2=used.area_mm2,
@@ -140,8 +141,12 @@ def _rank_system(system: System) -> Callable[[Layout], System]:
 
 def _stack_on(machine: Machine, stack: str | Stack) -> Stack:
     """The stack, told what the machine's processors multiply by kernels of their own."""
-    models = (machine.devices[name].model for name in machine.processors)
-    return replace(stack_of(stack), sparse24=any(model.multiplies_24 for model in models))
+    return _stack(stack, any(machine.devices[name].model.multiplies_24 for name in machine.processors))
+
+
+@lru_cache(maxsize=64)
+def _stack(stack: str | Stack, sparse24: bool) -> Stack:
+    return replace(stack_of(stack), sparse24=sparse24)
 
 
 def _keep(keep: Keep | str) -> Keep:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from html import escape
@@ -139,7 +139,7 @@ class Result:
     level: int
     latency_s: float
     energy_j: float
-    ops: tuple[OpResult, ...]
+    ops: Sequence[OpResult]
     energy_by_component: Mapping[str, float]
     counts: ActionCounts
     timeline: Timeline

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import cached_property
+from functools import cache, cached_property
 from typing import ClassVar
 
 import numpy as np
@@ -75,16 +75,13 @@ class Gpu(Device):
 
     def __init__(self, part: Part) -> None:
         super().__init__(part)
-        self._op_kinds = frozenset(
-            {"linear", "conv2d", "matmul", "moe_ffn", *ATTENTION_KINDS, KEY_INDEX.name, *OP_KERNELS}
-        )
-        self._evidence = Evidence(self.part)
+        self._evidence, self._types24 = Evidence(self.part), types_24(self.part)
         self._reasons: dict[tuple[str, DType, DType | None], str | None] = {}
 
     @property
     def op_kinds(self) -> frozenset[str]:
         """Kinds with a model of their own, and those in OP_KERNELS."""
-        return self._op_kinds
+        return _op_kinds()
 
     def unsuited(self, op: Op) -> str | None:
         key = (op.kind, op.dtype, op.weight_dtype)
@@ -130,7 +127,7 @@ class Gpu(Device):
         return replace(costs, counts={**kernels.counts, SAVED: self._saved(kernels, costs.latency_s)})
 
     def skips(self, op: Op) -> bool:
-        return op.definition.prunable and runs_24(op, types_24(self.part))
+        return op.definition.prunable and runs_24(op, self._types24)
 
     def used_sparsity(self, op: Op) -> Sparsity:
         return TWO_OF_FOUR if self.skips(op) else DENSE
@@ -223,6 +220,11 @@ class Gpu(Device):
     @property
     def memory_bytes(self) -> int | None:
         return round(self.part.memory.capacity.si)
+
+
+@cache
+def _op_kinds() -> frozenset[str]:
+    return frozenset({"linear", "conv2d", "matmul", "moe_ffn", *ATTENTION_KINDS, KEY_INDEX.name, *OP_KERNELS})
 
 
 def _has_kernel(kind: str, dtype: DType) -> bool:

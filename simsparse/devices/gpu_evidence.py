@@ -136,7 +136,7 @@ class Evidence:
     @property
     def banded(self) -> bool:
         """Whether ``band`` or ``transferred`` may say something of the card."""
-        return self._transferred is not None or not self._classes
+        return self._transferred is not None or not (self._classes or self._overridden)
 
     def transferred(self, op: Op) -> str | None:
         """What is known of times by another architecture's kernels: of 16-bit products without whole 16-byte rows."""

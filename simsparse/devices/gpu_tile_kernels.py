@@ -16,9 +16,10 @@ Left out: matrix-vector kernels of one token, kernels of other shapes that a lib
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,6 +42,9 @@ USUAL_K = 2048.0
 """k at which the library's leaning towards a tile is its preference alone."""
 MOST_DOUBLINGS = 4.0
 """Doublings of the blocks from one per SM beyond which the library's leaning no longer follows them."""
+
+
+ScalarT = TypeVar("ScalarT", np.float64, np.intp)
 
 
 class TileCore(NamedTuple):
@@ -90,7 +94,7 @@ class Tiling(NamedTuple):
     efficiency: Floats
 
 
-class Blocks(NamedTuple):
+class TileBlocks(NamedTuple):
     """What the blocks of each tile do, whatever the splits.
 
     ``whole_k``: how many there are where k is not split. ``fixed`` and ``step``: cycles of a block for its output, and
@@ -110,19 +114,16 @@ class TileSeconds(NamedTuple):
     """What each tile takes, whatever the rate of the memory and the power limit.
 
     ``launch``, ``compute`` and ``near``: seconds of launches, of the waves of blocks, and of bytes from L2. ``away``:
-    bytes from memory. ``filled``: blocks over SMs, and ``running`` SMs that have one. ``products`` as of Blocks.
+    bytes from memory. ``products`` as of TileBlocks. ``filled``: blocks over SMs, and ``running`` SMs that have one.
     """
 
     launch: Floats
     compute: Floats
     near: Floats
     away: Floats
+    products: Floats
     filled: Floats
     running: NDArray[np.intp]
-    products: Floats
-
-
-Arrays = TypeVar("Arrays", Tiling, TileSeconds)
 
 
 @dataclass(frozen=True)
@@ -153,38 +154,39 @@ class KernelTiles:
         by_blocks = kernel.by_blocks * np.clip(np.log2(self.estimated.filled), -MOST_DOUBLINGS, MOST_DOUBLINGS)
         return np.asarray(kernel.preference + kernel.by_k * np.log2(self._across.k / USUAL_K) + by_blocks)
 
-    def _by_tile(self, blocks: Blocks) -> Blocks:
+    def _by_tile(self, blocks: TileBlocks) -> TileBlocks:
         """The blocks of each tile, from those of its row in the library's table."""
-        return Blocks(*(each.take(self.kernel.row, axis=0) if len(each) > 1 else each for each in blocks))
+        return TileBlocks(*(each.take(self.kernel.row, axis=0) if len(each) > 1 else each for each in blocks))
 
     @cached_property
-    def _all(self) -> TileSeconds:
+    def _all(self) -> tuple[Floats, NDArray[np.intp]]:
+        """The numbers of TileSeconds one under the other for every tile and GEMM, and the SMs that have a block."""
         sizes = self._across
         blocks = self._by_tile(_true_blocks(sizes, self.tiling, self.core, self.kernel.value))
-        return _spread(_true_parts(sizes, blocks, self.kernel.splits, self.core, self.kernel.value))
+        *numbers, running = _true_parts(sizes, blocks, self.kernel.splits, self.core, self.kernel.value)
+        return _stacked(numbers, running.shape), running
 
     def at(self, ranked: NDArray[np.intp]) -> TileSeconds:
         """Of the tiles ``ranked`` (GEMMs, tiles); those of few GEMMs are taken from the times of all tiles."""
         if len(self.sizes.m) <= FEW:
-            return _taken(self._all, ranked)
-        kernel, tiling = self.kernel, _taken(_spread(self.tiling), self.kernel.row[ranked])
+            numbers, running = self._all
+            return TileSeconds._make([*_taken(numbers, ranked), _taken(running, ranked)])
+        kernel, shape = self.kernel, (len(self.kernel.sides.fixed), len(self.sizes.m))
+        tiling = Tiling(*_taken(_stacked(self.tiling, shape), kernel.row[ranked]))
         blocks = _true_blocks(self.sizes, tiling, self.core, kernel.value)
         return _true_parts(self.sizes, blocks, kernel.splits[ranked, 0], self.core, kernel.value)
 
 
-def _spread(arrays: Arrays) -> Arrays:
-    """The same arrays, each with an element for every tile and GEMM."""
-    shape = np.broadcast_shapes(*(each.shape for each in arrays))
-    spread: list[NDArray[Any]] = [np.ascontiguousarray(np.broadcast_to(each, shape)) for each in arrays]
-    return type(arrays)(*spread)
+def _stacked(arrays: Sequence[Floats], shape: tuple[int, ...]) -> Floats:
+    """Arrays of one number per tile and GEMM, some of them the same for all of these, one under the other."""
+    return np.stack([np.broadcast_to(each, shape) for each in arrays])
 
 
-def _taken(arrays: Arrays, ranked: NDArray[np.intp]) -> Arrays:
-    """The tiles ``ranked`` (GEMMs, tiles) of each array of all tiles and GEMMs."""
-    gemms = arrays[0].shape[1]
+def _taken(arrays: NDArray[ScalarT], ranked: NDArray[np.intp]) -> NDArray[ScalarT]:
+    """The tiles ``ranked`` (GEMMs, tiles) of arrays whose last axes are all tiles and GEMMs."""
+    *stack, tiles, gemms = arrays.shape
     places = ranked * gemms + np.arange(gemms)[:, None]
-    taken: list[NDArray[Any]] = [each.take(places) for each in arrays]
-    return type(arrays)(*taken)
+    return np.asarray(arrays.reshape(*stack, tiles * gemms).take(places, axis=-1), arrays.dtype)
 
 
 class Unlimited(NamedTuple):
@@ -289,7 +291,7 @@ def tilings(m: Floats, n: Floats, sides: TileSides) -> Tiling:
     )  # fmt: skip
 
 
-def _true_blocks(sizes: Sizes, tiling: Tiling, core: TileCore, p: TileNumbers) -> Blocks:
+def _true_blocks(sizes: Sizes, tiling: Tiling, core: TileCore, p: TileNumbers) -> TileBlocks:
     """Blocks as they run: outputs that no longer lie in the L2 when they are written again go to memory."""
     lost = _lost(sizes.outputs + sizes.inputs, p.resident_output * core.l2_bytes, p.sharpness)
     blocks = _blocks(sizes, tiling, core, p, _missing(sizes, core, p), lost)
@@ -303,24 +305,24 @@ def _missing(sizes: Sizes, core: TileCore, p: TileNumbers) -> Floats:
 
 def _blocks(
     sizes: Sizes, tiling: Tiling, core: TileCore, p: TileNumbers, missing: Floats | float, lost: Floats | float = 1.0
-) -> Blocks:
+) -> TileBlocks:
     """Blocks of a kernel of which the shares ``missing`` of operands and ``lost`` of outputs are not in the L2."""
     area, count = tiling.outputs * tiling.tokens, tiling.columns * tiling.rows * sizes.batch
     near = (1.0 - missing) * (sizes.weights + sizes.inputs) + sizes.outputs * (1.0 - lost)
     near = near + p.reread * sizes.inputs * (tiling.columns - 1.0)
     away = _memory_bytes(sizes, area, count, core, p, missing) + p.write * sizes.outputs * lost
     step = _step_cycles(sizes, tiling, area, core, p, missing)
-    return Blocks(count, p.fill + area * p.epilogue, step, near, away, np.zeros((1, 1)))
+    return TileBlocks(count, p.fill + area * p.epilogue, step, near, away, np.zeros((1, 1)))
 
 
-def _true_parts(sizes: Sizes, blocks: Blocks, splits: Floats, core: TileCore, p: TileNumbers) -> TileSeconds:
+def _true_parts(sizes: Sizes, blocks: TileBlocks, splits: Floats, core: TileCore, p: TileNumbers) -> TileSeconds:
     """What the tiles take as they run."""
     missing = _missing(sizes, core, p)
     return _parts(sizes, blocks, splits, core, p, missing, p.cold_launch * missing)
 
 
 def _parts(
-    sizes: Sizes, blocks: Blocks, splits: Floats, core: TileCore, p: TileNumbers, missing: Floats | float,
+    sizes: Sizes, blocks: TileBlocks, splits: Floats, core: TileCore, p: TileNumbers, missing: Floats | float,
     cold: Floats | float = 0.0,
 ) -> TileSeconds:  # fmt: skip
     """What the tiles take, each with ``splits`` of k; ``cold``: what a launch takes longer."""
@@ -333,7 +335,7 @@ def _parts(
     cycles = blocks.fixed + np.ceil(sizes.k / splits / STEP) * STEP * blocks.step
     waves = np.ceil(filled) * (1.0 - p.crowding * (1.0 - np.minimum(filled, 1.0)))
     near = blocks.near * _seconds_per_byte(l2_rate, p.l2_stream, core, p)[running]
-    return TileSeconds(launch, waves * cycles / core.clock_hz, near, blocks.away, filled, running, blocks.products)
+    return TileSeconds(launch, waves * cycles / core.clock_hz, near, blocks.away, blocks.products, filled, running)
 
 
 def _step_cycles(

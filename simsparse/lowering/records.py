@@ -11,6 +11,7 @@ from itertools import repeat
 from typing import NamedTuple, TypeVar
 
 from simsparse.core import Op, OpCost, Span, Timeline
+from simsparse.core.deferred import Deferred
 from simsparse.lowering.command_graph import Allocation, Command, CommandGraph, CostKey, copies_among
 
 T = TypeVar("T")
@@ -87,11 +88,14 @@ class Records:
         return max(self.end_fs, default=0)
 
     def timeline(self) -> Timeline:
-        """The tasks in order of start."""
+        """The tasks in order of start; its spans are made when they are first read."""
+        return Timeline(Deferred(self._spans), self.finish_fs)
+
+    def _spans(self) -> tuple[Span, ...]:
         columns = zip(self.start_fs, self.end_fs, *self.graph.span_columns, strict=False)
         spans: list[Span] = list(map(tuple.__new__, repeat(Span), columns))  # as _make, faster
         for i, each in enumerate(self.issued, start=len(spans)):
             command = each.command
             spans.append(Span(self.start_fs[i], self.end_fs[i], command.device, command.lane, command.name,
                               command.kind, command.bytes))  # fmt: skip
-        return Timeline(tuple(sorted(spans)), self.finish_fs)
+        return tuple(sorted(spans))

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field, fields
+from functools import cached_property, lru_cache
 from inspect import signature
 from typing import Any
 
@@ -90,7 +91,12 @@ class Policy:
 
     def _identity(self, seed: int) -> Hashable:
         drawn = seed if any(part.draws for part in self.parts) else None
-        return tuple((type(part), repr(part)) for part in self.parts), drawn
+        return self._texts, drawn
+
+    @cached_property
+    def _texts(self) -> tuple[tuple[type[PolicyPart], str], ...]:
+        """What tells the parts from those of other policies."""
+        return tuple((type(part), repr(part)) for part in self.parts)
 
     def _graph(self, index: TraceIndex, devices: tuple[str, ...], machine: Machine, seed: int) -> CommandGraph:
         if self.residency.scope is None:
@@ -131,10 +137,18 @@ def policy_of(policy: str | Mapping[str, Any] | Policy, options: Mapping[str, An
         roles = composition(policy) if isinstance(policy, Mapping) else parse_composed(policy)
         return _composed(_with_options(roles, options or {}))
     named = POLICIES.get(policy)
-    for name in options or {}:
+    if not options:
+        return _usual(named)
+    for name in options:
         if name not in option_names(policy):
             raise SpecError(f"{name!r} is no option of the policy {policy}; {nearest(name, option_names(policy))}")
-    return named(**(options or {}))
+    return named(**options)
+
+
+@lru_cache(maxsize=64)
+def _usual(named: Callable[..., Policy]) -> Policy:
+    """A named composition without options."""
+    return named()
 
 
 def _with_options(roles: Composition, options: Mapping[str, Any]) -> Composition:

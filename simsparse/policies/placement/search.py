@@ -183,7 +183,8 @@ def search(
     Raises MappingError when no candidate of an op supports it, SimulationError when none that does has
     room.
     """
-    devices = dict.fromkeys(device for own in dict.fromkeys(candidates) for device in own)
+    distinct = {id(own): own for own in candidates}.values()  # most ops share theirs
+    devices = dict.fromkeys(device for own in distinct for device in own)
     if len(devices) == 1:
         return _on_one(index, machine, *devices)
     able, clock = _Able(index, machine, candidates), _Clock(index, machine, streamed)
