@@ -15,23 +15,27 @@ from typing import ClassVar
 import numpy as np
 
 from simsparse.config.parts.cpu import CpuPart
-from simsparse.core import DENSE, Action, Op, OpKind, Unit
-from simsparse.devices.base import DEVICES, CopyRates, CostArrays, Device, Floats
+from simsparse.core import DENSE, Action, Op, OpCycles, OpKind, Unit
+from simsparse.devices.base import DEVICES, CopyRates, CostArrays, Device, Floats, Mask
 from simsparse.devices.cpu_core import Cores
 from simsparse.devices.cpu_loops import loop_arrays, sparse_kernel
 from simsparse.devices.cpu_threads import CSR, csr_seconds, thread_arrays
+from simsparse.devices.cpu_walk import walk_refusal, walked_seconds
 from simsparse.devices.decode import with_decoding
 from simsparse.devices.memory import READ, WRITE
 from simsparse.devices.roofline import dominant, require_supported
+from simsparse.errors import MappingError
 from simsparse.sparsity import USUAL
 
 FLOP: Action = ("core", "flop")
 SCALAR = "fp32"
+CYCLES = 2
+"""Level from which sparse kernels walk their weights."""
 
 
 @DEVICES.register("cpu")
 class Cpu(Device):
-    """All cores of a host on one operator at a time. Level 0 only."""
+    """All cores of a host on one operator at a time; level 2 where its kernels walk sparse weights."""
 
     kind: ClassVar[str] = "cpu"
     op_kinds = frozenset(
@@ -57,7 +61,6 @@ class Cpu(Device):
         return None
 
     def cost_arrays(self, ops: Sequence[Op], level: int = 0) -> CostArrays:
-        del level
         require_supported(self, ops)
         dense = list(map(_dense, ops))
         stored = [
@@ -71,10 +74,13 @@ class Cpu(Device):
         contributors = self._contributors(ops, flops / self._flops_per_s(ops), (read + write).astype(np.float64))
         latency = contributors["launch"] + np.maximum(contributors["compute"], contributors["memory"])
         if self._cores is not None:
-            self._walk_loops(self._cores, ops, contributors, latency)
+            flops = np.array(
+                [2 * op.useful_macs if sparse_kernel(self._cores, op) else op.flops for op in ops], np.int64
+            )
+            self._walk_loops(self._cores, ops, contributors, latency, level)
         costs = CostArrays(
             latency, contributors, dominant(contributors), {FLOP: flops, READ: read, WRITE: write},
-            [""] * len(ops),
+            [""] * len(ops), CYCLES if level >= CYCLES and self._cores is not None else 0,
         )  # fmt: skip
         return with_decoding(self, ops, costs)
 
@@ -94,7 +100,9 @@ class Cpu(Device):
                 found["memory"][i] = 0.0
         return found
 
-    def _walk_loops(self, cores: Cores, ops: Sequence[Op], contributors: Mapping[str, Floats], latency: Floats) -> None:
+    def _walk_loops(
+        self, cores: Cores, ops: Sequence[Op], contributors: Mapping[str, Floats], latency: Floats, level: int
+    ) -> None:  # fmt: skip
         """Put the seconds of inner loops in the places of products with weights."""
         places = [i for i, op in enumerate(ops) if op.definition.prunable]
         if not places:
@@ -103,6 +111,31 @@ class Cpu(Device):
         for name, values in contributors.items():
             values[places] = found[name]
         latency[places] = found["launch"] + found["total"]
+        for i in places if level >= CYCLES else ():
+            if walk_refusal(cores, ops[i]) is None and len(ops[i].gemms) == 1 and ops[i].gemms[0][0] == 1:
+                walked = walked_seconds(cores, ops[i])
+                contributors["compute"][i], contributors["memory"][i] = walked["compute"], walked["memory"]
+                latency[i] = contributors["launch"][i] + walked["total"]
+
+    def cycles(
+        self, op: Op, weight_mask: Mask | None = None, input_mask: Mask | None = None, seed: int = 0
+    ) -> OpCycles:
+        """Cycles of the cores' clock of a sparse kernel on the real places of its weights; see Device.cycles.
+
+        Zeros of the inputs save nothing, so that ``input_mask`` must be None.
+        """
+        if reason := self.supports(op) or walk_refusal(self._cores, op):
+            raise MappingError(reason, key=op.name)
+        if self._cores is None or input_mask is not None:
+            raise MappingError("no kernel here skips zeros of the inputs; expected no mask of them", key=op.name)
+        walked = walked_seconds(self._cores, op, weight_mask, seed)
+        clock = self._cores.core.clock.si
+        total = max(1, round(walked["total"] * clock))
+        compute = min(total, round(walked["compute"] * clock))
+        slots = walked["total"] * clock * self._cores.lanes(op.dtype) * self._cores.core.fma_ports.si
+        (cost,) = self.costs([op])
+        used = min(1.0, max(op.useful_macs / (slots * self._cores.count), 1e-12))
+        return OpCycles(total, used, cost.counts, {"compute": compute, "memory": total - compute})
 
     def skips(self, op: Op) -> bool:
         if sparse_kernel(self._cores, op) is not None:

@@ -144,6 +144,12 @@ class Cores:
         """Multiply-add instructions per cycle of one core: no loop does more of its ports than the dense library."""
         return self.core.fma_ports.si * self.part.compute.efficiency.si
 
+    @property
+    def dram_rate(self) -> float:
+        """Bytes per second that all threads at work stream from the DRAM."""
+        memory = self.part.memory
+        return min(self.count * self.threads.bandwidth.si, memory.bandwidth.si * memory.efficiency.si)
+
     def weights(self, stored: Floats, passes: Floats) -> tuple[Traffic, ...]:
         """Traffic of ``passes`` over weights of ``stored`` bytes: the first from DRAM unless they are resident."""
         if self.resident:
@@ -160,8 +166,7 @@ class Cores:
 
     def transfer_seconds(self, traffic: Traffic) -> Floats:
         """Seconds in which all threads together take ``traffic``."""
-        caches, count = self.core.caches, self.count
-        dram = min(count * self.threads.bandwidth.si, self.part.memory.bandwidth.si * self.part.memory.efficiency.si)
+        caches, count, dram = self.core.caches, self.count, self.dram_rate
         levels = [(count * caches.l1.si, np.inf)]
         if caches.l2 is not None:
             levels.append((count * caches.l2.capacity.si, count * caches.l2.bandwidth.si))
@@ -177,8 +182,17 @@ class Cores:
             within, pace = held, pace + (held - within) / rate
         return np.asarray(traffic.bytes * (pace + (1 - within) / dram))
 
-    def seconds(self, loops: LoopCounts) -> LoopSeconds:
-        """Seconds of ``loops`` on the threads at work."""
+    def loop_seconds(self, loops: LoopCounts) -> LoopSeconds:
+        """Seconds of ``loops`` on the threads at work, with the caches by the sizes of working sets."""
+        behind, alone = (
+            sum((self.transfer_seconds(each) for each in loops.traffic if each.overlaps is kind),
+                np.zeros_like(loops.items))
+            for kind in (True, False)
+        )  # fmt: skip
+        return self.seconds(loops, behind, alone)
+
+    def seconds(self, loops: LoopCounts, behind: Floats, alone: Floats) -> LoopSeconds:
+        """The same with transfers of ``behind`` seconds, which may overlap with instructions, and ``alone``."""
         core, count = self.core, self.count
         instructions = loops.fma + loops.loads + loops.stores + loops.others
         arithmetic = np.maximum(loops.fma / self.fma_rate, instructions / core.width.si)
@@ -188,10 +202,6 @@ class Cores:
         uneven = np.ceil(loops.items / count) / np.maximum(loops.items, 1)
         arithmetic, loading, missed = (
             cycles * uneven / core.clock.si for cycles in (arithmetic, loading, loops.misses * core.miss.si)
-        )
-        behind, alone = (
-            sum((self.transfer_seconds(each) for each in loops.traffic if each.overlaps is kind), np.zeros_like(uneven))
-            for kind in (True, False)
         )
         body = np.maximum(np.maximum(arithmetic, loading + core.serial.si * behind), behind)
         compute = np.maximum(arithmetic, loading) + missed

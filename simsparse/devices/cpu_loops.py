@@ -51,9 +51,9 @@ def loop_arrays(cores: Cores, ops: Sequence[Op]) -> Mapping[str, Floats]:
     for name, places in by_kernel.items():
         own = [ops[i] for i in places]
         kernel = CPU_KERNELS.get(name)
-        products, times, owner = _products(cores, own, kernel)
+        products, times, owner = products_of(cores, own, kernel)
         loops = kernel.loops(products, cores)
-        seconds = cores.seconds(replace(loops, traffic=(*loops.traffic, Traffic(products.moved, products.moved))))
+        seconds = cores.loop_seconds(replace(loops, traffic=(*loops.traffic, Traffic(products.moved, products.moved))))
         parts = {"launch": start + seconds.calls, **_named(seconds)}
         for key, values in parts.items():
             found[key][places] = np.bincount(owner, times * values, len(own))
@@ -64,7 +64,7 @@ def _named(seconds: LoopSeconds) -> Mapping[str, Floats]:
     return {"compute": seconds.compute, "memory": seconds.memory, "total": seconds.total}
 
 
-def _products(cores: Cores, ops: Sequence[Op], kernel: CpuKernel) -> tuple[Products, Floats, NDArray[np.intp]]:
+def products_of(cores: Cores, ops: Sequence[Op], kernel: CpuKernel) -> tuple[Products, Floats, NDArray[np.intp]]:
     """The products of ``ops``, how often each runs, and the place of its op."""
     rows: list[tuple[float, ...]] = []
     owner: list[int] = []

@@ -60,13 +60,13 @@ def cores(**more: str) -> Cores:
 )  # fmt: skip
 def test_the_slowest_port_bounds_a_loop(counts: dict[str, float], cycles: float) -> None:
     """At 1 GHz on one thread; mispredicted branches come on top."""
-    assert cores().seconds(loops(items=1, **counts)).total[0] == pytest.approx(cycles * 1e-9)
+    assert cores().loop_seconds(loops(items=1, **counts)).total[0] == pytest.approx(cycles * 1e-9)
 
 
 def test_uneven_pieces_of_work_keep_threads_waiting() -> None:
     """Five pieces on four threads take two rounds."""
     four = cores(**{"threads.count": "4"})
-    assert four.seconds(loops(items=5, fma=500)).total[0] == pytest.approx(500 / 2 * 2 / 5 * 1e-9)
+    assert four.loop_seconds(loops(items=5, fma=500)).total[0] == pytest.approx(500 / 2 * 2 / 5 * 1e-9)
 
 
 @pytest.mark.parametrize(("footprint", "rate"), [(900, np.inf), (50e3, 8e9), (900e3, 4e9), (10e6, 1e9)])

@@ -206,6 +206,8 @@ def _of_a_device(part: Part, device: Device) -> dict[str, Result]:
                   for name, trace in _limited().items() for repeats in (1, 100)}  # fmt: skip
         found["eager"] = lambda: _numbers(_called(), alone, stack="eager")
         found["eager 2:4"] = lambda: _numbers(_sparse24(), alone, stack="eager")
+    if part.kind == "cpu":
+        found["walked"] = lambda: _costs_at(device, _walked(), 2) if not device.supports(_walked()[0]) else None
     if part.kind == "accel":
         found |= {f"cycles {i}": lambda op=op: _cycles(device, op) for i, op in enumerate(_products())}
         found["own patterns"] = lambda: _costs(device, _with_patterns_of(part.name))
@@ -296,6 +298,16 @@ def _costs(device: Device, group: Sequence[Op]) -> list[Any]:
     costs, prices = device.cost_arrays(group), device.prices
     joules = sum((counts * prices[action] for action, counts in costs.counts.items()), np.zeros(len(group)))
     return list(zip(costs.latency_s.tolist(), joules.tolist(), strict=True))
+
+
+def _walked() -> tuple[Op, ...]:
+    """Sparse weights that level 2 of a CPU walks, inputs in each of its caches and beyond."""
+    return tuple(ops.linear(m, 64, k, "fp32", weight_sparsity="unstructured:0.1", weight_format="csr")
+                 for m, k in ((1, 512), (16, 4096), (256, 4096)))  # fmt: skip
+
+
+def _costs_at(device: Device, group: Sequence[Op], level: int) -> list[float]:
+    return [cost.latency_s for cost in device.costs(group, level)]
 
 
 def _cycles(device: Device, op: Op) -> Any:

@@ -5,7 +5,18 @@ from __future__ import annotations
 
 from pydantic import model_validator
 
-from simsparse.config.quantity import Bytes, BytesPerSecond, Frozen, Hertz, Multiplier, Ratio, Seconds, Share, Ticks
+from simsparse.config.quantity import (
+    Bytes,
+    BytesPerSecond,
+    Frozen,
+    Hertz,
+    Multiplier,
+    Ratio,
+    Seconds,
+    Share,
+    Ticks,
+    Whole,
+)
 from simsparse.sparsity.formats.base import FORMATS
 
 
@@ -20,8 +31,12 @@ class CpuCaches(Frozen):
     """Levels of cache: ``l1``, bytes of a core's data cache, ``l2``, private too, and ``l3``, which all cores share.
 
     Null where there is none: a second level that the cores share is ``l3``. A line is in one level at a time, so that
-    capacities add up. Loads from ``l1`` take the load ports alone.
+    capacities add up. Loads from ``l1`` take the load ports alone. ``line``: bytes of a line; ``ways`` of the sets of
+    all levels, which level 2 alone reads.
     """
+
+    line: Bytes
+    ways: Whole
 
     l1: Bytes
     l2: CpuCache | None = None

@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from typing import ClassVar
 
 from simsparse.core import Op
+from simsparse.dataflow.cache_walk import Access
 from simsparse.devices.cpu_core import Cores, LoopCounts, Products
 from simsparse.registry import Registry
 from simsparse.sparsity.formats.base import Format
@@ -17,11 +18,13 @@ class CpuKernel(ABC):
     """One kernel. ``name`` is what parts call it; its objects hold no state.
 
     ``formats``: storage formats of weights that it reads. ``joins``: it runs all groups of an op as one loop.
+    ``walks``: level 2 can walk its weights, one by one.
     """
 
     name: ClassVar[str]
     formats: ClassVar[frozenset[str]]
     joins: ClassVar[bool] = False
+    walks: ClassVar[bool] = False
 
     def weights(self, op: Op, n: int, k: int) -> tuple[float, float]:
         """Weights that the kernel multiplies in a product of ``op`` with an n x k matrix, and how many share an index.
@@ -33,6 +36,10 @@ class CpuKernel(ABC):
     def held(self, form: Format, op: Op, n: int, k: int) -> tuple[float, float]:
         """The same of weights in the format ``form``, by default one that stores single elements."""
         return form.pattern_units(op.weight_sparsity, (n, k)), 1
+
+    def access(self, products: Products) -> Access:
+        """What a pass over the first of ``products`` touches, of a kernel that ``walks``."""
+        raise NotImplementedError(self.name)
 
     @abstractmethod
     def loops(self, products: Products, cores: Cores) -> LoopCounts:

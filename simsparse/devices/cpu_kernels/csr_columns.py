@@ -7,6 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from simsparse.dataflow.cache_walk import Access
 from simsparse.devices.cpu_core import Cores, LoopCounts, Products, Traffic
 from simsparse.devices.cpu_kernels.base import CPU_KERNELS, CpuKernel
 
@@ -26,7 +27,13 @@ class CsrColumns(CpuKernel):
     """
 
     name: ClassVar[str] = "csr_columns"
+    walks: ClassVar[bool] = True
     formats: ClassVar[frozenset[str]] = frozenset({"csr"})
+
+    def access(self, products: Products) -> Access:
+        value, row = round(products.value[0]), round(products.k[0] * products.value[0])
+        stored = round(products.weight[0]) + INDEX_BYTES
+        return Access(value, value, row, stored, value, False, round(products.m[0]))
 
     def loops(self, products: Products, cores: Cores) -> LoopCounts:
         p = products

@@ -7,6 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from simsparse.dataflow.cache_walk import Access
 from simsparse.devices.cpu_core import PREDICTED_STEPS, Cores, LoopCounts, Products
 from simsparse.devices.cpu_kernels.base import CPU_KERNELS, CpuKernel
 
@@ -25,7 +26,13 @@ class FanInGather(CpuKernel):
     """
 
     name: ClassVar[str] = "fan_in_gather"
+    walks: ClassVar[bool] = True
     formats: ClassVar[frozenset[str]] = frozenset({"fan_in"})
+
+    def access(self, products: Products) -> Access:
+        value, row = round(products.value[0]), round(products.k[0] * products.value[0])
+        stored = round(products.weight[0]) + INDEX_BYTES
+        return Access(value, value, row, stored, value, False, round(products.m[0]))
 
     def loops(self, products: Products, cores: Cores) -> LoopCounts:
         p, zero = products, np.zeros_like(products.m)
