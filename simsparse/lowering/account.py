@@ -15,6 +15,7 @@ from simsparse.core import NO_ESTIMATE, WAITING, Action, ActionCounts, ErrorEsti
 from simsparse.lowering.command_graph import Cause, Command, CostKey
 from simsparse.lowering.energy import op_energy
 from simsparse.lowering.error_estimate import error_estimate, measured_errors
+from simsparse.lowering.held import HeldWeights
 from simsparse.lowering.machine import Machine
 from simsparse.lowering.records import Records
 from simsparse.units import FS_PER_SECOND, fs_to_seconds
@@ -145,7 +146,7 @@ class Account:
         known, (joules, bounds, references) = self.records.graph.op_rows, self._op_columns
         columns = (
             known.name, known.kind, known.label, known.module, known.device, known.weight_sparsity,
-            self._op_starts, self._op_seconds, joules, bounds, known.flops, known.bytes, references,
+            self._op_starts, self._op_seconds, joules, bounds, known.flops, self._op_bytes, references,
             known.weight_format,
         )  # fmt: skip
         made: Iterable[OpResult] = map(tuple.__new__, repeat(OpResult), zip(*columns, strict=True))  # _make, faster
@@ -154,6 +155,19 @@ class Account:
         result = [*made, *self._other_rows]
         result.sort(key=attrgetter("start_s"))
         return tuple(result)
+
+    @property
+    def _op_bytes(self) -> Sequence[int]:
+        """Least bytes of each op, its weights in the pattern that the device makes use of."""
+        graph = self.records.graph
+        if not any(graph.special_by_device.values()):
+            return graph.op_rows.bytes
+        held, found, index = HeldWeights(graph.index, self.machine), list(graph.op_rows.bytes), graph.index
+        for row, command in enumerate(map(graph.commands.__getitem__, graph.op_commands)):
+            if command.device in self.machine.devices:
+                op = index.unique[index.slot[command.op]] if command.part < 0 else graph.op_of(command)
+                found[row] += held.read_beyond(op, command.device)
+        return found
 
     @property
     def _op_columns(self) -> tuple[list[float], list[str], list[str | None]]:

@@ -19,6 +19,7 @@ class HeldWeights:
     def __init__(self, index: TraceIndex, machine: Machine) -> None:
         self._index, self._machine = index, machine
         self._more: dict[tuple[int, str], int] = {}
+        self._read: dict[tuple[int, str], int] = {}
 
     def bytes(self, i: int, device: str) -> int:
         """Those of op ``i`` on ``device``; 0 of a weight that an earlier op has."""
@@ -31,10 +32,20 @@ class HeldWeights:
 
     def _beyond_stated(self, op: Op, device: str, kept: int) -> int:
         """Bytes that the op's weights take beyond the ``kept`` ones of the pattern that the trace states."""
+        used = self._used(op, device)
+        return 0 if used is op or kept != op.resident_bytes else used.resident_bytes - kept
+
+    def read_beyond(self, op: Op, device: str) -> int:
+        """Bytes of weights that ``op`` reads on ``device`` beyond those of the pattern that the trace states."""
+        key = id(op), device
+        if key not in self._read:
+            self._read[key] = self._used(op, device).weight_bytes - op.weight_bytes
+        return self._read[key]
+
+    def _used(self, op: Op, device: str) -> Op:
+        """``op`` with the pattern that the device makes use of; itself where that is the stated one."""
         stated = op.weight_sparsity
         if not op.definition.prunable or stated.is_dense or stated.is_factored or op.weight_format != USUAL:
-            return 0
+            return op
         used = self._machine.devices[device].model.used_sparsity(op)
-        if used == stated or kept != op.resident_bytes:
-            return 0
-        return op.with_(weight_sparsity=used).resident_bytes - kept
+        return op if used == stated else op.with_(weight_sparsity=used)

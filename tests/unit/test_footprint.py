@@ -122,6 +122,15 @@ class TestPatternsThatADeviceRunsAsOthers:
         sparsity = "unstructured:0.1" if system.startswith("gpu") else "1:8"
         assert self.held(sparsity, system) == self.held("dense", system)
 
+    def test_rows_read_the_pattern_that_the_device_makes_use_of(self) -> None:
+        def read(sparsity: str, system: str) -> int:
+            op = ops.linear(64, 4096, 4096, weight_sparsity=sparsity)
+            return ss.simulate(TraceBuilder("t").add(op).build(), system).ops[0].bytes
+
+        card, array = "gpu/h100-sxm5-80gb", "accel/systolic-ws-128x128"
+        assert read("1:8", card) == read("2:4", card) < read("unstructured:0.1", card) == read("dense", card)
+        assert read("1:8", array) < read("2:4", array) < read("unstructured:0.1", array) == read("dense", array)
+
     def test_a_format_that_is_stated_stays(self) -> None:
         dense = self.held("dense", "cpu/h100-host")
         assert self.held("unstructured:0.1", "cpu/h100-host", weight_format="csr") < 0.5 * dense
