@@ -18,6 +18,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, TypeAdapter, WithJs
 from simsparse.config.composition import composed_text, composition
 from simsparse.config.layout import Layout
 from simsparse.core import DType, Trace
+from simsparse.core.active_channels import ActiveChannels
 from simsparse.core.attention_mask import AttentionMask
 from simsparse.errors import SpecError
 from simsparse.sparsity import USUAL, Sparsity
@@ -86,6 +87,10 @@ def _attention_mask(text: str) -> str:
     return AS_TRACED if text == AS_TRACED else str(AttentionMask.parse(text))
 
 
+def _active_channels(text: str) -> str:
+    return AS_TRACED if text == AS_TRACED else str(ActiveChannels.parse(text))
+
+
 Text = Annotated[str, Field(min_length=1)]
 PolicyText = Annotated[Text, BeforeValidator(_policy), WithJsonSchema({"type": ["string", "object"]})]
 ParallelText = Annotated[str, BeforeValidator(_parallel), WithJsonSchema({"type": ["string", "object"]})]
@@ -95,6 +100,7 @@ DTypeText = Annotated[str, _said(_dtype), Field(description=f"an element type su
 MaskText = Annotated[
     str, _said(_attention_mask), Field(description=f"an attention mask, such as a-shape:64+4096; or {AS_TRACED}")
 ]
+ChannelsText = Annotated[str, _said(_active_channels), Field(description=f"a share such as 0.5 topk; or {AS_TRACED}")]
 BatchSize = Annotated[int, Field(strict=True, ge=0, le=1_000_000)]
 FormatText = Annotated[str, _said(storage_text), Field(description="a storage format: usual, csr, bsr:32, ...")]
 Seed = Annotated[int, Field(strict=True, ge=0, lt=2**63)]
@@ -164,6 +170,8 @@ _TABLE = (
         on_trace=Trace.with_weight_sparsity),
     Key("attention_mask", MaskText, AS_TRACED, "which keys attention reads", "attention", Shown.SPARSITY,
         on_trace=Trace.with_attention_mask),
+    Key("active_channels", ChannelsText, AS_TRACED, "the share of inputs that linear layers of few tokens read",
+        "active channels", Shown.SPARSITY, on_trace=Trace.with_active_channels),
     Key("weight_format", FormatText, USUAL, "how every weight is stored", "stored as",
         on_trace=Trace.with_weight_format),
 )  # fmt: skip

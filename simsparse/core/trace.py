@@ -3,12 +3,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from simsparse.core.active_channels import ActiveChannels
 from simsparse.core.attention_mask import AttentionMask
 from simsparse.core.kind import OpKind
 from simsparse.core.op import Op
@@ -106,10 +107,24 @@ class Trace:
         chosen = mask if isinstance(mask, AttentionMask) else AttentionMask.parse(mask)
         if not any(op.kind == OpKind.ATTENTION for op in self.ops):
             raise SpecError(f"{self.name} has no attention", key="attention_mask")
+        return self._parted(chosen.applied)
+
+    def with_active_channels(self, channels: str | ActiveChannels, exclude: Iterable[str] = ()) -> Trace:
+        """The trace whose linear layers of few tokens read the weights of their active inputs alone; see
+        simsparse.core.active_channels. Layers named by a word of ``exclude`` stay as they are.
+
+        Raises SpecError on other text.
+        """
+        chosen = channels if isinstance(channels, ActiveChannels) else ActiveChannels.parse(channels)
+        words = tuple(exclude)
+        return self._parted(lambda op: chosen.applied(op, words))
+
+    def _parted(self, parts_of: Callable[[Op], Sequence[Op]]) -> Trace:
+        """A trace with one or more ops in place of each, one after the other."""
         made: list[Op] = []
         for op in self.ops:
             deps = op.deps
-            for part in chosen.applied(op):
+            for part in parts_of(op):
                 made.append(part.with_(deps=deps))
                 deps = (part.name,)
         return replace(self, ops=tuple(made))

@@ -38,15 +38,18 @@ def linear(
     output_dtype: str | DType | None = None,
     groups: int = 1,
     held: int = 0,
+    held_k: int = 0,
     name: str = "linear",
     **fields: Any,
 ) -> Op:
     """``y[m, n] = x[m, k] @ w[n, k].T``, or ``groups`` of them, each with inputs and a weight of its own.
 
-    ``held``: weights in memory, where these are more than run. Raises SpecError on a bad dim, dtype or sparsity.
+    ``held``: weights in memory, where these are more than run; ``held_k``: inputs of a weight in memory, where these
+    are more than are read. Raises SpecError on a bad dim, dtype or sparsity.
     """
     return Op(
-        LINEAR.name, name, {**positive(m=m, n=n, k=k, groups=groups), "held": held}, DType.parse(dtype),
+        LINEAR.name, name, {**positive(m=m, n=n, k=k, groups=groups), "held": held, "held_k": held_k},
+        DType.parse(dtype),
         weight_dtype=optional_dtype(weight_dtype), output_dtype=optional_dtype(output_dtype),
         weight_sparsity=Sparsity.parse(weight_sparsity), input_sparsity=Sparsity.parse(input_sparsity), **fields,
     )  # fmt: skip
@@ -58,8 +61,8 @@ class LinearKind(Kind):
     name = "linear"
     dims = ("m", "n", "k")
     batch_dims = ("m",)
-    optional_dims = MappingProxyType({"groups": 1, "held": 0})
-    zero_dims = frozenset({"held"})
+    optional_dims = MappingProxyType({"groups": 1, "held": 0, "held_k": 0})
+    zero_dims = frozenset({"held", "held_k"})
     unit = Unit.MATRIX
     prunable = True
     masked = (Operand.WEIGHT, Operand.INPUT)
@@ -90,9 +93,10 @@ class LinearKind(Kind):
         return self._groups(op) * (stored_bytes(op, n, op.dims["k"]) + bias_bytes(op, n))
 
     def resident_bytes(self, op: Op) -> int:
-        """Weights of the groups that run, or of all that are held."""
-        groups = self._groups(op)
-        return self.weight_bytes(op) // groups * max(groups, op.dims.get("held", 0))
+        """Weights of the groups that run, or of all that are held, with all of their inputs."""
+        groups, n, inputs = self._groups(op), op.dims["n"], max(op.dims["k"], op.dims.get("held_k", 0))
+        one = stored_bytes(op, n, inputs) + bias_bytes(op, n)
+        return one * max(groups, op.dims.get("held", 0))
 
     def input_bytes(self, op: Op) -> int:
         return activation_bytes(op, self._groups(op) * op.dims["m"], op.dims["k"])
