@@ -21,6 +21,7 @@ from simsparse.devices.base import Floats
 from simsparse.devices.gemm_list import GemmList
 from simsparse.devices.pim_attention import AttentionProgram, AttentionShape
 from simsparse.devices.pim_layout import SUMS_MOVED, UnitLayout
+from simsparse.devices.pim_pairs import PairProgram
 from simsparse.devices.pim_products import product_steps
 from simsparse.dram.layout import Ints
 from simsparse.dram.parts import pim_device
@@ -50,6 +51,7 @@ class PimChannel:
         self._part, self._channels = part, channels
         self._device = pim_device(part)
         self._unit = part.dram.unit if part.dram is not None else ""
+        self._pairs = part.dram is not None and part.dram.program == "pairs"
         self._runs: dict[tuple[float, ...], _Sent] = {}
 
     def totals(
@@ -71,14 +73,15 @@ class PimChannel:
                 found[:, owner] = [ran[0], banks * ran[1], banks * ran[2]]
         return CommandTotals(*found)
 
-    @staticmethod
-    def _by_head(op: Op) -> bool:
-        """Decode attention goes by AttAcc's program, several queries of a sequence as products of their own."""
-        return op.kind == OpKind.ATTENTION and op.dims["q_len"] == 1
+    def _by_head(self, op: Op) -> bool:
+        """Whether ``op`` goes by AttAcc's program; several queries of a sequence are products of their own."""
+        return not self._pairs and op.kind == OpKind.ATTENTION and op.dims["q_len"] == 1
 
     def _product(self, gemms: GemmList, i: int, sharing: float, reads: int) -> _Sent:
         outputs, inputs, tokens = ceil(gemms.n[i] / sharing), int(gemms.k[i]), int(gemms.m[i])
         element = float(gemms.weight_bytes[i] / (gemms.n[i] * gemms.k[i]))
+        if self._pairs:
+            return self._paired(outputs, inputs, max(1, int(self._device.access_bytes / element)), tokens)
         layout = UnitLayout(self._device, self._unit, element)
         of_output = layout.columns(inputs) / layout.places
         least = layout.places * SUMS_MOVED
@@ -91,6 +94,15 @@ class PimChannel:
         ran = self._runs[key]
         scale = outputs / part * reads / read
         return ran[0] * scale, ran[1] * outputs / part, ran[2] * scale
+
+    def _paired(self, outputs: int, inputs: int, lanes: int, tokens: int) -> _Sent:
+        """A product of HBM-PIM, one token after another; of many outputs a part runs."""
+        part = _part(outputs, inputs / lanes / (self._part.commands.banks.whole * 2), 64)
+        key = (2, part, inputs, lanes)
+        if key not in self._runs:
+            self._runs[key] = self._run(PairProgram(self._device).product(part, inputs, lanes))
+        scale = tokens * outputs / part
+        return self._runs[key][0] * scale, self._runs[key][1] * scale, self._runs[key][2] * scale
 
     def _attention(self, op: Op, reads: int) -> _Sent:
         d, element = op.dims, max(1, op.dtype.bits // 8)

@@ -11,7 +11,7 @@ from math import prod
 
 from simsparse.errors import SpecError, nearest
 
-LEVELS = ("Channel", "PseudoChannel", "Rank", "Sid", "BankGroup", "Bank", "Row", "Column")
+LEVELS = ("Channel", "PseudoChannel", "Rank", "Sid", "BankGroup", "BankPair", "Bank", "Row", "Column")
 """Names that levels may have, outermost first; a device has Channel, Bank, Row and Column and any of the others."""
 
 MAX_BANKS = 1 << 16
@@ -142,6 +142,18 @@ class LockStep:
 
 
 @dataclass(frozen=True)
+class ProgramController:
+    """A controller of programs: how many commands it holds, and whether it closes rows that none of them needs.
+
+    It refreshes ``stagger`` ranks in turn, of which the first one runs the program.
+    """
+
+    window: int
+    close_unused: bool
+    stagger: int = 1
+
+
+@dataclass(frozen=True)
 class DramDevice:
     """One channel of a DRAM standard at one speed.
 
@@ -150,6 +162,7 @@ class DramDevice:
     ``read_latency`` the ticks from a read command to its last beat, ``scope`` the level that all-bank commands cover.
     ``lockstep`` are the column commands of units in memory, ``close_all`` closes all banks of the channel before a
     refresh, ``moves`` need no row; ``inputs`` and ``results`` are those that bring vectors to units and take sums away.
+    ``controller`` sends programs.
     """
 
     name: str
@@ -170,6 +183,7 @@ class DramDevice:
     moves: tuple[str, ...] = ()
     inputs: str | None = None
     results: str | None = None
+    controller: ProgramController | None = None
 
     def __post_init__(self) -> None:
         self._check_levels()

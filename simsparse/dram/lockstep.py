@@ -7,6 +7,10 @@ goes, but none passes another by closing a row or using a bank whose open row so
 barrier rows are opened and closed, nothing else. In one tick go a column command and a row command. While a refresh
 waits, row commands are the refresh's, and column commands go on. Source: the controller of AttAcc's simulator, with
 which it was compared command count by command count and tick by tick.
+
+A controller that closes rows early (``close_unused``) sends one command in a tick: the oldest column command whose row
+is open, else an activation for the oldest command, else a close of a row that none needs; nothing from beyond a
+barrier. A refresh closes rows as soon as they may be. Source: the controller of Samsung's PIM simulator.
 """
 
 from __future__ import annotations
@@ -16,32 +20,31 @@ from numba import njit
 
 from simsparse.dram.banks import act_on_banks, close_bank, open_bank, row_of
 from simsparse.dram.device import Effect
-from simsparse.dram.layout import CLOSED, COLUMN, NEVER, ROW, CommandWord, Ints, S, T
+from simsparse.dram.layout import CLOSED, COLUMN, NEVER, ROW, BankWord, CommandWord, Ints, S, T
 from simsparse.dram.limits import constrain, earliest, kind_of
 from simsparse.dram.log import note
 
 BARRIER = -1
-WINDOW = 33
-"""Commands that are held: a queue of Ramulator 2 takes one more than its size, 32."""
 _OPENS, _CLOSES, _BANKS, _OFFSETS = range(4)
-_CLOCK, _NEXT, _HELD, _DUE, _REFRESHED = range(5)
+_CLOCK, _NEXT, _HELD, _DUE, _REFRESHED, _CLOSE_UNUSED = range(6)
+_BANK = len(BankWord)
 _COMMAND = len(CommandWord)
 
 
-def new_run() -> Ints:
-    """(5,) a run at its beginning: ticks passed, commands taken, commands held, refreshes due, refreshes done."""
-    return np.zeros(5, np.int64)
+def new_run(close_unused: bool) -> Ints:
+    """(6,) a run at its beginning: ticks passed, commands taken and held, refreshes due and done, policy."""
+    return np.array([0, 0, 0, 0, 0, close_unused], np.int64)
 
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
-def run_program(t: Ints, s: Ints, sets: Ints, program: Ints, run: Ints, log: Ints) -> bool:
+def run_program(t: Ints, s: Ints, sets: Ints, program: Ints, run: Ints, window: int, log: Ints) -> bool:
     """Run ``program`` to its end; False where no command may ever go. ``run[0]`` becomes the tick of its last command.
 
     ``program`` (N, 4): command or BARRIER, bank, row, column. ``sets`` (K, 3 + banks): of each command the one that
     opens its row and the one that closes another (-1: it needs no row), how many banks it acts on, and those as offsets
-    from the bank that it names.
+    from the bank that it names. ``window`` is how many commands the controller holds.
     """
-    held = np.zeros((WINDOW, 2), np.int64)
+    held = np.zeros((window, 2), np.int64)
     hits = np.zeros(t[T.BANKS], np.int64)
     while True:
         _fill(t, s, sets, program, run, held)
@@ -51,7 +54,11 @@ def run_program(t: Ints, s: Ints, sets: Ints, program: Ints, run: Ints, log: Int
         while s[S.NEXT_REFRESH] <= tick:
             s[S.NEXT_REFRESH] += t[T.INTERVAL]
             run[_DUE] += t[T.BANKS] // t[T.SCOPE_BANKS]
-        if not _tick(t, s, sets, program, run, held, hits, log, tick):
+        if run[_CLOSE_UNUSED]:
+            happened = _one_command(t, s, sets, program, run, held, hits, log, tick)
+        else:
+            happened = _tick(t, s, sets, program, run, held, hits, log, tick)
+        if not happened:
             soonest = _next_event(t, s, sets, program, run, held, tick)
             if soonest >= NEVER:
                 return False
@@ -62,24 +69,94 @@ def run_program(t: Ints, s: Ints, sets: Ints, program: Ints, run: Ints, log: Int
 @njit(cache=True)  # type: ignore[untyped-decorator]
 def _tick(t: Ints, s: Ints, sets: Ints, program: Ints, run: Ints, held: Ints, hits: Ints, log: Ints, tick: int) -> bool:
     """Send what can go; returns whether anything happened."""
-    happened = False
+    happened: bool = False
     bus = ROW
     if run[_DUE]:
         happened = _refresh(t, s, sets, program, run, held, log, tick)
     else:
-        place, happened = _oldest(t, s, program, run, held, hits, tick)
+        place, dropped = _oldest(t, s, program, run, held, hits, tick)
         if place < 0 or not _ready(t, s, program, held, place, tick):
-            return happened
+            return bool(dropped)
         bus = _bus(t, held[place, 1])
         _send(t, s, sets, program, run, held, log, place, tick)
         happened = True
         if bus == 0:
-            return happened
+            return True
     place, dropped = _oldest(t, s, program, run, held, hits, tick)
     if place >= 0 and _bus(t, held[place, 1]) + bus == ROW + COLUMN and _ready(t, s, program, held, place, tick):
         _send(t, s, sets, program, run, held, log, place, tick)
         return True
     return bool(happened or dropped)
+
+
+@njit(cache=True)  # type: ignore[untyped-decorator]
+def _one_command(
+    t: Ints, s: Ints, sets: Ints, program: Ints, run: Ints, held: Ints, hits: Ints, log: Ints, tick: int
+) -> bool:
+    """Send one command of a controller that closes rows early; returns whether anything happened."""
+    if run[_DUE] and _close_for_refresh(t, s, sets, program, run, held, log, tick):
+        return True
+    passed = run[_HELD] > 0 and program[held[0, 0], 0] == BARRIER
+    if passed:
+        _remove(run, held, 0)
+    for bus in (COLUMN, ROW):
+        for place in range(run[_HELD]):
+            if held[place, 1] == BARRIER:
+                break
+            closing = bus == ROW and kind_of(t, held[place, 1]) in (Effect.CLOSE, Effect.CLOSE_MANY)
+            if _bus(t, held[place, 1]) == bus and not closing and _ready(t, s, program, held, place, tick):
+                _send(t, s, sets, program, run, held, log, place, tick)
+                return True
+    return _close_unused(t, s, sets, program, run, held, hits, log, tick) or bool(passed)
+
+
+@njit(cache=True)  # type: ignore[untyped-decorator]
+def _close_unused(
+    t: Ints, s: Ints, sets: Ints, program: Ints, run: Ints, held: Ints, hits: Ints, log: Ints, tick: int
+) -> bool:
+    """Close a row that no command before the first barrier needs."""
+    for place in range(run[_HELD]):
+        if held[place, 1] == BARRIER:
+            break
+        if _bus(t, held[place, 1]) == COLUMN:
+            hits[program[held[place, 0], 1]] = 1
+    closed = False
+    for bank in range(t[T.BANKS]):
+        if hits[bank] == 0 and not closed:
+            closed = _close(t, s, sets, bank, log, tick)
+        hits[bank] = 0
+    if closed:
+        _look_again(t, s, sets, program, run, held)
+    return closed
+
+
+@njit(cache=True)  # type: ignore[untyped-decorator]
+def _close(t: Ints, s: Ints, sets: Ints, bank: int, log: Ints, tick: int) -> bool:
+    """Close ``bank``, with its set if it was opened as one and the bank is its first, if that can go."""
+    command = s[t[T.ROWS] + bank * _BANK + BankWord.DEADLINE]
+    if row_of(t, s, bank) == CLOSED or command < 0 or s[t[T.READY] + command * t[T.BANKS] + bank] > tick:
+        return False
+    _act(t, s, sets, log, command, bank, -1, -1, tick)
+    return True
+
+
+@njit(cache=True)  # type: ignore[untyped-decorator]
+def _close_for_refresh(
+    t: Ints, s: Ints, sets: Ints, program: Ints, run: Ints, held: Ints, log: Ints, tick: int
+) -> bool:
+    """Close a bank before a refresh, whoever needs it, or refresh when none is open."""
+    idle = True
+    for bank in range(t[T.BANKS]):
+        if row_of(t, s, bank) != CLOSED:
+            idle = False
+            if _close(t, s, sets, bank, log, tick):
+                _look_again(t, s, sets, program, run, held)
+                return True
+    if idle:
+        _act(t, s, sets, log, t[T.REFRESH], _refreshed_bank(t, run), -1, -1, tick)
+        run[_DUE] -= 1
+        run[_REFRESHED] += 1
+    return idle
 
 
 @njit(cache=True, inline="always")  # type: ignore[untyped-decorator]
@@ -126,7 +203,7 @@ def _oldest(t: Ints, s: Ints, program: Ints, run: Ints, held: Ints, hits: Ints, 
 def _hit(t: Ints, program: Ints, held: Ints, place: int) -> bool:
     """Whether the command at ``place`` finds its row open."""
     command = held[place, 1]
-    return command == program[held[place, 0], 0] and kind_of(t, command) == Effect.COMPUTE
+    return bool(command == program[held[place, 0], 0] and kind_of(t, command) == Effect.COMPUTE)
 
 
 @njit(cache=True, inline="always")  # type: ignore[untyped-decorator]
@@ -155,7 +232,17 @@ def _send(t: Ints, s: Ints, sets: Ints, program: Ints, run: Ints, held: Ints, lo
         return
     _act(t, s, sets, log, command, program[number, 1], program[number, 2], program[number, 3], tick)
     if _bus(t, command) == ROW:
+        if run[_CLOSE_UNUSED]:
+            _note_close(t, s, sets, program[number, 0], program[number, 1])
         _look_again(t, s, sets, program, run, held)
+
+
+@njit(cache=True)  # type: ignore[untyped-decorator]
+def _note_close(t: Ints, s: Ints, sets: Ints, command: int, bank: int) -> None:
+    """Keep with the first bank of an opened set what closes it; with the others, that they wait for the first."""
+    for other in range(sets[command, _BANKS]):
+        place = t[T.ROWS] + (bank + sets[command, _OFFSETS + other]) * _BANK
+        s[place + BankWord.DEADLINE] = sets[command, _CLOSES] if other == 0 else -1
 
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
@@ -209,7 +296,7 @@ def _refresh_need(t: Ints, s: Ints, sets: Ints) -> int:
 @njit(cache=True)  # type: ignore[untyped-decorator]
 def _fill(t: Ints, s: Ints, sets: Ints, program: Ints, run: Ints, held: Ints) -> None:
     """Take commands in, in order, while there is room."""
-    while run[_HELD] < WINDOW and run[_NEXT] < program.shape[0]:
+    while run[_HELD] < held.shape[0] and run[_NEXT] < program.shape[0]:
         held[run[_HELD], 0] = run[_NEXT]
         held[run[_HELD], 1] = _need(t, s, sets, program, run[_NEXT])
         run[_HELD] += 1
@@ -240,7 +327,14 @@ def _need(t: Ints, s: Ints, sets: Ints, program: Ints, number: int) -> int:
 def _next_event(t: Ints, s: Ints, sets: Ints, program: Ints, run: Ints, held: Ints, tick: int) -> int:
     """First later tick at which something that can't go now may go."""
     soonest = s[S.NEXT_REFRESH] if t[T.REFRESH] >= 0 else NEVER
-    if run[_DUE]:
+    if run[_CLOSE_UNUSED]:
+        for bank in range(t[T.BANKS]):
+            command = s[t[T.ROWS] + bank * _BANK + BankWord.DEADLINE]
+            if row_of(t, s, bank) != CLOSED and command >= 0:
+                when = s[t[T.READY] + command * t[T.BANKS] + bank]
+                if when > tick:
+                    soonest = min(soonest, when)
+    elif run[_DUE]:
         soonest = min(soonest, earliest(t, s, _refresh_need(t, s, sets), _refreshed_bank(t, run)))
     for place in range(run[_HELD]):
         if held[place, 1] != BARRIER:

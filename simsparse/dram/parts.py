@@ -12,7 +12,17 @@ from simsparse.config.parts.memory import MemoryPart
 from simsparse.config.parts.pim import PimDram, PimPart
 from simsparse.config.quantity import Part, Quantity
 from simsparse.config.ramulator import RamulatorChannel, is_ramulator, read_ramulator
-from simsparse.dram.device import COMMANDS, Bus, Constraint, DataClock, DramDevice, Effect, LockStep, Refresh
+from simsparse.dram.device import (
+    COMMANDS,
+    Bus,
+    Constraint,
+    DataClock,
+    DramDevice,
+    Effect,
+    LockStep,
+    ProgramController,
+    Refresh,
+)
 from simsparse.errors import SpecError
 
 _COLUMN = (Effect.READ, Effect.WRITE, Effect.READ_CLOSE, Effect.WRITE_CLOSE)
@@ -147,4 +157,5 @@ def _device(
                                              ticks(clock.after), ticks(clock.activate)),
         {column: LockStep(many.spans, many.opens, many.closes) for column, many in standard.lockstep.items()},
         standard.close_all, standard.moves, standard.inputs, standard.results,
+        None if standard.controller is None else ProgramController(**dict(standard.controller)),
     )  # fmt: skip

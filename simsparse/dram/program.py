@@ -10,7 +10,7 @@ from itertools import product
 import numpy as np
 
 from simsparse.dram.device import DramDevice
-from simsparse.dram.layout import Ints, T
+from simsparse.dram.layout import Ints, S, T
 from simsparse.dram.lockstep import BARRIER, new_run, run_program
 from simsparse.dram.log import new_log
 from simsparse.dram.policy import ControllerPolicy
@@ -59,14 +59,16 @@ class Program:
 def run_steps(device: DramDevice, steps: Ints, refresh: bool = True, logged: bool = False) -> ProgramRun:
     """Run a program on one channel of ``device``, banks closed before, the first refresh one interval from its start.
 
-    Raises SpecError for a device without lock-step commands, SimulationError where no command may ever go.
+    Raises SpecError for a device without a controller of programs, SimulationError where no command may ever go.
     """
-    if not device.lockstep:
-        raise SpecError(f"{device.name} has no lock-step commands", key="lockstep")
+    if device.controller is None:
+        raise SpecError(f"{device.name} has no controller of programs", key="controller")
     t = tables_of(device, ControllerPolicy(), device.refreshes["all-bank"] if refresh else None)
-    s, run = new_channel(t), new_run()
+    s, run = new_channel(t), new_run(device.controller.close_unused)
+    if refresh:
+        s[S.NEXT_REFRESH] = t[T.INTERVAL] // device.controller.stagger
     log = new_log(4 * len(steps) + 64 if logged else 0)
-    if not run_program(t, s, lockstep_sets(device), steps, run, log):
+    if not run_program(t, s, lockstep_sets(device), steps, run, device.controller.window, log):
         raise SimulationError(f"no command of {device.name} may go after tick {run[0]}")
     issued = s[t[T.ISSUED] : t[T.ISSUED] + len(device.commands)].tolist()
     commands = {name: count for name, count in zip(device.commands, issued, strict=True) if count}
@@ -78,6 +80,9 @@ def lockstep_sets(device: DramDevice) -> Ints:
     sets = np.zeros((len(device.commands), 3 + device.banks), np.int64)
     sets[:, :2] = -1
     number = {name: place for place, name in enumerate(device.commands)}
+    for name in ("RD", "WR"):
+        if name in number:
+            sets[number[name], :3] = number["ACT"], number["PREpb"], 1
     spans = [(name, many.spans) for name, many in device.lockstep.items()]
     for name, many in device.lockstep.items():
         sets[number[name], :2] = number[many.opens], number[many.closes]

@@ -2,21 +2,25 @@
 """Runs of other simulators of PIM against programs on the DRAM core: commands by kind, and cycles.
 
 A row of AttAcc's simulator is one decode attention on one stack: ``pim_level`` bank, bg or buffer, with or without the
-power limit.
+power limit. A row of Samsung's simulator is a product (``GEMV OUTPUTSxINPUTS fp16``) or a sum of two vectors (``ADD
+ELEMENTS fp16``) on 64 pseudo channels, by the units or by a host that reads the operands.
 """
 
 from __future__ import annotations
 
 import csv
+import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
+from math import ceil
 from pathlib import Path
 
 from simsparse.config.hardware import load_hardware
 from simsparse.config.parts.pim import PimPart
 from simsparse.devices.pim_attention import AttentionProgram, AttentionShape
+from simsparse.devices.pim_pairs import PairProgram
 from simsparse.dram.device import DramDevice
 from simsparse.dram.parts import pim_device
 from simsparse.dram.program import run_steps
@@ -89,6 +93,8 @@ def _kind(row: Measurement) -> Callable[[Measurement], list[Prediction]]:
     """How a row is predicted. Raises Unsupported."""
     if row.text("simulator").startswith("AttAcc"):
         return _attacc
+    if row.text("simulator").startswith("SAIT PIMSimulator"):
+        return _samsung
     raise Unsupported("another simulator")
 
 
@@ -104,6 +110,33 @@ def _attacc(row: Measurement) -> list[Prediction]:
         Prediction(row, row.whole("cycles"), run.ticks, "cycle"),
         *(Prediction(row, row.whole(key), program.counts[name], "command") for key, name in counts.items()),
     ]
+
+
+def _samsung(row: Measurement) -> list[Prediction]:
+    """Cycles of a product or a sum on HBM-PIM, or of a host's accesses to the same memory. Raises Unsupported."""
+    match = re.fullmatch(r"(GEMV|ADD) (\d{1,9})(?:x(\d{1,9}))? fp16", row.text("op"))
+    by_host = row.text("pim_level").startswith("host")
+    if match is None or (match[1] == "GEMV") != (match[3] is not None):
+        raise Unsupported(f"operator {row.text('op')[:40]!r}")
+    return [Prediction(row, row.whole("cycles"), samsung_cycles(int(match[2]), int(match[3] or 0), by_host), "cycle")]
+
+
+def samsung_cycles(outputs: int, inputs: int, by_host: bool) -> int:
+    """Cycles of a product of FP16 on pim/hbm-pim, of a sum of two vectors without ``inputs``, to its last data."""
+    part = load_hardware("pim/hbm-pim")
+    if not isinstance(part, PimPart):
+        raise SpecError(f"{part.name} is no PIM part", key="part")
+    device = pim_device(part)
+    channels, program = part.memory.stacks.whole * part.commands.channels.whole, PairProgram(device)
+    lanes = device.access_bytes // 2
+    bursts = [ceil(size / lanes / channels) for size in (outputs * inputs, inputs, outputs)]
+    if by_host:
+        steps = program.host(bursts[0] + bursts[1] if inputs else 2 * bursts[2], bursts[2])
+    elif inputs:
+        steps = program.product(ceil(outputs / channels), inputs, lanes)
+    else:
+        steps = program.added(ceil(outputs / channels), lanes)
+    return run_steps(device, steps).ticks + device.read_latency
 
 
 def attacc_part(level: str, limited: int) -> str:

@@ -31,6 +31,7 @@ from simsparse.config.without_effect import listed, without_effect
 from simsparse.core import KINDS, DType, KernelCall, Op, Trace, TraceBuilder, ops
 from simsparse.devices.base import Device, device_for
 from simsparse.devices.pim_attention import AttentionProgram, AttentionShape
+from simsparse.devices.pim_pairs import PairProgram
 from simsparse.dram import ControllerPolicy, device_of, dram_stream
 from simsparse.dram.mapping import MAPPINGS
 from simsparse.dram.parts import pim_device
@@ -233,9 +234,12 @@ def _stream(part: MemoryPart, kind: Mapping[str, Any]) -> Any:
 
 
 def _lockstep(part: PimPart) -> Any:
-    """Commands of three attentions on one channel."""
+    """Commands of three attentions on one channel, or of products and accesses of HBM-PIM."""
     assert part.dram is not None
     device, shapes = pim_device(part), ((2, 5000, 128), (3, 300, 128), (2, 2000, 80))
+    if part.dram.program == "pairs":
+        steps = [PairProgram(device).product(128, 2048, 16), PairProgram(device).host(3000, 1000)]
+        return [run_steps(device, each, logged=True).log.tolist() for each in steps]
     programs = [AttentionProgram(device, part.dram.unit, AttentionShape(heads, keys, dim, 2, 1))
                 for heads, keys, dim in shapes]  # fmt: skip
     return [run_steps(device, program.steps(), logged=True).log.tolist() for program in programs]

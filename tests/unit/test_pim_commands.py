@@ -17,6 +17,7 @@ from simsparse.config.parts.pim import PimPart
 from simsparse.core import ops
 from simsparse.devices.pim import Pim
 from simsparse.devices.pim_attention import AttentionProgram, AttentionShape
+from simsparse.devices.pim_pairs import PairProgram
 from simsparse.devices.pim_products import product_steps
 from simsparse.dram.device import DramDevice
 from simsparse.dram.lockstep import BARRIER
@@ -69,6 +70,32 @@ def test_no_command_comes_too_early(level: str, heads: int, keys: int, dim: int,
     sent = Counter(device.commands[number] for number in steps[steps[:, 0] != BARRIER, 0])
     assert all(run.commands[name] == count for name, count in sent.items())
     assert run.ticks == run.log[-1, 0]
+
+
+def test_samsungs_runs() -> None:
+    """12 products and sums, by the units and by a host, within 1 %; the tolerance of the table is 4 %."""
+    (cycles,) = validate_pim(TABLE.with_name("hbm_pim.csv")).sections
+    assert len(cycles.predictions) == 12 and cycles.passed
+    assert max(abs(p.error) for p in cycles.predictions) < 0.01
+
+
+def test_no_command_of_hbm_pim_comes_too_early() -> None:
+    part = load_hardware("pim/hbm-pim")
+    assert isinstance(part, PimPart)
+    device = pim_device(part)
+    for steps in (PairProgram(device).product(64, 1024, 16), PairProgram(device).host(600, 50)):
+        run = run_steps(device, steps, logged=True)
+        earliest_by_hand(device, run.log[:700])
+        sent = Counter(device.commands[number] for number in steps[steps[:, 0] != BARRIER, 0])
+        assert all(run.commands[name] == count for name, count in sent.items())
+
+
+def test_hbm_pim_computes_a_product_at_level_2() -> None:
+    """4096 x 4096: level 0 leaves out modes, registers and what barriers wait for."""
+    hw = load_hardware("pim/hbm-pim", {"compute.launch": "0 s"})
+    closed, sent = (ss.estimate(ops.linear(1, 4096, 4096, "fp16"), hw, level=level) for level in (0, 2))
+    assert sent.latency_s == pytest.approx(13.166e-6, rel=0.04)
+    assert 0.75 * sent.latency_s < closed.latency_s < sent.latency_s
 
 
 def test_a_mac_finds_its_row_open_in_every_bank() -> None:

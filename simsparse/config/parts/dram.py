@@ -67,14 +67,25 @@ class StandardLockstep(Frozen):
     closes: str
 
 
+class StandardController(Frozen):
+    """Who sends programs: the commands held, and whether rows are closed when none of them needs them.
+
+    It refreshes ``stagger`` ranks in turn, the one that runs the program first.
+    """
+
+    window: Annotated[int, Field(ge=1, le=1024)]
+    close_unused: bool
+    stagger: Annotated[int, Field(ge=1, le=64)] = 1
+
+
 class DramStandard(Frozen):
     """A DRAM standard: commands with their ticks on the bus, levels, and constraints as formulas of timings.
 
     ``timing`` lists the names in the order in which configuration files of Ramulator 2 list their values; ``beats`` are
     those of one access, ``scope`` is the level that an all-bank command covers. ``lockstep`` are the column commands of
     units in memory, ``close_all`` closes all their banks, ``moves`` are the commands that move data between buffers and
-    need no row, ``inputs`` and ``results`` those that bring vectors to the units and take sums away. ``given`` are the
-    timings that a PIM part states in its section commands, by their names there.
+    need no row, ``inputs`` and ``results`` those that bring vectors to the units and take sums away, ``controller``
+    sends programs. ``given`` are the timings that a PIM part states in its section commands, by their names there.
     """
 
     standard: str
@@ -95,6 +106,7 @@ class DramStandard(Frozen):
     moves: tuple[str, ...] = ()
     inputs: str | None = None
     results: str | None = None
+    controller: StandardController | None = None
     given: dict[str, str] = Field(default_factory=dict)
     constraints: tuple[StandardConstraint, ...]
 

@@ -76,11 +76,13 @@ class PimCommands(Frozen):
 class PimDram(Frozen):
     """The commands of one channel in full, for level 2.
 
-    ``standard`` has the constraints, ``unit`` names the column command that the units obey. ``levels`` leaves out the
-    channel; ``timing`` are the ticks that section commands does not state.
+    ``standard`` has the constraints, ``unit`` names the column command that the units obey, ``program`` the order of
+    commands: AttAcc's, or that of HBM-PIM with a unit for a pair of banks. ``levels`` leaves out the channel;
+    ``timing`` are the ticks that section commands does not state.
     """
 
     standard: Annotated[str, AfterValidator(known_standard)]
+    program: Literal["attacc", "pairs"]
     unit: str
     levels: dict[str, Whole]
     timing: dict[str, Ticks]
