@@ -12,6 +12,7 @@ import time
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, fields, replace
+from pathlib import Path
 from typing import BinaryIO
 
 from simsparse.errors import SimsparseError, SpecError, TraceError, nearest
@@ -75,6 +76,15 @@ class Limits:
         if not self.ratio and self.bytes != Limits.bytes:
             return self.bytes
         return min(self.bytes, max(SMALL, (self.ratio or RATIO) * packed))
+
+
+def read_whole(path: Path, most: int, error: type[SimsparseError] = TraceError) -> bytes:
+    """All bytes of a file. Raises ``error`` when there are more than ``most``, however long it says it is, OSError."""
+    with path.open("rb") as file:
+        content = file.read(most + 1)
+    if len(content) > most:
+        raise error(f"is longer than {most} bytes", file=str(path))
+    return content
 
 
 def read_stream(stream: BinaryIO, packed: int | None, limits: Limits) -> bytes:

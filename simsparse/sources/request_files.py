@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from simsparse.errors import SpecError
+from simsparse.limits import read_whole
 from simsparse.sources.requests import Requests
 
 COLUMNS: Mapping[str, tuple[str, ...]] = {
@@ -57,7 +58,7 @@ def read_requests(path: str | Path, limit: int | None = None) -> Requests:
 
 def _text(file: Path) -> str:
     try:
-        raw = file.read_bytes()
+        raw = read_whole(file, MAX_BYTES, SpecError)
         if file.suffix == ".gz":
             with gzip.open(io.BytesIO(raw)) as packed:
                 raw = packed.read(MAX_BYTES + 1)

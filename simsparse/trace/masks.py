@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from simsparse.core import Op, Trace
 from simsparse.errors import TraceError
-from simsparse.limits import Limits
+from simsparse.limits import Limits, read_whole
 from simsparse.trace.file import save_trace
 
 MAX_FILE_BYTES = 4 * 1024**3
@@ -102,9 +102,10 @@ def load_masks(trace: Trace, folder: str | Path, limits: Limits | None = None) -
         raise TraceError(f"{said['file']!r:.80} is not the name of a file beside the trace", key="masks.file")
     path = Path(folder) / said["file"]
     try:
-        if path.stat().st_size > MAX_FILE_BYTES:
-            _fail(path, f"{path.stat().st_size} bytes; at most {MAX_FILE_BYTES} are read")
-        content = path.read_bytes()
+        size = path.stat().st_size
+        if size > MAX_FILE_BYTES:
+            _fail(path, f"{size} bytes; at most {MAX_FILE_BYTES} are read")
+        content = read_whole(path, size)
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         raise TraceError(f"can't be read: {getattr(error, 'strerror', None) or error}", file=str(path)) from error
     if hashlib.sha256(content).hexdigest() != said["sha256"]:

@@ -17,6 +17,7 @@ from simsparse.core import Routing
 from simsparse.core.rescale import ROUTERS
 from simsparse.core.routing import MAX_EXPERTS
 from simsparse.errors import TraceError
+from simsparse.limits import read_whole
 from simsparse.paths import data_root
 
 ALLOWED = (
@@ -185,6 +186,10 @@ def _number(text: str, rest: str, what: str, most: float) -> float:
     return number
 
 
+MAX_COUNTS_BYTES = 4 << 20
+"""Bytes of a file of counts."""
+
+
 def data_folder() -> Path:
     """The folder of measured routing data: traces/data of the checkout, or the wheel's copy."""
     return data_root() / "traces" / "data"
@@ -203,7 +208,7 @@ def process_digest(text: str) -> str:
 
 def _content(path: Path) -> bytes:
     try:
-        return path.read_bytes()
+        return read_whole(path, MAX_COUNTS_BYTES)
     except (OSError, ValueError) as error:
         raise TraceError(f"can't be read: {error}", file=str(path)) from error
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from simsparse.core import DType
 from simsparse.core.table import TABLE, is_frame, records
 from simsparse.errors import SimsparseError, SpecError
+from simsparse.limits import read_whole
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -102,9 +103,7 @@ def read_measurements(path: str | Path) -> list[Measurement]:
     """
     file = Path(path)
     try:
-        if file.stat().st_size > MAX_BYTES:
-            raise SpecError(f"larger than {MAX_BYTES} bytes", file=str(path))
-        text = file.read_text(encoding="utf-8")
+        text = read_whole(file, MAX_BYTES, SpecError).decode("utf-8")
     except OSError as error:
         raise SpecError(f"can't be read: {error.strerror}", file=str(path)) from error
     except UnicodeDecodeError as error:

@@ -17,11 +17,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from simsparse.core import Trace, ops
-from simsparse.errors import SpecError, TraceError
+from simsparse.core import Trace, TraceBuilder, ops
+from simsparse.errors import SimsparseError, SpecError, TraceError
 from simsparse.limits import MIB, SMALL, Limits, read_stream, unpacked_pieces
+from simsparse.sources import request_files
+from simsparse.sources.request_files import read_requests
 from simsparse.trace.interchange import ImportOptions, export_trace, import_trace, parquet_pages, wire
 from simsparse.trace.masks import MaskStore, load_masks, save_with_masks
+from simsparse.trace.routing import measured_counts
+from simsparse.validate import measurement, tables
+from simsparse.validate.measurement import read_measurements
 
 
 def taken(call: Callable[[], object]) -> float:
@@ -136,3 +141,20 @@ def test_encodings_and_types_without_bounds_are_refused(tmp_path: Path) -> None:
     pq.write_table(wide.replace_schema_metadata(table.schema.metadata), path)
     with pytest.raises(TraceError, match=r"column module is of type fixed_size_binary"):
         import_trace(path)
+
+
+@pytest.mark.skipif(not Path("/dev/zero").exists(), reason="no endless file here")
+@pytest.mark.parametrize("read", [measured_counts, read_measurements, tables.read_table, read_requests])
+def test_a_file_without_an_end_is_refused(read: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It says that it has no bytes."""
+    for module in (measurement, tables, request_files):
+        monkeypatch.setattr(module, "MAX_BYTES", 1 << 20)
+    with pytest.raises(SimsparseError, match="/dev/zero"):
+        read("/dev/zero")
+
+
+def test_masks_are_read_to_the_size_of_their_file(tmp_path: Path) -> None:
+    trace = TraceBuilder("t", masks={"file": "m.npz", "sha256": "0"}).add(ops.linear(1, 8, 8)).build()
+    (tmp_path / "m.npz").symlink_to("/dev/zero")
+    with pytest.raises(TraceError, match=r"m.npz: is longer than 0 bytes"):
+        load_masks(trace, tmp_path)

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from simsparse.errors import SpecError
+from simsparse.limits import read_whole
 from simsparse.registry import Registry
 from simsparse.validate.measurement import MAX_BYTES, Measurement
 
@@ -64,9 +65,7 @@ def read_rows(path: str | Path, section: Callable[[Mapping[str, Any]], str]) -> 
 
 def _text(path: Path) -> str:
     try:
-        if path.stat().st_size > MAX_BYTES:
-            raise SpecError(f"larger than {MAX_BYTES} bytes", file=str(path))
-        data = path.read_bytes()
+        data = read_whole(path, MAX_BYTES, SpecError)
         if path.suffix == ".gz":
             with gzip.open(io.BytesIO(data)) as packed:
                 data = packed.read(MAX_BYTES + 1)
