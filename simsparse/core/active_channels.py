@@ -9,6 +9,7 @@ tokens uses.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from simsparse.core.op import Op
 
 _SYNTAX = re.compile(r"(\d*\.?\d+)(?: (topk|threshold))?(?: rank=(\d{1,6}))?")
+STEP = 64
+"""Channels that a step of a kernel takes together, so that it never reads weights that are not aligned; assumed."""
 MOST_TOKENS = 16
 """Tokens of a step above which layers read all channels. Source: kernels of TEAL and of Deja Vu, made for few."""
 
@@ -50,16 +53,20 @@ class ActiveChannels:
         chosen = "topk" if self.sorts else "threshold"
         return f"{self.share:g} {chosen}" + (f" rank={self.rank}" if self.rank else "")
 
-    def applied(self, op: Op, words: Sequence[str]) -> Sequence[Op]:
-        """What a linear layer of few tokens becomes; ``op`` alone where it is none, or named by one of ``words``."""
+    def applied(self, op: Op, words: Sequence[str], sorted_: set[tuple[str, ...]]) -> Sequence[Op]:
+        """What a linear layer of few tokens becomes; ``op`` alone where it is none, or named by one of ``words``.
+
+        ``sorted_``: where the inputs that have been sorted come from, which layers with the same inputs share.
+        """
         named = f"{op.module} {op.name} {op.label}"
         if op.kind != OpKind.LINEAR or op.dims["m"] > MOST_TOKENS or any(word in named for word in words):
             return (op,)
         m, n, k = (op.dims[dim] for dim in ("m", "n", "k"))
-        used = min(k, max(1, round(k * (1 - (1 - self.share) ** m))))
+        used = min(k, STEP * math.ceil(k * (1 - (1 - self.share) ** m) / STEP))
         read = op.with_(dims={**op.dims, "k": used, "held_k": k}, kernels=())
         found = []
-        if self.sorts:
+        if self.sorts and op.deps not in sorted_:
+            sorted_.add(op.deps)
             kept = max(1, round(k * self.share))
             found.append(topk(m, k, kept, op.dtype, name=f"{op.name}.channels", module=op.module))
         if self.rank:

@@ -116,8 +116,8 @@ class Trace:
         Raises SpecError on other text.
         """
         chosen = channels if isinstance(channels, ActiveChannels) else ActiveChannels.parse(channels)
-        words = tuple(exclude)
-        return self._parted(lambda op: chosen.applied(op, words))
+        words, sorted_ = tuple(exclude), set[tuple[str, ...]]()
+        return self._parted(lambda op: chosen.applied(op, words, sorted_))
 
     def _parted(self, parts_of: Callable[[Op], Sequence[Op]]) -> Trace:
         """A trace with one or more ops in place of each, one after the other."""

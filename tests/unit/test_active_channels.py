@@ -32,7 +32,7 @@ def test_half_of_the_inputs_are_half_of_the_bytes_and_all_of_the_memory() -> Non
 
 
 def test_tokens_of_a_step_read_what_any_of_them_uses() -> None:
-    assert [op.dims["k"] for op in traced(3).with_active_channels("0.5").ops] == [3584, 9632, 3584]
+    assert [op.dims["k"] for op in traced(3).with_active_channels("0.5").ops] == [3584, 9664, 3584]
     assert traced(17).with_active_channels("0.5") == traced(17)
 
 
@@ -45,6 +45,14 @@ def test_sorting_and_the_rest_of_low_rank_are_operators() -> None:
         ss.simulate(made, GPU, level=0).latency_s
         > ss.simulate(traced(1).with_active_channels("0.6"), GPU, level=0).latency_s
     )
+
+
+def test_layers_of_the_same_inputs_sort_them_once() -> None:
+    builder = TraceBuilder("qkv").add(ops.norm(1, 4096, name="norm"))
+    for name in ("q", "k", "v"):
+        builder.add(ops.linear(1, 4096, 4096, name=name), deps=["norm"])
+    kinds = [op.kind for op in builder.build().with_active_channels("0.5 topk").ops]
+    assert kinds == ["norm", "topk", "linear", "linear", "linear"]
 
 
 @pytest.mark.parametrize("text", ["", "0", "1.5", "half", "0.5 sorted", "0.5 rank=", "0.5 rank=4 topk"])
