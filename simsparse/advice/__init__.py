@@ -4,6 +4,7 @@
 from simsparse.advice.cards import CardTime, times_on_cards
 from simsparse.advice.choices import WeightChoice, parse_choice
 from simsparse.advice.crossover import ChoiceTime, Crossover, crossover
+from simsparse.advice.designs import DesignAnswer, DesignPoint, SparsityGain, best_design, gain_at_equal_area
 from simsparse.advice.headroom import Headroom, KernelLoss, headroom
 from simsparse.advice.layouts import LayoutTime, rank_layouts
 from simsparse.advice.sparse_gain import SparseGain, SparseGains, sparse_gains
@@ -13,14 +14,19 @@ __all__ = [
     "CardTime",
     "ChoiceTime",
     "Crossover",
+    "DesignAnswer",
+    "DesignPoint",
     "Headroom",
     "KernelLoss",
     "SparseGain",
     "SparseGains",
+    "SparsityGain",
+    "best_design",
     "LayoutTime",
     "TrainingStep",
     "WeightChoice",
     "crossover",
+    "gain_at_equal_area",
     "headroom",
     "parse_choice",
     "sparse_gains",

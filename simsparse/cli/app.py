@@ -12,6 +12,7 @@ from simsparse.cli import (
     advice,
     checks,
     density,
+    design,
     dram,
     hardware,
     mapping,
@@ -29,7 +30,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-for _module in (workloads, simulation, serving, advice, study, pruning, density, dram, mapping, checks):
+for _module in (workloads, simulation, serving, advice, study, pruning, density, design, dram, mapping, checks):
     for _command in _module.COMMANDS:
         app.command("map" if _command is mapping.map_layers else None)(_command)
 app.add_typer(hardware.app, name="hw")

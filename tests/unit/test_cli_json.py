@@ -32,8 +32,10 @@ EXAMPLES = {
     "cycles": "t.trace --hw accel/sat-vcu1525",
     "dram": "memory/ddr4-2400 --bytes 4096",
     "density": "--out density --part accel/gamma --size 32",
+    "design": "int8.trace --sides 16,32 --buffers 64 --patterns dense,2:4",
     "doctor": "",
     "estimate": "linear m=8 n=64 k=64 --hw gpu/h100-sxm5-80gb",
+    "gain": "int8.trace --sparsity 2:4 --side 16 --buffer 64",
     "headroom": "t.trace --hw gpu/h100-sxm5-80gb --stack fused",
     "hw area": "accel/nm-array-16nm",
     "hw check": "cpu/h100-host",
@@ -82,6 +84,7 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
     monkeypatch.chdir(tmp_path)
     t = TraceBuilder("t").add(ops.linear(8, 64, 64, weight_sparsity="2:4")).add(ops.elementwise(64, 64, label="add"))
     t.build().save("t.trace")
+    TraceBuilder("i").add(ops.linear(8, 64, 64, "int8")).build().save("int8.trace")
     spec = f"name: n\nworkload: {{trace: t.trace}}\nsystem: {HW}\n"
     Path("run.yaml").write_text(spec)
     Path("sweep.yaml").write_text(spec + "axes: {weight_sparsity: [dense, 1:8]}\n")
