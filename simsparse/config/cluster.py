@@ -10,6 +10,8 @@ from pydantic import Field
 
 from simsparse.config.quantity import Frozen, Part
 
+NETWORK = "network"
+"""The device that stands for the network between nodes."""
 MAX_NODES = 1 << 16
 
 

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import repeat
@@ -11,7 +11,8 @@ from operator import attrgetter
 
 import numpy as np
 
-from simsparse.core import NO_ESTIMATE, WAITING, Action, ActionCounts, ErrorEstimate, Op, OpResult
+from simsparse.config.cluster import NETWORK
+from simsparse.core import NO_ESTIMATE, WAITING, Action, ActionCounts, ErrorEstimate, Op, OpKind, OpResult
 from simsparse.lowering.command_graph import Cause, Command, CostKey
 from simsparse.lowering.energy import op_energy
 from simsparse.lowering.error_estimate import error_estimate, measured_errors
@@ -23,6 +24,8 @@ from simsparse.units import FS_PER_SECOND, fs_to_seconds
 TRANSFER = "transfer"
 """What bounds the time that waits for copies."""
 
+CHECKED_RANKS = 2
+"""Ranks of the layers that were measured under a layout."""
 HOST = "host"
 """What bounds the time that waits for calls of the framework."""
 
@@ -402,6 +405,18 @@ class Account:
         errors = measured_errors(self.records.costs)
         return error_estimate(self.records, errors, self._op_seconds) if errors else NO_ESTIMATE
 
+    @property
+    def _unchecked_collectives(self) -> Iterator[str]:
+        """Models of collectives and layouts that nothing checks: kernels over the links of one board are checked."""
+        graph = self.records.graph
+        moves = [each for each in graph.commands if each.kind == OpKind.COLLECTIVE] if graph.has_collectives else []
+        if any(move.channel is None for move in moves):
+            yield "collectives: copies on links"
+        if any(move.dst == NETWORK for move in moves):
+            yield "collectives between nodes"
+        if any(span.ranks > CHECKED_RANKS for span in self.machine.system.spans.values()):
+            yield f"layouts over more than {CHECKED_RANKS} GPUs"
+
     def unvalidated(self, policy: str, reference: str | None) -> tuple[str, ...]:
         """Models behind the times that nothing checks, in words; ``reference`` is what checks the policy."""
         found = {
@@ -409,8 +424,7 @@ class Account:
             for key in self.records.costs
             if self._reference(key) is None
         }
-        if self.records.graph.has_collectives:
-            found["collectives: copies on links"] = None
+        found |= dict.fromkeys(self._unchecked_collectives)
         if reference is None:
             found[f"policy {policy}"] = None
         return tuple(found)

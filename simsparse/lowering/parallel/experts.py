@@ -47,19 +47,39 @@ def _summed(op: Op, layout: Layout) -> Iterator[Op]:
 def _exchanged(op: Op, layout: Layout) -> Iterator[Op]:
     """Tokens of several replicas go to the ranks of their experts and back: an all-to-all each way, by counts.
 
-    An exchange ends when the rank with most rows has sent or received its own.
+    An exchange ends when the rank with most rows has sent or received its own. In ``degree`` pieces, the exchanges of
+    one run beside the experts of another.
     """
     replicas = layout.ep / (layout.tp * layout.cp)
     counts = tuple(round(count * replicas) for count in heaviest(op, layout.ep))
     sent = -(-op.dims["tokens"] * op.dims["top_k"] // (layout.tp * layout.cp))
     rows = max(sent, sum(counts))
-    size = rows * _row_bytes(op)
-    yield _over("all_to_all", size, "ep", layout.ep, op, "dispatch", op.deps)
-    yield with_rows(op, counts, len(counts), op.dims["d_ff"]).with_(deps=(f"{op.name}.dispatch",))
-    yield _over("all_to_all", size, "ep", layout.ep, op, "combine", (op.name,))
+    yield from _in_pieces(op, counts, -(-rows * _row_bytes(op) // layout.degree), layout)
     if layout.tp > 1:
         part = -(-op.dims["tokens"] // (layout.tp * layout.cp)) * _row_bytes(op)
-        yield _over("all_gather", part, "tp", layout.tp, op, "all_gather", (f"{op.name}.combine",))
+        yield _over("all_gather", part, "tp", layout.tp, op, "all_gather", (_piece(op, "combine", layout.degree - 1),))
+
+
+def _in_pieces(op: Op, counts: tuple[int, ...], size: int, layout: Layout) -> Iterator[Op]:
+    """Dispatches first, then experts, then combines, piece by piece; the last combine ends the layer."""
+    part, pieces = tuple(-(-count // layout.degree) for count in counts), range(layout.degree)
+    names = [op.name if i == 0 else _piece(op, "experts", i) for i in pieces]
+    for i in pieces:
+        yield _over("all_to_all", size, "ep", layout.ep, op, _place("dispatch", i), op.deps)
+    for i in pieces:
+        own = with_rows(op, part, len(part), op.dims["d_ff"])
+        yield own.with_(name=names[i], deps=(_piece(op, "dispatch", i),), weight=op.weight or op.name)
+    for i in pieces:
+        before = [_piece(op, "combine", earlier) for earlier in range(i)]
+        yield _over("all_to_all", size, "ep", layout.ep, op, _place("combine", i), (names[i], *before))
+
+
+def _place(what: str, i: int) -> str:
+    return what if i == 0 else f"{what}.{i}"
+
+
+def _piece(op: Op, what: str, i: int) -> str:
+    return f"{op.name}.{_place(what, i)}"
 
 
 def weight_gradients(op: Op, layout: Layout) -> Op:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from simsparse.config.cluster import Domain, Span
+from simsparse.config.cluster import NETWORK, Domain, Span
 from simsparse.config.hardware import NIC, Connection, System
 from simsparse.config.layout import Exchange, Layout
 from simsparse.config.quantity import Part
@@ -18,7 +18,7 @@ from simsparse.core.memo import by_identity
 from simsparse.devices.switch import SwitchPart
 from simsparse.errors import MappingError
 
-BOARD, NETWORK = "board", "network"
+BOARD = "board"
 PIPELINE = "pp"
 SPANS = ("tp", "cp", "dp", PIPELINE)
 """Names of the groups of ranks along each way of splitting, neighbours first."""
