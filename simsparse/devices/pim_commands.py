@@ -51,7 +51,7 @@ class PimChannel:
         self._part, self._channels = part, channels
         self._device = pim_device(part)
         self._unit = part.dram.unit if part.dram is not None else ""
-        self._pairs = part.dram is not None and part.dram.program == "pairs"
+        self._order = part.dram.program if part.dram is not None else ""
         self._runs: dict[tuple[float, ...], _Sent] = {}
 
     def totals(
@@ -75,12 +75,12 @@ class PimChannel:
 
     def _by_head(self, op: Op) -> bool:
         """Whether ``op`` goes by AttAcc's program; several queries of a sequence are products of their own."""
-        return not self._pairs and op.kind == OpKind.ATTENTION and op.dims["q_len"] == 1
+        return self._order == "attacc" and op.kind == OpKind.ATTENTION and op.dims["q_len"] == 1
 
     def _product(self, gemms: GemmList, i: int, sharing: float, reads: int) -> _Sent:
         outputs, inputs, tokens = ceil(gemms.n[i] / sharing), int(gemms.k[i]), int(gemms.m[i])
         element = float(gemms.weight_bytes[i] / (gemms.n[i] * gemms.k[i]))
-        if self._pairs:
+        if self._order == "pairs":
             return self._paired(outputs, inputs, max(1, int(self._device.access_bytes / element)), tokens)
         layout = UnitLayout(self._device, self._unit, element)
         of_output = layout.columns(inputs) / layout.places

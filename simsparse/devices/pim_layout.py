@@ -102,7 +102,7 @@ class UnitLayout:
         each ``repeats`` times."""
         sizes, spans = self._device.sizes, self._device.lockstep[self._command].spans
         rest = np.repeat(np.arange(first, first + count), repeats)
-        apart = [level for level in ("BankGroup", "Rank") if level in sizes and level not in spans]
+        apart = [level for level in ("BankGroup", "Rank") if "BankGroup" not in spans and level not in spans]
         order = [*apart, "Bank", "Column"] if apart else ["Column", "Bank"]
         place: dict[str, Ints] = {}
         for level in order:

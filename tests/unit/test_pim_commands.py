@@ -139,9 +139,19 @@ def test_level_2_reads_what_the_product_has() -> None:
     assert sent.of("unit", "mac") == op.useful_macs
 
 
+def test_bundles_of_duplex_read_without_waiting_for_rows_of_others() -> None:
+    """A matrix in one bundle: rows of 32 columns, tCCD_L apart, each opened after the last; within 4 % of level 0."""
+    hw = load_hardware("pim/logic-pim", {"compute.launch": "0 s"})
+    op = ops.linear(8, 14336, 4096, "bf16")
+    closed, sent = (ss.estimate(op, hw, level=level) for level in (0, 2))
+    assert sent.level == 2
+    assert closed.latency_s < sent.latency_s < 1.04 * closed.latency_s
+
+
 def test_a_part_without_commands_stays_at_level_0() -> None:
     part = load_hardware("pim/logic-pim")
-    assert isinstance(part, PimPart) and part.dram is None
-    assert ss.estimate(ops.linear(1, 4096, 4096, "fp16"), part, level=2).level == 0
+    assert isinstance(part, PimPart)
+    closed = Pim(part.model_copy(update={"dram": None}))
+    assert closed.costs([ops.linear(1, 4096, 4096, "bf16")], 2)[0].level == 0
     with pytest.raises(SpecError, match="no section dram"):
-        pim_device(part)
+        pim_device(closed.part)

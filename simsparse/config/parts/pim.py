@@ -77,12 +77,12 @@ class PimDram(Frozen):
     """The commands of one channel in full, for level 2.
 
     ``standard`` has the constraints, ``unit`` names the column command that the units obey, ``program`` the order of
-    commands: AttAcc's, or that of HBM-PIM with a unit for a pair of banks. ``levels`` leaves out the channel;
-    ``timing`` are the ticks that section commands does not state.
+    commands: AttAcc's, that of HBM-PIM with a unit for a pair of banks, or columns alone. ``levels`` leaves out the
+    channel; ``timing`` are the ticks that section commands does not state.
     """
 
     standard: Annotated[str, AfterValidator(known_standard)]
-    program: Literal["attacc", "pairs"]
+    program: Literal["attacc", "pairs", "columns"]
     unit: str
     levels: dict[str, Whole]
     timing: dict[str, Ticks]
