@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from simsparse.config.hardware import System, system_of
+from simsparse.config.layout import Layout
 from simsparse.config.run_spec import folder
 from simsparse.config.serving import ServeSpec
 from simsparse.config.yaml import Document
@@ -23,7 +24,7 @@ from simsparse.serving.disaggregated import Disaggregation
 from simsparse.serving.engine import Engine
 from simsparse.serving.fleet import FleetPlan, run_fleet
 from simsparse.serving.model import ServedModel
-from simsparse.serving.models import model_of
+from simsparse.serving.models import model_of, trace_named
 from simsparse.serving.result import Served
 from simsparse.serving.speculation import Speculation
 from simsparse.sources.arrivals import arrivals_of
@@ -32,7 +33,7 @@ from simsparse.sources.request_files import read_requests
 from simsparse.sources.requests import Requests
 
 T = TypeVar("T")
-DEFAULT_ENGINE = "torch-loop/2.11"
+DEFAULT_ENGINE = "asynchronous/1"
 
 
 def serve(
@@ -46,6 +47,8 @@ def serve(
     kv: Mapping[str, Any] | None = None,
     replicas: int = 1,
     router: str = "round_robin",
+    parallel: str | Mapping[str, Any] | Layout = "",
+    weights: str = "",
     speculation: Mapping[str, Any] | None = None,
     disaggregated: Mapping[str, Any] | None = None,
     seed: int = 0,
@@ -60,13 +63,16 @@ def serve(
     ``speculation``: drafts that steps verify, ``{"lengths": [1.8, 2.5]}``, mean tokens per step with 1, 2, ... drafts,
     ``{"accepted": [0.8, 0.7]}`` by position, or ``{"tokens": 2, "rate": 0.8}``; ``draft_s`` seconds of drafts per step.
     ``disaggregated``: replicas of prefill and decode apart, ``{"prefill": 1, "decode": 2, "bytes_per_s": 150e9}``.
-    ``seed`` draws what drafts are accepted.
+    ``parallel``: a layout of each replica over GPUs of the system, ``{"tp": 4}``; ``weights``: type of the products of
+    layers in place of the trace's, ``fp8``. ``seed`` draws what drafts are accepted.
 
     Raises SpecError on unknown names and options, MappingError when an op has no device, SimulationError when the
     model or a request does not fit.
     """
-    machine, served, rule = machine_of(system_of(system)), model_of(model), batching_of(policy)
-    build = Build(machine, served, rule, Engine.named(engine), stack_of(stack), CacheOptions.of(kv or {}))
+    layout, rule = Layout.parse(parallel), batching_of(policy)
+    served, own = model_of(model, system_of(system), layout, weights)
+    memory, host = CacheOptions.of(kv or {}), Engine.named(engine)
+    build = Build(machine_of(own), served, rule, host, stack_of(stack), memory, layout.ranks)
     drafts = Speculation.of(speculation) if speculation else None
     split = Disaggregation.of(disaggregated) if disaggregated else None
     return run_fleet(requests, build, FleetPlan(replicas, router, drafts, split, seed))
@@ -80,10 +86,10 @@ def serve_spec(spec: ServeSpec, document: Document, rate: float | None = None) -
     policy, system = spec.policy, system_of(spec.system).with_overrides(spec.override)
     return serve(
         _at(document, "requests", lambda: requests_of(spec, folder(document), rate)), system,
-        _at(document, "model", lambda: model_of(spec.model)), _at(document, "policy", lambda: batching_of(policy)),
+        _at(document, "model", lambda: trace_named(spec.model)), _at(document, "policy", lambda: batching_of(policy)),
         engine=_at(document, "engine", lambda: Engine.named(spec.engine)), stack=spec.stack, kv=spec.kv.model_dump(),
         replicas=spec.replicas, router=spec.router, speculation=spec.speculation, disaggregated=spec.disaggregated,
-        seed=spec.seed,
+        seed=spec.seed, parallel=_at(document, "parallel", lambda: Layout.parse(spec.parallel)), weights=spec.weights,
     )  # fmt: skip
 
 

@@ -72,11 +72,13 @@ class ServeSpec(Frozen):
     system: Text
     requests: RequestsSpec
     policy: Options | str = "chunked"
-    engine: Text = "torch-loop/2.11"
+    engine: Text = "asynchronous/1"
     stack: Text = "fused+graph"
     kv: KvSpec = KvSpec()
     replicas: Annotated[int, Field(strict=True, ge=1, le=4096)] = 1
     router: Literal["round_robin", "least_loaded", "cache_aware"] = "round_robin"
+    parallel: Options | str = ""
+    weights: str = ""
     speculation: Options | None = None
     disaggregated: Options | None = None
     slo: SloSpec = SloSpec()

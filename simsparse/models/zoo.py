@@ -106,6 +106,10 @@ MODELS: dict[str, ModelSpec] = {
         "llama", 8_030_261_248, 8.03e9, "Grattafiori et al., The Llama 3 herd of models, arXiv:2407.21783, table 3",
         _CARD, _llama(4096, 14336, 32, 32, 8, 128256),
     ),
+    "llama3-70b": ModelSpec(
+        "llama", 70_553_706_496, 70.6e9, "Grattafiori et al., The Llama 3 herd of models, arXiv:2407.21783, table 3",
+        _CARD, _llama(8192, 28672, 80, 64, 8, 128256),
+    ),
     "opt-125m": ModelSpec("opt", 125_239_296, 125e6, _OPT, _NAME, _opt(768, 12, 12)),
     "opt-6.7b": ModelSpec("opt", 6_658_473_984, 6.7e9, _OPT, _NAME, _opt(4096, 32, 32)),
     "opt-66b": ModelSpec("opt", 65_719_701_504, 66e9, _OPT, _NAME, _opt(9216, 64, 72)),
@@ -143,9 +147,17 @@ MODELS: dict[str, ModelSpec] = {
     "qwen3-14b": ModelSpec(
         "qwen3", 14_768_307_200, 14.8e9, _QWEN3, _CARD, {**_llama(5120, 17408, 40, 40, 8, 151936), "head_dim": 128},
     ),
+    "qwen3-32b": ModelSpec(
+        "qwen3", 32_762_123_264, 32.8e9, _QWEN3, _CARD, {**_llama(5120, 25600, 64, 64, 8, 151936), "head_dim": 128},
+    ),
     "qwen3-30b-a3b": ModelSpec(
         "qwen3_moe", 30_532_122_624, 30.5e9, _QWEN3, _CARD,
         {**_llama(2048, 6144, 48, 32, 4, 151936), "head_dim": 128, "moe_intermediate_size": 768, "num_experts": 128,
+         "num_experts_per_tok": 8, "decoder_sparse_step": 1, "mlp_only_layers": []},
+    ),
+    "qwen3-235b-a22b": ModelSpec(
+        "qwen3_moe", 235_093_634_560, 235e9, _QWEN3, _CARD,
+        {**_llama(4096, 12288, 94, 64, 4, 151936), "head_dim": 128, "moe_intermediate_size": 1536, "num_experts": 128,
          "num_experts_per_tok": 8, "decoder_sparse_step": 1, "mlp_only_layers": []},
     ),
     "switch-base-8": ModelSpec(

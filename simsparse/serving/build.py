@@ -48,7 +48,7 @@ def _costs(machine: Machine, model: ServedModel, calls: bool, attention: tuple[f
 
 @dataclass(frozen=True)
 class Build:
-    """How to build replicas."""
+    """How to build replicas; ``machine`` is what one of the ``ranks`` of a replica sees."""
 
     machine: Machine
     model: ServedModel
@@ -56,6 +56,7 @@ class Build:
     engine: Engine
     stack: Stack
     memory: CacheOptions
+    ranks: int = 1
 
     @cached_property
     def costs(self) -> Costs:

@@ -16,10 +16,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from simsparse.core import OpKind
+from simsparse.core import OpKind, Unit
 from simsparse.devices.base import Device
 from simsparse.errors import MappingError
 from simsparse.lowering.machine import Machine
+from simsparse.serving.layouts import exchange_seconds
 from simsparse.serving.model import Repeated, ServedModel
 
 Floats = NDArray[np.float64]
@@ -53,11 +54,12 @@ class OpCosts:
 
     device: Device
     calls: bool
+    machine: Machine
 
     @classmethod
     def of(cls, machine: Machine, calls: bool) -> OpCosts:
         """Of the first processor of a machine."""
-        return cls(machine.devices[machine.processors[0]].model, calls)
+        return cls(machine.devices[machine.processors[0]].model, calls, machine)
 
     @property
     def bytes_per_s(self) -> float:
@@ -68,8 +70,23 @@ class OpCosts:
         return float(memory.bandwidth.si)
 
     def sums(self, lists: Sequence[Sequence[Repeated]]) -> list[StepWork]:
-        """The work of each list. Raises MappingError for an op that the device does not run."""
+        """The work of each list; exchanges between ranks have seconds alone.
+
+        Raises MappingError for an op that the device does not run.
+        """
+        local = [[each for each in listed if each.op.unit is not Unit.LINK] for listed in lists]
+        found = self._local(local)
+        for i, listed in enumerate(lists):
+            exchanged = [each for each in listed if each.op.unit is Unit.LINK]
+            if exchanged:
+                seconds = sum(each.times * exchange_seconds(each.op, self.machine) for each in exchanged)
+                found[i] = found[i]._replace(seconds=found[i].seconds + seconds)
+        return found
+
+    def _local(self, lists: Sequence[Sequence[Repeated]]) -> list[StepWork]:
         ops = tuple(each.op for listed in lists for each in listed)
+        if not ops:
+            return [NOTHING] * len(lists)
         times = np.array([each.times for listed in lists for each in listed], np.float64)
         owner = np.repeat(np.arange(len(lists)), [len(listed) for listed in lists])
         arrays, gains = self.device.op_arrays(ops, 0), np.zeros(len(ops))

@@ -95,14 +95,14 @@ def _result(
 ) -> Served:
     arrived, replica_of = placed
     shapes = [shape for replica in fleet for shape in replica.log.shapes][:32]
-    machine, system = build.machine, build.machine.system
+    machine, system, count = build.machine, build.machine.system, build.ranks * len(fleet)
     caches = [replica.pool.prefixes for replica in fleet if replica.pool.prefixes is not None]
     looked = sum(cache.lookups for cache in caches)
     return Served(
         requests.name, system.name, build.model.name, requests, arrived, book.admitted_s, book.first_s, book.done_s,
         tuple(replica.log for replica in fleet), tuple(replica_of),
-        sum(machine.static_watts.values()) * len(fleet), len(machine.processors) * len(fleet),
+        sum(machine.static_watts.values()) * count, len(machine.processors) * count,
         build.costs.error(shapes), build.kv_blocks, build.memory.block,
         sum(cache.hits for cache in caches) / looked if looked else None,
-        sum(replica.preemptions for replica in fleet), (*system.assumed, *build.engine.assumed),
+        sum(replica.preemptions for replica in fleet), build.ranks, (*system.assumed, *build.engine.assumed),
     )  # fmt: skip

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import NamedTuple
 
-from simsparse.core import Op, OpKind, Trace
+from simsparse.core import DType, Op, OpKind, Trace
 from simsparse.core.kinds.attention import CACHED_ELEMENTS, WINDOW, AttentionKind, cache_type
 from simsparse.core.rescale import resize
 from simsparse.core.tensor import bytes_of
@@ -83,7 +83,7 @@ class TracedModel(ServedModel):
         return [Repeated(op, each.times) for op, each in zip(resized, self._others, strict=True)]
 
     def head_ops(self, rows: int) -> Sequence[Repeated]:
-        return [Repeated(each.op.with_(dims={**each.op.dims, "m": rows}), 1) for each in self._head]
+        return [Repeated(_on_rows(each.op, rows), 1) for each in self._head]
 
     def attention_ops(self, batch: int, queries: int, keys: int) -> Sequence[Repeated]:
         return [Repeated(_attending(each.op, batch, queries, keys), each.times) for each in self._attention]
@@ -95,8 +95,30 @@ def _attending(op: Op, batch: int, queries: int, keys: int) -> Op:
     return op.with_(dims={**op.dims, "batch": batch, "q_len": queries, "kv_len": seen, "causal": 1})
 
 
+def _on_rows(op: Op, rows: int) -> Op:
+    """An op of the head, which is of one row, on ``rows``."""
+    size = {"m": rows} if op.kind == OpKind.LINEAR else {"bytes": op.dims["bytes"] * rows}
+    return op.with_(dims={**op.dims, **size})
+
+
 def _is_head(op: Op) -> bool:
-    return op.kind == OpKind.LINEAR and HEAD in (op.label, op.module)
+    return op.kind in (OpKind.LINEAR, OpKind.COLLECTIVE) and HEAD in (op.label, op.module)
+
+
+def with_weights(trace: Trace, dtype: str) -> Trace:
+    """``trace`` with the products of its layers in another type, results as they were; head and routers stay.
+
+    Activations are quantized on their way, which costs nothing here. Raises SpecError on an unknown type.
+    """
+    new = DType.parse(dtype)
+
+    def changed(op: Op) -> Op:
+        named = f"{op.module} {op.name} {op.label}"
+        if op.kind not in (OpKind.LINEAR, OpKind.MOE_FFN) or HEAD in named or "router" in named:
+            return op
+        return op.with_(dtype=new, weight_dtype=None, output_dtype=op.out_dtype)
+
+    return trace.map(changed)
 
 
 def _counted(ops: Sequence[Op]) -> list[Repeated]:

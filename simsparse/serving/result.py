@@ -75,7 +75,7 @@ class Saturation:
 
 @dataclass(frozen=True)
 class Served:
-    """One run of serving.
+    """One run of serving; ``logs`` count the joules of one of the ``ranks`` of a replica, which do all the same.
 
     ``first_s``, ``done_s``, ``admitted_s`` (n,): seconds at which each request got its first token, its last, its
     place. ``logs``: what each replica did. ``static_watts``: of all devices, whatever runs. ``error_estimate``: largest
@@ -99,6 +99,7 @@ class Served:
     kv_block: int
     prefix_hit_ratio: float | None
     preemptions: int
+    ranks: int = 1
     assumed: tuple[str, ...] = ()
     unvalidated: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
@@ -143,7 +144,7 @@ class Served:
     @property
     def energy_j(self) -> float:
         """Joules of all devices from the first arrival to the last token, those at rest included."""
-        return sum(log.joules for log in self.logs) + self.static_watts * self.span_s
+        return self.ranks * sum(log.joules for log in self.logs) + self.static_watts * self.span_s
 
     @property
     def joules_per_token(self) -> float:

@@ -72,8 +72,9 @@ def from_lengths(lengths: Sequence[float] | Mapping[int, float]) -> tuple[float,
     """Acceptance by position from mean tokens per step with 1, 2, ... drafts, or some of these numbers of drafts.
 
     What a further draft adds is the probability that all up to it are accepted; between numbers of drafts that were not
-    measured, each adds as much as the others. These may not rise with the position; where measured ones do, or more
-    drafts give fewer tokens, all are scaled, so that the mean with all drafts is the last length. Raises SpecError on none, and on lengths below 1.
+    measured, each adds as much as the others. Probabilities may not rise with the position: where measured ones do, or
+    more drafts give fewer tokens, all are scaled, so that the mean with all drafts is the last length. Raises
+    SpecError on none, and on lengths below 1.
     """
     known = dict(lengths) if isinstance(lengths, Mapping) else dict(enumerate(lengths, start=1))
     found: list[float] = []

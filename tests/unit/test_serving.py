@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 import simsparse as ss
 from simsparse._serve import requests_of, serve_spec
+from simsparse.config.layout import Layout
 from simsparse.config.serving import load_serving
 from simsparse.errors import SimulationError, SpecError
 from simsparse.policies.batching import BATCHINGS, batching_of
@@ -277,6 +278,38 @@ def test_requests_are_checked(change, message):
         Requests.of(**given)
 
 
+# Several GPUs.
+
+
+def test_ranks_share_weights_and_exchange():
+    requests = drawn(60, 10.0)
+    one, two = (ss.serve(requests, "systems/h100-x8-nvlink", "llama3-8b", engine=BARE, parallel=each)
+                for each in ("", "tp=2"))  # fmt: skip
+    assert 0.5 < two.tpot.mean / one.tpot.mean < 1
+    assert two.devices == 2
+    assert two.kv_blocks > one.kv_blocks
+    assert two.energy_j > one.energy_j
+
+
+def test_a_rank_by_itself_costs_what_simulate_says():
+    trace = ss.load_trace("traces/llama3-8b-decode-b1.trace")
+    found = ss.serve(Requests.of([0.0], [trace.meta["kv_len"]], [2]), "systems/h100-x8-nvlink", trace, engine=BARE,
+                     parallel="tp=4")  # fmt: skip
+    simulated = ss.simulate(trace, "systems/h100-x8-nvlink", level=0, keep="summary", parallel="tp=4")
+    assert found.tpot.mean == pytest.approx(simulated.latency_s, rel=0.02)
+
+
+def test_pipelines_are_refused():
+    with pytest.raises(SpecError, match="tp and ep"):
+        ss.serve(drawn(5), "systems/h100-x8-nvlink", "llama3-8b", engine=BARE, parallel="pp=2")
+
+
+def test_narrower_weights_leave_more_room_and_take_less_time():
+    wide, narrow = (served(drawn(60, 10.0), weights=each) for each in ("", "fp8"))
+    assert narrow.kv_blocks > wide.kv_blocks
+    assert narrow.tpot.mean < 0.75 * wide.tpot.mean
+
+
 # Files and names.
 
 
@@ -319,7 +352,7 @@ def test_grid_lies_around_every_number(value, points):
 
 
 def test_model_counts_layers_once_and_weights_whole():
-    model = model_of(MODEL)
+    model, _ = model_of(MODEL, ss.load_system(SYSTEM), Layout.parse(""))
     assert model.weight_bytes == pytest.approx(2 * 6_738_415_616, rel=1e-3)
     assert model.kv_bytes_per_token == 32 * 2 * 4096 * 2
     assert len(model.token_ops(16)) < 20
