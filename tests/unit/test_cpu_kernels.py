@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from simsparse.config.hardware import load_hardware, override_part
 from simsparse.core import Op, ops
 from simsparse.devices.cpu import Cpu
-from simsparse.devices.cpu_core import Cores, LoopCounts, Traffic
+from simsparse.devices.cpu_core import Cores, LoopCounts, Products, Traffic
 from simsparse.devices.cpu_kernels.base import CPU_KERNELS
 from simsparse.errors import SpecError
 
@@ -149,3 +149,24 @@ def test_a_part_without_cores_keeps_its_sums() -> None:
 def test_numbers_out_of_range_are_refused(key: str) -> None:
     with pytest.raises(SpecError, match=key):
         override_part(load_hardware(PART), {key: "-1"})
+
+
+def test_a_backward_pass_counts_both_gradients() -> None:
+    """Per non-zero and vector of 16 tokens three loads, two multiply-adds and a store, by hand for one row of 32."""
+    kernel, products = CPU_KERNELS.get("csr_backward"), _one_row()
+    found = kernel.loops(products, cores())
+    vectors = 32 * 4
+    assert (found.fma[0], found.loads[0], found.stores[0]) == (2 * vectors, 2 * 32 + 3 * vectors, vectors + 32)
+
+
+def test_a_tile_of_pixels_reads_each_channel_once_per_weight() -> None:
+    """64 pixels are a tile of 4 vectors: an index and a weight for each of 32, and their inputs."""
+    found = CPU_KERNELS.get("spmm_tile").loops(_one_row(), cores())
+    assert (found.fma[0], found.loads[0], found.stores[0]) == (32 * 4, 2 * 32 + 32 * 4, 4)
+
+
+def _one_row() -> Products:
+    """One output of 64 tokens with 32 of 320 weights."""
+    sizes = {"m": 64, "n": 1, "k": 320, "kept": 32, "weight": 4, "value": 4, "lanes": 16, "stored": 256,
+             "flops_per_cycle": 64, "block": 1, "moved": 0}  # fmt: skip
+    return Products(**{name: np.array([float(size)]) for name, size in sizes.items()})
