@@ -151,3 +151,13 @@ def test_a_limit_bounds_what_is_written_out(tmp_path: Path) -> None:
     weights[0] = tensor("n", np.array(40))
     with pytest.raises(TraceError, match="more than 100 nodes with loops written out; raise the limit"):
         read(tmp_path, nodes, weights, limits=Limits(values=100))
+
+
+def test_ops_of_recurrent_layers_count_against_the_limit(tmp_path: Path) -> None:
+    """Each is 2 ops per step."""
+    nodes = [node("LSTM", "x u r", f"y{i}", hidden_size=1) for i in range(4)]
+    weights = [tensor("u", np.ones((1, 4, 8), np.float32)), tensor("r", np.ones((1, 4, 1), np.float32))]
+    inputs = [value("x", 30, 1, 8)]
+    assert len(read(tmp_path, nodes, weights, inputs).trace.ops) == 4 * 61
+    with pytest.raises(TraceError, match="more than the limit of 100; raise it with limit values"):
+        read(tmp_path, nodes, weights, inputs, limits=Limits(values=100))

@@ -20,8 +20,6 @@ from simsparse.trace.interchange.onnx_products import CONTRIBUTED
 
 DEPTH = 16
 """Loops within loops that are written out at most."""
-WRITTEN_OUT = 50_000
-"""Nodes that loops are written out to, unless the limit of values is another than usual."""
 SCANS_WITHOUT_BATCH = 9
 """The opset from which a Scan has no batch axis."""
 Infer = Callable[[Any], Any]
@@ -68,8 +66,7 @@ class WrittenOut:
         return _UNROLLED[node.op_type](copier, trips)
 
     def _count(self, node: Any, body: int, trips: int) -> None:
-        usual = self.options.limits.values == type(self.options.limits).values
-        most = WRITTEN_OUT if usual else self.options.limits.values
+        most = self.options.limits.values
         self._written += (body + 2) * trips
         if self._written > most:
             raise TraceError(f"{trips} trips of {body} nodes, more than {most} nodes with loops written out; raise the "

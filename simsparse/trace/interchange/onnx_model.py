@@ -9,13 +9,14 @@ stand in the file. Loops and branches are written out where their trips are know
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence, Set
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from simsparse.core import DType, Op, OpKind, Trace, TraceBuilder, ops
 from simsparse.core.tensor import TensorSpec
 from simsparse.errors import SpecError, TraceError
+from simsparse.limits import Limits
 from simsparse.trace.interchange import onnx_names as names
 from simsparse.trace.interchange.base import (
     TRACE_FORMATS,
@@ -35,14 +36,16 @@ from simsparse.trace.interchange.onnx_weights import OnnxWeight, OnnxWeights, sh
 
 _STANDARD = {**STANDARD, **MORE, "Einsum": einsum}
 _CONTRIBUTED = {**CONTRIBUTED, **EXPERTS}
+USUAL_NODES, OPS_OF_A_NODE = 50_000, 2
+"""Nodes that a model may have, a few seconds' work, and ops that they make on average at most."""
 MAX_MODEL_BYTES = 2 * 1024**3
 
 
 def read_onnx(path: Path, options: ImportOptions) -> Imported:
     """The trace of an ONNX model. Raises TraceError, also when onnx is not installed.
 
-    Limits: values are nodes, with functions written out; a model may have 2 GiB, or more where the limit of bytes is
-    larger.
+    Limits: values are nodes, with functions written out, and ops, 50,000 and 100,000 unless the limit of values is
+    another than usual; a model may have 2 GiB, or more where the limit of bytes is larger.
     """
     try:
         import onnx
@@ -58,10 +61,13 @@ def read_onnx(path: Path, options: ImportOptions) -> Imported:
         raise TraceError("is not an ONNX model, or damaged") from error
     if not model.graph.node:
         raise TraceError("holds no node", key="graph")
-    options.limits.check("values", len(model.graph.node))
+    usual = options.limits.values == Limits.values
+    limits = replace(options.limits, values=USUAL_NODES) if usual else options.limits
+    limits.check("values", len(model.graph.node))
+    options = replace(options, limits=limits)
     notes = Notes()
     nodes, shapes, written = inferred(model, options, notes)
-    graph = _Graph(model, nodes, shapes, OnnxWeights(path, notes), notes, written.weights, written.views)
+    graph = _Graph(model, nodes, shapes, OnnxWeights(path, notes), notes, written.weights, written.views, limits)
     name = printable(path.name.split(".")[0]) or "model"
     return Imported(graph.trace(name), notes.lines())
 
@@ -70,7 +76,8 @@ def read_onnx(path: Path, options: ImportOptions) -> Imported:
 class _Graph:
     """One walk over a model's nodes: ``model`` has the weights, ``shapes`` the shapes of values.
 
-    ``inner`` are weights from the bodies of loops, ``views`` values that are parts of others.
+    ``inner`` are weights from the bodies of loops, ``views`` values that are parts of others;
+    ``made`` counts ops.
     """
 
     model: Any
@@ -80,6 +87,8 @@ class _Graph:
     notes: Notes
     inner: Mapping[str, Any]
     views: Set[str]
+    limits: Limits
+    made: int = 0
     writers: dict[str, str] = field(default_factory=dict)
     folded: dict[str, OnnxWeight] = field(default_factory=dict)
     tensors: dict[str, TensorSpec] = field(default_factory=dict)
@@ -155,6 +164,8 @@ class _Graph:
             self._stored[node.output[0]] = self.tensors[node.input[0]].dtype
         moved = node.op_type not in names.VIEWS and not (node.output and node.output[0] in self.views)
         found = self._ops(node, place) if moved else []
+        self.made += len(found)
+        self.limits.check("values", self.made // OPS_OF_A_NODE)
         deps = list(dict.fromkeys(self.writers[name] for name in sources if name in self.writers))
         if not found:
             self.writers |= {name: deps[0] for name in node.output if name and deps}
