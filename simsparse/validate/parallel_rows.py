@@ -102,7 +102,7 @@ def _skewed(system: System, row: Measurement) -> Prediction | str:
     heaviest = max(range(ranks), key=lambda rank: sum(rows[rank]))
     busiest = max(*away, *into) * ranks // (ranks - 1)
     exchange = _exchange_s(machine, max(1, busiest * d * dtype.bits // 8), ranks, dtype)
-    gpu = _gpu(machine)
+    gpu = gpu_of(machine)
     computed = _experts_s(gpu, row, rows[heaviest], dtype)
     if isinstance(exchange, str) or isinstance(computed, str):
         return str(exchange if isinstance(exchange, str) else computed)
@@ -137,7 +137,7 @@ def _balanced(system: System, row: Measurement) -> Prediction | str:
     exchange = _exchange_s(machine, rows * d * dtype.bits // 8, ranks, dtype)
     if isinstance(exchange, str):
         return exchange
-    computed = sum(cost.latency_s for cost in _gpu(machine).costs(kernels))
+    computed = sum(cost.latency_s for cost in gpu_of(machine).costs(kernels))
     alone = 2 * exchange + computed
     return Prediction(row, row.number("s"), alone if chunks == 1 else chunks * max(alone, CALLS_S[EP_MOE]))
 
@@ -149,7 +149,8 @@ def _exchange_s(machine: Machine, size: int, ranks: int, dtype: DType) -> float 
         return str(error)
 
 
-def _gpu(machine: Machine) -> Gpu:
+def gpu_of(machine: Machine) -> Gpu:
+    """The model of a system's first processor, a GPU."""
     device = device_for(machine.system.devices[machine.processors[0]])
     assert isinstance(device, Gpu)
     return device

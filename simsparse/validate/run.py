@@ -38,6 +38,7 @@ from simsparse.validate.kernels import (
 )  # fmt: skip
 from simsparse.validate.layers import host_system, predict_offload, predict_weight_stream
 from simsparse.validate.measurement import Measurement, measurements, read_measurements
+from simsparse.validate.overlap import predict_overlap
 from simsparse.validate.parallel_rows import predict_layers
 from simsparse.validate.puts import predict_puts
 from simsparse.validate.serve_rows import predict_serving, serving_sections
@@ -68,7 +69,7 @@ TOLERANCES: Mapping[str, float] = {
     "power": 0.10, "energy": 0.20, "energy_tokens": 0.20, "offload": 0.10, "weight_stream": 0.10,
     "expert_cache": 0.10, "e2e": 0.10, "cpu": 0.25, "nccl": 0.12, "nccl_table": 0.12, "nccl_apex": 0.12,
     "cpu_sparse": 0.20, "cpu_kernels": 0.15, "tp_layer": 0.10, "ep_moe": 0.10, "ep_skew": 0.12,
-    "puts_table": 0.25, "puts_nodes": 0.25,
+    "puts_table": 0.25, "puts_nodes": 0.25, "overlap_table": 0.25,
     "serve_steps": 0.06, "serve_ttft": 0.06, "serve_tpot": 0.06, "serve_p99": 0.20, "serve_loaded_ttft": 0.20,
     "serve_loaded_tpot": 0.20,
 }  # fmt: skip
@@ -80,6 +81,7 @@ GEMM_SECTIONS = ("gemm_dense", "gemm_fp32", "gemm_hot", "lowp", "lowp_sparse24",
 OVER_GPUS: Mapping[str, Callable[[System, Sequence[Measurement]], list[Prediction | str]]] = {
     **dict.fromkeys(("nccl", "nccl_table", "nccl_apex"), predict_collectives),
     **dict.fromkeys(("puts_table", "puts_nodes"), predict_puts),
+    "overlap_table": predict_overlap,
     **dict.fromkeys(("tp_layer", "ep_moe", "ep_skew"), predict_layers),
 }
 """Sections of systems of several GPUs."""

@@ -13,6 +13,7 @@ from simsparse.config.layout import Layout
 from simsparse.core import OpKind, Trace
 from simsparse.errors import MappingError, SpecError
 from simsparse.lowering.parallel import rank_system, rank_trace
+from simsparse.validate import validate
 
 BOARD = "systems/h100-x8-nvlink"
 
@@ -138,3 +139,42 @@ class TestSystem:
         policy = {"placement": {"kind": "greedy", "hosts": True}}
         with pytest.raises(MappingError, match="a layout places layers itself"):
             ss.simulate(dense, BOARD, policy, parallel="tp=2")
+
+
+class TestMeasuredLayers:
+    """A few rows of two H200s (second set), within what the whole sections have; see docs/howto/validate.md."""
+
+    def test_a_tensor_parallel_layer_in_a_graph(self) -> None:
+        """Of the model on which nothing was fitted: 70B, 16 sequences of 4,096."""
+        row = {"section": "tp_layer", "d": 8192, "ff": 28672, "heads": 64, "kv_heads": 8, "head_dim": 128, "tp": 2,
+               "phase": "decode", "batch": 16, "seq": 4096, "mode": "graph", "dtype": "bf16", "s": 319e-6}  # fmt: skip
+        (found,) = validate([row], "systems/h200-x2-nvlink").section("tp_layer").predictions
+        assert abs(found.error) < 0.05
+
+    def test_an_expert_layer_by_counts(self) -> None:
+        counts = [[1024] * 64] * 2
+        row = {"section": "ep_skew", "d": 2048, "ff": 1408, "experts": 64, "ep": 2, "counts": counts, "dtype": "bf16",
+               "s": 1e-3}  # fmt: skip
+        one, two = (validate([{**row, "counts": each}], "systems/h200-x2-nvlink").section("ep_skew").predictions[0]
+                    for each in (counts, [[2048] * 32 + [0] * 32] * 2))  # fmt: skip
+        assert two.predicted > 1.5 * one.predicted
+
+    def test_counts_of_another_shape_are_refused(self) -> None:
+        row = {"section": "ep_skew", "d": 64, "ff": 64, "experts": 8, "ep": 2, "counts": [[1] * 8], "dtype": "bf16",
+               "s": 1e-3}  # fmt: skip
+        with pytest.raises(SpecError, match="are not rows by rank and expert"):
+            validate([row], "systems/h200-x2-nvlink")
+
+    def test_an_overlapped_layer_takes_the_longer_of_product_and_exchange(self) -> None:
+        """flux on eight H800: 1.146 and 0.955 ms."""
+        rows = [{"section": "overlap_table", "layer": "layer0", "gpu": "H800", "s": seconds, "config": (
+            f"M=8192, K=8192, N=8192, TP={tp}, EP={ep}, num_experts={experts}, topk={k}")}
+            for tp, ep, experts, k, seconds in ((8, 1, 32, 4, 1.146e-3), (4, 2, 8, 2, 0.955e-3))]  # fmt: skip
+        found = validate(rows, "systems/h800-x256-ndr").section("overlap_table").predictions
+        assert all(abs(each.error) < 0.25 for each in found)
+
+    def test_pieces_hide_exchanges_behind_experts(self) -> None:
+        trace, cluster = ss.load_trace("traces/studies/moe-layer-16.trace.gz"), "systems/a100-x2048-hdr"
+        one, two = (ss.simulate(trace, cluster, parallel=f"dp=16 ep=16 degree={degree}") for degree in (1, 2))
+        assert two.latency_s < 0.8 * one.latency_s
+        assert two.memory["gpu0"]["weights"] == one.memory["gpu0"]["weights"]
