@@ -9,9 +9,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from simsparse.cli.console import Json, Out, emit_json, note, si, table, whole_folder
+from simsparse.cli.progress import ProgressBar
+from simsparse.errors import SpecError
 
 if TYPE_CHECKING:
     from simsparse.config.serving import ServeSpec
+    from simsparse.config.yaml import Document
     from simsparse.serving import Served
 
 
@@ -21,13 +24,25 @@ def serve(
     rate: Annotated[
         float | None, typer.Option("--rate", min=1e-9, help="Requests per second, in place of the file's.")
     ] = None,
+    rates: Annotated[
+        str | None, typer.Option("--rates", help="Several rates, such as 1,2,4: latency over the rate.")
+    ] = None,
+    highest: Annotated[
+        bool, typer.Option("--highest", help="Search the highest rate at which the SLO is kept and no queue grows.")
+    ] = False,
+    share: Annotated[
+        float, typer.Option("--share", min=0.01, max=1.0, help="Of requests that must be within the SLO.")
+    ] = 0.99,
     json: Json = False,
 ) -> None:
-    """Serve requests over time; with --out also write tables of requests and steps."""
+    """Serve requests over time; with --out also write tables and figures."""
     from simsparse._serve import serve_spec
     from simsparse.config.serving import load_serving
 
     spec, document = load_serving(experiment)
+    if rates is not None or highest:
+        _over_rates(spec, document, rates, share, out, json=json)
+        return
     found = serve_spec(spec, document, rate)
     if out is not None:
         with whole_folder(out) as folder:
@@ -37,6 +52,63 @@ def serve(
         emit_json(summary(found, spec))
     else:
         _show(found, spec)
+
+
+def _over_rates(
+    spec: ServeSpec, document: Document, rates: str | None, share: float, out: Path | None, *, json: bool
+) -> None:
+    from simsparse._serve import serve_spec
+    from simsparse.serving.rates import highest_rate, knee, rate_curve
+
+    slo = spec.slo.model_dump(exclude_none=True)
+    with ProgressBar("rates") as progress:
+        seen = 0
+
+        def run(rate: float) -> Served:
+            nonlocal seen
+            found = serve_spec(spec, document, rate)
+            seen += 1
+            progress(seen, max(seen, len(asked)), 0)
+            return found
+
+        asked = _rates(rates) if rates is not None else []
+        points = rate_curve(run, asked, slo, share) if asked else highest_rate(run, slo, share)
+    if out is not None:
+        from simsparse.report.plot import save_plot
+        from simsparse.report.serving import rate_plot
+
+        with whole_folder(out) as folder:
+            save_plot(rate_plot(points, slo), folder, ("png",))
+            _write_json(
+                [{"rate": point.rate, **summary(point.served, spec)} for point in points], folder / "rates.json"
+            )
+        note(f"written to {out}")
+    best = knee(points)
+    if json:
+        runs = [{"rate": each.rate, "kept": each.kept, "good_share": each.good_share, **summary(each.served, spec)}
+                for each in points]  # fmt: skip
+        emit_json({"highest_rate": best.rate if best else None, "share": share, "runs": runs})
+        return
+    shown = [(f"{each.rate:.4g}", si(each.served.ttft.p50, "s"), si(each.served.ttft.p99, "s"),
+              si(each.served.tpot.mean, "s"), f"{each.served.output_tokens_per_s:.4g}", f"{each.good_share:.1%}",
+              "saturated" if each.served.saturation.saturated else "kept" if each.kept else "beyond the SLO")
+             for each in points]  # fmt: skip
+    columns = ("rate", "TTFT p50", "TTFT p99", "TPOT mean", "tokens/s", "within SLO")
+    table(f"{spec.model} on {spec.system}", (*columns, ""), shown, columns)
+    note(f"highest rate that is kept: {best.rate:.4g} per second" if best else "none of these rates is kept")
+
+
+def _rates(text: str) -> list[float]:
+    try:
+        return [float(each) for each in text.split(",")]
+    except ValueError:
+        raise SpecError(f"{text!r} is not a list of numbers such as 1,2,4", key="--rates") from None
+
+
+def _write_json(data: Any, path: Path) -> None:
+    import json
+
+    path.write_text(json.dumps(data, indent=1, default=float), encoding="utf-8")
 
 
 def summary(found: Served, spec: ServeSpec) -> dict[str, Any]:
@@ -59,11 +131,13 @@ def summary(found: Served, spec: ServeSpec) -> dict[str, Any]:
 
 
 def _write(found: Served, spec: ServeSpec, folder: Path) -> None:
-    import json
-
+    from simsparse.report.plot import save_plot
+    from simsparse.report.serving import served_plots
     from simsparse.store import to_csv
 
-    (folder / "summary.json").write_text(json.dumps(summary(found, spec), indent=1, default=float), encoding="utf-8")
+    _write_json(summary(found, spec), folder / "summary.json")
+    for plot in served_plots(found):
+        save_plot(plot, folder, ("png",))
     to_csv(found.requests_table(), folder / "requests.csv")
     for i, log in enumerate(found.logs):
         to_csv(log.table(), folder / f"steps{i if len(found.logs) > 1 else ''}.csv")
