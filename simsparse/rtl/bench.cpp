@@ -76,21 +76,29 @@ void reset(Vbench& top) {
     top.rst_ni = 1;
 }
 
-// Some cycles of beats that a reset cuts off: nothing of them may be left.
+// Some cycles of beats that a reset cuts off: nothing of them may be left. Sources keep what they offer until it is taken.
 void forget(Vbench& top, const std::vector<Channel>& sources) {
     uint64_t state = 1;
+    unsigned active = 0;
     for (int cycle = 0; cycle < 50; ++cycle) {
         state = state * 6364136223846793005u + 1442695040888963407u;
-        top.valid_i = (state >> 40) & ((1u << sources.size()) - 1);
         top.ready_i = 0;
         if (state >> 63) top.ready_i = ~top.ready_i;
-        for (const auto& source : sources)
+        for (size_t i = 0; i < sources.size(); ++i) {
+            const auto& source = sources[i];
+            if (active >> i & 1) continue;
+            active |= unsigned((state >> (40 + i)) & 1) << i;
             for (size_t word = 0; word < source.words; ++word)
                 top.data_i[source.base + word] = source.beats ? source.data[(state >> 33) % source.data.size()] : 0;
+        }
+        top.valid_i = active;
+        top.eval();
+        const unsigned taken = active & top.ready_o;
         for (int level = 1; level >= 0; --level) {
             top.clk_i = level;
             top.eval();
         }
+        active &= ~taken;
     }
     reset(top);
 }

@@ -53,7 +53,7 @@ def _built(folder: Path, module: str, source: list[str], parts: Sequence[Path], 
     """The program in ``folder``, made anew when something that it depends on has changed."""
     check()
     program = folder / "bench"
-    known = digest(*parts, *sorted(sources().glob("*.sv"))) + " ".join([*source, *flags])
+    known = digest(*parts, *sorted(sources().rglob("*.sv"))) + " ".join([*source, *flags])
     known += hashlib.sha256(Path(source[-1]).read_bytes()).hexdigest()
     with unless_made(folder, known) as stale:
         if stale:
@@ -122,6 +122,7 @@ def _compile(folder: Path, optimise: str = "-O1") -> list[str]:
 
 def _verilate(folder: Path, module: str, source: list[str]) -> list[str]:
     places = ["--prefix", f"V{module}", "--top-module", module, "--Mdir", str(folder / "obj"), "-y", str(sources())]
+    places += ["-y", str(sources() / "assert")]
     return [str(verilator()), "--cc", *LINT, *places, *source]
 
 
@@ -162,7 +163,23 @@ def _wrapper(block: RtlBlock) -> str:
         f"  output wire [{last_out}:0] valid_o,\n  input wire [{last_out}:0] ready_i,\n"
         f"  input wire [{wide_in - 1}:0] data_i,\n  output wire [{wide_out - 1}:0] data_o\n);\n"
         f"  wire unused = &{{1'b0, data_i}};\n{rest}"
-        f"  {block.module} #({settings}) dut (\n{clock}{ports_in},\n{ports_out}\n  );\nendmodule\n"
+        f"  {block.module} #({settings}) dut (\n{clock}{ports_in},\n{ports_out}\n  );\nendmodule\n{assertions(block)}"
+    )
+
+
+def assertions(block: RtlBlock) -> str:
+    """Bind statements that put nm_stream_assert on every stream of ``block``; none without a clock."""
+    if block.combinational:
+        return ""
+    streams = [(channel, "i", "o") for channel in block.channels_in] + [
+        (channel, "o", "i") for channel in block.channels_out
+    ]
+    return "".join(
+        f"bind {block.module} nm_stream_assert #(.Width({sum(field.width for field in channel.fields)})) "
+        f"u_assert_{way}{place} (\n  .clk_i(clk_i), .rst_ni(rst_ni), .valid_i({channel.prefix}valid_{way}), "
+        f".ready_i({channel.prefix}ready_{back}),\n"
+        f"  .data_i({{{', '.join(f'{field.name}_{way}' for field in channel.fields)}}})\n);\n"
+        for place, (channel, way, back) in enumerate(streams)
     )
 
 

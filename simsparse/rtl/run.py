@@ -32,7 +32,10 @@ def run(
         input=_told(block, stream, (outputs, *side_outputs), longest), capture_output=True, check=False,
     )  # fmt: skip
     if done.returncode:
-        raise SimulationError(f"the simulator ended with {done.returncode}: {done.stderr[-200:]!r}", key=block.name)
+        said = next(
+            (line for line in done.stdout.split(b"\n") if b"Fatal" in line or b"rror" in line), done.stderr[-200:]
+        )
+        raise SimulationError(f"the simulator ended with {done.returncode}: {said[-200:]!r}", key=block.name)
     return _read(block, done.stdout)
 
 

@@ -33,7 +33,8 @@ class Proof:
         names = []
         for module in self.modules:
             harness = HARNESSES / f"{module}.sv"
-            text = (harness if harness.is_file() else sources() / f"{module}.sv").read_text(encoding="utf-8")
+            found = harness if harness.is_file() else next(sources().rglob(f"{module}.sv"))
+            text = found.read_text(encoding="utf-8")
             if fault is not None and fault[0] == module:
                 assert text.count(fault[1]) == 1, fault
                 text = text.replace(fault[1], fault[2])
@@ -71,17 +72,27 @@ ENCODE = Proof(
     "decompress_encode24", ("decompress_encode24", "nm_encode24", "nm_decompress", "stream_register"),
     (("DataWidth", 8),),
 )  # fmt: skip
+RULES = {
+    name: Proof("stream_rules", ("stream_rules", "nm_stream_assert", name), (("Kind", kind),))
+    for kind, name in enumerate(("skid_buffer", "stream_register"))
+}
+"""The bindable assertions on both ends of a cell."""
 CANCELS = Proof("fp32_add", ("fp32_add",), (), macro="PROVE_CANCELLATION")
 ARRAY_WS = Proof("array_order_ws", ("array_order_ws", "nm_systolic_array"), (), steps=11)
 ARRAY_OS = Proof("array_order_os", ("array_order_os", "nm_systolic_array"), (), steps=11)
 PROOFS = {
     "stream_register": REGISTER, "skid_buffer": SKID, **{f"stream_fifo-{depth}": fifo(depth) for depth in range(1, 6)},
+    "rules-skid": RULES["skid_buffer"], "rules-register": RULES["stream_register"],
     "encode24": ENCODE, "prune-2-4": prune(2, 4), "prune-4-8": prune(4, 8), "prune-2-8": prune(2, 8),
     "fp32-add": CANCELS, "array-ws": ARRAY_WS, "array-os": ARRAY_OS,
 }  # fmt: skip
 FAULTS = {
     "register takes when full": (REGISTER, ("stream_register", "~valid_q | ready_i;", "1'b1;")),
     "register keeps a beat": (REGISTER, ("stream_register", "valid_q <= valid_i;", "valid_q <= valid_q | valid_i;")),
+    "register changes what waits": (
+        RULES["stream_register"], ("stream_register", "if (valid_i && ready_o) data_q", "if (valid_i) data_q"),
+    ),
+    "skid changes what waits": (RULES["skid_buffer"], ("skid_buffer", "if (!held) data_q", "data_q")),
     "skid loses the spare": (SKID, ("skid_buffer", "held & (spare_valid_q | take);", "held & spare_valid_q;")),
     "skid gives the new beat first": (SKID, ("skid_buffer", "spare_valid_q ? spare_q : data_i", "data_i")),
     "skid doubles the spare": (SKID, ("skid_buffer", "held & (spare_valid_q | take);", "spare_valid_q | held & take;")),

@@ -15,7 +15,7 @@ from simsparse.rtl.verify import blocks
 
 IN_A_SYSTEM = {"nm_gemm_axi"}
 """Driven by the C driver in tests/rtl/test_gemm_axi.py: values, not every cycle."""
-FORMATTED = sorted([*sources().glob("*.sv"), *(Path(__file__).parent / "formal").glob("*.sv")])
+FORMATTED = sorted([*sources().rglob("*.sv"), *(Path(__file__).parent / "formal").glob("*.sv")])
 ILLEGAL = {
     "stream_fifo": {"Depth": 0}, "nm_select": {"M": 6}, "nm_prune": {"N": 5}, "nm_decompress": {"N": 5},
     "nm_dot_pe": {"AccWidth": 16}, "dot_accumulate": {"AccWidth": 16}, "nm_systolic_array": {"Rows": 0},
