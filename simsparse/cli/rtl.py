@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Commands on the RTL: rtl verify, export, synth, area, datapath."""
+"""Commands on the RTL: rtl verify, export, synth, fmax, area, datapath."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from simsparse.cli.progress import ProgressBar
 if TYPE_CHECKING:
     from simsparse.rtl.verify import Verification
 
-app = typer.Typer(help="The SystemVerilog blocks: verify, export, synth, area, datapath.", no_args_is_help=True)
+app = typer.Typer(help="The SystemVerilog blocks: verify, export, synth, fmax, area, datapath.", no_args_is_help=True)
 
 
 @app.callback()
 def rtl() -> None:
-    """The SystemVerilog blocks: verify, export, synth, area, datapath."""
+    """The SystemVerilog blocks: verify, export, synth, fmax, area, datapath."""
 
 
 @app.command()
@@ -100,6 +100,38 @@ def export(
         emit_json([str(path) for path in written])
     else:
         note(f"{len(written)} files written to {out}")
+
+
+@app.command()
+def fmax(
+    modules: Annotated[
+        list[str] | None, typer.Argument(metavar="[MODULE]...", help="Of the table's blocks; all when none is given.")
+    ] = None,
+    out: Annotated[Path, typer.Option("--out", help="Folder of the table fmax.md.")] = Path("reports/out/rtl"),
+    json: Json = False,
+) -> None:
+    """Clock of the blocks on an ECP5 FPGA, placed and routed: fmax.md. Needs the extra fpga."""
+    from simsparse.errors import SpecError
+    from simsparse.rtl.fmax import chosen, clocks, page
+    from simsparse.rtl.toolchain import build_root
+
+    picked = [block for block in chosen() if not modules or block.module in modules]
+    if not picked:
+        known = sorted({block.module for block in chosen()})
+        raise SpecError(
+            f"{' '.join(modules or ())}: not in the table; expected some of {', '.join(known)}", key="module"
+        )
+    with ProgressBar("blocks") as progress:
+        found = clocks(picked, build_root() / "fmax", progress)
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "fmax.md").write_text(page(found), encoding="utf-8")
+    rows = [each.row() for each in found]
+    if json:
+        emit_json(rows)
+        return
+    table("Clocks on an ECP5", tuple(rows[0]), [tuple(str(value) for value in row.values()) for row in rows],
+          right=tuple(rows[0])[2:])  # fmt: skip
+    note(f"written to {out}")
 
 
 @app.command()

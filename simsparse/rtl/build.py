@@ -30,10 +30,10 @@ def bench(block: RtlBlock) -> Path:
     Raises SimulationError when a tool is missing or the build fails.
     """
     folder = build_root() / "bench" / block.name
-    wrapper = folder / "bench.sv"
+    file = folder / "bench.sv"
     with locked(folder):
-        wrapper.write_text(_wrapper(block), encoding="utf-8")
-        return _built(folder, "bench", [str(wrapper)], [BENCH], ())
+        file.write_text(wrapper(block) + assertions(block), encoding="utf-8")
+        return _built(folder, "bench", [str(file)], [BENCH], ())
 
 
 def simulator(
@@ -141,7 +141,7 @@ def _run(command: Sequence[str], folder: Path) -> None:
         raise SimulationError(f"does not build: {lines[0]} (all in {folder / 'log'})", key=folder.name)
 
 
-def _wrapper(block: RtlBlock) -> str:
+def wrapper(block: RtlBlock) -> str:
     """A module ``bench`` with a bit of each handshake signal a stream, and the fields side by side in two vectors."""
     settings = ", ".join(f".{name}({value})" for name, value in block.parameters.items())
     ports_in, wide_in, _ = _ports(block.channels_in, "i", "o", "data_i")
@@ -163,7 +163,7 @@ def _wrapper(block: RtlBlock) -> str:
         f"  output wire [{last_out}:0] valid_o,\n  input wire [{last_out}:0] ready_i,\n"
         f"  input wire [{wide_in - 1}:0] data_i,\n  output wire [{wide_out - 1}:0] data_o\n);\n"
         f"  wire unused = &{{1'b0, data_i}};\n{rest}"
-        f"  {block.module} #({settings}) dut (\n{clock}{ports_in},\n{ports_out}\n  );\nendmodule\n{assertions(block)}"
+        f"  {block.module} #({settings}) dut (\n{clock}{ports_in},\n{ports_out}\n  );\nendmodule\n"
     )
 
 

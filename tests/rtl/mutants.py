@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Faults planted mechanically in SystemVerilog: rules that find places in any module and say what stands there instead.
 
-Left alone: comments, ports, parameters, the checks of parameters at elaboration and the assertions of proofs. The
-rules count on one format (verible's): spaces round binary operators.
+Left alone: comments, ports, defaults of parameters, the checks of parameters at elaboration and the assertions of
+proofs. The rules count on one format (verible's): spaces round binary operators.
 """
 
 from __future__ import annotations
@@ -46,10 +46,10 @@ class Mutant:
 def mutants(path: Path) -> list[Mutant]:
     """Every fault that the rules make in the module of ``path``, no text twice."""
     text = path.read_text(encoding="utf-8")
-    code = _code(text)
+    code, sized = _code(text), _code(text, sizes=True)
     made: dict[str, Mutant] = {}
     for rule, places in RULES.items():
-        for start, end, instead in places(code):
+        for start, end, instead in places(sized if rule in SIZE_RULES else code):
             mutated = text[:start] + instead + text[end:]
             before, after = _shown(text[start:end]), _shown(instead)
             if mutated != text:
@@ -76,12 +76,11 @@ def _shown(text: str) -> str:
     return " ".join(text.split()) or "nothing"
 
 
-def _code(text: str) -> str:
-    """``text`` with everything that is left alone blanked out, the same length."""
-    patterns = (
-        r"//[^\n]*", r"/\*.*?\*/", r"`ifn?def\b.*?`endif", r"`\w+[^\n]*", r"\bmodule\b.*?\n\);", r"\blocalparam\b.*?;",
-        r'"[^"\n]*"',
-    )  # fmt: skip
+def _code(text: str, sizes: bool = False) -> str:
+    """``text`` with everything that is left alone blanked out, the same length; with ``sizes`` localparams stay, those
+    that ports are made of too."""
+    patterns = [r"//[^\n]*", r"/\*.*?\*/", r"`ifn?def\b.*?`endif", r"`\w+[^\n]*", r'"[^"\n]*"']
+    patterns += [] if sizes else [r"\bmodule\b.*?\n\);", r"\blocalparam\b.*?;"]
     for pattern in patterns:
         text = re.sub(pattern, lambda found: re.sub(r"[^\n]", " ", found[0]), text, flags=re.DOTALL)
     return text
@@ -215,10 +214,38 @@ def constants(code: str) -> Iterator[Edit]:
             yield found.start(), found.end(), turned[found[0]]
 
 
+def sizes(code: str) -> Iterator[Edit]:
+    """A derived constant, or a parameter of an instance, one more or one less."""
+    for found in re.finditer(r"\blocalparam (?:int|logic(?: \[[^\]]*\])?|bit)\s+\w+\s*= ([^;,\n]+?)(?=;|,?\n)", code):
+        for other in (f"({found[1]}) + 1", f"({found[1]}) - 1"):
+            yield found.start(1), found.end(1), other
+    for start in (found.end() for found in re.finditer(r"^\s+\w+ #\(", code, flags=re.MULTILINE)):
+        if code[:start].rstrip().endswith("#(") and "module" not in code[code.rfind("\n", 0, start - 1) : start]:
+            inside = code[start : _matching(code, start - 1)]
+            for found in re.finditer(r"\.\w+\s*\((.+)\)", inside):
+                yield start + found.start(1), start + found.end(1), f"({found[1]}) - 1"
+
+
+def widths(code: str) -> Iterator[Edit]:
+    """A register or a wire a bit narrower."""
+    for found in re.finditer(r"^\s+(?:logic|wire|reg)(?: signed)?\s+\[([^\[\]:]+):0\]", code, flags=re.MULTILINE):
+        yield found.start(1), found.end(1), f"{found[1]} - 1"
+
+
+def counts(code: str) -> Iterator[Edit]:
+    """A number in the text one more."""
+    for found in re.finditer(r"(?<![\w'])(\d+'s?d)(\d+)\b", code):
+        yield found.start(2), found.end(2), str(int(found[2]) + 1)
+    for found in re.finditer(r"- 1'b1\b", code):
+        yield found.start(), found.end(), "- 2'd2"
+
+
 RULES: dict[str, Rule] = {
     "flipped operator": operators, "dropped term": terms, "dropped negation": negations, "condition": conditions,
     "swapped branches": branches, "lost assignment": lost_assignments, "off by one": off_by_one,
     "swapped lanes": swapped_lanes, "wrong sign": signs, "stuck handshake": stuck, "wrong reset": reset_values,
-    "wrong constant": constants,
+    "wrong constant": constants, "wrong size": sizes, "narrow register": widths, "wrong count": counts,
 }  # fmt: skip
+SIZE_RULES = {"wrong size"}
+"""Rules that see localparams too."""
 """By name, what finds the places for one kind of fault in blanked code."""

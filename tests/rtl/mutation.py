@@ -81,7 +81,7 @@ class Entry:
 
 
 def _killer(by: str) -> str:
-    if by.startswith(("proof", "cocotb")):
+    if by.startswith(("proof", "cocotb", "counter")):
         return by.partition(" ")[0]
     return f"{TILES} tiles" if by.endswith(f"({TILES} tiles)") else f"{FEW} tiles"
 

@@ -17,7 +17,7 @@ from simsparse.rtl.package import closure
 from simsparse.rtl.toolchain import build_root, elsewhere, sources
 from simsparse.rtl.unlinted import LINT_OFF
 from simsparse.rtl.verify import TILES, verify_block
-from tests.rtl import test_formal, test_formal_hash, test_formal_intersect
+from tests.rtl import test_formal, test_formal_hash, test_formal_intersect, test_gemm_counters
 from tests.rtl.mutants import Mutant
 from tests.rtl.test_blocks import UNDER_COCOTB, under_cocotb
 
@@ -81,7 +81,7 @@ def trial(mutant: Mutant, folder: Path, holders: list[RtlBlock], deep: bool = Tr
     if by := _equivalent(mutant, folder):
         return Outcome(mutant, Fate.EQUIVALENT, by)
     with planted(mutant, folder):
-        by = _proofs(mutant) or _long(mutant, holders[:LONG]) or _cocotb(holders)
+        by = _proofs(mutant) or _long(mutant, holders[:LONG]) or _counters(mutant) or _cocotb(holders)
     return Outcome(mutant, Fate.KILLED if by else Fate.SURVIVED, by)
 
 
@@ -138,6 +138,19 @@ def _proofs(mutant: Mutant) -> str:
             folder.mkdir(exist_ok=True)
             if proof.proven not in proof.said(folder):
                 return f"proof {name}"
+    return ""
+
+
+def _counters(mutant: Mutant) -> str:
+    """Counters run to their ends, in the module that has them."""
+    if mutant.module != "nm_gemm_top":
+        return ""
+    for end, job in test_gemm_counters.ENDS.items():
+        try:
+            if test_gemm_counters.played(job)[0].differences:
+                return f"counter of {end}"
+        except SimulationError:
+            return f"counter of {end}"
     return ""
 
 

@@ -50,6 +50,7 @@ EXAMPLES = {
     "rtl area": "--out area",
     "rtl datapath": "--out datapath --liberty t.trace --sta python3",
     "rtl export": "export",
+    "rtl fmax": "nm_dot_pe --out fmax",
     "rtl synth": "nm_dot_pe",
     "rtl verify": "nm_dot_pe",
     "run": "run.yaml",
