@@ -17,6 +17,7 @@ from simsparse.lowering.command_graph import Cause, Command, CostKey
 from simsparse.lowering.energy import op_energy
 from simsparse.lowering.error_estimate import error_estimate, measured_errors
 from simsparse.lowering.held import HeldWeights
+from simsparse.lowering.idle import IdleTime
 from simsparse.lowering.machine import Machine
 from simsparse.lowering.records import Records
 from simsparse.units import FS_PER_SECOND, fs_to_seconds
@@ -69,75 +70,9 @@ class Account:
         return {owner: ActionCounts(counts) for owner, counts in total.items()}
 
     @cached_property
-    def stalls(self) -> list[int]:
-        """Idle femtoseconds of compute lanes per copy or call that they waited for.
-
-        Of an idle time, each copy or call on the way to the task that ends it is charged with the part in which it was
-        the last to run; what a device worked before the first of them is in ``waits``. A copy on a compute lane is
-        charged with all of its own time, and with the gap between short copies on its link before it.
-        """
-        return self._idle[0]
-
-    @property
-    def waits(self) -> Mapping[str, int]:
-        """Femtoseconds that the compute lane of each device that ran something stood still while others worked."""
-        return self._idle[1]
-
-    @cached_property
-    def _idle(self) -> tuple[list[int], dict[str, int]]:
-        computing = (*self.machine.processors, *self.machine.hosts)
-        lanes = {(name, self.machine.compute_lane(name)): 0 for name in computing}
-        starts, ends = self.records.start_fs, self.records.end_fs
-        stalled, waits = [0] * len(starts), dict.fromkeys(computing, 0)
-        for i in self._order:
-            command = self.records.commands[i]
-            lane = (command.device, command.lane)
-            if lane not in lanes:
-                continue
-            copied = command.src and command.cause is not Cause.OP
-            if command.after and starts[i] > lanes[lane]:
-                waits[command.device] += self._charge(command.after, lanes[lane], starts[i], stalled)
-            elif copied and starts[i] > lanes[lane]:
-                stalled[i] += starts[i] - lanes[lane]
-            if copied:
-                stalled[i] += ends[i] - starts[i]
-            lanes[lane] = max(lanes[lane], ends[i])
-        for (device, _), free in lanes.items():
-            waits[device] += self.records.finish_fs - free if free else 0
-        return stalled, waits
-
-    def _charge(self, after: Sequence[int], begin: int, end: int, stalled: list[int]) -> int:
-        """Charge the idle time from ``begin`` to ``end`` to the copies and calls that led to ``after``.
-
-        Returns the femtoseconds in which the first of them waited for work on another device.
-        """
-        starts, ends, commands = self.records.start_fs, self.records.end_fs, self.records.commands
-        while end > begin:
-            last = max(after, key=ends.__getitem__)
-            if not commands[last].src and commands[last].cause is not Cause.CALL:
-                return end - begin
-            since = max(starts[last], begin)
-            after = (*commands[last].after, *self._before[last])
-            stalled[last] += end - (since if after else begin)
-            end = since if after else begin
-        return 0
-
-    @cached_property
-    def _before(self) -> list[tuple[int, ...]]:
-        """The task before each one on its lane."""
-        latest: dict[tuple[str, str], int] = {}
-        found: list[tuple[int, ...]] = [()] * len(self.records.commands)
-        for i in self._order:
-            lane = self.records.commands[i][2:4]
-            found[i] = (latest[lane],) if lane in latest else ()
-            latest[lane] = i
-        return found
-
-    @cached_property
-    def _order(self) -> Sequence[int]:
-        """The tasks in an order in which those of a lane follow one another."""
-        tasks = range(len(self.records.commands))
-        return sorted(tasks, key=self.records.start_fs.__getitem__) if self.records.issued else tasks
+    def idle(self) -> IdleTime:
+        """When compute lanes stood still."""
+        return IdleTime(self.records, self.machine)
 
     def rows(self) -> tuple[OpResult, ...]:
         """One row per op, one for all copies of an op's data, and one per command issued during the run, by start.
@@ -212,7 +147,7 @@ class Account:
         sums = dict.fromkeys([bound for bound, _ in parts], 0.0)
         for bound, seconds in parts:
             sums[bound] += seconds
-        if waited := sum(self.waits.values()):
+        if waited := sum(self.idle.waits.values()):
             sums[WAITING] = fs_to_seconds(waited)
         return sums
 
@@ -225,29 +160,12 @@ class Account:
         return found
 
     @cached_property
-    def _gaps(self) -> dict[int, int]:
-        """Femtoseconds after short copies in which their lane could not issue the next one, which it then did."""
-        starts, ends = self.records.start_fs, self.records.end_fs
-        found: dict[int, int] = {}
-        last: dict[tuple[str, str], int] = {}
-        for i, command in enumerate(self.records.commands if self.records.copies else ()):
-            if not command.src:
-                continue
-            lane = command.device, command.lane
-            if (before := last.get(lane)) is not None and starts[i] > ends[before]:
-                copied = self.records.commands[before]
-                if starts[i] == starts[before] + self.machine.issue_fs(copied.src, copied.dst):
-                    found[before] = starts[i] - ends[before]
-            last[lane] = i
-        return found
-
-    @cached_property
     def _op_seconds(self) -> list[float]:
         starts, ends, graph = self.records.start_fs, self.records.end_fs, self.records.graph
         if self.records.in_order:
             seconds = [(ends[i] - starts[i]) / FS_PER_SECOND for i in graph.first]
             return list(map(seconds.__getitem__, graph.places))
-        gaps = self._gaps
+        gaps = self.idle.gaps
         found = [(ends[i] - starts[i] + gaps.get(i, 0)) / FS_PER_SECOND for i in graph.op_commands]
         for place, copies in graph.collectives.items():
             found[place] = (max(ends[i] for i in copies) - min(starts[i] for i in copies)) / FS_PER_SECOND
@@ -313,7 +231,7 @@ class Account:
         by_device: dict[str, list[int]] = {}
         for i in self.records.graph.calls:
             by_device.setdefault(self.records.commands[i].device, []).append(i)
-        starts, stalls = self.records.start_fs, self.stalls if by_device else []
+        starts, stalls = self.records.start_fs, self.idle.stalls if by_device else []
         return [
             OpResult(f"calls for {device}", "call", "call", "", device, "dense", fs_to_seconds(starts[own[0]]),
                      fs_to_seconds(sum(stalls[i] for i in own)), 0.0, HOST, 0, 0)
@@ -333,11 +251,11 @@ class Account:
 
     def _copies_row(self, own: Sequence[int]) -> OpResult:
         commands = [self.records.commands[i] for i in own]
-        index, i = self.records.graph.index, commands[0].op
+        index, i, stalls = self.records.graph.index, commands[0].op, self.idle.stalls
         op = index.ops[i]
         return OpResult(
             f"{index.names[i]} copies", "copy", "copy", op.module, commands[0].device, str(op.weight_sparsity),
-            fs_to_seconds(min(self.records.start_fs[i] for i in own)), fs_to_seconds(sum(self.stalls[i] for i in own)),
+            fs_to_seconds(min(self.records.start_fs[i] for i in own)), fs_to_seconds(sum(stalls[i] for i in own)),
             sum(map(self._copy_joules, commands)), TRANSFER, 0,
             sum(command.bytes for command in commands),
         )  # fmt: skip
@@ -351,7 +269,7 @@ class Account:
         starts, ends = self.records.start_fs, self.records.end_fs
         return [
             _issued_row(each.command, each.op, starts[i],
-                        self.stalls[i] if each.command.src else ends[i] - starts[i], *self._priced(i))
+                        self.idle.stalls[i] if each.command.src else ends[i] - starts[i], *self._priced(i))
             for i, each in zip(tasks, self.records.issued, strict=True)
         ]  # fmt: skip
 

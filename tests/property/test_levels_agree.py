@@ -44,7 +44,7 @@ def scheduled_array(name: str) -> Systolic | None:
 
 ENGINES = [name for name in part_names() if name.startswith("accel/") and engine_device(name)]
 ARRAYS = [name for name in part_names() if name.startswith("accel/") and scheduled_array(name)]
-ARRAY_TOLERANCE, ARRAYS_HELD = 0.25, 0.9
+ARRAY_TOLERANCE, ARRAYS_HELD = 0.15, 0.9
 """Of systolic arrays: closed forms let the DRAM hide behind the array but for the first and last tiles, schedules of
 folds wait wherever one fold needs more than the one before lets through."""
 
