@@ -21,6 +21,8 @@ from simsparse.lowering.account import Account, merged
 from simsparse.lowering.energy import price
 from simsparse.lowering.machine import Machine, machine_of
 from simsparse.lowering.parallel import rank_system, rank_trace
+from simsparse.lowering.parallel.pieces import whole_step
+from simsparse.lowering.parallel.shares import TRAIN
 from simsparse.lowering.power import within_power
 from simsparse.lowering.run import run_closed_form, run_events
 from simsparse.lowering.stacks import DEFAULT_STACK, Stack, launched_by, stack_of
@@ -31,6 +33,8 @@ from simsparse.policies.placement.stages import Stages
 from simsparse.sources import OnePass, Source, Steps
 from simsparse.units import fs_to_seconds
 
+OF_STEPS = ("micro", "schedule", "chunks", "zero", "recompute")
+"""Keys of a layout that say how micro-batches make a training step, where a simulation runs one."""
 LEVELS = (0, 1, 2)
 """Fidelities of a simulation: closed forms, discrete events, and these with cycle cores where a device has one."""
 
@@ -80,7 +84,8 @@ def simulate(
     runs, starting cold; None = steady state; it matters where a power limit averages over time.
     ``stack``: the software that launches kernels for the trace's ops, such as ``eager`` or ``compiled+graph``.
     ``parallel``: a layout over several GPUs, such as ``{"tp": 2, "ep": 4}`` or ``"tp=2 pp=4"``; the result is that of
-    one rank of each stage, which stands for its equals.
+    one rank of each stage, which stands for its equals. A trace of a training step is one micro-batch, after which
+    gradients are added up over the replicas.
     ``keep``: what is recorded, ``summary``, ``rows`` or ``timeline``; the numbers do not depend on it.
 
     Raises MappingError when an op has no device, SimulationError when a memory is full, SpecError on
@@ -126,12 +131,19 @@ def laid_out(policy: Policy, system: System, layout: Layout) -> tuple[Policy, Sy
 def _rank_of(trace: Trace | Source, layout: Layout) -> Trace:
     if not isinstance(trace, Trace):
         raise SpecError("a layout needs a trace; give steps and routing beside it", key="parallel")
+    if others := [key for key in layout.said if key in OF_STEPS]:
+        raise SpecError(f"{', '.join(others)} are of whole training steps; use simsparse layouts or "
+                        "simsparse.advice.training_step", key="parallel")  # fmt: skip
     return _rank_trace(trace)(layout)
 
 
 @by_identity(maxsize=64)
 def _rank_trace(trace: Trace) -> Callable[[Layout], Trace]:
-    return lru_cache(maxsize=64)(partial(rank_trace, trace))
+    def own(layout: Layout) -> Trace:
+        divided = rank_trace(trace, layout)
+        return whole_step(divided, layout) if trace.meta.get("phase") == TRAIN else divided
+
+    return lru_cache(maxsize=64)(own)
 
 
 @by_identity(maxsize=64)

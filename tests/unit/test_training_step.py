@@ -10,10 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import simsparse as ss
 from simsparse.advice import rank_layouts, training_memory, training_step
 from simsparse.config.layout import Layout
 from simsparse.core import OpKind, Trace, TraceBuilder, ops
-from simsparse.errors import MappingError
+from simsparse.errors import MappingError, SpecError
 from simsparse.lowering.parallel import rank_trace
 from simsparse.lowering.parallel.pieces import backward_trace, forward_trace, pieces_of
 from simsparse.lowering.parallel.schedule import blocks, orders
@@ -189,6 +190,18 @@ class TestStep:
         found = training_step(step(), BOARD, "pp=4 micro=6")
         assert len(found.timeline.spans) == 2 * 4 * 6
         assert found.timeline.seconds == pytest.approx(found.step_s)
+
+
+class TestSimulate:
+    def test_one_micro_batch_is_followed_by_an_exchange_of_gradients(self) -> None:
+        found = ss.simulate(step(), BOARD, parallel="dp=8")
+        moved = sum(row.bytes for row in found.ops if row.kind == OpKind.COLLECTIVE)
+        assert moved and found.latency_s == pytest.approx(training_step(step(), BOARD, "dp=8").step_s, rel=0.01)
+        assert found.memory["gpu0"]["activations"] > 0
+
+    def test_keys_of_whole_steps_are_refused(self) -> None:
+        with pytest.raises(SpecError, match="micro, zero are of whole training steps"):
+            ss.simulate(step(), BOARD, parallel="dp=8 zero=1 micro=2")
 
 
 class TestRanking:

@@ -127,6 +127,13 @@ def backward_trace(piece: Piece, layout: Layout, last: bool) -> Trace:
     return Trace("backward and update", tuple(_synchronized(ops, piece.updates, layout)), {"phase": TRAIN})
 
 
+def whole_step(trace: Trace, layout: Layout) -> Trace:
+    """A training step of one micro-batch, all stages, with the exchange of gradients before the updates."""
+    (piece,) = pieces_of(trace, 1)
+    ops = (*piece.forward, *_synchronized(piece.backward, piece.updates, layout, piece.forward))
+    return replace(trace, ops=ops)
+
+
 def _gathers(ops: Sequence[Op], layout: Layout) -> dict[str, Op]:
     """The all-gather of parameters before the first op that reads them in each layer, by the op's name."""
     found: dict[str, Op] = {}
@@ -162,8 +169,9 @@ def span_ranks(layout: Layout, span: str) -> int:
     return layout.cp * layout.dp if span == DENSE else layout.stage_ranks // layout.ep
 
 
-def _synchronized(ops: Sequence[Op], updates: Sequence[Op], layout: Layout) -> Iterator[Op]:
-    """Backward ops, an exchange of gradients per layer and kind, then the updates of a rank's own share."""
+def _synchronized(ops: Sequence[Op], updates: Sequence[Op], layout: Layout, forward: Sequence[Op] = ()) -> Iterator[Op]:
+    """Backward ops, an exchange of gradients per layer and kind, then the updates of a rank's own share, which may
+    depend on ops of ``forward`` too."""
     yield from ops
     made, sizes = dict[tuple[int | None, str], list[str]](), dict[tuple[int | None, str], int]()
     for op in ops:
@@ -178,7 +186,7 @@ def _synchronized(ops: Sequence[Op], updates: Sequence[Op], layout: Layout) -> I
             label = "reduce_scatter" if layout.zero else "all_reduce"
             yield _over(label, sizes[layer, span], span, layout, name, names)
             synced.append(name)
-    yield from _updated(ops, updates, synced, layout)
+    yield from _updated((*forward, *ops), updates, synced, layout)
     for span in (DENSE, EXPERTS) if layout.zero in (1, 2) and updates else ():
         size = sum(own for (_, kind), own in sizes.items() if kind == span)
         if size and span_ranks(layout, span) > 1:
