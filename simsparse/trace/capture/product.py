@@ -22,7 +22,7 @@ from simsparse.sparsity import USUAL
 from simsparse.trace.capture.call import Call
 from simsparse.trace.capture.event import EventRole
 from simsparse.trace.capture.label import is_router, path_join
-from simsparse.trace.capture.layout import format_of
+from simsparse.trace.capture.layout import format_of, rows_of, stored_dtype
 from simsparse.trace.statistics.sparsity_stats import WeightFacts, WidthWindow
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def product_of(
     if weight is None or not (_shared(weight) or _apart(weight)):
         op, weight = _matmul(capture, (batch, m, n, k), first, second, call.outputs[0]), None
     else:
-        x, rows, w = (first, m, second.transpose(-1, -2)) if weight is second else (second, n, first)
+        x, rows, w = (first, m, rows_of(second)) if weight is second else (second, n, first)
         groups = 1 if _shared(weight) else batch
         shown = _matrix(w) if groups == 1 else w.reshape(-1, k)
         op = _linear(capture, x, (weight, shown), batch * rows // groups, groups, bias, call.outputs[0])
@@ -125,7 +125,7 @@ def _linear(
     name, backward = capture.weight_name(weight) or "", capture.stage == "bwd"
     return linear(
         m, n, k, dtype, groups=groups, output_dtype=other_dtype(capture, out, dtype),
-        weight_dtype=other_dtype(capture, weight, dtype), weight_sparsity=sparsity,
+        weight_dtype=stored_dtype(weight) or other_dtype(capture, weight, dtype), weight_sparsity=sparsity,
         name=path_join(capture.module, "bwd_input") if backward else capture.module or name, module=capture.module,
         weight=name, label="bwd_input" if backward else capture.label(_linear_word(capture)),
         bias=bias is not None and capture.weight(bias) is not None, stats={**stats, **capture.input_facts(x)},

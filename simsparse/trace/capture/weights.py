@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from simsparse.trace.capture.layout import held_bytes, parts_of
+from simsparse.trace.capture.layout import held_bytes, inner_tensors, is_wrapper, parts_of
 
 PRODUCTS = frozenset({"mm", "addmm", "bmm", "baddbmm", "mv", "addmv", "convolution", "dot", "linalg_matrix_exp"})
 SPREAD = frozenset({"diag", "diag_embed"})
@@ -65,8 +65,8 @@ class WeightTable:
         for name, tensor in _own_tensors(model):
             size = held_bytes(tensor)
             trained = isinstance(tensor, torch.nn.Parameter)
-            origin = WeightOrigin(name, tensor.numel(), size, trained, not tensor.is_floating_point())
-            self._origins.setdefault(storage_key(tensor), origin)
+            integer = not parts_of(tensor)[0].is_floating_point()
+            self._origins.setdefault(storage_key(tensor), WeightOrigin(name, tensor.numel(), size, trained, integer))
         self._own = frozenset(key for key, origin in self._origins.items() if origin.trained)
 
     def of(self, tensor: torch.Tensor) -> WeightOrigin | None:
@@ -126,9 +126,12 @@ def storage_key(tensor: torch.Tensor) -> int:
 
 
 def _own_tensors(model: torch.nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
-    """Parameters, buffers and other tensors that modules keep as attributes, with their names."""
-    yield from model.named_parameters()
-    yield from model.named_buffers()
+    """Parameters, buffers and other tensors that modules keep as attributes, with their names; of a wrapper, those that
+    hold it too."""
+    for name, tensor in (*model.named_parameters(), *model.named_buffers()):
+        yield name, tensor
+        if is_wrapper(tensor):
+            yield from ((f"{name}.{part}", inner) for part, inner in inner_tensors(tensor).items())
     for path, module in model.named_modules():
         for name, value in vars(module).items():
             if not name.startswith("_"):
