@@ -215,6 +215,9 @@ def sweep(
     path: Annotated[str, typer.Argument(metavar="SWEEP", help="A sweep's YAML file.")],
     out: Annotated[Path, typer.Option("--out", help="Folder of the store and tables; rerun it to go on.")],
     jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, max=1024, help="Local processes.")] = 1,
+    scheduler: Annotated[
+        str | None, typer.Option("--scheduler", help="Address of a Dask scheduler, such as tcp://head:8786.")
+    ] = None,
     strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 when a point failed.")] = False,
     json: Json = False,
 ) -> None:
@@ -225,7 +228,7 @@ def sweep(
     bar = ProgressBar()
     try:
         with bar as progress:
-            frame = run_sweep(path, out, jobs, progress)
+            frame = run_sweep(path, out, jobs, progress, scheduler)
     except KeyboardInterrupt:
         note(f"interrupted: {bar.done} of {bar.total or 'all'} points are stored in {out}; the same command goes on")
         raise

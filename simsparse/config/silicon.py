@@ -121,6 +121,7 @@ class Silicon:
     def __init__(self, node_nm: float, table: SiliconTable | None = None) -> None:
         self.node_nm = node_nm
         self.table = table or silicon_table()
+        self._scales: dict[str, float] = {}
 
     def _between(self, values: Mapping[int, float]) -> float:
         """The value at this node, by logarithms between the two beside it."""
@@ -133,6 +134,11 @@ class Silicon:
         return math.exp((1 - share) * math.log(values[low]) + share * math.log(values[high]))
 
     def _node(self, name: str) -> float:
+        if name not in self._scales:
+            self._scales[name] = self._scaled(name)
+        return self._scales[name]
+
+    def _scaled(self, name: str) -> float:
         found = {nm: value.si for nm, node in self.table.nodes.items() if (value := getattr(node, name)) is not None}
         return self._between(found)
 

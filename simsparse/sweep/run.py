@@ -22,6 +22,7 @@ from simsparse.store import SPEC_NAME, Store, to_frame, write_csv, write_parquet
 from simsparse.store.schema import SCHEMA
 from simsparse.sweep.answers import answer_of, by_fronts, with_front
 from simsparse.sweep.check import Names, check_sweep
+from simsparse.sweep.cluster import ClusterWorkers
 from simsparse.sweep.code import code_sha256
 from simsparse.sweep.finished import finished_mark, finished_table
 from simsparse.sweep.point import Resolver, SweepPoint
@@ -93,8 +94,9 @@ class Planned:
 
 
 def run_sweep(
-    path: str | Path | pd.DataFrame, out: str | Path, jobs: int = 1, progress: OnProgress | None = None
-) -> pd.DataFrame:
+    path: str | Path | pd.DataFrame, out: str | Path, jobs: int = 1, progress: OnProgress | None = None,
+    scheduler: str | None = None,
+) -> pd.DataFrame:  # fmt: skip
     """Run the sweep in the YAML file ``path`` and store it in the folder ``out``.
 
     In place of a file, a table with one row per point and keys as columns (``workload.trace``, ``system``,
@@ -102,17 +104,20 @@ def run_sweep(
 
     Points that ``out`` has already are not run again, so a rerun of a sweep that was interrupted
     goes on from there, and one of a finished sweep reads its table. ``jobs`` local processes run the points; the table
-    does not depend on it.
+    does not depend on it. ``scheduler``: the address of a Dask scheduler, such as ``tcp://head:8786``, whose workers
+    run the points in their stead.
     A point that fails gets its message in the column ``error``; a point that TPE or NSGA-II draws again
     has one row. See ``to_frame`` for the columns.
 
     Raises SpecError before anything is written when the spec has a fault, StoreError when ``out``
     is not this sweep's.
     """
+    if scheduler is not None and jobs != 1:
+        raise SpecError("jobs are local processes; with a scheduler leave them at 1", key="jobs")
     if jobs < 1:
         raise SpecError(f"{jobs} is not a number of processes; expected 1 or more", key="jobs")
     planned, folder = Planned.load(table_document(path) if is_frame(path) else str(path)), Path(out)
-    with Store.open(folder, planned.spec.sweep.name, check=False) as store, Workers(jobs) as workers:
+    with Store.open(folder, planned.spec.sweep.name, check=False) as store, _workers(jobs, scheduler) as workers:
         if (finished := finished_table(folder, planned.digest)) is not None:
             if progress:
                 progress(planned.total, planned.total, 0)
@@ -126,10 +131,16 @@ def run_sweep(
     return frame
 
 
+def _workers(jobs: int, scheduler: str | None) -> Workers | ClusterWorkers:
+    return Workers(jobs) if scheduler is None else ClusterWorkers(scheduler)
+
+
 class _SweepRun:
     """One run of a sweep: what is finished, and how far it has come."""
 
-    def __init__(self, planned: Planned, store: Store, workers: Workers, progress: OnProgress | None) -> None:
+    def __init__(
+        self, planned: Planned, store: Store, workers: Workers | ClusterWorkers, progress: OnProgress | None
+    ) -> None:
         self.planned, self.store, self.workers, self.progress = planned, store, workers, progress
         resolver = planned.resolver
         self.finished = store.finished(ops=resolver.keep_ops, timeline=resolver.keep_timeline)
