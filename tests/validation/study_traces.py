@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 import transformers
-from study_experts import MIXTURES
+from study_experts import MIXTURES, STEPS
 from study_layers import BY_HAND, longer
 from torch import nn
 from transformers import AutoConfig
@@ -281,6 +281,7 @@ def llama_context(name: str, kv_len: int, batch: int = 1) -> Trace:
 RECIPES: dict[str, Callable[[], Trace]] = {
     **BY_HAND,
     **MIXTURES,
+    **STEPS,
     "opt-66b-decode": lambda: extract("opt-66b", "decode", kv_len=512),
     "llama2-70b-decode": lambda: extract("llama2-70b", "decode", kv_len=512),
     "switch-base-128-fp32": switch_fp32,
