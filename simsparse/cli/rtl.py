@@ -28,17 +28,33 @@ def verify(
     modules: Annotated[
         list[str] | None, typer.Argument(metavar="[MODULE]...", help="Such as nm_dot_pe; all when none is given.")
     ] = None,
+    param: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--param", metavar="NAME=NUMBER", help="Of one module, instead of its parameter sets; may repeat."
+        ),
+    ] = None,
     tiles: Annotated[int, typer.Option("--tiles", min=1, help="Random tiles a parameter set.")] = 10_000,
     seed: Annotated[int, typer.Option("--seed", min=0)] = 0,
     jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, help="Builds and simulations at a time.")] = 1,
     json: Json = False,
 ) -> None:
-    """Random tiles with random stalls through each block: values bit-exact and cycles exact, or exit code 1."""
+    """Random tiles with random stalls through each block: values bit-exact and cycles exact, or exit code 1.
+
+    Coverage is apart: more tiles are drawn until every bin is met; one that is not is listed."""
     from simsparse.rtl.verify import blocks
     from simsparse.rtl.verify import verify as verify_blocks
 
+    chosen = blocks(modules or ())
+    if param:
+        from simsparse.errors import SpecError
+        from simsparse.rtl.varied import setting, varied
+
+        if len(modules or ()) != 1:
+            raise SpecError("--param needs one module, such as: rtl verify nm_dot_pe --param N=3", key="--param")
+        chosen = [varied(chosen[0].module, dict(setting(text) for text in param))]
     with ProgressBar("parameter sets") as progress:
-        results = verify_blocks(blocks(modules or ()), tiles, seed, jobs, progress)
+        results = verify_blocks(chosen, tiles, seed, jobs, progress)
     if json:
         emit_json([_record(result) for result in results])
     else:

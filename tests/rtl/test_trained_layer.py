@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import simsparse as ss
+from simsparse.dataflow import DATAFLOWS, Gemms, PeArray
 from simsparse.paths import data_root
 from simsparse.rtl.blocks.gemm_top import NMGemmTop
 from simsparse.rtl.blocks.systolic import NMSystolicArray
@@ -97,6 +98,71 @@ def check_layer(
     assert (status, errors) == (2, 0)
     op = ss.ops.linear(m=TOKENS, n=len(w), k=w.shape[1], dtype="int8", weight_sparsity=pattern)
     assert cycles == ss.cycles(op, part(pattern, timing, folder), weight_mask=w.numpy() != 0).cycles
+
+
+def block_products() -> dict[str, tuple[Any, Any, bool]]:
+    """Every product of MiniLM's first block on real tokens: (inputs, weights, dense), weights (n, k); the projections
+    and the FFN pruned to 2:4, the products of attention dense, one head."""
+    import torch
+
+    from simsparse.models.minilm import load_minilm, minilm_inputs
+
+    model, seen = load_minilm("2:4"), {}
+    base = LAYER.rpartition(".attention")[0]
+    names = ("attention.self.query", "attention.self.key", "attention.self.value", "attention.output.dense",
+             "intermediate.dense", "output.dense")  # fmt: skip
+    for name in names:
+        linear = model.get_submodule(f"{base}.{name}")
+        linear.register_forward_hook(lambda _, given, got, name=name: seen.update({name: (given[0], got)}))
+    with torch.no_grad():
+        model(**minilm_inputs(1))
+    products: dict[str, tuple[Any, Any, bool]] = {
+        name: (given[0, :TOKENS], model.get_submodule(f"{base}.{name}").weight.detach(), False)
+        for name, (given, _) in seen.items()
+    }
+    q, k, v = (seen[name][1][0, :TOKENS, :32].detach() for name in names[:3])
+    weights = torch.softmax(q @ k.T / 32**0.5, dim=1)
+    return products | {"scores": (q, k, True), "context": (weights, v.T, True)}
+
+
+@pytest.mark.deep
+@pytest.mark.usefixtures("_simulator")
+def test_a_trained_block_gives_torchs_integers_in_the_simulators_cycles() -> None:
+    """QKV, attention's products, the output and both layers of the FFN."""
+    import torch
+
+    block = NMGemmTop(NMSystolicArray(SIZE, SIZE, 2, 4), TOKENS)
+    for name, (inputs, weights, dense) in block_products().items():
+        (x, _), (w, _) = quantised(inputs), quantised(weights.contiguous())
+        numbers = [each.numpy().astype(np.int64) for each in (x, w)]
+        stream = gemm_stream(block, *numbers, dense=dense)
+        predicted = predict(block, stream)
+        observed = run(block, stream, predicted.given.size, predicted.longest, predicted.side_outputs)
+        assert not compare(block, stream, observed, predicted).differences, name
+        got = product(block, block.sums(observed.outputs), (TOKENS, len(w)))
+        want = torch.nn.functional.linear(x.double(), w.double()).long().numpy()
+        assert (got == want).all() and (got != 0).any(), name
+        array = PeArray(SIZE, SIZE, macs=2, skew=0, overlap=1)
+        gemm = Gemms.of(TOKENS, len(w), w.shape[1], *((1, 1) if dense else (2, 4)))
+        cycles, status, errors = observed.outputs["response_data"][:, 0].tolist()
+        assert (cycles, status, errors) == (DATAFLOWS.get("ws").cycles(gemm, array), 2, 0), name
+
+
+@pytest.mark.usefixtures("_simulator")
+@pytest.mark.parametrize("skip", [False, True])
+def test_a_dense_product(skip: bool) -> None:
+    """Any weights in folds of rows times N elements, of which one fold may keep none."""
+    rng = np.random.default_rng(2)
+    block = NMGemmTop(NMSystolicArray(4, 4, 2, 4), 16)
+    x, w = rng.integers(-128, 128, (9, 30)), rng.integers(-128, 128, (7, 30))
+    w[:4, 8:16] = 0
+    stream = gemm_stream(block, x, w, skip=skip, dense=True)
+    predicted = predict(block, stream)
+    observed = run(block, stream, predicted.given.size, predicted.longest, predicted.side_outputs)
+    assert not compare(block, stream, observed, predicted).differences
+    assert (product(block, block.sums(observed.outputs), (9, 7)) == x @ w.T).all()
+    folds = 8 - int(skip)
+    assert observed.outputs["response_data"][0, 0] == folds * 9 + 4 + 4 + 4 - 2
 
 
 @pytest.mark.usefixtures("_simulator")
