@@ -72,6 +72,12 @@ MIXTURES: Mapping[str, Callable[[], Trace]] = {
         TUTEL, f"moe-layer-{gpus}{'-dense' if dense else ''}", gpus, dense=dense)
     for gpus in (16, 128, 2048) for dense in (True, False)
 }  # fmt: skip
+SWITCH = partial(layer, gpus=64, tokens=32_768, width=2048, inner=2048, experts_per_gpu=1, top_k=1)
+SWITCHES: Mapping[str, Callable[[], Trace]] = {
+    "switch-layer-64-dense": partial(SWITCH, "switch-layer-64-dense", dense=True),
+    "switch-layer-64": partial(SWITCH, "switch-layer-64", dense=False),
+}
+"""HetuMoE's comparison: a switch gate and 32 sequences, taken as 1,024 tokens of width 2,048 each."""
 
 
 @dataclass(frozen=True)

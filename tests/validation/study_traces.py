@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 import transformers
-from study_experts import MIXTURES, STEPS
+from study_experts import MIXTURES, STEPS, SWITCHES
 from study_layers import BY_HAND, longer
 from torch import nn
 from transformers import AutoConfig
@@ -282,6 +282,7 @@ RECIPES: dict[str, Callable[[], Trace]] = {
     **BY_HAND,
     **MIXTURES,
     **STEPS,
+    **SWITCHES,
     "opt-66b-decode": lambda: extract("opt-66b", "decode", kv_len=512),
     "llama2-70b-decode": lambda: extract("llama2-70b", "decode", kv_len=512),
     "switch-base-128-fp32": switch_fp32,
