@@ -26,7 +26,7 @@ class CacheShape(NamedTuple):
     line: int
 
 
-class Access(NamedTuple):
+class LoopAccess(NamedTuple):
     """What a pass touches per non-zero, in bytes.
 
     ``input_bytes`` at ``input_stride`` times its column; ``shift``: how far a pass moves the inputs on.
@@ -135,7 +135,7 @@ def _row_ends(pointers: Any, lanes: int, predicted: int) -> tuple[int, int, int]
 
 
 def cache_walk(
-    pointers: Ints, columns: NDArray[Any], threads: int, shape: CacheShape, access: Access, warm: bool = False
+    pointers: Ints, columns: NDArray[Any], threads: int, shape: CacheShape, access: LoopAccess, warm: bool = False
 ) -> Ints:
     """Lines (kind, level) that ``access.passes`` passes over CSR weights touch.
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from simsparse.config.hardware import load_hardware
 from simsparse.core import Op, ops
-from simsparse.dataflow.cache_walk import OUTPUTS_AT, WEIGHTS_AT, Access, CacheShape, cache_walk, row_ends
+from simsparse.dataflow.cache_walk import OUTPUTS_AT, WEIGHTS_AT, CacheShape, LoopAccess, cache_walk, row_ends
 from simsparse.devices.cpu import Cpu
 from simsparse.errors import MappingError
 from simsparse.sparsity.nonzeros import NonZeros
@@ -42,7 +42,7 @@ class Plain:
         return 3
 
 
-def plain_walk(weights: NonZeros, shape: CacheShape, access: Access) -> np.ndarray:
+def plain_walk(weights: NonZeros, shape: CacheShape, access: LoopAccess) -> np.ndarray:
     """One thread, all passes."""
     caches, counts = Plain(shape), np.zeros((3, 4), np.int64)
 
@@ -77,7 +77,7 @@ def test_the_walk_finds_lines_where_a_plain_one_does(
     rng = np.random.default_rng(seed)
     weights = NonZeros.of(rng.random((6, 20)) < 0.4)
     size = int(rng.integers(1, 100))
-    access = Access(size, int(rng.integers(size, 200)), 64, 8, int(rng.integers(1, 100)), adds, passes)
+    access = LoopAccess(size, int(rng.integers(size, 200)), 64, 8, int(rng.integers(1, 100)), adds, passes)
     shape = CacheShape(*sets, ways, 64)
     assert np.array_equal(
         cache_walk(weights.pointers, weights.columns, 1, shape, access), plain_walk(weights, shape, access)

@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from typing import ClassVar
 
 from simsparse.core import Op
-from simsparse.dataflow.cache_walk import Access
+from simsparse.dataflow.cache_walk import LoopAccess
 from simsparse.devices.cpu_core import Cores, LoopCounts, Products
 from simsparse.registry import Registry
 from simsparse.sparsity.formats.base import Format
@@ -37,7 +37,7 @@ class CpuKernel(ABC):
         """The same of weights in the format ``form``, by default one that stores single elements."""
         return form.pattern_units(op.weight_sparsity, (n, k)), 1
 
-    def access(self, products: Products) -> Access:
+    def access(self, products: Products) -> LoopAccess:
         """What a pass over the first of ``products`` touches, of a kernel that ``walks``."""
         raise NotImplementedError(self.name)
 

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from simsparse.dataflow.cache_walk import Access
+from simsparse.dataflow.cache_walk import LoopAccess
 from simsparse.devices.cpu_core import Cores, LoopCounts, Products
 from simsparse.devices.cpu_kernels.base import CPU_KERNELS, CpuKernel
 
@@ -29,9 +29,9 @@ class CsrAxpy(CpuKernel):
     walks: ClassVar[bool] = True
     formats: ClassVar[frozenset[str]] = frozenset({"csr"})
 
-    def access(self, products: Products) -> Access:
+    def access(self, products: Products) -> LoopAccess:
         row = round(products.m[0] * products.value[0])
-        return Access(row, row, 0, round(products.weight[0]) + INDEX_BYTES, row, products.m[0] > 1, 1)
+        return LoopAccess(row, row, 0, round(products.weight[0]) + INDEX_BYTES, row, products.m[0] > 1, 1)
 
     def loops(self, products: Products, cores: Cores) -> LoopCounts:
         p, one = products, products.m == 1

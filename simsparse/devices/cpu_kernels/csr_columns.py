@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from simsparse.dataflow.cache_walk import Access
+from simsparse.dataflow.cache_walk import LoopAccess
 from simsparse.devices.cpu_core import Cores, LoopCounts, Products, Traffic
 from simsparse.devices.cpu_kernels.base import CPU_KERNELS, CpuKernel
 
@@ -30,10 +30,10 @@ class CsrColumns(CpuKernel):
     walks: ClassVar[bool] = True
     formats: ClassVar[frozenset[str]] = frozenset({"csr"})
 
-    def access(self, products: Products) -> Access:
+    def access(self, products: Products) -> LoopAccess:
         value, row = round(products.value[0]), round(products.k[0] * products.value[0])
         stored = round(products.weight[0]) + INDEX_BYTES
-        return Access(value, value, row, stored, value, False, round(products.m[0]))
+        return LoopAccess(value, value, row, stored, value, False, round(products.m[0]))
 
     def loops(self, products: Products, cores: Cores) -> LoopCounts:
         p = products

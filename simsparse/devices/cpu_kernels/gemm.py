@@ -15,7 +15,7 @@ COPIED = 2
 """Bytes moved for each byte of a copy of the weights beside the read of the original: written, and read again."""
 
 
-class Gemm(CpuKernel):
+class LibraryGemm(CpuKernel):
     """A blocked product. Multiply-adds run at the share of the peak that the part states for large products.
 
     Few tokens read the weights in place. More tokens read them from a copy in the order of the inner loop, made at each
@@ -54,4 +54,4 @@ class Gemm(CpuKernel):
         )  # fmt: skip
 
 
-CPU_KERNELS.register(Gemm.name)(Gemm())
+CPU_KERNELS.register(LibraryGemm.name)(LibraryGemm())

@@ -8,7 +8,7 @@ from typing import ClassVar
 import numpy as np
 
 from simsparse.core import Op
-from simsparse.dataflow.cache_walk import Access
+from simsparse.dataflow.cache_walk import LoopAccess
 from simsparse.devices.cpu_core import Cores, LoopCounts, Products
 from simsparse.devices.cpu_kernels.base import CPU_KERNELS, CpuKernel
 from simsparse.sparsity.formats.base import Format
@@ -40,12 +40,12 @@ class SpmmTile(CpuKernel):
             return form.pattern_units(op.weight_sparsity, (n, k)) * form.block**2, form.block
         return super().held(form, op, n, k)
 
-    def access(self, products: Products) -> Access:
+    def access(self, products: Products) -> LoopAccess:
         value, pixels = products.value[0], products.m[0]
         tile = min(pixels, TILE_VECTORS * products.lanes[0])
         stored = round(products.weight[0]) + INDEX_BYTES
         sizes = (round(tile * value), round(pixels * value), round(tile * value))
-        return Access(*sizes, stored, sizes[0], False, int(np.ceil(pixels / tile)))
+        return LoopAccess(*sizes, stored, sizes[0], False, int(np.ceil(pixels / tile)))
 
     def loops(self, products: Products, cores: Cores) -> LoopCounts:
         p = products
