@@ -141,8 +141,10 @@ class Account:
         """Seconds by bound of all rows, added up by start, and those that devices waited for others."""
         bounds = self.records.per_task({key: cost.bound for key, cost in self.records.costs.items()}, TRANSFER)
         parts = list(zip(map(bounds.__getitem__, self.records.graph.op_commands), self._op_seconds, strict=True))
-        starts = [*self._op_starts, *(row.start_s for row in self._other_rows)]
-        parts += [(row.bound, row.latency_s) for row in self._other_rows]
+        rows = self._call_and_issued_rows
+        starts = [*self._op_starts, *(start for start, _ in self._copy_times), *(row.start_s for row in rows)]
+        parts += [(TRANSFER, seconds) for _, seconds in self._copy_times]
+        parts += [(row.bound, row.latency_s) for row in rows]
         parts = [parts[i] for i in sorted(range(len(starts)), key=starts.__getitem__)]
         sums = dict.fromkeys([bound for bound, _ in parts], 0.0)
         for bound, seconds in parts:
@@ -223,8 +225,22 @@ class Account:
     @cached_property
     def _other_rows(self) -> list[OpResult]:
         """Rows of copies of ops' data, of the host's calls, then of what a policy issued during the run."""
-        copies = map(self._copies_row, self._copies_by_op.values())
-        return [*copies, *self._call_rows(), *self._issued_rows()]
+        copies = map(self._copies_row, self._copies_by_op.values(), self._copy_times)
+        return [*copies, *self._call_and_issued_rows]
+
+    @cached_property
+    def _call_and_issued_rows(self) -> list[OpResult]:
+        return [*self._call_rows(), *self._issued_rows()]
+
+    @cached_property
+    def _copy_times(self) -> list[tuple[float, float]]:
+        """Start of the copies of each op's data, and the seconds that compute stood still for them."""
+        starts, copies = self.records.start_fs, self._copies_by_op.values()
+        stalls = self.idle.stalls if copies else []
+        return [
+            (fs_to_seconds(min([starts[i] for i in own])), fs_to_seconds(sum([stalls[i] for i in own])))
+            for own in copies
+        ]
 
     def _call_rows(self) -> list[OpResult]:
         """One row per device for the time that it waited for calls of the framework."""
@@ -249,14 +265,13 @@ class Account:
                     found.setdefault(command.op, []).append(i)
         return found
 
-    def _copies_row(self, own: Sequence[int]) -> OpResult:
+    def _copies_row(self, own: Sequence[int], times: tuple[float, float]) -> OpResult:
         commands = [self.records.commands[i] for i in own]
-        index, i, stalls = self.records.graph.index, commands[0].op, self.idle.stalls
+        index, i = self.records.graph.index, commands[0].op
         op = index.ops[i]
         return OpResult(
             f"{index.names[i]} copies", "copy", "copy", op.module, commands[0].device, str(op.weight_sparsity),
-            fs_to_seconds(min(self.records.start_fs[i] for i in own)), fs_to_seconds(sum(stalls[i] for i in own)),
-            sum(map(self._copy_joules, commands)), TRANSFER, 0,
+            *times, sum(map(self._copy_joules, commands)), TRANSFER, 0,
             sum(command.bytes for command in commands),
         )  # fmt: skip
 
