@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -221,6 +222,19 @@ def test_the_routing_of_a_loop_is_the_one_asked_for_or_what_the_router_chose() -
     assert list(routing(routing="model").counts) == chosen
     assert routing(weights="trained").origin == "recorded"
     assert routing(routing="zipf:1.5").origin == "generated:zipf:1.5" and sum(routing(routing="zipf:1.5").counts) == 20
+
+
+@pytest.mark.parametrize("shape", [(1, 64), (9, 64), (2, 7, 64)])
+def test_a_loop_keeps_the_experts_of_each_token(shape: tuple[int, ...], tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model, x = Loop(), torch.randn(shape)
+    flat = x.reshape(-1, 64)
+    trace = trace_model(model, flat, routing="model")
+    (layer,) = [op for op in trace.ops if op.kind == OpKind.MOE_FFN]
+    assert layer.routing is not None
+    chosen = model.gate(flat).topk(2)[1].tolist()
+    assert [sorted(row) for row in layer.routing.ids] == [sorted(row) for row in chosen]
+    assert ss.load_trace(trace.save(tmp_path / "t.trace")).ops == trace.ops
 
 
 def test_only_experts_that_get_tokens_are_read() -> None:

@@ -81,6 +81,8 @@ RESAMPLING = ("upsample_", "_upsample_", "avg_pool", "max_pool", "adaptive_", "_
               "max_unpool", "grid_sampler", "_grid_sampler", "_unique", "unique_", "_cdist", "_pdist", "_ctc_loss",
               "segment_reduce", "_segment_reduce", "histogram", "_histogram", "_foreach_norm")  # fmt: skip
 """How functions begin that are counted as reductions: one operation an input element."""
+CHOICES = {"topk", "argmax", "max", "sort", "argsort", "multinomial"}
+"""Functions that may choose experts."""
 ROWWISE = {
     "_softmax", "_log_softmax", "native_layer_norm", "_fused_rms_norm", "_softmax_backward_data",
     "_log_softmax_backward_data", "native_layer_norm_backward", "_fused_rms_norm_backward", "topk", "sort", "cumsum",

@@ -8,6 +8,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from enum import Enum
 
+import numpy as np
+from numpy.typing import NDArray
+
 from simsparse.core import Op
 
 
@@ -110,7 +113,8 @@ class Recording:
     ``made_weights``: values that are computed from parameters, buffers and constants alone, with the name of what they
     mostly are made of; None of constants, "" of what is larger than all that it is made of.
     ``shapes``: of all parameters and buffers by name. ``states``: bytes of the values that are states of recurrences,
-    which a cache keeps from step to step.
+    which a cache keeps from step to step. ``choices``: whole numbers, a row per token, that operations chose which may
+    choose experts, by value.
     """
 
     events: list[Event] = field(default_factory=list)
@@ -123,6 +127,7 @@ class Recording:
     made_weights: dict[int, str | None] = field(default_factory=dict)
     shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
     states: dict[int, int] = field(default_factory=dict)
+    choices: dict[int, NDArray[np.int64]] = field(default_factory=dict)
 
     def first(self, value: int) -> int:
         """The value that ``value`` is an update in part of, through all updates; itself where it is none."""

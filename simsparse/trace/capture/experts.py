@@ -9,7 +9,9 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from simsparse.core import DENSE, Op, Routing, Sparsity
 from simsparse.core.kinds.moe_ffn import moe_ffn
@@ -163,8 +165,12 @@ def gradient_op(op: Op, label: str) -> Op:
     return replace(op, name=path_join(op.name, label), label=label, weight_sparsity=sparsity, stats={})
 
 
-def routing_of_rows(tracing: MoeTracing, rows: Sequence[int], tokens: int) -> Routing:
+def routing_of_rows(
+    tracing: MoeTracing, rows: Sequence[int], tokens: int, ids: NDArray[np.int64] | None = None
+) -> Routing:
     """The routing of experts that a model ran on ``rows`` each, of so many ``tokens``; 0 where that can't be said.
+
+    ``ids``: the experts of each token, where the model showed them.
 
     A process draws as many assignments. Where every expert runs on every token, or tokens have different numbers of
     experts, there is nothing to draw.
@@ -174,7 +180,8 @@ def routing_of_rows(tracing: MoeTracing, rows: Sequence[int], tokens: int) -> Ro
     if tracing.routing != MODEL and top_k < len(rows):
         routing = _drawn(tracing, tokens, len(rows), top_k, number)
     else:
-        routing = Routing(tuple(rows), (), "recorded" if tracing.trained else "generated:untrained-router")
+        origin = "recorded" if tracing.trained else "generated:untrained-router"
+        routing = Routing(tuple(rows), (), origin) if ids is None else Routing.from_ids(ids, len(rows), origin)
     tracing.origins.append(routing.origin)
     return routing
 

@@ -14,25 +14,32 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
+from numpy.typing import NDArray
+
 from simsparse.core import Op, OpKind, Routing
 from simsparse.core.kinds.moe_ffn import moe_ffn
+from simsparse.trace.capture.aten_names import CHOICES
 from simsparse.trace.capture.event import Access, Event, EventRole, Recording
 from simsparse.trace.capture.experts import gradient_op
 from simsparse.trace.capture.feed_forward import EventGraph, FeedForward, biases, feed_forwards, layer
 
 ORIGIN = "batched"
 """Origin of the routing of experts that all run on as many rows."""
-_CHOICES = {"topk", "argmax", "max", "sort", "argsort", "multinomial"}
-"""Operations that choose experts."""
 _SHARES = {"_softmax", "sigmoid"}
 """Operations that weigh experts, all of which run."""
-Router = Callable[[Sequence[int], int], Routing]
-"""The routing of experts on so many rows each, of so many tokens; 0 where tokens go to different numbers of experts."""
+Ids = NDArray[np.int64]
+Router = Callable[[Sequence[int], int, Ids | None], Routing]
+"""The routing of experts on so many rows each, of so many tokens; 0 where tokens go to different numbers of experts.
+With the experts of each token where the model showed them."""
 
 
 @dataclass(frozen=True)
 class _Layer:
-    """Networks that are the experts of one layer: their number, the tokens and rows per expert; names of weights."""
+    """Networks that are the experts of one layer: their number, the tokens and rows per expert; names of weights.
+
+    ``ids``: the experts of each token (tokens, top_k), where the model showed them.
+    """
 
     path: str
     experts: int
@@ -40,6 +47,7 @@ class _Layer:
     rows: tuple[int, ...]
     networks: tuple[FeedForward, ...]
     names: frozenset[str]
+    ids: Ids | None = None
 
 
 def with_mixtures(recording: Recording, route: Router) -> Recording:
@@ -106,14 +114,27 @@ def _loop(graph: EventGraph, template: str, members: Sequence[tuple[str, FeedFor
     chosen = all(graph.root(network.source)[1] for network in networks)
     begun = graph.makers.get(source, -1)
     before = {event.aten for event in graph.events[begun + 1 : networks[0].down]}
-    every = len(rows) == len(numbers) and before & (_CHOICES | _SHARES)
-    if len(numbers) < 2 or not (every or (before & _CHOICES and (chosen or len(networks) > 1))):
+    every = len(rows) == len(numbers) and before & (CHOICES | _SHARES)
+    if len(numbers) < 2 or not (every or (before & CHOICES and (chosen or len(networks) > 1))):
         return None
     width = first.dims["k"] * first.dtype.bits // 8
     tokens = graph.recording.value_bytes[source] // max(1, width)
     path = template.partition("*")[0].rstrip("._") if "*" in template else first.module or template
     counts = tuple(rows.get(number, 0) for number in numbers)
-    return _Layer(path or "experts", len(numbers), tokens, counts, networks, _names(graph, networks))
+    ids = _chosen_ids(graph, range(begun + 1, networks[0].down), counts, tokens)
+    return _Layer(path or "experts", len(numbers), tokens, counts, networks, _names(graph, networks), ids)
+
+
+def _chosen_ids(graph: EventGraph, places: Iterable[int], counts: Sequence[int], tokens: int) -> Ids | None:
+    """The last choice among events that sends as many tokens to each expert as it ran on."""
+    found = None
+    for value in graph.made(places):
+        rows = graph.recording.choices.get(value)
+        if rows is None or rows.size != sum(counts) or tokens < 1 or rows.size % tokens or rows.min() < 0:
+            continue
+        if np.array_equal(np.bincount(rows.reshape(-1), minlength=len(counts)), counts):
+            found = rows.reshape(tokens, -1)
+    return found
 
 
 def expert_of(graph: EventGraph, network: FeedForward) -> tuple[str, str] | None:
@@ -190,7 +211,11 @@ def _op(graph: EventGraph, mixture: _Layer, route: Router) -> Op:
     routed, tokens = sum(mixture.rows), mixture.tokens
     fits = tokens > 0 and not routed % tokens and routed // tokens <= mixture.experts
     batched = first.dims.get("groups", 1) > 1
-    routing = Routing(mixture.rows, (), ORIGIN) if batched else route(mixture.rows, tokens if fits else 0)
+    routing = (
+        Routing(mixture.rows, (), ORIGIN)
+        if batched
+        else route(mixture.rows, tokens if fits else 0, mixture.ids if fits else None)
+    )
     stats = {key: fact for key, fact in down.stats.items() if key not in ("weight_part", "weight_mask", "input_mask")}
     added = network.bias is not None or any(biases(graph, i, op) for i in network.inner for op in layers[:1])
     return moe_ffn(

@@ -27,6 +27,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from simsparse.core import DENSE, DType, Op
 from simsparse.errors import SpecError
 from simsparse.trace.capture.aten import lower
+from simsparse.trace.capture.aten_names import CHOICES
 from simsparse.trace.capture.call import Call
 from simsparse.trace.capture.event import Access, Event, EventRole, Recording
 from simsparse.trace.capture.layout import dense, held_bytes, parts_of
@@ -81,6 +82,10 @@ def _dtype(dtype: torch.dtype) -> DType:
         return DType.parse(str(dtype))
     except SpecError:
         return _BY_ITEMSIZE.get(dtype.itemsize, DType.INT64)
+
+
+MOST_CHOICES = 2**22
+"""Ids of one choice that are kept."""
 
 
 class Capture(TorchDispatchMode):  # type: ignore[misc]
@@ -340,10 +345,24 @@ class Capture(TorchDispatchMode):  # type: ignore[misc]
                 return
         call = Call(signature.name, func, args, kwargs, inputs, mutated or outputs, out, bool(mutated))
         lower(self, call)
+        if call.name in CHOICES:
+            self._note_choices(outputs)
         made = self._weights.note(call.name, call.inputs, call.outputs)
         for tensor in made:
             spread = self._weights.spread(tensor) is not None
             self.recording.made_weights[self.value(tensor)] = "" if spread else self.weight_name(tensor)
+
+    def _note_choices(self, outputs: Iterable[torch.Tensor]) -> None:
+        """Keep the ids that an operation chose, a row per token."""
+        for tensor in outputs:
+            if (
+                tensor.dtype is torch.int64
+                and not tensor.is_meta
+                and 0 < tensor.numel() <= MOST_CHOICES
+                and tensor.dim()
+            ):
+                rows = tensor.detach().reshape(-1, tensor.shape[-1])
+                self.recording.choices[self.value(tensor)] = rows.cpu().numpy().copy()
 
     def fresh(self, tensor: torch.Tensor) -> None:
         """Note that a tensor's storage holds a new value."""
