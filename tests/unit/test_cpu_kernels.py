@@ -136,7 +136,7 @@ def test_a_sparse_kernel_loses_as_the_batch_grows() -> None:
 
 def test_a_format_without_a_kernel_is_decoded_with_a_note() -> None:
     device = cpu()
-    op = ops.linear(4, 64, 64, "fp32", weight_sparsity="2:4", weight_format="bitmap")
+    op = ops.linear(4, 64, 64, "fp32", weight_sparsity="2:4", weight_format="run_length")
     assert not device.skips(op) and any("multiplied as dense" in note for note in device.notes(op))
     assert device.skips(csr(4, 64, 64, 0.1)) and not device.notes(csr(4, 64, 64, 0.1))
 
@@ -149,6 +149,17 @@ def test_a_part_without_cores_keeps_its_sums() -> None:
 def test_numbers_out_of_range_are_refused(key: str) -> None:
     with pytest.raises(SpecError, match=key):
         override_part(load_hardware(PART), {key: "-1"})
+
+
+def test_a_bitmap_saves_bytes_but_no_arithmetic() -> None:
+    """One token is bound by memory and gains by the bytes: 4 over 1.125; many tokens take as long as dense ones."""
+    device = cpu(resident=False, **{"threads.bandwidth": "0.1 GB/s"})
+    held = {"weight_sparsity": "unstructured:0.25", "weight_format": "bitmap"}
+    few, many = ([ops.linear(m, 256, 4096, "fp32", **fields) for fields in ({}, held)] for m in (1, 512))
+    dense, sparse = (cost.latency_s for cost in device.costs(few))
+    assert dense / sparse == pytest.approx(4 / 1.125, rel=0.05)
+    assert CPU_KERNELS.get("bitmap_expand").loops(_one_row(), cores()).fma[0] == 64 * 320 / 16
+    assert device.costs(many)[1].latency_s > 0.9 * 2 * 512 * 256 * 4096 / (64 * 1e9)
 
 
 def test_a_backward_pass_counts_both_gradients() -> None:
