@@ -49,6 +49,7 @@ def serve(
     router: str = "round_robin",
     parallel: str | Mapping[str, Any] | Layout = "",
     weights: str = "",
+    residency: str = "resident",
     speculation: Mapping[str, Any] | None = None,
     disaggregated: Mapping[str, Any] | None = None,
     seed: int = 0,
@@ -63,6 +64,8 @@ def serve(
     ``speculation``: drafts that steps verify, ``{"lengths": [1.8, 2.5]}``, mean tokens per step with 1, 2, ... drafts,
     ``{"accepted": [0.8, 0.7]}`` by position, or ``{"tokens": 2, "rate": 0.8}``; ``draft_s`` seconds of drafts per step.
     ``disaggregated``: replicas of prefill and decode apart, ``{"prefill": 1, "decode": 2, "bytes_per_s": 150e9}``.
+    ``residency``: a policy of weights as in ``simulate``, such as ``on_demand``. With one, and on machines of several
+    devices that compute, whole steps are simulated, and the cache has as many blocks as ``kv`` says, or no limit.
     ``parallel``: a layout of each replica over GPUs of the system, ``{"tp": 4}``; ``weights``: type of the products of
     layers in place of the trace's, ``fp8``. ``seed`` draws what drafts are accepted.
 
@@ -72,7 +75,7 @@ def serve(
     layout, rule = Layout.parse(parallel), batching_of(policy)
     served, own = model_of(model, system_of(system), layout, weights)
     memory, host = CacheOptions.of(kv or {}), Engine.named(engine)
-    build = Build(machine_of(own), served, rule, host, stack_of(stack), memory, layout.ranks)
+    build = Build(machine_of(own), served, rule, host, stack_of(stack), memory, layout.ranks, residency)
     drafts = Speculation.of(speculation) if speculation else None
     split = Disaggregation.of(disaggregated) if disaggregated else None
     return run_fleet(requests, build, FleetPlan(replicas, router, drafts, split, seed))
@@ -89,7 +92,8 @@ def serve_spec(spec: ServeSpec, document: Document, rate: float | None = None) -
         _at(document, "model", lambda: trace_named(spec.model)), _at(document, "policy", lambda: batching_of(policy)),
         engine=_at(document, "engine", lambda: Engine.named(spec.engine)), stack=spec.stack, kv=spec.kv.model_dump(),
         replicas=spec.replicas, router=spec.router, speculation=spec.speculation, disaggregated=spec.disaggregated,
-        seed=spec.seed, parallel=_at(document, "parallel", lambda: Layout.parse(spec.parallel)), weights=spec.weights,
+        seed=spec.seed, parallel=_at(document, "parallel", lambda: Layout.parse(spec.parallel)),
+        weights=spec.weights, residency=spec.residency,
     )  # fmt: skip
 
 

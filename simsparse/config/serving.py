@@ -79,6 +79,7 @@ class ServeSpec(Frozen):
     router: Literal["round_robin", "least_loaded", "cache_aware"] = "round_robin"
     parallel: Options | str = ""
     weights: str = ""
+    residency: Text = "resident"
     speculation: Options | None = None
     disaggregated: Options | None = None
     slo: SloSpec = SloSpec()

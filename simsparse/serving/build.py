@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Any
 
+from simsparse.devices.base import Device
 from simsparse.errors import SimulationError, SpecError, nearest
 from simsparse.lowering.machine import Machine
 from simsparse.lowering.stacks import Stack
@@ -19,7 +20,11 @@ from simsparse.serving.engine import Engine
 from simsparse.serving.kv import BlockPool
 from simsparse.serving.model import ServedModel
 from simsparse.serving.replica import Replica
+from simsparse.serving.simulated import SimulatedCosts, Whole
 from simsparse.units import bytes_text
+
+RESIDENT = "resident"
+"""The policy of weights that rest on the device."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +51,11 @@ def _costs(machine: Machine, model: ServedModel, calls: bool, attention: tuple[f
     return Costs(model, OpCosts.of(machine, calls), attention)
 
 
+@lru_cache(maxsize=16)
+def _simulated(machine: Machine, model: ServedModel, stack: Stack, residency: str) -> SimulatedCosts:
+    return SimulatedCosts(model, Whole(machine, stack, residency))
+
+
 @dataclass(frozen=True)
 class Build:
     """How to build replicas; ``machine`` is what one of the ``ranks`` of a replica sees."""
@@ -57,31 +67,44 @@ class Build:
     stack: Stack
     memory: CacheOptions
     ranks: int = 1
+    residency: str = RESIDENT
 
     @cached_property
-    def costs(self) -> Costs:
+    def costs(self) -> Costs | SimulatedCosts:
         """Costs of steps, shared by all replicas."""
+        if self.is_whole:
+            return _simulated(self.machine, self.model, self.stack, self.residency)
         return _costs(self.machine, self.model, not self.stack.graph, self.engine.attention)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether steps are simulated as a whole: of several devices that compute, or with weights elsewhere."""
+        return len(self.machine.processors) > 1 or self.residency != RESIDENT
+
+    @property
+    def device(self) -> Device:
+        """The first processor."""
+        return self.machine.devices[self.machine.processors[0]].model
 
     @cached_property
     def kv_blocks(self) -> int | None:
         """Blocks of one replica. Raises SimulationError when the weights leave no room."""
         if self.memory.blocks is not None:
             return self.memory.blocks
-        capacity = self.costs.ops.device.memory_bytes
-        if capacity is None:
+        capacity = self.device.memory_bytes
+        if capacity is None or self.is_whole:
             return None
         room = capacity * self.engine.memory - self.model.weight_bytes
         blocks = int(room // (self.memory.block * self.model.kv_bytes_per_token))
         if blocks < 1:
             raise SimulationError(
                 f"{self.model.name} has {bytes_text(self.model.weight_bytes)} of weights; {self.engine.memory:.0%} of "
-                f"the memory of {self.costs.ops.device.part.name} leave no room for a cache"
+                f"the memory of {self.device.part.name} leave no room for a cache"
             )
         return blocks
 
     def replica(self, book: Book, on_end: Callable[[int, float], None] | None = None) -> Replica:
         """A replica that has not run yet."""
         pool = BlockPool(self.kv_blocks, self.memory.block, self.memory.prefix_cache)
-        power = PowerClock(self.engine.kernel_s, self.costs.ops.device.power_budget)
+        power = PowerClock(self.engine.kernel_s, None if self.is_whole else self.device.power_budget)
         return Replica(self.costs, self.batching, pool, self.engine, book, power, on_end)

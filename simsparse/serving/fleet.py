@@ -105,4 +105,6 @@ def _result(
         build.costs.error(shapes), build.kv_blocks, build.memory.block,
         sum(cache.hits for cache in caches) / looked if looked else None,
         sum(replica.preemptions for replica in fleet), build.ranks, (*system.assumed, *build.engine.assumed),
+        notes=("whole steps are simulated; memory of caches has no limit",)
+        if build.is_whole and build.kv_blocks is None else (),
     )  # fmt: skip

@@ -61,7 +61,8 @@ class TracedModel(ServedModel):
     def __init__(self, trace: Trace) -> None:
         if trace.meta.get("phase") != "decode":
             raise TraceError("is no decode step; a serving engine needs one", key=trace.name)
-        self._one = resize(trace, 1)
+        self.trace = self._one = resize(trace, 1)
+        self.head_names = frozenset(op.name for op in trace.ops if _is_head(op))
         self.name = str(trace.meta.get("model", trace.name))
         attention = [op for op in self._one.ops if op.kind == OpKind.ATTENTION]
         if not attention:
@@ -83,7 +84,7 @@ class TracedModel(ServedModel):
         return [Repeated(op, each.times) for op, each in zip(resized, self._others, strict=True)]
 
     def head_ops(self, rows: int) -> Sequence[Repeated]:
-        return [Repeated(_on_rows(each.op, rows), 1) for each in self._head]
+        return [Repeated(on_rows(each.op, rows), 1) for each in self._head]
 
     def attention_ops(self, batch: int, queries: int, keys: int) -> Sequence[Repeated]:
         return [Repeated(_attending(each.op, batch, queries, keys), each.times) for each in self._attention]
@@ -95,9 +96,9 @@ def _attending(op: Op, batch: int, queries: int, keys: int) -> Op:
     return op.with_(dims={**op.dims, "batch": batch, "q_len": queries, "kv_len": seen, "causal": 1})
 
 
-def _on_rows(op: Op, rows: int) -> Op:
-    """An op of the head, which is of one row, on ``rows``."""
-    size = {"m": rows} if op.kind == OpKind.LINEAR else {"bytes": op.dims["bytes"] * rows}
+def on_rows(op: Op, rows: int, of: int = 1) -> Op:
+    """An op of the head, which is of ``of`` rows, on ``rows``."""
+    size = {"m": rows} if op.kind == OpKind.LINEAR else {"bytes": op.dims["bytes"] // of * rows}
     return op.with_(dims={**op.dims, **size})
 
 

@@ -24,6 +24,7 @@ from simsparse.serving.costs import Costs, StepShape
 from simsparse.serving.engine import Engine
 from simsparse.serving.kv import BlockPool
 from simsparse.serving.log import StepLog
+from simsparse.serving.simulated import SimulatedCosts
 
 Floats = NDArray[np.float64]
 LONGEST_RUN = 512
@@ -49,7 +50,7 @@ class Replica:
     SimulationError when a request can never fit.
     """
 
-    costs: Costs
+    costs: Costs | SimulatedCosts
     batching: Batching
     pool: BlockPool
     engine: Engine

@@ -87,7 +87,7 @@ def _step_seconds(system: System, row: Measurement) -> float:
     work = build.costs.of(shape)
     if engine.replays(shape.decoding, len(shape.chunks)):
         work = work._replace(host=0.0)
-    clock = PowerClock(engine.kernel_s, build.costs.ops.device.power_budget)
+    clock = PowerClock(engine.kernel_s, build.device.power_budget)
     return clock.spend(work, engine.step_s, 0.0)[0]
 
 

@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Serving on machines of several devices, and tables of measured serving."""
+
+from __future__ import annotations
+
+import pytest
+
+import simsparse as ss
+from simsparse.config.layout import Layout
+from simsparse.errors import SpecError
+from simsparse.lowering.machine import machine_of
+from simsparse.lowering.stacks import stack_of
+from simsparse.policies.batching import batching_of
+from simsparse.serving.build import Build, CacheOptions
+from simsparse.serving.costs import StepShape
+from simsparse.serving.engine import Engine
+from simsparse.serving.models import model_of
+from simsparse.serving.simulated import SimulatedCosts, Whole
+from simsparse.validate import validate_file
+
+HEADER = "model_path,system,mode,isl,osl,gemm_quant_mode,tp_size,concurrency,silicon_tpot_ms,silicon_ttft_ms"
+
+
+def closed(count=16, concurrency=8):
+    return ss.draw_requests(count, {"kind": "closed", "concurrency": concurrency}, 512, 32)
+
+
+def served(system, model="llama2-7b", **options):
+    return ss.serve(closed(), system, model, "prefill_first", engine=Engine(), **options)
+
+
+@pytest.mark.parametrize("shape", [
+    StepShape((), 8, 700.0, 8), StepShape((), 40, 300.0, 40), StepShape(((512, 0),), 0, 0.0, 1),
+    StepShape(((512, 0), (512, 0)), 0, 0.0, 2), StepShape(((480, 512),), 32, 600.0, 33),
+])  # fmt: skip
+def test_whole_steps_agree_with_sums_of_operators(shape):
+    """On one GPU, where a step is the sum of its operators, both ways give the same seconds and joules."""
+    system = ss.load_system("systems/h200-pcie5")
+    model, _ = model_of("llama2-7b", system, Layout.parse(""))
+    build = Build(machine_of(system), model, batching_of("chunked"), Engine(), stack_of("fused+graph"), CacheOptions())
+    summed = build.costs.of(shape)
+    whole = SimulatedCosts(model, Whole(machine_of(system), stack_of("fused+graph"), "resident", 0)).of(shape)
+    assert whole.seconds <= summed.seconds * 1.03
+    assert whole.seconds >= (summed.seconds - summed.gain) * 0.97
+    assert whole.joules == pytest.approx(summed.joules, rel=0.1)
+
+
+def test_memory_that_computes_beside_a_gpu_decodes_faster():
+    alone, beside = served("systems/h100-pcie5"), served("systems/h100-bank-pim")
+    assert beside.tpot.mean < alone.tpot.mean
+    assert any("simulated" in note for note in beside.notes)
+
+
+def test_experts_in_host_memory_are_bound_by_the_link():
+    found = served("systems/h100-pcie5", "mixtral-8x7b", residency="on_demand", kv={"blocks": 1000})
+    experts = 32 * 3 * 4096 * 14336 * 2
+    assert experts * 2 / 64e9 < found.tpot.mean < experts * 8 / 40e9
+    assert found.kv_blocks == 1000
+
+
+def test_an_unknown_residency_is_an_error():
+    with pytest.raises(SpecError):
+        served("systems/h100-pcie5", residency="nowhere")
+
+
+def test_table_of_measured_serving_is_read(tmp_path):
+    rows = ["meta-llama/Llama-3.1-8B-Instruct,h100_sxm,agg,256,64,,1,4,7.0,40", "x/y,h100_sxm,agg,256,64,,1,4,7.0,40",
+            "meta-llama/Llama-3.1-8B-Instruct,h100_sxm,disagg,256,64,,1,4,7.0,40",
+            "meta-llama/Llama-3.1-8B-Instruct,h200_sxm,agg,256,64,,1,4,7.0,40"]  # fmt: skip
+    path = tmp_path / "table.csv"
+    path.write_text("\n".join([HEADER, *rows]) + "\n")
+    found = validate_file(path, "systems/h100-x8-nvlink")
+    for name in ("serving_table_tpot", "serving_table_ttft"):
+        section = found.section(name)
+        assert len(section.predictions) == 1
+        assert len(section.skipped) == 3
+    (tpot,) = found.section("serving_table_tpot").predictions
+    assert tpot.predicted == pytest.approx(6.6e-3, rel=0.2)
