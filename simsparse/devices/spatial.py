@@ -83,7 +83,7 @@ class Spatial(Device):
         counts: dict[Action, float] = {FLOP: float(op.vector_flops)}
         if op.unit is Unit.VECTOR:
             moved = {READ: float(op.weight_bytes + op.input_bytes), WRITE: float(op.output_bytes)}
-            memory = op.min_bytes / self._rate
+            memory = op.min_bytes / self.part.dram_bytes_per_s
             return {**seconds, "compute": 0.0, "memory": memory, "control": 0.0, "mapped": 0.0}, {**counts, **moved}
         total = dict.fromkeys(("compute", "memory", "control", "mapped"), 0.0)
         for times, one in self.mapped(op):
@@ -116,32 +116,22 @@ class Spatial(Device):
     def _machines(self) -> dict[str, SpatialMachine]:
         return {}
 
-    @cached_property
-    def _rate(self) -> float:
-        """Bytes per second of the outermost level, streamed in order."""
-        level = next(iter(self.part.levels.values()))
-        if level.port is not None:
-            return level.port.beat.si / level.port.beat_cycles.si * self.part.clock.si
-        assert level.bandwidth is not None
-        return level.bandwidth.si
-
     @property
     def copy_rates(self) -> CopyRates:
-        return CopyRates(self._rate, self._rate)
+        return CopyRates(self.part.dram_bytes_per_s, self.part.dram_bytes_per_s)
 
     @property
     def prices(self) -> Mapping[Action, float]:
-        energy = self.part.energy
-        found: dict[Action, float] = {mac_action(dtype): joules.si for dtype, joules in energy.mac.items()}
-        found[FLOP] = energy.flop.si
-        for at, (name, level) in enumerate(self.part.levels.items()):
+        found: dict[Action, float] = {mac_action(dtype): self.part.mac_j(dtype) for dtype in self.part.energy.mac}
+        found[FLOP] = self.part.flop_j
+        for at, name in enumerate(self.part.levels):
             read, write = self._actions(at, name)
-            found[read], found[write] = level.read.si, level.write.si
+            found[read], found[write] = self.part.level_j(name)
         return found
 
     @property
     def static_watts(self) -> float:
-        return self.part.energy.static.si
+        return self.part.static_w
 
     @property
     def memory_bytes(self) -> int | None:

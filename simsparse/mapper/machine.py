@@ -79,23 +79,22 @@ class SpatialMachine:
     def of(cls, part: SpatialPart, dtype: str = "int8") -> SpatialMachine:
         """From a part; multiply-accumulates are priced as those of ``dtype``."""
         array, control = part.array, part.control
-        price = part.energy.mac.get(dtype)
         return cls(
             part.name, part.clock.si, array.rows.whole, array.cols.whole, _dims(array.row_dims), _dims(array.col_dims),
             TENSORS.index(array.stationary),
-            tuple(_store(name, level, part.clock.si) for name, level in part.levels.items()),
-            array.block.whole if array.block else 0, array.least.whole, part.partial_sum.si, control.issue_gemm.si,
+            tuple(_store(part, name, level) for name, level in part.levels.items()),
+            array.block.whole if array.block else 0, array.least.whole if array.least else 1, part.partial_sum.si, control.issue_gemm.si,
             control.issue_conv.si, control.start.si, control.overlap.si, control.ramp.si,
-            price.si if price else 0.0, part.energy.static.si, frozenset(array.patterns),
+            part.mac_j(dtype), part.static_w, frozenset(array.patterns),
         )  # fmt: skip
 
 
-def _store(name: str, level: SpatialLevel, clock_hz: float) -> MemoryLevel:
+def _store(part: SpatialPart, name: str, level: SpatialLevel) -> MemoryLevel:
     return MemoryLevel(
         name, frozenset(map(TENSORS.index, level.keeps)), frozenset(map(TENSORS.index, level.bypass)),
         level.size.si / level.copies if level.size else None,
-        level.bandwidth.si / clock_hz if level.bandwidth else None, _port(level.port) if level.port else None,
-        level.read.si, level.write.si, level.loops, _dims(level.order) if level.order else None,
+        level.bandwidth.si / part.clock.si if level.bandwidth else None, _port(level.port) if level.port else None,
+        *part.level_j(name), level.loops, _dims(level.order) if level.order else None,
         level.reloads == "always", level.partial_sums == "stay",
     )  # fmt: skip
 

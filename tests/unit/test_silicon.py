@@ -60,6 +60,18 @@ def test_arrays_buffers_and_formats_change_area_and_energy() -> None:
     assert load_system(PART).area_mm2 == pytest.approx(base)
 
 
+def test_the_levels_of_a_hierarchy_are_priced_by_size() -> None:
+    name = "spatial/two-level-16nm"
+    small, large = (load_hardware(name, {"levels.global.size": size}) for size in ("64 KiB", "4 MiB"))
+    assert small.counted_area and large.counted_area and large.counted_area.si > small.counted_area.si + 2
+    prices = [device_for(each).prices[("global", "read_byte")] for each in (small, large)]
+    assert prices[1] > 2 * prices[0]
+    fields = {key: getattr(small, key) for key in type(small).model_fields}
+    unpriced = {**fields["levels"], "dram": fields["levels"]["dram"].model_copy(update={"read": None})}
+    with pytest.raises(ValueError, match="is another chip"):
+        type(small).model_validate({**fields, "levels": unpriced})
+
+
 def test_what_a_file_states_is_kept() -> None:
     stated = part(**{"energy.sram_byte": "3 pJ/byte", "area": "9 mm^2"})
     assert stated.prices.sram_byte is not None and stated.prices.sram_byte.si == pytest.approx(3e-12)

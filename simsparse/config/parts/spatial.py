@@ -3,10 +3,12 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from simsparse.config.floorplan import Floorplan, spatial_floorplan
 from simsparse.config.hardware import PARTS
 from simsparse.config.parts.accel import AccelVector
 from simsparse.config.quantity import (
@@ -18,11 +20,13 @@ from simsparse.config.quantity import (
     Joules,
     JoulesPerByte,
     Part,
+    Quantity,
     Ratio,
     Ticks,
     Watts,
     Whole,
 )
+from simsparse.config.silicon import SiliconSpec
 from simsparse.errors import SpecError
 from simsparse.sparsity import Sparsity
 from simsparse.sparsity.patterns.nm import NM
@@ -37,7 +41,7 @@ class SpatialArray(Frozen):
     The loops over ``row_dims`` are split over the rows and those over ``col_dims`` over the columns. ``stationary``
     stays in the multipliers while the loops that it does not depend on stream past it. A change of it takes as many
     cycles as there are rows, hidden behind the block before. With ``block``, a stream is cut into blocks of so many
-    columns of one row of the result, and each takes at least ``least`` cycles. ``patterns``: the N:M weights whose
+    columns of one row of the result, and each takes at least ``least`` cycles (1 without). ``patterns``: the N:M weights whose
     zeros the array skips; its rows then hold kept weights.
     """
 
@@ -47,7 +51,7 @@ class SpatialArray(Frozen):
     col_dims: tuple[Dim, ...]
     stationary: Tensor
     block: Whole | None = None
-    least: Whole
+    least: Whole | None = None
     patterns: tuple[str, ...] = ()
 
     @field_validator("patterns")
@@ -100,8 +104,8 @@ class SpatialLevel(Frozen):
     copies: Literal[1, 2] = 1
     bandwidth: BytesPerSecond | None = None
     port: SpatialPort | None = None
-    read: JoulesPerByte
-    write: JoulesPerByte
+    read: JoulesPerByte | None
+    write: JoulesPerByte | None
     loops: bool = True
     order: tuple[Dim, ...] | None = None
     reloads: Literal["always", "changed"] = "changed"
@@ -133,18 +137,22 @@ class SpatialControl(Frozen):
 
 
 class SpatialEnergy(Frozen):
-    """Price of a multiply-accumulate by element type and of a vector operation, and power drawn whatever runs."""
+    """Price of a multiply-accumulate by element type and of a vector operation, and power drawn whatever runs.
 
-    mac: dict[DTypeName, Joules]
-    flop: Joules
-    static: Watts
+    Those that are null follow from the part's components and ``silicon``.
+    """
+
+    mac: dict[DTypeName, Joules | None]
+    flop: Joules | None
+    static: Watts | None
 
 
 @PARTS.register("spatial")
 class SpatialPart(Part):
     """An array below a hierarchy of memories, ``levels`` outermost first; the mapper finds how a layer runs on it.
 
-    ``partial_sum``: bytes of an output that is not complete.
+    ``partial_sum``: bytes of an output that is not complete. With ``silicon``, an area, prices of memories on chip and
+    of actions that are null follow from the part's sizes (simsparse.config.floorplan).
     """
 
     kind: Literal["spatial"]
@@ -156,6 +164,7 @@ class SpatialPart(Part):
     control: SpatialControl
     vector: AccelVector
     energy: SpatialEnergy
+    silicon: SiliconSpec | None = None
 
     @model_validator(mode="after")
     def _whole(self) -> SpatialPart:
@@ -166,6 +175,60 @@ class SpatialPart(Part):
             raise ValueError("the outermost level needs a bandwidth or a port")
         if not list(self.levels.values())[-1].loops:
             raise ValueError("the innermost level must have loops; the array has none of its own")
+        if outermost.read is None or outermost.write is None:
+            raise ValueError("the outermost level is another chip; its read and write must be given")
+        if self.silicon is None and (unknown := self._unknown()):
+            raise ValueError(f"{unknown[0]} is null; without silicon it must be given")
         if self.control.overlap.si < 1:
             raise ValueError(f"control.overlap {self.control.overlap.text} must be at least 1")
         return self
+
+    def _unknown(self) -> list[str]:
+        """Prices that the file leaves to the components."""
+        found = [f"energy.{name}" for name in ("flop", "static") if getattr(self.energy, name) is None]
+        found += [f"energy.mac.{dtype}" for dtype, price in self.energy.mac.items() if price is None]
+        return found + [
+            f"levels.{name}.{side}" for name, level in self.levels.items() for side in ("read", "write")
+            if getattr(level, side) is None
+        ]  # fmt: skip
+
+    @property
+    def dram_bytes_per_s(self) -> float:
+        """Bytes per second of the outermost level, streamed in order."""
+        level = next(iter(self.levels.values()))
+        if level.port is not None:
+            return level.port.beat.si / level.port.beat_cycles.si * self.clock.si
+        assert level.bandwidth is not None
+        return level.bandwidth.si
+
+    @cached_property
+    def floorplan(self) -> Floorplan | None:
+        """What the part's components take, None without ``silicon``. Raises SpecError."""
+        return spatial_floorplan(self) if self.silicon else None
+
+    @property
+    def counted_area(self) -> Quantity | None:
+        plan = None if self.area else self.floorplan
+        return plan.area if plan else self.area
+
+    def mac_j(self, dtype: str) -> float:
+        """Joules of a multiply-accumulate of ``dtype``, 0 where the part has none."""
+        stated = self.energy.mac.get(dtype)
+        if stated is not None or dtype not in self.energy.mac:
+            return stated.si if stated else 0.0
+        return self.floorplan.mac_j[dtype] if self.floorplan else 0.0
+
+    def level_j(self, name: str) -> tuple[float, float]:
+        """Joules of a byte read from and written to a level."""
+        level, own = self.levels[name], self.floorplan.memory_j.get(name, 0.0) if self.floorplan else 0.0
+        return level.read.si if level.read else own, level.write.si if level.write else own
+
+    @property
+    def flop_j(self) -> float:
+        """Joules of a vector operation."""
+        return self.energy.flop.si if self.energy.flop else self.floorplan.flop_j if self.floorplan else 0.0
+
+    @property
+    def static_w(self) -> float:
+        """Watts that the part draws whatever runs."""
+        return self.energy.static.si if self.energy.static else self.floorplan.static_w if self.floorplan else 0.0
