@@ -83,7 +83,8 @@ class SpatialMachine:
             part.name, part.clock.si, array.rows.whole, array.cols.whole, _dims(array.row_dims), _dims(array.col_dims),
             TENSORS.index(array.stationary),
             tuple(_store(part, name, level) for name, level in part.levels.items()),
-            array.block.whole if array.block else 0, array.least.whole if array.least else 1, part.partial_sum.si, control.issue_gemm.si,
+            array.block.whole if array.block else 0, array.least.whole if array.least else 1, part.partial_sum.si,
+            control.issue_gemm.si,
             control.issue_conv.si, control.start.si, control.overlap.si, control.ramp.si,
             part.mac_j(dtype), part.static_w, frozenset(array.patterns),
         )  # fmt: skip

@@ -41,8 +41,8 @@ class SpatialArray(Frozen):
     The loops over ``row_dims`` are split over the rows and those over ``col_dims`` over the columns. ``stationary``
     stays in the multipliers while the loops that it does not depend on stream past it. A change of it takes as many
     cycles as there are rows, hidden behind the block before. With ``block``, a stream is cut into blocks of so many
-    columns of one row of the result, and each takes at least ``least`` cycles (1 without). ``patterns``: the N:M weights whose
-    zeros the array skips; its rows then hold kept weights.
+    columns of one row of the result, and each takes at least ``least`` cycles (1 without). ``patterns``: the N:M
+    weights whose zeros the array skips; its rows then hold kept weights.
     """
 
     rows: Whole
