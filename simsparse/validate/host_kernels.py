@@ -26,7 +26,7 @@ class Subject(NamedTuple):
 
 SUBJECTS: Mapping[str, Subject] = {
     "dense": Subject("dense", "gemm"), "condensed": Subject("fan_in", "fan_in_gather"),
-    "csr_vector": Subject("csr", "csr_vector"), "csr_axpy": Subject("csr", "csr_axpy"),
+    "csr_vector": Subject("csr", "csr_vector"), "csr_axpy": Subject("csr", "csr_numba"),
     "csr_scipy": Subject("csr", "csr_scipy"), "csr_torch": Subject("csr", "csr_columns"),
 }  # fmt: skip
 """What ran in a row, by its ``op``."""
