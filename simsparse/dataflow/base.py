@@ -35,7 +35,8 @@ class PeArray:
     ``skew`` is the share of the diagonal fill and drain (rows + cols - 2 cycles) that every fold
     pays; what is left is paid once. ``overlap`` is the share of a stationary load that can hide
     behind the fold before. ``decode`` is the delay of operand selection, in cycles a sparse fold;
-    ``stages`` that of further registers and of control, in cycles of any fold.
+    ``stages`` that of further registers and of control, in cycles of any fold. ``pipe_stages`` are registers inside a
+    PE, whose cycles are paid as the diagonal's are: PipeStages of rtl/nm_systolic_array.sv.
     """
 
     rows: int
@@ -45,9 +46,10 @@ class PeArray:
     overlap: float = 0.0
     decode: int = 0
     stages: int = 0
+    pipe_stages: int = 0
 
     def __post_init__(self) -> None:
-        least = min(self.skew, self.decode, self.stages, self.overlap)
+        least = min(self.skew, self.decode, self.stages, self.pipe_stages, self.overlap)
         if min(self.rows, self.cols, self.macs) < 1 or least < 0 or self.overlap > 1:
             raise SpecError(f"{self} is no array; expected positive sizes and 0 <= overlap <= 1", key="array")
 
@@ -58,12 +60,17 @@ class PeArray:
     @property
     def fold_fill(self) -> int:
         """Cycles that every fold pays for filling and draining."""
-        return math.ceil(self.skew * (self.rows + self.cols - 2)) + self.stages
+        return math.ceil(self.skew * self._diagonal) + self.stages
 
     @property
     def once_fill(self) -> int:
         """Cycles of filling and draining that only the first and last fold show."""
-        return max(0, self.rows + self.cols - 2 - (self.fold_fill - self.stages))
+        return max(0, self._diagonal - (self.fold_fill - self.stages))
+
+    @property
+    def _diagonal(self) -> int:
+        """Cycles from the first PE's first sum to the last one's."""
+        return self.rows + self.cols - 2 + self.pipe_stages
 
 
 @dataclass(frozen=True)

@@ -38,10 +38,10 @@ def fed(block: NMSystolicArray, beats: int, dense: int) -> Observed:
 @pytest.mark.parametrize("block", blocks(["nm_systolic_array"]), ids=lambda block: block.name)
 def test_cycles_without_stalls_are_the_closed_forms(block: RtlBlock, dense: int) -> None:
     """Fill and drain paid once (skew 0), loads hidden (overlap 1), selection within the cycle (decode 0), a PE of N
-    multipliers. The first weight is taken in cycle 0; the last result is given in the cycle of that number, a cycle
-    after the last addition: the registers at the output."""
+    multipliers and its pipeline stages. The first weight is taken in cycle 0; the last result is given in the cycle of
+    that number, a cycle after the last addition: the registers at the output."""
     assert isinstance(block, NMSystolicArray)
-    array = PeArray(block.rows, block.cols, macs=block.n, skew=0, overlap=1)
+    array = PeArray(block.rows, block.cols, macs=block.n, skew=0, overlap=1, pipe_stages=block.pipe_stages)
     keep, group = (1, 1) if dense else (block.n, block.m)
     span = block.n if dense else block.m
     for beats in BEATS:

@@ -28,13 +28,16 @@ def started(
 
 
 @settings(max_examples=80)
-@given(SIZE, SIZE, JOBS)
-def test_without_stalls_every_job_takes_the_closed_form(rows: int, cols: int, jobs: list[GemmRequest]) -> None:
+@given(SIZE, SIZE, JOBS, st.integers(0, 3))
+def test_without_stalls_every_job_takes_the_closed_form(
+    rows: int, cols: int, jobs: list[GemmRequest], stages: int
+) -> None:  # fmt: skip
     """Overlapped: skew 0, overlap 1; serial: skew 1, overlap 0, as SCALE-Sim counts. A start is taken in the cycle
     before the first weights; the last result leaves in the cycle of that number."""
-    at = started(jobs, FLOW, rows, cols)
+    at = started(jobs, FLOW, rows, cols, stages)
     for job, start, end in zip(jobs, at.requests, at.ends, strict=True):
-        array = PeArray(rows, cols, skew=1, overlap=0) if job.serial else PeArray(rows, cols, skew=0, overlap=1)
+        skew, overlap = (1, 0) if job.serial else (0, 1)
+        array = PeArray(rows, cols, skew=skew, overlap=overlap, pipe_stages=stages)
         gemm = Gemms.of(job.tokens, job.tiles * cols, job.k_folds * rows)
         assert end - (start + 1) == DATAFLOWS.get("ws").cycles(gemm, array)
 
