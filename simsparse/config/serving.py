@@ -44,11 +44,13 @@ class RequestsSpec(Frozen):
 
 
 class KvSpec(Frozen):
-    """The cache of keys and values: tokens of a block, blocks in all, whether prompts' blocks stay for others."""
+    """The cache of keys and values: tokens of a block, blocks in all, whether prompts' blocks stay for others,
+    and whether caches of sequences that lose their place go to the host instead of being read anew."""
 
     block: Annotated[int, Field(strict=True, ge=1, le=65536)] = 16
     blocks: Annotated[int, Field(strict=True, ge=1)] | None = None
     prefix_cache: bool = False
+    swap: bool = False
 
 
 class SloSpec(Frozen):

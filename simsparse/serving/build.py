@@ -21,7 +21,7 @@ from simsparse.serving.kv import BlockPool
 from simsparse.serving.model import ServedModel
 from simsparse.serving.replica import Replica
 from simsparse.serving.simulated import SimulatedCosts, Whole
-from simsparse.units import bytes_text
+from simsparse.units import bytes_text, fs_to_seconds
 
 RESIDENT = "resident"
 """The policy of weights that rest on the device."""
@@ -30,16 +30,18 @@ RESIDENT = "resident"
 @dataclass(frozen=True)
 class CacheOptions:
     """Blocks of a replica's cache: ``block`` tokens each, ``blocks`` in all (None: what the memory has room for),
-    ``prefix_cache``: blocks of prompts stay for requests with the same prefix."""
+    ``prefix_cache``: blocks of prompts stay for requests with the same prefix, ``swap``: caches of sequences that lose
+    their place go to the host and come back."""
 
     block: int = 16
     blocks: int | None = None
     prefix_cache: bool = False
+    swap: bool = False
 
     @classmethod
     def of(cls, options: Mapping[str, Any]) -> CacheOptions:
         """From a mapping. Raises SpecError on a key that is not known."""
-        known = ("block", "blocks", "prefix_cache")
+        known = ("block", "blocks", "prefix_cache", "swap")
         if unknown := next((name for name in options if name not in known), None):
             raise SpecError(f"{unknown!r} is not known here; {nearest(unknown, known)}", key="kv")
         return cls(**options)
@@ -107,4 +109,13 @@ class Build:
         """A replica that has not run yet."""
         pool = BlockPool(self.kv_blocks, self.memory.block, self.memory.prefix_cache)
         power = PowerClock(self.engine.kernel_s, None if self.is_whole else self.device.power_budget)
-        return Replica(self.costs, self.batching, pool, self.engine, book, power, on_end)
+        swap_s = self.swap_s if self.memory.swap else None
+        return Replica(self.costs, self.batching, pool, self.engine, book, power, on_end, swap_s=swap_s)
+
+    def swap_s(self, tokens: int) -> float:
+        """Seconds in which the cache of ``tokens`` goes to the host or back. Raises SpecError without a host."""
+        host = self.machine.host
+        if host is None:
+            raise SpecError(f"{self.machine.system.name} has no host for caches", key="kv.swap")
+        moved = tokens * self.model.kv_bytes_per_token
+        return fs_to_seconds(self.machine.copy_fs(self.machine.processors[0], host, moved))

@@ -46,7 +46,9 @@ class Replica:
     """A model on one machine. ``book`` holds the requests; ``submit`` brings one, ``advance`` lets time pass.
 
     ``on_end`` is called with each request that ends and the time. ``ends_after_prefill``: requests leave with their
-    first token, to decode elsewhere; ``comes_read``: they come with their prompt read and its cache. Raises
+    first token, to decode elsewhere; ``comes_read``: they come with their prompt read and its cache. ``swap_s``:
+    seconds in which the cache of so many tokens goes to the host, or back; None where a sequence that loses its place
+    is read anew. Raises
     SimulationError when a request can never fit.
     """
 
@@ -59,6 +61,7 @@ class Replica:
     on_end: Callable[[int, float], None] | None = None
     ends_after_prefill: bool = False
     comes_read: bool = False
+    swap_s: Callable[[int], float] | None = None
     now: float = 0.0
     log: StepLog = field(default_factory=StepLog)
     preemptions: int = 0
@@ -76,6 +79,8 @@ class Replica:
         self._pending: _Pending | None = None
         self._reserve = 0
         self._lost: set[int] = set()
+        self._away: set[int] = set()
+        self._copying_s = 0.0
 
     # What a batching rule sees.
 
@@ -94,11 +99,8 @@ class Replica:
 
     def admit(self) -> int | None:
         """Admit the first waiting request, None where none waits, no place is free, or memory is short."""
-        if (
-            not self._waiting
-            or (self.comes_read and self._waiting[0][2] not in self._lost)
-            or len(self._reading) + len(self._joined) >= self.batching.max_seqs
-        ):
+        full = len(self._reading) + len(self._joined) >= self.batching.max_seqs
+        if not self._waiting or full or self._has_cache(self._waiting[0][2]):
             return None
         request = self._waiting[0][2]
         tokens = self.book.to_read(request)
@@ -108,12 +110,19 @@ class Replica:
         self.book.admitted(request, self.now)
         return request
 
+    def _has_cache(self, request: int) -> bool:
+        """Whether a waiting request was read before and its cache is kept elsewhere."""
+        return request in self._away or (self.comes_read and request not in self._lost)
+
     def _admit_read(self) -> None:
-        """Admit waiting requests whose prompt was read elsewhere; they decode in the next step."""
+        """Admit waiting requests whose cache is kept elsewhere; they decode in the next step."""
         while self._waiting and len(self._reading) + len(self._joined) < self.batching.max_seqs:
             request = self._waiting[0][2]
-            if request in self._lost or not self._take(request, self.book.to_read(request) - 1):
+            if not self._has_cache(request) or not self._take(request, self.book.to_read(request) - 1):
                 return
+            if request in self._away:
+                self._away.discard(request)
+                self._copying_s += self._swapped_s(request)
             heapq.heappop(self._waiting)
             del self._reading[request]
             self.book.came_read(request)
@@ -264,9 +273,9 @@ class Replica:
         while self._joined and self._room(1) < 1:
             self._preempt()
         self._reserve = self._missing(1)
-        if self.comes_read:
-            self._admit_read()
+        self._admit_read()
         plan = self.batching.plan(self)
+        self.now, self._copying_s = self.now + self._copying_s, 0.0
         if plan.chunks:
             return self._mixed(plan)
         if not self._joined:
@@ -292,6 +301,10 @@ class Replica:
         if self.engine.replays(shape.decoding, len(shape.chunks)):
             work = work._replace(host=0.0)
         return self.power.spend(work, self._host(shape), self.now)
+
+    def _swapped_s(self, request: int) -> float:
+        assert self.swap_s is not None
+        return self.swap_s(self.book.tokens(request) - 1)
 
     def _host(self, shape: StepShape) -> float:
         return self.engine.step_s + self.engine.sequence_s * (shape.decoding + len(shape.chunks)) + self.book.draft_s
@@ -370,6 +383,10 @@ class Replica:
         steps = self._leave(request)
         self._give(request)
         self.book.preempted(request, steps)
-        self._lost.add(request)
+        if self.swap_s is None:
+            self._lost.add(request)
+        else:
+            self._away.add(request)
+            self._copying_s += self._swapped_s(request)
         self.preemptions += 1
         self._queue(request, first=True)

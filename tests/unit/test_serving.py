@@ -172,6 +172,21 @@ def test_interpolated_steps_are_near_exact_ones():
     assert served(drawn(300, 30.0)).error_estimate < 0.05
 
 
+def test_swapped_caches_are_not_read_again():
+    requests = drawn(60, 30.0)
+    anew, swapped = (served(requests, kv={"blocks": 100, "swap": swap}) for swap in (False, True))
+    assert swapped.preemptions > 0
+    read = [sum(run.read_tokens for run in found.logs[0].runs) for found in (anew, swapped)]
+    assert read[1] == requests.input_tokens.sum() < read[0]
+    written = sum(run.steps * run.decoding for run in swapped.logs[0].runs) + 60
+    assert written == requests.output_tokens.sum()
+
+
+def test_caches_need_a_host_to_go_to():
+    with pytest.raises(SpecError, match="no host"):
+        ss.serve(drawn(60, 30.0), "gpu/h200-sxm5-141gb", MODEL, engine=BARE, kv={"blocks": 100, "swap": True})
+
+
 def test_shared_prefixes_are_read_once():
     base = {"arrivals": {"kind": "poisson", "rate": 2}, "input": 2000, "output": 20}
     requests = ss.draw_requests(50, **base, shared_prefix=1600)
