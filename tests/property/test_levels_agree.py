@@ -44,7 +44,7 @@ def scheduled_array(name: str) -> Systolic | None:
 
 ENGINES = [name for name in part_names() if name.startswith("accel/") and engine_device(name)]
 ARRAYS = [name for name in part_names() if name.startswith("accel/") and scheduled_array(name)]
-ARRAY_TOLERANCE, ARRAYS_HELD = 0.15, 0.9
+ARRAY_TOLERANCES = {0.15: 0.9, 0.3: HELD}
 """Of systolic arrays: closed forms let the DRAM hide behind the array but for the first and last tiles, schedules of
 folds wait wherever one fold needs more than the one before lets through."""
 
@@ -129,12 +129,13 @@ def test_levels_of_systolic_arrays_agree(name: str) -> None:
     device, source = scheduled_array(name), random.Random(f"{name} {SEED}")
     assert device is not None
     dtype, known = min(device.part.array.macs), ["dense", *sorted(device._patterns)]
-    count, off = max(40, CASES // 25), []
+    count, found = max(40, CASES // 25), []
     for _ in range(count):
         m, n, k = (int(2 ** source.uniform(0, high)) for high in (10, 11, 12))
         op = ss.ops.linear(m=m, n=n, k=k, dtype=dtype, weight_sparsity=source.choice(known))
         costs = [device.cost_arrays([op], level) for level in (0, 2)]
         closed, walked = (float(cost.latency_s[0] - cost.contributors["launch"][0]) for cost in costs)
-        if abs(closed / walked - 1) > ARRAY_TOLERANCE:
-            off.append((round(closed / walked - 1, 2), (m, n, k), str(op.weight_sparsity)))
-    assert count - len(off) >= ARRAYS_HELD * count, f"{len(off)} of {count}: {off}"
+        found.append((closed / walked - 1, (m, n, k), str(op.weight_sparsity)))
+    for tolerance, held in ARRAY_TOLERANCES.items():
+        off = [each for each in found if abs(each[0]) > tolerance]
+        assert count - len(off) >= held * count, f"{len(off)} of {count} beyond {tolerance:.0%}: {off}"

@@ -177,7 +177,7 @@ def test_more_of_a_resource_is_never_slower(seed: int) -> None:
     numbers = [
         (f"{owner}.{path}", quantity)
         for owner, part in system(experiment.name).parts().items() for path, quantity in part.quantities()
-        if path in RESOURCES
+        if path in RESOURCES and not (path == "compute.clock" and part.kind == "gpu")
     ]  # fmt: skip
     path, quantity = source.choice(numbers)
     more = f"{quantity.si * source.choice([1.1, 1.5, 2, 4, 10])!r} {quantity.unit}"
