@@ -205,6 +205,19 @@ class VectorKind(Kind):
         return self.flops(op)
 
 
+class MovedKind(VectorKind):
+    """A kind whose dims say the bytes that an op reads and writes, and its FLOPs."""
+
+    def flops(self, op: Op) -> int:
+        return op.dims["flops"]
+
+    def input_bytes(self, op: Op) -> int:
+        return op.dims["read_bytes"]
+
+    def output_bytes(self, op: Op) -> int:
+        return op.dims["write_bytes"]
+
+
 def positive(**dims: Any) -> dict[str, int]:
     """``dims`` as plain integers. Raises SpecError when one is no positive whole number."""
     found = {}

@@ -8,12 +8,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from math import prod
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from simsparse.config.quantity import Part
+from simsparse.config.quantity import Part, Quantity
 from simsparse.core import Action, ActionCounts, Op, OpCost, OpCycles, Role, Unit
 from simsparse.core.memo import by_identity
 from simsparse.devices.factored import parts_of
@@ -109,6 +109,15 @@ class PowerBudget:
         return (1 - 1 / speed) / (1 - 1 / self.speed)
 
 
+class StreamedMemory(Protocol):
+    """A part's own memory; ``efficiency`` is the share of the ``bandwidth`` that streams reach."""
+
+    @property
+    def bandwidth(self) -> Quantity: ...
+    @property
+    def efficiency(self) -> Quantity: ...
+
+
 @dataclass(frozen=True)
 class CopyRates:
     """How fast copies read and write a device's memory, in bytes per second.
@@ -122,6 +131,12 @@ class CopyRates:
     shared: bool = True
     latency_s: float = 0.0
     unit_bytes: int = 1
+
+    @classmethod
+    def of(cls, memory: StreamedMemory) -> Self:
+        """Both at the rate that streams of a memory reach."""
+        rate = memory.bandwidth.si * memory.efficiency.si
+        return cls(rate, rate)
 
 
 def _between(columns: NDArray[Any], limit: float) -> NDArray[np.bool_]:

@@ -159,8 +159,7 @@ class Cpu(Device):
 
     @property
     def copy_rates(self) -> CopyRates:
-        rate = self.part.memory.bandwidth.si * self.part.memory.efficiency.si
-        return CopyRates(rate, rate)
+        return CopyRates.of(self.part.memory)
 
     @property
     def memory_bytes(self) -> int | None:

@@ -214,8 +214,7 @@ class Gpu(Device):
 
     @property
     def copy_rates(self) -> CopyRates:
-        rate = self.part.memory.bandwidth.si * self.part.memory.efficiency.si
-        return CopyRates(rate, rate)
+        return CopyRates.of(self.part.memory)
 
     @property
     def memory_bytes(self) -> int | None:

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
@@ -14,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simsparse.config.parts.gpu import GpuNarrowGemm
-from simsparse.config.parts.gpu_gemm import GpuDerating, GpuGemm, GpuSparse24Gemm, GpuTensorGemm, GpuVectorGemm
+from simsparse.config.parts.gpu_gemm import GpuDerating, GpuGemm
 from simsparse.config.parts.gpu_tile_kernels import GpuGemmKernels
 from simsparse.config.parts.gpu_weight_only import GpuWeightOnly, GpuWeightOnlyFew
-from simsparse.config.quantity import Quantity
+from simsparse.devices.part_numbers import PartNumbers
 
 NO_KERNELS = GpuGemmKernels()
 Floats = NDArray[np.float64]
@@ -128,7 +127,7 @@ class GemmShapes:
 
 
 @dataclass(frozen=True)
-class TensorParameters:
+class TensorParameters(PartNumbers):
     """Dense tensor-core kernels, SI units and bytes a cycle; see GpuTensorGemm. NaN: a library's own kernels run."""
 
     launch: float
@@ -142,14 +141,9 @@ class TensorParameters:
     clustered: float
     spread: float
 
-    @classmethod
-    def of(cls, part: GpuTensorGemm) -> TensorParameters:
-        """The parameters that a part's YAML gives."""
-        return cls(*(_si(getattr(part, name)) for name in GpuTensorGemm.model_fields))
-
 
 @dataclass(frozen=True)
-class Sparse24Parameters:
+class Sparse24Parameters(PartNumbers):
     """2:4 kernels, SI units and bytes a cycle; see GpuSparse24Gemm."""
 
     launch: float
@@ -171,14 +165,9 @@ class Sparse24Parameters:
     split_launch: float
     reduce_launch: float
 
-    @classmethod
-    def of(cls, part: GpuSparse24Gemm) -> Sparse24Parameters:
-        """The parameters that a part's YAML gives."""
-        return cls(*(getattr(part, name).si for name in GpuSparse24Gemm.model_fields))
-
 
 @dataclass(frozen=True)
-class VectorParameters:
+class VectorParameters(PartNumbers):
     """fp32 kernels on CUDA cores, SI units; see GpuVectorGemm. NaN: a library's own kernels run."""
 
     vector_launch: float
@@ -187,15 +176,6 @@ class VectorParameters:
     step: float
     memory: float
     arithmetic: float
-
-    @classmethod
-    def of(cls, part: GpuVectorGemm) -> VectorParameters:
-        """The parameters that a part's YAML gives."""
-        return cls(*(_si(getattr(part, name)) for name in GpuVectorGemm.model_fields))
-
-
-def _si(stated: Quantity | None) -> float:
-    return math.nan if stated is None else stated.si
 
 
 @dataclass(frozen=True)

@@ -4,19 +4,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from simsparse.config.parts.gpu_tile_kernels import GpuTileKernel, GpuTileView
+from simsparse.config.parts.gpu_tile_kernels import GpuTileKernel
 from simsparse.devices.gpu_gemm_types import Floats
+from simsparse.devices.part_numbers import PartNumbers
 
 
 @dataclass(frozen=True)
-class TileNumbers:
+class TileNumbers(PartNumbers):
     """The numbers of a GpuTileKernel in SI units."""
 
     launch: float
@@ -46,11 +47,6 @@ class TileNumbers:
     crowding: float
     ragged: float
 
-    @classmethod
-    def of(cls, part: GpuTileKernel) -> TileNumbers:
-        """Those of a part."""
-        return cls(*(getattr(part, field.name).si for field in fields(cls)))
-
     def estimated(self, view: ViewNumbers) -> TileNumbers:
         """The numbers as the library's estimate has them."""
         return replace(
@@ -60,7 +56,7 @@ class TileNumbers:
 
 
 @dataclass(frozen=True)
-class ViewNumbers:
+class ViewNumbers(PartNumbers):
     """The numbers of a GpuTileView."""
 
     overhead: float
@@ -70,11 +66,6 @@ class ViewNumbers:
     split: float
     missing: float
     memory: float
-
-    @classmethod
-    def of(cls, part: GpuTileView) -> ViewNumbers:
-        """Those of a part."""
-        return cls(*(getattr(part, field.name).si for field in fields(cls)))
 
 
 class TileSides(NamedTuple):

@@ -6,10 +6,11 @@ from __future__ import annotations
 from functools import cached_property
 from typing import Literal
 
-from pydantic import field_validator, model_validator
+from pydantic import model_validator
 
 from simsparse.config.floorplan import Floorplan, accel_floorplan
 from simsparse.config.hardware import PARTS
+from simsparse.config.nm_patterns import NmPatterns
 from simsparse.config.quantity import (
     Bytes,
     BytesPerSecond,
@@ -30,9 +31,6 @@ from simsparse.config.quantity import (
     Whole,
 )
 from simsparse.config.silicon import SiliconSpec
-from simsparse.errors import SpecError
-from simsparse.sparsity import Sparsity
-from simsparse.sparsity.patterns.nm import NM
 
 
 class AccelArray(Frozen):
@@ -63,21 +61,9 @@ class AccelSparsity(Frozen):
     ``bitmap``, the number of the combination (``combinatorial``), or the smaller of the first two (``least``).
     """
 
-    patterns: tuple[str, ...]
+    patterns: NmPatterns
     decode: Ratio
     metadata: Literal["least", "index", "bitmap", "combinatorial"] = "least"
-
-    @field_validator("patterns")
-    @classmethod
-    def _nm(cls, patterns: tuple[str, ...]) -> tuple[str, ...]:
-        for text in patterns:
-            try:
-                pattern = Sparsity.parse(text)
-            except SpecError as error:
-                raise ValueError(error.message) from None
-            if type(pattern) is not NM:
-                raise ValueError(f"{text!r} is not an N:M pattern such as 2:4")
-        return tuple(str(Sparsity.parse(text)) for text in patterns)
 
 
 class AccelBuffers(Frozen):

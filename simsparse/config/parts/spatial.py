@@ -6,10 +6,11 @@ from __future__ import annotations
 from functools import cached_property
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
 from simsparse.config.floorplan import Floorplan, spatial_floorplan
 from simsparse.config.hardware import PARTS
+from simsparse.config.nm_patterns import NmPatterns
 from simsparse.config.parts.accel import AccelVector
 from simsparse.config.quantity import (
     Bytes,
@@ -27,9 +28,6 @@ from simsparse.config.quantity import (
     Whole,
 )
 from simsparse.config.silicon import SiliconSpec
-from simsparse.errors import SpecError
-from simsparse.sparsity import Sparsity
-from simsparse.sparsity.patterns.nm import NM
 
 Tensor = Literal["weights", "inputs", "outputs"]
 Dim = Literal["n", "k", "c", "p", "q", "r", "s"]
@@ -52,19 +50,7 @@ class SpatialArray(Frozen):
     stationary: Tensor
     block: Whole | None = None
     least: Whole | None = None
-    patterns: tuple[str, ...] = ()
-
-    @field_validator("patterns")
-    @classmethod
-    def _nm(cls, patterns: tuple[str, ...]) -> tuple[str, ...]:
-        for text in patterns:
-            try:
-                pattern = Sparsity.parse(text)
-            except SpecError as error:
-                raise ValueError(error.message) from None
-            if type(pattern) is not NM:
-                raise ValueError(f"{text!r} is not an N:M pattern such as 2:4")
-        return tuple(str(Sparsity.parse(text)) for text in patterns)
+    patterns: NmPatterns = ()
 
 
 class SpatialCache(Frozen):

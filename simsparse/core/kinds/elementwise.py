@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from simsparse.core.kind import KINDS, VectorKind
+from simsparse.core.kind import KINDS, MovedKind
 from simsparse.core.op import Op
 from simsparse.core.tensor import DType
 
@@ -20,7 +20,7 @@ def elementwise(
     return Op(ELEMENTWISE.name, name, dims, DType.parse(dtype), label=label, **fields)
 
 
-class ElementwiseKind(VectorKind):
+class ElementwiseKind(MovedKind):
     """Bytes read and written, and FLOPs; nothing else is known of the op."""
 
     name = "elementwise"
@@ -35,15 +35,6 @@ class ElementwiseKind(VectorKind):
     def examples(self, dtype: str) -> list[Op]:
         make = self.factory
         return [make(1 << 20, 1 << 19, 1 << 20, dtype, name=self.name), make(0, 16, 0, dtype, name=f"{self.name}-fill")]
-
-    def flops(self, op: Op) -> int:
-        return op.dims["flops"]
-
-    def input_bytes(self, op: Op) -> int:
-        return op.dims["read_bytes"]
-
-    def output_bytes(self, op: Op) -> int:
-        return op.dims["write_bytes"]
 
 
 ELEMENTWISE = KINDS.register("elementwise")(ElementwiseKind())

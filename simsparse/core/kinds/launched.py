@@ -7,7 +7,7 @@ from collections.abc import Callable
 from types import MappingProxyType
 
 from simsparse.core.kernel import KernelCall
-from simsparse.core.kind import KINDS, VectorKind
+from simsparse.core.kind import KINDS, MovedKind
 from simsparse.core.op import Op
 from simsparse.core.tensor import DType
 
@@ -27,7 +27,7 @@ def launched(kernel: KernelCall, fresh_bytes: int = 0, crossed: int = 0) -> Op:
     return Op(LAUNCHED.name, kernel.name, dims, DType.parse(kernel.dtype), label=kernel.name).checked()
 
 
-class LaunchedKind(VectorKind):
+class LaunchedKind(MovedKind):
     """Bytes and FLOPs, outputs and the elements reduced to each, and whether addresses are computed one by one."""
 
     name = "launched"
@@ -51,15 +51,6 @@ class LaunchedKind(VectorKind):
             launched(KernelCall("_softmax", size, size, 5 * values, kind, values // 64, 64)),
             launched(KernelCall("index", size, size, 0, kind, values // 64, 64)),
         ]
-
-    def flops(self, op: Op) -> int:
-        return op.dims["flops"]
-
-    def input_bytes(self, op: Op) -> int:
-        return op.dims["read_bytes"]
-
-    def output_bytes(self, op: Op) -> int:
-        return op.dims["write_bytes"]
 
 
 LAUNCHED = KINDS.register("launched")(LaunchedKind())
