@@ -107,3 +107,13 @@ def test_level_zero_is_near(part: str, m: int, n: int, k: int) -> None:
     closed = device.costs([ops.linear(m, n, k)])[0]
     cycles_there = (closed.latency_s - device.part.vector.launch.si) * device.part.array.clock.si
     assert found.cycles == pytest.approx(cycles_there, rel=0.15)
+
+
+@pytest.mark.parametrize("part", ["accel/systolic-ws-32x32", "accel/systolic-os-32x32", "accel/nm-array-16nm"])
+@pytest.mark.parametrize("shape", [(512, 1024, 1024), (2048, 512, 512), (16, 1024, 2048)])
+def test_levels_agree_on_energy(part: str, shape: tuple[int, int, int]) -> None:
+    """Level 2 takes the order that moves the fewest bits of those that are about as fast; level 0 assumes as much."""
+    op = ops.linear(*shape, "int8")
+    closed, scheduled = (ss.estimate(op, part, level=level) for level in (0, 2))
+    assert scheduled.energy_j == pytest.approx(closed.energy_j, rel=0.05)
+    assert scheduled.latency_s == pytest.approx(closed.latency_s, rel=0.02)
