@@ -21,60 +21,22 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from simsparse.config.parts.pim import PimCommands, PimPart
-from simsparse.core import Action, Op, OpKind, Unit
+from simsparse.config.parts.pim import PimPart
+from simsparse.core import Action, Op, OpCycles, OpKind, Unit
 from simsparse.dataflow.base import Wholes
-from simsparse.devices.base import DEVICES, CopyRates, CostArrays, Device, Floats, whole_counts
+from simsparse.devices.base import DEVICES, CopyRates, CostArrays, Device, Floats, Mask, whole_counts
 from simsparse.devices.gemm_list import GemmList, applied_sparsity, gemm_list_of
 from simsparse.devices.pim_commands import CommandTotals, PimChannel
+from simsparse.devices.pim_cycles import ACTIVATE, INTERNAL, MAC, stream_cycles, with_refresh
+from simsparse.devices.pim_masked import MaskedProduct
 from simsparse.devices.roofline import dominant, require_supported
+from simsparse.errors import MappingError
 
-ACTIVATE: Action = ("bank", "activate")
-INTERNAL: Action = ("bank", "internal_byte")
 EXTERNAL: Action = ("pins", "external_byte")
-MAC: Action = ("unit", "mac")
 FLOP: Action = ("vector", "flop")
 COMMANDS = 2
 """Level at which commands are sent one by one."""
 ATTACC_RUNS = "AttAcc's simulator, 18 decode attentions"
-
-
-def row_cycles(commands: PimCommands, columns: Wholes) -> Floats:
-    """Cycles from one all-bank activation to the next when ``columns`` of the row are read.
-
-    ACT, tRCD, column commands one interval apart, tRTP, PRE, tRP; at least tRAS + tRP and tRC.
-    Source: derived from the command timings.
-    """
-    reading = commands.rcd.si + (columns - 1) * commands.interval.si + commands.rtp.si
-    open_cycles = np.maximum(commands.ras.si, reading)
-    cycles: Floats = np.maximum(commands.rc.si, open_cycles + commands.rp.si)
-    return cycles
-
-
-def stream_cycles(commands: PimCommands, columns: Wholes, repeats: Wholes | int = 1) -> Floats:
-    """Cycles to read ``columns`` from each bank of a channel, each ``repeats`` times while its row
-    is open; whole rows first, without refresh."""
-    per_row = round(commands.row.si / commands.column.si)
-    full, rest = np.divmod(columns, per_row)
-    if commands.sets.si > 1:
-        in_turn: Floats = commands.rcd.si + full * _turn(commands, np.asarray(per_row * repeats))
-        return in_turn + np.where(rest > 0, _turn(commands, np.maximum(rest, 1) * repeats), 0.0)
-    last = np.where(rest > 0, row_cycles(commands, np.maximum(rest, 1) * repeats), 0.0)
-    cycles: Floats = full * row_cycles(commands, np.asarray(per_row * repeats)) + last
-    return cycles
-
-
-def _turn(commands: PimCommands, columns: Wholes) -> Floats:
-    """Cycles that a row takes of a channel whose sets of banks take turns: its columns, or its share of a row cycle."""
-    turn: Floats = np.maximum(columns * commands.interval.si, row_cycles(commands, columns) / commands.sets.si)
-    return turn
-
-
-def with_refresh(commands: PimCommands, cycles: Floats) -> Floats:
-    """``cycles`` of commands with the refreshes that fall due meanwhile; the first after tREFI."""
-    between = commands.refi.si - commands.rfc.si
-    total: Floats = cycles + np.floor(cycles / between) * commands.rfc.si
-    return total
 
 
 @dataclass(frozen=True)
@@ -150,6 +112,14 @@ class Pim(Device):
         }
         return CostArrays(latency, contributors, dominant(contributors), counts, [self._reference(op) for op in ops],
                           0 if sent is None else COMMANDS)  # fmt: skip
+
+    def cycles(
+        self, op: Op, weight_mask: Mask | None = None, input_mask: Mask | None = None, seed: int = 0
+    ) -> OpCycles:
+        """Level 2 of a product whose weights have a mask, refreshes included; see Device.cycles."""
+        if reason := self.supports(op):
+            raise MappingError(reason, key=op.name)
+        return MaskedProduct(self.part, self._channels).cycles(op, weight_mask, input_mask, seed)
 
     @property
     def prices(self) -> Mapping[Action, float]:

@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from itertools import zip_longest
 from math import ceil
 
+import numpy as np
+
 from simsparse.devices.pim_layout import SUMS_MOVED, CommandPiece, CommandRun, Place, UnitLayout
 from simsparse.dram.device import DramDevice
 from simsparse.dram.layout import Ints
@@ -130,7 +132,7 @@ class AttentionProgram:
         columns = layout.columns(shape.head_dim)
 
         def macs(first: int, count: int, start: int) -> CommandRun:
-            return layout.macs(start, first, count, channels, shape.queries)
+            return layout.macs(start, np.arange(first, first + count), channels, shape.queries)
 
         def moves(command: str, places: Sequence[Place]) -> CommandRun:
             return layout.moves(command, channels, [place for _ in queries for place in places])

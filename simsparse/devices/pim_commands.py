@@ -22,7 +22,7 @@ from simsparse.devices.gemm_list import GemmList
 from simsparse.devices.pim_attention import AttentionProgram, AttentionShape
 from simsparse.devices.pim_layout import SUMS_MOVED, UnitLayout
 from simsparse.devices.pim_pairs import PairProgram
-from simsparse.devices.pim_products import product_steps
+from simsparse.devices.pim_products import dense_columns, product_steps
 from simsparse.dram.layout import Ints
 from simsparse.dram.parts import pim_device
 from simsparse.dram.program import run_steps
@@ -89,7 +89,10 @@ class PimChannel:
         read = _part(reads, part * of_output, 1)
         key = (0, part, inputs, element, tokens * read // reads, read)
         if key not in self._runs:
-            steps = product_steps(self._device, self._unit, part, inputs, element, max(1, tokens * read // reads), read)
+            columns = dense_columns(layout, part, inputs)
+            steps = product_steps(
+                self._device, self._unit, columns, inputs, element, max(1, tokens * read // reads), read
+            )
             self._runs[key] = self._run(steps)
         ran = self._runs[key]
         scale = outputs / part * reads / read

@@ -97,11 +97,10 @@ class UnitLayout:
         """Units whose sums are moved."""
         return [(rank, group, 0) for group in range(self.spanned("BankGroup")) for rank in range(self.spanned("Rank"))]
 
-    def macs(self, begin: int, first: int, count: int, channels: int, repeats: int = 1) -> CommandRun:
-        """Column commands for ``count`` columns from number ``first`` of a matrix that lies from byte ``begin`` on,
-        each ``repeats`` times."""
+    def macs(self, begin: int, number: Ints, channels: int, repeats: int = 1) -> CommandRun:
+        """Commands for columns ``number`` of a matrix that lies from byte ``begin`` on, each ``repeats`` times."""
         sizes, spans = self._device.sizes, self._device.lockstep[self._command].spans
-        rest = np.repeat(np.arange(first, first + count), repeats)
+        rest = np.repeat(number, repeats)
         apart = [level for level in ("BankGroup", "Rank") if "BankGroup" not in spans and level not in spans]
         order = [*apart, "Bank", "Column"] if apart else ["Column", "Bank"]
         place: dict[str, Ints] = {}

@@ -9,7 +9,9 @@ sums of every 16 outputs of a unit are moved while it goes on.
 from __future__ import annotations
 
 from collections import Counter
-from math import ceil
+from collections.abc import Sequence
+
+import numpy as np
 
 from simsparse.devices.pim_layout import SUMS_MOVED, UnitLayout
 from simsparse.dram.device import DramDevice
@@ -17,19 +19,30 @@ from simsparse.dram.layout import Ints
 from simsparse.dram.program import Program
 
 
+def dense_columns(layout: UnitLayout, outputs: int, inputs: int) -> list[Ints]:
+    """Columns of each group of ``outputs`` that the units do together, sums of ``inputs`` elements."""
+    each = np.arange(layout.columns(inputs))
+    return [group * len(each) + each for group in range(-(-outputs // layout.places))]
+
+
 def product_steps(
-    device: DramDevice, command: str, outputs: int, inputs: int, element_bytes: float, tokens: int, repeats: int
-) -> Ints:
-    """(N, 4) the program of one channel, for ``outputs`` of a product's outputs, sums of ``inputs`` elements each."""
+    device: DramDevice, command: str, columns: Sequence[Ints], inputs: int, element_bytes: float, tokens: int,
+    repeats: int,
+) -> Ints:  # fmt: skip
+    """(N, 4) the program of one channel, that reads ``columns`` of each group of outputs, of each ``repeats`` times.
+
+    The ``inputs`` elements of every token come first.
+    """
     layout, program, counts = UnitLayout(device, command, element_bytes), Program(device), Counter[str]()
-    columns, each = layout.columns(inputs), ceil(outputs / layout.places)
     if device.inputs is not None:
-        layout.moves(device.inputs, 1, layout.input_places(columns) * tokens).whole.write(program, counts)
+        layout.moves(device.inputs, 1, layout.input_places(layout.columns(inputs)) * tokens).whole.write(
+            program, counts
+        )
         program.barrier()
     results = layout.moves(device.results, 1, layout.result_places() * tokens) if device.results else None
-    for first in range(0, each, SUMS_MOVED):
-        number = min(each - first, SUMS_MOVED)
-        layout.macs(0, first * columns, number * columns, 1, repeats).whole.write(program, counts)
+    for first in range(0, len(columns), SUMS_MOVED):
+        number = np.concatenate(columns[first : first + SUMS_MOVED])
+        layout.macs(0, number, 1, repeats).whole.write(program, counts)
         if results is not None:
             if first:
                 results.whole.write(program, counts)

@@ -31,8 +31,9 @@ from simsparse.config.without_effect import listed, without_effect
 from simsparse.core import KINDS, DType, KernelCall, Op, Trace, TraceBuilder, ops
 from simsparse.devices.base import Device, device_for
 from simsparse.devices.pim_attention import AttentionProgram, AttentionShape
+from simsparse.devices.pim_layout import UnitLayout
 from simsparse.devices.pim_pairs import PairProgram
-from simsparse.devices.pim_products import product_steps
+from simsparse.devices.pim_products import dense_columns, product_steps
 from simsparse.dram import ControllerPolicy, device_of, dram_stream
 from simsparse.dram.mapping import MAPPINGS
 from simsparse.dram.parts import pim_device
@@ -242,7 +243,9 @@ def _lockstep(part: PimPart) -> Any:
         steps = [PairProgram(device).product(128, 2048, 16), PairProgram(device).host(3000, 1000)]
         return [run_steps(device, each, logged=True).log.tolist() for each in steps]
     if part.dram.program == "columns":
-        columns = product_steps(device, part.dram.unit, 100, 65536, 2, 1, 1)
+        columns = product_steps(
+            device, part.dram.unit, dense_columns(UnitLayout(device, part.dram.unit, 2), 100, 65536), 65536, 2, 1, 1
+        )
         return run_steps(device, columns, logged=True).log.tolist()
     programs = [AttentionProgram(device, part.dram.unit, AttentionShape(heads, keys, dim, 2, 1))
                 for heads, keys, dim in shapes]  # fmt: skip

@@ -13,7 +13,8 @@ import pytest
 from simsparse.config.hardware import load_hardware
 from simsparse.config.parts.pim import PimPart
 from simsparse.core import Op, OpCost, ops
-from simsparse.devices.pim import Pim, row_cycles, stream_cycles, with_refresh
+from simsparse.devices.pim import Pim
+from simsparse.devices.pim_cycles import row_cycles, stream_cycles, with_refresh
 
 TABLE = Path(__file__).parents[1] / "validation/data/pim/attacc.csv"
 RUNS = [run for run in csv.DictReader(TABLE.read_text().splitlines()) if run["pim_level"] == "bank"]

@@ -13,12 +13,13 @@ from hypothesis import strategies as st
 
 import simsparse as ss
 from simsparse.config.hardware import load_hardware
-from simsparse.config.parts.pim import PimPart
+from simsparse.config.parts.pim import PimPart, PimSelect
 from simsparse.core import ops
 from simsparse.devices.pim import Pim
 from simsparse.devices.pim_attention import AttentionProgram, AttentionShape
+from simsparse.devices.pim_layout import UnitLayout
 from simsparse.devices.pim_pairs import PairProgram
-from simsparse.devices.pim_products import product_steps
+from simsparse.devices.pim_products import dense_columns, product_steps
 from simsparse.dram.device import DramDevice
 from simsparse.dram.lockstep import BARRIER
 from simsparse.dram.parts import pim_device
@@ -100,7 +101,8 @@ def test_hbm_pim_computes_a_product_at_level_2() -> None:
 
 def test_a_mac_finds_its_row_open_in_every_bank() -> None:
     device, unit = attacc_channel("bg", 0)
-    log = run_steps(device, product_steps(device, unit, 400, 4096, 2, 1, 1), logged=True).log
+    columns = dense_columns(UnitLayout(device, unit, 2), 400, 4096)
+    log = run_steps(device, product_steps(device, unit, columns, 4096, 2, 1, 1), logged=True).log
     offsets = bank_offsets(device, device.lockstep[unit].spans)
     many = device.lockstep[unit]
     rows: dict[int, int] = {}
@@ -155,3 +157,57 @@ def test_a_part_without_commands_stays_at_level_0() -> None:
     assert closed.costs([ops.linear(1, 4096, 4096, "bf16")], 2)[0].level == 0
     with pytest.raises(SpecError, match="no section dram"):
         pim_device(closed.part)
+
+
+@pytest.fixture(scope="module")
+def selecting() -> dict[str, Pim]:
+    """One stack of bank-level units: zeros stored, zero columns passed over, with an index selector."""
+    part = load_hardware("pim/bank-pim", {"memory.stacks": "1"})
+    kinds = {"stored": None, "passed": PimSelect(gathers=False, sorted=False),
+             "gathered": PimSelect(gathers=True, sorted=False),
+             "sorted": PimSelect(gathers=True, sorted=True)}  # fmt: skip
+    return {name: Pim(part.model_copy(update={"select": select})) for name, select in kinds.items()}
+
+
+def masked(device: Pim, mask: np.ndarray, sparsity: str = "unstructured:0.25") -> tuple[int, int, int]:
+    """Cycles, bytes read in the banks, and cycles lost to zeros and idle banks."""
+    n, k = mask.shape
+    found = device.cycles(ops.linear(1, n, k, "fp16", weight_sparsity=sparsity), weight_mask=mask)
+    assert sum(found.causes.values()) == found.cycles
+    return found.cycles, found.counts.of("bank", "internal_byte"), found.causes["zeros and idle banks"]
+
+
+def test_a_column_is_passed_over_where_all_banks_have_zeros(selecting: dict[str, Pim]) -> None:
+    """Full weights leave no column out; a kept weight makes all 64 banks of its command read."""
+    full = np.ones((256, 1024), np.bool_)
+    read = masked(selecting["stored"], full)[1]
+    assert masked(selecting["passed"], full)[1] == read == full.size * 2
+    mask = np.zeros((256, 1024), np.bool_)
+    mask[:, ::256] = True
+    assert masked(selecting["passed"], mask)[1] * 16 == read
+    mask[0, 16] = True
+    assert masked(selecting["passed"], mask)[1] == read // 16 + 64 * 32
+    assert masked(selecting["stored"], mask)[1] == read
+
+
+def test_an_index_selector_reads_for_the_fullest_bank(selecting: dict[str, Pim]) -> None:
+    """Every bank keeps 64 weights of 20 bits, five columns of 256 bits. One keeps 77: seven for its command's banks."""
+    mask = np.zeros((256, 1024), np.bool_)
+    for bank in range(4):
+        mask[:, 256 * bank : 256 * bank + 64] = True
+    cycles, read, _ = masked(selecting["gathered"], mask)
+    assert read == 256 * 4 * 5 * 32
+    mask[0, 64:77] = True
+    more, wider, idle = masked(selecting["gathered"], mask)
+    assert wider == read + 2 * 64 * 32 and more > cycles and idle > 0
+
+
+def test_balanced_patterns_leave_no_bank_idle(selecting: dict[str, Pim]) -> None:
+    rng = np.random.default_rng(0)
+    uneven = rng.random((512, 1024)) < 0.25
+    even = np.zeros((512, 1024), np.bool_)
+    even.reshape(512, -1, 4)[..., 0] = True
+    lost = {kind: masked(selecting["gathered"], mask, kind)[2]
+            for kind, mask in (("1:4", even), ("unstructured:0.25", uneven))}  # fmt: skip
+    assert lost["1:4"] < lost["unstructured:0.25"]
+    assert masked(selecting["sorted"], uneven)[0] <= masked(selecting["gathered"], uneven)[0]

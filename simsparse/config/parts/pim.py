@@ -88,6 +88,17 @@ class PimDram(Frozen):
     timing: dict[str, Ticks]
 
 
+class PimSelect(Frozen):
+    """What units do about zeros of weights with a mask.
+
+    ``gathers``: an index selector at each bank, which stores kept weights alone; else columns that are zero in all
+    banks of a command are passed over. ``sorted``: outputs lie in the order of their kept weights.
+    """
+
+    gathers: bool
+    sorted: bool
+
+
 class PimCompute(Frozen):
     """``units`` of one stack, each with ``macs`` multiply-accumulates a cycle of ``clock``, by dtype.
 
@@ -128,6 +139,7 @@ class PimPart(Part):
     memory: PimMemory
     commands: PimCommands
     dram: PimDram | None = None
+    select: PimSelect | None = None
     compute: PimCompute
     energy: PimEnergy
 
