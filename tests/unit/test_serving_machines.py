@@ -76,3 +76,18 @@ def test_table_of_measured_serving_is_read(tmp_path):
         assert len(section.skipped) == 3
     (tpot,) = found.section("serving_table_tpot").predictions
     assert tpot.predicted == pytest.approx(6.6e-3, rel=0.2)
+
+
+def test_stages_of_measured_serving_are_read(tmp_path):
+    names = ("model,gpu,tp,max_num_batched_tokens,max_num_seqs,stage,rate_req_s,duration_s,n_fail,n_system_prompts,"
+             "users_per_prompt,prompt_len_mean,output,e2e_mean_ms,ttft_mean_ms")  # fmt: skip
+    begin = "meta-llama/Llama-2-7b-hf,H100-SXM,1,2048,128"
+    rows = [f"{begin},0,5.0,4,0,11,4,591.6,100,750,25", f"{begin},1,5.0,4,9,11,4,591.6,100,750,25",
+            f"{begin},summary,,4,0,11,4,591.6,100,750,25"]  # fmt: skip
+    path = tmp_path / "stages.csv"
+    path.write_text("\n".join([names, *rows]) + "\n")
+    found = validate_file(path, "systems/h100-x8-nvlink")
+    section = found.section("serving_stages_e2e")
+    assert len(section.predictions) == 1
+    assert set(section.skipped) == {"past saturation: requests failed", "a summary of several stages"}
+    assert section.predictions[0].predicted == pytest.approx(0.75, rel=0.15)
