@@ -109,6 +109,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     import simsparse.report.density
     import simsparse.rtl.area
     import simsparse.rtl.datapath
+    import simsparse.rtl.fmax
     import simsparse.rtl.synth
     import simsparse.rtl.verify
     from simsparse.report.pruning import PruningPoint
@@ -133,6 +134,8 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     curves, _ = simsparse.report.density.density_curves(32, (1.0,), ("accel/gamma",))
     monkeypatch.setattr(simsparse.report.density, "dense_arrays", lambda _: curves)
     monkeypatch.setattr(simsparse.rtl.datapath, "study", lambda *_: figures)
+    monkeypatch.setattr(simsparse.rtl.fmax, "clocks", lambda blocks, *_: [
+        simsparse.rtl.fmax.Clock(block, 100.0, 1, 2, 3, 4) for block in blocks])  # fmt: skip
     monkeypatch.setattr(simsparse.rtl.synth, "synthesise", synthesised)
     monkeypatch.setattr(simsparse.rtl.verify, "verify", verified)
 
