@@ -3,15 +3,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 import simsparse as ss
 from simsparse.config.hardware import load_system
+from simsparse.config.layout import Layout
 from simsparse.core import TraceBuilder, ops
 from simsparse.errors import SpecError
 from simsparse.lowering.collectives.expand import kernel_of, ranks_of
 from simsparse.lowering.collectives.puts import PutShape, put_seconds
+from simsparse.lowering.collectives.spans import span_seconds
 from simsparse.lowering.machine import Machine
+from simsparse.lowering.parallel import rank_system
 from simsparse.validate import validate
 
 BOARDS = ["systems/a100-x8-nvlink", "systems/h100-x8-nvlink", "systems/h200-x8-nvlink", "systems/b200-x8-nvlink"]
@@ -121,3 +126,44 @@ class TestPuts:
             ss.simulate(trace, BOARDS[2], parallel=f"dp=8 ep=8{more}").latency_s for more in ("", " exchange=puts")
         )
         assert fast < slow
+
+
+def spanned(label: str, size: int, ranks: int, exchange: str = "linear", **changes: object) -> float:
+    """Seconds of a collective over neighbouring ranks of a cluster of H100, ``changes`` of its network."""
+    system = load_system("systems/h100-x2048-ndr")
+    assert system.cluster is not None
+    system = replace(system, cluster=replace(system.cluster, **changes))
+    layout = Layout(dp=ranks, ep=ranks, exchange=exchange)
+    machine = Machine(rank_system(system, layout))
+    return span_seconds(ops.collective(label, size, ranks, group="dp", dtype="bf16"), machine, "gpu0")
+
+
+class TestManyNodes:
+    def test_within_a_board_a_span_takes_what_the_board_takes(self) -> None:
+        assert spanned("all_reduce", 1 << 26, 8) == pytest.approx(
+            seconds(BOARDS[1], "all_reduce", 1 << 26, 8), rel=0.01
+        )
+
+    def test_large_messages_are_bound_by_the_ports_of_a_node(self) -> None:
+        """Four ports of 50 GB/s at 95 % carry 2 x 127/128 of the message once; eight are faster than NVLink."""
+        size = 1 << 32
+        expected = 2 * 127 / 128 * size / (4 * 0.95 * 50e9)
+        assert spanned("all_reduce", size, 128, nics=4) == pytest.approx(expected, rel=0.05)
+        assert spanned("all_reduce", size, 128, nics=2) == pytest.approx(2 * expected, rel=0.05)
+        assert spanned("all_reduce", size, 128) > expected / 2
+
+    def test_oversubscription_slows_what_crosses_leaf_switches(self) -> None:
+        size = 1 << 30
+        full = spanned("all_to_all", size, 512)
+        assert spanned("all_to_all", size, 512, oversubscription=4.0) == pytest.approx(4 * full, rel=0.4)
+        assert spanned("all_to_all", size, 256, oversubscription=4.0) == spanned("all_to_all", size, 256)
+
+    def test_two_dimensions_pay_for_many_small_messages(self) -> None:
+        """2,040 messages of 512 bytes, or 7 on the board and 255 over the network."""
+        assert spanned("all_to_all", 1 << 20, 2048, "2dh") < 0.5 * spanned("all_to_all", 1 << 20, 2048)
+        assert spanned("all_to_all", 1 << 30, 16, "2dh") > spanned("all_to_all", 1 << 30, 16)
+
+    def test_more_ranks_never_take_less(self) -> None:
+        for label in ("all_reduce", "all_to_all", "reduce_scatter"):
+            times = [spanned(label, 1 << 24, ranks) for ranks in (2, 8, 16, 128, 2048)]
+            assert times == sorted(times)

@@ -127,29 +127,34 @@ def _move(level: Level, run: KernelRun) -> Move:
 
 
 def _ring(levels: list[Level], op: Op) -> Iterator[Move]:
-    """One pass over all levels: a level carries the whole message, shared by the ranks of the levels below it."""
+    """One pass over all levels: a level carries the whole message, shared by the ranks of the levels below it.
+
+    The innermost level has the protocol that is fastest for its ranks alone.
+    """
     ranks, rounds = prod(level.size for level in levels), 2 if op.label == "all_reduce" else 1
     whole = op.dims["bytes"] * (ranks if op.label == "all_gather" else 1)
     moved = whole if op.label in ("broadcast", "reduce") else rounds * whole * (ranks - 1) // ranks
-    waits, below = _waits(levels, rounds, moved), 1
+    inner = fastest(levels[0].kernels, op, levels[0].size, levels[0].bytes_per_s)
+    wait_s, below = inner.wait_s + _network_wait_s(levels, rounds, moved), 1
     for level in levels:
-        yield Move(level, waits, -(-moved // below), level.bytes_per_s)
+        most = inner.bytes_per_s if below == 1 else BY_LINK
+        yield Move(level, wait_s, -(-moved // below), min(level.bytes_per_s, most))
         below *= level.size
 
 
-def _waits(levels: list[Level], rounds: int, moved: int) -> float:
-    """Start and hops of the protocol that ends soonest on the slowest level, round a ring or up and down trees."""
+def _network_wait_s(levels: list[Level], rounds: int, moved: int) -> float:
+    """Hops between boards of the protocol that ends soonest, round a ring or up and down trees, and what its bytes
+    take longer than those of the link."""
     outer, below = levels[-1], prod(level.size for level in levels[:-1])
-    inside = sum((level.size - 1) * level.kernels.ring.ll128.hop.si for level in levels[:-1])
-    hops = min(outer.size - 1, ceil(log2(outer.size)))
+    boards = prod(level.size for level in levels[1:])
+    hops = rounds * min(boards - 1, ceil(log2(boards)))
 
-    def seconds(protocol: CollectiveProtocol) -> float:
+    def more_s(protocol: CollectiveProtocol) -> float:
         rate = min(protocol.rate.si, outer.bytes_per_s)
-        return protocol.start.si + rounds * hops * protocol.hop.si + moved / below / rate
+        return hops * protocol.hop.si + moved / below * (1 / rate - 1 / outer.bytes_per_s)
 
     ring = outer.kernels.ring
-    best = min((ring.ll, ring.ll128, ring.simple), key=seconds)
-    return seconds(best) - moved / below / outer.bytes_per_s + rounds * inside
+    return min(map(more_s, (ring.ll, ring.ll128, ring.simple)))
 
 
 def _exchange(levels: list[Level], op: Op, machine: Machine, device: str) -> Phases:
