@@ -32,10 +32,12 @@ def map_layers(
 ) -> None:
     """Tiling, loop order, split over the array and bypass of layers on an accelerator's memories."""
     from simsparse.devices.mapping import map_ops
-    from simsparse.mapper.search import Objective
+    from simsparse.mapper.search import MappingObjective
 
-    if objective not in list(Objective):
-        raise SpecError(f"{objective!r} is not an objective; {nearest(objective, list(Objective))}", key="--objective")
+    if objective not in list(MappingObjective):
+        raise SpecError(
+            f"{objective!r} is not an objective; {nearest(objective, list(MappingObjective))}", key="--objective"
+        )
     ops = _ops(op or [], trace)
     found = map_ops([each.with_(dtype=dtype) for each in ops] if dtype else ops, hw, objective)
     if json:

@@ -21,7 +21,7 @@ from simsparse.devices.memory import READ, WRITE
 from simsparse.devices.roofline import dominant, require_supported
 from simsparse.mapper.layer import layers_of
 from simsparse.mapper.machine import SpatialMachine
-from simsparse.mapper.search import MappedLayer, Objective, map_layer
+from simsparse.mapper.search import MappedLayer, MappingObjective, map_layer
 from simsparse.sparsity.patterns.nm import NM
 
 _NO_MEMORY = ("array", "control", "ends")
@@ -59,7 +59,7 @@ class Spatial(Device):
     def mapped(self, op: Op) -> list[tuple[int, MappedLayer]]:
         """The mapping of each layer in ``op``, and how often the layer runs. Raises MappingError."""
         machine = self.machine(str(op.dtype))
-        objective = Objective(self.part.control.objective)
+        objective = MappingObjective(self.part.control.objective)
         return [(times, map_layer(layer, machine, objective)) for times, layer in layers_of(op, machine.patterns)]
 
     def cost_arrays(self, ops: Sequence[Op], level: int = 0) -> CostArrays:

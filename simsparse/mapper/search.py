@@ -27,7 +27,7 @@ EXHAUSTIVE = 20_000
 DRAWN, KEPT, STEPS = 2500, 16, 40
 
 
-class Objective(StrEnum):
+class MappingObjective(StrEnum):
     """What a mapping is chosen by: cycles, joules, or their product."""
 
     LATENCY = "latency"
@@ -56,7 +56,10 @@ class MappedLayer:
 
 @lru_cache(maxsize=4096)
 def map_layer(
-    layer: LoopNest, machine: SpatialMachine, objective: Objective = Objective.LATENCY, exhaustive: int = EXHAUSTIVE
+    layer: LoopNest,
+    machine: SpatialMachine,
+    objective: MappingObjective = MappingObjective.LATENCY,
+    exhaustive: int = EXHAUSTIVE,
 ) -> MappedLayer:
     """The best mapping of ``layer`` by ``objective``. Raises MappingError when no tile fits.
 
@@ -75,7 +78,7 @@ def map_layer(
 _Best = tuple[float, MapSpace, Points, int, bool]
 
 
-def _best(space: MapSpace, objective: Objective, exhaustive: int) -> _Best | None:
+def _best(space: MapSpace, objective: MappingObjective, exhaustive: int) -> _Best | None:
     whole = space.count <= exhaustive
     points, scores = _scored(space, _all(space) if whole else _drawn(space), objective)
     evaluated = len(points)
@@ -88,7 +91,7 @@ def _best(space: MapSpace, objective: Objective, exhaustive: int) -> _Best | Non
     return float(scores[best]), space, points[best : best + 1], evaluated, whole
 
 
-def _scored(space: MapSpace, points: Points, objective: Objective) -> tuple[Points, Floats]:
+def _scored(space: MapSpace, points: Points, objective: MappingObjective) -> tuple[Points, Floats]:
     """The points whose tiles fit, and their scores."""
     good = fits(space.nest(points))
     points = points[good]
@@ -97,11 +100,13 @@ def _scored(space: MapSpace, points: Points, objective: Objective) -> tuple[Poin
     return points, score(evaluate(space.nest(points)), objective)
 
 
-def score(costs: MappingCosts, objective: Objective) -> Floats:
+def score(costs: MappingCosts, objective: MappingObjective) -> Floats:
     """What ``objective`` minimises; ties go to what the other costs less."""
-    if objective is Objective.EDP:
+    if objective is MappingObjective.EDP:
         return costs.cycles * costs.energy_j
-    first, second = (costs.cycles, costs.energy_j) if objective is Objective.LATENCY else (costs.energy_j, costs.cycles)
+    first, second = (
+        (costs.cycles, costs.energy_j) if objective is MappingObjective.LATENCY else (costs.energy_j, costs.cycles)
+    )
     return np.asarray(first * (1 + 1e-9 * second / max(float(second.max()), 1e-300)))
 
 
@@ -129,7 +134,9 @@ def _drawn(space: MapSpace) -> Points:
     return Points(split, sizes, order)
 
 
-def _improved(space: MapSpace, points: Points, scores: Floats, objective: Objective) -> tuple[Points, Floats, int]:
+def _improved(
+    space: MapSpace, points: Points, scores: Floats, objective: MappingObjective
+) -> tuple[Points, Floats, int]:
     """The best points after steps that no longer help, their scores, and how many were evaluated on the way."""
     evaluated = 0
     for _ in range(STEPS):

@@ -26,7 +26,7 @@ from simsparse.mapper.cost import evaluate, fits
 from simsparse.mapper.layer import DIMS, INPUTS, OUTPUTS, WEIGHTS, LoopNest, gemm, layers_of
 from simsparse.mapper.machine import MemoryLevel, SpatialMachine
 from simsparse.mapper.mapping import Mapping, loop_text, nest_of
-from simsparse.mapper.search import Objective, map_layer
+from simsparse.mapper.search import MappingObjective, map_layer
 from simsparse.mapper.space import spaces
 from simsparse.validate.gemmini import is_gemmini_table, validate_gemmini
 
@@ -100,19 +100,19 @@ def test_nothing_runs_faster_than_its_array_or_below_its_least_traffic(case: tup
     assert found.energy_j[0] > layer.macs * toy.mac_j
 
 
-@pytest.mark.parametrize("objective", list(Objective))
+@pytest.mark.parametrize("objective", list(MappingObjective))
 @pytest.mark.parametrize(
     "layer", [gemm(6, 8, 12), LoopNest("conv", (1, 4, 4, 6, 6, 3, 3)), gemm(8, 8, 8, keep=2, group=4)]
 )
-def test_the_search_finds_the_best_of_all_mappings(layer: LoopNest, objective: Objective) -> None:
+def test_the_search_finds_the_best_of_all_mappings(layer: LoopNest, objective: MappingObjective) -> None:
     toy = replace(machine(), stores=(machine().stores[0], replace(machine(inner=160.0).stores[2], name="local")))
     whole = map_layer(layer, toy, objective, 10**7)
     searched = map_layer(layer, toy, objective, 0)
     assert whole.all_of_them
     assert not searched.all_of_them
     score = {
-        Objective.LATENCY: lambda one: one.cycles, Objective.ENERGY: lambda one: one.energy_j,
-        Objective.EDP: lambda one: one.cycles * one.energy_j,
+        MappingObjective.LATENCY: lambda one: one.cycles, MappingObjective.ENERGY: lambda one: one.energy_j,
+        MappingObjective.EDP: lambda one: one.cycles * one.energy_j,
     }[objective]  # fmt: skip
     assert score(searched) <= score(whole) * 1.02
     assert score(whole) <= score(searched) * (1 + 1e-9)
@@ -120,17 +120,17 @@ def test_the_search_finds_the_best_of_all_mappings(layer: LoopNest, objective: O
 
 def test_each_objective_is_best_at_its_own() -> None:
     layer = LoopNest("conv", (1, 16, 8, 7, 7, 3, 3))
-    found = {objective: map_layer(layer, machine(2048.0, inner=256.0), objective) for objective in Objective}
-    assert found[Objective.LATENCY].cycles <= min(each.cycles for each in found.values()) * (1 + 1e-9)
-    assert found[Objective.ENERGY].energy_j <= min(each.energy_j for each in found.values()) * (1 + 1e-9)
+    found = {objective: map_layer(layer, machine(2048.0, inner=256.0), objective) for objective in MappingObjective}
+    assert found[MappingObjective.LATENCY].cycles <= min(each.cycles for each in found.values()) * (1 + 1e-9)
+    assert found[MappingObjective.ENERGY].energy_j <= min(each.energy_j for each in found.values()) * (1 + 1e-9)
 
 
 def test_more_room_never_costs_and_bypass_is_one_more_choice() -> None:
     layer = gemm(12, 16, 24)
     cycles = [map_layer(layer, machine(room, inner=64.0)).cycles for room in (128.0, 512.0, 4096.0)]
     assert cycles == sorted(cycles, reverse=True)
-    plain = map_layer(layer, machine(512.0), Objective.ENERGY)
-    free = map_layer(layer, machine(512.0, bypass=frozenset((WEIGHTS,))), Objective.ENERGY)
+    plain = map_layer(layer, machine(512.0), MappingObjective.ENERGY)
+    free = map_layer(layer, machine(512.0, bypass=frozenset((WEIGHTS,))), MappingObjective.ENERGY)
     assert free.energy_j <= plain.energy_j * (1 + 1e-6)
 
 
