@@ -158,7 +158,7 @@ def test_check_names_a_citation_that_no_part_uses(tmp_path: Path, monkeypatch: p
     (tmp_path / "hw_models" / "link").mkdir(parents=True)
     write(tmp_path / "hw_models", "used: a\nunused: b\n", "sources.yaml")
     write(tmp_path / "hw_models/link", LINK.replace("1 W, source: null", "1 W, source: used"), "a.yaml")
-    for module in ("catalogue", "paths", "parts.gpu_kernels", "silicon"):
+    for module in ("catalogue", "paths", "parts.gpu_kernels", "silicon", "engine"):
         monkeypatch.setattr(f"simsparse.config.{module}.data_root", lambda: tmp_path)
     assert [str(e) for e in catalogue.check()] == [
         f"{tmp_path}/hw_models/sources.yaml:2: unused: no part uses this source"
