@@ -122,9 +122,9 @@ def test_beyond_capacity_is_said_and_not_a_latency():
 
 @given(seed=st.integers(0, 10**6), policy=st.sampled_from(sorted(BATCHINGS)), seqs=st.sampled_from([1, 3, 64]),
        tokens=st.sampled_from([64, 700, 4096]), blocks=st.sampled_from([None, 64, 400]))  # fmt: skip
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=8, deadline=None)
 def test_every_request_ends_in_order_within_memory(seed, policy, seqs, tokens, blocks):
-    requests = drawn(40, 30.0, seed)
+    requests = drawn(20, 30.0, seed)
     kv = {"block": 16, "blocks": blocks}
     found = served(requests, {"kind": policy, "max_seqs": seqs, "tokens": tokens}, kv=kv)
     assert np.all(found.arrived_s <= found.admitted_s)
