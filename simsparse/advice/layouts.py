@@ -21,10 +21,10 @@ from simsparse.lowering.machine import machine_of
 from simsparse.lowering.parallel.shares import TRAIN
 from simsparse.lowering.trace_index import layer_of
 
-Progress = Callable[[int, int, int], None]
+OnLayout = Callable[[int, int, int], None]
 
 
-class Objective(StrEnum):
+class LayoutObjective(StrEnum):
     """What layouts are ranked by."""
 
     LATENCY = "latency"
@@ -51,15 +51,15 @@ class LayoutTime(NamedTuple):
 
 def rank_layouts(
     trace: Trace, system: System | str, gpus: int | None = None, batches: int | None = None, level: int = 0,
-    objective: str = Objective.THROUGHPUT, progress: Progress | None = None,
+    objective: str = LayoutObjective.THROUGHPUT, progress: OnLayout | None = None,
 ) -> list[LayoutTime]:  # fmt: skip
     """Layouts of ``trace`` on ``gpus`` of a system (all of them by default), best first, the refused ones last.
 
     ``batches``: of a training step, how often it runs the trace's batch over all replicas (a micro-batch each); as
     often as there are GPUs by default. Raises SpecError on an unknown objective, and on more GPUs than the system has.
     """
-    if objective not in list(Objective):
-        raise SpecError(f"{objective!r} is no objective; allowed: {', '.join(Objective)}", key="objective")
+    if objective not in list(LayoutObjective):
+        raise SpecError(f"{objective!r} is no objective; allowed: {', '.join(LayoutObjective)}", key="objective")
     whole = system_of(system)
     board = sum(whole.role(name) is Role.PROCESSOR for name in whole.devices)
     most = board * (whole.cluster.nodes if whole.cluster else 1)
@@ -77,8 +77,9 @@ def rank_layouts(
 
 def _order(objective: str) -> Callable[[LayoutTime], tuple[bool, float]]:
     keys: dict[str, Callable[[LayoutTime], float]] = {
-        Objective.LATENCY: lambda each: each.seconds or 0.0, Objective.THROUGHPUT: lambda each: -each.passes_per_s,
-        Objective.MEMORY: lambda each: each.memory_bytes,
+        LayoutObjective.LATENCY: lambda each: each.seconds or 0.0,
+        LayoutObjective.THROUGHPUT: lambda each: -each.passes_per_s,
+        LayoutObjective.MEMORY: lambda each: each.memory_bytes,
     }  # fmt: skip
     return lambda each: (bool(each.refused), keys[objective](each))
 

@@ -22,7 +22,7 @@ from simsparse.lowering.collectives.spans import span_seconds
 from simsparse.lowering.machine import machine_of
 from simsparse.lowering.parallel import rank_system, rank_trace
 from simsparse.lowering.parallel.pieces import Piece, backward_trace, forward_trace, one_stage, pieces_of, span_ranks
-from simsparse.lowering.parallel.schedule import Block, blocks
+from simsparse.lowering.parallel.schedule import PassSpan, blocks
 from simsparse.policies import policy_of
 from simsparse.units import seconds_to_fs
 
@@ -47,7 +47,7 @@ class TrainingStep:
     exchange_s: float
     memory: tuple[Mapping[str, int], ...]
     capacity: int | None
-    blocks: tuple[Block, ...]
+    blocks: tuple[PassSpan, ...]
 
     @property
     def bubble_s(self) -> float:

@@ -104,7 +104,7 @@ ChannelsText = Annotated[str, _said(_active_channels), Field(description=f"a sha
 BatchSize = Annotated[int, Field(strict=True, ge=0, le=1_000_000)]
 FormatText = Annotated[str, _said(storage_text), Field(description="a storage format: usual, csr, bsr:32, ...")]
 Seed = Annotated[int, Field(strict=True, ge=0, lt=2**63)]
-Level = Annotated[int, Field(strict=True), AfterValidator(_level)]
+LevelNumber = Annotated[int, Field(strict=True), AfterValidator(_level)]
 OptionValue = Annotated[Scalar, BeforeValidator(_scalar)]
 
 
@@ -160,7 +160,7 @@ _TABLE = (
     Key("parallel", ParallelText, "", "how the model is split over GPUs: a mapping such as {tp: 2, ep: 4}; empty: not",
         "layout", Shown.CONFIGURATION, argument=True),
     Key("seed", Seed, 0, "for policies that draw", "seed", argument=True),
-    Key("level", Level, 1, "0 closed forms, 1 discrete events, 2 these with cycle cores", "level {}",
+    Key("level", LevelNumber, 1, "0 closed forms, 1 discrete events, 2 these with cycle cores", "level {}",
         Shown.CONFIGURATION, argument=True),
     Key("dtype", DTypeText, AS_TRACED, "the element type in place of the trace's main one", "type",
         on_trace=Trace.with_dtype),

@@ -14,7 +14,7 @@ from pydantic import Field, WithJsonSchema, model_validator
 
 from simsparse.config.axes import AXES_SCHEMA, ROWS, Axis, Choices, read_axis, read_rows
 from simsparse.config.hardware import System, validate_document
-from simsparse.config.keys import KEYS, Level, Scalar, Seed, Text
+from simsparse.config.keys import KEYS, LevelNumber, Scalar, Seed, Text
 from simsparse.config.quantity import Frozen, Part
 from simsparse.config.ranges import Range
 from simsparse.config.run_spec import RunSpec, load_document
@@ -51,7 +51,7 @@ class Fidelity(Frozen):
     ``keep`` is the share of a level's points, best first by how many fronts lie before them, that the next one runs.
     """
 
-    levels: tuple[Level, ...] = (0, 1)
+    levels: tuple[LevelNumber, ...] = (0, 1)
     keep: Annotated[float, Field(gt=0, le=1)] = 0.25
 
     @model_validator(mode="after")

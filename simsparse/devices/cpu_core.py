@@ -32,11 +32,11 @@ PREDICTED_STEPS = 32
 """Steps of a loop with a constant number of them up to which its exit is predicted from the history of branches.
 Source: Agner Fog, The microarchitecture of Intel, AMD and VIA CPUs, section 3 (history-based predictors); the length
 differs by core and is assumed to be that of all."""
-Wholes = NDArray[np.int64]
+Counts = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class Traffic:
+class Refills:
     """``bytes`` that come from beyond the first cache, of a working set of ``footprint`` bytes of all threads.
 
     ``overlaps``: the transfer may hide behind the arithmetic; else nothing else happens meanwhile. ``random``: places
@@ -67,7 +67,7 @@ class LoopCounts:
     misses: Floats
     chain: Floats
     calls: Floats
-    traffic: Sequence[Traffic] = field(default_factory=tuple)
+    traffic: Sequence[Refills] = field(default_factory=tuple)
 
 
 @dataclass(frozen=True)
@@ -150,21 +150,21 @@ class Cores:
         memory = self.part.memory
         return min(self.count * self.threads.bandwidth.si, memory.bandwidth.si * memory.efficiency.si)
 
-    def weights(self, stored: Floats, passes: Floats) -> tuple[Traffic, ...]:
+    def weights(self, stored: Floats, passes: Floats) -> tuple[Refills, ...]:
         """Traffic of ``passes`` over weights of ``stored`` bytes: the first from DRAM unless they are resident."""
         if self.resident:
-            return (Traffic(stored * passes, stored),)
-        return Traffic(stored, np.full_like(stored, np.inf)), Traffic(stored * np.maximum(0, passes - 1), stored)
+            return (Refills(stored * passes, stored),)
+        return Refills(stored, np.full_like(stored, np.inf)), Refills(stored * np.maximum(0, passes - 1), stored)
 
-    def inputs(self, products: Products, vectors: Floats, tile: Floats | float = np.inf) -> Traffic:
+    def inputs(self, products: Products, vectors: Floats, tile: Floats | float = np.inf) -> Refills:
         """Traffic of ``vectors`` of the inputs that loops read, row by row of k, ``tile`` vectors of tokens at a time.
 
         Every thread reads them all, so that each private cache holds a copy.
         """
         width = np.minimum(np.ceil(products.m / products.lanes), tile) * products.lanes * products.value
-        return Traffic(vectors * products.lanes * products.value, products.k * width * self.count, random=True)
+        return Refills(vectors * products.lanes * products.value, products.k * width * self.count, random=True)
 
-    def transfer_seconds(self, traffic: Traffic) -> Floats:
+    def transfer_seconds(self, traffic: Refills) -> Floats:
         """Seconds in which all threads together take ``traffic``."""
         caches, count, dram = self.core.caches, self.count, self.dram_rate
         levels = [(count * caches.l1.si, np.inf)]

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from simsparse.core import Op, OpKind
 from simsparse.core.kind import stored_bytes
 from simsparse.devices.base import DENSE_FORMAT, Floats
-from simsparse.devices.cpu_core import Cores, LoopSeconds, Products, Traffic
+from simsparse.devices.cpu_core import Cores, LoopSeconds, Products, Refills
 from simsparse.devices.cpu_kernels.base import CPU_KERNELS, CpuKernel
 from simsparse.sparsity import USUAL
 
@@ -53,7 +53,7 @@ def loop_arrays(cores: Cores, ops: Sequence[Op]) -> Mapping[str, Floats]:
         kernel = CPU_KERNELS.get(name)
         products, times, owner = products_of(cores, own, kernel)
         loops = kernel.loops(products, cores)
-        seconds = cores.loop_seconds(replace(loops, traffic=(*loops.traffic, Traffic(products.moved, products.moved))))
+        seconds = cores.loop_seconds(replace(loops, traffic=(*loops.traffic, Refills(products.moved, products.moved))))
         parts = {"launch": start + seconds.calls, **_named(seconds)}
         for key, values in parts.items():
             found[key][places] = np.bincount(owner, times * values, len(own))

@@ -146,7 +146,7 @@ def _products(calls: dict[str, float]) -> Iterator[tuple[RowDict, Callable[[], o
     """Products of each library with weights that stay in the caches; ``calls``: seconds of an empty call of each."""
     rng = np.random.default_rng(1)
     for (n, k), density in ((layer, density) for layer in LAYERS for density in DENSITIES):
-        layer = _Layer.drawn(n, k, density, rng)
+        layer = _ProbedLayer.drawn(n, k, density, rng)
         for m in TOKENS:
             shape = {"m": m, "n": n, "k": k, "dtype": "fp32", "threads": 1}
             for op, library, call in (*layer.compiled(m), *layer.scipy(m), *layer.torch(m)):
@@ -155,7 +155,7 @@ def _products(calls: dict[str, float]) -> Iterator[tuple[RowDict, Callable[[], o
 
 
 @dataclass(frozen=True)
-class _Layer:
+class _ProbedLayer:
     """Weights (n, k) of one density as CSR, and with equally many in each row."""
 
     density: float
@@ -164,7 +164,7 @@ class _Layer:
     weights: Any
 
     @classmethod
-    def drawn(cls, n: int, k: int, density: float, rng: np.random.Generator) -> _Layer:
+    def drawn(cls, n: int, k: int, density: float, rng: np.random.Generator) -> _ProbedLayer:
         import scipy.sparse
 
         csr = scipy.sparse.random(n, k, density, "csr", np.float32, rng)

@@ -22,7 +22,7 @@ _ABSENT = "#dcdcdc"
 _COMPUTED, _PADDED = "#0077BB", "#c8c8c8"
 
 
-class Placed(Protocol):
+class LayerPattern(Protocol):
     """An op with a place in a model."""
 
     @property
@@ -58,7 +58,7 @@ def _basis(found: Sequence[WeightStatistics]) -> str:
     return "measured" if measured == len(found) else f"{measured} measured, the others declared"
 
 
-def _layered(found: Sequence[Placed]) -> bool:
+def _layered(found: Sequence[LayerPattern]) -> bool:
     """Whether layers repeat the same few operators, so that each can be a line over the layers."""
     roles = {each.role for each in found if each.layer is not None}
     layers = {each.layer for each in found if each.layer is not None}
@@ -102,7 +102,7 @@ def _by_place(found: Sequence[WeightStatistics]) -> Figure:
     return figure
 
 
-def _name_places(ax: Axes, found: Sequence[Placed]) -> None:
+def _name_places(ax: Axes, found: Sequence[LayerPattern]) -> None:
     """Ticks along x: each op's name where there is room, else their number; a first tick a layer where they repeat."""
     ax.set_xlim(-0.6, len(found) - 0.4)
     ax.grid(axis="x", visible=False)
@@ -149,7 +149,7 @@ def conformity_plot(trace: Trace) -> Plot | None:
     return Plot("nm-conformity", "N:M conformity", title, caption, figure)
 
 
-def _grid_axes(ax: Axes, patterns: Sequence[str], found: Sequence[Placed]) -> None:
+def _grid_axes(ax: Axes, patterns: Sequence[str], found: Sequence[LayerPattern]) -> None:
     _name_places(ax, found)
     ax.set_xticks([tick + 0.5 for tick in ax.get_xticks()], [label.get_text() for label in ax.get_xticklabels()])
     ax.set_xlim(0, len(found))

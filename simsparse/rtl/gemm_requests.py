@@ -10,7 +10,7 @@ from enum import IntEnum
 import numpy as np
 
 from simsparse.dataflow.base import Ints, Mask
-from simsparse.dataflow.handshake.gemm_stream import GemmHandshakes, GemmRequest, Request, Status
+from simsparse.dataflow.handshake.gemm_stream import GemmHandshakes, GemmRequest, Request, StatusBit
 from simsparse.rtl.regmap import IDENTITY, REGISTERS, VERSION
 from simsparse.rtl.vectors import Beats
 
@@ -22,7 +22,7 @@ _MOST_READS = 4
 _LONGEST = (4, 3)
 """Folds along k and tiles of the largest random GEMM."""
 
-Row = tuple[int, int, int, int]
+RegisterRow = tuple[int, int, int, int]
 """A request: whether it writes, address, data, and whether the driver holds it until the engine is idle."""
 
 
@@ -46,7 +46,7 @@ class Register(IntEnum):
     OUTPUT = 14
 
 
-class Mode(IntEnum):
+class ModeBit(IntEnum):
     """Bits of the register MODE."""
 
     DENSE = 1
@@ -62,7 +62,7 @@ _READ_ONLY = (Register.STATUS, Register.CYCLES, Register.SHAPE, Register.ID, Reg
 
 
 @dataclass(frozen=True)
-class Shape:
+class EngineShape:
     """What an engine is built for: array, N:M and the most tokens."""
 
     rows: int
@@ -115,7 +115,7 @@ class RequestProgram:
         return found | set(self.met) | {name for name, met in sizes.items() if met}
 
 
-def encoded(rows: list[Row], sent: list[int] | None = None) -> dict[str, Ints]:
+def encoded(rows: list[RegisterRow], sent: list[int] | None = None) -> dict[str, Ints]:
     """Requests as beats; ``sent`` has the folds of each tile of each start in order, where folds are skipped."""
     table = np.array(rows, np.int64)
     names = ("reg_write", "reg_address", "reg_data", "held")
@@ -123,25 +123,25 @@ def encoded(rows: list[Row], sent: list[int] | None = None) -> dict[str, Ints]:
     return found | {"sent": np.array(sent or [], np.int64).reshape(-1, 1)}
 
 
-def of_job(job: GemmRequest, dense: bool = False) -> list[Row]:
+def of_job(job: GemmRequest, dense: bool = False) -> list[RegisterRow]:
     """Writes that set up and start one job, the start when the engine is idle."""
-    mode = Mode.DENSE * dense | Mode.SERIAL * job.serial | Mode.SKIP * bool(job.sent)
+    mode = ModeBit.DENSE * dense | ModeBit.SERIAL * job.serial | ModeBit.SKIP * bool(job.sent)
     return [
         (1, Register.TOKENS, job.tokens, 0), (1, Register.K_FOLDS, job.k_folds, 0), (1, Register.N_TILES, job.tiles, 0),
         (1, Register.MODE, mode, 0), (1, Register.CONTROL, _START, 1),
     ]  # fmt: skip
 
 
-def after() -> list[Row]:
+def after() -> list[RegisterRow]:
     """Reads once a job has ended: its cycles, the status and the errors."""
     return [(0, Register.CYCLES, 0, 1), (0, Register.STATUS, 0, 0), (0, Register.ERRORS, 0, 0)]
 
 
-def requested(rng: np.random.Generator, folds: int, shape: Shape) -> dict[str, Ints]:
+def requested(rng: np.random.Generator, folds: int, shape: EngineShape) -> dict[str, Ints]:
     """A look at every register after reset, then random GEMMs of at least ``folds`` folds together, with starts out of
     range and while busy, aborts, standstills that are told, and reads and writes at any time between.
     """
-    rows: list[Row] = [(0, register, 0, 0) for register in Register]
+    rows: list[RegisterRow] = [(0, register, 0, 0) for register in Register]
     sent: list[int] = []
     while folds > 0:
         job, dense = _random_job(rng, shape), bool(rng.integers(0, 2))
@@ -169,7 +169,7 @@ def requested(rng: np.random.Generator, folds: int, shape: Shape) -> dict[str, I
     return encoded([*rows, *after()], sent)
 
 
-def _random_job(rng: np.random.Generator, shape: Shape) -> GemmRequest:
+def _random_job(rng: np.random.Generator, shape: EngineShape) -> GemmRequest:
     most = shape.max_tokens
     tokens = int(rng.choice((1, most, int(rng.integers(1, most + 1)))))
     k_folds, tiles = (int(rng.integers(1, longest + 1)) for longest in _LONGEST)
@@ -178,10 +178,10 @@ def _random_job(rng: np.random.Generator, shape: Shape) -> GemmRequest:
     return GemmRequest(tokens, int(rng.choice((0, k_folds))) if sent else k_folds, tiles, serial, sent)
 
 
-def _refused(rng: np.random.Generator, job: GemmRequest, shape: Shape) -> list[Row]:
+def _refused(rng: np.random.Generator, job: GemmRequest, shape: EngineShape) -> list[RegisterRow]:
     """A start with one size out of range, and the sizes in range again."""
     tokens, k_folds, tiles = job.tokens, job.k_folds or 1, job.tiles
-    wrong: list[Row] = [(1, Register.KEPT, int(rng.choice((0, shape.n + 1, 0xFF))), 0)]
+    wrong: list[RegisterRow] = [(1, Register.KEPT, int(rng.choice((0, shape.n + 1, 0xFF))), 0)]
     match int(rng.integers(0, 4)):
         case 0:
             tokens, wrong = int(rng.choice((0, shape.max_tokens + 1, 0xFFFF))), []
@@ -192,13 +192,13 @@ def _refused(rng: np.random.Generator, job: GemmRequest, shape: Shape) -> list[R
     return [*wrong, *of_job(GemmRequest(tokens, k_folds, tiles))]
 
 
-def _anything(rng: np.random.Generator) -> Iterator[Row]:
+def _anything(rng: np.random.Generator) -> Iterator[RegisterRow]:
     """Some reads of any address."""
     for _ in range(int(rng.integers(0, _MOST_READS + 1))):
         yield 0, int(rng.integers(0, 16)), int(rng.integers(0, 1 << 32)), 0
 
 
-def program(beats: Beats, shape: Shape) -> RequestProgram:
+def program(beats: Beats, shape: EngineShape) -> RequestProgram:
     """What the requests in ``beats`` ask of an engine of ``shape``."""
     write, address, data = _columns(beats)
     sizes = dict.fromkeys(_KEPT, 0) | {int(Register.KEPT): shape.n}
@@ -218,9 +218,9 @@ def program(beats: Beats, shape: Shape) -> RequestProgram:
             kinds[place] = Request.START if in_range else Request.REFUSED
             if in_range:
                 tiles = sent[tile : tile + job.tiles] if sent else ()
-                skips = sizes[Register.MODE] & Mode.SKIP
+                skips = sizes[Register.MODE] & ModeBit.SKIP
                 jobs.append(GemmRequest(job.tokens, job.k_folds, job.tiles, job.serial, tuple(tiles if skips else ())))
-                dense.append(sizes[Register.MODE] & Mode.DENSE)
+                dense.append(sizes[Register.MODE] & ModeBit.DENSE)
                 kept.append(sizes[Register.KEPT])
                 tile += job.tiles
     held = beats["held"][:, 0] == 1 if "held" in beats else np.zeros(len(write), np.bool_)
@@ -228,14 +228,14 @@ def program(beats: Beats, shape: Shape) -> RequestProgram:
     return RequestProgram(kinds, tuple(jobs), of_dense, of_kept, timeouts, held, _met(write, address))
 
 
-def _asked(sizes: Mapping[int, int], shape: Shape) -> tuple[GemmRequest, bool]:
+def _asked(sizes: Mapping[int, int], shape: EngineShape) -> tuple[GemmRequest, bool]:
     """The job that the sizes ask for, and whether they are in range."""
     tokens, k_folds, tiles, mode, kept = (
         sizes[int(each)] for each in (Register.TOKENS, Register.K_FOLDS, Register.N_TILES, Register.MODE, Register.KEPT)
     )
     in_range = 1 <= tokens <= shape.max_tokens and tiles > 0 and 1 <= kept <= shape.n
-    in_range = in_range and (k_folds > 0 or bool(mode & Mode.SKIP))
-    return GemmRequest(tokens, k_folds, tiles, bool(mode & Mode.SERIAL)), in_range
+    in_range = in_range and (k_folds > 0 or bool(mode & ModeBit.SKIP))
+    return GemmRequest(tokens, k_folds, tiles, bool(mode & ModeBit.SERIAL)), in_range
 
 
 def _met(write: Mask, address: Ints) -> frozenset[str]:
@@ -245,7 +245,7 @@ def _met(write: Mask, address: Ints) -> frozenset[str]:
     return frozenset(met | ({"write nothing"} if (address[write] > max(known)).any() else set()))
 
 
-def reads(beats: Beats, at: GemmHandshakes, faults: Mapping[str, Ints], shape: Shape) -> Ints:
+def reads(beats: Beats, at: GemmHandshakes, faults: Mapping[str, Ints], shape: EngineShape) -> Ints:
     """Answers to the reads; ``faults`` holds the cycles in which each error is raised."""
     write, address, data = _columns(beats)
     place = np.arange(len(write))
@@ -269,7 +269,7 @@ def reads(beats: Beats, at: GemmHandshakes, faults: Mapping[str, Ints], shape: S
 
 def busy(states: Ints) -> Mask:
     """Where a GEMM ran as requests were taken."""
-    found: Mask = (states & int(Status.BUSY)) != 0
+    found: Mask = (states & int(StatusBit.BUSY)) != 0
     return found
 
 

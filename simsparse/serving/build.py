@@ -20,7 +20,7 @@ from simsparse.serving.engine import Engine
 from simsparse.serving.kv import BlockPool
 from simsparse.serving.model import ServedModel
 from simsparse.serving.replica import Replica
-from simsparse.serving.simulated import SimulatedCosts, Whole
+from simsparse.serving.simulated import SimulatedCosts, WholeModel
 from simsparse.units import bytes_text, fs_to_seconds
 
 RESIDENT = "resident"
@@ -55,7 +55,7 @@ def _costs(machine: Machine, model: ServedModel, calls: bool, attention: tuple[f
 
 @lru_cache(maxsize=16)
 def _simulated(machine: Machine, model: ServedModel, stack: Stack, residency: str) -> SimulatedCosts:
-    return SimulatedCosts(model, Whole(machine, stack, residency))
+    return SimulatedCosts(model, WholeModel(machine, stack, residency))
 
 
 @dataclass(frozen=True)

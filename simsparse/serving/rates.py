@@ -13,7 +13,7 @@ from simsparse.serving.result import Served
 RESOLUTION = 0.02
 """Relative width to which the highest rate is narrowed."""
 MOST_RUNS = 40
-Run = Callable[[float], Served]
+AtRate = Callable[[float], Served]
 
 
 class RatePoint(NamedTuple):
@@ -26,21 +26,21 @@ class RatePoint(NamedTuple):
     served: Served
 
 
-def rate_point(run: Run, rate: float, slo: Mapping[str, float], share: float) -> RatePoint:
+def rate_point(run: AtRate, rate: float, slo: Mapping[str, float], share: float) -> RatePoint:
     """A run at ``rate``."""
     served = run(rate)
     good = float(served.good(slo).mean())
     return RatePoint(rate, good, good >= share and not served.saturation.saturated, served)
 
 
-def rate_curve(run: Run, rates: Sequence[float], slo: Mapping[str, float], share: float = 0.99) -> list[RatePoint]:
+def rate_curve(run: AtRate, rates: Sequence[float], slo: Mapping[str, float], share: float = 0.99) -> list[RatePoint]:
     """Runs at ``rates``, in ascending order. Raises SpecError on a rate that is not positive."""
     if not rates or not all(0 < rate < math.inf for rate in rates):
         raise SpecError(f"{list(rates)!r:.80}: expected one or more positive rates", key="rates")
     return [rate_point(run, rate, slo, share) for rate in sorted(rates)]
 
 
-def highest_rate(run: Run, slo: Mapping[str, float], share: float = 0.99, start: float = 1.0) -> list[RatePoint]:
+def highest_rate(run: AtRate, slo: Mapping[str, float], share: float = 0.99, start: float = 1.0) -> list[RatePoint]:
     """Runs of a search for the highest rate at which ``share`` of the requests are within ``slo`` and no queue grows.
 
     From ``start`` the rate is doubled or halved until one is kept and one is not, then bisected to RESOLUTION; in

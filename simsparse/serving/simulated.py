@@ -31,7 +31,7 @@ POINTS = 4
 
 
 @dataclass(frozen=True)
-class Whole:
+class WholeModel:
     """How a step is simulated: ``residency`` is the policy of weights, ``level`` the fidelity."""
 
     machine: Machine
@@ -50,7 +50,7 @@ class Whole:
 class SimulatedCosts:
     """Work of steps of a traced model on a machine of several devices. Raises SpecError for a model without a trace."""
 
-    def __init__(self, model: ServedModel, whole: Whole) -> None:
+    def __init__(self, model: ServedModel, whole: WholeModel) -> None:
         if not isinstance(model, TracedModel):
             raise SpecError("a machine of several devices needs a model with a trace", key="model")
         self.model, self.whole = model, whole

@@ -14,13 +14,13 @@ from simsparse.rtl.blocks.gemm_top import NMGemmTop
 from simsparse.rtl.blocks.systolic import NMSystolicArray
 from simsparse.rtl.compare import compare, predict, random_stream
 from simsparse.rtl.gemm_images import gemm_stream, product, tiles_sent
-from simsparse.rtl.gemm_requests import Register, Row, encoded, of_job, program
+from simsparse.rtl.gemm_requests import Register, RegisterRow, encoded, of_job, program
 from simsparse.rtl.run import run
 from simsparse.rtl.stream import DrivenStream, Observed
 
 BLOCK = NMGemmTop(NMSystolicArray(4, 4, 2, 4), 16)
 ALWAYS = np.ones(1, np.bool_)
-STATUS: Row = (0, Register.STATUS, 0, 0)
+STATUS: RegisterRow = (0, Register.STATUS, 0, 0)
 LACKS_ACTIVATION, TIMED_OUT = 1 << 9, 1 << 4
 
 pytestmark = pytest.mark.usefixtures("_simulator")
@@ -53,7 +53,7 @@ def test_a_missing_beat_leaves_every_register_readable_and_an_abort_frees_the_en
     """The last activation beat of the first GEMM never comes: the standstill is told, all registers answer, and after
     the abort the next GEMM runs as from reset."""
     job = GemmRequest(8, 2, 1)
-    reads: list[Row] = [(0, register, 0, 0) for register in Register]
+    reads: list[RegisterRow] = [(0, register, 0, 0) for register in Register]
     asked = encoded([
         (1, Register.TIMEOUT, 20, 0), *of_job(job), *reads, (1, Register.CONTROL, 2, 0), STATUS,
         *of_job(job), STATUS, (0, Register.CYCLES, 0, 0),
@@ -87,7 +87,7 @@ def test_a_missing_beat_leaves_every_register_readable_and_an_abort_frees_the_en
         ([(1, Register.N_TILES, 0, 0)], 0), ([(1, Register.KEPT, 0, 0)], 0), ([(1, Register.KEPT, 3, 0)], 0),
     ],
 )  # fmt: skip
-def test_a_refused_start_is_no_success(wrong: list[Row], flag: int) -> None:
+def test_a_refused_start_is_no_success(wrong: list[RegisterRow], flag: int) -> None:
     """DONE of the GEMM before is gone, ERROR is there, nothing runs."""
     asked = encoded([
         *of_job(GemmRequest(1, 1, 1)), (0, Register.STATUS, 0, 1), *wrong, (1, Register.CONTROL, 1, 0), STATUS,

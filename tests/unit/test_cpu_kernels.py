@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from simsparse.config.hardware import load_hardware, override_part
 from simsparse.core import Op, ops
 from simsparse.devices.cpu import Cpu
-from simsparse.devices.cpu_core import Cores, LoopCounts, Products, Traffic
+from simsparse.devices.cpu_core import Cores, LoopCounts, Products, Refills
 from simsparse.devices.cpu_kernels.base import CPU_KERNELS
 from simsparse.errors import SpecError
 
@@ -71,13 +71,13 @@ def test_uneven_pieces_of_work_keep_threads_waiting() -> None:
 
 @pytest.mark.parametrize(("footprint", "rate"), [(900, np.inf), (50e3, 8e9), (900e3, 4e9), (10e6, 1e9)])
 def test_a_working_set_streams_from_the_level_that_it_fits_into(footprint: float, rate: float) -> None:
-    traffic = Traffic(np.array([1e6]), np.array([footprint]))
+    traffic = Refills(np.array([1e6]), np.array([footprint]))
     assert cores().transfer_seconds(traffic)[0] == pytest.approx(1e6 / rate)
 
 
 @given(st.floats(1, 1e8), st.floats(1, 1e8))
 def test_a_larger_working_set_is_never_faster(a: float, b: float) -> None:
-    small, large = (cores().transfer_seconds(Traffic(np.array([1e6]), np.array([size])))[0] for size in sorted((a, b)))
+    small, large = (cores().transfer_seconds(Refills(np.array([1e6]), np.array([size])))[0] for size in sorted((a, b)))
     assert small <= large * (1 + 1e-12)
 
 

@@ -15,7 +15,7 @@ from simsparse.serving.build import Build, CacheOptions
 from simsparse.serving.costs import StepShape
 from simsparse.serving.engine import Engine
 from simsparse.serving.models import model_of
-from simsparse.serving.simulated import SimulatedCosts, Whole
+from simsparse.serving.simulated import SimulatedCosts, WholeModel
 from simsparse.validate import validate_file
 
 HEADER = "model_path,system,mode,isl,osl,gemm_quant_mode,tp_size,concurrency,silicon_tpot_ms,silicon_ttft_ms"
@@ -39,7 +39,7 @@ def test_whole_steps_agree_with_sums_of_operators(shape):
     model, _ = model_of("llama2-7b", system, Layout.parse(""))
     build = Build(machine_of(system), model, batching_of("chunked"), Engine(), stack_of("fused+graph"), CacheOptions())
     summed = build.costs.of(shape)
-    whole = SimulatedCosts(model, Whole(machine_of(system), stack_of("fused+graph"), "resident", 0)).of(shape)
+    whole = SimulatedCosts(model, WholeModel(machine_of(system), stack_of("fused+graph"), "resident", 0)).of(shape)
     assert whole.seconds <= summed.seconds * 1.03
     assert whole.seconds >= (summed.seconds - summed.gain) * 0.97
     assert whole.joules == pytest.approx(summed.joules, rel=0.1)

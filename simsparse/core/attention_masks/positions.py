@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from simsparse.core.op import Op
 
 
-Blocks = NDArray[np.int64]
+BlockCounts = NDArray[np.int64]
 """Blocks of keys by block of queries."""
 
 
@@ -112,9 +112,9 @@ class Strided(ByPosition):
             return cut(op, BLOCK * int(self._kept(np.array([blocks]))[0]))
         return on_blocks(op, self._kept(seen_blocks(op)))
 
-    def _kept(self, seen: Blocks) -> Blocks:
+    def _kept(self, seen: BlockCounts) -> BlockCounts:
         far = np.maximum(seen - self.local, 0)
-        kept: Blocks = np.minimum(seen, self.local) + -(-far // self.stride)
+        kept: BlockCounts = np.minimum(seen, self.local) + -(-far // self.stride)
         return kept
 
 
@@ -136,18 +136,18 @@ def cut(op: Op, keys: int) -> Op:
     return op if keys >= op.dims["kv_len"] else op.with_(dims={**op.dims, "kv_len": max(1, keys)})
 
 
-def seen_blocks(op: Op) -> Blocks:
+def seen_blocks(op: Op) -> BlockCounts:
     """Blocks of keys that each block of queries sees."""
     d = op.dims
     rows = -(-d["q_len"] // BLOCK)
     if not d["causal"]:
         return np.full(rows, -(-d["kv_len"] // BLOCK))
     last = np.minimum(np.arange(1, rows + 1) * BLOCK, d["q_len"]) + (d["kv_len"] - d["q_len"])
-    seen: Blocks = -(-np.clip(last, 1, d["kv_len"]) // BLOCK)
+    seen: BlockCounts = -(-np.clip(last, 1, d["kv_len"]) // BLOCK)
     return seen
 
 
-def on_blocks(op: Op, kept: Blocks) -> Op:
+def on_blocks(op: Op, kept: BlockCounts) -> Op:
     """``op`` where each block of queries reads so many blocks of keys; itself where these are all that it sees."""
     d = op.dims
     if int(kept.sum()) >= int(seen_blocks(op).sum()):

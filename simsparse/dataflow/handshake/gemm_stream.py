@@ -38,7 +38,7 @@ _STANDSTILL = 1 << 22
 _STUCK = -2
 
 
-class Status(IntEnum):
+class StatusBit(IntEnum):
     """Bits of the status that the engine's state makes."""
 
     BUSY = 1 << 0
@@ -49,9 +49,9 @@ class Status(IntEnum):
     RESULT_WAITS = 1 << 10
 
 
-_BUSY, _DONE, _ABORTED = int(Status.BUSY), int(Status.DONE), int(Status.ABORTED)
-_LACKS_WEIGHT, _LACKS_ACTIVATION = int(Status.LACKS_WEIGHT), int(Status.LACKS_ACTIVATION)
-_RESULT_WAITS = int(Status.RESULT_WAITS)
+_BUSY, _DONE, _ABORTED = int(StatusBit.BUSY), int(StatusBit.DONE), int(StatusBit.ABORTED)
+_LACKS_WEIGHT, _LACKS_ACTIVATION = int(StatusBit.LACKS_WEIGHT), int(StatusBit.LACKS_ACTIVATION)
+_RESULT_WAITS = int(StatusBit.RESULT_WAITS)
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import ClassVar
 import numpy as np
 
 from simsparse.dataflow.cache_walk import LoopAccess
-from simsparse.devices.cpu_core import Cores, LoopCounts, Products, Traffic
+from simsparse.devices.cpu_core import Cores, LoopCounts, Products, Refills
 from simsparse.devices.cpu_kernels.base import CPU_KERNELS, CpuKernel
 
 INDEX_BYTES = 4
@@ -44,7 +44,7 @@ class CsrColumns(CpuKernel):
         scalar = rows * rest
         reduced = 2 * np.log2(np.maximum(p.lanes, 2))
         stored = p.kept * (p.weight + INDEX_BYTES)
-        converted = Traffic(p.kept * CONVERTED_BYTES, p.kept * (CONVERTED_BYTES - 4), overlaps=False)
+        converted = Refills(p.kept * CONVERTED_BYTES, p.kept * (CONVERTED_BYTES - 4), overlaps=False)
         return LoopCounts(
             items=p.n, fma=steps + scalar, loads=2 * steps + 3 * scalar + 2 * rows, stores=rows,
             others=STEP_OTHERS * (steps + scalar) + reduced * rows, gathered=steps * p.lanes, misses=2 * rows,

@@ -8,7 +8,7 @@ from typing import ClassVar
 import numpy as np
 
 from simsparse.core import Op
-from simsparse.devices.cpu_core import Cores, LoopCounts, Products, Traffic
+from simsparse.devices.cpu_core import Cores, LoopCounts, Products, Refills
 from simsparse.devices.cpu_kernels.base import CPU_KERNELS, CpuKernel
 
 COPIED = 2
@@ -42,11 +42,11 @@ class LibraryGemm(CpuKernel):
         panels = ~direct & ~whole
         read = cores.weights(stored, np.ones_like(stored))
         copies = (
-            Traffic(np.where(panels, stored, 0.0), stored, overlaps=False),
-            Traffic(np.where(whole, COPIED * stored, 0.0), stored, overlaps=False),
+            Refills(np.where(panels, stored, 0.0), stored, overlaps=False),
+            Refills(np.where(whole, COPIED * stored, 0.0), stored, overlaps=False),
         )
-        first = [Traffic(np.where(direct, each.bytes, 0.0), each.footprint) for each in read]
-        first += [Traffic(np.where(direct, 0.0, each.bytes), np.where(whole, 2 * each.footprint, each.footprint), False)
+        first = [Refills(np.where(direct, each.bytes, 0.0), each.footprint) for each in read]
+        first += [Refills(np.where(direct, 0.0, each.bytes), np.where(whole, 2 * each.footprint, each.footprint), False)
                   for each in read]  # fmt: skip
         return LoopCounts(
             p.n * np.ceil(p.m / 4), cycles * cores.fma_rate, zero, zero, zero, zero, zero, zero, zero,

@@ -38,7 +38,7 @@ from simsparse.lowering.machine import Machine
 from simsparse.units import seconds_to_fs
 
 
-class Level(NamedTuple):
+class SpanLevel(NamedTuple):
     """A domain and how many of the span's ranks, or of its groups of the level below, meet there.
 
     ``bytes_per_s``: what one rank can send while all others do.
@@ -50,16 +50,16 @@ class Level(NamedTuple):
     bytes_per_s: float
 
 
-class Move(NamedTuple):
+class SpanMove(NamedTuple):
     """What a rank sends over one level in one phase: ``wait_s``, then ``bytes`` at ``bytes_per_s`` at most."""
 
-    level: Level
+    level: SpanLevel
     wait_s: float
     bytes: int
     bytes_per_s: float
 
 
-Phases = list[list[Move]]
+Phases = list[list[SpanMove]]
 
 
 def is_spanned(op: Op, machine: Machine) -> bool:
@@ -88,14 +88,14 @@ def phases(op: Op, machine: Machine, device: str) -> Phases:
             return [list(_ring(levels, op))]
 
 
-def _copy(move: Move, device: str) -> CollectiveCopy:
+def _copy(move: SpanMove, device: str) -> CollectiveCopy:
     channel = Channel(seconds_to_fs(move.wait_s), max(1, int(move.bytes_per_s)))
     ends = device, move.level.domain.device
     return CollectiveCopy(*ends, move.bytes, (ends,), channel)
 
 
-def _levels(op: Op, machine: Machine, device: str) -> list[Level]:
-    span, inner, found = machine.system.spans[op.group[0]], 1, list[Level]()
+def _levels(op: Op, machine: Machine, device: str) -> list[SpanLevel]:
+    span, inner, found = machine.system.spans[op.group[0]], 1, list[SpanLevel]()
     for domain in machine.system.domains:
         reach = max(1, min(span.ranks, domain.ranks // span.stride))
         if reach > inner:
@@ -108,25 +108,25 @@ def _levels(op: Op, machine: Machine, device: str) -> list[Level]:
     return found
 
 
-def _level(machine: Machine, device: str, domain: Domain, size: int) -> Level:
+def _level(machine: Machine, device: str, domain: Domain, size: int) -> SpanLevel:
     hops = machine.hops(device, domain.device)
     link, way = hops[0]
     kernels = machine.collective_kernels((device, domain.device))
     if kernels is None:
         raise MappingError(f"the link {device} to {domain.device} states no kernels of collectives", key="collectives")
-    return Level(domain, size, kernels, domain.share * link.rate(way, True))
+    return SpanLevel(domain, size, kernels, domain.share * link.rate(way, True))
 
 
-def _within(level: Level, op: Op) -> Move:
+def _within(level: SpanLevel, op: Op) -> SpanMove:
     run = fastest(level.kernels, op, level.size, level.bytes_per_s)
     return _move(level, run)
 
 
-def _move(level: Level, run: KernelRun) -> Move:
-    return Move(level, run.wait_s, run.bytes, min(run.bytes_per_s, level.bytes_per_s))
+def _move(level: SpanLevel, run: KernelRun) -> SpanMove:
+    return SpanMove(level, run.wait_s, run.bytes, min(run.bytes_per_s, level.bytes_per_s))
 
 
-def _ring(levels: list[Level], op: Op) -> Iterator[Move]:
+def _ring(levels: list[SpanLevel], op: Op) -> Iterator[SpanMove]:
     """One pass over all levels: a level carries the whole message, shared by the ranks of the levels below it.
 
     The innermost level has the protocol that is fastest for its ranks alone.
@@ -138,11 +138,11 @@ def _ring(levels: list[Level], op: Op) -> Iterator[Move]:
     wait_s, below = inner.wait_s + _network_wait_s(levels, rounds, moved), 1
     for level in levels:
         most = inner.bytes_per_s if below == 1 else BY_LINK
-        yield Move(level, wait_s, -(-moved // below), min(level.bytes_per_s, most))
+        yield SpanMove(level, wait_s, -(-moved // below), min(level.bytes_per_s, most))
         below *= level.size
 
 
-def _network_wait_s(levels: list[Level], rounds: int, moved: int) -> float:
+def _network_wait_s(levels: list[SpanLevel], rounds: int, moved: int) -> float:
     """Hops between boards of the protocol that ends soonest, round a ring or up and down trees, and what its bytes
     take longer than those of the link."""
     outer, below = levels[-1], prod(level.size for level in levels[:-1])
@@ -157,7 +157,7 @@ def _network_wait_s(levels: list[Level], rounds: int, moved: int) -> float:
     return min(map(more_s, (ring.ll, ring.ll128, ring.simple)))
 
 
-def _exchange(levels: list[Level], op: Op, machine: Machine, device: str) -> Phases:
+def _exchange(levels: list[SpanLevel], op: Op, machine: Machine, device: str) -> Phases:
     if op.label != "all_to_all":
         return [[_peer(levels[-1], 1, op.dims["bytes"])]]
     match machine.system.collectives.get("all_to_all", Exchange.LINEAR):
@@ -169,7 +169,7 @@ def _exchange(levels: list[Level], op: Op, machine: Machine, device: str) -> Pha
             return [list(_linear(levels, op))]
 
 
-def _linear(levels: list[Level], op: Op) -> Iterator[Move]:
+def _linear(levels: list[SpanLevel], op: Op) -> Iterator[SpanMove]:
     """A message to every rank; those to other boards leave by the network's ports."""
     ranks, inner = prod(level.size for level in levels), 1
     for level in levels:
@@ -178,7 +178,7 @@ def _linear(levels: list[Level], op: Op) -> Iterator[Move]:
         inner = reach
 
 
-def _puts(levels: list[Level], op: Op) -> Iterator[Move]:
+def _puts(levels: list[SpanLevel], op: Op) -> Iterator[SpanMove]:
     """One-sided kernels of the board's link: rows to its ranks, those of this rank too, and to others at once."""
     puts = levels[0].kernels.puts
     if puts is None:
@@ -190,20 +190,20 @@ def _puts(levels: list[Level], op: Op) -> Iterator[Move]:
     for level in levels:
         reach = max(1, inner) * level.size
         size, rate = op.dims["bytes"] * (reach - inner) // ranks, level.bytes_per_s
-        yield Move(
+        yield SpanMove(
             level, wait + (NETWORK_START_S if inner else 0), size, min(rate, BY_LINK if inner else kernel.rate.si)
         )
         inner = reach
 
 
-def _in_two_dimensions(levels: list[Level], op: Op, pass_s: float) -> Phases:
+def _in_two_dimensions(levels: list[SpanLevel], op: Op, pass_s: float) -> Phases:
     """An exchange per level, of the whole message each, and before each a pass over memory that sorts it."""
     size = op.dims["bytes"]
     moves = (_peer(level, level.size - 1, size * (level.size - 1) // level.size) for level in levels)
     return [[move._replace(wait_s=move.wait_s + pass_s)] for move in moves]
 
 
-def _by_leaders(levels: list[Level], op: Op) -> Phases:
+def _by_leaders(levels: list[SpanLevel], op: Op) -> Phases:
     """The boards' data to one GPU each, an exchange of these over one network port, and back."""
     *inside, outer = levels
     size, below = op.dims["bytes"], prod(level.size for level in inside)
@@ -212,7 +212,7 @@ def _by_leaders(levels: list[Level], op: Op) -> Phases:
     return [*gather, [_peer(port, outer.size - 1, below * size * (outer.size - 1) // outer.size)], *reversed(gather)]
 
 
-def _peer(level: Level, peers: int, bytes: int) -> Move:
+def _peer(level: SpanLevel, peers: int, bytes: int) -> SpanMove:
     """Messages to ``peers``, by the protocol that ends soonest."""
     own = level.kernels.exchange
     runs = [KernelRun(name, each.start.si + peers * each.hop.si, bytes, min(each.rate.si, BY_LINK))

@@ -16,7 +16,7 @@ from simsparse.config.layout import Layout, Schedule
 from simsparse.errors import MappingError
 
 
-class Block(NamedTuple):
+class PassSpan(NamedTuple):
     """One pass of one micro-batch through one piece, in seconds."""
 
     stage: int
@@ -27,11 +27,11 @@ class Block(NamedTuple):
     end_s: float
 
 
-Pass = tuple[int, int, bool]
+StagePass = tuple[int, int, bool]
 """Piece, micro-batch, and whether it is the backward pass."""
 
 
-def orders(layout: Layout) -> list[list[Pass]]:
+def orders(layout: Layout) -> list[list[StagePass]]:
     """The passes of each stage in order. Raises MappingError when an interleaved schedule has no whole groups."""
     stages, micro, chunks = layout.pp, layout.micro, layout.chunks
     if layout.schedule == Schedule.INTERLEAVED:
@@ -45,10 +45,10 @@ def orders(layout: Layout) -> list[list[Pass]]:
     return [_in_turn(forward[stage], backward[stage], first[stage]) for stage in range(stages)]
 
 
-def _interleaved(stage: int, stages: int, micro: int, chunks: int) -> list[Pass]:
+def _interleaved(stage: int, stages: int, micro: int, chunks: int) -> list[StagePass]:
     group = stages * chunks
 
-    def passed(k: int, backward: bool) -> Pass:
+    def passed(k: int, backward: bool) -> StagePass:
         chunk = k % group // stages
         chunk = chunks - 1 - chunk if backward else chunk
         return chunk * stages + stage, k // group * stages + k % stages, backward
@@ -58,7 +58,7 @@ def _interleaved(stage: int, stages: int, micro: int, chunks: int) -> list[Pass]
     return _in_turn([passed(k, False) for k in range(total)], [passed(k, True) for k in range(total)], warm)
 
 
-def _in_turn(forward: Sequence[Pass], backward: Sequence[Pass], first: int) -> list[Pass]:
+def _in_turn(forward: Sequence[StagePass], backward: Sequence[StagePass], first: int) -> list[StagePass]:
     found = list(forward[:first])
     for i, each in enumerate(forward[first:]):
         found += [each, backward[i]]
@@ -67,15 +67,15 @@ def _in_turn(forward: Sequence[Pass], backward: Sequence[Pass], first: int) -> l
 
 def blocks(
     layout: Layout, forward_s: Sequence[float], backward_s: Sequence[float], last_s: Sequence[float], send_s: float
-) -> list[Block]:
+) -> list[PassSpan]:
     """Every pass with its times: it starts when its stage is free and its input there, ``send_s`` after it was made.
 
     ``forward_s``, ``backward_s``: seconds of each piece; ``last_s``: of the backward pass of the last micro-batch,
     which has the synchronization beside it. Raises MappingError on a schedule that waits for itself.
     """
     pieces, waiting = layout.pp * layout.chunks, [list(reversed(each)) for each in orders(layout)]
-    ends: dict[Pass, float] = {}
-    free, found = [0.0] * layout.pp, list[Block]()
+    ends: dict[StagePass, float] = {}
+    free, found = [0.0] * layout.pp, list[PassSpan]()
     while any(waiting):
         moved = False
         for stage, own in enumerate(waiting):
@@ -86,14 +86,14 @@ def blocks(
                     seconds = last_s[piece] if micro == layout.micro - 1 else backward_s[piece]
                 start = max(free[stage], ready)
                 free[stage] = ends[piece, micro, backward] = start + seconds
-                found.append(Block(stage, piece, micro, backward, start, free[stage]))
+                found.append(PassSpan(stage, piece, micro, backward, start, free[stage]))
                 moved = True
         if not moved:
             raise MappingError("the schedule waits for itself", key="parallel.schedule")
     return found
 
 
-def _ready(each: Pass, ends: dict[Pass, float], pieces: int, send_s: float) -> float | None:
+def _ready(each: StagePass, ends: dict[StagePass, float], pieces: int, send_s: float) -> float | None:
     """When the input of a pass is there; None when what makes it has not run."""
     piece, micro, backward = each
     if not backward:

@@ -23,7 +23,7 @@ from simsparse.rtl.block import (
     pattern_bins,
 )  # fmt: skip
 from simsparse.rtl.blocks.systolic import NMSystolicArray
-from simsparse.rtl.gemm_requests import ERRORS, Register, RequestProgram, Shape, busy, program, reads, requested
+from simsparse.rtl.gemm_requests import ERRORS, EngineShape, Register, RequestProgram, busy, program, reads, requested
 from simsparse.rtl.stimulus import positions, signed
 from simsparse.rtl.stream import DrivenStream
 from simsparse.rtl.vectors import WORD_BITS, Beats, Channel, Field, pack, unpack, words, wrapped
@@ -47,9 +47,9 @@ class NMGemmTop(RtlBlock):
         return {**shape, "MaxTokens": self.max_tokens}
 
     @property
-    def shape(self) -> Shape:
+    def shape(self) -> EngineShape:
         """What its registers know of it."""
-        return Shape(self.array.rows, self.array.cols, self.array.n, self.array.m, self.max_tokens)
+        return EngineShape(self.array.rows, self.array.cols, self.array.n, self.array.m, self.max_tokens)
 
     @property
     def inputs(self) -> tuple[Field, ...]:

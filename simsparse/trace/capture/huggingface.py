@@ -22,7 +22,7 @@ from simsparse.errors import TraceError
 from simsparse.trace.capture.experts import MoeTracing, run_experts, switch_layers
 from simsparse.trace.capture.kernel import Kernel
 from simsparse.trace.capture.latent import Latent, absorbing, record_absorbed
-from simsparse.trace.capture.masked import AttentionMask
+from simsparse.trace.capture.masked import TracedMask
 from simsparse.trace.capture.sdpa import record_attention, record_attention_backward
 
 NAME = "simsparse"
@@ -117,7 +117,7 @@ def _attention(
 
 def _kernel(current: _Current, module: Any, compute: Any, causal: bool, given: Mapping[str, Any]) -> Kernel:
     capture, latent = current.tracing.capture, current.latents.pop(module, None)
-    mask = AttentionMask(given.get("sliding_window"), _chunk(module))
+    mask = TracedMask(given.get("sliding_window"), _chunk(module))
     record: Any = partial(record_attention, capture, causal=causal, mask=mask, facts=_cached(current, module))
     if latent is not None:
         record = lambda heads, out: record_absorbed(capture, module, heads[0], latent, out, causal=causal)  # noqa: E731

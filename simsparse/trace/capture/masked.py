@@ -22,7 +22,7 @@ MOST_SCORES = 1 << 28
 
 
 @dataclass(frozen=True)
-class AttentionMask:
+class TracedMask:
     """What an attention masks besides, where it is causal, the keys after a query.
 
     ``window``: keys further back than so many. ``chunk``: keys of earlier chunks of so many positions. ``top_left``:
@@ -37,10 +37,10 @@ class AttentionMask:
     block: int = BLOCK
 
 
-BOTTOM_RIGHT, TOP_LEFT = AttentionMask(), AttentionMask(top_left=True)
+BOTTOM_RIGHT, TOP_LEFT = TracedMask(), TracedMask(top_left=True)
 
 
-def mask_of(given: torch.Tensor | None, queries: int, keys: int) -> tuple[bool, AttentionMask]:
+def mask_of(given: torch.Tensor | None, queries: int, keys: int) -> tuple[bool, TracedMask]:
     """Whether an ``attn_mask`` is causal, and what else it masks. One on the meta device keeps all that it might."""
     if given is None or given.device.type == "meta" or given.numel() > MOST_SCORES:
         return False, BOTTOM_RIGHT
@@ -55,7 +55,7 @@ def mask_of(given: torch.Tensor | None, queries: int, keys: int) -> tuple[bool, 
     if bool(blocks.all()):
         return False, BOTTOM_RIGHT
     mean = blocks.sum(-1).double().mean(0).ceil()
-    return False, AttentionMask(kept=tuple(int(count) for count in mean))
+    return False, TracedMask(kept=tuple(int(count) for count in mean))
 
 
 def _blocks(kept: torch.Tensor) -> torch.Tensor:
@@ -66,7 +66,7 @@ def _blocks(kept: torch.Tensor) -> torch.Tensor:
     return padded.reshape(heads, rows, BLOCK, cols, BLOCK).any(dim=4).any(dim=2)
 
 
-def block_mask_of(given: Any) -> AttentionMask:
+def block_mask_of(given: Any) -> TracedMask:
     """What a BlockMask of FlexAttention masks; all is kept without one, or with one whose blocks are not square."""
     if given is None or given.kv_num_blocks.device.type == "meta" or given.BLOCK_SIZE[0] != given.BLOCK_SIZE[1]:
         return BOTTOM_RIGHT
@@ -74,7 +74,7 @@ def block_mask_of(given: Any) -> AttentionMask:
     if given.full_kv_num_blocks is not None:
         counts = counts + given.full_kv_num_blocks
     mean = counts.reshape(-1, counts.shape[-1]).mean(0).ceil()
-    return AttentionMask(kept=tuple(int(count) for count in mean), block=int(given.BLOCK_SIZE[0]))
+    return TracedMask(kept=tuple(int(count) for count in mean), block=int(given.BLOCK_SIZE[0]))
 
 
 @contextmanager

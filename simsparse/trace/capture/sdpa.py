@@ -26,7 +26,7 @@ from simsparse.trace.capture.label import path_join
 from simsparse.trace.capture.masked import (
     BOTTOM_RIGHT,
     TOP_LEFT,
-    AttentionMask,
+    TracedMask,
     block_mask_of,
     flex_calls,
     mask_of,
@@ -47,7 +47,7 @@ class AttentionCalls(TorchFunctionMode):  # type: ignore[misc]
     def __init__(self, capture: Capture) -> None:
         super().__init__()
         self._capture = capture
-        self._last: tuple[torch.Tensor | None, tuple[bool, AttentionMask]] = (None, (False, BOTTOM_RIGHT))
+        self._last: tuple[torch.Tensor | None, tuple[bool, TracedMask]] = (None, (False, BOTTOM_RIGHT))
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
@@ -85,7 +85,7 @@ class AttentionCalls(TorchFunctionMode):  # type: ignore[misc]
             causal, mask = self._mask_of(given.get("attn_mask"), query.shape[-2], key.shape[-2])
         return self._run(partial(_SDPA, **given), (query, key, value), causal, mask)
 
-    def _mask_of(self, given: torch.Tensor | None, queries: int, keys: int) -> tuple[bool, AttentionMask]:
+    def _mask_of(self, given: torch.Tensor | None, queries: int, keys: int) -> tuple[bool, TracedMask]:
         """As ``mask_of``, once for the layers that share a mask."""
         if given is None or given is not self._last[0]:
             with self._capture.paused():
@@ -109,7 +109,7 @@ class AttentionCalls(TorchFunctionMode):  # type: ignore[misc]
         return self._run(compute, heads, False, mask)
 
     def _run(
-        self, compute: Callable[..., torch.Tensor], heads: Sequence[torch.Tensor], causal: bool, mask: AttentionMask
+        self, compute: Callable[..., torch.Tensor], heads: Sequence[torch.Tensor], causal: bool, mask: TracedMask
     ) -> torch.Tensor:
         """The attention of query, key and value, recorded."""
         kernel = Kernel(
@@ -126,7 +126,7 @@ class AttentionCalls(TorchFunctionMode):  # type: ignore[misc]
 
 def record_attention(
     capture: Capture, heads: Sequence[torch.Tensor], out: torch.Tensor, *, causal: bool,
-    mask: AttentionMask = BOTTOM_RIGHT, facts: Mapping[str, Any] = MappingProxyType({}),
+    mask: TracedMask = BOTTOM_RIGHT, facts: Mapping[str, Any] = MappingProxyType({}),
 ) -> None:  # fmt: skip
     """Record the attention of query, key and value, one op or those that a sliding window splits it into; none of
     nothing.
@@ -148,7 +148,7 @@ def record_attention(
 
 def attention_ops(
     capture: Capture, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, *, causal: bool,
-    mask: AttentionMask = BOTTOM_RIGHT,
+    mask: TracedMask = BOTTOM_RIGHT,
 ) -> list[Op]:  # fmt: skip
     """The ops of one attention, without names of their own.
 
@@ -221,7 +221,7 @@ def _chunks(q_len: int, kv_len: int, chunk: int) -> list[tuple[int, int, int]]:
 
 def record_attention_backward(
     capture: Capture, heads: Sequence[torch.Tensor], upstream: torch.Tensor, gradients: Gradients, *, causal: bool,
-    mask: AttentionMask = BOTTOM_RIGHT,
+    mask: TracedMask = BOTTOM_RIGHT,
 ) -> None:  # fmt: skip
     """Record the gradient of an attention as fused kernels compute it.
 

@@ -30,7 +30,7 @@ from simsparse.trace.interchange.base import (
     read_bounded,
 )
 from simsparse.trace.interchange.products import TraceGemm, products, unique
-from simsparse.trace.interchange.scalesim_columns import CONV_COLUMNS, GEMM_COLUMNS, Layout, size
+from simsparse.trace.interchange.scalesim_columns import CONV_COLUMNS, GEMM_COLUMNS, LayerColumns, size
 
 _DEPTHWISE = "DP"
 """SCALE-Sim runs a layer with these letters in its name once a channel."""
@@ -42,7 +42,7 @@ CELLS = 8
 def read_scalesim(path: Path, options: ImportOptions) -> Imported:
     """The layers of a topology as a chain of ops. Raises TraceError naming the line."""
     rows = _rows(read_bounded(path, options.limits).decode("utf-8-sig"), options.limits)
-    layout = Layout.parse(rows[0][1])
+    layout = LayerColumns.parse(rows[0][1])
     dtype, notes = options.dtype or DType.BF16, Notes()
     builder = TraceBuilder(printable(path.name.split(".")[0]) or "topology", source="SCALE-Sim topology")
     for line, row in rows[1:]:

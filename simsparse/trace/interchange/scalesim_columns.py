@@ -34,14 +34,14 @@ _COMMENT = {"comment", "comments", "note", "notes"}
 
 
 @dataclass(frozen=True)
-class Layout:
+class LayerColumns:
     """Names of the columns behind the layer's name, in order; "" for a column of comments."""
 
     is_gemm: bool
     columns: tuple[str, ...]
 
     @classmethod
-    def parse(cls, header: Sequence[str]) -> Layout:
+    def parse(cls, header: Sequence[str]) -> LayerColumns:
         """The layout of a header line. Raises TraceError naming a column that is unknown, doubled or missing."""
         names = [re.sub(r"[^a-z0-9]", "", cell.lower()) for cell in header]
         is_gemm = names[1:4] == ["m", "n", "k"]
