@@ -50,7 +50,7 @@ class Domain:
 
 
 @dataclass(frozen=True)
-class Span:
+class GroupSpan:
     """``ranks`` at distances of ``stride`` that take part in a collective."""
 
     ranks: int

@@ -17,7 +17,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, Field, ValidationError
 
-from simsparse.config.cluster import Cluster, ClusterEntry, Domain, Span
+from simsparse.config.cluster import Cluster, ClusterEntry, Domain, GroupSpan
 from simsparse.config.extends import read_part
 from simsparse.config.paths import find_part, part_name
 from simsparse.config.quantity import Basis, Frozen, Part, Quantity, shown
@@ -114,7 +114,7 @@ class System:
     groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     collectives: Mapping[str, str] = field(default_factory=dict)
     cluster: Cluster | None = None
-    spans: Mapping[str, Span] = field(default_factory=dict)
+    spans: Mapping[str, GroupSpan] = field(default_factory=dict)
     domains: tuple[Domain, ...] = ()
 
     def role(self, device: str) -> Role:

@@ -59,7 +59,7 @@ class Link:
         return direction
 
 
-class Channel(NamedTuple):
+class CopyPace(NamedTuple):
     """What moves the bytes of a copy where the links alone do not set its pace, such as the kernel of a collective.
 
     The copy takes ``latency_fs`` in place of the latencies of its route, and has ``bytes_per_s`` at most.
@@ -145,7 +145,7 @@ def at_rate_fs(hops: tuple[Hop, ...], bytes: int, rate: int) -> int:
     return sum(each.latency_fs for each, _ in hops) + -(-whole_bytes(hops, bytes) * FS_PER_SECOND // rate)
 
 
-def channel_fs(hops: tuple[Hop, ...], bytes: int, rate: int, channel: Channel) -> int:
+def channel_fs(hops: tuple[Hop, ...], bytes: int, rate: int, channel: CopyPace) -> int:
     """Femtoseconds of a copy by a channel, whose route leaves it ``rate`` bytes per second all the while."""
     return channel.latency_fs + -(-whole_bytes(hops, bytes) * FS_PER_SECOND // min(rate, channel.bytes_per_s))
 

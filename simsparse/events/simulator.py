@@ -15,7 +15,7 @@ from typing import Any
 import simpy
 
 from simsparse.errors import SimsparseError, SimulationError
-from simsparse.events.network import Channel, CopyEnd, Hop, Link, Network, path
+from simsparse.events.network import CopyEnd, CopyPace, Hop, Link, Network, path
 from simsparse.events.pool import Pool
 from simsparse.events.task import END, Lane, Task
 
@@ -109,7 +109,7 @@ class Simulator:
 
     def copy(
         self, src: str, dst: str, bytes: int, name: str, after: Iterable[simpy.Event] = (), *,
-        device: str | None = None, lane: str = "copy", kind: str = "copy", channel: Channel | None = None,
+        device: str | None = None, lane: str = "copy", kind: str = "copy", channel: CopyPace | None = None,
     ) -> Task:  # fmt: skip
         """Move ``bytes`` from ``src`` to ``dst``, holding a lane of ``device`` (``dst``) meanwhile.
 

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from simsparse.core import CacheUse, Op, OpCost, OpKind
 from simsparse.errors import SimulationError
-from simsparse.events import Channel
+from simsparse.events import CopyPace
 from simsparse.lowering.machine import Ends, Machine
 from simsparse.lowering.trace_index import OpFacts, TraceIndex, is_special
 from simsparse.units import bytes_text, seconds_to_fs
@@ -72,7 +72,7 @@ class Command(NamedTuple):
     cause: Cause = Cause.OP
     beside: tuple[Ends, ...] = ()
     part: int = -1
-    channel: Channel | None = None
+    channel: CopyPace | None = None
 
 
 def copies_among(commands: Iterable[Command]) -> Counter[tuple[str, str, int]]:

@@ -17,7 +17,7 @@ from simsparse.core.op import Signature, signatures
 from simsparse.devices.base import Device, device_for
 from simsparse.devices.link import BYTE, link_prices, link_rate
 from simsparse.errors import MappingError, SpecError
-from simsparse.events import Channel, CopyEnd, Link, alone_fs
+from simsparse.events import CopyEnd, CopyPace, Link, alone_fs
 from simsparse.events.network import Hop, at_rate_fs, channel_fs, fair_rates, path, whole_bytes
 from simsparse.units import fs_to_seconds, seconds_to_fs
 
@@ -113,7 +113,7 @@ class Machine:
         return first if all(other == first for other in others) else None
 
     def copy_fs(
-        self, src: str, dst: str, bytes: int, beside: tuple[Ends, ...] = (), channel: Channel | None = None
+        self, src: str, dst: str, bytes: int, beside: tuple[Ends, ...] = (), channel: CopyPace | None = None
     ) -> int:
         """Femtoseconds of a copy that shares its route with no others than those between the ends ``beside``.
 

@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import ClassVar, NamedTuple
 
-from simsparse.events import Channel
+from simsparse.events import CopyPace
 from simsparse.registry import Registry
 
 
@@ -17,7 +17,7 @@ class Send(NamedTuple):
     src: int
     dst: int
     bytes: int
-    channel: Channel | None = None
+    channel: CopyPace | None = None
 
 
 SendSteps = Sequence[Sequence[Send]]

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from simsparse.core import Op
 from simsparse.core.kinds.collective import COLLECTIVE
 from simsparse.errors import MappingError, nearest
-from simsparse.events import Channel
+from simsparse.events import CopyPace
 from simsparse.lowering.collectives.base import ALGORITHMS, DEFAULTS, Algorithm, Send
 from simsparse.lowering.collectives.kernels import KernelRun, fastest, sends
 from simsparse.lowering.machine import Ends, Machine
@@ -22,7 +22,7 @@ class CollectiveCopy(NamedTuple):
     dst: str
     bytes: int
     beside: tuple[Ends, ...]
-    channel: Channel | None = None
+    channel: CopyPace | None = None
 
 
 def ranks_of(op: Op, machine: Machine) -> tuple[str, ...]:

@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 from simsparse.config.parts.link import CollectiveKernels, CollectiveProtocol
 from simsparse.core import DType, Op
-from simsparse.events import Channel
+from simsparse.events import CopyPace
 from simsparse.lowering.collectives.base import Send
 from simsparse.units import seconds_to_fs
 
@@ -93,7 +93,7 @@ def fastest(kernels: CollectiveKernels, op: Op, ranks: int, link_bytes_per_s: fl
 
 def sends(run: KernelRun, label: str, ranks: int) -> list[Send]:
     """The copies of a kernel: one from every rank that sends."""
-    channel = Channel(seconds_to_fs(run.wait_s), max(1, int(run.bytes_per_s)))
+    channel = CopyPace(seconds_to_fs(run.wait_s), max(1, int(run.bytes_per_s)))
     if label in ("gather", "scatter"):
         part = run.bytes // (ranks - 1)
         ends = [(rank, 0) if label == "gather" else (0, rank) for rank in range(1, ranks)]

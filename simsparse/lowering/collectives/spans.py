@@ -30,7 +30,7 @@ from simsparse.config.parts.link import CollectiveKernels, CollectiveProtocol
 from simsparse.core import Op
 from simsparse.core.kinds.collective import EXPERTS
 from simsparse.errors import MappingError
-from simsparse.events import Channel
+from simsparse.events import CopyPace
 from simsparse.lowering.collectives.expand import CollectiveCopy
 from simsparse.lowering.collectives.kernels import BY_LINK, EXCHANGES, KernelRun, fastest
 from simsparse.lowering.collectives.puts import NETWORK_START_S
@@ -89,7 +89,7 @@ def phases(op: Op, machine: Machine, device: str) -> Phases:
 
 
 def _copy(move: SpanMove, device: str) -> CollectiveCopy:
-    channel = Channel(seconds_to_fs(move.wait_s), max(1, int(move.bytes_per_s)))
+    channel = CopyPace(seconds_to_fs(move.wait_s), max(1, int(move.bytes_per_s)))
     ends = device, move.level.domain.device
     return CollectiveCopy(*ends, move.bytes, (ends,), channel)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from simsparse.config.cluster import NETWORK, Domain, Span
+from simsparse.config.cluster import NETWORK, Domain, GroupSpan
 from simsparse.config.hardware import NIC, Connection, System
 from simsparse.config.layout import Exchange, Layout
 from simsparse.config.quantity import Part
@@ -69,15 +69,15 @@ def _of(system: System, first: str, board: int, layout: Layout) -> System:
     )  # fmt: skip
 
 
-def spans(layout: Layout) -> dict[str, Span]:
+def spans(layout: Layout) -> dict[str, GroupSpan]:
     """The groups of ranks that a layout has: along each way of splitting, over experts, and all but the experts'."""
-    found, stride = dict[str, Span](), 1
+    found, stride = dict[str, GroupSpan](), 1
     for name in SPANS:
-        found[name] = Span(getattr(layout, name), stride)
+        found[name] = GroupSpan(getattr(layout, name), stride)
         stride *= getattr(layout, name)
-    found["ep"] = Span(layout.ep, 1)
-    found["edp"] = Span(layout.stage_ranks // layout.ep, layout.ep)
-    found["ddp"] = Span(layout.cp * layout.dp, layout.tp)
+    found["ep"] = GroupSpan(layout.ep, 1)
+    found["edp"] = GroupSpan(layout.stage_ranks // layout.ep, layout.ep)
+    found["ddp"] = GroupSpan(layout.cp * layout.dp, layout.tp)
     return {name: span for name, span in found.items() if span.ranks > 1}
 
 
