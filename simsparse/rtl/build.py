@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from simsparse.errors import SimulationError
+from simsparse.paths import data_root
 from simsparse.rtl.block import RtlBlock
 from simsparse.rtl.toolchain import build_root, check, compiler, environment, include, sources, verilator
 from simsparse.rtl.vectors import WORD_BITS, Channel, words
@@ -53,7 +54,9 @@ def _built(folder: Path, module: str, source: list[str], parts: Sequence[Path], 
     """The program in ``folder``, made anew when something that it depends on has changed."""
     check()
     program = folder / "bench"
-    known = digest(*parts, *sorted(sources().rglob("*.sv"))) + " ".join([*source, *flags])
+    known = digest(
+        *parts, *sorted(sources().glob("*.sv")), *sorted((data_root() / "rtl" / "assert").glob("*.sv"))
+    ) + " ".join([*source, *flags])
     known += hashlib.sha256(Path(source[-1]).read_bytes()).hexdigest()
     with unless_made(folder, known) as stale:
         if stale:
@@ -122,7 +125,7 @@ def _compile(folder: Path, optimise: str = "-O1") -> list[str]:
 
 def _verilate(folder: Path, module: str, source: list[str]) -> list[str]:
     places = ["--prefix", f"V{module}", "--top-module", module, "--Mdir", str(folder / "obj"), "-y", str(sources())]
-    places += ["-y", str(sources() / "assert")]
+    places += ["-y", str(data_root() / "rtl" / "assert")]
     return [str(verilator()), "--cc", *LINT, *places, *source]
 
 
