@@ -21,6 +21,7 @@ from simsparse.serving.kv import BlockPool
 from simsparse.serving.model import ServedModel
 from simsparse.serving.replica import Replica
 from simsparse.serving.simulated import SimulatedCosts, WholeModel
+from simsparse.sources.options import whole
 from simsparse.units import bytes_text, fs_to_seconds
 
 RESIDENT = "resident"
@@ -44,7 +45,9 @@ class CacheOptions:
         known = ("block", "blocks", "prefix_cache", "swap")
         if unknown := next((name for name in options if name not in known), None):
             raise SpecError(f"{unknown!r} is not known here; {nearest(unknown, known)}", key="kv")
-        return cls(**options)
+        blocks = options.get("blocks")
+        return cls(whole("block", options.get("block", cls.block)), None if blocks is None else whole("blocks", blocks),
+                   bool(options.get("prefix_cache")), bool(options.get("swap")))  # fmt: skip
 
 
 @lru_cache(maxsize=16)

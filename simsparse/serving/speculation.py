@@ -30,7 +30,13 @@ class Speculation:
     def of(cls, options: Mapping[str, Any]) -> Speculation:
         """From ``accepted`` by position, ``lengths`` (mean tokens per step with 1, 2, ... drafts), or ``tokens`` and
         one ``rate``; with ``draft_s``. Raises SpecError."""
-        said = dict(options)
+        try:
+            return cls._read(dict(options))
+        except (TypeError, ValueError) as error:
+            raise SpecError(f"expected numbers: {error}", key="speculation") from None
+
+    @classmethod
+    def _read(cls, said: dict[str, Any]) -> Speculation:
         draft_s = float(said.pop("draft_s", 0.0))
         if set(said) == {"lengths"}:
             found = from_lengths(said["lengths"])

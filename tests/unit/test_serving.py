@@ -419,7 +419,10 @@ def test_drafts_make_a_lone_sequence_faster_by_nearly_what_they_add():
     assert plain.tpot.mean / drafted.tpot.mean == pytest.approx(2.4, rel=0.1)
 
 
-@pytest.mark.parametrize("options", [{"accepted": [0.5, 0.6]}, {"rate": 0.5}, {"accepted": []}, {"lengths": [0.5]}])
+@pytest.mark.parametrize(
+    "options",
+    [{"accepted": [0.5, 0.6]}, {"tokens": 2, "rate": "x"}, {"rate": 0.5}, {"accepted": []}, {"lengths": [0.5]}],
+)
 def test_impossible_acceptance_is_an_error(options):
     with pytest.raises(SpecError):
         Speculation.of(options)

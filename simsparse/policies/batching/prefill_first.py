@@ -21,8 +21,8 @@ class PrefillFirst(Batching):
         self, max_seqs: int = 256, tokens: int = 8192, priorities: bool = False, prompts: int | None = None
     ) -> None:
         super().__init__(max_seqs, tokens, priorities)
-        if prompts is not None and prompts < 1:
-            raise SpecError(f"{prompts} prompts in a step; expected 1 or more", key="prompts")
+        if prompts is not None and (isinstance(prompts, bool) or not isinstance(prompts, int) or prompts < 1):
+            raise SpecError(f"{prompts!r} prompts in a step; expected 1 or more", key="prompts")
         self.prompts = prompts
 
     def plan(self, view: BatchView) -> StepPlan:
