@@ -114,7 +114,7 @@ def page(found: list[Clock]) -> str:
     lines = [
         "# Clock of the RTL on an ECP5", "",
         f"LFE5U-85F, speed grade 6, Yosys and nextpnr at one seed, aiming at {TARGET_MHZ} MHz: each block between "
-        "registers at all of its ports, wires included. Another seed moves a figure by about a tenth.", "",
+        "registers at all of its ports, wires included.", "",
         f"Remake: `{COMMAND}` (the extra `fpga`).", "",
         "| " + " | ".join(rows[0]) + " |", "|" + " --- |" * len(rows[0]),
         *("| " + " | ".join(str(value) for value in row.values()) + " |" for row in rows),
