@@ -52,6 +52,7 @@ MEASURED: Mapping[str, str] = {
     "expert_cache": "decode steps with caches of experts, prefetch by guesses",
     "cpu": "kernels of the host on 1 to 16 threads, an expert there or copied",
     "e2e": "whole models, per layer",
+    "ep_moe": "expert-parallel layers on two GPUs",
     "serve_steps": "single steps of a serving loop",
     "serve_ttft": "requests over time: mean seconds to the first token, loads up to 0.6",
     "serve_tpot": "the same: mean seconds per token after it",
