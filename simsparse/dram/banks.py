@@ -6,7 +6,8 @@ from __future__ import annotations
 from numba import njit
 
 from simsparse.dram.device import Effect
-from simsparse.dram.layout import CLOSED, HALF_OPEN, BankWord, Ints, T
+from simsparse.dram.layout import CLOSED, HALF_OPEN, BankWord, Ints
+from simsparse.dram.layout import TableWord as T
 from simsparse.dram.limits import bank_range, closes, cover_of, kind_of
 
 _BANK = len(BankWord)

@@ -5,7 +5,9 @@ from __future__ import annotations
 
 from numba import njit
 
-from simsparse.dram.layout import Ints, S, T
+from simsparse.dram.layout import Ints
+from simsparse.dram.layout import StateWord as S
+from simsparse.dram.layout import TableWord as T
 
 
 @njit(cache=True, inline="always")  # type: ignore[untyped-decorator]

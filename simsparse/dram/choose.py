@@ -25,8 +25,12 @@ from simsparse.dram.layout import (
     ChoiceWord,
     EntryWord,
     Ints,
-    S,
-    T,
+)
+from simsparse.dram.layout import (
+    StateWord as S,
+)
+from simsparse.dram.layout import (
+    TableWord as T,
 )
 from simsparse.dram.limits import bank_range, cover_of, earliest, kind_of
 

@@ -9,7 +9,9 @@ from simsparse.dram.banks import number_of
 from simsparse.dram.buffers import append, entry_at, new_entry
 from simsparse.dram.choose import choose
 from simsparse.dram.device import Effect
-from simsparse.dram.layout import NEVER, READING, WRITING, BankWord, EntryWord, Ints, S, T
+from simsparse.dram.layout import NEVER, READING, WRITING, BankWord, EntryWord, Ints
+from simsparse.dram.layout import StateWord as S
+from simsparse.dram.layout import TableWord as T
 from simsparse.dram.limits import earliest, kind_of
 from simsparse.dram.schedule import COLUMN_CHOICE, ROW_CHOICE, enqueue, one_command, two_commands
 from simsparse.dram.split import split_tick

@@ -19,7 +19,7 @@ COLUMN, ROW, ANY = 1, 2, 3
 """Buses of a command, as bits."""
 
 
-class T(IntEnum):
+class TableWord(IntEnum):
     """First words of ``t``: numbers, and where tables begin. ``B`` banks, ``L`` levels, ``K`` commands, ``R`` rules."""
 
     BANKS = 0
@@ -98,11 +98,11 @@ class RuleWord(IntEnum):
     """A preceding and a following command of a constraint."""
 
     READY = 0
-    """Where the ready times of the following command begin, from ``T.READY`` on."""
+    """Where the ready times of the following command begin, from ``TableWord.READY`` on."""
     STEP = 1
     """Banks from one word that counts to the next: 1, or those of a scope for an all-bank command."""
     NODE = 2
-    """Where ``T.NODE`` has the row of the rule's level."""
+    """Where ``TableWord.NODE`` has the row of the rule's level."""
     SPAN = 3
     """Banks of a node of the level."""
     PARENT = 4
@@ -166,7 +166,7 @@ class ChoiceWord(IntEnum):
     COMMAND = 3
 
 
-class S(IntEnum):
+class StateWord(IntEnum):
     """First words of ``s``."""
 
     NEXT = 0

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from numba import njit
 
-from simsparse.dram.layout import CommandWord, Ints, RuleWord, T
+from simsparse.dram.layout import CommandWord, Ints, RuleWord
+from simsparse.dram.layout import TableWord as T
 
 _RULE, _COMMAND = len(RuleWord), len(CommandWord)
 

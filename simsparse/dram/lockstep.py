@@ -20,7 +20,9 @@ from numba import njit
 
 from simsparse.dram.banks import act_on_banks, close_bank, open_bank, row_of
 from simsparse.dram.device import Effect
-from simsparse.dram.layout import CLOSED, COLUMN, NEVER, ROW, BankWord, CommandWord, Ints, S, T
+from simsparse.dram.layout import CLOSED, COLUMN, NEVER, ROW, BankWord, CommandWord, Ints
+from simsparse.dram.layout import StateWord as S
+from simsparse.dram.layout import TableWord as T
 from simsparse.dram.limits import constrain, earliest, kind_of
 from simsparse.dram.log import note
 

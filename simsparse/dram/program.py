@@ -10,7 +10,9 @@ from itertools import product
 import numpy as np
 
 from simsparse.dram.device import DramDevice
-from simsparse.dram.layout import Ints, S, T
+from simsparse.dram.layout import Ints
+from simsparse.dram.layout import StateWord as S
+from simsparse.dram.layout import TableWord as T
 from simsparse.dram.lockstep import BARRIER, new_run, run_program
 from simsparse.dram.log import new_log
 from simsparse.dram.policy import ControllerPolicy

@@ -9,7 +9,9 @@ from simsparse.dram.banks import act_on_banks, number_of, row_of
 from simsparse.dram.buffers import append, drop, entry_at, take
 from simsparse.dram.choose import choose, turns
 from simsparse.dram.device import Effect
-from simsparse.dram.layout import OPENED, OPENING, BankWord, ChoiceWord, EntryWord, Ints, S, T
+from simsparse.dram.layout import OPENED, OPENING, BankWord, ChoiceWord, EntryWord, Ints
+from simsparse.dram.layout import StateWord as S
+from simsparse.dram.layout import TableWord as T
 from simsparse.dram.limits import constrain, earliest, kind_of
 from simsparse.dram.log import note
 

@@ -12,7 +12,9 @@ from numba import njit
 from simsparse.dram.banks import number_of
 from simsparse.dram.buffers import append, entry_at, take
 from simsparse.dram.device import Effect
-from simsparse.dram.layout import NEVER, OPENED, OPENING, BankWord, ChoiceWord, EntryWord, Ints, S, T
+from simsparse.dram.layout import NEVER, OPENED, OPENING, BankWord, ChoiceWord, EntryWord, Ints
+from simsparse.dram.layout import StateWord as S
+from simsparse.dram.layout import TableWord as T
 from simsparse.dram.limits import earliest, kind_of
 from simsparse.dram.schedule import COLUMN_CHOICE, count_row, send, send_choice, serve
 

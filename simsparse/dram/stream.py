@@ -16,7 +16,9 @@ from simsparse.config.ramulator import is_ramulator, read_ramulator
 from simsparse.dram import core
 from simsparse.dram.device import DramDevice, Refresh
 from simsparse.dram.energy import energy_of
-from simsparse.dram.layout import Ints, S, T
+from simsparse.dram.layout import Ints
+from simsparse.dram.layout import StateWord as S
+from simsparse.dram.layout import TableWord as T
 from simsparse.dram.log import new_log
 from simsparse.dram.mapping import AddressMap, address_map
 from simsparse.dram.parts import device_of, loaded_part

@@ -9,7 +9,9 @@ from math import ceil
 import numpy as np
 
 from simsparse.dram.device import Bus, Constraint, DramDevice, Effect, Refresh
-from simsparse.dram.layout import CLOSED, COLUMN, NEVER, ROW, BankWord, EntryWord, Ints, RuleWord, S, T
+from simsparse.dram.layout import CLOSED, COLUMN, NEVER, ROW, BankWord, EntryWord, Ints, RuleWord
+from simsparse.dram.layout import StateWord as S
+from simsparse.dram.layout import TableWord as T
 from simsparse.dram.policy import ControllerPolicy
 
 _COLUMN_KINDS = (
