@@ -124,7 +124,8 @@ def test_a_kind_is_named_by_its_file_and_by_devices_alone() -> None:
     package = Path(ss.__file__).parent
     naming = [path for path in package.rglob("*.py") if "block_sparse_attention" in path.read_text()]
     folders = {str(path.relative_to(package).parent) for path in naming}
-    assert folders == {"core/kinds", "core/attention_masks", "devices"}  # masks make such ops of dense ones
+    makers = {"core/attention_masks", "trace/capture"}  # of such ops, from masks in words and from those of models
+    assert folders == {"core/kinds", "devices", *makers}
     assert [path.stem for path in naming if path.parent.name == "kinds"] == ["block_sparse_attention"]
 
 
