@@ -6,8 +6,7 @@ from __future__ import annotations
 from numba import njit
 
 from simsparse.dram.device import Effect
-from simsparse.dram.layout import CLOSED, HALF_OPEN, BankWord, Ints
-from simsparse.dram.layout import TableWord as T
+from simsparse.dram.layout import CLOSED, HALF_OPEN, BankWord, Ints, TableWord
 from simsparse.dram.limits import bank_range, closes, cover_of, kind_of
 
 _BANK = len(BankWord)
@@ -16,14 +15,14 @@ _BANK = len(BankWord)
 @njit(cache=True, inline="always")  # type: ignore[untyped-decorator]
 def row_of(t: Ints, s: Ints, bank: int) -> int:
     """Open row of ``bank``, CLOSED or HALF_OPEN."""
-    row: int = s[t[T.ROWS] + bank * _BANK]
+    row: int = s[t[TableWord.ROWS] + bank * _BANK]
     return row
 
 
 @njit(cache=True, inline="always")  # type: ignore[untyped-decorator]
 def number_of(t: Ints, kind: int) -> int:
     """The device's command of a kind, -1 for none."""
-    number: int = t[t[T.NUMBER] + kind]
+    number: int = t[t[TableWord.NUMBER] + kind]
     return number
 
 
@@ -49,7 +48,7 @@ def closes_in_use(t: Ints, s: Ints, command: int, bank: int) -> bool:
         return False
     first, end, step = bank_range(t, cover_of(t, command), bank)
     for other in range(first, end, step):
-        if s[t[T.ROWS] + other * _BANK + BankWord.WAITING] > 0:
+        if s[t[TableWord.ROWS] + other * _BANK + BankWord.WAITING] > 0:
             return True
     return False
 
@@ -58,7 +57,7 @@ def closes_in_use(t: Ints, s: Ints, command: int, bank: int) -> bool:
 def act_on_banks(t: Ints, s: Ints, command: int, bank: int, row: int, tick: int) -> None:
     """What ``command`` does to the rows of its banks."""
     kind = kind_of(t, command)
-    place = t[T.ROWS] + bank * _BANK
+    place = t[TableWord.ROWS] + bank * _BANK
     if closes(t, command):
         first, end, step = bank_range(t, cover_of(t, command), bank)
         for other in range(first, end, step):
@@ -74,19 +73,19 @@ def act_on_banks(t: Ints, s: Ints, command: int, bank: int, row: int, tick: int)
 @njit(cache=True, inline="always")  # type: ignore[untyped-decorator]
 def open_bank(t: Ints, s: Ints, bank: int, row: int, tick: int) -> None:
     """Open a row; the power state of the bank's scope is active from its first open bank on."""
-    power = t[T.POWER] + 3 * t[t[T.SCOPE_NODE] + bank]
+    power = t[TableWord.POWER] + 3 * t[t[TableWord.SCOPE_NODE] + bank]
     if row_of(t, s, bank) == CLOSED:
         if s[power] == 0:
             s[power + 1] = tick
         s[power] += 1
-    s[t[T.ROWS] + bank * _BANK] = row
+    s[t[TableWord.ROWS] + bank * _BANK] = row
 
 
 @njit(cache=True, inline="always")  # type: ignore[untyped-decorator]
 def close_bank(t: Ints, s: Ints, bank: int, tick: int) -> None:
     """Close a bank, open or not."""
-    place = t[T.ROWS] + bank * _BANK
-    power = t[T.POWER] + 3 * t[t[T.SCOPE_NODE] + bank]
+    place = t[TableWord.ROWS] + bank * _BANK
+    power = t[TableWord.POWER] + 3 * t[t[TableWord.SCOPE_NODE] + bank]
     if s[place] != CLOSED:
         s[power] -= 1
         if s[power] == 0:

@@ -5,32 +5,30 @@ from __future__ import annotations
 
 from numba import njit
 
-from simsparse.dram.layout import Ints
-from simsparse.dram.layout import StateWord as S
-from simsparse.dram.layout import TableWord as T
+from simsparse.dram.layout import Ints, StateWord, TableWord
 
 
 @njit(cache=True, inline="always")  # type: ignore[untyped-decorator]
 def entry_at(t: Ints, s: Ints, buffer: int, place: int) -> int:
     """The entry at ``place`` of ``buffer``."""
-    entry: int = s[t[T.ORDER] + buffer * t[T.POOL] + place]
+    entry: int = s[t[TableWord.ORDER] + buffer * t[TableWord.POOL] + place]
     return entry
 
 
 @njit(cache=True, inline="always")  # type: ignore[untyped-decorator]
 def append(t: Ints, s: Ints, buffer: int, entry: int) -> None:
     """Put ``entry`` last in ``buffer``."""
-    s[t[T.ORDER] + buffer * t[T.POOL] + s[S.LENGTH + buffer]] = entry
-    s[S.LENGTH + buffer] += 1
+    s[t[TableWord.ORDER] + buffer * t[TableWord.POOL] + s[StateWord.LENGTH + buffer]] = entry
+    s[StateWord.LENGTH + buffer] += 1
 
 
 @njit(cache=True, inline="always")  # type: ignore[untyped-decorator]
 def take(t: Ints, s: Ints, buffer: int, place: int) -> int:
     """Take the entry at ``place`` out of ``buffer``."""
-    order = t[T.ORDER] + buffer * t[T.POOL]
+    order = t[TableWord.ORDER] + buffer * t[TableWord.POOL]
     entry: int = s[order + place]
-    s[S.LENGTH + buffer] -= 1
-    for other in range(order + place, order + s[S.LENGTH + buffer]):
+    s[StateWord.LENGTH + buffer] -= 1
+    for other in range(order + place, order + s[StateWord.LENGTH + buffer]):
         s[other] = s[other + 1]
     return entry
 
@@ -38,13 +36,13 @@ def take(t: Ints, s: Ints, buffer: int, place: int) -> int:
 @njit(cache=True, inline="always")  # type: ignore[untyped-decorator]
 def new_entry(t: Ints, s: Ints) -> int:
     """A free entry."""
-    s[S.FREE] -= 1
-    entry: int = s[t[T.FREE] + s[S.FREE]]
+    s[StateWord.FREE] -= 1
+    entry: int = s[t[TableWord.FREE] + s[StateWord.FREE]]
     return entry
 
 
 @njit(cache=True, inline="always")  # type: ignore[untyped-decorator]
 def drop(t: Ints, s: Ints, entry: int) -> None:
     """Give ``entry`` back."""
-    s[t[T.FREE] + s[S.FREE]] = entry
-    s[S.FREE] += 1
+    s[t[TableWord.FREE] + s[StateWord.FREE]] = entry
+    s[StateWord.FREE] += 1

@@ -25,17 +25,13 @@ from simsparse.dram.layout import (
     ChoiceWord,
     EntryWord,
     Ints,
-)
-from simsparse.dram.layout import (
-    StateWord as S,
-)
-from simsparse.dram.layout import (
-    TableWord as T,
+    StateWord,
+    TableWord,
 )
 from simsparse.dram.limits import bank_range, cover_of, earliest, kind_of
 
 _BANK, _CHOICE = len(BankWord), len(ChoiceWord)
-_COLUMN_CHOICE, _ROW_CHOICE = int(S.CHOICE), int(S.CHOICE) + len(ChoiceWord)
+_COLUMN_CHOICE, _ROW_CHOICE = int(StateWord.CHOICE), int(StateWord.CHOICE) + len(ChoiceWord)
 
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
@@ -45,10 +41,10 @@ def choose(t: Ints, s: Ints, column_from: int, row_from: int) -> None:
     With one bus both ticks are the same, and the first choice stands for it.
     """
     s[_COLUMN_CHOICE] = s[_ROW_CHOICE] = NEVER
-    s[S.STALE] = 0
-    if s[S.LENGTH + OPENED]:
+    s[StateWord.STALE] = 0
+    if s[StateWord.LENGTH + OPENED]:
         _choose_opened(t, s, column_from)
-    if s[S.QUEUE_LENGTH]:
+    if s[StateWord.QUEUE_LENGTH]:
         _choose_refresh(t, s, row_from)
     else:
         _choose_queued(t, s, queue_in_turn(t, s), column_from, row_from)
@@ -57,23 +53,23 @@ def choose(t: Ints, s: Ints, column_from: int, row_from: int) -> None:
 @njit(cache=True, inline="always")  # type: ignore[untyped-decorator]
 def queue_in_turn(t: Ints, s: Ints) -> int:
     """The queue that is served: writes while they are drained."""
-    reads, writes = s[S.LENGTH + READING], s[S.LENGTH + WRITING]
-    if s[S.WRITING]:
-        if writes < t[T.DRAIN_BELOW] and reads:
-            s[S.WRITING] = 0
-    elif writes > t[T.DRAIN_ABOVE] or reads == 0:
-        s[S.WRITING] = 1
-    return WRITING if s[S.WRITING] else READING
+    reads, writes = s[StateWord.LENGTH + READING], s[StateWord.LENGTH + WRITING]
+    if s[StateWord.WRITING]:
+        if writes < t[TableWord.DRAIN_BELOW] and reads:
+            s[StateWord.WRITING] = 0
+    elif writes > t[TableWord.DRAIN_ABOVE] or reads == 0:
+        s[StateWord.WRITING] = 1
+    return WRITING if s[StateWord.WRITING] else READING
 
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
 def turns(t: Ints, s: Ints) -> bool:
     """Whether the other queue is in turn now."""
-    before = s[S.WRITING]
+    before = s[StateWord.WRITING]
     queue_in_turn(t, s)
-    changed: bool = s[S.WRITING] != before
-    s[S.WRITING] = before
-    return changed and s[S.QUEUE_LENGTH] == 0
+    changed: bool = s[StateWord.WRITING] != before
+    s[StateWord.WRITING] = before
+    return changed and s[StateWord.QUEUE_LENGTH] == 0
 
 
 @njit(cache=True, inline="always")  # type: ignore[untyped-decorator]
@@ -86,14 +82,14 @@ def _note(s: Ints, choice: int, tick: int, buffer: int, place: int, command: int
 def _choose_opened(t: Ints, s: Ints, tick: int) -> None:
     """Of the requests whose row is open the first that can go, and of those the oldest."""
     best, oldest = NEVER, NEVER
-    for place in range(s[S.LENGTH + OPENED]):
+    for place in range(s[StateWord.LENGTH + OPENED]):
         entry = entry_at(t, s, OPENED, place)
         bank = s[entry + EntryWord.BANK]
         if row_of(t, s, bank) != s[entry + EntryWord.ROW]:
             continue
         command = s[entry + EntryWord.FINAL]
-        when = max(tick, s[t[T.READY] + command * t[T.BANKS] + bank])
-        if t[T.HALF_TICKS]:
+        when = max(tick, s[t[TableWord.READY] + command * t[TableWord.BANKS] + bank])
+        if t[TableWord.HALF_TICKS]:
             when |= 1
         if when < best or (when == best and s[entry + EntryWord.ARRIVED] < oldest):
             best, oldest = when, s[entry + EntryWord.ARRIVED]
@@ -103,13 +99,13 @@ def _choose_opened(t: Ints, s: Ints, tick: int) -> None:
 @njit(cache=True)  # type: ignore[untyped-decorator]
 def _choose_refresh(t: Ints, s: Ints, tick: int) -> None:
     """The next command of the refresh or close that waits longest."""
-    waits = t[T.QUEUE] + 2 * s[S.QUEUE_FIRST]
+    waits = t[TableWord.QUEUE] + 2 * s[StateWord.QUEUE_FIRST]
     bank = s[waits + 1]
     command = step_towards_idle(t, s, s[waits], bank)
-    if closes_in_use(t, s, command, bank) or (t[T.SPLIT] and _half_open(t, s, command, bank)):
+    if closes_in_use(t, s, command, bank) or (t[TableWord.SPLIT] and _half_open(t, s, command, bank)):
         return
     when = _on_edge(t, s, command, bank, max(tick, earliest(t, s, command, bank)))
-    choice = _ROW_CHOICE if t[T.BUSES] == 2 else _COLUMN_CHOICE
+    choice = _ROW_CHOICE if t[TableWord.BUSES] == 2 else _COLUMN_CHOICE
     if when < s[choice]:
         _note(s, choice, when, -1, 0, command)
 
@@ -117,7 +113,7 @@ def _choose_refresh(t: Ints, s: Ints, tick: int) -> None:
 @njit(cache=True)  # type: ignore[untyped-decorator]
 def _half_open(t: Ints, s: Ints, command: int, bank: int) -> bool:
     """Whether a bank that ``command`` is for is half open: the second half of its activation goes by itself."""
-    if s[S.LENGTH + OPENING]:
+    if s[StateWord.LENGTH + OPENING]:
         first, end, step = bank_range(t, cover_of(t, command), bank)
         for other in range(first, end, step):
             if row_of(t, s, other) == HALF_OPEN:
@@ -132,27 +128,27 @@ def _on_edge(t: Ints, s: Ints, command: int, bank: int, tick: int) -> int:
     Closes go at any edge, but not at the one that the row command of the edge before still takes up for this bank, or,
     if it was for all banks, for this scope. Other commands go at rising edges.
     """
-    if not t[T.HALF_TICKS]:
+    if not t[TableWord.HALF_TICKS]:
         return tick
     kind = kind_of(t, command)
     if kind != Effect.CLOSE and kind != Effect.CLOSE_ALL:
         return tick | 1
-    if tick != s[S.PAIR_TICK] or bank // t[T.PAIRING_BANKS] != s[S.PAIR_SCOPE]:
+    if tick != s[StateWord.PAIR_TICK] or bank // t[TableWord.PAIRING_BANKS] != s[StateWord.PAIR_SCOPE]:
         return tick
-    return tick + 1 if s[S.PAIR_BANK] < 0 or kind != Effect.CLOSE or s[S.PAIR_BANK] == bank else tick
+    return tick + 1 if s[StateWord.PAIR_BANK] < 0 or kind != Effect.CLOSE or s[StateWord.PAIR_BANK] == bank else tick
 
 
 @njit(cache=True, inline="always")  # type: ignore[untyped-decorator]
 def _choose_queued(t: Ints, s: Ints, queue: int, column_from: int, row_from: int) -> None:
     """The first request of ``queue`` that can go, over either bus; the oldest of those that can go at one tick."""
-    two, half = t[T.BUSES] == 2, t[T.HALF_TICKS]
+    two, half = t[TableWord.BUSES] == 2, t[TableWord.HALF_TICKS]
     column_from = column_from | 1 if half else column_from
     column, row = s[_COLUMN_CHOICE], s[_ROW_CHOICE] if two else s[_COLUMN_CHOICE]
-    ready, banks, rows = t[T.READY], t[T.BANKS], t[T.ROWS]
-    opening = number_of(t, Effect.OPEN_FIRST if t[T.SPLIT] else Effect.OPEN)
+    ready, banks, rows = t[TableWord.READY], t[TableWord.BANKS], t[TableWord.ROWS]
+    opening = number_of(t, Effect.OPEN_FIRST if t[TableWord.SPLIT] else Effect.OPEN)
     closing = number_of(t, Effect.CLOSE)
-    order = t[T.ORDER] + queue * t[T.POOL]
-    for place in range(s[S.LENGTH + queue]):
+    order = t[TableWord.ORDER] + queue * t[TableWord.POOL]
+    for place in range(s[StateWord.LENGTH + queue]):
         entry = s[order + place]
         bank = s[entry + EntryWord.BANK]
         opened = s[rows + bank * _BANK]
@@ -160,12 +156,12 @@ def _choose_queued(t: Ints, s: Ints, queue: int, column_from: int, row_from: int
             command = s[entry + EntryWord.FINAL]
             when = max(column_from, s[ready + command * banks + bank])
             when = when | 1 if half else when
-            if when < column and not (t[T.HIT_CAP] and _capped(t, s, queue, place, bank, opened)):
+            if when < column and not (t[TableWord.HIT_CAP] and _capped(t, s, queue, place, bank, opened)):
                 column = when
                 _note(s, _COLUMN_CHOICE, when, queue, place, command)
                 row = row if two else when
         else:
-            if opened == HALF_OPEN or (opened == CLOSED and s[S.LENGTH + OPENING]):
+            if opened == HALF_OPEN or (opened == CLOSED and s[StateWord.LENGTH + OPENING]):
                 continue
             command = opening if opened == CLOSED else closing
             when = max(row_from, s[ready + command * banks + bank])
@@ -185,7 +181,7 @@ def _choose_queued(t: Ints, s: Ints, queue: int, column_from: int, row_from: int
 @njit(cache=True)  # type: ignore[untyped-decorator]
 def _capped(t: Ints, s: Ints, queue: int, place: int, bank: int, row: int) -> bool:
     """Whether a row has served enough while an older request waits for another row of the bank."""
-    if s[t[T.ROWS] + bank * _BANK + BankWord.SERVED] < t[T.HIT_CAP]:
+    if s[t[TableWord.ROWS] + bank * _BANK + BankWord.SERVED] < t[TableWord.HIT_CAP]:
         return False
     for older in range(place):
         entry = entry_at(t, s, queue, older)

@@ -9,9 +9,7 @@ from simsparse.dram.banks import number_of
 from simsparse.dram.buffers import append, entry_at, new_entry
 from simsparse.dram.choose import choose
 from simsparse.dram.device import Effect
-from simsparse.dram.layout import NEVER, READING, WRITING, BankWord, EntryWord, Ints
-from simsparse.dram.layout import StateWord as S
-from simsparse.dram.layout import TableWord as T
+from simsparse.dram.layout import NEVER, READING, WRITING, BankWord, EntryWord, Ints, StateWord, TableWord
 from simsparse.dram.limits import earliest, kind_of
 from simsparse.dram.schedule import COLUMN_CHOICE, ROW_CHOICE, enqueue, one_command, two_commands
 from simsparse.dram.split import split_tick
@@ -40,7 +38,7 @@ def advance(t: Ints, s: Ints, log: Ints, requests: Ints, clock: Ints, last: bool
                 waits = end
         if log.shape[0] > 1 and log[0, 0] + 3 >= log.shape[0]:
             return FULL
-        if s[S.STALE]:
+        if s[StateWord.STALE]:
             choose(t, s, clock[0] + 1, clock[0] + 1)
         soonest = min(waits, _next_event(t, s))
         if soonest >= NEVER:
@@ -52,17 +50,17 @@ def advance(t: Ints, s: Ints, log: Ints, requests: Ints, clock: Ints, last: bool
 @njit(cache=True, inline="always")  # type: ignore[untyped-decorator]
 def _next_event(t: Ints, s: Ints) -> int:
     """Tick at which the channel can do something."""
-    due = min(s[COLUMN_CHOICE], s[S.NEXT], s[S.NEXT_REFRESH])
-    return int(min(due, s[ROW_CHOICE]) if t[T.BUSES] == 2 else due)
+    due = min(s[COLUMN_CHOICE], s[StateWord.NEXT], s[StateWord.NEXT_REFRESH])
+    return int(min(due, s[ROW_CHOICE]) if t[TableWord.BUSES] == 2 else due)
 
 
 @njit(cache=True, inline="always")  # type: ignore[untyped-decorator]
 def _end(s: Ints) -> int:
     """Tick at which the last data moved, -1 while requests wait."""
     for buffer in range(4):
-        if s[S.LENGTH + buffer]:
+        if s[StateWord.LENGTH + buffer]:
             return -1
-    return int(max(s[S.LAST_READ], s[S.LAST_WRITE]))
+    return int(max(s[StateWord.LAST_READ], s[StateWord.LAST_WRITE]))
 
 
 @njit(cache=True, inline="always")  # type: ignore[untyped-decorator]
@@ -81,16 +79,16 @@ def _admit(t: Ints, s: Ints, requests: Ints, clock: Ints) -> int:
 def _enter(t: Ints, s: Ints, requests: Ints, number: int, tick: int) -> bool:
     """Let one request in. A read of what waits to be written is served by the queue, a second write replaces it."""
     writes, address = requests[number, 3], requests[number, 4]
-    for place in range(s[S.LENGTH + WRITING]):
+    for place in range(s[StateWord.LENGTH + WRITING]):
         if s[entry_at(t, s, WRITING, place) + EntryWord.ADDRESS] == address:
             if writes:
-                s[S.COALESCED] += 1
+                s[StateWord.COALESCED] += 1
             else:
-                s[S.FORWARDED] += 1
-                s[S.LAST_READ] = max(s[S.LAST_READ], tick + 1)
+                s[StateWord.FORWARDED] += 1
+                s[StateWord.LAST_READ] = max(s[StateWord.LAST_READ], tick + 1)
             return True
     queue = WRITING if writes else READING
-    if s[S.LENGTH + queue] >= t[T.WRITE_QUEUE if writes else T.READ_QUEUE]:
+    if s[StateWord.LENGTH + queue] >= t[TableWord.WRITE_QUEUE if writes else TableWord.READ_QUEUE]:
         return False
     entry = new_entry(t, s)
     for field in range(3):
@@ -98,22 +96,22 @@ def _enter(t: Ints, s: Ints, requests: Ints, number: int, tick: int) -> bool:
     s[entry + EntryWord.ARRIVED], s[entry + EntryWord.ADDRESS], s[entry + EntryWord.COUNTED] = tick, address, 0
     s[entry + EntryWord.FINAL] = number_of(t, Effect.WRITE if writes else Effect.READ)
     append(t, s, queue, entry)
-    s[S.STALE] = 1
+    s[StateWord.STALE] = 1
     return True
 
 
 @njit(cache=True, inline="always")  # type: ignore[untyped-decorator]
 def _tick(t: Ints, s: Ints, log: Ints, tick: int) -> None:
     """One tick; notes when something other than the choices can happen next."""
-    if tick >= s[S.NEXT_REFRESH]:
+    if tick >= s[StateWord.NEXT_REFRESH]:
         _refresh_due(t, s)
-    s[S.NEXT] = _close_served(t, s, tick) if t[T.CLOSE_AFTER] else NEVER
-    if s[S.STALE]:
+    s[StateWord.NEXT] = _close_served(t, s, tick) if t[TableWord.CLOSE_AFTER] else NEVER
+    if s[StateWord.STALE]:
         choose(t, s, tick, tick)
-    if t[T.BUSES] == 2:
+    if t[TableWord.BUSES] == 2:
         two_commands(t, s, log, tick)
-    elif t[T.SPLIT]:
-        s[S.NEXT] = min(s[S.NEXT], split_tick(t, s, log, tick))
+    elif t[TableWord.SPLIT]:
+        s[StateWord.NEXT] = min(s[StateWord.NEXT], split_tick(t, s, log, tick))
     else:
         one_command(t, s, log, tick)
 
@@ -121,17 +119,17 @@ def _tick(t: Ints, s: Ints, log: Ints, tick: int) -> None:
 @njit(cache=True)  # type: ignore[untyped-decorator]
 def _refresh_due(t: Ints, s: Ints) -> None:
     """Let refreshes that fall due wait: of every scope, or of the next bank in turn."""
-    command, many = t[T.REFRESH], t[T.SCOPE_BANKS]
-    s[S.NEXT_REFRESH] += t[T.INTERVAL]
-    kind, bank = kind_of(t, command), s[S.REFRESH_BANK]
+    command, many = t[TableWord.REFRESH], t[TableWord.SCOPE_BANKS]
+    s[StateWord.NEXT_REFRESH] += t[TableWord.INTERVAL]
+    kind, bank = kind_of(t, command), s[StateWord.REFRESH_BANK]
     if kind == Effect.REFRESH_BANK:
         enqueue(t, s, command, bank)
-        s[S.REFRESH_BANK] = (bank + 1) % t[T.BANKS]
+        s[StateWord.REFRESH_BANK] = (bank + 1) % t[TableWord.BANKS]
         return
-    for first in range(0, t[T.BANKS], many):
+    for first in range(0, t[TableWord.BANKS], many):
         enqueue(t, s, command, first + bank)
     if kind == Effect.REFRESH_SAME:
-        s[S.REFRESH_BANK] = (bank + 1) % t[T.BANK_NUMBERS]
+        s[StateWord.REFRESH_BANK] = (bank + 1) % t[TableWord.BANK_NUMBERS]
 
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
@@ -139,9 +137,9 @@ def _close_served(t: Ints, s: Ints, tick: int) -> int:
     """Ask for the close of rows that have served enough; returns when the next may be asked for."""
     soonest = NEVER
     command = number_of(t, Effect.CLOSE)
-    for bank in range(t[T.BANKS]):
-        place = t[T.ROWS] + bank * _BANK
-        if s[place + BankWord.SERVED] < t[T.CLOSE_AFTER] or s[place + BankWord.ASKED]:
+    for bank in range(t[TableWord.BANKS]):
+        place = t[TableWord.ROWS] + bank * _BANK
+        if s[place + BankWord.SERVED] < t[TableWord.CLOSE_AFTER] or s[place + BankWord.ASKED]:
             continue
         when = earliest(t, s, command, bank)
         if when > tick:

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from numba import njit
 
-from simsparse.dram.layout import CommandWord, Ints, RuleWord
-from simsparse.dram.layout import TableWord as T
+from simsparse.dram.layout import CommandWord, Ints, RuleWord, TableWord
 
 _RULE, _COMMAND = len(RuleWord), len(CommandWord)
 
@@ -17,21 +16,21 @@ _RULE, _COMMAND = len(RuleWord), len(CommandWord)
 @njit(cache=True, inline="always")  # type: ignore[untyped-decorator]
 def kind_of(t: Ints, command: int) -> int:
     """``Effect`` of a command."""
-    kind: int = t[t[T.COMMANDS] + command * _COMMAND + CommandWord.KIND]
+    kind: int = t[t[TableWord.COMMANDS] + command * _COMMAND + CommandWord.KIND]
     return kind
 
 
 @njit(cache=True, inline="always")  # type: ignore[untyped-decorator]
 def closes(t: Ints, command: int) -> bool:
     """Whether a command closes rows."""
-    answer: bool = t[t[T.COMMANDS] + command * _COMMAND + CommandWord.CLOSES] == 1
+    answer: bool = t[t[TableWord.COMMANDS] + command * _COMMAND + CommandWord.CLOSES] == 1
     return answer
 
 
 @njit(cache=True, inline="always")  # type: ignore[untyped-decorator]
 def cover_of(t: Ints, command: int) -> int:
     """Which banks a command is for, see ``CommandWord.COVER``."""
-    cover: int = t[t[T.COMMANDS] + command * _COMMAND + CommandWord.COVER]
+    cover: int = t[t[TableWord.COMMANDS] + command * _COMMAND + CommandWord.COVER]
     return cover
 
 
@@ -40,18 +39,18 @@ def bank_range(t: Ints, cover: int, bank: int) -> tuple[int, int, int]:
     """First bank, end and step of the banks that a command of ``cover`` to ``bank`` is for."""
     if cover == 0:
         return bank, bank + 1, 1
-    many = t[T.SCOPE_BANKS]
+    many = t[TableWord.SCOPE_BANKS]
     first = bank // many * many
     if cover == 1:
         return first, first + many, 1
-    step = t[T.BANK_NUMBERS]
+    step = t[TableWord.BANK_NUMBERS]
     return first + bank % step, first + many, step
 
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
 def earliest(t: Ints, s: Ints, command: int, bank: int) -> int:
     """First tick at which the constraints allow ``command`` to all banks that it is for."""
-    ready = t[T.READY] + command * t[T.BANKS]
+    ready = t[TableWord.READY] + command * t[TableWord.BANKS]
     cover = cover_of(t, command)
     if cover == 0:
         when: int = s[ready + bank]
@@ -69,13 +68,13 @@ def earliest(t: Ints, s: Ints, command: int, bank: int) -> int:
 def constrain(t: Ints, s: Ints, command: int, bank: int, tick: int) -> None:
     """Let ``command``, issued at ``tick``, hold back those that follow it."""
     cover = cover_of(t, command)
-    begin, stop = t[t[T.FIRST] + command], t[t[T.FIRST] + command + 1]
-    for rule in range(t[T.RULES] + begin * _RULE, t[T.RULES] + stop * _RULE, _RULE):
+    begin, stop = t[t[TableWord.FIRST] + command], t[t[TableWord.FIRST] + command + 1]
+    for rule in range(t[TableWord.RULES] + begin * _RULE, t[TableWord.RULES] + stop * _RULE, _RULE):
         span, until = t[rule + RuleWord.SPAN], tick + t[rule + RuleWord.TICKS]
-        first = t[t[T.NODE] + t[rule + RuleWord.NODE] + bank]
+        first = t[t[TableWord.NODE] + t[rule + RuleWord.NODE] + bank]
         if t[rule + RuleWord.PARENT] >= 0:
             if cover == 0 or not t[rule + RuleWord.WITHIN]:
-                parent = t[t[T.NODE] + t[rule + RuleWord.PARENT] + bank]
+                parent = t[t[TableWord.NODE] + t[rule + RuleWord.PARENT] + bank]
                 _hold(t, s, rule, parent, first, 1, until)
                 _hold(t, s, rule, first + span, parent + t[rule + RuleWord.PARENT_SPAN], 1, until)
             continue
@@ -94,7 +93,7 @@ def constrain(t: Ints, s: Ints, command: int, bank: int, tick: int) -> None:
 @njit(cache=True, inline="always")  # type: ignore[untyped-decorator]
 def _hold(t: Ints, s: Ints, rule: int, first: int, end: int, step: int, until: int) -> None:
     """Hold back the following command of ``rule`` in a range of banks."""
-    ready = t[T.READY] + t[rule + RuleWord.READY]
+    ready = t[TableWord.READY] + t[rule + RuleWord.READY]
     if t[rule + RuleWord.STEP] > 1:
         step = t[rule + RuleWord.STEP]
         first = first // step * step
@@ -110,12 +109,12 @@ def _hold(t: Ints, s: Ints, rule: int, first: int, end: int, step: int, until: i
 @njit(cache=True, inline="always")  # type: ignore[untyped-decorator]
 def _push(t: Ints, s: Ints, rule: int, first: int, tick: int) -> int:
     """Note ``tick``; returns that of the ``window``-th last command, -1 before there were so many."""
-    ring = t[T.HISTORY] + (t[rule + RuleWord.HISTORY] * t[T.BANKS] + first) * (t[T.WINDOW] + 1)
-    place = s[ring + t[T.WINDOW]]
+    ring = t[TableWord.HISTORY] + (t[rule + RuleWord.HISTORY] * t[TableWord.BANKS] + first) * (t[TableWord.WINDOW] + 1)
+    place = s[ring + t[TableWord.WINDOW]]
     s[ring + place] = tick
     place += 1
     if place == t[rule + RuleWord.WINDOW]:
         place = 0
-    s[ring + t[T.WINDOW]] = place
+    s[ring + t[TableWord.WINDOW]] = place
     oldest: int = s[ring + place]
     return oldest

@@ -20,9 +20,7 @@ from numba import njit
 
 from simsparse.dram.banks import act_on_banks, close_bank, open_bank, row_of
 from simsparse.dram.device import Effect
-from simsparse.dram.layout import CLOSED, COLUMN, NEVER, ROW, BankWord, CommandWord, Ints
-from simsparse.dram.layout import StateWord as S
-from simsparse.dram.layout import TableWord as T
+from simsparse.dram.layout import CLOSED, COLUMN, NEVER, ROW, BankWord, CommandWord, Ints, StateWord, TableWord
 from simsparse.dram.limits import constrain, earliest, kind_of
 from simsparse.dram.log import note
 
@@ -47,15 +45,15 @@ def run_program(t: Ints, s: Ints, sets: Ints, program: Ints, run: Ints, window: 
     from the bank that it names. ``window`` is how many commands the controller holds.
     """
     held = np.zeros((window, 2), np.int64)
-    hits = np.zeros(t[T.BANKS], np.int64)
+    hits = np.zeros(t[TableWord.BANKS], np.int64)
     while True:
         _fill(t, s, sets, program, run, held)
         if run[_HELD] == 0 and run[_DUE] == 0:
             return True
         tick = run[_CLOCK] + 1
-        while s[S.NEXT_REFRESH] <= tick:
-            s[S.NEXT_REFRESH] += t[T.INTERVAL]
-            run[_DUE] += t[T.BANKS] // t[T.SCOPE_BANKS]
+        while s[StateWord.NEXT_REFRESH] <= tick:
+            s[StateWord.NEXT_REFRESH] += t[TableWord.INTERVAL]
+            run[_DUE] += t[TableWord.BANKS] // t[TableWord.SCOPE_BANKS]
         if run[_CLOSE_UNUSED]:
             happened = _one_command(t, s, sets, program, run, held, hits, log, tick)
         else:
@@ -123,7 +121,7 @@ def _close_unused(
         if _bus(t, held[place, 1]) == COLUMN:
             hits[program[held[place, 0], 1]] = 1
     closed = False
-    for bank in range(t[T.BANKS]):
+    for bank in range(t[TableWord.BANKS]):
         if hits[bank] == 0 and not closed:
             closed = _close(t, s, sets, bank, log, tick)
         hits[bank] = 0
@@ -135,8 +133,12 @@ def _close_unused(
 @njit(cache=True)  # type: ignore[untyped-decorator]
 def _close(t: Ints, s: Ints, sets: Ints, bank: int, log: Ints, tick: int) -> bool:
     """Close ``bank``, with its set if it was opened as one and the bank is its first, if that can go."""
-    command = s[t[T.ROWS] + bank * _BANK + BankWord.DEADLINE]
-    if row_of(t, s, bank) == CLOSED or command < 0 or s[t[T.READY] + command * t[T.BANKS] + bank] > tick:
+    command = s[t[TableWord.ROWS] + bank * _BANK + BankWord.DEADLINE]
+    if (
+        row_of(t, s, bank) == CLOSED
+        or command < 0
+        or s[t[TableWord.READY] + command * t[TableWord.BANKS] + bank] > tick
+    ):
         return False
     _act(t, s, sets, log, command, bank, -1, -1, tick)
     return True
@@ -148,14 +150,14 @@ def _close_for_refresh(
 ) -> bool:
     """Close a bank before a refresh, whoever needs it, or refresh when none is open."""
     idle = True
-    for bank in range(t[T.BANKS]):
+    for bank in range(t[TableWord.BANKS]):
         if row_of(t, s, bank) != CLOSED:
             idle = False
             if _close(t, s, sets, bank, log, tick):
                 _look_again(t, s, sets, program, run, held)
                 return True
     if idle:
-        _act(t, s, sets, log, t[T.REFRESH], _refreshed_bank(t, run), -1, -1, tick)
+        _act(t, s, sets, log, t[TableWord.REFRESH], _refreshed_bank(t, run), -1, -1, tick)
         run[_DUE] -= 1
         run[_REFRESHED] += 1
     return idle
@@ -164,7 +166,7 @@ def _close_for_refresh(
 @njit(cache=True, inline="always")  # type: ignore[untyped-decorator]
 def _bus(t: Ints, command: int) -> int:
     """The bus of a command, 0 for a barrier."""
-    return 0 if command == BARRIER else int(t[t[T.COMMANDS] + command * _COMMAND + CommandWord.BUS])
+    return 0 if command == BARRIER else int(t[t[TableWord.COMMANDS] + command * _COMMAND + CommandWord.BUS])
 
 
 @njit(cache=True, inline="always")  # type: ignore[untyped-decorator]
@@ -173,7 +175,7 @@ def _ready(t: Ints, s: Ints, program: Ints, held: Ints, place: int, tick: int) -
     command = held[place, 1]
     if command == BARRIER:
         return True
-    allowed: bool = s[t[T.READY] + command * t[T.BANKS] + program[held[place, 0], 1]] <= tick
+    allowed: bool = s[t[TableWord.READY] + command * t[TableWord.BANKS] + program[held[place, 0], 1]] <= tick
     return allowed
 
 
@@ -243,7 +245,7 @@ def _send(t: Ints, s: Ints, sets: Ints, program: Ints, run: Ints, held: Ints, lo
 def _note_close(t: Ints, s: Ints, sets: Ints, command: int, bank: int) -> None:
     """Keep with the first bank of an opened set what closes it; with the others, that they wait for the first."""
     for other in range(sets[command, _BANKS]):
-        place = t[T.ROWS] + (bank + sets[command, _OFFSETS + other]) * _BANK
+        place = t[TableWord.ROWS] + (bank + sets[command, _OFFSETS + other]) * _BANK
         s[place + BankWord.DEADLINE] = sets[command, _CLOSES] if other == 0 else -1
 
 
@@ -260,7 +262,7 @@ def _act(t: Ints, s: Ints, sets: Ints, log: Ints, command: int, bank: int, row: 
                 close_bank(t, s, bank + sets[command, _OFFSETS + other], tick)
     else:
         act_on_banks(t, s, command, bank, row, tick)
-    s[t[T.ISSUED] + command] += 1
+    s[t[TableWord.ISSUED] + command] += 1
     note(log, tick, command, bank, row, column)
 
 
@@ -272,7 +274,7 @@ def _refresh(t: Ints, s: Ints, sets: Ints, program: Ints, run: Ints, held: Ints,
     if earliest(t, s, command, bank) > tick:
         return False
     _act(t, s, sets, log, command, bank, -1, -1, tick)
-    if command == t[T.REFRESH]:
+    if command == t[TableWord.REFRESH]:
         run[_DUE] -= 1
         run[_REFRESHED] += 1
     _look_again(t, s, sets, program, run, held)
@@ -282,17 +284,17 @@ def _refresh(t: Ints, s: Ints, sets: Ints, program: Ints, run: Ints, held: Ints,
 @njit(cache=True, inline="always")  # type: ignore[untyped-decorator]
 def _refreshed_bank(t: Ints, run: Ints) -> int:
     """First bank of the scope that is refreshed next."""
-    scopes = t[T.BANKS] // t[T.SCOPE_BANKS]
-    return int(run[_REFRESHED] % scopes * t[T.SCOPE_BANKS])
+    scopes = t[TableWord.BANKS] // t[TableWord.SCOPE_BANKS]
+    return int(run[_REFRESHED] % scopes * t[TableWord.SCOPE_BANKS])
 
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
 def _refresh_need(t: Ints, s: Ints, sets: Ints) -> int:
     """The refresh command, or the close of all banks of the channel while any is open."""
-    for bank in range(t[T.BANKS]):
+    for bank in range(t[TableWord.BANKS]):
         if row_of(t, s, bank) != CLOSED:
-            return int(sets[t[T.REFRESH], _CLOSES])
-    return int(t[T.REFRESH])
+            return int(sets[t[TableWord.REFRESH], _CLOSES])
+    return int(t[TableWord.REFRESH])
 
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
@@ -328,19 +330,19 @@ def _need(t: Ints, s: Ints, sets: Ints, program: Ints, number: int) -> int:
 @njit(cache=True)  # type: ignore[untyped-decorator]
 def _next_event(t: Ints, s: Ints, sets: Ints, program: Ints, run: Ints, held: Ints, tick: int) -> int:
     """First later tick at which something that can't go now may go."""
-    soonest = s[S.NEXT_REFRESH] if t[T.REFRESH] >= 0 else NEVER
+    soonest = s[StateWord.NEXT_REFRESH] if t[TableWord.REFRESH] >= 0 else NEVER
     if run[_CLOSE_UNUSED]:
-        for bank in range(t[T.BANKS]):
-            command = s[t[T.ROWS] + bank * _BANK + BankWord.DEADLINE]
+        for bank in range(t[TableWord.BANKS]):
+            command = s[t[TableWord.ROWS] + bank * _BANK + BankWord.DEADLINE]
             if row_of(t, s, bank) != CLOSED and command >= 0:
-                when = s[t[T.READY] + command * t[T.BANKS] + bank]
+                when = s[t[TableWord.READY] + command * t[TableWord.BANKS] + bank]
                 if when > tick:
                     soonest = min(soonest, when)
     elif run[_DUE]:
         soonest = min(soonest, earliest(t, s, _refresh_need(t, s, sets), _refreshed_bank(t, run)))
     for place in range(run[_HELD]):
         if held[place, 1] != BARRIER:
-            when = s[t[T.READY] + held[place, 1] * t[T.BANKS] + program[held[place, 0], 1]]
+            when = s[t[TableWord.READY] + held[place, 1] * t[TableWord.BANKS] + program[held[place, 0], 1]]
             if when > tick:
                 soonest = min(soonest, when)
     return int(max(soonest, tick + 1))

@@ -10,9 +10,7 @@ from itertools import product
 import numpy as np
 
 from simsparse.dram.device import DramDevice
-from simsparse.dram.layout import Ints
-from simsparse.dram.layout import StateWord as S
-from simsparse.dram.layout import TableWord as T
+from simsparse.dram.layout import Ints, StateWord, TableWord
 from simsparse.dram.lockstep import BARRIER, new_run, run_program
 from simsparse.dram.log import new_log
 from simsparse.dram.policy import ControllerPolicy
@@ -68,11 +66,11 @@ def run_steps(device: DramDevice, steps: Ints, refresh: bool = True, logged: boo
     t = tables_of(device, ControllerPolicy(), device.refreshes["all-bank"] if refresh else None)
     s, run = new_channel(t), new_run(device.controller.close_unused)
     if refresh:
-        s[S.NEXT_REFRESH] = t[T.INTERVAL] // device.controller.stagger
+        s[StateWord.NEXT_REFRESH] = t[TableWord.INTERVAL] // device.controller.stagger
     log = new_log(4 * len(steps) + 64 if logged else 0)
     if not run_program(t, s, lockstep_sets(device), steps, run, device.controller.window, log):
         raise SimulationError(f"no command of {device.name} may go after tick {run[0]}")
-    issued = s[t[T.ISSUED] : t[T.ISSUED] + len(device.commands)].tolist()
+    issued = s[t[TableWord.ISSUED] : t[TableWord.ISSUED] + len(device.commands)].tolist()
     commands = {name: count for name, count in zip(device.commands, issued, strict=True) if count}
     return ProgramRun(int(run[0]), device.tick_s, commands, log[1 : log[0, 0] + 1])
 

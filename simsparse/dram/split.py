@@ -12,9 +12,7 @@ from numba import njit
 from simsparse.dram.banks import number_of
 from simsparse.dram.buffers import append, entry_at, take
 from simsparse.dram.device import Effect
-from simsparse.dram.layout import NEVER, OPENED, OPENING, BankWord, ChoiceWord, EntryWord, Ints
-from simsparse.dram.layout import StateWord as S
-from simsparse.dram.layout import TableWord as T
+from simsparse.dram.layout import NEVER, OPENED, OPENING, BankWord, ChoiceWord, EntryWord, Ints, StateWord, TableWord
 from simsparse.dram.limits import earliest, kind_of
 from simsparse.dram.schedule import COLUMN_CHOICE, count_row, send, send_choice, serve
 
@@ -24,7 +22,7 @@ _BANK = len(BankWord)
 @njit(cache=True)  # type: ignore[untyped-decorator]
 def split_tick(t: Ints, s: Ints, log: Ints, tick: int) -> int:
     """One tick; returns when the next command other than the choice may go."""
-    if s[S.SYNCED] >= 0:
+    if s[StateWord.SYNCED] >= 0:
         _after_sync(t, s, log, tick)
         return tick + 1
     place, when = _second_half(t, s, tick, True)
@@ -54,10 +52,10 @@ def _second_half(t: Ints, s: Ints, tick: int, urgent: bool) -> tuple[int, int]:
     Returns its place in the buffer, -1 for none, and the tick at which that may change.
     """
     best, best_deadline, best_arrived, soonest = -1, NEVER, NEVER, NEVER
-    for place in range(s[S.LENGTH + OPENING]):
+    for place in range(s[StateWord.LENGTH + OPENING]):
         entry = entry_at(t, s, OPENING, place)
         bank = s[entry + EntryWord.BANK]
-        deadline = s[t[T.ROWS] + bank * _BANK + BankWord.DEADLINE]
+        deadline = s[t[TableWord.ROWS] + bank * _BANK + BankWord.DEADLINE]
         when = earliest(t, s, number_of(t, Effect.OPEN_SECOND), bank)
         if urgent:
             when = max(when, deadline)
@@ -77,9 +75,9 @@ def _open_second(t: Ints, s: Ints, log: Ints, place: int, tick: int) -> None:
     count_row(t, s, entry)
     send(t, s, log, number_of(t, Effect.OPEN_SECOND), bank, s[entry + EntryWord.ROW], -1, tick)
     append(t, s, OPENED, entry)
-    s[t[T.ROWS] + bank * _BANK + BankWord.WAITING] += 1
-    s[t[T.ROWS] + bank * _BANK + BankWord.DEADLINE] = NEVER
-    s[S.STALE] = 1
+    s[t[TableWord.ROWS] + bank * _BANK + BankWord.WAITING] += 1
+    s[t[TableWord.ROWS] + bank * _BANK + BankWord.DEADLINE] = NEVER
+    s[StateWord.STALE] = 1
 
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
@@ -100,18 +98,18 @@ def _writes(t: Ints, command: int) -> bool:
 def _needs_sync(t: Ints, s: Ints, tick: int) -> bool:
     """Whether the choice moves data and finds the data clock stopped."""
     command = s[COLUMN_CHOICE + ChoiceWord.COMMAND]
-    if t[T.WCK_READ] < 0 or not (_reads(t, command) or _writes(t, command)):
+    if t[TableWord.WCK_READ] < 0 or not (_reads(t, command) or _writes(t, command)):
         return False
-    stopped: bool = tick >= s[S.WCK_UNTIL]
+    stopped: bool = tick >= s[StateWord.WCK_UNTIL]
     return stopped
 
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
 def _deadline_next(t: Ints, s: Ints, tick: int) -> bool:
     """Whether a half-done activation has no tick left once a sync command took this one and its access the next."""
-    for place in range(s[S.LENGTH + OPENING]):
+    for place in range(s[StateWord.LENGTH + OPENING]):
         bank = s[entry_at(t, s, OPENING, place) + EntryWord.BANK]
-        if s[t[T.ROWS] + bank * _BANK + BankWord.DEADLINE] <= tick + 1:
+        if s[t[TableWord.ROWS] + bank * _BANK + BankWord.DEADLINE] <= tick + 1:
             return True
     return False
 
@@ -126,19 +124,19 @@ def _sync(t: Ints, s: Ints, log: Ints, tick: int) -> None:
     if earliest(t, s, command, bank) > tick:
         return
     send(t, s, log, command, bank, s[entry + EntryWord.ROW], s[entry + EntryWord.COLUMN], tick)
-    s[S.SYNCED], s[S.SYNCED_BUFFER] = entry, buffer
+    s[StateWord.SYNCED], s[StateWord.SYNCED_BUFFER] = entry, buffer
 
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
 def _after_sync(t: Ints, s: Ints, log: Ints, tick: int) -> None:
     """The access that the sync command of the tick before was for."""
-    entry, buffer = s[S.SYNCED], s[S.SYNCED_BUFFER]
+    entry, buffer = s[StateWord.SYNCED], s[StateWord.SYNCED_BUFFER]
     command = s[entry + EntryWord.FINAL]
     if earliest(t, s, command, s[entry + EntryWord.BANK]) > tick:
         return
-    s[S.SYNCED] = -1
-    s[S.STALE] = 1
-    for place in range(s[S.LENGTH + buffer]):
+    s[StateWord.SYNCED] = -1
+    s[StateWord.STALE] = 1
+    for place in range(s[StateWord.LENGTH + buffer]):
         if entry_at(t, s, buffer, place) == entry:
             serve(t, s, log, buffer, place, command, tick)
             _keep_clock(t, s, command, tick)
@@ -148,7 +146,7 @@ def _after_sync(t: Ints, s: Ints, log: Ints, tick: int) -> None:
 @njit(cache=True)  # type: ignore[untyped-decorator]
 def _keep_clock(t: Ints, s: Ints, command: int, tick: int) -> None:
     """Keep the data clock running for the data of ``command``."""
-    if t[T.WCK_READ] >= 0 and _reads(t, command):
-        s[S.WCK_UNTIL] = max(s[S.WCK_UNTIL], tick + t[T.WCK_READ])
-    if t[T.WCK_READ] >= 0 and _writes(t, command):
-        s[S.WCK_UNTIL] = max(s[S.WCK_UNTIL], tick + t[T.WCK_WRITE])
+    if t[TableWord.WCK_READ] >= 0 and _reads(t, command):
+        s[StateWord.WCK_UNTIL] = max(s[StateWord.WCK_UNTIL], tick + t[TableWord.WCK_READ])
+    if t[TableWord.WCK_READ] >= 0 and _writes(t, command):
+        s[StateWord.WCK_UNTIL] = max(s[StateWord.WCK_UNTIL], tick + t[TableWord.WCK_WRITE])

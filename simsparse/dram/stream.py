@@ -16,9 +16,7 @@ from simsparse.config.ramulator import is_ramulator, read_ramulator
 from simsparse.dram import core
 from simsparse.dram.device import DramDevice, Refresh
 from simsparse.dram.energy import energy_of
-from simsparse.dram.layout import Ints
-from simsparse.dram.layout import StateWord as S
-from simsparse.dram.layout import TableWord as T
+from simsparse.dram.layout import Ints, StateWord, TableWord
 from simsparse.dram.log import new_log
 from simsparse.dram.mapping import AddressMap, address_map
 from simsparse.dram.parts import device_of, loaded_part
@@ -238,24 +236,26 @@ def _result(device: DramDevice, runs: list[_Channel], channels: int, part: Memor
     def total(word: int) -> int:
         return sum(int(state[word]) for state in states)
 
-    first = int(runs[0].tables[T.ISSUED])
+    first = int(runs[0].tables[TableWord.ISSUED])
     commands = {name: total(first + number) for number, name in enumerate(device.commands)}
-    served = total(S.READS) + total(S.WRITES) + total(S.FORWARDED) + total(S.COALESCED)
+    served = total(StateWord.READS) + total(StateWord.WRITES) + total(StateWord.FORWARDED) + total(StateWord.COALESCED)
     active = sum(_active_ticks(run, ticks) for run in runs)
     scopes = channels * (device.banks // device.banks_of(device.scope))
     share = active / (scopes * ticks) if ticks else 0.0
     return DramRun(
         device.name, channels, ticks, device.tick_s, served * device.access_bytes,
-        channels * device.peak_bytes_per_s, served, total(S.HITS), total(S.MISSES), total(S.CONFLICTS),
-        total(S.READS), total(S.WRITES), total(S.FORWARDED), total(S.COALESCED),
-        total(S.LATENCY) / max(1, total(S.READS)), {name: count for name, count in commands.items() if count}, share,
+        channels * device.peak_bytes_per_s, served,
+        total(StateWord.HITS), total(StateWord.MISSES), total(StateWord.CONFLICTS),
+        total(StateWord.READS), total(StateWord.WRITES), total(StateWord.FORWARDED), total(StateWord.COALESCED),
+        total(StateWord.LATENCY) / max(1, total(StateWord.READS)),
+        {name: count for name, count in commands.items() if count}, share,
         energy_of(part, device, commands, ticks, channels, share) if part else {}, _logged(device, runs),
     )  # fmt: skip
 
 
 def _active_ticks(run: _Channel, end: int) -> int:
     """Ticks, summed over power states, in which a row was open; rows stay open after the last command."""
-    power = run.state[run.tables[T.POWER] : run.tables[T.END]].reshape(-1, 3)
+    power = run.state[run.tables[TableWord.POWER] : run.tables[TableWord.END]].reshape(-1, 3)
     return int(power[:, 2].sum() + (end - power[power[:, 0] > 0, 1]).sum())
 
 

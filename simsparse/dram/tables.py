@@ -9,9 +9,7 @@ from math import ceil
 import numpy as np
 
 from simsparse.dram.device import Bus, Constraint, DramDevice, Effect, Refresh
-from simsparse.dram.layout import CLOSED, COLUMN, NEVER, ROW, BankWord, EntryWord, Ints, RuleWord
-from simsparse.dram.layout import StateWord as S
-from simsparse.dram.layout import TableWord as T
+from simsparse.dram.layout import CLOSED, COLUMN, NEVER, ROW, BankWord, EntryWord, Ints, RuleWord, StateWord, TableWord
 from simsparse.dram.policy import ControllerPolicy
 
 _COLUMN_KINDS = (
@@ -35,10 +33,10 @@ _COVER = {Effect.CLOSE_ALL: 1, Effect.REFRESH_ALL: 1, Effect.CLOSE_SAME: 2, Effe
 
 def tables_of(device: DramDevice, policy: ControllerPolicy, refresh: Refresh | None) -> Ints:
     """The array ``t`` of a device under a policy; no refresh with None."""
-    header = np.zeros(len(T), np.int64)
+    header = np.zeros(len(TableWord), np.int64)
     rules = _rules(device, _unused(device, policy, refresh))
     _numbers(header, device, policy, refresh)
-    header[T.WINDOW] = rules[:, 1 + RuleWord.WINDOW].max(initial=1)
+    header[TableWord.WINDOW] = rules[:, 1 + RuleWord.WINDOW].max(initial=1)
     tables = _sections(device, rules)
     place = len(header)
     for name, table in tables.items():
@@ -50,69 +48,69 @@ def tables_of(device: DramDevice, policy: ControllerPolicy, refresh: Refresh | N
 
 def new_channel(t: Ints) -> Ints:
     """The array ``s`` of a channel at rest: banks closed, nothing waits, the first refresh after one interval."""
-    s = np.zeros(t[T.END], np.int64)
-    pool, banks = int(t[T.POOL]), int(t[T.BANKS])
-    s[S.NEXT] = s[S.STALE] = 1
-    s[S.NEXT_REFRESH] = t[T.INTERVAL] if t[T.REFRESH] >= 0 else NEVER
-    s[[S.PAIR_TICK, S.SYNCED]] = -1
-    s[S.FREE] = pool
-    s[t[T.HISTORY] : t[T.ROWS]] = -1
-    s[t[T.HISTORY] + t[T.WINDOW] : t[T.ROWS] : t[T.WINDOW] + 1] = 0
-    rows = s[t[T.ROWS] : t[T.ROWS] + banks * len(BankWord)].reshape(banks, len(BankWord))
+    s = np.zeros(t[TableWord.END], np.int64)
+    pool, banks = int(t[TableWord.POOL]), int(t[TableWord.BANKS])
+    s[StateWord.NEXT] = s[StateWord.STALE] = 1
+    s[StateWord.NEXT_REFRESH] = t[TableWord.INTERVAL] if t[TableWord.REFRESH] >= 0 else NEVER
+    s[[StateWord.PAIR_TICK, StateWord.SYNCED]] = -1
+    s[StateWord.FREE] = pool
+    s[t[TableWord.HISTORY] : t[TableWord.ROWS]] = -1
+    s[t[TableWord.HISTORY] + t[TableWord.WINDOW] : t[TableWord.ROWS] : t[TableWord.WINDOW] + 1] = 0
+    rows = s[t[TableWord.ROWS] : t[TableWord.ROWS] + banks * len(BankWord)].reshape(banks, len(BankWord))
     rows[:, BankWord.ROW] = CLOSED
     rows[:, BankWord.DEADLINE] = NEVER
-    s[t[T.FREE] : t[T.FREE] + pool] = t[T.ENTRIES] + len(EntryWord) * np.arange(pool)
+    s[t[TableWord.FREE] : t[TableWord.FREE] + pool] = t[TableWord.ENTRIES] + len(EntryWord) * np.arange(pool)
     return s
 
 
 def _numbers(header: Ints, device: DramDevice, policy: ControllerPolicy, refresh: Refresh | None) -> None:
-    header[T.BANKS] = device.banks
-    header[T.POOL] = policy.read_queue + policy.write_queue + device.banks
-    header[T.HALF_TICKS] = device.bus is Bus.HALF_TICKS
-    header[T.BUSES] = 1 if device.bus is Bus.ONE else 2
-    header[T.READ_LATENCY] = device.read_latency
-    header[T.SCOPE_BANKS] = device.banks_of(device.scope)
-    header[T.BANK_NUMBERS] = device.sizes["Bank"]
-    header[T.PAIRING_BANKS] = device.banks_of("PseudoChannel" if "PseudoChannel" in device.sizes else "Channel")
-    header[T.WCK_READ] = -1
-    header[T.SPLIT] = "ACT1" in device.commands
+    header[TableWord.BANKS] = device.banks
+    header[TableWord.POOL] = policy.read_queue + policy.write_queue + device.banks
+    header[TableWord.HALF_TICKS] = device.bus is Bus.HALF_TICKS
+    header[TableWord.BUSES] = 1 if device.bus is Bus.ONE else 2
+    header[TableWord.READ_LATENCY] = device.read_latency
+    header[TableWord.SCOPE_BANKS] = device.banks_of(device.scope)
+    header[TableWord.BANK_NUMBERS] = device.sizes["Bank"]
+    header[TableWord.PAIRING_BANKS] = device.banks_of("PseudoChannel" if "PseudoChannel" in device.sizes else "Channel")
+    header[TableWord.WCK_READ] = -1
+    header[TableWord.SPLIT] = "ACT1" in device.commands
     if device.data_clock is not None:
         clock = device.data_clock
-        header[T.ACTIVATE] = clock.activate
+        header[TableWord.ACTIVATE] = clock.activate
         if clock.sleeps:
-            header[T.WCK_READ] = clock.read_latency + clock.burst + clock.after
-            header[T.WCK_WRITE] = clock.write_latency + clock.burst + clock.after
-    header[T.HIT_CAP], header[T.CLOSE_AFTER] = policy.hit_cap or 0, policy.close_after or 0
-    header[T.READ_QUEUE], header[T.WRITE_QUEUE] = policy.read_queue, policy.write_queue
-    header[T.DRAIN_ABOVE] = int(policy.write_high * policy.write_queue)
-    header[T.DRAIN_BELOW] = ceil(policy.write_low * policy.write_queue)
-    header[T.REFRESH] = -1 if refresh is None else device.commands.index(refresh.command)
-    header[T.INTERVAL] = 0 if refresh is None else refresh.interval
-    header[T.QUEUE_ROOM] = 2 * device.banks + 8
+            header[TableWord.WCK_READ] = clock.read_latency + clock.burst + clock.after
+            header[TableWord.WCK_WRITE] = clock.write_latency + clock.burst + clock.after
+    header[TableWord.HIT_CAP], header[TableWord.CLOSE_AFTER] = policy.hit_cap or 0, policy.close_after or 0
+    header[TableWord.READ_QUEUE], header[TableWord.WRITE_QUEUE] = policy.read_queue, policy.write_queue
+    header[TableWord.DRAIN_ABOVE] = int(policy.write_high * policy.write_queue)
+    header[TableWord.DRAIN_BELOW] = ceil(policy.write_low * policy.write_queue)
+    header[TableWord.REFRESH] = -1 if refresh is None else device.commands.index(refresh.command)
+    header[TableWord.INTERVAL] = 0 if refresh is None else refresh.interval
+    header[TableWord.QUEUE_ROOM] = 2 * device.banks + 8
 
 
 def _state_sections(header: Ints, commands: int, histories: int) -> None:
     """Where the sections of ``s`` begin."""
-    pool, banks = int(header[T.POOL]), int(header[T.BANKS])
+    pool, banks = int(header[TableWord.POOL]), int(header[TableWord.BANKS])
     sizes = {
-        T.READY: commands * banks,
-        T.HISTORY: histories * banks * (int(header[T.WINDOW]) + 1),
-        T.ROWS: banks * len(BankWord),
-        T.ORDER: 4 * pool,
-        T.ENTRIES: pool * len(EntryWord),
-        T.FREE: pool,
-        T.QUEUE: 2 * int(header[T.QUEUE_ROOM]),
-        T.ISSUED: commands,
-        T.POWER: 3 * (banks // int(header[T.SCOPE_BANKS])),
-        T.END: 0,
+        TableWord.READY: commands * banks,
+        TableWord.HISTORY: histories * banks * (int(header[TableWord.WINDOW]) + 1),
+        TableWord.ROWS: banks * len(BankWord),
+        TableWord.ORDER: 4 * pool,
+        TableWord.ENTRIES: pool * len(EntryWord),
+        TableWord.FREE: pool,
+        TableWord.QUEUE: 2 * int(header[TableWord.QUEUE_ROOM]),
+        TableWord.ISSUED: commands,
+        TableWord.POWER: 3 * (banks // int(header[TableWord.SCOPE_BANKS])),
+        TableWord.END: 0,
     }
-    place = int(S.SECTIONS)
+    place = int(StateWord.SECTIONS)
     for name, size in sizes.items():
         header[name] = place
         place += size
 
 
-def _sections(device: DramDevice, rules: Ints) -> dict[T, Ints]:
+def _sections(device: DramDevice, rules: Ints) -> dict[TableWord, Ints]:
     """Tables of ``t`` after its header."""
     kinds = list(device.effects.values())
     number = np.full(len(Effect), -1, np.int64)
@@ -121,12 +119,12 @@ def _sections(device: DramDevice, rules: Ints) -> dict[T, Ints]:
     spans = np.array([device.banks_of(level) for level in device.levels], np.int64)
     banks = np.arange(device.banks, dtype=np.int64)
     return {
-        T.NODE: banks // spans[:, None] * spans[:, None],
-        T.SCOPE_NODE: banks // device.banks_of(device.scope),
-        T.FIRST: np.searchsorted(rules[:, 0], np.arange(len(kinds) + 1)).astype(np.int64),
-        T.RULES: rules[:, 1:],
-        T.COMMANDS: np.array([_command(kind) for kind in kinds], np.int64),
-        T.NUMBER: number,
+        TableWord.NODE: banks // spans[:, None] * spans[:, None],
+        TableWord.SCOPE_NODE: banks // device.banks_of(device.scope),
+        TableWord.FIRST: np.searchsorted(rules[:, 0], np.arange(len(kinds) + 1)).astype(np.int64),
+        TableWord.RULES: rules[:, 1:],
+        TableWord.COMMANDS: np.array([_command(kind) for kind in kinds], np.int64),
+        TableWord.NUMBER: number,
     }
 
 

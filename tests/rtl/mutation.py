@@ -77,7 +77,7 @@ class Entry:
     @classmethod
     def of(cls, outcome: Outcome) -> Entry:
         """What is kept of ``outcome``."""
-        by = _killer(outcome.by) if outcome.fate is Fate.KILLED else outcome.by
+        by = _killer(outcome.by) if outcome.fate is Fate.KILLED else outcome.by.replace(f"{build_root()}/", "")
         return cls(outcome.mutant.module, outcome.mutant.rule, outcome.mutant.name, outcome.fate, by)
 
 
