@@ -71,17 +71,21 @@ class Gpu(Device):
 
     kind: ClassVar[str] = "gpu"
     lanes: ClassVar[tuple[str, ...]] = ("compute", "h2d", "d2h")
+    refusals: ClassVar[Mapping[str, str]] = {
+        KEY_INDEX.name: "its kernel library has no kernel for an index of keys; serving engines have (vllm-0.22)",
+    }
     part: GpuPart
 
     def __init__(self, part: Part) -> None:
         super().__init__(part)
         self._evidence, self._types24 = Evidence(self.part), types_24(self.part)
+        self._op_kinds = _op_kinds(tuple(OP_KERNELS), self.part.kernels.latent is not None)
         self._reasons: dict[tuple[str, DType, DType | None], str | None] = {}
 
     @property
     def op_kinds(self) -> frozenset[str]:
-        """Kinds with a model of their own, and those in OP_KERNELS."""
-        return _op_kinds()
+        """Kinds with a model of their own, those in OP_KERNELS, and an index where the library has one."""
+        return self._op_kinds
 
     def unsuited(self, op: Op) -> str | None:
         key = (op.kind, op.dtype, op.weight_dtype)
@@ -89,14 +93,12 @@ class Gpu(Device):
             self._reasons[key] = self._reason(op)
         if reason := self._reasons[key]:
             return reason
-        return narrow_cache(op, self.part.kernels) if op.kind == OpKind.ATTENTION else unaligned_fp8(op)
+        return narrow_cache(op, self.part.kernels) if op.kind in ATTENTION_KINDS else unaligned_fp8(op)
 
     def _reason(self, op: Op) -> str | None:
         kind, dtype = op.kind, op.dtype
         if op.unit is Unit.VECTOR:
             return None
-        if kind == KEY_INDEX.name and self.part.kernels.latent is None:
-            return f"{self.part.kernels.name} has no kernel for {kind}; serving engines have (vllm-0.22 on Hopper)"
         if op.w_dtype is not dtype and not self._widens(op):
             known = " or ".join(self.part.kernels.weight_only or ())
             able = f"for bf16 and fp16 linear layers with {known} weights" if known else "for one dtype alone"
@@ -222,8 +224,9 @@ class Gpu(Device):
 
 
 @cache
-def _op_kinds() -> frozenset[str]:
-    return frozenset({"linear", "conv2d", "matmul", "moe_ffn", *ATTENTION_KINDS, KEY_INDEX.name, *OP_KERNELS})
+def _op_kinds(kernels: tuple[str, ...], indexes: bool) -> frozenset[str]:
+    own = {"linear", "conv2d", "matmul", "moe_ffn", *ATTENTION_KINDS, *kernels}
+    return frozenset(own | {KEY_INDEX.name} if indexes else own)
 
 
 def _has_kernel(kind: str, dtype: DType) -> bool:

@@ -34,7 +34,8 @@ class Attention:
 
     ``blocks``: of a mask that FlexAttention takes in blocks, rows of blocks of all heads, kept blocks, and 1 with
     blocks of 128. ``window``: the mask is a window, which attention on paged caches has kernels for. ``latent``: the
-    same attentions as kernels of latent attention take them. ``ops``: the operators.
+    same attentions as kernels of latent attention take them. ``tiled``: the kernel of a library of sparse attention
+    that takes the ``ops``; empty where none does.
     """
 
     decode: bool
@@ -43,19 +44,20 @@ class Attention:
     blocks: tuple[Floats, Floats, Floats] | None = None
     window: bool = False
     latent: LatentShapes | None = None
+    tiled: str = ""
     ops: tuple[Op, ...] = ()
 
 
 def attention_kernels(ops: Sequence[Op], counts: GpuCounts) -> list[tuple[Indexes, Attention]]:
     """Attention kernels by dtype: decode with one query token per sequence, prefill with more."""
-    kinds: dict[tuple[bool, DType, bool, bool, bool], list[int]] = {}
+    kinds: dict[tuple[bool, DType, bool, bool, bool, str], list[int]] = {}
     for i, op in enumerate(ops):
         if op.kind in ATTENTION_KINDS:
             alone = op.dims["q_len"] == 1 or op.kind == SELECTED_ATTENTION.name
-            key = (alone, op.dtype, takes_blocks(op), takes_window(op), alone and op.latent_kv)
+            key = (alone, op.dtype, takes_blocks(op), takes_window(op), alone and op.latent_kv, _tiled(op))
             kinds.setdefault(key, []).append(i)
     found = []
-    for (decode, dtype, flex, window, latent), places in kinds.items():
+    for (decode, dtype, flex, window, latent, tiled), places in kinds.items():
         own, owner = [ops[i] for i in places], np.array(places, np.int64)
         shapes = _attention_shapes(own)
         cached = np.array([op.kv_bytes for op in own], np.float64)
@@ -66,7 +68,7 @@ def attention_kernels(ops: Sequence[Op], counts: GpuCounts) -> list[tuple[Indexe
         count_macs(owner, [mac_action(dtype)] * len(own), macs, counts)
         blocks = _blocks(own) if flex else _window_blocks(own) if window else None
         latents = _latent(own) if latent else None
-        found.append((owner, Attention(decode, dtype, shapes, blocks, window, latents, tuple(own))))
+        found.append((owner, Attention(decode, dtype, shapes, blocks, window, latents, tiled, tuple(own))))
     return found
 
 
@@ -178,8 +180,9 @@ def attention_seconds(part: GpuPart, card: Card, attention: Attention) -> Kernel
     kernels = part.kernels
     if attention.latent is not None and kernels.latent is not None:
         return latent_seconds(attention.latent, kernels.latent, card)
-    if kernels.tiled is not None and (name := _tiled(attention)):
-        return tiled_seconds(_tiles(name, attention.ops), getattr(kernels.tiled, name), card)
+    if kernels.tiled is not None and attention.tiled:
+        own = {"dense": kernels.tiled.dense, "blocks": kernels.tiled.blocks, "selected": kernels.tiled.selected}
+        return tiled_seconds(_tiles(attention.tiled, attention.ops), own[attention.tiled], card)
     paged = None if attention.dtype is DType.FP32 else kernels.paged
     if attention.blocks is not None and kernels.flex is not None and not (attention.window and paged):
         return flex_seconds(*attention.blocks, kernels.flex, card)
@@ -191,17 +194,14 @@ def attention_seconds(part: GpuPart, card: Card, attention: Attention) -> Kernel
     return prefill_seconds(attention.shapes, kernels.sdpa.prefill, card, flops_per_s)
 
 
-def _tiled(attention: Attention) -> str:
-    """The kernel of a library of sparse attention that runs the attentions; empty where none does."""
-    kinds = {op.kind for op in attention.ops}
-    if attention.dtype.bits != 16 or len(kinds) > 1 or attention.window:
+def _tiled(op: Op) -> str:
+    """The kernel of a library of sparse attention that runs ``op``; empty where none does."""
+    if op.dtype.bits != 16 or op.dims["q_len"] == 1 or takes_window(op):
         return ""
-    if SELECTED_ATTENTION.name in kinds:
-        return "selected" if all(op.dims["q_len"] > 1 for op in attention.ops) else ""
-    if attention.decode:
-        return ""
-    if BLOCK_SPARSE_ATTENTION.name in kinds:
-        return "blocks" if all(op.dims["block"] == KEYS for op in attention.ops) else ""
+    if op.kind == SELECTED_ATTENTION.name:
+        return "selected"
+    if op.kind == BLOCK_SPARSE_ATTENTION.name:
+        return "blocks" if op.dims["block"] == KEYS else ""
     return "dense"
 
 

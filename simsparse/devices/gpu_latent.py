@@ -45,10 +45,14 @@ def latent_seconds(shapes: LatentShapes, model: GpuLatent, card: Card) -> Kernel
     prompts = (shapes.prompt > 0) & (~narrow | (shapes.heads >= model.prompt_heads.si))
     names = np.where(shapes.whole > 0, "whole", "selected")
     names = np.where(prompts, "prompt", np.char.add(names, np.where(narrow, "_byte", "_half")))
+    kernels = {
+        "whole_half": model.whole_half, "whole_byte": model.whole_byte, "selected_half": model.selected_half,
+        "selected_byte": model.selected_byte, "prompt": model.prompt,
+    }  # fmt: skip
     seconds = [np.zeros(len(names)) for _ in range(4)]
     for name in dict.fromkeys(names.tolist()):
         own = names == name
-        times = _kernel_seconds(shapes, getattr(model, str(name)), card)
+        times = _kernel_seconds(shapes, kernels[name], card)
         columns = times.latency_s, times.compute_s, times.memory_s, times.launch_s
         for total, column in zip(seconds, columns, strict=True):
             total[own] = column[own]

@@ -101,7 +101,7 @@ def test_sweep_prints_its_table_and_as_json_its_rows(folder: Path, capsys: pytes
 
 
 def test_an_area_that_is_not_known_is_said(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    systems = "axes:\n  system: [gpu/h100-sxm5-80gb, systems/systolic-ws-128x128]\n  weight_sparsity: [dense, 2:4]\n"
+    systems = "axes:\n  system: [gpu/h100-sxm5-80gb, systems/vegeta]\n  weight_sparsity: [dense, 2:4]\n"
     (folder / "areas.yaml").write_text(SPEC + systems)
     _, out, _ = run(capsys, "sweep", folder / "areas.yaml", "--out", folder / "out")
     assert "814 mm2" in out and "unknown" in out and "nan" not in out

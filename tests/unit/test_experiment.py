@@ -29,7 +29,8 @@ def test_an_experiment_has_the_documented_defaults(folder: Path) -> None:
     assert experiment.values == {
         "policy": "resident", "stack": "fused+graph", "steps": 1, "routing": "", "parallel": "",
         "seed": 0, "level": 1, "dtype": "as traced", "batch": 0, "weight_sparsity": "as traced",
-        "weight_format": "usual", "workload.trace": "t.trace", "system": SYSTEM,
+        "weight_format": "usual", "attention_mask": "as traced", "active_channels": "as traced",
+        "workload.trace": "t.trace", "system": SYSTEM,
     }  # fmt: skip
     assert experiment.exclude == ("lm_head", "router")
 

@@ -58,8 +58,13 @@ def _predicted(part: GpuPart, model: GpuTiledAttention, card: Card, row: Measure
 
 def kernel_of(model: GpuTiledAttention, row: Measurement) -> GpuTiledKernel | None:
     """The kernel of a row; None where the library has none."""
-    found: GpuTiledKernel | None = getattr(model, kernel_name(row), None)
-    return found
+    known = {
+        "dense": model.dense, "dense_backward": model.dense_backward, "triton": model.triton,
+        "triton_backward": model.triton_backward, "selected": model.selected,
+        "selected_backward": model.selected_backward, "compressed": model.compressed, "scored": model.scored,
+        "scored_backward": model.scored_backward,
+    }  # fmt: skip
+    return known.get(kernel_name(row))
 
 
 def kernel_name(row: Measurement) -> str:
