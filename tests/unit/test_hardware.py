@@ -117,7 +117,8 @@ def test_a_system_goes_before_a_part_of_its_name() -> None:
 
 @pytest.mark.parametrize(
     ("said", "says"),
-    [("a100", "did you mean gpu/a100-sparse-attention or gpu/a100-sxm4-40gb or gpu/a"), ("rtx3090", "did you mean gpu/rtx4090"),
+    [("a100", "did you mean gpu/a100-sparse-attention or gpu/a100-sxm4-40gb or gpu/a"),
+     ("rtx3090", "did you mean gpu/rtx4090"),
      ("", "is no part"), ("b300", "is no part"), ("-", "is no part")],
 )  # fmt: skip
 def test_a_name_of_several_parts_or_none_is_refused(said: str, says: str) -> None:
