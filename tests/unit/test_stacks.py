@@ -10,6 +10,7 @@ import pytest
 
 import simsparse as ss
 from simsparse.core import DType, KernelCall, Trace, TraceBuilder, ops
+from simsparse.core.kinds.attention import GIVEN_MASK
 from simsparse.devices.base import device_for
 from simsparse.errors import MappingError, SpecError, TraceError
 from simsparse.lowering.stacks import STACKS, stack_of
@@ -74,6 +75,21 @@ def test_a_mask_costs_copies_of_keys_and_values_to_all_heads() -> None:
 @pytest.mark.parametrize("text, masked", [("eager", False), ("eager+graph", True)])
 def test_a_captured_prefill_has_a_mask(text: str, masked: bool) -> None:
     assert ("masked" in names(stack_of(text).launched(layer(q_len=128)), "attention")) is masked
+
+
+@pytest.mark.parametrize(
+    "form, kernels",
+    [
+        ("none", ["attention"]),
+        ("bool", ["repeat_kv", "repeat_kv", "mask_fill", "mask_fill", "mask_where", "masked"]),
+        ("float", ["repeat_kv", "repeat_kv", "masked"]),
+    ],
+)
+@pytest.mark.parametrize("q_len", [1, 128])
+def test_a_model_that_calls_attention_by_itself_gives_the_mask(form: str, kernels: list[str], q_len: int) -> None:
+    own = layer(q_len).map(lambda op: op.with_(stats={GIVEN_MASK: form}) if op.name == "attention" else op)
+    for text in ("eager", "eager+graph"):
+        assert names(stack_of(text).launched(own), "attention") == kernels
 
 
 def test_queries_of_all_heads_need_no_copies() -> None:

@@ -13,6 +13,7 @@ from torch.nn.functional import scaled_dot_product_attention  # noqa: E402
 
 import simsparse as ss  # noqa: E402
 from simsparse.core import Op  # noqa: E402
+from simsparse.core.kinds.attention import GIVEN_MASK  # noqa: E402
 
 ROWS, COLS = torch.arange(512)[:, None], torch.arange(512)[None]
 X = torch.randn(2, 4, 512, 32)
@@ -100,3 +101,15 @@ def test_a_training_step_keeps_fewer_blocks_both_ways() -> None:
 
     trace = ss.trace_model(Layer(), X, phase="train")
     assert [op.dims["kept_blocks"] for op in trace.ops if op.kind == "block_sparse_attention"] == [34, 34]
+
+
+def test_an_attention_names_the_form_of_its_mask_and_torchs_norm_is_one_kernel() -> None:
+    layers = torch.nn.RMSNorm(32), torch.nn.TransformerEncoderLayer(32, 2, batch_first=True).train()
+    given = {form: attention_of(Masked(mask)).stats[GIVEN_MASK] for form, mask in MASKS.items()}
+    assert given == {form: form for form in MASKS}
+    norm, *others = ss.trace_model(torch.nn.Sequential(*layers), torch.randn(2, 8, 32)).ops
+    assert [call.name for call in norm.kernels] == ["_fused_rms_norm"]
+    assert [op.stats[GIVEN_MASK] for op in others if op.kind == "attention"] == ["none"]
+
+
+MASKS = {"none": None, "bool": ROWS >= COLS, "float": torch.where(ROWS >= COLS, 0.0, float("-inf"))}

@@ -20,7 +20,7 @@ from simsparse.errors import TraceError  # noqa: E402
 from simsparse.models import extract  # noqa: E402
 from simsparse.trace import trace_model  # noqa: E402
 from simsparse.trace.capture.recorder import Capture  # noqa: E402
-from simsparse.trace.capture.sdpa import AttentionCalls  # noqa: E402
+from simsparse.trace.capture.sdpa import FunctionCalls  # noqa: E402
 from simsparse.trace.capture.training import OPTIMIZERS  # noqa: E402
 
 pytestmark = pytest.mark.torch
@@ -195,7 +195,7 @@ def test_gradients_through_a_recorded_kernel_are_those_of_torch() -> None:
     expected = torch.autograd.grad(functional.scaled_dot_product_attention(*heads, is_causal=True).sin().sum(), heads)
     capture = Capture(nn.Identity(), [])
     capture.stage = "fwd"
-    with AttentionCalls(capture):
+    with FunctionCalls(capture):
         out = functional.scaled_dot_product_attention(*heads, is_causal=True)
     found = torch.autograd.grad(out.sin().sum(), heads)
     assert all(torch.allclose(ours, theirs) for ours, theirs in zip(found, expected, strict=True))

@@ -24,6 +24,11 @@ are made of (a latent), or nothing (an encoder)."""
 CACHED_KEYS, CACHED_BY = "cached_keys", "cached_by"
 """Facts of an attention that is cut in several ops: keys per sequence that stay cached after it, 0 where another of the
 ops has them, and how many of its sequences stand for one of the model."""
+GIVEN_MASK = "given_mask"
+"""Fact of an attention that the model calls torch's function for: what mask that was given, one of MASK_FORMS. Without
+the fact, a library such as transformers decides by itself."""
+MASK_FORMS = ("none", "bool", "float")
+"""No tensor, which leaves it to a flag whether the attention is causal; truths; numbers to add to the scores."""
 SOFTMAX_FLOPS = 5
 """Vector operations per score: maximum, subtraction, exponential, sum, division."""
 
@@ -106,6 +111,8 @@ class AttentionKind(Kind):
                 raise SpecError(f"{value!r:.80} is not a whole number from {least} to 2**62", key=fact)
         if not isinstance(op.stats.get(CACHE_DTYPE, ""), str):
             raise SpecError(f"{op.stats[CACHE_DTYPE]!r:.80} is not the name of a type", key=CACHE_DTYPE)
+        if op.stats.get(GIVEN_MASK, "none") not in MASK_FORMS:
+            raise SpecError(f"{op.stats[GIVEN_MASK]!r:.80} is none of {', '.join(MASK_FORMS)}", key=GIVEN_MASK)
         cache_type(op)
 
     def products(self, op: Op) -> tuple[Gemm, ...]:

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """PyTorch as Hugging Face models run it: every aten call is a kernel of its own.
 
-Attention has a mask as transformers 5.17 builds one: in decode, for the static cache that a captured graph needs, and
-in prefill that is captured. With a mask, PyTorch has no kernel for grouped queries, so keys and values are copied out
-to all heads first, and no block of scores is skipped for being masked. Experts run as transformers' ``grouped_mm``:
-sort, gather, two grouped products, activation, weighting, scatter back and a sum. Source: the code of transformers
-5.17.
+Attention that the model calls by itself has the mask that the model gives. Else it has one as transformers 5.17 builds
+it: in decode, for the static cache that a captured graph needs, and in prefill that is captured. With a mask, PyTorch
+has no kernel for grouped queries, so keys and values are copied out to all heads first, and no block of scores is
+skipped for being masked. Experts run as transformers' ``grouped_mm``: sort, gather, two grouped products, activation,
+weighting, scatter back and a sum. Source: the code of transformers 5.17.
 
 Left out: the cache is one that is written in place; transformers' default cache copies itself at every step.
 """
@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from simsparse.core import DType, KernelCall, Op, OpKind, Trace
+from simsparse.core.kinds.attention import GIVEN_MASK
 from simsparse.core.kinds.conv2d import CONV2D
 from simsparse.core.kinds.launched import launched
 from simsparse.errors import TraceError
@@ -87,8 +88,8 @@ def _convolution(op: Op) -> Iterator[Op]:
 
 
 def _attention(op: Op, graph: bool, composite: bool) -> Iterator[Op]:
-    d = op.dims
-    masked = d["q_len"] == 1 or graph
+    d, given = op.dims, op.stats.get(GIVEN_MASK)
+    masked = d["q_len"] == 1 or graph if given is None else given != "none"
     if not masked:
         yield from composite_attention(op, False) if composite else (op,)
         return
@@ -102,7 +103,8 @@ def _attention(op: Op, graph: bool, composite: bool) -> Iterator[Op]:
     if composite:
         yield from composite_attention(op, True)
         return
-    yield from _mask(op)
+    if given != "float":
+        yield from _mask(op)
     yield op.with_(dims={**d, "kv_heads": d["heads"], "causal": 0}, label="masked")
 
 

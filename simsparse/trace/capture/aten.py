@@ -39,7 +39,7 @@ from simsparse.trace.capture.product import (
     lower_mm,
     lower_mv,
 )
-from simsparse.trace.capture.sdpa import record_attention, record_attention_backward
+from simsparse.trace.capture.sdpa import given_mask, record_attention, record_attention_backward
 
 if TYPE_CHECKING:
     from simsparse.trace.capture.recorder import Capture
@@ -233,7 +233,8 @@ def _attention(capture: Capture, call: Call) -> bool:
         gradients = [gradient for gradient in call.out[:3] if isinstance(gradient, torch.Tensor)]
         record_attention_backward(capture, (query, key, value), call.inputs[0], gradients, causal=causal, mask=TOP_LEFT)
     else:
-        record_attention(capture, (query, key, value), call.outputs[0], causal=causal, mask=TOP_LEFT)
+        facts = given_mask(given.get("attn_bias", given.get("attn_mask")))
+        record_attention(capture, (query, key, value), call.outputs[0], causal=causal, mask=TOP_LEFT, facts=facts)
     return True
 
 

@@ -18,7 +18,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import _disable_current_modes
 
 from simsparse.core import Op
-from simsparse.core.kinds.attention import CACHED_BY, CACHED_KEYS, WINDOW, attention
+from simsparse.core.kinds.attention import CACHED_BY, CACHED_KEYS, GIVEN_MASK, WINDOW, attention
 from simsparse.core.kinds.block_sparse_attention import block_sparse_attention
 from simsparse.trace.capture.event import EventRole
 from simsparse.trace.capture.kernel import Gradients, Kernel
@@ -31,6 +31,7 @@ from simsparse.trace.capture.masked import (
     flex_calls,
     mask_of,
 )
+from simsparse.trace.capture.norm import RMS_NORMS, record_rms_norm
 
 if TYPE_CHECKING:
     from simsparse.trace.capture.recorder import Capture
@@ -41,8 +42,8 @@ _FLEX_ARGUMENTS = ("query", "key", "value", "score_mod", "block_mask", "scale", 
 _ARGUMENTS = ("query", "key", "value", "attn_mask", "dropout_p", "is_causal")
 
 
-class AttentionCalls(TorchFunctionMode):  # type: ignore[misc]
-    """Records each call of scaled_dot_product_attention as one op."""
+class FunctionCalls(TorchFunctionMode):  # type: ignore[misc]
+    """Records each call of scaled_dot_product_attention as one op, and of torch's RMS norm as one kernel."""
 
     def __init__(self, capture: Capture) -> None:
         super().__init__()
@@ -57,6 +58,8 @@ class AttentionCalls(TorchFunctionMode):  # type: ignore[misc]
             return func(*args, **given)
         if func is _SDPA:
             return self._attend(*args, **given)
+        if func in RMS_NORMS and not self._capture.stage:
+            return record_rms_norm(self._capture, func, args, given)
         if func is functional.multi_head_attention_forward:
             with self._inside():
                 return func(*args, **given)
@@ -83,7 +86,8 @@ class AttentionCalls(TorchFunctionMode):  # type: ignore[misc]
         causal, mask = True, TOP_LEFT
         if not given.get("is_causal", False):
             causal, mask = self._mask_of(given.get("attn_mask"), query.shape[-2], key.shape[-2])
-        return self._run(partial(_SDPA, **given), (query, key, value), causal, mask)
+        form = given_mask(given.get("attn_mask"))
+        return self._run(partial(_SDPA, **given), (query, key, value), causal, mask, form)
 
     def _mask_of(self, given: torch.Tensor | None, queries: int, keys: int) -> tuple[bool, TracedMask]:
         """As ``mask_of``, once for the layers that share a mask."""
@@ -106,22 +110,28 @@ class AttentionCalls(TorchFunctionMode):  # type: ignore[misc]
                 out: torch.Tensor = _FLEX(query, key, value, **given)
             return out
 
-        return self._run(compute, heads, False, mask)
+        return self._run(compute, heads, False, mask, given_mask(None))
 
     def _run(
-        self, compute: Callable[..., torch.Tensor], heads: Sequence[torch.Tensor], causal: bool, mask: TracedMask
-    ) -> torch.Tensor:
-        """The attention of query, key and value, recorded."""
+        self, compute: Callable[..., torch.Tensor], heads: Sequence[torch.Tensor], causal: bool, mask: TracedMask,
+        facts: Mapping[str, Any],
+    ) -> torch.Tensor:  # fmt: skip
+        """The attention of query, key and value, recorded with ``facts``."""
         kernel = Kernel(
             self._capture,
             compute=compute,
             empty=lambda q, _, v: q.new_empty(*q.shape[:-1], v.shape[-1]),
-            record=lambda read, out: record_attention(self._capture, read, out, causal=causal, mask=mask),
+            record=lambda read, out: record_attention(self._capture, read, out, causal=causal, mask=mask, facts=facts),
             record_backward=lambda read, upstream, gradients: record_attention_backward(
                 self._capture, read, upstream, gradients, causal=causal, mask=mask
             ),
         )
         return kernel.run(*heads)
+
+
+def given_mask(mask: torch.Tensor | None) -> dict[str, str]:
+    """The fact that torch's function was given ``mask``."""
+    return {GIVEN_MASK: "none" if mask is None else "bool" if mask.dtype is torch.bool else "float"}
 
 
 def record_attention(

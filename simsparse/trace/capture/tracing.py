@@ -23,7 +23,7 @@ from simsparse.trace.capture.layout import held_bytes
 from simsparse.trace.capture.mixture import unmerged_experts, with_mixtures
 from simsparse.trace.capture.recorder import Capture, tensors_in
 from simsparse.trace.capture.rnn import RnnCalls
-from simsparse.trace.capture.sdpa import AttentionCalls
+from simsparse.trace.capture.sdpa import FunctionCalls
 from simsparse.trace.capture.training import OPTIMIZERS, step, train_mode
 from simsparse.trace.masks import MaskStore
 from simsparse.trace.routing import MODEL, RoutingProcess
@@ -203,7 +203,7 @@ class _TracedRun:
             stack.enter_context(own_functions(self.model, tracing, self.latent))
             if not train:
                 stack.enter_context(torch.no_grad())
-            calls = stack.enter_context(AttentionCalls(capture))
+            calls = stack.enter_context(FunctionCalls(capture))
             stack.enter_context(calls.flex())
             stack.enter_context(RnnCalls(capture))
             stack.enter_context(capture)
