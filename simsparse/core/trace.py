@@ -50,6 +50,13 @@ class Trace:
                     raise TraceError(f"op {op.name!r} depends on {dep!r}, which is not an earlier op", key=self.name)
             seen.add(op.name)
 
+    def alike(self, ops: Iterable[Op]) -> Trace:
+        """This trace with other ops of the same names and dependencies, which is not checked."""
+        copy: Trace = object.__new__(Trace)
+        for key, value in (("name", self.name), ("ops", tuple(ops)), ("meta", self.meta)):
+            object.__setattr__(copy, key, value)
+        return copy
+
     @cached_property
     def flops(self) -> int:
         return sum(op.flops for op in self.ops)

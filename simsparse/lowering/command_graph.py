@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
-from itertools import pairwise
+from itertools import chain, pairwise
 from operator import attrgetter
 from typing import Any, NamedTuple
 
@@ -161,6 +161,18 @@ class CommandGraph:
         for i, key in enumerate(self.keys):
             found.setdefault(key, i)
         return tuple(found[key] for key in self.runs)
+
+    @cached_property
+    def chains(self) -> tuple[range, ...]:
+        """The commands in groups that run without a pause: on one lane, and nothing else waits between them."""
+        awaited = set(chain.from_iterable([command.after for command in self.commands if command.after]))
+        lanes, commands = self.lanes, self.commands
+        starts = [
+            i for i, command in enumerate(commands)
+            if command.after or command.src or not i or i - 1 in awaited or lanes[i - 1] != lanes[i]
+            or commands[i - 1].src
+        ]  # fmt: skip
+        return tuple(map(range, starts, [*starts[1:], len(commands)]))
 
     @cached_property
     def copies(self) -> Counter[tuple[str, str, int]]:

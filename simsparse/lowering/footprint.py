@@ -9,12 +9,12 @@ kernels, and buffers of the framework.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from itertools import accumulate
+from collections.abc import Iterable, Sequence
+from itertools import accumulate, chain
 
 from simsparse.core import Op, Unit
 from simsparse.lowering.held import HeldWeights
-from simsparse.lowering.kept import BACKWARD, BACKWARD_INPUT, CACHE_BYTES, UPDATE, updated_bytes
+from simsparse.lowering.kept import BACKWARD, BACKWARD_INPUT, CACHE_BYTES, NOTHING, UPDATE, updated_bytes
 from simsparse.lowering.machine import Machine
 from simsparse.lowering.trace_index import TraceIndex
 
@@ -29,9 +29,10 @@ def footprint(index: TraceIndex, devices: Sequence[str], streamed: Sequence[bool
     """Bytes that the ops of ``index`` keep on the ``devices`` that run them; weights of ``streamed`` rest elsewhere."""
     result: Footprint = {}
     held = HeldWeights(index, machine)
+    first = index.steps[0].stop
     for i, (op, device, kept, away) in enumerate(zip(index.ops, devices, index.kept, streamed, strict=True)):
-        if op.unit is Unit.LINK:
-            continue
+        if (i >= first and kept is NOTHING) or op.unit is Unit.LINK:
+            continue  # a later step runs where the first does
         own = result.setdefault(device, {WEIGHTS: 0, KV_CACHE: 0, OPTIMIZER_STATE: 0})
         own[WEIGHTS] += 0 if away else held.bytes(i, device)
         own[KV_CACHE] += kept.kv
@@ -59,38 +60,66 @@ class _Alive:
 
 
 def _alive(index: TraceIndex, devices: Sequence[str]) -> dict[str, _Alive]:
-    ops, sizes, readers = index.ops, updated_bytes(index.ops), _readers(index)
-    written = [index.facts(i).output_bytes for i in range(len(ops))]
+    ops, sizes, readers = index.ops, updated_bytes(index.ops), _Readers(index)
     used = dict.fromkeys(device for op, device in zip(ops, devices, strict=True) if op.label != UPDATE)
     found = {device: _Alive(len(ops)) for device in used}
-    for i, (op, device) in enumerate(zip(ops, devices, strict=True)):
+    for i in chain.from_iterable(_unlike_steps(index)):
+        op, device = ops[i], devices[i]
         if op.label == UPDATE:
             continue
-        own, later, gradient = found[device], readers[i], 0
+        own, later, gradient, written = found[device], readers.of(i), 0, index.facts(i).output_bytes
         if sizes:
             updates = [reader for reader in later if ops[reader].label == UPDATE]
             later = [reader for reader in later if ops[reader].label != UPDATE]
             if updates and _makes_gradient(op):
-                gradient = min(written[i], sum(sizes[str(ops[update].weight)] for update in updates))
+                gradient = min(written, sum(sizes[str(ops[update].weight)] for update in updates))
                 own.add(GRADIENTS, i, updates[-1], gradient)
-        cached = min(written[i], int(op.stats.get(CACHE_BYTES, 0))) if index.caches else 0
-        own.add(ACTIVATIONS, i, later[-1] if later else i, written[i] - gradient - cached)
-        if outside := _from_outside(index, i, written):
+        cached = min(written, int(op.stats.get(CACHE_BYTES, 0))) if index.caches else 0
+        own.add(ACTIVATIONS, i, later[-1] if later else i, written - gradient - cached)
+        if outside := _from_outside(index, i):
             own.add(ACTIVATIONS, i, i, outside)
         if len(found) > 1:
             for other in dict.fromkeys(devices[reader] for reader in later if devices[reader] != device):
                 there = [reader for reader in later if devices[reader] == other]
-                found[other].add(ACTIVATIONS, there[0], there[-1], written[i])
+                found[other].add(ACTIVATIONS, there[0], there[-1], written)
     return found
 
 
-def _readers(index: TraceIndex) -> list[list[int]]:
-    """The ops that depend on each op, in order."""
-    found: list[list[int]] = [[] for _ in index.deps]
-    for i, deps in enumerate(index.deps):
-        for dep in deps if len(deps) < 2 else dict.fromkeys(deps):
-            found[dep].append(i)
-    return found
+def _unlike_steps(index: TraceIndex) -> Iterable[range]:
+    """The steps that differ from all before them in what their ops write and read; no activation outlives its step."""
+    if len(index.steps) == 1:
+        return index.steps
+    known: dict[int, int] = {}  # steps share the ops that do not change
+    numbers: dict[tuple[object, ...], int] = {}
+    found: dict[tuple[int, ...], range] = {}
+    for step in index.steps:
+        for i in step:
+            op = index.ops[i]
+            if id(op) not in known:
+                facts = index.facts(i)
+                read = facts.input_bytes, 0 if index.caches else facts.kv_bytes, facts.weight_bytes > 0
+                size = op.name, op.deps, op.label, facts.output_bytes, op.stats.get(CACHE_BYTES, 0), read
+                known[id(op)] = numbers.setdefault(size, len(numbers))
+        found.setdefault(tuple([known[id(op)] for op in index.ops[step.start : step.stop]]), step)
+    return found.values()
+
+
+class _Readers:
+    """The ops that depend on each op, in order; those of a step are found when one is asked for."""
+
+    def __init__(self, index: TraceIndex) -> None:
+        self._index, self._found, self._steps = index, dict[int, list[int]](), set[int]()
+
+    def of(self, i: int) -> list[int]:
+        """Those that depend on op ``i``."""
+        step = self._index.step[i]
+        if step not in self._steps:
+            self._steps.add(step)
+            for reader in self._index.steps[step]:
+                deps = self._index.deps[reader]
+                for dep in deps if len(deps) < 2 else dict.fromkeys(deps):
+                    self._found.setdefault(dep, []).append(reader)
+        return self._found.get(i, [])
 
 
 def _makes_gradient(op: Op) -> bool:
@@ -98,10 +127,10 @@ def _makes_gradient(op: Op) -> bool:
     return op.label.startswith(BACKWARD) and op.label != BACKWARD_INPUT
 
 
-def _from_outside(index: TraceIndex, i: int, written: Sequence[int]) -> int:
+def _from_outside(index: TraceIndex, i: int) -> int:
     """Bytes that op ``i`` reads and no op of the trace wrote; what it reads of a parameter is none."""
     op, facts, deps = index.ops[i], index.facts(i), index.deps[i]
     if op.unit is Unit.LINK or (op.weight is not None and not facts.weight_bytes):
         return 0
     read = facts.input_bytes + (0 if index.caches else facts.kv_bytes)
-    return max(0, read - sum([written[dep] for dep in (deps if len(deps) < 2 else dict.fromkeys(deps))]))
+    return max(0, read - sum([index.facts(dep).output_bytes for dep in dict.fromkeys(deps)]))

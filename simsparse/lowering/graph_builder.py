@@ -35,6 +35,8 @@ class GraphBuilder:
         self._calls: dict[tuple[int, str, int], int] = {}
         self._last: dict[tuple[str, str], int] = {}
         self._lane = {name: self.machine.compute_lane(name) for name in self.machine.devices}
+        self._alone = len(set(self.devices)) == 1 and not any(self._on_links) and not any(
+            op.call or op.kind == OpKind.COLLECTIVE for op in self.index.unique)  # fmt: skip
 
     def last_on(self, device: str) -> tuple[int, ...]:
         """The command issued last on a device's compute lane, if there is one."""
@@ -56,6 +58,21 @@ class GraphBuilder:
             done = self._issue(Command(self.index.names[index], op.kind, device, self._lane[device], index, needs))
         self._done[index] = (done,)
         return done
+
+    def ops(self, indexes: range) -> None:
+        """Issue ops one after another, none of which waits for a copy."""
+        if not self._alone or self._landed:
+            for i in indexes:
+                self.op(i)
+            return
+        index, device, first = self.index, self.devices[0], len(self.commands)
+        lane, names, ops, waits, done = self._lane[device], index.names, index.ops, index.waits, self._done
+        self.commands += [
+            Command(names[i], ops[i].kind, device, lane, i, tuple([j for op in waits[i] for j in done[op]]))
+            for i in indexes
+        ]
+        done[indexes.start : indexes.stop] = [(i,) for i in range(first, len(self.commands))]
+        self._last[device, lane] = len(self.commands) - 1
 
     def shared(self, index: int, here: Op | None, there: Op, host: str, after: Iterable[int] = ()) -> int:
         """Issue op ``index`` in two parts, ``there`` on ``host`` and ``here``, if there is one, on the op's device.

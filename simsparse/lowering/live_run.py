@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
+from itertools import accumulate
 
 import numpy as np
 import simpy
@@ -151,12 +152,24 @@ class LiveRun:
 class Recorder(LiveRun):
     """The same run as the pipeline sees it: it issues the commands of the graph and collects the records."""
 
+    _chains: Sequence[range] | None = None
+
     def issue_graph(self) -> None:
         """Issue every command of the graph, in order."""
         tasks = self._tasks
         for command, fs in zip(self._costed.graph.commands, self._costed.fs, strict=True):
             after = [tasks[index] for index in command.after] if command.after else []
             tasks.append(start(self._sim, command, fs, after))
+
+    def issue_chains(self) -> None:
+        """Issue every command of the graph, those of a chain as one task: for a run that nothing watches."""
+        commands, fs, tasks = self._costed.graph.commands, self._costed.fs, self._tasks
+        self._chains = self._costed.graph.chains
+        for own in self._chains:
+            command = commands[own.start]
+            after = [tasks[index] for index in command.after] if command.after else []
+            task = start(self._sim, command, sum(fs[own.start : own.stop]), after)
+            tasks += [task] * len(own)
 
     def watch(self, process: Process) -> None:
         """Let a policy's process act in the run."""
@@ -171,8 +184,21 @@ class Recorder(LiveRun):
         graph, tasks = self._costed.graph, self._tasks
         costs = {**self._costed.costs, **self._costs} if self._costs else self._costed.costs
         allocations = [*graph.allocations, *self._allocations]
-        return Records(graph, costs, [task.start_fs for task in tasks], [task.end_fs for task in tasks],
-                       allocations, self._issued)  # fmt: skip
+        starts = [task.start_fs for task in tasks]
+        ends = [task.end_fs for task in tasks] if self._chains is None else self._part_chains(starts)
+        return Records(graph, costs, starts, ends, allocations, self._issued)
+
+    def _part_chains(self, starts: list[int]) -> list[int]:
+        """The ends of all commands; ``starts``, which have those of chains, get their own."""
+        fs, ends = self._costed.fs, list[int]()
+        for own in self._chains or ():
+            first, stop = own.start, own.stop
+            if stop - first == 1:
+                ends.append(self._tasks[first].end_fs)
+                continue
+            ends += list(accumulate(fs[first:stop], initial=starts[first]))[1:]
+            starts[first + 1 : stop] = ends[first : stop - 1]
+        return ends
 
 
 def start(sim: Simulator, command: Command, fs: int, after: Sequence[Task]) -> Task:

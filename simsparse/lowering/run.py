@@ -61,7 +61,10 @@ def run_events(
     for each in costed.graph.allocations:
         sim.alloc(each.device, each.bytes, each.purpose)
     run = Recorder(sim, costed, level, seed)
-    run.issue_graph()
+    if controls or observers:
+        run.issue_graph()
+    else:
+        run.issue_chains()
     for process in filter(None, [control(run) for control in controls]):
         run.watch(process)
     sim.run()

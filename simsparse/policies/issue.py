@@ -107,6 +107,7 @@ class _Copies:
         self._crossing: Mapping[str, int] = {}
         self._counts: dict[str, dict[str, int]] = {}
         self._pieces = 0
+        self.devices = frozenset(builder.devices)
         self.shares: SharedExperts | None = None
         self._readers: dict[tuple[int | None, str], list[int]] = {}
         for i in (i for i, away in enumerate(streamed) if away):
@@ -132,8 +133,7 @@ class _Copies:
                 arrived = [self._gated(window, arrived)]
                 continue
             coming = self._copy_ahead(on_compute_lane=False)
-            for i in window.ops:
-                self._op(i, arrived if any(arrived) else (), first=i == window.ops.start)
+            self._ops(window, arrived if any(arrived) else ())
             arrived = [coming]
         self._crossing = arrived[0]
         if not self._prefetch.across_steps:
@@ -157,6 +157,27 @@ class _Copies:
                 awaited = (landed[device],) if device in landed else ()
             self._run(i, there, awaited)
         return coming
+
+    def _ops(self, window: PrefetchWindow, arrived: Sequence[Mapping[str, int]]) -> None:
+        """Issue the ops of a window; those behind the first on their device wait for no copy of ``arrived``."""
+        begun, start = set[str](), window.ops.start
+        if arrived:
+            for start in window.ops:
+                if len(begun) == len(self.devices):
+                    break
+                device = self.builder.devices[start]
+                before = self.builder.last_on(device)
+                self._op(start, () if device in begun else arrived, first=start == window.ops.start)
+                if self.builder.last_on(device) != before:
+                    begun.add(device)
+            else:
+                return
+        for i in window.streamed:
+            if i >= start:
+                self.builder.ops(range(start, i))
+                self._op(i, (), first=False)
+                start = i + 1
+        self.builder.ops(range(start, window.ops.stop))
 
     def _op(self, i: int, arrived: Sequence[Mapping[str, int]], *, first: bool) -> None:
         """Issue op ``i``: the window's first op waits for all copies ahead, others for their device's."""

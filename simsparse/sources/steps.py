@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 
 from simsparse.core import Op, Routing, Trace
 from simsparse.core.kinds.attention import KV_APPEND
@@ -18,7 +17,7 @@ from simsparse.errors import SpecError
 from simsparse.lowering.kept import same_in_every_step
 from simsparse.sources.base import Source
 from simsparse.trace.file import MAX_OPS
-from simsparse.trace.routing import RoutingProcess, generate
+from simsparse.trace.routing import RoutingProcess, generate_steps
 
 GENERATED = "generated:"
 """How the origin of a routing begins that a process drew."""
@@ -66,24 +65,31 @@ class Steps(Source):
         return found
 
     def passes(self, seed: int) -> Iterator[Trace]:
+        routing, known = self._routing(seed), dict[tuple[int, int], Op]()
+        growing = [(i, op) for i, op in enumerate(self.trace.ops) if self._tokens.get(op.name)]
+        routed = [i for i, op in enumerate(self.trace.ops) if op.definition.routed]
         for step in range(self.steps):
-            routing = self._given[step] if self._given is not None else self._drawn(step, seed)
-            ops = (self._after(op, step) for op in self.trace.ops)
-            changed = (op.with_(routing=routing[op.name]) if op.name in routing else op for op in ops)
-            yield replace(self.trace, ops=tuple(changed))
+            ops = list(self.trace.ops)
+            for i, op in growing:
+                ops[i] = op.definition.after_tokens(op, step * self._tokens[op.name]) if step else op
+            for i, by_step in zip(routed, routing, strict=True):
+                key = i, id(by_step[step])
+                if key not in known:
+                    known[key] = ops[i].with_(routing=by_step[step])
+                ops[i] = known[key]
+            yield self.trace.alike(ops)
 
-    def _after(self, op: Op, steps: int) -> Op:
-        tokens = steps * self._tokens.get(op.name, 0)
-        return op.definition.after_tokens(op, tokens) if tokens else op
-
-    def _drawn(self, step: int, seed: int) -> dict[str, Routing]:
+    def _routing(self, seed: int) -> list[Sequence[Routing]]:
+        """The routing of each routed op, by step."""
+        if self._given is not None:
+            return [[by_op[op.name] for by_op in self._given] for op in self._routed]
         if self._process is None:
-            return {}
-        return {
-            op.name: generate(self._process, op.dims["tokens"], op.dims["experts"], op.dims["top_k"], layer, seed,
-                              sequences=op.dims["tokens"], start=step)
+            return []
+        return [
+            generate_steps(self._process, op.dims["tokens"], op.dims["experts"], op.dims["top_k"], layer, seed,
+                           self.steps)
             for layer, op in enumerate(self._routed)
-        }  # fmt: skip
+        ]  # fmt: skip
 
 
 def _tokens_cached(trace: Trace) -> Mapping[str, int]:

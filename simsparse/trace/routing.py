@@ -27,6 +27,8 @@ ALLOWED = (
 MODEL = "model"
 MAX_DRAWS = 1 << 26
 """Tokens times experts of one layer: a number is drawn for each."""
+DRAWS_AT_ONCE = 1 << 20
+"""Numbers of several steps that are drawn in one go."""
 ExpertShares = NDArray[np.float64]
 ExpertIds = NDArray[np.int64]
 
@@ -83,19 +85,53 @@ def generate(
     The tokens are those of ``sequences`` sequences, one sequence after the other, from the token
     numbered ``start`` of each. Raises TraceError when the process does not fit the experts.
     """
-    if top_k > experts:
-        raise TraceError(f"top-{top_k} of {experts} experts", key="routing")
-    if experts > MAX_EXPERTS or tokens * experts > MAX_DRAWS:
-        raise TraceError(f"{tokens} tokens of {experts} experts; at most {MAX_DRAWS} pairs are drawn, "
-                         f"{MAX_EXPERTS} experts", key="routing")  # fmt: skip
+    _check_draws(tokens, experts, top_k)
     if process.reuse is None:
-        chosen = _independent(_inclusion_of(process, experts, top_k, layer, seed), tokens, top_k,
-                              _key(seed, layer, start))  # fmt: skip
+        inclusion = _inclusion_of(process, experts, top_k, layer, seed)
+        draws = _uniforms(_key(seed, layer, start), tokens * (experts + 1))
+        chosen = _independent(inclusion, draws.reshape(tokens, experts + 1), top_k)
     else:
         _check_reuse(process.reuse, experts, top_k)
         chosen = _reused(process.reuse, (sequences, start + tokens // sequences), experts, top_k, f"{seed}/{layer}")
         chosen = chosen[:, start:].reshape(tokens, top_k)
     return Routing.from_ids(chosen, experts, f"generated:{process.text}")
+
+
+def generate_steps(
+    process: RoutingProcess, tokens: int, experts: int, top_k: int, layer: int, seed: int, steps: int
+) -> list[Routing]:
+    """For each of ``steps`` steps what ``generate`` gives ``tokens`` sequences of one token that start there.
+
+    Steps that route alike share one Routing. Raises TraceError as ``generate`` does.
+    """
+    _check_draws(tokens, experts, top_k)
+    if process.reuse is None:
+        inclusion = _inclusion_of(process, experts, top_k, layer, seed)
+        size = tokens * (experts + 1)
+        keys, block = [_key(seed, layer, step) for step in range(steps)], max(1, DRAWS_AT_ONCE // size)
+        draws = (np.concatenate([_uniforms(key, size) for key in keys[first : first + block]])
+                 for first in range(0, steps, block))  # fmt: skip
+        chosen = np.concatenate([_independent(inclusion, each.reshape(-1, experts + 1), top_k) for each in draws])
+    else:
+        _check_reuse(process.reuse, experts, top_k)
+        chosen = _reused(process.reuse, (tokens, steps), experts, top_k, f"{seed}/{layer}").swapaxes(0, 1)
+    known: dict[bytes, Routing] = {}
+    origin = f"generated:{process.text}"
+    found: list[Routing] = []
+    for ids in chosen.reshape(steps, tokens, top_k):
+        key = ids.tobytes()
+        if key not in known:
+            known[key] = Routing.from_ids(ids, experts, origin)
+        found.append(known[key])
+    return found
+
+
+def _check_draws(tokens: int, experts: int, top_k: int) -> None:
+    if top_k > experts:
+        raise TraceError(f"top-{top_k} of {experts} experts", key="routing")
+    if experts > MAX_EXPERTS or tokens * experts > MAX_DRAWS:
+        raise TraceError(f"{tokens} tokens of {experts} experts; at most {MAX_DRAWS} pairs are drawn, "
+                         f"{MAX_EXPERTS} experts", key="routing")  # fmt: skip
 
 
 @ROUTERS.register("process")
@@ -114,20 +150,20 @@ def _inclusion_of(process: RoutingProcess, experts: int, top_k: int, layer: int,
     return _inclusion(process.shares(experts, layer, seed), top_k)
 
 
-def _independent(inclusion: ExpertShares, tokens: int, top_k: int, key: str) -> ExpertIds:
+def _independent(inclusion: ExpertShares, draws: ExpertShares, top_k: int) -> ExpertIds:
     """Expert ids (tokens, top_k), ascending, from the experts' probabilities of ``inclusion``.
+
+    ``draws``: uniform numbers, shape (tokens, experts + 1).
 
     Expert e is in a token's top-k with probability top_k x share_e, at most 1: systematic sampling
     with these inclusion probabilities over a random order of the experts (Madow 1949).
     """
-    experts = len(inclusion)
-    draws = _uniforms(key, tokens * (experts + 1)).reshape(tokens, experts + 1)
     order = np.argsort(draws[:, 1:], axis=1)
     upper = np.cumsum(inclusion[order], axis=1)
     upper[:, -1] = top_k
     steps = np.floor(upper - draws[:, :1])
     picked = np.diff(steps, axis=1, prepend=np.floor(-draws[:, :1])) > 0
-    return np.asarray(np.sort(order[picked].reshape(tokens, top_k), axis=1))
+    return np.asarray(np.sort(order[picked].reshape(len(draws), top_k), axis=1))
 
 
 def _check_reuse(reuse: float, experts: int, top_k: int) -> None:
