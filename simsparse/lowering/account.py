@@ -139,16 +139,16 @@ class Account:
 
     def _sums(self) -> dict[str, float]:
         """Seconds by bound of all rows, added up by start, and those that devices waited for others."""
-        bounds = self.records.per_task({key: cost.bound for key, cost in self.records.costs.items()}, TRANSFER)
-        parts = list(zip(map(bounds.__getitem__, self.records.graph.op_commands), self._op_seconds, strict=True))
-        rows = self._call_and_issued_rows
-        starts = [*self._op_starts, *(start for start, _ in self._copy_times), *(row.start_s for row in rows)]
-        parts += [(TRANSFER, seconds) for _, seconds in self._copy_times]
-        parts += [(row.bound, row.latency_s) for row in rows]
-        parts = [parts[i] for i in sorted(range(len(starts)), key=starts.__getitem__)]
-        sums = dict.fromkeys([bound for bound, _ in parts], 0.0)
-        for bound, seconds in parts:
-            sums[bound] += seconds
+        of_key = {key: cost.bound for key, cost in self.records.costs.items()}
+        bounds = list(map(self.records.per_task(of_key, TRANSFER).__getitem__, self.records.graph.op_commands))
+        rows, copies = self._call_and_issued_rows, self._copy_times
+        bounds += [TRANSFER] * len(copies) + [row.bound for row in rows]
+        starts = np.array([*self._op_starts, *(start for start, _ in copies), *(row.start_s for row in rows)])
+        seconds = np.array([*self._op_seconds, *(each for _, each in copies), *(row.latency_s for row in rows)])
+        order, place = np.argsort(starts, kind="stable"), {bound: i for i, bound in enumerate(dict.fromkeys(bounds))}
+        owners = np.array(list(map(place.__getitem__, bounds)), np.intp)[order]
+        added, names = np.bincount(owners, seconds[order], len(place)).tolist(), [*place]
+        sums: dict[str, float] = {names[i]: added[i] for i in dict.fromkeys(owners.tolist())}
         if waited := sum(self.idle.waits.values()):
             sums[WAITING] = fs_to_seconds(waited)
         return sums

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import repeat
 
 from simsparse.core import CacheUse, Op, OpKind, Unit
 from simsparse.core.op import Signature
@@ -15,6 +16,9 @@ from simsparse.lowering.collectives.spans import is_spanned, span_copies
 from simsparse.lowering.command_graph import HOST_LANE, Cause, Command, CommandGraph, Memory
 from simsparse.lowering.machine import Machine
 from simsparse.lowering.trace_index import TraceIndex
+
+_REST = Command("", "", "", "", -1)[5:]
+"""The other columns of a command that waits for nothing and moves nothing."""
 
 
 @dataclass
@@ -35,6 +39,7 @@ class GraphBuilder:
         self._calls: dict[tuple[int, str, int], int] = {}
         self._last: dict[tuple[str, str], int] = {}
         self._lane = {name: self.machine.compute_lane(name) for name in self.machine.devices}
+        self._kinds = [op.kind for op in self.index.unique]
         self._alone = len(set(self.devices)) == 1 and not any(self._on_links) and not any(
             op.call or op.kind == OpKind.COLLECTIVE for op in self.index.unique)  # fmt: skip
 
@@ -65,13 +70,19 @@ class GraphBuilder:
             for i in indexes:
                 self.op(i)
             return
+        if not indexes:
+            return
         index, device, first = self.index, self.devices[0], len(self.commands)
-        lane, names, ops, waits, done = self._lane[device], index.names, index.ops, index.waits, self._done
-        self.commands += [
-            Command(names[i], ops[i].kind, device, lane, i, tuple([j for op in waits[i] for j in done[op]]))
-            for i in indexes
-        ]
-        done[indexes.start : indexes.stop] = [(i,) for i in range(first, len(self.commands))]
+        own, lane = slice(indexes.start, indexes.stop), self._lane[device]
+        columns = index.names[own], map(self._kinds.__getitem__, index.slot[own]), repeat(device), repeat(lane), indexes
+        made = zip(*columns, *map(repeat, _REST), strict=False)
+        self.commands += map(tuple.__new__, repeat(Command), made)  # as _make, faster
+        self._done[own] = zip(range(first, len(self.commands)))
+        for i in indexes:
+            if index.waits[i]:
+                place = first + i - indexes.start
+                after = tuple([j for op in index.waits[i] for j in self._done[op]])
+                self.commands[place] = self.commands[place]._replace(after=after)
         self._last[device, lane] = len(self.commands) - 1
 
     def shared(self, index: int, here: Op | None, there: Op, host: str, after: Iterable[int] = ()) -> int:

@@ -8,7 +8,7 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import accumulate, chain
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from simsparse.core import Op, Trace
 from simsparse.core.memo import by_identity
@@ -55,7 +55,8 @@ class TraceIndex:
     module path names, None outside of layers; ``special_weights`` are the distinct ops whose weights are sparse or in a
     format that is not the usual one, by slot, ``special_read`` those of them whose outputs a later op reads;
     ``kept[i]`` what op i keeps in memory; ``caches`` whether keys
-    and values stay after the pass; ``graphs`` remembers the command graphs that policies made of the source.
+    and values stay after the pass; ``graphs`` remembers the command graphs that policies made of the source,
+    ``weights`` what simsparse.lowering.weights found of ops, which steps may share.
     ``trace`` and ``first`` are the first step and its index, whose ``kept`` is what its ops keep after all steps.
     """
 
@@ -80,6 +81,7 @@ class TraceIndex:
         read = {self.slot[dep] for deps in self.deps for dep in deps} if self.special_weights else set()
         self.special_read = {slot: op for slot, op in self.special_weights.items() if slot in read}
         self.graphs: dict[Hashable, CommandGraph] = {}
+        self.weights: dict[tuple[int, bool], tuple[Any, ...]] = {}
         self.caches = self.trace.meta.get("phase") not in WITHOUT_CACHE
         self.kept = kept_bytes(self.ops, self.caches)
         self.first = self if len(passes) == 1 else TraceIndex(passes[0])
@@ -90,6 +92,8 @@ class TraceIndex:
         """What the ops of the first step and those of the same names in later ones keep, by ops of the first."""
         found: dict[str, KeptBytes] = {}
         for op, kept in zip(self.ops, self.kept, strict=True):
+            if kept is NOTHING and op.name in found:
+                continue
             if any(kept) or op.name not in found:
                 before = found.get(op.name, NOTHING)
                 found[op.name] = KeptBytes(*(each + more for each, more in zip(before, kept, strict=True)))
@@ -98,6 +102,10 @@ class TraceIndex:
     def facts(self, index: int) -> OpFacts:
         """What op ``index`` holds and moves."""
         return self._facts[self.slot[index]]
+
+    def facts_of(self, slot: int) -> OpFacts:
+        """The same of the distinct op ``slot``."""
+        return self._facts[slot]
 
 
 def _distinct(ops: Sequence[Op]) -> tuple[tuple[Op, ...], tuple[int, ...]]:

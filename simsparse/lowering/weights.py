@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from enum import StrEnum
 from typing import NamedTuple
 
@@ -38,30 +38,34 @@ def streamed_ops(index: TraceIndex, scope: WeightScope | None) -> Sequence[bool]
     """Per op whether its weights rest in host memory; None: no op's do."""
     if scope is None:
         return [False] * len(index.ops)
-    return [
-        op.unit is not Unit.LINK
-        and (op.definition.routed or (scope is WeightScope.ALL and index.facts(i).weight_bytes > 0))
-        for i, op in enumerate(index.ops)
-    ]
+    known = {
+        slot: op.unit is not Unit.LINK
+        and (op.definition.routed or (scope is WeightScope.ALL and index.facts_of(slot).weight_bytes > 0))
+        for slot, op in enumerate(index.unique)
+    }
+    return [known[slot] for slot in index.slot]
 
 
 def weights_read(index: TraceIndex, i: int) -> tuple[Weight, ...]:
     """The weights that op ``i`` reads: its matrix, or the experts that it hits."""
-    facts = index.facts(i)
-    return tuple(_weights(index, i, facts.experts_hit if facts.experts else None))
+    return _weights(index, i, stored=False)
 
 
 def weights_stored(index: TraceIndex, i: int) -> tuple[Weight, ...]:
     """The weights of op ``i``, experts that it does not hit among them."""
-    facts = index.facts(i)
-    return tuple(_weights(index, i, tuple(range(facts.experts)) if facts.experts else None))
+    return _weights(index, i, stored=True)
 
 
-def _weights(index: TraceIndex, i: int, experts: tuple[int, ...] | None) -> Iterator[Weight]:
-    op, facts = index.ops[i], index.facts(i)
-    matrix = op.weight or same_in_every_step(op.name)
-    if experts is None:
-        yield Weight(index.layer[i], matrix, None, facts.weight_bytes)
-        return
-    for expert in experts:
-        yield Weight(index.layer[i], matrix, expert, facts.expert_bytes, facts.experts)
+def _weights(index: TraceIndex, i: int, *, stored: bool) -> tuple[Weight, ...]:
+    key = id(index.ops[i]), stored
+    if key not in index.weights:
+        op, facts, layer = index.ops[i], index.facts(i), index.layer[i]
+        matrix = op.weight or same_in_every_step(op.name)
+        experts = range(facts.experts) if stored else facts.experts_hit
+        index.weights[key] = (
+            tuple([Weight(layer, matrix, expert, facts.expert_bytes, facts.experts) for expert in experts])
+            if facts.experts
+            else (Weight(layer, matrix, None, facts.weight_bytes),)
+        )
+    found: tuple[Weight, ...] = index.weights[key]
+    return found

@@ -7,6 +7,7 @@ from abc import ABC
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import chain
 from typing import ClassVar
 
@@ -67,10 +68,19 @@ class SourceProgress:
         self.index, self.windows, self.machine, self.free_bytes = index, windows, machine, free_bytes
         self.seed, self.rng = seed, np.random.default_rng(seed)
         self.window, self.step_end, self.begins, self.access = -1, 0, True, -1
-        self.read = [window.read(index) for window in windows]
-        self.uses: dict[Weight, list[int]] = {}
+
+    @cached_property
+    def read(self) -> list[tuple[Weight, ...]]:
+        """What each window reads."""
+        return [window.read(self.index) for window in self.windows]
+
+    @cached_property
+    def uses(self) -> dict[Weight, list[int]]:
+        """The places of each weight among the reads of all ops."""
+        found: dict[Weight, list[int]] = {}
         for place, weight in enumerate(chain.from_iterable(self.read)):
-            self.uses.setdefault(weight, []).append(place)
+            found.setdefault(weight, []).append(place)
+        return found
 
 
 @dataclass(frozen=True)
