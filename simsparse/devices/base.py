@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from math import prod
-from typing import Any, ClassVar, Protocol, Self
+from typing import Any, ClassVar, NamedTuple, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -123,7 +123,8 @@ class CopyRates:
     """How fast copies read and write a device's memory, in bytes per second.
 
     ``shared``: reads and writes share one rate; else they do not slow each other. A copy waits
-    ``latency_s`` for the first byte and moves whole units of ``unit_bytes``.
+    ``latency_s`` for the first byte and moves whole units of ``unit_bytes``. ``channels``: what copies share with the
+    device's own work, 0 where they do not slow it.
     """
 
     read: float
@@ -131,12 +132,21 @@ class CopyRates:
     shared: bool = True
     latency_s: float = 0.0
     unit_bytes: int = 1
+    channels: float = 0.0
 
     @classmethod
     def of(cls, memory: StreamedMemory) -> Self:
         """Both at the rate that streams of a memory reach."""
         rate = memory.bandwidth.si * memory.efficiency.si
         return cls(rate, rate)
+
+
+class StreamedTime(NamedTuple):
+    """Seconds of an operator in which it streams the memory, at bytes per second, and others that hide more of them."""
+
+    stream_s: float
+    hidden_s: float
+    bytes_per_s: float
 
 
 def _between(columns: NDArray[Any], limit: float) -> NDArray[np.bool_]:
@@ -284,6 +294,11 @@ class Device(ABC):
     @property
     def copy_rates(self) -> CopyRates | None:
         """What the device's memory allows to copies; None when it limits none."""
+        return None
+
+    def streaming(self, cost: OpCost) -> StreamedTime | None:
+        """How an operator of ``cost`` streams the device's memory, where copies slow it down; None where not."""
+        del cost
         return None
 
     def copy_counts(self, direction: str, bytes: int) -> Mapping[Action, int]:

@@ -10,13 +10,14 @@ the inner loops of its kernels (cpu_core, cpu_kernels), caches included.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import ClassVar
 
 import numpy as np
 
 from simsparse.config.parts.cpu import CpuPart
-from simsparse.core import DENSE, Action, Op, OpCycles, OpKind, Unit
-from simsparse.devices.base import DEVICES, CopyRates, CostArrays, Device, Floats, Mask
+from simsparse.core import DENSE, Action, Op, OpCost, OpCycles, OpKind, Unit
+from simsparse.devices.base import DEVICES, CopyRates, CostArrays, Device, Floats, Mask, StreamedTime
 from simsparse.devices.cpu_core import Cores
 from simsparse.devices.cpu_loops import loop_arrays, sparse_kernel
 from simsparse.devices.cpu_threads import CSR, csr_seconds, thread_arrays
@@ -159,7 +160,23 @@ class Cpu(Device):
 
     @property
     def copy_rates(self) -> CopyRates:
-        return CopyRates.of(self.part.memory)
+        memory = self.part.memory
+        return replace(CopyRates.of(memory), channels=(memory.channels or memory.bandwidth).si)
+
+    def streaming(self, cost: OpCost) -> StreamedTime:
+        body = max(0.0, cost.latency_s - cost.breakdown.get("launch", 0.0))
+        moved, rate = cost.counts.of(*READ) + cost.counts.of(*WRITE), self._stream_rate
+        stream = min(body, moved / rate)
+        return StreamedTime(stream, body - stream, rate)
+
+    @property
+    def _stream_rate(self) -> float:
+        """Bytes per second that the threads at work stream."""
+        memory, threads = self.part.memory, self.part.threads
+        whole = memory.bandwidth.si * memory.efficiency.si
+        if threads is None:
+            return whole
+        return min(whole, threads.bandwidth.si / (threads.serial.si + (1 - threads.serial.si) / threads.count.si))
 
     @property
     def memory_bytes(self) -> int | None:

@@ -7,6 +7,8 @@ has a rate in each direction; when both directions are busy each has at most ``d
 are whole bytes per second, so that progress is exact integer arithmetic and the bytes that go in come
 out.
 
+Work that streams a memory runs beside the copies of that memory (simsparse.events.streaming).
+
 Left out: both directions of a link get equal parts of what they share, however uneven the load; a
 device that a route only passes through takes no part.
 """
@@ -21,6 +23,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import simpy
 
 from simsparse.errors import SimulationError
+from simsparse.events.streaming import PACE, Streaming, left_for_copies, pace_beside
 from simsparse.units import FS_PER_SECOND
 
 if TYPE_CHECKING:
@@ -74,7 +77,8 @@ class CopyEnd:
     """The memory at one end of copies: bytes per second that it reads and writes.
 
     ``shared``: reads and writes share one rate; else they do not slow each other. A copy waits
-    ``latency_fs`` for it and moves whole units of ``unit_bytes``.
+    ``latency_fs`` for it and moves whole units of ``unit_bytes``. ``channels_per_s``: what copies and the work of the
+    device share, 0 where they do not meet.
     """
 
     device: str
@@ -84,6 +88,7 @@ class CopyEnd:
     unit_bytes: int = 1
     issue_fs = 0
     moved: list[int] = field(default_factory=lambda: [0, 0])
+    channels_per_s: int = 0
 
     def rate(self, direction: int, both: bool = False) -> int:
         """Bytes per second of ``direction``; with ``both`` busy, what they share or each of them has."""
@@ -150,11 +155,12 @@ def channel_fs(hops: tuple[Hop, ...], bytes: int, rate: int, channel: CopyPace) 
     return channel.latency_fs + -(-whole_bytes(hops, bytes) * FS_PER_SECOND // min(rate, channel.bytes_per_s))
 
 
-def fair_rates(flows: Sequence[tuple[Hop, ...]]) -> list[int]:
+def fair_rates(flows: Sequence[tuple[Hop, ...]], limits: Mapping[CopyEnd, int] | None = None) -> list[int]:
     """Max-min fair bytes per second of flows that are under way, at least 1 each.
 
     What leaves its flows least is shared first; these keep their rate, and the others share what is left
-    elsewhere. Source: Bertsekas and Gallager, Data Networks (1992), 6.5.2.
+    elsewhere. ``limits``: what other work leaves the copies of a memory. Source: Bertsekas and Gallager, Data Networks
+    (1992), 6.5.2.
     """
     left: dict[tuple[Link | CopyEnd, int], int] = {}
     users: dict[tuple[Link | CopyEnd, int], list[int]] = {}
@@ -163,6 +169,8 @@ def fair_rates(flows: Sequence[tuple[Hop, ...]]) -> list[int]:
         for each, direction in hops:
             key = each, each.share_key(direction)
             left[key] = each.rate(direction, (each, 1 - direction) in used)
+            if limits and isinstance(each, CopyEnd) and each in limits:
+                left[key] = min(left[key], limits[each])
             users.setdefault(key, []).append(i)
     rates = [0] * len(flows)
     while users:
@@ -187,12 +195,24 @@ class _Flow:
     rate: int = 0
 
 
+@dataclass(eq=False, slots=True)
+class _Work:
+    """Work under way that streams the memory ``end``; ``left`` femtoseconds alone, times PACE."""
+
+    task: Task
+    end: CopyEnd
+    streaming: Streaming
+    left: int
+    rate: int = PACE
+
+
 class Network:
-    """All flows under way; rates are computed anew whenever one begins or ends."""
+    """All flows under way, and the work beside them; rates are computed anew whenever one begins or ends."""
 
     def __init__(self, sim: Simulator) -> None:
         self._sim = sim
         self._flows: list[_Flow] = []
+        self._works: list[_Work] = []
         self._since_fs = 0
         self._wake: simpy.Event | None = None
         self._rates: dict[tuple[tuple[Hop, ...], ...], list[int]] = {}
@@ -204,32 +224,53 @@ class Network:
         self._flows.append(_Flow(task, hops, bytes_, bytes_ * FS_PER_SECOND))
         self._replan()
 
+    def work(self, task: Task, end: CopyEnd, streaming: Streaming) -> None:
+        """Begin work of ``task.duration_fs`` that streams the memory ``end``."""
+        self._advance()
+        self._works.append(_Work(task, end, streaming, task.duration_fs * PACE))
+        self._replan()
+
     def _advance(self) -> None:
         elapsed = self._sim.env.now - self._since_fs
         self._since_fs = self._sim.env.now
-        for flow in self._flows:
-            flow.left -= elapsed * flow.rate
+        for each in (*self._flows, *self._works):
+            each.left -= elapsed * each.rate
 
     def _replan(self) -> None:
-        if not self._flows:
+        if not self._flows and not self._works:
             self._wake = None
             return
+        for flow, rate in zip(self._flows, self._flow_rates(), strict=True):
+            flow.rate = rate
+        for work in self._works:
+            moved = sum(flow.rate for flow in self._flows for each, _ in flow.hops if each is work.end)
+            work.rate = pace_beside(work.task.duration_fs, work.streaming, moved, work.end.channels_per_s)
+        soonest = min(-(-each.left // each.rate) for each in (*self._flows, *self._works))
+        self._wake = self._sim.call_in(max(0, soonest), self._arrive)
+
+    def _flow_rates(self) -> list[int]:
         under_way = tuple([flow.hops for flow in self._flows])
+        if self._works:
+            taken: dict[CopyEnd, int] = {}
+            for work in self._works:
+                taken[work.end] = taken.get(work.end, 0) + work.streaming.bytes_per_s
+            return fair_rates(under_way, {end: left_for_copies(end.channels_per_s, own) for end, own in taken.items()})
         if under_way not in self._rates:
             self._rates[under_way] = fair_rates(under_way)
-        for flow, rate in zip(self._flows, self._rates[under_way], strict=True):
-            flow.rate = rate
-        soonest = min(-(-flow.left // flow.rate) for flow in self._flows)
-        self._wake = self._sim.call_in(max(0, soonest), self._arrive)
+        return self._rates[under_way]
 
     def _arrive(self, event: simpy.Event) -> None:
         if event is not self._wake:
             return
         self._advance()
         done = [flow for flow in self._flows if flow.left <= 0]
+        finished = [work for work in self._works if work.left <= 0]
         self._flows = [flow for flow in self._flows if flow.left > 0]
+        self._works = [work for work in self._works if work.left > 0]
         for flow in done:
             for link, direction in flow.hops:
                 link.moved[direction] += flow.bytes
             self._sim.complete_in(flow.task, 0)
+        for work in finished:
+            self._sim.complete_in(work.task, 0)
         self._replan()

@@ -17,6 +17,7 @@ import simpy
 from simsparse.errors import SimsparseError, SimulationError
 from simsparse.events.network import CopyEnd, CopyPace, Hop, Link, Network, path
 from simsparse.events.pool import Pool
+from simsparse.events.streaming import Streaming
 from simsparse.events.task import END, Lane, Task
 
 Process = Generator[simpy.Event, Any, Any]
@@ -95,13 +96,19 @@ class Simulator:
                 calls.append(getattr(observer, hook))
 
     def launch(
-        self, device: str, lane: str, duration_fs: int, name: str, after: Iterable[simpy.Event] = (), kind: str = "op"
-    ) -> Task:
-        """Work of ``duration_fs`` on a lane, after all before it on the lane and after ``after``."""
+        self, device: str, lane: str, duration_fs: int, name: str, after: Iterable[simpy.Event] = (), kind: str = "op",
+        streaming: Streaming | None = None,
+    ) -> Task:  # fmt: skip
+        """Work of ``duration_fs`` on a lane, after all before it on the lane and after ``after``.
+
+        Work that is ``streaming`` the device's memory takes longer while copies read or write that.
+        """
         if duration_fs < 0:
             raise SimulationError(f"{name} would take {duration_fs} fs; time can't go back")
         target = self._lanes.get((device, lane)) or self._lane(device, lane)
         task = Task(target, name, kind, duration_fs)
+        if streaming is not None and duration_fs and (end := self._ends.get(device)) and end.channels_per_s:
+            task.begin = lambda task: self._network.work(task, end, streaming)
         if after:
             task.depend(after)
         target.submit(task)

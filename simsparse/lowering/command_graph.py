@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from simsparse.core import CacheUse, Op, OpCost, OpKind
 from simsparse.errors import SimulationError
 from simsparse.events import CopyPace
+from simsparse.events.streaming import Streaming
 from simsparse.lowering.machine import Ends, Machine
 from simsparse.lowering.trace_index import OpFacts, TraceIndex, is_special
 from simsparse.units import bytes_text, seconds_to_fs
@@ -302,6 +303,19 @@ class CostedGraph:
             command = self.graph.commands[i]
             result[i] = self.machine.call_fs(command.device, self.graph.index.ops[command.op])
         return result
+
+    @cached_property
+    def streaming(self) -> Mapping[CostKey, Streaming]:
+        """How operators stream a memory that copies read or write, by cost."""
+        if not self.graph.copies:
+            return {}
+        found = {}
+        for key, cost in self.costs.items():
+            times = self.machine.devices[key[0]].model.streaming(cost)
+            if times is not None and times.stream_s > 0:
+                found[key] = Streaming(seconds_to_fs(times.stream_s), seconds_to_fs(times.hidden_s),
+                                       int(times.bytes_per_s))  # fmt: skip
+        return found
 
     def check_memory(self) -> None:
         """Raises SimulationError when a device's memory can't hold what the commands keep there."""

@@ -14,6 +14,7 @@ from simsparse.core import ActionCounts, Op, OpCost
 from simsparse.errors import MappingError, SimulationError, nearest
 from simsparse.events import Simulator, Task
 from simsparse.events.simulator import Process
+from simsparse.events.streaming import Streaming
 from simsparse.lowering.command_graph import Allocation, Cause, Command, CostedGraph, CostKey
 from simsparse.lowering.records import Issued, Records
 from simsparse.units import fs_to_seconds, seconds_to_fs
@@ -156,10 +157,11 @@ class Recorder(LiveRun):
 
     def issue_graph(self) -> None:
         """Issue every command of the graph, in order."""
-        tasks = self._tasks
-        for command, fs in zip(self._costed.graph.commands, self._costed.fs, strict=True):
+        tasks, streaming, graph = self._tasks, self._costed.streaming, self._costed.graph
+        for i, (command, fs) in enumerate(zip(graph.commands, self._costed.fs, strict=True)):
             after = [tasks[index] for index in command.after] if command.after else []
-            tasks.append(start(self._sim, command, fs, after))
+            beside = streaming.get(key) if streaming and (key := graph.keys[i]) else None
+            tasks.append(start(self._sim, command, fs, after, beside))
 
     def issue_chains(self) -> None:
         """Issue every command of the graph, those of a chain as one task: for a run that nothing watches."""
@@ -201,11 +203,11 @@ class Recorder(LiveRun):
         return ends
 
 
-def start(sim: Simulator, command: Command, fs: int, after: Sequence[Task]) -> Task:
-    """Give a command to the event engine; ``fs`` as in CostedGraph.fs."""
+def start(sim: Simulator, command: Command, fs: int, after: Sequence[Task], streaming: Streaming | None = None) -> Task:
+    """Give a command to the event engine; ``fs`` as in CostedGraph.fs, ``streaming`` as Simulator.launch takes it."""
     if command.src:
         return sim.copy(
             command.src, command.dst, command.bytes, command.name, after, device=command.device,
             lane=command.lane, kind=command.kind, channel=command.channel,
         )  # fmt: skip
-    return sim.launch(command.device, command.lane, fs, command.name, after, command.kind)
+    return sim.launch(command.device, command.lane, fs, command.name, after, command.kind, streaming)

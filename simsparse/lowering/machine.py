@@ -223,7 +223,8 @@ def copy_end(name: str, device: Device) -> CopyEnd | None:
     if rates is None:
         return None
     whole = max(1, int(rates.read)), max(1, int(rates.write))
-    return CopyEnd(name, whole, rates.shared, seconds_to_fs(rates.latency_s), rates.unit_bytes)
+    latency = seconds_to_fs(rates.latency_s)
+    return CopyEnd(name, whole, rates.shared, latency, rates.unit_bytes, channels_per_s=int(rates.channels))
 
 
 @by_identity(maxsize=256)

@@ -30,12 +30,13 @@ WHERE: Mapping[str, Mapping[str, object]] = {
 def predict_host(system: System, rows: Sequence[Measurement]) -> list[Prediction | str]:
     """Seconds of each row of the host, with as many threads as it says."""
     return [
-        _expert(system, row) if row.text("op") == "expert_where" else predict_kernel(_host(system)[1], row)
+        _expert(system, row) if row.text("op") == "expert_where" else predict_kernel(host_of(system)[1], row)
         for row in rows
     ]
 
 
-def _host(system: System) -> tuple[str, CpuPart]:
+def host_of(system: System) -> tuple[str, CpuPart]:
+    """The name and the part of the first CPU. Raises StopIteration without one."""
     return next((name, part) for name, part in system.devices.items() if isinstance(part, CpuPart))
 
 

@@ -51,6 +51,7 @@ MEASURED: Mapping[str, str] = {
     "zerocopy": "random rows of host memory",
     "expert_cache": "decode steps with caches of experts, prefetch by guesses",
     "cpu": "kernels of the host on 1 to 16 threads, an expert there or copied",
+    "contention": "work of the host while copies cross the link",
     "e2e": "whole models, per layer",
     "ep_moe": "expert-parallel layers on two GPUs",
     "serve_steps": "single steps of a serving loop",

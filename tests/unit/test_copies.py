@@ -13,6 +13,7 @@ from simsparse.core import Op, Trace, TraceBuilder, ops
 from simsparse.devices.base import device_for
 from simsparse.events import CopyEnd, Link
 from simsparse.events.network import Hop, fair_rates
+from simsparse.events.streaming import left_for_copies
 from simsparse.lowering.machine import copy_end
 from simsparse.testing.fake_machine import host, link, moe_trace, offload_system, processor
 
@@ -177,3 +178,41 @@ def test_rows_of_short_copies_of_weights_hold_the_gap_until_the_next(policy: str
     result = ss.simulate(moe_trace(layers=2, experts=4, hit=3), offload_system(issue="30 us"), policy)
     assert sum(row.latency_s for row in result.ops) == pytest.approx(result.latency_s)
     assert result.latency_s > 3 * 30e-6
+
+
+class TestWorkBesideCopies:
+    """A host that streams 50 GB at 50 GB/s, of 100 GB/s of its channels, beside copies of 20 GB/s."""
+
+    ON_HOST = {"placement": {"kind": "mapped", "rules": [{"ops": "work", "device": "host"}]}}
+
+    def latency(self, copied: int, flops: int = 0) -> float:
+        system = System(
+            "pair", "",
+            {"host": load_hardware("cpu/xeon-gold-6338", {
+                "memory.bandwidth": "100 GB/s", "memory.efficiency": "0.5", "compute.launch": "0 s",
+                "compute.efficiency": "1", "compute.peak.fp32": "1 TFLOPS",
+            }), "gpu0": processor(capacity="200 GB")},
+            (Connection("pcie", link("20 GB/s", "0 us"), ("host", "gpu0")),),
+        )  # fmt: skip
+        work = ops.elementwise(50 * GB, 0, flops, dtype="fp32", name="work")
+        result = ss.simulate(trace_of(ops.transfer(copied, "host", "gpu0"), work), system, self.ON_HOST)
+        return next(op.latency_s for op in result.ops if op.name == "work")
+
+    def test_alone_and_beside(self) -> None:
+        assert self.latency(1) == pytest.approx(1)
+        assert self.latency(100 * GB) == pytest.approx(1 / 0.8)
+
+    def test_a_copy_that_ends_leaves_the_rest_its_pace(self) -> None:
+        """Half a second at 0.8, then 0.6 of the work alone."""
+        assert self.latency(10 * GB) == pytest.approx(0.5 + 0.6)
+
+    def test_arithmetic_hides_the_slower_streams(self) -> None:
+        assert self.latency(100 * GB, flops=13 * 10**11) == pytest.approx(1.3)
+        assert self.latency(100 * GB, flops=11 * 10**11) == pytest.approx(1.25)
+
+
+def test_streams_leave_copies_half_of_the_channels() -> None:
+    assert left_for_copies(100, 30) == 70
+    assert left_for_copies(100, 90) == 50
+    end, pcie = CopyEnd("host", (100, 100), channels_per_s=100), Link("pcie", ("host", "gpu0"), 80)
+    assert fair_rates([((pcie, 0), (end, READ))], {end: left_for_copies(100, 90)}) == [50]

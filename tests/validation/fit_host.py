@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Fit what a host's threads share: linear layers and CSR products of PyTorch on 1, 4 and 16 threads.
 
-Run from the root: ``python tests/validation/fit_host.py``. Prints the section ``threads`` of a part of kind cpu, with
+Also what copies over the link and the work of the host share. Run from the root:
+``python tests/validation/fit_host.py``. Prints ``memory.channels`` and the section ``threads`` of a part of kind cpu, with
 the mean error on the rows fitted (probe_host_h200_sxm5_141gb.jsonl) and on the linear layers and CSR products left out
 (host_h200_sxm5_141gb.jsonl).
 """
@@ -66,6 +67,13 @@ def fit(op: str, keys: dict[str, str], start: tuple[float, ...]) -> None:
         print(f"{op}, {name}, {len(rows)} rows: {np.mean(np.abs(errors(point, keys, rows, part))):.1%}")
 
 
+def channels(file: str) -> float:
+    """Bytes per second of the channels: the median over rows of work that only streams of what copies take of them."""
+    rows = [row for row in rows_of(file, "host_contention") if row["host_task"].startswith(("read", "copy"))]
+    return float(np.median([row["copy_bytes"] / row["copy_s"] / (1 - row["host_s_alone"] / row["s"]) for row in rows]))
+
+
 if __name__ == "__main__":
+    print(f"memory.channels: {channels('probe_host_h200_sxm5_141gb.jsonl') / 1e9:.3g} GB/s")
     fit("linear", KEYS, START)
     fit("spmm_csr", CSR_KEYS, CSR_START)

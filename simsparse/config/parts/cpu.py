@@ -29,11 +29,16 @@ from simsparse.core.role import Role
 
 
 class CpuMemory(Frozen):
-    """The host's DRAM: all channels of the sockets that are used."""
+    """The host's DRAM: all channels of the sockets that are used.
+
+    ``channels``: the rate that copies over links and the work of the cores share, where ``bandwidth`` is what the cores
+    reach; null where it is the channels' own.
+    """
 
     capacity: Bytes
     bandwidth: BytesPerSecond
     efficiency: Efficiency
+    channels: BytesPerSecond | None = None
 
 
 class CpuGather(Frozen):
