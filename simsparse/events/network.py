@@ -233,8 +233,10 @@ class Network:
     def _advance(self) -> None:
         elapsed = self._sim.env.now - self._since_fs
         self._since_fs = self._sim.env.now
-        for each in (*self._flows, *self._works):
-            each.left -= elapsed * each.rate
+        for flow in self._flows:
+            flow.left -= elapsed * flow.rate
+        for work in self._works:
+            work.left -= elapsed * work.rate
 
     def _replan(self) -> None:
         if not self._flows and not self._works:
@@ -245,7 +247,8 @@ class Network:
         for work in self._works:
             moved = sum(flow.rate for flow in self._flows for each, _ in flow.hops if each is work.end)
             work.rate = pace_beside(work.task.duration_fs, work.streaming, moved, work.end.channels_per_s)
-        soonest = min(-(-each.left // each.rate) for each in (*self._flows, *self._works))
+        soonest = min([-(-flow.left // flow.rate) for flow in self._flows]
+                      + [-(-work.left // work.rate) for work in self._works])  # fmt: skip
         self._wake = self._sim.call_in(max(0, soonest), self._arrive)
 
     def _flow_rates(self) -> list[int]:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Predictions for work of the host while copies cross the link, one after another (section ``contention``).
 
-A row states the seconds of the work alone, ``host_s_alone``, as hosts of one kind differ by more than copies cost. These
-are multiplied by the simulated ratio of the work beside the copies and alone.
+A row states the seconds of the work alone, ``host_s_alone``, as hosts of one kind differ by more than copies cost.
+These are multiplied by the simulated ratio of the work beside the copies and alone.
 """
 
 from __future__ import annotations

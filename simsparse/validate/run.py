@@ -22,11 +22,11 @@ from simsparse.paths import data_root
 from simsparse.validate.chosen_rows import predict_contextual
 from simsparse.validate.collectives import predict_collectives
 from simsparse.validate.comparison import Prediction, SectionReport, ValidationReport
+from simsparse.validate.contention import predict_contention
 from simsparse.validate.expert_cache import predict_expert_caches
 from simsparse.validate.gemms import predict_gemms
 from simsparse.validate.host_rows import predict_host
 from simsparse.validate.hosts import FACTS, HostModels
-from simsparse.validate.contention import predict_contention
 from simsparse.validate.kernel_rows import conv_op, predict_kernels, predict_spmm, predict_zerocopy
 from simsparse.validate.kernels import (
     linear_op,
@@ -70,7 +70,8 @@ TOLERANCES: Mapping[str, float] = {
     "moe_table": 0.15,
     "mem": 0.20, "launch": 0.25, "pcie": 0.15, "pcie_small": 0.60,
     "power": 0.10, "energy": 0.20, "energy_tokens": 0.20, "offload": 0.10, "weight_stream": 0.10,
-    "expert_cache": 0.10, "e2e": 0.10, "cpu": 0.25, "contention": 0.25, "nccl": 0.10, "nccl_table": 0.12, "nccl_apex": 0.12,
+    "expert_cache": 0.10, "e2e": 0.10, "cpu": 0.25, "contention": 0.25,
+    "nccl": 0.10, "nccl_table": 0.12, "nccl_apex": 0.12,
     "cpu_sparse": 0.20, "cpu_kernels": 0.15, "tp_layer": 0.10, "ep_moe": 0.10, "ep_skew": 0.12,
     "puts_table": 0.25, "puts_nodes": 0.25, "overlap_table": 0.25,
     "serve_steps": 0.06, "serve_ttft": 0.06, "serve_tpot": 0.06, "serve_p99": 0.20, "serve_loaded_ttft": 0.20,

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -183,7 +185,7 @@ def test_rows_of_short_copies_of_weights_hold_the_gap_until_the_next(policy: str
 class TestWorkBesideCopies:
     """A host that streams 50 GB at 50 GB/s, of 100 GB/s of its channels, beside copies of 20 GB/s."""
 
-    ON_HOST = {"placement": {"kind": "mapped", "rules": [{"ops": "work", "device": "host"}]}}
+    ON_HOST: ClassVar = {"placement": {"kind": "mapped", "rules": [{"ops": "work", "device": "host"}]}}
 
     def latency(self, copied: int, flops: int = 0) -> float:
         system = System(

@@ -2,8 +2,8 @@
 """Fit what a host's threads share: linear layers and CSR products of PyTorch on 1, 4 and 16 threads.
 
 Also what copies over the link and the work of the host share. Run from the root:
-``python tests/validation/fit_host.py``. Prints ``memory.channels`` and the section ``threads`` of a part of kind cpu, with
-the mean error on the rows fitted (probe_host_h200_sxm5_141gb.jsonl) and on the linear layers and CSR products left out
+``python tests/validation/fit_host.py``. Prints ``memory.channels`` and the section ``threads`` of a part of kind cpu,
+with the mean error on the rows fitted (probe_host_h200_sxm5_141gb.jsonl) and on the linear layers and CSR products left out
 (host_h200_sxm5_141gb.jsonl).
 """
 
