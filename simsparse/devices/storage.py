@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Storage: SSDs, which only hold and move bytes.
 
-Left out: garbage collection, queue depth (the rates are those of deep queues), the file system.
+Copies run at the sequential rates, which are those of deep queues, unless a policy says in which requests it reads
+(``Storage.read_rate``). Left out: garbage collection, the file system, caches of the device.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import ClassVar, Literal
 import numpy as np
 
 from simsparse.config.hardware import PARTS
-from simsparse.config.quantity import Bytes, BytesPerSecond, Frozen, JoulesPerByte, Part, Seconds, Watts
+from simsparse.config.quantity import Bytes, BytesPerSecond, Frozen, Hertz, JoulesPerByte, Part, Seconds, Watts
 from simsparse.core import Action, Op, Role
 from simsparse.devices.base import DEVICES, CopyRates, CostArrays, Device
 from simsparse.devices.roofline import dominant, require_supported
@@ -31,7 +32,10 @@ class StorageEnergy(Frozen):
 
 @PARTS.register("storage")
 class StoragePart(Part):
-    """A block device: sequential rates, and the latency of the first byte."""
+    """A block device: sequential rates, and the latency of the first byte.
+
+    ``requests``: most random reads per second, however many are under way; null where only the rate limits them.
+    """
 
     role: ClassVar[Role] = Role.STORAGE
     kind: Literal["storage"]
@@ -40,6 +44,7 @@ class StoragePart(Part):
     write: BytesPerSecond
     latency: Seconds
     page: Bytes
+    requests: Hertz | None = None
     energy: StorageEnergy
 
 
@@ -54,6 +59,18 @@ class Storage(Device):
     op_kinds = frozenset({"transfer"})
     lanes: ClassVar[tuple[str, ...]] = ("h2d", "d2h")
     part: StoragePart
+
+    def read_rate(self, request_bytes: int, queue_depth: int) -> float:
+        """Bytes per second of random reads of ``request_bytes``, ``queue_depth`` of them under way at any time.
+
+        A request takes the latency and its own whole pages at the sequential rate (Little's law); together they read no
+        faster than that rate, and are no more than the requests that the device takes.
+        """
+        whole = self._paged(request_bytes)
+        per_s = min(queue_depth / (self.part.latency.si + whole / self.part.read.si), self.part.read.si / whole)
+        if self.part.requests is not None:
+            per_s = min(per_s, self.part.requests.si)
+        return request_bytes * per_s
 
     def refusal(self, op: Op) -> str:
         return f"storage computes nothing; {op.kind} needs a processor"

@@ -11,6 +11,7 @@ from itertools import repeat
 from simsparse.core import CacheUse, Op, OpKind, Unit
 from simsparse.core.op import Signature
 from simsparse.errors import MappingError
+from simsparse.events import CopyPace
 from simsparse.lowering.collectives import CollectiveCopy, copies_of, results_of
 from simsparse.lowering.collectives.spans import is_spanned, span_copies
 from simsparse.lowering.command_graph import HOST_LANE, Cause, Command, CommandGraph, Memory
@@ -113,12 +114,23 @@ class GraphBuilder:
         return self._parts[op.signature]
 
     def load(
-        self, index: int, name: str, bytes: int, *, on_compute_lane: bool, after: Iterable[int] = (), src: str
-    ) -> int:
-        """Issue a copy of weights of op ``index`` to the op's device; returns its command's index."""
-        device = self.devices[index]
-        owner, lane = (device, self._lane[device]) if on_compute_lane else self.machine.copy_lane(src, device)
-        return self._issue(Command(name, "copy", owner, lane, index, tuple(after), src, device, bytes, Cause.WEIGHTS))
+        self, index: int, name: str, bytes: int, *, on_compute_lane: bool, after: Iterable[int] = (), src: str,
+        through: str | None = None, pace: CopyPace | None = None,
+    ) -> int:  # fmt: skip
+        """Issue a copy of weights of op ``index`` to the op's device; returns its last command's index.
+
+        ``through``: it is written to that device first, and copied from there. ``pace``: how ``src`` is read.
+        """
+        device, waits = self.devices[index], tuple(after)
+        own = (device, self._lane[device]) if on_compute_lane else None
+        if through is not None:
+            owner, lane = own or self.machine.copy_lane(src, through)
+            waits = (self._issue(Command(f"{name} to {through}", "copy", owner, lane, index, waits, src, through, bytes,
+                                         Cause.WEIGHTS, channel=pace)),)  # fmt: skip
+            src, pace = through, None
+        owner, lane = own or self.machine.copy_lane(src, device)
+        return self._issue(Command(name, "copy", owner, lane, index, waits, src, device, bytes, Cause.WEIGHTS,
+                                   channel=pace))  # fmt: skip
 
     def build(self, footprint: Memory, cache: Mapping[str, CacheUse] | None = None) -> CommandGraph:
         """The finished command graph."""

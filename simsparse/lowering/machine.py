@@ -123,7 +123,8 @@ class Machine:
         if not hops:
             return 0
         if not beside:
-            return alone_fs(hops, bytes)
+            alone = min(each.rate(way) for each, way in hops)
+            return alone_fs(hops, bytes) if channel is None else channel_fs(hops, bytes, alone, channel)
         rate = self._rate_beside(beside)[src, dst]
         return at_rate_fs(hops, bytes, rate) if channel is None else channel_fs(hops, bytes, rate, channel)
 

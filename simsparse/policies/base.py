@@ -16,6 +16,7 @@ from simsparse.lowering.command_graph import CommandGraph, CostedGraph
 from simsparse.lowering.machine import Machine
 from simsparse.lowering.run import Control
 from simsparse.lowering.trace_index import TraceIndex
+from simsparse.lowering.weight_source import HOST
 from simsparse.lowering.weights import streamed_ops
 from simsparse.policies.issue import resident_graph, streamed_graph
 from simsparse.policies.part import PolicyPart
@@ -56,6 +57,9 @@ class Policy:
         if self.residency.scope is None and type(self.site) is not OnDevice:
             raise SpecError(f"{self.site.name} is for weights that rest in host memory, and with the residency "
                             f"{self.residency.name} none do", key="site")  # fmt: skip
+        if self.residency.source.home != HOST and type(self.site) is not OnDevice:
+            raise SpecError(f"{self.site.name} lets the host compute, and the weights rest on "
+                            f"{self.residency.source.home}; use site: device", key="site")  # fmt: skip
 
     @property
     def parts(self) -> tuple[PolicyPart, ...]:
@@ -73,7 +77,7 @@ class Policy:
         streamed = streamed_ops(first, self.residency.scope)
         devices = homes = self.placement.devices(first, machine, streamed)
         if self.residency.scope:
-            home = machine.require_host(self.name)
+            home = self.residency.source.device(machine, self.name)
             homes = tuple(home if away else device for device, away in zip(devices, streamed, strict=True))
         return Placements(first.trace, self.name, devices, homes)
 
@@ -101,7 +105,7 @@ class Policy:
     def _graph(self, index: TraceIndex, devices: tuple[str, ...], machine: Machine, seed: int) -> CommandGraph:
         if self.residency.scope is None:
             return resident_graph(index, devices, machine)
-        home = machine.require_host(self.name)
+        home = self.residency.source.device(machine, self.name)
         return streamed_graph(index, devices, machine, self.residency, self.prefetch, self.site, home, seed)
 
 

@@ -19,6 +19,7 @@ from itertools import chain
 
 from simsparse.core import CacheUse
 from simsparse.errors import SimulationError, SpecError
+from simsparse.events import CopyPace
 from simsparse.lowering.command_graph import CommandGraph
 from simsparse.lowering.footprint import Footprint, footprint
 from simsparse.lowering.graph_builder import GraphBuilder
@@ -108,6 +109,7 @@ class _Copies:
         self._counts: dict[str, dict[str, int]] = {}
         self._pieces = 0
         self.devices = frozenset(builder.devices)
+        self._ways: dict[str, tuple[str | None, CopyPace | None]] = {}
         self.shares: SharedExperts | None = None
         self._readers: dict[tuple[int | None, str], list[int]] = {}
         for i in (i for i, away in enumerate(streamed) if away):
@@ -260,10 +262,19 @@ class _Copies:
             self._counts[device]["copied_bytes"] += weight.bytes
             for size in self._chunks(weight.bytes):
                 after = () if on_compute_lane or device in last else self.builder.last_on(device)
+                way, pace = self._way(device)
                 last[device] = self.builder.load(
-                    i, named, size, on_compute_lane=on_compute_lane, after=after, src=self._home
+                    i, named, size, on_compute_lane=on_compute_lane, after=after, src=self._home, through=way, pace=pace
                 )
         return last
+
+    def _way(self, device: str) -> tuple[str | None, CopyPace | None]:
+        """Where weights stop on their way to ``device``, and the pace at which their home is read."""
+        if device not in self._ways:
+            source, machine = self._residency.source, self.progress.machine
+            stop = source.waypoint(machine, self._home, device)
+            self._ways[device] = stop, source.pace(machine, self._home, stop or device)
+        return self._ways[device]
 
     def _chunks(self, bytes: int) -> Iterator[int]:
         size = self._residency.chunk_bytes or bytes

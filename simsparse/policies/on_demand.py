@@ -14,4 +14,6 @@ def on_demand(what: str = "experts", chunk_bytes: int | None = None) -> Policy:
 
     Raises SpecError on options that KeepNone refuses.
     """
-    return Policy("on_demand", residency=KeepNone(chunk_bytes, what), prefetch=NoPrefetch(), validated=MEASURED)
+    return Policy(
+        "on_demand", residency=KeepNone(chunk_bytes=chunk_bytes, what=what), prefetch=NoPrefetch(), validated=MEASURED
+    )

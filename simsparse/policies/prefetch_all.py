@@ -17,7 +17,7 @@ def prefetch_all(what: str = "experts", chunk_bytes: int | None = None, across_s
     """
     return Policy(
         "prefetch_all",
-        residency=KeepNone(chunk_bytes, what),
+        residency=KeepNone(chunk_bytes=chunk_bytes, what=what),
         prefetch=AllExperts(across_steps),
         validated=None if across_steps else MEASURED,
     )

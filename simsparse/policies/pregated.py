@@ -17,7 +17,7 @@ def pregated(what: str = "experts", chunk_bytes: int | None = None, across_steps
     """
     return Policy(
         "pregated",
-        residency=KeepNone(chunk_bytes, what),
+        residency=KeepNone(chunk_bytes=chunk_bytes, what=what),
         prefetch=NextLayer(across_steps),
         validated=None if across_steps else MEASURED,
     )

@@ -198,7 +198,7 @@ class TestWorkBesideCopies:
         )  # fmt: skip
         work = ops.elementwise(50 * GB, 0, flops, dtype="fp32", name="work")
         result = ss.simulate(trace_of(ops.transfer(copied, "host", "gpu0"), work), system, self.ON_HOST)
-        return next(op.latency_s for op in result.ops if op.name == "work")
+        return float(next(op.latency_s for op in result.ops if op.name == "work"))
 
     def test_alone_and_beside(self) -> None:
         assert self.latency(1) == pytest.approx(1)

@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from enum import Enum
 
+from simsparse.lowering.weight_source import WeightSource
 from simsparse.lowering.weights import Weight, WeightScope
 from simsparse.policies.part import PolicyPart, View
 from simsparse.registry import Registry
@@ -75,6 +76,11 @@ class Residency(PolicyPart):
     def chunk_bytes(self) -> int | None:
         """The largest single copy; None: an expert or a matrix in one."""
         return None
+
+    @property
+    def source(self) -> WeightSource:
+        """Where the weights of ``scope`` rest, and how they come from there."""
+        return WeightSource()
 
     @abstractmethod
     def cache(self, view: View) -> Cache:

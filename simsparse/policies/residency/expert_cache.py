@@ -55,7 +55,7 @@ class ExpertCache(Streamed):
 
     @property
     def measures(self) -> bool:
-        return self.experts == FIT
+        return self.experts == FIT or super().measures
 
     @abstractmethod
     def rank(self, held: Held, view: View) -> Rank:

@@ -42,7 +42,7 @@ class Pinned(KeepNone):
 
     @property
     def measures(self) -> bool:
-        return self.room == FIT
+        return self.room == FIT or super().measures
 
     def _stated(self) -> int:
         try:

@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What residencies share whose weights rest in host memory: scope and size of copies."""
+"""What residencies share whose weights rest in host memory or on storage: scope, source and size of copies."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from simsparse.errors import SpecError
+from simsparse.lowering.weight_source import HOST, STORAGE, WeightSource
 from simsparse.lowering.weights import WeightScope
 from simsparse.policies.residency.base import Residency
 
@@ -14,14 +15,38 @@ from simsparse.policies.residency.base import Residency
 class Streamed(Residency):
     """Options: ``chunk_bytes``, the largest single copy (None: an expert or a matrix in one).
 
-    Raises SpecError on another value.
+    ``home``: where weights rest, ``host``, ``storage`` or the name of a device; ``through_host``: those of storage are
+    written to host memory first; ``request_bytes`` and ``queue_depth``: storage is read in requests of that size, so
+    many under way (None: in order, at its sequential rate). Raises SpecError on other values.
     """
 
     chunk_bytes: int | None = None
+    home: str = HOST
+    through_host: bool = False
+    request_bytes: int | None = None
+    queue_depth: int | None = None
 
     def __post_init__(self) -> None:
-        if self.chunk_bytes is not None:
-            whole_number("chunk_bytes", self.chunk_bytes)
+        for key in ("chunk_bytes", "request_bytes", "queue_depth"):
+            if getattr(self, key) is not None:
+                whole_number(key, getattr(self, key))
+        if not isinstance(self.home, str) or not self.home:
+            raise SpecError(f"{self.home!r} is not {HOST}, {STORAGE} or the name of a device", key="home")
+        if not isinstance(self.through_host, bool):
+            raise SpecError(f"{self.through_host!r} is neither true nor false", key="through_host")
+        if (self.through_host or self.request_bytes) and self.home == HOST:
+            raise SpecError("is for weights that rest on storage; set home",
+                            key="through_host" if self.through_host else "request_bytes")  # fmt: skip
+        if (self.request_bytes is None) != (self.queue_depth is None):
+            raise SpecError("request_bytes and queue_depth belong together", key="queue_depth")
+
+    @property
+    def source(self) -> WeightSource:
+        return WeightSource(self.home, self.through_host, self.request_bytes, self.queue_depth or 1)
+
+    @property
+    def measures(self) -> bool:
+        return self.request_bytes is not None
 
     @property
     def scope(self) -> WeightScope:
