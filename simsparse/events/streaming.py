@@ -3,8 +3,8 @@
 
 Requests of a link queue at the memory before those of the cores, which have few of them under way: measured copies
 keep their rate while a host streams beside them, and the host slows down in proportion to what they take, with four
-threads as with sixteen. So of the channels' rate copies take what they move, and work goes on at what is left of its pace. Only the
-time that work streams is longer; arithmetic beside it hides some of that.
+threads as with sixteen. So of the channels' rate copies take what they move, and work goes on at what is left of its
+pace. Only the time that work streams is longer; arithmetic beside it hides some of that.
 
 Left out: which direction copies go (writes to the memory slow a host a little more), banks and rows, NUMA.
 """
