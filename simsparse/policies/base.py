@@ -17,7 +17,6 @@ from simsparse.lowering.machine import Machine
 from simsparse.lowering.run import Control
 from simsparse.lowering.trace_index import TraceIndex
 from simsparse.lowering.weight_source import HOST
-from simsparse.lowering.weights import streamed_ops
 from simsparse.policies.issue import resident_graph, streamed_graph
 from simsparse.policies.part import PolicyPart
 from simsparse.policies.placement import PLACEMENTS, Placer
@@ -74,7 +73,7 @@ class Policy:
     def place(self, index: TraceIndex, machine: Machine) -> Placements:
         """The device and the home of the weights of each op of the first step. Raises MappingError, SimulationError."""
         first = index.first
-        streamed = streamed_ops(first, self.residency.scope)
+        streamed = self.residency.away(first)
         devices = homes = self.placement.devices(first, machine, streamed)
         if self.residency.scope:
             home = self.residency.source.device(machine, self.name)

@@ -25,7 +25,7 @@ from simsparse.lowering.footprint import Footprint, footprint
 from simsparse.lowering.graph_builder import GraphBuilder
 from simsparse.lowering.machine import Machine
 from simsparse.lowering.trace_index import TraceIndex
-from simsparse.lowering.weights import Weight, WeightScope, streamed_ops, weights_read, weights_stored
+from simsparse.lowering.weights import Weight, WeightScope, weights_read, weights_stored
 from simsparse.policies.part import SourceProgress, Space, View
 from simsparse.policies.prefetch.base import Prefetch
 from simsparse.policies.prefetch.none import NoPrefetch
@@ -61,7 +61,7 @@ def streamed_graph(
     into more than MAX_PIECES.
     """
     scope = residency.scope or WeightScope.EXPERTS
-    streamed = [away and device != home for away, device in zip(streamed_ops(index, scope), devices, strict=True)]
+    streamed = [away and device != home for away, device in zip(residency.away(index), devices, strict=True)]
     kept = footprint(index, devices, streamed, machine)
     steps = windows(index, scope, streamed)
     free = {name: _left(machine.devices[name].model.memory_bytes, kept.get(name, {})) for name in machine.devices}
@@ -259,8 +259,9 @@ class _Copies:
         for i, weight in reads:
             device, name = self.builder.devices[i], self.index.names[i]
             named = f"{name}.weight" if weight.expert is None else f"{name}.expert{weight.expert}"
-            self._counts[device]["copied_bytes"] += weight.bytes
-            for size in self._chunks(weight.bytes):
+            due = self._cache(device).due(weight)
+            self._counts[device]["copied_bytes"] += due
+            for size in self._chunks(due):
                 after = () if on_compute_lane or device in last else self.builder.last_on(device)
                 way, pace = self._way(device)
                 last[device] = self.builder.load(

@@ -3,8 +3,8 @@
 
 Also what copies over the link and the work of the host share. Run from the root:
 ``python tests/validation/fit_host.py``. Prints ``memory.channels`` and the section ``threads`` of a part of kind cpu,
-with the mean error on the rows fitted (probe_host_h200_sxm5_141gb.jsonl) and on the linear layers and CSR products left out
-(host_h200_sxm5_141gb.jsonl).
+with the mean error on the rows fitted (probe_host_h200_sxm5_141gb.jsonl) and on the linear layers and CSR products left
+out (host_h200_sxm5_141gb.jsonl).
 """
 
 from __future__ import annotations

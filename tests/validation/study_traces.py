@@ -273,6 +273,26 @@ QWEN3 = {
 }  # fmt: skip
 
 
+def opt_neurons() -> Trace:
+    """A step of OPT-6.7B with a tenth of the neurons of each layer, and low-rank predictors that choose them.
+
+    The predictors take 1.25 % of the model, as published: rank 128.
+    """
+    trace = causal("opt-6.7b-neurons", "opt", zoo("opt-6.7b", ffn_dim=1638), "decode", kv_len=128)
+    builder = TraceBuilder(trace.name, **trace.meta)
+    for op in trace.ops:
+        if op.module.endswith("fc1") and op.kind == OpKind.LINEAR:
+            at, before = op.module.removesuffix("fc1"), op.deps
+            for part, n, k in (("down", 128, 4096), ("up", 16384, 128)):
+                predictor = ops.linear(1, n, k, name=f"{at}predictor_{part}", module=f"{at}predictor_{part}")
+                builder.add(predictor, list(before))
+                before = (builder.last,)
+            builder.add(op, [*op.deps, *before])
+        else:
+            builder.add(op, list(op.deps))
+    return builder.build()
+
+
 def llama_context(name: str, kv_len: int, batch: int = 1) -> Trace:
     """A step of Llama-2-7B with caches of ``kv_len`` tokens."""
     return longer(extract("llama2-7b", "decode", batch=batch, kv_len=kv_len), name, kv_len)
@@ -320,6 +340,8 @@ RECIPES: dict[str, Callable[[], Trace]] = {
         "llama3-70b-check-16", "llama", zoo("llama2-70b", vocab_size=128256), "decode", length=16, kv_len=1024
     ),
     "opt-6.7b-decode": lambda: half(extract("opt-6.7b", "decode", kv_len=128)),
+    "opt-6.7b-bf16": lambda: extract("opt-6.7b", "decode", kv_len=128),
+    "opt-6.7b-neurons": opt_neurons,
     "opt-6.7b-core": lambda: half(causal("opt-6.7b-core", "opt", zoo("opt-6.7b", ffn_dim=3277), "decode", kv_len=128)),
     "llama2-70b-prefill": lambda: extract("llama2-70b", "prefill", seq=2048),
     "llama2-70b-sliced": sliced_llama,

@@ -4,11 +4,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 
+from simsparse.lowering.trace_index import TraceIndex
 from simsparse.lowering.weight_source import WeightSource
-from simsparse.lowering.weights import Weight, WeightScope
+from simsparse.lowering.weights import Weight, WeightScope, streamed_ops
 from simsparse.policies.part import PolicyPart, View
 from simsparse.registry import Registry
 
@@ -47,6 +49,10 @@ class Cache(ABC):
     def bring(self, weight: Weight, *, ahead: bool) -> Room:
         """Have ``weight`` for the current op or, ``ahead``, for the next window, and say whether a copy is due."""
 
+    def due(self, weight: Weight) -> int:
+        """Bytes to copy of ``weight``, for which there is room now: all of it, unless a part has stayed."""
+        return weight.bytes
+
     @abstractmethod
     def read(self, weight: Weight) -> None:
         """Note that the current op reads ``weight``, which is there."""
@@ -76,6 +82,10 @@ class Residency(PolicyPart):
     def chunk_bytes(self) -> int | None:
         """The largest single copy; None: an expert or a matrix in one."""
         return None
+
+    def away(self, index: TraceIndex) -> Sequence[bool]:
+        """Per op whether its weights rest elsewhere."""
+        return streamed_ops(index, self.scope)
 
     @property
     def source(self) -> WeightSource:
