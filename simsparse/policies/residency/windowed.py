@@ -2,9 +2,9 @@
 """Neurons that were active for the last tokens stay; those that become active come from where they rest.
 
 How often a neuron that some token uses was used by one of the tokens before is not in a trace. It follows from how
-unequally neurons are used: a neuron is active with a chance of its own at each token, and the chances of all neurons are
-spread as a beta distribution, whose mean is the share of active neurons. The spread is given by the share of neurons that
-a window of tokens uses together, which is the memory that they take. Expected values, no draws.
+unequally neurons are used: a neuron is active with a chance of its own at each token, and the chances of all neurons
+are spread as a beta distribution, whose mean is the share of active neurons. The spread is given by the share of
+neurons that a window of tokens uses together, which is the memory that they take. Expected values, no draws.
 
 Source: Alizadeh et al., LLM in a flash, ACL 2024 (windowing). The distribution is an assumption of ours.
 Left out: chances of a neuron that depend on what was active just before, the first tokens, which find less there, and
@@ -35,9 +35,9 @@ BISECTIONS = 200
 class Windowed(Streamed):
     """The weights of ops whose name fits ``ops`` rest elsewhere, but for those of neurons that the last tokens used.
 
-    The trace holds the neurons alone that one token uses, the share ``active`` of all. ``kept``: the share that the last
-    ``window`` tokens use together, which stays. What a token uses and they did not comes. Raises SpecError when ``kept``
-    is not between that of equal tokens, ``active``, and that of independent ones with equal neurons.
+    The trace holds the neurons alone that one token uses, the share ``active`` of all. ``kept``: the share that the
+    last ``window`` tokens use together, which stays. What a token uses and they did not comes. Raises SpecError when
+    ``kept`` is not between that of equal tokens, ``active``, and that of independent ones with equal neurons.
     """
 
     name = "windowed"
