@@ -61,7 +61,7 @@ def run_events(
     for each in costed.graph.allocations:
         sim.alloc(each.device, each.bytes, each.purpose)
     run = Recorder(sim, costed, level, seed)
-    if controls or observers:
+    if controls or observers or costed.streaming:
         run.issue_graph()
     else:
         run.issue_chains()
