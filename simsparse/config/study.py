@@ -87,10 +87,15 @@ class About(StrEnum):
 
 
 class ClaimMetric(StrEnum):
-    """The number of a simulation's result that is compared."""
+    """The number of a simulation's result that is compared.
+
+    ``memory_bytes`` is what the device with most in its memory keeps, ``weight_bytes`` the weights of all devices.
+    """
 
     LATENCY = "latency_s"
     ENERGY = "energy_j"
+    MEMORY = "memory_bytes"
+    WEIGHTS = "weight_bytes"
 
 
 class Reference(Frozen):

@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from simsparse.config.study import ClaimMetric
+from simsparse.lowering.footprint import WEIGHTS
 from simsparse.store.schema import Record
 from simsparse.store.writer import Store
+from simsparse.sweep.answers import numbers_of
 
 STORE_FOLDER = ".runs"
 """Folder under ``out`` that keeps what has run, so that a rerun does only what is missing."""
@@ -19,7 +21,14 @@ STORE_FOLDER = ".runs"
 
 def _needed(result: dict[str, Any]) -> dict[str, Any]:
     """Of a simulation's summary the metrics alone; of anything else all."""
-    return {metric: result[metric] for metric in ClaimMetric} if set(ClaimMetric) <= set(result) else result
+    if ClaimMetric.LATENCY not in result:
+        return result
+    known = {**numbers_of(result), ClaimMetric.WEIGHTS: _weight_bytes(result)}
+    return {metric: known[metric] for metric in ClaimMetric}
+
+
+def _weight_bytes(summary: dict[str, Any]) -> int:
+    return sum(own.get(WEIGHTS, 0) for own in summary["memory"].values())
 
 
 class Answers:

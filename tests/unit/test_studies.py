@@ -16,6 +16,7 @@ from simsparse.config.study import Run as StudyRun
 from simsparse.errors import SpecError
 from simsparse.report.studies import index_markdown, study_page, write_study_pages
 from simsparse.report.study_index import place, strip_of
+from simsparse.store.schema import Record
 from simsparse.studies import ClaimOutcome, Outcome, State, StudyOutcome, run_studies
 from simsparse.studies.answers import Answers
 from simsparse.studies.assumption import assumptions, moves
@@ -88,6 +89,14 @@ def test_the_value_of_a_run(value: str, expected: float) -> None:
         data["baseline"] = "c.yaml"
     costs = {"a.yaml": 3.0, "b.yaml": 2.0, "c.yaml": 10.0}
     assert _value(StudyRun.model_validate(data), costs.__getitem__) == pytest.approx(expected)
+
+
+def test_a_claim_may_be_of_memory() -> None:
+    """The fullest device counts for memory, all of them for weights."""
+    memory = {"gpu0": {"weights": 5, "KV cache": 4}, "host": {"weights": 7}}
+    answers = Answers()
+    answers.put(Record("k", json.dumps({"latency_s": 1.0, "energy_j": 2.0, "memory": memory})))
+    assert answers.result("k") == {"latency_s": 1.0, "energy_j": 2.0, "memory_bytes": 9, "weight_bytes": 12}
 
 
 def test_every_assumed_value_is_halved_and_doubled_or_refused_with_a_reason() -> None:
