@@ -8,7 +8,8 @@ of a MOE_FFN that no fused kernel runs, the gathering and scattering of tokens.
 Sparsity: only 2:4 has hardware. Weights that keep at most two of every aligned four (2:4 itself,
 1:4, 1:8 and other N:M with N <= 2 and M a multiple of four) run PyTorch's semi-structured path, in 16 bits on every
 card that has 2:4 units, in fp8 and int8 where the card's library has such kernels (measured on an H200).
-All other patterns are stored and multiplied as dense ones, zeros included. Weights in another format that an op
+All other patterns are stored and multiplied as dense ones, zeros included. Weights of 16 bits that an op stores in csr
+or in bsr, in blocks that its pattern keeps whole, run the library's sparse kernels. Weights in another format that an op
 names are read as they are stored and decoded on their way to the multipliers, which multiply them as dense ones ("load
 as sparse, compute as dense": Xia et al., Flash-LLM, PVLDB 17(2), 2023). No kernel that does so has been measured.
 """
@@ -46,6 +47,7 @@ from simsparse.devices.gpu_op_kernels import OP_KERNELS
 from simsparse.devices.gpu_products import UNITS, unaligned_fp8
 from simsparse.devices.gpu_rates import gemm_times, steady_times
 from simsparse.devices.gpu_sparse24 import runs_24, types_24
+from simsparse.devices.gpu_sparse_products import CSR, sparse_product
 from simsparse.devices.roofline import dominant, require_supported
 from simsparse.sparsity import DENSE, Sparsity
 
@@ -129,9 +131,11 @@ class Gpu(Device):
         return replace(costs, counts={**kernels.counts, SAVED: self._saved(kernels, costs.latency_s)})
 
     def skips(self, op: Op) -> bool:
-        return op.definition.prunable and runs_24(op, self._types24)
+        return op.definition.prunable and (runs_24(op, self._types24) or sparse_product(op) is not None)
 
     def used_sparsity(self, op: Op) -> Sparsity:
+        if sparse_product(op) is not None:
+            return op.weight_sparsity
         return TWO_OF_FOUR if self.skips(op) else DENSE
 
     def notes(self, op: Op) -> tuple[str, ...]:
@@ -142,7 +146,7 @@ class Gpu(Device):
         return self._evidence.banded
 
     def _slower_24(self, op: Op) -> tuple[str, ...]:
-        if not self.skips(op):
+        if not self.skips(op) or sparse_product(op) is not None:
             return ()
         if op.dtype is DType.FP8:
             return (SLOWER_24_FP8,)
@@ -175,6 +179,8 @@ class Gpu(Device):
         if op.kind == OpKind.COLLECTIVE:
             seconds = host.send_recv if op.label == "send_recv" else host.collective
             return (seconds or host.call).si
+        if sparse_product(op) is not None:
+            return (self.part.kernels.csr if op.weight_format == CSR else self.part.kernels.bsr).dispatch.si
         return (host.sparse24 if op.kind == OpKind.LINEAR and self.skips(op) else host.call).si
 
     @property

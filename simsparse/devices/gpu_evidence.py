@@ -15,6 +15,7 @@ from simsparse.devices.gpu_attention_kernels import takes_blocks, takes_window
 from simsparse.devices.gpu_experts import GROUPED, LOOP
 from simsparse.devices.gpu_launched import Gather, NormRows, Reduce, SoftmaxRows, Stream, Topk
 from simsparse.devices.gpu_op_kernels import OP_KERNELS
+from simsparse.devices.gpu_sparse_products import sparse_product
 
 HALF = (DType.BF16, DType.FP16)
 LIBRARY_STEP = 64
@@ -48,6 +49,8 @@ def kernel_class(op: Op, skips: bool) -> str | None:
     """
     d, dtype = op.dims, op.dtype
     match op.kind:
+        case OpKind.LINEAR if sparse_product(op) is not None:
+            return "spmm"
         case OpKind.LINEAR if op.w_dtype is not dtype:
             return gemm_class("quant", d["n"], d["k"])
         case OpKind.LINEAR if dtype in HALF:

@@ -16,7 +16,7 @@ from simsparse.devices.base import Floats
 from simsparse.devices.gpu_attention_kernels import Attention, attention_kernels, attention_seconds
 from simsparse.devices.gpu_card import Card, KernelTimes
 from simsparse.devices.gpu_conv import ConvKernels, conv_times
-from simsparse.devices.gpu_counts import READ, VECTOR, WRITE, GpuCounts, Indexes
+from simsparse.devices.gpu_counts import READ, VECTOR, WRITE, GpuCounts, Indexes, count_macs, mac_action
 from simsparse.devices.gpu_experts import (
     GROUPED,
     ExpertKernels,
@@ -33,6 +33,7 @@ from simsparse.devices.gpu_op_kernels import OP_KERNELS
 from simsparse.devices.gpu_products import conv_kernels_of, experts_fused, gemm_kernels, products_grouped
 from simsparse.devices.gpu_rates import peak, peaks, steady_times
 from simsparse.devices.gpu_sparse24 import types_24
+from simsparse.devices.gpu_sparse_products import CSR, sparse_product
 from simsparse.devices.gpu_stream import Function
 from simsparse.errors import MappingError
 
@@ -187,12 +188,13 @@ def _launched(
 ) -> tuple[Indexes, Floats, Launched]:
     """Activation kernels of each expert (one of a plain FFN, SiLU and product of a gated one), and data movement.
 
-    ``places`` of the ops by kind; ``routed``: those of mixtures whose experts run one after the other.
+    Products with weights in CSR or BSR too. ``places`` of the ops by kind; ``routed``: those of mixtures whose experts run one after the other.
     """
     moving = [i for kind, own in places.items() if kind != OpKind.MOE_FFN and kind in OP_KERNELS for i in own]
+    sparse = {i: kernel for i in places.get(OpKind.LINEAR, []) if (kernel := sparse_product(ops[i]))}
     rows: list[tuple[int, int, LaunchedKernel]] = []
     moved: list[tuple[float, float, float]] = []
-    for i in sorted((*moving, *routed)):
+    for i in sorted((*moving, *routed, *sparse)):
         op = ops[i]
         if op.kind == OpKind.MOE_FFN:
             for tokens, experts in _experts_by_tokens(op).items():
@@ -200,13 +202,25 @@ def _launched(
                 rows += [(i, experts, stream) for stream in streams]
                 moved += [(experts * stream.read, experts * stream.write, 0.0) for stream in streams]
         else:
-            rows.append((i, 1, OP_KERNELS.get(op.kind)(op)))
-            moved.append((op.weight_bytes + op.input_bytes, op.output_bytes, op.flops))
+            rows.append((i, 1, sparse.get(i) or OP_KERNELS.get(op.kind)(op)))
+            moved.append((op.weight_bytes + op.input_bytes, op.output_bytes, 0 if i in sparse else op.flops))
+    _count_sparse(ops, list(sparse), counts)
     owner, times = (np.array([row[column] for row in rows], np.int64) for column in (0, 1))
     for action, amount in zip((READ, WRITE, VECTOR), np.array(moved, np.float64).reshape(-1, 3).T, strict=True):
         if rows:
             counts.add(action, owner, amount)
     return owner, times.astype(np.float64), Launched.of([kernel for _, _, kernel in rows])
+
+
+def _count_sparse(ops: Sequence[Op], places: Sequence[int], counts: GpuCounts) -> None:
+    """Multiply-accumulates on kept weights: those of blocks in the tensor cores, those of CSR in the vector units."""
+    blocks = [i for i in places if ops[i].weight_format != CSR]
+    macs = np.array([ops[i].useful_macs for i in blocks], np.float64)
+    count_macs(np.array(blocks, np.int64), [mac_action(ops[i].dtype) for i in blocks], macs, counts)
+    single = [i for i in places if ops[i].weight_format == CSR]
+    if single:
+        flops = np.array([2 * ops[i].useful_macs for i in single], np.float64)
+        counts.add(VECTOR, np.array(single, np.int64), flops)
 
 
 def _activation(elements: float, size: float, gated: bool) -> list[Stream]:

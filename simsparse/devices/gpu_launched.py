@@ -15,6 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simsparse.config.parts.gpu_pointwise import (
+    GpuBsrKernels,
+    GpuCsrKernels,
     GpuGatherKernels,
     GpuNormKernels,
     GpuReduceKernels,
@@ -28,6 +30,7 @@ from simsparse.devices.gpu_gather import GatherKernels, gather_times
 from simsparse.devices.gpu_norm import Norm, NormKernels, norm_times
 from simsparse.devices.gpu_reduce import ReduceKernels, Reduction, reduce_times
 from simsparse.devices.gpu_softmax import SoftmaxKernels, softmax_times
+from simsparse.devices.gpu_sparse_products import BsrProduct, CsrProduct, bsr_product_times, csr_product_times
 from simsparse.devices.gpu_stream import Form, Function, StreamKernels, stream_times
 from simsparse.devices.gpu_topk import SortKernels, TopkKernels, sort_times, topk_times
 
@@ -47,6 +50,10 @@ class Library(Protocol):
     def gather(self) -> GpuGatherKernels: ...
     @property
     def topk(self) -> GpuTopkKernels: ...
+    @property
+    def csr(self) -> GpuCsrKernels: ...
+    @property
+    def bsr(self) -> GpuBsrKernels: ...
 
 
 class Stream(NamedTuple):
@@ -165,7 +172,7 @@ class Sort(NamedTuple):
         return self.rows * self.columns * (2 * self.value_bytes + 8)
 
 
-LaunchedKernel = Stream | Reduce | NormRows | SoftmaxRows | Gather | Topk | Sort
+LaunchedKernel = Stream | Reduce | NormRows | SoftmaxRows | Gather | Topk | Sort | CsrProduct | BsrProduct
 KernelColumns = Sequence[NDArray[Any]]
 
 
@@ -257,6 +264,14 @@ def _sorts(card: Card, library: Library, columns: KernelColumns, _: Floats, __: 
     return sort_times(card, library.topk, SortKernels(rows, width, value_bytes))
 
 
+def _csr_products(card: Card, library: Library, columns: KernelColumns, _: Floats, __: Floats) -> KernelTimes:
+    return csr_product_times(card, library.csr, tuple(columns))
+
+
+def _bsr_products(card: Card, library: Library, columns: KernelColumns, _: Floats, __: Floats) -> KernelTimes:
+    return bsr_product_times(card, library.bsr, tuple(columns))
+
+
 def _with_fresh(card: Card, cached: Floats, fresh: Floats, moved: Floats) -> Floats:
     """Share of a kernel's bytes in L2, with those that the kernel before wrote."""
     return np.asarray(cached + (1.0 - cached) * fresh_share(card.l2_bytes, fresh) * fresh / moved)
@@ -264,5 +279,5 @@ def _with_fresh(card: Card, cached: Floats, fresh: Floats, moved: Floats) -> Flo
 
 _CLASSES: Mapping[type[LaunchedKernel], Callable[[Card, Library, KernelColumns, Floats, Floats], KernelTimes]] = {
     Stream: _streams, Reduce: _reduces, NormRows: _norms, SoftmaxRows: _softmaxes, Gather: _gathers, Topk: _topks,
-    Sort: _sorts,
+    Sort: _sorts, CsrProduct: _csr_products, BsrProduct: _bsr_products,
 }  # fmt: skip

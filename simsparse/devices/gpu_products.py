@@ -17,6 +17,7 @@ from simsparse.devices.gpu_experts import ExpertKernels
 from simsparse.devices.gpu_gemm import GemmShapes, GemmUnit
 from simsparse.devices.gpu_gemm_types import WEIGHT_ONLY
 from simsparse.devices.gpu_sparse24 import NO_TYPES, runs_24, stored_24
+from simsparse.devices.gpu_sparse_products import sparse_product
 from simsparse.sparsity import USUAL
 
 PLAIN = (USUAL, DENSE_FORMAT)
@@ -54,9 +55,9 @@ def gemm_kernels(
     """Each op's GEMMs, one kernel after another; of a MOE_FFN those of the experts that are hit.
 
     The products of a MATMUL are one kernel, a batch; so are the groups of a LINEAR.
-    Those of grouped and fused kernels are counted, and no kernels here.
+    Those of grouped and fused kernels are counted, and no kernels here. Layers with weights in CSR or BSR are none.
     """
-    places = [i for i, op in enumerate(ops) if op.kind in GEMM_KINDS]
+    places = [i for i, op in enumerate(ops) if op.kind in GEMM_KINDS and sparse_product(op) is None]
     own = [ops[i] for i in places]
     of_op, runs = [op.gemms for op in own], [runs_24(op, types24) for op in own]
     lengths = np.array(list(map(len, of_op)), np.int64)

@@ -43,11 +43,18 @@ class BsrKernels:
 
 def csr_times(card: Card, library: GpuCsrKernels, kernels: CsrKernels) -> KernelTimes:
     """Seconds of each product, called eagerly: at least what the host takes to dispatch it."""
+    alone = csr_kernel_times(card, library, kernels)
+    launch = np.maximum(library.launch.si, library.dispatch.si - alone.compute_s)
+    return KernelTimes.overlapped(launch, alone.compute_s, np.zeros(len(launch)), 1.0)
+
+
+def csr_kernel_times(card: Card, library: GpuCsrKernels, kernels: CsrKernels) -> KernelTimes:
+    """Seconds of each product's kernels, the host's dispatch left out."""
     rest = kernels.m % PIECE
     pieces = kernels.m // PIECE + np.where(rest == 0, 0.0, np.where(rest <= PIECE / 2, library.half_piece.si, 1.0))
     products = (kernels.nonzeros + library.row.si * kernels.n) * pieces * PIECE
     compute = products / (library.rate.si * card.cycles_per_s)
-    launch = np.maximum(library.launch.si, library.dispatch.si - compute)
+    launch = np.full(len(compute), library.launch.si)
     return KernelTimes.overlapped(launch, compute, np.zeros(len(compute)), 1.0)
 
 
