@@ -9,9 +9,9 @@ Sparsity: only 2:4 has hardware. Weights that keep at most two of every aligned 
 1:4, 1:8 and other N:M with N <= 2 and M a multiple of four) run PyTorch's semi-structured path, in 16 bits on every
 card that has 2:4 units, in fp8 and int8 where the card's library has such kernels (measured on an H200).
 All other patterns are stored and multiplied as dense ones, zeros included. Weights of 16 bits that an op stores in csr
-or in bsr, in blocks that its pattern keeps whole, run the library's sparse kernels. Weights in another format that an op
-names are read as they are stored and decoded on their way to the multipliers, which multiply them as dense ones ("load
-as sparse, compute as dense": Xia et al., Flash-LLM, PVLDB 17(2), 2023). No kernel that does so has been measured.
+or in bsr, in blocks that its pattern keeps whole, run the library's sparse kernels. Weights in another format that an
+op names are read as they are stored and decoded on their way to the multipliers, which multiply them as dense ones
+("load as sparse, compute as dense": Xia et al., Flash-LLM, PVLDB 17(2), 2023). No kernel that does so was measured.
 """
 
 from __future__ import annotations

@@ -188,7 +188,8 @@ def _launched(
 ) -> tuple[Indexes, Floats, Launched]:
     """Activation kernels of each expert (one of a plain FFN, SiLU and product of a gated one), and data movement.
 
-    Products with weights in CSR or BSR too. ``places`` of the ops by kind; ``routed``: those of mixtures whose experts run one after the other.
+    Products with weights in CSR or BSR too. ``places`` of the ops by kind; ``routed``: those of mixtures whose experts
+    run one after the other.
     """
     moving = [i for kind, own in places.items() if kind != OpKind.MOE_FFN and kind in OP_KERNELS for i in own]
     sparse = {i: kernel for i in places.get(OpKind.LINEAR, []) if (kernel := sparse_product(ops[i]))}

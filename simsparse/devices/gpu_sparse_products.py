@@ -40,7 +40,7 @@ class BsrProduct(NamedTuple):
 
 
 def sparse_product(op: Op) -> CsrProduct | BsrProduct | None:
-    """The kernel of a linear layer of 16 bits that is stored in CSR, or in BSR with blocks that its pattern keeps whole.
+    """The kernel of a linear layer of 16 bits, stored in CSR or in BSR with blocks that its pattern keeps whole.
 
     None for all others, whose weights are decoded or dense. Source of the rule: torch.sparse, whose layouts run
     cuSPARSE (csr) and a Triton kernel (bsr).

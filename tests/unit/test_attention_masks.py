@@ -89,6 +89,16 @@ def test_finding_costs_and_reading_keeps_the_cache() -> None:
     assert [op.kind for op in pooled] == ["reduce", "reduce", "matmul", "softmax", "topk", "block_sparse_attention"]
 
 
+def test_a_tree_of_chunks_scores_ever_fewer_keys() -> None:
+    """Of 4,096 keys, 64 chunks of 64 keep 1,024 keys, which make 128 chunks of 8; of these 256 keys are read."""
+    found = AttentionMask.parse("hierarchical:64>1024,8>256").applied(STEP)
+    assert [op.kind for op in found] == ["matmul", "topk", "matmul", "topk", "selected_attention"]
+    assert found[0].dims["n"] == 64 * 7 and found[2].dims["n"] == 128 * 4
+    assert found[1].dims["kept"] == 16 and found[3].dims["kept"] == 32 and found[-1].dims["selected"] == 256
+    prompt = AttentionMask.parse("hierarchical:64>128").applied(PROMPT)
+    assert prompt[0].dims["m"] == 16 * 16 and kept(PROMPT, "hierarchical:64>128") == 1 + 2 * 15
+
+
 def layers(count: int) -> Trace:
     builder = TraceBuilder("layers")
     for layer in range(count):
@@ -120,7 +130,8 @@ def test_all_keys_is_the_dense_attention() -> None:
 
 @pytest.mark.parametrize(
     "text", ["", "tokens", "tokens:0", "blocks:0", "blocks:1.5", "a-shape:4", "a-shape:4+0", "vertical-slash:1+2x3",
-             "vertical-slash:1+2x0/4", "spans:0+2x1", "strided:0+2", "tokens:4 layers=1", "full dense=a"],
+             "vertical-slash:1+2x0/4", "spans:0+2x1", "strided:0+2", "hierarchical:8>4",
+             "tokens:4 layers=1", "full dense=a"],
 )  # fmt: skip
 def test_other_texts_are_refused(text: str) -> None:
     with pytest.raises(SpecError, match=r"attention mask|dense=LAYERS"):

@@ -144,28 +144,28 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def blast(folder: Path) -> StudyOutcome:
-    (found,) = run_studies(["blast"], out=folder)
+def pruning(folder: Path) -> StudyOutcome:
+    (found,) = run_studies(["speech-pruning"], out=folder)
     return found
 
 
-def test_a_study_runs_from_end_to_end(blast: StudyOutcome) -> None:
-    own = blast.claims[0]
-    assert blast.state is State.IN_PART and own.simulated is not None and own.range is not None
+def test_a_study_runs_from_end_to_end(pruning: StudyOutcome) -> None:
+    other, own = pruning.claims
+    assert pruning.state is State.WITHIN and own.simulated is not None and own.range is not None
     assert own.range[0] <= own.simulated <= own.range[1]
     assert own.range[0] < own.range[1], "something that was assumed moves the answer"
-    assert {item.part for item in own.moved} >= {"accel/bsr-h200", "gpu/h200-sxm5-141gb"}
+    assert {item.part for item in own.moved} >= {"cpu/xeon-8380"}
     assert any(item.refusals for item in own.moved)
-    assert [item.outcome for item in blast.claims[1:]] == [Outcome.NOT_RUN] * 3
+    assert other.outcome is Outcome.NOT_RUN
 
 
 def test_a_rerun_repeats_only_what_had_no_result(
-    blast: StudyOutcome, folder: Path, monkeypatch: pytest.MonkeyPatch
+    pruning: StudyOutcome, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     records = []
     monkeypatch.setattr("simsparse.sweep.workers.run_point", lambda run: records.append(run_point(run)) or records[-1])
-    (again,) = run_studies(["blast"], out=folder)
-    assert again.to_dict() == blast.to_dict()
+    (again,) = run_studies(["speech-pruning"], out=folder)
+    assert again.to_dict() == pruning.to_dict()
     assert [record.key for record in records if record.result is not None] == []
 
 
@@ -178,15 +178,15 @@ def test_a_claim_that_contradicts_its_case_is_an_error(monkeypatch: pytest.Monke
         run_studies(["qmoe"], vary=False)
 
 
-def test_pages_show_what_was_found(blast: StudyOutcome, folder: Path) -> None:
-    data = blast.to_dict()
+def test_pages_show_what_was_found(pruning: StudyOutcome, folder: Path) -> None:
+    data = pruning.to_dict()
     pages = write_study_pages([data], [], folder / "pages")
-    assert [page.name for page in pages] == ["blast.md", "index.md", "index.html"]
+    assert [page.name for page in pages] == ["speech-pruning.md", "index.md", "index.html"]
     text = study_page(data)
-    assert "16.7 x" in text and "Not moved both ways" in text and "accel/bsr-h200" in text
-    assert "[BLaST" in index_markdown([data], [])
+    assert "| 2 x |" in text and "Not moved both ways" in text and "cpu/xeon-8380" in text
+    assert "[Task-Agnostic" in index_markdown([data], [])
     html = pages[-1].read_text(encoding="utf-8")
-    assert html.count("<tbody data-state") == 1 and "16.7" in html
+    assert html.count("<tbody data-state") == 1 and "speech" in html
     assert "http://" not in html and "https://" not in html and " src=" not in html, "the page fetches nothing"
 
 

@@ -71,8 +71,11 @@ def test_every_trace_of_the_studies_is_used() -> None:
 
 def test_traces_written_by_hand_are_what_the_script_writes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.syspath_prepend(str(data_root() / "tests" / "validation"))
-    by_hand = __import__("study_layers").BY_HAND
-    monkeypatch.delitem(sys.modules, "study_layers")
+    by_hand = {}
+    for module, table in {"study_layers": "BY_HAND", "study_models": "MODELS", "study_training": "TRAINED"}.items():
+        by_hand |= getattr(__import__(module), table)
+    for module in ("study_layers", "study_models", "study_training", "study_experts"):
+        monkeypatch.delitem(sys.modules, module, raising=False)
     for name, make in by_hand.items():
         path = make().save(tmp_path / f"{name}.trace.gz")
         assert path.read_bytes() == (TRACES / path.name).read_bytes(), name

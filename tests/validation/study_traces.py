@@ -16,6 +16,8 @@ import torch
 import transformers
 from study_experts import MIXTURES, STEPS, SWITCHES
 from study_layers import BY_HAND, longer
+from study_models import MODELS as WRITTEN
+from study_training import TRAINED
 from torch import nn
 from transformers import AutoConfig
 
@@ -206,6 +208,20 @@ def resnet_train(depths: Sequence[int], name: str) -> Trace:
                           meta={"depths": list(depths), "batch": 64, **versions()})  # fmt: skip
 
 
+def cifar_resnet(depths: Sequence[int], name: str) -> Trace:
+    """A training step of a ResNet of three stages of basic blocks on 128 images of 32 x 32."""
+    config = AutoConfig.for_model(
+        "resnet", depths=list(depths), hidden_sizes=[16, 32, 64], embedding_size=16, layer_type="basic", num_labels=10
+    )
+    with torch.device("meta"):
+        model = transformers.AutoModelForImageClassification.from_config(config, dtype=BF16)
+        model.resnet.embedder = nn.Sequential(nn.Conv2d(3, 16, 3, padding=1, bias=False), nn.BatchNorm2d(16), nn.ReLU())
+        model = model.to(BF16)
+        given = {"pixel_values": torch.empty(128, 3, 32, 32, dtype=BF16), "labels": torch.zeros(128, dtype=torch.long)}
+    return ss.trace_model(model, given, "train", name=name, optimizer="momentum",
+                          meta={"depths": list(depths), "batch": 128, **versions()})  # fmt: skip
+
+
 def resnet_int8() -> Trace:
     """ResNet-50 on 16 images in int8; vector work keeps the bytes of half the width of its 16-bit numbers."""
     trace = extract("resnet-50", "forward", batch=16)
@@ -293,6 +309,13 @@ def opt_neurons() -> Trace:
     return builder.build()
 
 
+QWEN2 = {
+    "hidden_size": 3584, "num_hidden_layers": 28, "num_attention_heads": 28, "num_key_value_heads": 4,
+    "intermediate_size": 18944, "vocab_size": 152064,
+}  # fmt: skip
+"""The language model of Qwen2-VL-7B."""
+
+
 def llama_context(name: str, kv_len: int, batch: int = 1) -> Trace:
     """A step of Llama-2-7B with caches of ``kv_len`` tokens."""
     return longer(extract("llama2-7b", "decode", batch=batch, kv_len=kv_len), name, kv_len)
@@ -303,6 +326,8 @@ RECIPES: dict[str, Callable[[], Trace]] = {
     **MIXTURES,
     **STEPS,
     **SWITCHES,
+    **WRITTEN,
+    **TRAINED,
     "opt-66b-decode": lambda: extract("opt-66b", "decode", kv_len=512),
     "llama2-70b-decode": lambda: extract("llama2-70b", "decode", kv_len=512),
     "switch-base-128-fp32": switch_fp32,
@@ -311,7 +336,6 @@ RECIPES: dict[str, Callable[[], Trace]] = {
     "llama2-7b-100k": lambda: llama_context("llama2-7b-100k", 100_000),
     "llama2-7b-32k": lambda: llama_context("llama2-7b-32k", 32_768, batch=2),
     "llama2-7b-8k-b14": lambda: llama_context("llama2-7b-8k-b14", 8_192, batch=14),
-    "llama2-7b-8k-half-b28": lambda: llama_context("llama2-7b-8k-half-b28", 4_096, batch=28),
     **{
         f"llama3-8b-prompt-{length // 1000}k": partial(prompt, "llama3-8b", length)
         for length in (10_000, 50_000, 100_000, 200_000, 300_000, 500_000, 1_000_000)
@@ -354,6 +378,14 @@ RECIPES: dict[str, Callable[[], Trace]] = {
     "resnet-18-shallow-train": lambda: resnet_train((2, 2, 1, 1), "resnet-18-shallow-train"),
     "hubert-base": lambda: hubert(False),
     "hubert-pruned": lambda: hubert(True),
+    "lfm2-1.2b-decode": lambda: causal("lfm2-1.2b-decode", "lfm2", LFM2, "decode", kv_len=1024),
+    "qwen3-1.7b-decode": lambda: causal("qwen3-1.7b-decode", "qwen3", QWEN3, "decode", kv_len=1024),
+    **{
+        f"qwen2-7b-{name}": partial(causal, f"qwen2-7b-{name}", "qwen2", QWEN2, "decode", length=length, kv_len=kept)
+        for name, length, kept in (("video", 1, 25_088), ("draft", 1, 1_024), ("check-10", 10, 25_088))
+    },
+    "resnet-56-train": lambda: cifar_resnet((9, 9, 9), "resnet-56-train"),
+    "resnet-56-tickets-train": lambda: cifar_resnet((4, 4, 4), "resnet-56-tickets-train"),
     "lfm2-1.2b-prefill": lambda: causal("lfm2-1.2b-prefill", "lfm2", LFM2, "prefill", 1, 1024),
     "qwen3-1.7b-prefill": lambda: causal("qwen3-1.7b-prefill", "qwen3", QWEN3, "prefill", 1, 1024),
 }

@@ -52,7 +52,7 @@ class Blocks(MaskPattern):
 
     def reading(self, op: Op) -> Op:
         if op.dims["q_len"] == 1:
-            return _on_tokens(op, max(1, round(op.dims["kv_len"] * self.share)))
+            return on_tokens(op, max(1, round(op.dims["kv_len"] * self.share)))
         seen = seen_blocks(op)
         return on_blocks(op, np.minimum(np.ceil(seen * self.share), seen))
 
@@ -80,7 +80,7 @@ class Tokens(MaskPattern):
         return _best(op, d["batch"] * d["heads"], d["q_len"], d["kv_len"], width, self.kept)
 
     def reading(self, op: Op) -> Op:
-        return _on_tokens(op, self.kept)
+        return on_tokens(op, self.kept)
 
 
 def _best(op: Op, heads: int, rows: int, cols: int, width: int, kept: int) -> list[Op]:
@@ -92,7 +92,8 @@ def _best(op: Op, heads: int, rows: int, cols: int, width: int, kept: int) -> li
     ]
 
 
-def _on_tokens(op: Op, kept: int) -> Op:
+def on_tokens(op: Op, kept: int) -> Op:
+    """``op`` on ``kept`` tokens of each query's own choice; itself where the cache has no more."""
     d = op.dims
     if kept >= d["kv_len"]:
         return op
