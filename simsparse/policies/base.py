@@ -53,6 +53,11 @@ class Policy:
         if self.residency.scope is None and type(self.prefetch) is not NoPrefetch and not self.prefetch.needs_events:
             raise SpecError(f"{self.prefetch.name} copies weights ahead, and with the residency {self.residency.name} "
                             "none rest elsewhere; use prefetch: none", key="prefetch")  # fmt: skip
+        if self.residency.one_ahead and self.prefetch.windows > 1:
+            raise SpecError(
+                f"{self.prefetch.name} copies for {self.prefetch.windows} layers ahead, and the residency "
+                f"{self.residency.name} has buffers for one; use ring or a cache", key="prefetch",
+            )  # fmt: skip
         if self.residency.scope is None and type(self.site) is not OnDevice:
             raise SpecError(f"{self.site.name} is for weights that rest in host memory, and with the residency "
                             f"{self.residency.name} none do", key="site")  # fmt: skip

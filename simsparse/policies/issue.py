@@ -104,8 +104,9 @@ class _Copies:
         self.builder, self.index, self.progress = builder, builder.index, progress
         self.caches: dict[str, Cache] = {}
         self._streamed, self._residency, self._prefetch, self._home = streamed, residency, prefetch, home
-        self._view = View(progress, prefetch, across_steps=prefetch.across_steps)
+        self._ahead = prefetch.begin(View(progress, prefetch, across_steps=prefetch.across_steps))
         self._crossing: Mapping[str, int] = {}
+        self._landed: dict[tuple[str, str], int] = {}  # the last copy to a device of weights of a matrix
         self._counts: dict[str, dict[str, int]] = {}
         self._pieces = 0
         self.devices = frozenset(builder.devices)
@@ -132,7 +133,7 @@ class _Copies:
             self._end_window()
             progress.window += 1
             if self._prefetch.at_gate:
-                arrived = [self._gated(window, arrived)]
+                self._gated(window)
                 continue
             coming = self._copy_ahead(on_compute_lane=False)
             self._ops(window, arrived if any(arrived) else ())
@@ -141,24 +142,20 @@ class _Copies:
         if not self._prefetch.across_steps:
             self._end_window()
 
-    def _gated(self, window: PrefetchWindow, arrived: Sequence[Mapping[str, int]]) -> dict[str, int]:
-        """Issue a window whose copies go out when its gate has run; returns the last copy ahead to each device."""
-        coming, landed, awaited = dict[str, int](), dict[str, int](), tuple[int, ...]()
-        for last in arrived:
-            landed |= last
+    def _gated(self, window: PrefetchWindow) -> None:
+        """Issue a window whose copies go out when its gate has run; an op waits for all copies of its own weights."""
         for cache in self.caches.values():
             cache.end_op()  # what came ahead in vain makes room: nothing else comes before the op reads
         for i in window.ops:
-            device, awaited = self.builder.devices[i], ()
-            there = list[Weight]()
+            there, awaited = list[Weight](), list[int]()
             if self._streamed[i]:
                 missing, there = self._missing(i, self._on_host(i))
-                landed |= self._copy(missing, on_compute_lane=False)
-                self._cache(device).end_op()
-                coming = self._copy_ahead(on_compute_lane=False)
-                awaited = (landed[device],) if device in landed else ()
+                self._copy(missing, on_compute_lane=False)
+                self._cache_of(i).end_op()
+                self._copy_ahead(on_compute_lane=False)
+                key = self.builder.devices[i], weights_stored(self.index, i)[0].matrix
+                awaited = [self._landed.pop(key)] if key in self._landed else []
             self._run(i, there, awaited)
-        return coming
 
     def _ops(self, window: PrefetchWindow, arrived: Sequence[Mapping[str, int]]) -> None:
         """Issue the ops of a window; those behind the first on their device wait for no copy of ``arrived``."""
@@ -217,7 +214,7 @@ class _Copies:
         device = self.builder.devices[i]
         cache, counts, missing = self._cache(device), self._counts[device], list[Read]()
         weights = weights_read(self.index, i)
-        self.progress.access += len(weights)
+        self.progress.reads(weights)
         here, left = [weight for weight in weights if weight not in there] if there else weights, [*there]
         for weight in sorted(here, key=lambda weight: not cache.holds(weight)):
             room = cache.bring(weight, ahead=False)
@@ -236,7 +233,7 @@ class _Copies:
 
     def _copy_ahead(self, *, on_compute_lane: bool) -> dict[str, int]:
         """Copy what the prefetch wants and there is room for; returns the last copy to each device."""
-        readers = [(self._next_reader(weight), weight) for weight in self._prefetch.ahead(self._view)]
+        readers = [(self._next_reader(weight), weight) for weight in self._ahead()]
         readers.sort(key=lambda read: not self._cache_of(read[0]).holds(read[1]))  # what is there makes no room
         wanted = list[Read]()
         for i, weight in readers:
@@ -264,7 +261,7 @@ class _Copies:
             for size in self._chunks(due):
                 after = () if on_compute_lane or device in last else self.builder.last_on(device)
                 way, pace = self._way(device)
-                last[device] = self.builder.load(
+                last[device] = self._landed[device, weight.matrix] = self.builder.load(
                     i, named, size, on_compute_lane=on_compute_lane, after=after, src=self._home, through=way, pace=pace
                 )
         return last

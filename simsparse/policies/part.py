@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from abc import ABC
 from bisect import bisect_right
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -58,7 +59,8 @@ class SourceProgress:
 
     ``window`` is the place of the current window among those of all steps, ``step_end`` that after the
     last window of its step; ``begins``: a step begins, and ``window`` is the one before it. ``access`` is the place
-    of the last weight that was read among the reads of all ops.
+    of the last weight that was read among the reads of all ops, ``layer`` its layer, ``counts`` the reads of each
+    weight and of all weights of each matrix.
     """
 
     def __init__(
@@ -68,6 +70,16 @@ class SourceProgress:
         self.index, self.windows, self.machine, self.free_bytes = index, windows, machine, free_bytes
         self.seed, self.rng = seed, np.random.default_rng(seed)
         self.window, self.step_end, self.begins, self.access = -1, 0, True, -1
+        self.layer: int | None = None
+        self.counts = Counter[Weight | str]()
+
+    def reads(self, weights: Sequence[Weight]) -> None:
+        """Note that an op reads ``weights``."""
+        self.access += len(weights)
+        for weight in weights:
+            self.layer = weight.layer
+            self.counts[weight] += 1
+            self.counts[weight.matrix] += 1
 
     @cached_property
     def read(self) -> list[tuple[Weight, ...]]:
@@ -95,6 +107,11 @@ class Space:
     weights: tuple[Weight, ...] = ()
     bytes: int | None = None
     buffers: int = 0
+
+    @cached_property
+    def layers(self) -> Mapping[int | None, int]:
+        """The layers of ``weights``, with the place of each among them."""
+        return {layer: place for place, layer in enumerate(dict.fromkeys(weight.layer for weight in self.weights))}
 
 
 class View:
@@ -125,6 +142,21 @@ class View:
     def past(self) -> Sequence[tuple[Weight, ...]]:
         """The weights that each window so far read, the current one last."""
         return self._progress.read[: self._progress.window + 1]
+
+    @property
+    def now(self) -> tuple[Weight, ...]:
+        """The weights that the current window reads, the last of ``past``."""
+        return self._progress.read[self._progress.window]
+
+    @property
+    def layer(self) -> int | None:
+        """The layer of the weight that was read last, None before the first and outside of layers."""
+        return self._progress.layer
+
+    def reads_of(self, weight: Weight) -> tuple[int, int]:
+        """How often ops have read ``weight`` so far, and any weight of its matrix."""
+        counts = self._progress.counts
+        return counts[weight], counts[weight.matrix]
 
     def read(self, ahead: int = 1) -> tuple[Weight, ...]:
         """The weights that the window ``ahead`` after the current one reads; () beyond what the view shows.

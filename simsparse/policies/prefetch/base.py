@@ -4,8 +4,9 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar
 
 from simsparse.errors import SpecError
@@ -27,6 +28,11 @@ class Prefetch(PolicyPart):
     copy engine; else ahead of that, while what an op misses comes on its compute lane."""
 
     @property
+    def windows(self) -> int:
+        """How many windows after the current one it copies weights for."""
+        return 1
+
+    @property
     def across_steps(self) -> bool:
         """Whether copies for the first window of a step begin while the last one of the step before runs."""
         return False
@@ -34,6 +40,10 @@ class Prefetch(PolicyPart):
     def __post_init__(self) -> None:
         if not isinstance(self.across_steps, bool):
             raise SpecError(f"{self.across_steps!r} is neither true nor false", key="across_steps")
+
+    def begin(self, view: View) -> Callable[[], Iterable[Weight]]:
+        """What gives the weights of each window of one run: ``ahead``, or what a part that learns keeps there."""
+        return partial(self.ahead, view)
 
     @abstractmethod
     def ahead(self, view: View) -> Iterable[Weight]:

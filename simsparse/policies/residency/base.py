@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
+from typing import ClassVar
 
 from simsparse.lowering.trace_index import TraceIndex
 from simsparse.lowering.weight_source import WeightSource
@@ -72,6 +73,9 @@ class Residency(PolicyPart):
 
     A subclass registers with ``@RESIDENCIES.register(name)`` and implements ``scope`` and ``cache``.
     """
+
+    one_ahead: ClassVar[bool] = False
+    """Whether weights may come for the next window alone, not for those after it."""
 
     @property
     @abstractmethod

@@ -22,6 +22,7 @@ class KeepNone(Streamed):
     """
 
     name = "none"
+    one_ahead = True
     what: str = WeightScope.EXPERTS
 
     def __post_init__(self) -> None:
