@@ -186,7 +186,7 @@ def override_part(part: Part, changes: Mapping[str, str]) -> Part:
     for path, text in changes.items():
         changed = _replaced(changed, part, path, path.split("."), text)
     overridden = (*part.overridden, *(path for path in changes if path not in part.overridden))
-    return changed.model_copy(update={"overridden": overridden}) if changes else part
+    return changed.changed_from(part.stated, overridden) if changes else part
 
 
 def _replaced(node: Any, part: Part, path: str, keys: list[str], text: str) -> Any:

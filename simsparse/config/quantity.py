@@ -9,9 +9,9 @@ import reprlib
 from collections.abc import Iterator, Mapping
 from enum import StrEnum
 from functools import cached_property
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Self
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr
 
 from simsparse.core.role import Role
 from simsparse.core.tensor import DType
@@ -209,6 +209,23 @@ class Part(Frozen):
     description: str
     area: SquareMillimetres | None = None
     overridden: Annotated[tuple[str, ...], Field(exclude=True)] = ()
+    _stated: Part | None = PrivateAttr(None)
+
+    @property
+    def stated(self) -> Self:
+        """The part as its file has it, without overrides."""
+        return self if self._stated is None else self._stated  # type: ignore[return-value]
+
+    def changed_from(self, stated: Part, paths: tuple[str, ...]) -> Self:
+        """This part as one whose values at ``paths`` are no longer those that its file states."""
+        changed = self.model_copy(update={"overridden": paths}).with_followers(stated)
+        changed._stated = stated
+        return changed
+
+    def with_followers(self, stated: Part) -> Self:
+        """This part, its overrides given, with what must follow from them; ``stated`` as of ``stated``."""
+        del stated
+        return self
 
     @property
     def model(self) -> str:
@@ -230,8 +247,10 @@ class Part(Frozen):
 
     @cached_property
     def digest(self) -> str:
-        """Hash of everything the part says."""
+        """Hash of everything the part says, and of what its file says where values differ from it."""
         values = self.model_dump(mode="json")
+        if self._stated is not None:
+            values["stated"] = self._stated.digest
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 

@@ -79,7 +79,7 @@ def decode_seconds(shapes: AttentionShapes, model: GpuSdpaDecode, card: Card) ->
     blocks of the last round are bound by what one block can fetch, the slower the farther away its keys are.
     Source: derived; kernels, grids and numbers of splits read off profiles of cuDNN 9 on an H100 and an H200.
     """
-    blocks = _decode_blocks(shapes, model, card.sms, card.clock_hz, card.l2_bytes)
+    blocks = _decode_blocks(shapes, model, card.sms, card.grid_sms, card.clock_hz, card.l2_bytes)
     bandwidth = card.memory_bytes_per_s * model.memory.si
     streaming = blocks.rounds * together(OVERLAP, blocks.round_bytes / bandwidth, blocks.round_s)
     streaming += together(OVERLAP, blocks.last_bytes / bandwidth, blocks.last_s)
@@ -105,13 +105,13 @@ class DecodeBlocks(NamedTuple):
 
 @by_identity(maxsize=32)
 def _decode_blocks(
-    shapes: AttentionShapes, model: GpuSdpaDecode, sms: int, clock_hz: float, l2_bytes: float
+    shapes: AttentionShapes, model: GpuSdpaDecode, sms: int, grid_sms: int, clock_hz: float, l2_bytes: float
 ) -> DecodeBlocks:
     keys = np.where(shapes.window > 0, np.minimum(shapes.kv_len, shapes.window), shapes.kv_len)
     moved = shapes.batch * shapes.kv_heads * keys * shapes.kv_row * shapes.cache_bytes
     away = missing(shapes.sets * moved, model.resident.si * l2_bytes)
-    kinds = (form(shapes, keys, away, model, sms, clock_hz) for form in (_few_keys, _many_keys))
-    few = takes_few_keys(shapes.batch * shapes.heads, keys, sms)
+    kinds = (form(shapes, keys, away, model, (sms, grid_sms), clock_hz) for form in (_few_keys, _many_keys))
+    few = takes_few_keys(shapes.batch * shapes.heads, keys, grid_sms)
     return DecodeBlocks(*(np.where(few, *pair) for pair in zip(*kinds, strict=True)))
 
 
@@ -121,37 +121,54 @@ def takes_few_keys(heads: Floats, keys: Floats, sms: int) -> NDArray[np.bool_]:
 
 
 def _few_keys(
-    shapes: AttentionShapes, keys: Floats, away: Floats, model: GpuSdpaDecode, sms: int, clock_hz: float
+    shapes: AttentionShapes,
+    keys: Floats,
+    away: Floats,
+    model: GpuSdpaDecode,
+    multiprocessors: tuple[int, int],
+    clock_hz: float,
 ) -> DecodeBlocks:
-    """The blocks of the kernel of few keys."""
+    """The blocks of the kernel of few keys on a card of some SMs, laid out for some."""
+    sms, grid_sms = multiprocessors
     few, padded = model.few, _padded_width(shapes)
     blocks = shapes.batch * shapes.kv_heads * _sharing(shapes)
     block_bytes = _row_bytes(shapes, model) * keys * np.maximum(away, CACHED)
     block = np.ceil(keys / FEW_TILE) * (_step(few, shapes) + few.away.si * away * (padded / 128) ** 2) / clock_hz
     rounds = np.floor((blocks - 1) / sms)
     launch = few.launch.si + model.per_dim.si * padded + np.where(keys % FEW_TILE > 0, model.ragged.si, 0.0)
-    launch = launch + model.start.si * np.minimum(blocks, sms)
+    launch = launch + model.start.si * np.minimum(blocks, grid_sms)
     return DecodeBlocks(rounds, sms * block_bytes, block, (blocks - rounds * sms) * block_bytes, block,
                         (rounds + 1) * block, blocks * block_bytes, launch)  # fmt: skip
 
 
 def _many_keys(
-    shapes: AttentionShapes, keys: Floats, away: Floats, model: GpuSdpaDecode, sms: int, clock_hz: float
+    shapes: AttentionShapes,
+    keys: Floats,
+    away: Floats,
+    model: GpuSdpaDecode,
+    multiprocessors: tuple[int, int],
+    clock_hz: float,
 ) -> DecodeBlocks:
-    """The blocks of the kernel of many keys."""
+    """The blocks of the kernel of many keys on a card of some SMs, laid out for some."""
+    sms, grid_sms = multiprocessors
     units, padded = shapes.batch * shapes.kv_heads, _padded_width(shapes)
-    splits = key_splits(units, keys, sms)
+    splits = key_splits(units, keys, grid_sms)
     block_bytes = _row_bytes(shapes, model) * keys / splits * np.maximum(away, CACHED)
     step = _step(model, shapes) + model.away.si * away * (padded / 128) ** 2
     block = np.ceil(np.ceil(keys / TILE) / splits) * step / clock_hz
-    resident = sms * np.where(shapes.head_dim <= 64, 4.0, 2.0)
+    beside_each = np.where(shapes.head_dim <= 64, 4.0, 2.0)
+    resident = sms * beside_each
     blocks = units * splits * _sharing(shapes)
     rounds = np.floor((blocks - 1) / resident)
     last = blocks - rounds * resident
     beside = 1 + model.beside.si * (np.ceil(last / sms) - 1)
     launch = model.launch.si + model.per_dim.si * padded
     launch = launch + np.where(splits > 1, model.combine.si + model.part.si * splits, 0.0)
-    launch = launch + np.where(keys % TILE > 0, model.ragged.si, 0.0) + model.start.si * np.minimum(blocks, resident)
+    launch = (
+        launch
+        + np.where(keys % TILE > 0, model.ragged.si, 0.0)
+        + model.start.si * np.minimum(blocks, grid_sms * beside_each)
+    )
     return DecodeBlocks(rounds, resident * block_bytes, model.turnover.si + block, last * block_bytes, block * beside,
                         (rounds + 1) * block, blocks * block_bytes, launch)  # fmt: skip
 

@@ -46,7 +46,7 @@ def decode_seconds(shapes: AttentionShapes, model: GpuPagedDecode, card: Card) -
     keys = np.where(shapes.windowed > 0, shapes.window, shapes.kv_len)
     steps = np.ceil(shapes.kv_len / STEP) - np.floor((shapes.kv_len - keys) / STEP)
     units = shapes.batch * shapes.kv_heads * np.ceil(shapes.group / DECODE_ROWS)
-    splits = np.where(steps <= UNSPLIT_STEPS, 1.0, np.clip(np.floor(card.sms / units), 1.0, steps))
+    splits = np.where(steps <= UNSPLIT_STEPS, 1.0, np.clip(np.floor(card.grid_sms / units), 1.0, steps))
     queue = np.ceil(units * splits / card.sms)
     tiles = [_cycles(shapes, cached) for cached in (model.half, model.byte)]
     unit, step, window = (np.where(shapes.cache_bytes > 1, *pair) for pair in zip(*tiles, strict=True))

@@ -37,7 +37,8 @@ class Card:
     kernel takes longer when its data lies in memory instead of L2. ``l2_kept`` and ``l2_lost``: share
     of the L2 that a loop over buffers may touch and still find everything in it, and from which it
     finds nothing. ``rivals``: how often as much as an operator touches passes through the cache before
-    the operator's data is used again, its own turn included.
+    the operator's data is used again, its own turn included. ``planned_sms``: SMs for which the library lays out
+    its grids, those of the card as its file states it, whatever overrides make of them; 0: its own.
     """
 
     sms: int
@@ -53,6 +54,7 @@ class Card:
     l2_kept: float
     l2_lost: float
     rivals: float
+    planned_sms: int = 0
 
     @classmethod
     def of(cls, part: GpuPart, rivals: float | None = None) -> Self:
@@ -62,7 +64,13 @@ class Card:
             part.compute.sms.whole, part.compute.clock.si, part.launch.graph.si, memory.bandwidth.si,
             memory.efficiency.si, memory.mixed.si, memory.copied.si * memory.bandwidth.si, memory.latency.si,
             l2.capacity.si, l2.bandwidth.si, l2.kept.si, l2.lost.si, l2.rivals.si if rivals is None else rivals,
+            part.stated.compute.sms.whole,
         )  # fmt: skip
+
+    @property
+    def grid_sms(self) -> int:
+        """SMs for which the library lays out its grids."""
+        return self.planned_sms or self.sms
 
     @property
     def cycles_per_s(self) -> float:

@@ -27,7 +27,7 @@ from simsparse.devices.gpu_gemm_library import (
 )
 from simsparse.devices.gpu_gemm_narrow import with_narrow
 from simsparse.devices.gpu_gemm_sparse24 import sparse24_seconds
-from simsparse.devices.gpu_gemm_tiles import dense_seconds
+from simsparse.devices.gpu_gemm_tiles import TensorCard, dense_seconds
 from simsparse.devices.gpu_gemm_types import (
     WEIGHT_ONLY,
     Derating,
@@ -87,8 +87,8 @@ def _group_seconds(group: GemmGroup, machine: GemmMachine) -> GemmTimes:
         return vector_seconds(shapes, machine, gemm.vector, peak)
     if group.sparse24 and unit is GemmUnit.HALF and gemm.sparse24 is not None:
         return _derated(sparse24_seconds(shapes, machine, gemm.sparse24, 2.0 * peak), shapes, gemm.sparse24_derating)
-    tensor = {GemmUnit.HALF: gemm.half, GemmUnit.INT8: gemm.int8}.get(unit, gemm.fp8)
-    return dense_seconds(shapes, machine, tensor, peak)
+    card = TensorCard.of(machine, unit)
+    return dense_seconds(shapes, card, TensorCard.of(machine.stated, unit) if machine.stated else card)
 
 
 def _derated(times: GemmTimes, shapes: GemmShapes, derating: Derating | None) -> GemmTimes:

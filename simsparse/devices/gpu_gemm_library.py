@@ -102,8 +102,8 @@ def _transferred_seconds(shapes: GemmShapes, card: TileCard, kernels: LibraryKer
     They are compiled for older instructions, which all cards run alike; none is faster than the card's aligned ones.
     """
     assert kernels.rate is not None
-    core = card.core._replace(flops=kernels.rate * card.core.sms * card.core.clock_hz)
-    slow = tile_kernel_seconds(shapes, card._replace(core=core), kernels.unaligned[size])
+    core, seen = (each._replace(flops=kernels.rate * each.sms * each.clock_hz) for each in (card.core, card.seen))
+    slow = tile_kernel_seconds(shapes, card._replace(core=core, seen=seen), kernels.unaligned[size])
     fast = tile_kernel_seconds(shapes, card, kernels.by_unit[GemmUnit.HALF])
     return slow.where(slow.latency_s > fast.latency_s, fast)
 
@@ -114,8 +114,8 @@ def sparse24_byte_seconds(
     """Seconds of 2:4 GEMMs of 8-bit values, for which the library has kernels."""
     kernel, sustained = kernels.sparse24[unit]
     card = tile_card(unit, machine)
-    core = card.core._replace(flops=2.0 * card.core.flops)
-    return tile_kernel_seconds(_stored24(shapes), card._replace(core=core, sustained=sustained), kernel)
+    core, seen = (each._replace(flops=2.0 * each.flops) for each in (card.core, card.seen))
+    return tile_kernel_seconds(_stored24(shapes), card._replace(core=core, seen=seen, sustained=sustained), kernel)
 
 
 @by_identity(maxsize=64)
@@ -138,5 +138,10 @@ def tile_card(unit: GemmUnit, machine: GemmMachine) -> TileCard:
     tensor = {GemmUnit.INT8: gemm.int8, GemmUnit.BYTE: gemm.fp8, GemmUnit.BYTE_ROW: gemm.fp8,
               GemmUnit.BYTE_BLOCK: gemm.fp8}.get(unit, gemm.half)  # fmt: skip
     sustained = 1.0 if unit is GemmUnit.FP32 else tensor.sustained
-    core = TileCore(machine.sms, machine.clock_hz, machine.flops[unit], machine.l2_bytes)
-    return TileCard(core, machine.hbm_bytes_per_s, gemm.half.memory, sustained, machine.speed)
+    core, seen = (
+        TileCore(each.sms, each.clock_hz, each.flops[unit], each.l2_bytes) for each in (machine, machine.chosen_for)
+    )
+    return TileCard(
+        core, machine.hbm_bytes_per_s, gemm.half.memory, sustained, machine.speed, seen,
+        machine.chosen_for.hbm_bytes_per_s,
+    )  # fmt: skip

@@ -7,7 +7,8 @@ multiply-accumulates or that of reading its share of the operands from L2, which
 blocks of a cluster read each operand tile once between them. Over the whole kernel stand the bytes
 that must come from device memory and the arithmetic rate that the power limit lets the card hold.
 Arithmetic and memory overlap: their times add up as fourth powers. The library's choice is not
-always the fastest: the time is the mean over the candidates, weighted towards the fastest.
+always the fastest: the time is the mean over the candidates, weighted towards the fastest on the card as its file
+states it.
 
 Tiles, splits and cluster shapes are those that cuBLAS 13 launched on an H100 for 1,273 shapes (read
 with the PyTorch profiler), thinned out until the error rose.
@@ -16,11 +17,19 @@ with the PyTorch profiler), thinned out until the error rose.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
 from simsparse.core.memo import by_identity
-from simsparse.devices.gpu_gemm_types import Floats, GemmMachine, GemmShapes, GemmTimes, TensorParameters
+from simsparse.devices.gpu_gemm_types import (
+    Floats,
+    GemmMachine,
+    GemmShapes,
+    GemmTimes,
+    GemmUnit,
+    TensorParameters,
+)
 
 TILES = (
     (64, 8, (1, 8)), (64, 16, (1, 4, 8)), (64, 24, (1, 4)), (64, 32, (1, 4)), (64, 48, (1, 4)), (64, 64, (1, 2, 4, 8)),
@@ -50,12 +59,27 @@ class TileGrid:
     elements: Floats
 
 
-def dense_seconds(shapes: GemmShapes, machine: GemmMachine, tensor: TensorParameters, peak: float) -> GemmTimes:
-    """Seconds of dense GEMMs on tensor cores whose peak is ``peak`` flop/s."""
+class TensorCard(NamedTuple):
+    """A card for dense GEMMs of one kind; ``peak`` of its tensor cores, flop/s."""
+
+    machine: GemmMachine
+    tensor: TensorParameters
+    peak: float
+
+    @classmethod
+    def of(cls, machine: GemmMachine, unit: GemmUnit) -> TensorCard:
+        """The card as GEMMs of ``unit`` find it."""
+        gemm = machine.gemm
+        tensor = {GemmUnit.HALF: gemm.half, GemmUnit.INT8: gemm.int8}.get(unit, gemm.fp8)
+        return cls(machine, tensor, machine.flops[unit])
+
+
+def dense_seconds(shapes: GemmShapes, card: TensorCard, chosen_for: TensorCard) -> GemmTimes:
+    """Seconds of dense GEMMs on tensor cores, by kernels that the library takes for the card ``chosen_for``."""
     if len(shapes.m) <= CHUNK:
-        return GemmTimes(*_chunk_seconds(shapes, machine, tensor, peak))
+        return GemmTimes(*_chunk_seconds(shapes, card, chosen_for))
     chunks = [
-        _chunk_seconds(shapes.take(slice(start, start + CHUNK)), machine, tensor, peak)
+        _chunk_seconds(shapes.take(slice(start, start + CHUNK)), card, chosen_for)
         for start in range(0, len(shapes.m), CHUNK)
     ]
     return GemmTimes(*(np.concatenate(column) for column in zip(*chunks, strict=True)))
@@ -92,23 +116,39 @@ def _multiple(tiles: Floats, size: float) -> Floats:
 
 
 def _chunk_seconds(
-    shapes: GemmShapes, machine: GemmMachine, tensor: TensorParameters, peak: float
+    shapes: GemmShapes, card: TensorCard, chosen_for: TensorCard
 ) -> tuple[Floats, Floats, Floats, Floats]:
+    sms = chosen_for.machine.sms
+    times = _candidates(shapes, card, sms)
+    known = times if chosen_for is card else _candidates(shapes, chosen_for, sms)
+    fastest = known.latency.argmin(axis=1)
+    pick = (np.arange(len(fastest)), fastest)
+    weight = np.exp((1.0 - known.latency / known.latency[pick][:, None]) / chosen_for.tensor.spread)
+    typical = (weight * times.latency).sum(axis=1) / weight.sum(axis=1)
+    scale = typical / times.latency[pick]
+    return typical, times.compute[pick] * scale, times.memory[pick] * scale, times.launch[0, fastest] * scale
+
+
+class _Candidates(NamedTuple):
+    """Seconds of every candidate for every GEMM: arrays (GEMMs, candidates); ``launch`` (1, candidates)."""
+
+    latency: Floats
+    compute: Floats
+    memory: Floats
+    launch: Floats
+
+
+def _candidates(shapes: GemmShapes, card: TensorCard, known_sms: int) -> _Candidates:
+    """Of kernels whose clusters are chosen for ``known_sms`` multiprocessors."""
+    machine, tensor, peak = card
     m, n, k, value_bytes, batch = shapes.columns
     away = np.where(shapes.in_l2, 0.0, 1.0)[:, None]
-    grid = _grid(shapes, tensor.clustered * machine.sms)
+    grid = _grid(shapes, tensor.clustered * known_sms)
     compute = _loop_seconds(grid, k, value_bytes, machine, tensor, peak)
     moved = batch * (away * value_bytes * k * (n * shapes.stored[:, None] + m) + 2.0 * m * n)
     memory = moved * _seconds_per_byte(grid, away, machine, tensor)
-    launch = tensor.launch + tensor.split_launch * (SPLITS > 1.0)
-    latency = launch + _fourth_root(_fourth_power(compute) + _fourth_power(memory))
-    fastest = latency.argmin(axis=1)
-    pick = (np.arange(len(fastest)), fastest)
-    least = latency[pick]
-    weight = np.exp((1.0 - latency / least[:, None]) / tensor.spread)
-    typical = (weight * latency).sum(axis=1) / weight.sum(axis=1)
-    scale = typical / least
-    return typical, compute[pick] * scale, memory[pick] * scale, launch[0, fastest] * scale
+    launch = np.asarray(tensor.launch + tensor.split_launch * (SPLITS > 1.0), np.float64)
+    return _Candidates(launch + _fourth_root(_fourth_power(compute) + _fourth_power(memory)), compute, memory, launch)
 
 
 def _loop_seconds(

@@ -241,7 +241,8 @@ class GemmMachine:
     """The datasheet side of the model, SI units.
 
     ``flops``: dense peak at ``clock_hz`` by GemmUnit, flop/s. ``speed``: arithmetic rate of
-    the tensor cores over the one that the power limit lets them hold.
+    the tensor cores over the one that the power limit lets them hold. ``stated``: the machine for which the library
+    chooses kernels, where that is another one: as its file has it, before overrides.
     """
 
     sms: int
@@ -255,6 +256,12 @@ class GemmMachine:
     weight_only: GpuWeightOnly | None = None
     weight_only_few: GpuWeightOnlyFew | None = None
     narrow: GpuNarrowGemm | None = None
+    stated: GemmMachine | None = None
+
+    @property
+    def chosen_for(self) -> GemmMachine:
+        """The machine for which the library chooses kernels."""
+        return self.stated or self
 
 
 @dataclass(frozen=True)

@@ -106,7 +106,7 @@ def _splits(shapes: GroupedShapes, tiles: ExpertTiles, columns: Floats, steps: F
     if not tiles.fills:
         return np.ones(len(columns))
     grid = np.ceil(shapes.experts.rows / tiles.rows) * columns
-    return np.clip(np.floor(card.sms / grid), 1.0, np.maximum(np.floor(steps / 4), 1.0))
+    return np.clip(np.floor(card.grid_sms / grid), 1.0, np.maximum(np.floor(steps / 4), 1.0))
 
 
 def _step_seconds(shapes: GroupedShapes, tiles: ExpertTiles, model: GpuGroupedGemm, card: Card) -> Floats:

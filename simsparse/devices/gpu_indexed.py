@@ -48,5 +48,5 @@ def _parts(neurons: Floats, d_model: Floats, card: Card) -> Floats:
     parts, blocks = np.ones(len(neurons)), np.ceil(neurons / UP_ROWS)
     for _ in range(int(np.log2(MOST_PARTS))):
         fits = (d_model / (2 * parts)) % UP_DEPTH == 0
-        parts = np.where((blocks * parts < FILLED * card.sms) & fits, 2 * parts, parts)
+        parts = np.where((blocks * parts < FILLED * card.grid_sms) & fits, 2 * parts, parts)
     return parts

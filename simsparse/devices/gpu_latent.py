@@ -61,7 +61,7 @@ def latent_seconds(shapes: LatentShapes, model: GpuLatent, card: Card) -> Kernel
 
 def _kernel_seconds(shapes: LatentShapes, kernel: GpuLatentKernel, card: Card) -> KernelTimes:
     units, steps = shapes.queries * np.ceil(shapes.heads / ROWS), np.ceil(shapes.slots / ROWS)
-    splits = np.clip(np.floor(card.sms / units), 1.0, steps) if kernel.combine else np.ones(len(units))
+    splits = np.clip(np.floor(card.grid_sms / units), 1.0, steps) if kernel.combine else np.ones(len(units))
     unit = kernel.unit.si if kernel.unit else 0.0
     cycles = np.ceil(units * splits / card.sms) * (unit + np.ceil(steps / splits) * kernel.step.si)
     compute = cycles / card.clock_hz

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from simsparse.config.parts.gpu import GpuCompute, GpuPart
 from simsparse.config.parts.gpu_gemm import GpuGemm
 from simsparse.core import DType
@@ -23,7 +25,12 @@ def gemm_times(part: GpuPart, gemms: GemmShapes, speed: float = 1.0) -> GemmTime
 
 def gemm_machine(part: GpuPart, speed: float = 1.0) -> GemmMachine:
     """What the GEMM model needs to know of the part; ``speed`` is its arithmetic rate over the one that its power
-    limit lets it hold."""
+    limit lets it hold. Kernels are chosen for the card as its file states it."""
+    machine = _machine(part, speed)
+    return machine if part.stated is part else replace(machine, stated=_machine(part.stated, speed))
+
+
+def _machine(part: GpuPart, speed: float) -> GemmMachine:
     compute = part.compute
     return GemmMachine(
         compute.sms.whole, compute.clock.si, peaks(compute), part.memory.bandwidth.si, part.l2.capacity.si,

@@ -73,7 +73,7 @@ class ReduceGrid:
 
 def reduce_times(card: Card, library: GpuReduceKernels, kernels: ReduceKernels) -> KernelTimes:
     """Seconds of each reduction."""
-    grid = launch_grid(card.sms, kernels)
+    grid = launch_grid(card.grid_sms, kernels)
     read = kernels.outputs * kernels.inputs * kernels.value_bytes
     memory = memory_seconds(card, read, kernels.outputs * kernels.value_bytes, kernels.cached)
     launch = card.launch_s + library.start.si + library.level.si * grid.levels

@@ -8,8 +8,8 @@ memory overlap: their times add up as fourth powers, those of one SM's and the c
 Whatever the kernel does, the power limit bounds the rate of products and bytes.
 
 The library chooses a tile without knowing where the operands lie or how fast the clock runs: by an
-estimate with parameters of its own. The time is the mean over the tiles that this estimate ranks
-highest, weighted by their distance from the first.
+estimate with parameters of its own, for the card as its file states it, whatever overrides make of the card. The time
+is the mean over the tiles that this estimate ranks highest, weighted by their distance from the first.
 
 Left out: matrix-vector kernels of one token, kernels of other shapes that a library's tables name for single sizes.
 """
@@ -60,7 +60,8 @@ class TileCard(NamedTuple):
     """What a tiled kernel needs to know of the card, SI units.
 
     ``memory`` and ``sustained``: shares of the peaks of memory and products that the card holds; ``speed``
-    the rate over the one that the power limit lets it hold.
+    the rate over the one that the power limit lets it hold. ``seen`` and ``seen_hbm_bytes_per_s``: what the library
+    takes core and memory for when it chooses a tile.
     """
 
     core: TileCore
@@ -68,6 +69,8 @@ class TileCard(NamedTuple):
     memory: float
     sustained: float
     speed: float
+    seen: TileCore
+    seen_hbm_bytes_per_s: float
 
 
 class Sizes(NamedTuple):
@@ -204,14 +207,21 @@ class Unlimited(NamedTuple):
 
 def tile_kernel_seconds(shapes: GemmShapes, card: TileCard, kernel: TileKernel) -> GemmTimes:
     """Seconds of GEMMs that run ``kernel``."""
-    rates = card.hbm_bytes_per_s, card.memory, card.sustained
+    rates = card.seen_hbm_bytes_per_s, card.hbm_bytes_per_s, card.memory, card.sustained
     if len(shapes.m) <= FEW:
-        return _limited(_known_unlimited(_known_tiles(shapes, kernel, *card.core), *rates), card.speed)
+        seen, true = (_known_tiles(shapes, kernel, *core) for core in (card.seen, card.core))
+        return _limited(_known_unlimited(seen, true, *rates), card.speed)
     starts = range(0, len(shapes.m), CHUNK)
-    chunks = [_tiles(shapes.take(slice(start, start + CHUNK)), kernel, *card.core) for start in starts]
-    times = [_limited(_unlimited(tiles, *rates), card.speed) for tiles in chunks]
+    chunks = [_seen_and_true(shapes.take(slice(start, start + CHUNK)), card, kernel) for start in starts]
+    times = [_limited(_unlimited(*tiles, *rates), card.speed) for tiles in chunks]
     columns = zip(*((each.latency_s, each.compute_s, each.memory_s, each.launch_s) for each in times), strict=True)
     return GemmTimes(*map(np.concatenate, columns))
+
+
+def _seen_and_true(shapes: GemmShapes, card: TileCard, kernel: TileKernel) -> tuple[KernelTiles, KernelTiles]:
+    """All tiles on the card that the library chooses for, and on the true one."""
+    true = _tiles(shapes, kernel, *card.core)
+    return true if card.seen == card.core else _tiles(shapes, kernel, *card.seen), true
 
 
 def _limited(times: Unlimited, speed: float) -> GemmTimes:
@@ -246,9 +256,12 @@ def _tiles(
 _known_tiles = by_identity(maxsize=64)(_tiles)
 
 
-def _unlimited(tiles: KernelTiles, hbm_bytes_per_s: float, memory: float, sustained: float) -> Unlimited:
+def _unlimited(
+    seen: KernelTiles, tiles: KernelTiles, seen_hbm_bytes_per_s: float, hbm_bytes_per_s: float, memory: float,
+    sustained: float,
+) -> Unlimited:  # fmt: skip
     """Times of the tiles that the library's estimate ranks highest."""
-    ranked, weights = _choice(tiles, hbm_bytes_per_s)
+    ranked, weights = _choice(seen, seen_hbm_bytes_per_s)
     parts, hbm, core, p = tiles.at(ranked), memory * hbm_bytes_per_s, tiles.core, tiles.kernel.value
     traffic = p.memory_power * parts.away / hbm
     power = parts.products / (sustained * core.flops) + traffic

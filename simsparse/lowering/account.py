@@ -77,9 +77,9 @@ class Account:
     def rows(self) -> tuple[OpResult, ...]:
         """One row per op, one for all copies of an op's data, and one per command issued during the run, by start.
 
-        An op's ``latency_s`` is the time it ran; that of copies the time that compute stood still for
-        them, so that the rows of a machine with one compute lane add up to its latency. The timeline has
-        the copies in full. Joules are those of actions, without static power.
+        An op's ``latency_s`` is the time it ran; that of copies, and of transfers where there is one processor, the
+        time that compute stood still for them, so that the rows of a machine with one compute lane add up to its latency.
+        The timeline has the copies in full. Joules are those of actions, without static power.
         """
         known, (joules, bounds, references) = self.records.graph.op_rows, self._op_columns
         columns = (
@@ -169,6 +169,10 @@ class Account:
             return list(map(seconds.__getitem__, graph.places))
         gaps = self.idle.gaps
         found = [(ends[i] - starts[i] + gaps.get(i, 0)) / FS_PER_SECOND for i in graph.op_commands]
+        if self.idle.alone:
+            for place, i in enumerate(graph.op_commands):
+                if self.records.commands[i].src:
+                    found[place] = self.idle.stalls[i] / FS_PER_SECOND
         for place, copies in graph.collectives.items():
             found[place] = (max(ends[i] for i in copies) - min(starts[i] for i in copies)) / FS_PER_SECOND
         return found

@@ -24,8 +24,9 @@ class IdleTime:
         """Idle femtoseconds of compute lanes per copy or call that they waited for.
 
         Of an idle time, each copy or call on the way to the task that ends it is charged with the part in which it was
-        the last to run; what a device worked before the first of them is in ``waits``. A copy on a compute lane is
-        charged with all of its own time, and with the gap between short copies on its link before it.
+        the last to run; what a device worked before the first of them is in ``waits``. So is the time after the last
+        task of a lane. A copy on a compute lane is charged with all of its own time, and with the gap between short
+        copies on its link before it.
         """
         return self._charged[0]
 
@@ -45,7 +46,7 @@ class IdleTime:
             lane = (command.device, command.lane)
             if lane not in lanes:
                 continue
-            copied = command.src and command.cause is not Cause.OP
+            copied = command.src and (self.alone or command.cause is not Cause.OP)
             if command.after and starts[i] > lanes[lane]:
                 waits[command.device] += self._charge(command.after, lanes[lane], starts[i], stalled)
             elif copied and starts[i] > lanes[lane]:
@@ -53,9 +54,16 @@ class IdleTime:
             if copied:
                 stalled[i] += ends[i] - starts[i]
             lanes[lane] = max(lanes[lane], ends[i])
+        finish, ran = self.records.finish_fs if ends else 0, any(lanes.values())
         for (device, _), free in lanes.items():
-            waits[device] += self.records.finish_fs - free if free else 0
+            if free or (not ran and device == computing[0]):
+                waits[device] += self._charge(range(len(ends)), free, finish, stalled)
         return stalled, waits
+
+    @property
+    def alone(self) -> bool:
+        """Whether there is one processor, whose waiting is all that copies cost."""
+        return len(self.machine.processors) == 1
 
     def _charge(self, after: Sequence[int], begin: int, end: int, stalled: list[int]) -> int:
         """Charge the idle time from ``begin`` to ``end`` to the copies and calls that led to ``after``.

@@ -218,3 +218,14 @@ def test_streams_leave_copies_half_of_the_channels() -> None:
     assert left_for_copies(100, 90) == 50
     end, pcie = CopyEnd("host", (100, 100), channels_per_s=100), Link("pcie", ("host", "gpu0"), 80)
     assert fair_rates([((pcie, 0), (end, READ))], {end: left_for_copies(100, 90)}) == [50]
+
+
+@pytest.mark.parametrize("level", [0, 1])
+def test_rows_of_copies_beside_operators_hold_what_compute_waited_for(level: int) -> None:
+    """A copy that is hidden takes nothing, the end of one that outlasts the operators that much."""
+    work = [ops.linear(64, 256, 256, name=f"l{i}") for i in range(3)]
+    for size in (8, 10**6, 10**8):
+        trace = trace_of(ops.transfer(size, "host", "gpu0"), *work)
+        result = ss.simulate(trace, offload_system(), level=level)
+        assert sum(row.latency_s for row in result.ops) == pytest.approx(result.latency_s)
+        assert sum(result.seconds_by_bound.values()) == pytest.approx(result.latency_s)

@@ -17,7 +17,7 @@ from simsparse.config.parts.gpu_gemm import SECTIONS, GpuDerating, replaceable
 from simsparse.config.paths import part_names
 from simsparse.devices.gpu_gemm import GemmShapes, GemmUnit, gemm_seconds
 from simsparse.devices.gpu_gemm_sparse24 import k_splits
-from simsparse.devices.gpu_gemm_tiles import TILES, dense_seconds, launch_grid
+from simsparse.devices.gpu_gemm_tiles import TILES, TensorCard, dense_seconds, launch_grid
 from simsparse.devices.gpu_gemm_types import Derating
 from simsparse.devices.gpu_rates import gemm_machine, gemm_times
 from simsparse.errors import SpecError
@@ -104,7 +104,7 @@ def _up(tiles, size):
 @settings(max_examples=60)
 def test_dense_equals_its_scalar_twin(m, n, k):
     tensor, peak = FITTED.half, H100.flops[GemmUnit.HALF]
-    fast = dense_seconds(shapes([(m, n, k)]), H100, tensor, peak).latency_s[0]
+    fast = dense_seconds(shapes([(m, n, k)]), *2 * [TensorCard(H100, tensor, peak)]).latency_s[0]
     assert fast == pytest.approx(scalar_dense(m, n, k, H100, tensor, peak), rel=1e-9)
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 
 import re
 import time
+from itertools import pairwise
 from typing import Any
 
 import pytest
 
-from simsparse import simulate
+from simsparse import estimate_many, simulate
 from simsparse.config.hardware import System, load_hardware, load_system, override_part
 from simsparse.config.parts.accel import AccelPart
 from simsparse.config.parts.link import LinkPart
@@ -148,6 +149,45 @@ def test_values_that_no_machine_has_are_refused_at_the_door(part: str, path: str
     with pytest.raises(SpecError, match=re.escape(message)) as refused:
         load_system(part, {path: value})
     assert path in str(refused.value)
+
+
+def test_peaks_follow_clock_and_multiprocessors() -> None:
+    stated = load_hardware("gpu/h100-sxm5-80gb")
+    faster = override_part(stated, {"compute.clock": "3660 MHz", "compute.tensor.fp8": "2000 TFLOPS"})
+    wider = override_part(faster, {"compute.sms": "264"})
+    rates = [part.compute.tensor["bf16"].si / 989.4e12 for part in (stated, faster, wider)]  # type: ignore[attr-defined]
+    assert rates == pytest.approx([1, 2, 4])
+    assert wider.compute.tensor["fp8"].si == 2000e12  # type: ignore[attr-defined]
+    held = [part.gemm.half.sustained.si * rate for part, rate in zip((stated, wider), (1, 4), strict=True)]  # type: ignore[attr-defined]
+    assert held == pytest.approx([0.762, 0.762])
+    back = override_part(
+        wider, {"compute.clock": "1830 MHz", "compute.sms": "132", "compute.tensor.fp8": "1978.9 TFLOPS"}
+    )
+    assert [value.si for _, value in back.quantities()] == [value.si for _, value in stated.quantities()]
+    assert back.stated is stated
+
+
+def test_peaks_of_a_host_follow_its_cores() -> None:
+    stated = load_hardware("cpu/cortex-a72-rpi4")
+    more = override_part(stated, {"threads.cores": "8"})
+    assert more.compute.peak["fp32"].si == 2 * stated.compute.peak["fp32"].si  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("part", ["gpu/h100-sxm5-80gb", "gpu/t4"])
+@pytest.mark.parametrize("path, unit", [("compute.clock", "Hz"), ("compute.sms", ""), ("memory.bandwidth", "byte/s")])
+def test_a_library_chooses_for_the_card_as_it_is_stated(part: str, path: str, unit: str) -> None:
+    """It would else choose other kernels on another card, slower ones at times."""
+    stated = load_hardware(part)
+    known = dict(stated.quantities())[path].si
+    linears = [
+        ops.linear(m, n, k, "fp16") for m, n, k in ((2, 280, 4680), (7, 264, 4240), (29, 128, 3632), (300, 72, 512))
+    ]
+    times = []
+    for times_more in (1, 1.5, 2, 4, 10):
+        changed = override_part(stated, {path: f"{times_more * known!r} {unit}".strip()})
+        times.append(estimate_many(linears, [changed]).latency_s)
+    for before, after in pairwise(times):
+        assert (after <= 1.0001 * before).all()
 
 
 def test_settings_of_an_engine_have_limits() -> None:

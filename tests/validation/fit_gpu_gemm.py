@@ -32,7 +32,7 @@ from simsparse.config.parts.gpu_gemm import SECTIONS
 from simsparse.config.yaml import read_yaml
 from simsparse.devices.gpu_gemm import vector_seconds
 from simsparse.devices.gpu_gemm_sparse24 import sparse24_seconds
-from simsparse.devices.gpu_gemm_tiles import dense_seconds
+from simsparse.devices.gpu_gemm_tiles import TensorCard, dense_seconds
 from simsparse.devices.gpu_gemm_types import (
     Derating,
     GemmMachine,
@@ -153,7 +153,8 @@ def modelled(kind: str, values: dict[str, float], rows: Rows) -> Floats:
     if kind == "vector":
         return vector_seconds(rows.shapes, rows.machine, VectorParameters(**values), flops[2]).latency_s
     peak = flops[0] if kind == "half" else flops[1]
-    return dense_seconds(rows.shapes, rows.machine, tensor_of(values), peak).latency_s
+    card = TensorCard(rows.machine, tensor_of(values), peak)
+    return dense_seconds(rows.shapes, card, card).latency_s
 
 
 def fit(

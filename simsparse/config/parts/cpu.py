@@ -9,6 +9,7 @@ from pydantic import model_validator
 
 from simsparse.config.hardware import PARTS
 from simsparse.config.parts.cpu_core import CpuCore
+from simsparse.config.parts.followers import with_peaks
 from simsparse.config.quantity import (
     Bytes,
     BytesPerSecond,
@@ -53,7 +54,10 @@ class CpuGather(Frozen):
 
 
 class CpuCompute(Frozen):
-    """Peak rates by dtype, all cores; ``efficiency`` is the share a large GEMM reaches."""
+    """Peak rates by dtype, all cores; ``efficiency`` is the share a large GEMM reaches.
+
+    Peaks follow where an override changes the number of cores or their clock, those apart that are overridden.
+    """
 
     peak: dict[DTypeName, FlopsPerSecond]
     efficiency: Efficiency
@@ -116,6 +120,18 @@ class CpuPart(Part):
     core: CpuCore | None = None
     energy: CpuEnergy
     decode: dict[FormatName, BytesPerSecond] | None = None
+
+    def with_followers(self, stated: Part) -> CpuPart:
+        """With peaks of the cores, and at the clock, that the part has now."""
+        assert isinstance(stated, CpuPart)
+        if not {"core.clock", "threads.cores"}.intersection(self.overridden):
+            return self
+        rise = 1.0
+        if self.threads is not None and stated.threads is not None:
+            rise = self.threads.cores.si / stated.threads.cores.si
+        if self.core is not None and stated.core is not None:
+            rise *= self.core.clock.si / stated.core.clock.si
+        return with_peaks(self, stated, rise, ("compute.peak.",))
 
     @model_validator(mode="after")
     def _threaded(self) -> CpuPart:

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from pydantic import model_validator
 
 from simsparse.config.hardware import PARTS
+from simsparse.config.parts.followers import with_peaks
 from simsparse.config.parts.gpu_gemm import GpuGemm
 from simsparse.config.parts.gpu_kernels import KernelLibrary, read_library
 from simsparse.config.parts.gpu_moe import GpuFusedMoe, GpuMoe
@@ -35,7 +36,8 @@ from simsparse.errors import SpecError
 class GpuCompute(Frozen):
     """Streaming multiprocessors and dense peak rates.
 
-    ``clock`` is the boost clock at which the peaks hold. ``tensor`` are the matrix units by dtype,
+    ``clock`` is the boost clock at which the peaks hold with ``sms`` multiprocessors: peaks follow where an override
+    changes either, those apart that are overridden themselves. ``tensor`` are the matrix units by dtype,
     without sparsity; ``vector`` the fp32 rate of the CUDA cores; ``sparse24`` the factor by which
     2:4 weights raise the tensor peak, null where the card has no such path.
     """
@@ -198,6 +200,16 @@ class GpuPart(Part):
         if burst is not None and burst.rate.si < sustained.si:
             raise ValueError(f"power.burst.rate {burst.rate.text} is under gemm.half.sustained {sustained.text}")
         return self
+
+    def with_followers(self, stated: Part) -> GpuPart:
+        """With peaks at the clock and the multiprocessors that the part has now. What the power limit lets the card
+        hold stays, so that its shares of a peak that rose fall."""
+        assert isinstance(stated, GpuPart)
+        if not {"compute.clock", "compute.sms"}.intersection(self.overridden):
+            return self
+        compute, before = self.compute, stated.compute
+        rise = compute.clock.si * compute.sms.si / (before.clock.si * before.sms.si)
+        return with_peaks(self, stated, rise, ("compute.tensor.", "compute.vector"), (".sustained", ".burst.rate"))
 
     @property
     def fused_experts(self) -> Mapping[str, GpuFusedMoe]:
