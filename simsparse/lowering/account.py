@@ -78,7 +78,7 @@ class Account:
         """One row per op, one for all copies of an op's data, and one per command issued during the run, by start.
 
         An op's ``latency_s`` is the time it ran; that of copies, and of transfers where there is one processor, the
-        time that compute stood still for them, so that the rows of a machine with one compute lane add up to its latency.
+        time that compute stood still for them, so that the rows of a machine with one compute lane add up to its time.
         The timeline has the copies in full. Joules are those of actions, without static power.
         """
         known, (joules, bounds, references) = self.records.graph.op_rows, self._op_columns
