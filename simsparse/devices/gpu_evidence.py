@@ -32,6 +32,8 @@ RAGGED_ON = "gpu/h200-sxm5-141gb"
 """The card on which products without whole 16-byte rows were measured."""
 ALIGNED = 8
 """16-bit values of a row of whole 16-byte loads."""
+FULL = {DType.FP32: "gemm_fp32", DType.TF32: "gemm_tf32"}
+"""Classes of products of 32-bit values."""
 GEMM_KINDS = (OpKind.LINEAR, OpKind.MATMUL, OpKind.MOE_FFN)
 NO_CLASS = ("scan", "other")
 """Kinds priced by their bytes as elementwise kernels, which says nothing of the kernels that they are."""
@@ -58,7 +60,7 @@ def kernel_class(op: Op, skips: bool) -> str | None:
         case OpKind.LINEAR if skips:
             return gemm_class("lowp_sparse24", d["n"], d["k"])
         case OpKind.LINEAR:
-            return "gemm_fp32" if dtype is DType.FP32 else gemm_class("lowp", d["n"], d["k"])
+            return FULL.get(dtype) or gemm_class("lowp", d["n"], d["k"])
         case OpKind.MATMUL:
             return "bmm" if dtype in HALF else None
         case OpKind.CONV2D:

@@ -24,6 +24,9 @@ ALIGNED_BYTES = 16
 HALF_LOADS = (ALIGNED_BYTES, 4, 2)
 """Bytes that one load of a 16-bit kernel takes: cuBLAS has kernels named align8, align2 and align1, none between. Seen
 in profiles of an H200 for 300 shapes whose n and k were odd, even or multiples of 4, mixed; the odder one decides."""
+LOADED = (GemmUnit.HALF, GemmUnit.TF32)
+"""Units with kernels of their own for rows that are no multiples of ALIGNED_BYTES; those of tf32 are taken to be the
+16-bit ones with values of four bytes."""
 SPARSE24_UNITS = {"fp8": GemmUnit.BYTE, "int8": GemmUnit.INT8}
 """Units of 2:4 kernels by the type that a library's YAML names."""
 
@@ -46,6 +49,7 @@ def library_kernels(section: GpuGemmKernels) -> LibraryKernels:
     parts = {
         GemmUnit.HALF: section.half, GemmUnit.BYTE: section.fp8, GemmUnit.BYTE_ROW: section.fp8_row,
         GemmUnit.BYTE_BLOCK: section.fp8_block, GemmUnit.INT8: section.int8, GemmUnit.FP32: section.fp32,
+        GemmUnit.TF32: section.tf32 or section.half,
     }  # fmt: skip
     own, rate = section.unaligned, None
     if own is None and (other := section.transferred) is not None:
@@ -81,22 +85,26 @@ def has_kernel(unit: GemmUnit, shapes: GemmShapes, kernels: LibraryKernels) -> N
 def library_seconds(unit: GemmUnit, shapes: GemmShapes, machine: GemmMachine, kernels: LibraryKernels) -> GemmTimes:
     """Seconds of GEMMs of one unit for which the library has kernels."""
     card = tile_card(unit, machine)
-    if unit is not GemmUnit.HALF or not kernels.unaligned:
+    if unit not in LOADED or not kernels.unaligned:
         return tile_kernel_seconds(shapes, card, kernels.by_unit[unit])
-    parts = [(place, _half_seconds(own, card, kernels, size)) for size, place, own in _by_alignment(shapes)]
+    parts = [(place, _loaded_seconds(unit, own, card, kernels, size)) for size, place, own in _by_alignment(shapes)]
     return GemmTimes.joined(parts, len(shapes.m))
 
 
-def _half_seconds(shapes: GemmShapes, card: TileCard, kernels: LibraryKernels, size: int) -> GemmTimes:
-    """Seconds of 16-bit GEMMs whose loads take ``size`` bytes."""
+def _loaded_seconds(
+    unit: GemmUnit, shapes: GemmShapes, card: TileCard, kernels: LibraryKernels, size: int
+) -> GemmTimes:
+    """Seconds of GEMMs of a unit of LOADED whose loads take ``size`` bytes."""
     if size == ALIGNED_BYTES:
-        return tile_kernel_seconds(shapes, card, kernels.by_unit[GemmUnit.HALF])
+        return tile_kernel_seconds(shapes, card, kernels.by_unit[unit])
     if kernels.rate is None:
         return tile_kernel_seconds(shapes, card, kernels.unaligned[size])
-    return _transferred_seconds(shapes, card, kernels, size)
+    return _transferred_seconds(unit, shapes, card, kernels, size)
 
 
-def _transferred_seconds(shapes: GemmShapes, card: TileCard, kernels: LibraryKernels, size: int) -> GemmTimes:
+def _transferred_seconds(
+    unit: GemmUnit, shapes: GemmShapes, card: TileCard, kernels: LibraryKernels, size: int
+) -> GemmTimes:
     """Seconds of unaligned GEMMs by another architecture's kernels, of the cycles that they take there.
 
     They are compiled for older instructions, which all cards run alike; none is faster than the card's aligned ones.
@@ -104,7 +112,7 @@ def _transferred_seconds(shapes: GemmShapes, card: TileCard, kernels: LibraryKer
     assert kernels.rate is not None
     core, seen = (each._replace(flops=kernels.rate * each.sms * each.clock_hz) for each in (card.core, card.seen))
     slow = tile_kernel_seconds(shapes, card._replace(core=core, seen=seen), kernels.unaligned[size])
-    fast = tile_kernel_seconds(shapes, card, kernels.by_unit[GemmUnit.HALF])
+    fast = tile_kernel_seconds(shapes, card, kernels.by_unit[unit])
     return slow.where(slow.latency_s > fast.latency_s, fast)
 
 

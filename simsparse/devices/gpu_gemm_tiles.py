@@ -70,7 +70,7 @@ class TensorCard(NamedTuple):
     def of(cls, machine: GemmMachine, unit: GemmUnit) -> TensorCard:
         """The card as GEMMs of ``unit`` find it."""
         gemm = machine.gemm
-        tensor = {GemmUnit.HALF: gemm.half, GemmUnit.INT8: gemm.int8}.get(unit, gemm.fp8)
+        tensor = {GemmUnit.HALF: gemm.half, GemmUnit.TF32: gemm.half, GemmUnit.INT8: gemm.int8}.get(unit, gemm.fp8)
         return cls(machine, tensor, machine.flops[unit])
 
 

@@ -43,6 +43,8 @@ class GemmUnit(IntEnum):
     """The same with weights of 4 bits."""
     BYTE_BLOCK = 7
     """fp8 on tensor cores, with one scale per 128 values of a row of x and per square of 128 of w."""
+    TF32 = 8
+    """fp32 values rounded to tf32 on tensor cores, as torch runs fp32 where it may."""
 
 
 WEIGHT_ONLY = {GemmUnit.WEIGHT8: "int8", GemmUnit.WEIGHT4: "int4"}

@@ -25,7 +25,7 @@ PLAIN = (USUAL, DENSE_FORMAT)
 GEMM_KINDS = (OpKind.LINEAR, OpKind.MATMUL, OpKind.MOE_FFN)
 UNITS = {
     DType.BF16: GemmUnit.HALF, DType.FP16: GemmUnit.HALF, DType.FP8: GemmUnit.BYTE, DType.INT8: GemmUnit.INT8,
-    DType.FP32: GemmUnit.FP32,
+    DType.FP32: GemmUnit.FP32, DType.TF32: GemmUnit.TF32,
 }  # fmt: skip
 WIDENED = {DType.parse(name): unit for unit, name in WEIGHT_ONLY.items()}
 """Units of 16-bit linear layers by the narrower type of their weights."""

@@ -44,7 +44,8 @@ def peaks(compute: GpuCompute) -> tuple[float, ...]:
     """Dense peak of each GemmUnit, flop/s."""
     half = max(rate.si for dtype, rate in compute.tensor.items() if DType.parse(dtype).bits == 16)
     byte = max((rate.si for dtype, rate in compute.tensor.items() if DType.parse(dtype).bits == 8), default=half)
-    return half, byte, compute.vector.si, byte, byte, half, half, byte
+    tf32 = compute.tensor[DType.TF32].si if DType.TF32 in compute.tensor else compute.vector.si
+    return half, byte, compute.vector.si, byte, byte, half, half, byte, tf32
 
 
 @by_identity(maxsize=64)

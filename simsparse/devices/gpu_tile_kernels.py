@@ -263,8 +263,7 @@ def _unlimited(
     """Times of the tiles that the library's estimate ranks highest."""
     ranked, weights = _choice(seen, seen_hbm_bytes_per_s)
     parts, hbm, core, p = tiles.at(ranked), memory * hbm_bytes_per_s, tiles.core, tiles.kernel.value
-    traffic = p.memory_power * parts.away / hbm
-    power = parts.products / (sustained * core.flops) + traffic
+    power = (parts.products + p.byte_flops * parts.away) / (sustained * core.flops)
     return Unlimited(weights, parts.launch, parts.compute, _memory_seconds(parts, hbm, core, p), power)
 
 

@@ -42,7 +42,7 @@ class TileNumbers(PartNumbers):
     resident_output: float
     resident_operands: float
     padded: float
-    memory_power: float
+    byte_flops: float
     spread: float
     crowding: float
     ragged: float

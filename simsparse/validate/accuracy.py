@@ -16,7 +16,7 @@ GEMMS = ("gemm_dense", "gemm_sparse24", "lowp", "lowp_sparse24", "quant")
 _PRODUCT, _ATTENTION = ("m", "n", "k"), {"B": "batch", "D": "head_dim", "L": "kv_len"}
 DIMS: Mapping[str, Mapping[str, str]] = {
     **{section: {name: name for name in _PRODUCT}
-       for section in (*GEMMS, "gemm_fp32", "gemm_table", "weight_only_table")},
+       for section in (*GEMMS, "gemm_fp32", "gemm_tf32", "gemm_table", "weight_only_table")},
     "bmm": {name: name for name in ("batch", *_PRODUCT)}, "attn_decode": _ATTENTION, "attn_prefill": _ATTENTION,
     "moe_table": {"num_tokens": "tokens", "hidden_size": "d_model", "topk": "top_k", "num_experts": "experts"},
     "conv2d": {name: name for name in ("batch", "c_in", "c_out", "kh", "kw")},

@@ -15,6 +15,7 @@ from simsparse.config.hardware import System, load_system
 from simsparse.config.parts.cpu import CpuPart
 from simsparse.config.parts.gpu import GpuPart
 from simsparse.config.parts.link import LinkPart
+from simsparse.core import DType
 from simsparse.core.table import TABLE, is_frame
 from simsparse.devices.gpu import Gpu
 from simsparse.errors import SpecError
@@ -62,7 +63,7 @@ LATENT_SECTIONS = ("mla_context_table", "mla_generation_table", "dsa_context_tab
 """Sections whose rows are layers of latent attention."""
 TOLERANCES: Mapping[str, float] = {
     "conv2d": 0.15, "elementwise": 0.10, "norm": 0.10, "softmax": 0.10, "reduce": 0.15, "gather": 0.10, "spmm": 0.20,
-    "zerocopy": 0.08, "gemm_dense": 0.10, "gemm_sparse24": 0.20, "gemm_fp32": 0.25, "lowp": 0.15,
+    "zerocopy": 0.08, "gemm_dense": 0.10, "gemm_sparse24": 0.20, "gemm_fp32": 0.25, "gemm_tf32": 0.15, "lowp": 0.15,
     "lowp_sparse24": 0.15, "bmm": 0.25, "gemm_hot": 0.15, "quant": 0.15, "gemm_table": 0.10,
     "weight_only_table": 0.15, "attn_decode": 0.10,
     "attn_prefill": 0.10, "grouped_gemm": 0.12, "sparse_attn": 0.10, "contextual": 0.10, "attn_table_context": 0.12,
@@ -80,7 +81,7 @@ TOLERANCES: Mapping[str, float] = {
 """Mean absolute percentage error, as a share, that each section must stay within."""
 KERNEL_SECTIONS = ("elementwise", "norm", "softmax", "reduce", "gather", "mem")
 """Sections whose rows are kernels that only need their own bytes and shape."""
-GEMM_SECTIONS = ("gemm_dense", "gemm_fp32", "gemm_hot", "lowp", "lowp_sparse24", "bmm", "quant")
+GEMM_SECTIONS = ("gemm_dense", "gemm_fp32", "gemm_tf32", "gemm_hot", "lowp", "lowp_sparse24", "bmm", "quant")
 """Sections whose rows are one dense GEMM in a loop over sets of buffers."""
 OVER_GPUS: Mapping[str, Callable[[System, Sequence[Measurement]], list[Prediction | str]]] = {
     **dict.fromkeys(("nccl", "nccl_table", "nccl_apex"), predict_collectives),
@@ -299,6 +300,8 @@ def _section_of(row: Measurement) -> str:
             "sdpa_prefill_full": "attn_prefill",
         }
         return kinds.get(row.text("op"), f"attn: {row.text('op')}")
+    if row.section == "gemm_fp32" and row.dtype() is DType.TF32:
+        return "gemm_tf32"
     if row.section == "pcie" and row.whole("bytes") < SMALL_COPY_BYTES:
         return "pcie_small"
     return row.section

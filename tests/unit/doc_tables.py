@@ -35,6 +35,7 @@ MEASURED: Mapping[str, str] = {
     "gemm_dense": "bf16 GEMM, weights from HBM",
     "gemm_sparse24": "the same with 2:4 weights, as PyTorch runs them",
     "gemm_fp32": "fp32 GEMM on CUDA cores",
+    "gemm_tf32": "fp32 GEMM on tensor cores, as tf32",
     "lowp": "fp8 and int8 GEMM",
     "lowp_sparse24": "fp8 and int8 GEMM, 2:4 weights",
     "attn_decode": "attention, one query a sequence",

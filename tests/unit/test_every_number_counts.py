@@ -85,6 +85,7 @@ def _mapped() -> Iterator[Op]:
     for m, k in ((18, 64), (300, 4096)):
         yield ops.linear(m, 256, k, "int8")
     yield ops.linear(1, 4096, 4096, "int8")
+    yield ops.linear(4096, 4096, 4096, "tf32")
     yield ops.elementwise(1 << 16, 1 << 16, 1 << 20, "int8")
 
 

@@ -9,13 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import simsparse as ss
-from simsparse.config.hardware import load_hardware
+from simsparse.config.hardware import load_hardware, override_part
 from simsparse.core import ops
 from simsparse.devices.gpu import Gpu
 from simsparse.devices.gpu_gemm import GemmShapes, GemmUnit, gemm_seconds
 from simsparse.devices.gpu_gemm_library import alignment, library_kernels
 from simsparse.devices.gpu_rates import gemm_machine
 from simsparse.devices.gpu_tile_kernels import tilings
+from simsparse.errors import MappingError
 
 PART = load_hardware("gpu/h200-sxm5-141gb")
 H200 = gemm_machine(PART)
@@ -96,3 +97,19 @@ def test_a_list_costs_what_its_gemms_cost_one_by_one_to_the_last_bit():
     found = gemm_seconds(all_of_them, H200).latency_s
     for i in (0, 255, 256, 599):
         assert found[i] == seconds(*sizes[i].tolist())
+
+
+def test_memory_that_delivers_more_does_not_change_what_the_power_limit_allows():
+    square = ss.ops.linear(8192, 8192, 8192, "bf16")
+    faster = override_part(load_hardware("gpu/h100-sxm5-80gb"), {"memory.bandwidth": "4.8 TB/s"})
+    seconds = [ss.estimate(square, part).latency_s for part in ("gpu/h100-sxm5-80gb", faster)]
+    assert seconds[1] == pytest.approx(seconds[0], rel=1e-3)
+
+
+@pytest.mark.parametrize("k", [4096, 4099])
+def test_tf32_lies_between_16_bits_and_the_cuda_cores(k):
+    bf16, tf32, fp32 = (ss.estimate(ss.ops.linear(4096, 4096, k, t), "gpu/h200-sxm5-141gb").latency_s
+                        for t in ("bf16", "tf32", "fp32"))  # fmt: skip
+    assert bf16 < tf32 < fp32 / 2
+    with pytest.raises(MappingError, match="no linear kernel for tf32"):
+        ss.estimate(ss.ops.linear(8, 64, 64, "tf32"), "gpu/t4")

@@ -75,7 +75,7 @@ START = {  # launches in microseconds
     "launch": 2.7, "cold_launch": 0.3, "overhead": 1.3, "cold_overhead": 0.4, "fill": 400.0, "epilogue": 0.06,
     "tensor": 1.05, "port": 100.0, "multicast": 0.7, "stream": 70.0, "l2_stream": 1.2, "l2": 100.0, "split_launch": 2.5,
     "cold_split": 0.02, "reread": 0.2, "write": 1.0, "thrash": 1.3, "resident": 0.5, "sharpness": 4.0,
-    "resident_output": 0.25, "resident_operands": 0.2, "padded": 0.8, "memory_power": 0.3, "spread": 0.06,
+    "resident_output": 0.25, "resident_operands": 0.2, "padded": 0.8, "byte_flops": 50.0, "spread": 0.06,
     "crowding": 0.1, "ragged": 0.1, "view.overhead": 1.5, "view.port": 1.5, "view.fill": 0.8, "view.stream": 1.5,
     "view.split": 1.5, "view.missing": 0.2, "view.memory": 0.4,
 }  # fmt: skip

@@ -248,8 +248,8 @@ def _power(g: Gemms, t: Tiling, v: Values) -> Tensor:
     padded = 2.0 * t.outputs * t.tokens * t.columns * t.rows * g.batch * g.k
     products = v["padded"] * padded + (1.0 - v["padded"]) * useful
     missing = _lost(_looped(g), v["resident"] * g.l2_bytes, v["sharpness"])
-    traffic = v["memory_power"] * _away(g, t, v, missing, False) / (_own(v["memory"], g) * g.hbm)
-    return (products / (_own(v["sustained"], g) * g.flops) + traffic) / _speed(g, v)
+    traffic = v["byte_flops"] * _away(g, t, v, missing, False)
+    return (products + traffic) / (_own(v["sustained"], g) * g.flops) / _speed(g, v)
 
 
 def _speed(g: Gemms, v: Values) -> Tensor:

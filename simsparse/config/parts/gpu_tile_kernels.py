@@ -75,8 +75,8 @@ class GpuTileKernel(Frozen):
     ``thrash``: how often operands that do not fit in L2 are read again, over what square waves of tiles
     would read. ``resident``, ``sharpness``: share of the L2 that buffers in a loop may fill until half of
     them is lost, and how fast; ``resident_output`` and ``resident_operands`` the same for outputs and for
-    the operands of one GEMM. ``padded``: share of the padding that draws power; ``memory_power``: power of
-    memory traffic over what the limit leaves. ``spread``: how far from the best of its estimate the library
+    the operands of one GEMM. ``padded``: share of the padding that draws power; ``byte_flops``: flop that
+    draw as much as a byte from memory. ``spread``: how far from the best of its estimate the library
     strays. ``crowding``: share of a block's time that it would save if it ran alone on the card. ``ragged``: cycles
     per k more where rows are no multiples of 128 bytes.
     """
@@ -103,7 +103,7 @@ class GpuTileKernel(Frozen):
     resident_output: Ratio
     resident_operands: Ratio
     padded: Ratio
-    memory_power: Ratio
+    byte_flops: Ratio
     spread: Ratio
     crowding: Ratio
     ragged: Ratio
@@ -137,7 +137,8 @@ class GpuGemmKernels(Frozen):
     ``half``: bf16 and fp16 whose rows are multiples of 16 bytes. ``unaligned``: whose rows are not, by the bytes (4
     or 2) that one load takes; ``transferred``: where theirs come from if none was measured. ``fp8``: one scale per
     tensor; ``fp8_row``: one per row; ``fp8_block``: one per 128 values of a row of x and per square of 128 of w.
-    ``int8``: int8 inputs and weights. ``fp32``: CUDA cores, more than four tokens. ``sparse24``: 2:4 weights, by type.
+    ``int8``: int8 inputs and weights. ``fp32``: CUDA cores, more than four tokens. ``tf32``: fp32 values on tensor
+    cores; without it, the 16-bit kernels with values of four bytes. ``sparse24``: 2:4 weights, by type.
     """
 
     half: GpuTileKernel | None = None
@@ -148,6 +149,7 @@ class GpuGemmKernels(Frozen):
     fp8_block: GpuTileKernel | None = None
     int8: GpuTileKernel | None = None
     fp32: GpuTileKernel | None = None
+    tf32: GpuTileKernel | None = None
     sparse24: dict[Literal["fp8", "int8"], GpuSparse24Kernel] | None = None
 
     def described(self, narrow_tokens: int) -> set[str]:
