@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Seconds of scaled dot-product attention on a GPU, as cuDNN's kernels schedule it.
 
-Left out: masks other than causal and windows that reach back from a token, dropout.
+Left out: masks other than causal, windows that reach back from a token and masks given as numbers; dropout.
 """
 
 from __future__ import annotations
@@ -40,7 +40,8 @@ class AttentionShapes:
     ``kv_row``: elements cached of one key and its value, fewer than both head dims where they share some.
     ``cache_bytes``: of an element of the cache, ``value_bytes``: of queries and outputs. ``window``: keys that a
     query looks back on, its own included; 0 without a window. ``sets``: sets of operands that the kernel takes in
-    turns in a loop; infinite where its operands come from memory.
+    turns in a loop; infinite where its operands come from memory. ``mask_bytes``: of an element of a mask of queries
+    and keys that the kernel adds to the scores of every head; 0 without one.
     """
 
     batch: Floats
@@ -56,6 +57,7 @@ class AttentionShapes:
     kv_row: Floats
     window: Floats
     sets: Floats
+    mask_bytes: Floats | float = 0.0
 
     @property
     def group(self) -> Floats:
@@ -231,8 +233,23 @@ def prefill_seconds(shapes: AttentionShapes, model: GpuSdpaPrefill, card: Card, 
     moved = shapes.batch * (queries + cached) * np.maximum(away, CACHED)
     memory = moved / (model.memory.si * card.memory_bytes_per_s)
     launch = model.launch.si + model.per_dim.si * dims / 2
-    latency = launch + together(PREFILL_OVERLAP, compute, memory, limited)
-    return KernelTimes(latency, np.maximum(compute, limited), memory, launch)
+    masking = _mask_seconds(shapes, model, card)
+    latency = launch + together(PREFILL_OVERLAP, compute, memory, limited) + masking
+    return KernelTimes(latency, np.maximum(compute, limited), memory + masking, launch)
+
+
+MASK_OPERATIONS = 4.0
+"""Instructions that add an element of a mask to a score: address, load, conversion, addition; assumed."""
+
+
+def _mask_seconds(shapes: AttentionShapes, model: GpuSdpaPrefill, card: Card) -> Floats:
+    """Seconds of reading a mask, which every head does by itself, and of adding it; nothing else hides them. Derived:
+    the mask comes from memory where it is larger than what the L2 keeps."""
+    elements = shapes.batch * shapes.q_len * shapes.kv_len
+    away = missing(np.maximum(elements * shapes.mask_bytes, 1.0), RESIDENT * card.l2_bytes)
+    moved = shapes.heads * elements * shapes.mask_bytes * np.maximum(away, CACHED)
+    added = np.where(np.asarray(shapes.mask_bytes) > 0, MASK_OPERATIONS * shapes.heads * elements, 0.0)
+    return np.asarray(moved / (model.memory.si * card.memory_bytes_per_s) + added / card.operations_per_s)
 
 
 PREFILL_OVERLAP = 6.0

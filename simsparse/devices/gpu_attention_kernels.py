@@ -11,7 +11,7 @@ import numpy as np
 from simsparse.config.parts.gpu import GpuPart
 from simsparse.config.parts.gpu_kernels import KernelLibrary
 from simsparse.core import DType, Op, OpKind
-from simsparse.core.kinds.attention import WINDOW, cache_type, seen_keys
+from simsparse.core.kinds.attention import MASK_BYTES, WINDOW, cache_type, seen_keys
 from simsparse.core.kinds.block_sparse_attention import BLOCK_SPARSE_ATTENTION, query_blocks
 from simsparse.core.kinds.selected_attention import SELECTED_ATTENTION
 from simsparse.devices.gpu_attention import TILE, AttentionShapes, decode_seconds, prefill_seconds
@@ -122,6 +122,7 @@ def _attention_shapes(ops: Sequence[Op]) -> AttentionShapes:
     return AttentionShapes(
         **dims, value_bytes=size, cache_bytes=cache, kv_row=cached / (dims["batch"] * dims["kv_heads"] * seen * cache),
         window=window, sets=np.full(len(ops), np.inf),
+        mask_bytes=np.array([op.stats.get(MASK_BYTES, 0) for op in ops], np.float64),
     )  # fmt: skip
 
 

@@ -20,6 +20,7 @@ from simsparse.core.table import TABLE, is_frame
 from simsparse.devices.gpu import Gpu
 from simsparse.errors import SpecError
 from simsparse.paths import data_root
+from simsparse.validate.blocks import predict_blocks
 from simsparse.validate.chosen_rows import predict_contextual
 from simsparse.validate.collectives import predict_collectives
 from simsparse.validate.comparison import Prediction, SectionReport, ValidationReport
@@ -71,7 +72,7 @@ TOLERANCES: Mapping[str, float] = {
     "moe_table": 0.15,
     "mem": 0.20, "launch": 0.25, "pcie": 0.15, "pcie_small": 0.60,
     "power": 0.10, "energy": 0.20, "energy_tokens": 0.20, "offload": 0.10, "weight_stream": 0.10,
-    "expert_cache": 0.10, "e2e": 0.10, "cpu": 0.25, "contention": 0.25,
+    "expert_cache": 0.10, "e2e": 0.10, "blocks": 0.10, "cpu": 0.25, "contention": 0.25,
     "nccl": 0.10, "nccl_table": 0.12, "nccl_apex": 0.12,
     "cpu_sparse": 0.20, "cpu_kernels": 0.15, "tp_layer": 0.10, "ep_moe": 0.10, "ep_skew": 0.12,
     "puts_table": 0.25, "puts_nodes": 0.25, "overlap_table": 0.25,
@@ -258,7 +259,8 @@ class _Models:
             **{section: partial(predict_latent_table, part) for section in LATENT_SECTIONS},
             "sparse_prompt_table": partial(predict_sparse_prompts, part),
             "energy_tokens": partial(predict_token_energy, part),
-            "e2e": partial(predict_whole_models, part), "spmm": partial(predict_spmm, gpu),
+            "e2e": partial(predict_whole_models, part), "blocks": partial(predict_blocks, part),
+            "spmm": partial(predict_spmm, gpu),
             "launch": partial(predict_launches, part), "power": partial(predict_power, gpu),
             "energy": partial(predict_energy, gpu, self.link),
             **{section: partial(predict_serving, part, section) for section in SERVING_SECTIONS},

@@ -85,7 +85,6 @@ def _mapped() -> Iterator[Op]:
     for m, k in ((18, 64), (300, 4096)):
         yield ops.linear(m, 256, k, "int8")
     yield ops.linear(1, 4096, 4096, "int8")
-    yield ops.linear(4096, 4096, 4096, "tf32")
     yield ops.elementwise(1 << 16, 1 << 16, 1 << 20, "int8")
 
 
@@ -138,6 +137,7 @@ def _masked() -> Iterator[Op]:
 
 
 def _widened() -> Iterator[Op]:
+    yield ops.linear(4096, 4096, 4096, "tf32")
     for m, k, weights in product((1, 16, 1000), (256, 4096), ("int8", "int4")):
         yield ops.linear(m, 4096, k, "bf16", weight_dtype=weights)
 

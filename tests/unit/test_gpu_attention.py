@@ -106,3 +106,16 @@ def test_a_narrow_cache_outlives_the_trace_file(tmp_path):
 def test_facts_that_mean_nothing_are_refused(facts):
     with pytest.raises(SpecError):
         ops.attention(1, 8, 8, 64, 1, 512, **facts)
+
+
+def test_a_mask_of_numbers_is_read_by_every_head_and_hides_behind_nothing():
+    def seconds(q_len, heads, **facts):
+        op = ops.attention(1, heads, heads, 128, q_len, q_len, causal=False, stats=facts)
+        return Gpu(H200).costs([op])[0].latency_s
+
+    def added(q_len, heads):
+        return seconds(q_len, heads, mask_bytes=2) - seconds(q_len, heads)
+
+    assert added(8192, 32) == pytest.approx(2 * added(8192, 16), rel=1e-6)
+    assert added(8192, 32) > 32 * 2 * 8192**2 / 4.8e12
+    assert added(1024, 32) < 0.5 * added(8192, 32) / 64

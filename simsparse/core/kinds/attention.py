@@ -29,6 +29,8 @@ GIVEN_MASK = "given_mask"
 the fact, a library such as transformers decides by itself."""
 MASK_FORMS = ("none", "bool", "float")
 """No tensor, which leaves it to a flag whether the attention is causal; truths; numbers to add to the scores."""
+MASK_BYTES = "mask_bytes"
+"""Fact of a launched attention: bytes of each number of a mask that the kernel adds to the scores; none without one."""
 SOFTMAX_FLOPS = 5
 """Vector operations per score: maximum, subtraction, exponential, sum, division."""
 
@@ -88,7 +90,7 @@ class AttentionKind(Kind):
     batch_dims = ("batch",)
     flags: ClassVar[frozenset[str]] = frozenset({"causal"})
     unit = Unit.MATRIX
-    priced_facts: ClassVar[tuple[str, ...]] = (WINDOW, CACHE_DTYPE, CACHED_ELEMENTS)
+    priced_facts: ClassVar[tuple[str, ...]] = (WINDOW, CACHE_DTYPE, CACHED_ELEMENTS, MASK_BYTES)
 
     @property
     def factory(self) -> Callable[..., Op]:
@@ -105,7 +107,7 @@ class AttentionKind(Kind):
         heads, kv_heads = op.dims["heads"], op.dims["kv_heads"]
         if heads % kv_heads:
             raise SpecError(f"{kv_heads} does not divide heads {heads}", key="kv_heads")
-        for fact, least in ((WINDOW, 1), (CACHED_ELEMENTS, 0), (CACHED_KEYS, 0), (CACHED_BY, 1)):
+        for fact, least in ((WINDOW, 1), (CACHED_ELEMENTS, 0), (CACHED_KEYS, 0), (CACHED_BY, 1), (MASK_BYTES, 0)):
             value = op.stats.get(fact, least)
             if isinstance(value, bool) or not isinstance(value, int) or not least <= value < 2**62:
                 raise SpecError(f"{value!r:.80} is not a whole number from {least} to 2**62", key=fact)

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from simsparse.core import DType, KernelCall, Op, OpKind, Trace
-from simsparse.core.kinds.attention import GIVEN_MASK
+from simsparse.core.kinds.attention import GIVEN_MASK, MASK_BYTES
 from simsparse.core.kinds.conv2d import CONV2D
 from simsparse.core.kinds.launched import launched
 from simsparse.errors import TraceError
@@ -105,7 +105,8 @@ def _attention(op: Op, graph: bool, composite: bool) -> Iterator[Op]:
         return
     if given != "float":
         yield from _mask(op)
-    yield op.with_(dims={**d, "kv_heads": d["heads"], "causal": 0}, label="masked")
+    dims, stats = {**d, "kv_heads": d["heads"], "causal": 0}, {**op.stats, MASK_BYTES: op.dtype.bits // 8}
+    yield op.with_(dims=dims, label="masked", stats=stats)
 
 
 def _mask(op: Op) -> Iterator[Op]:
