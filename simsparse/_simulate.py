@@ -33,7 +33,7 @@ from simsparse.policies.placement.stages import Stages
 from simsparse.sources import OnePass, Source, Steps
 from simsparse.units import fs_to_seconds
 
-OF_STEPS = ("micro", "schedule", "chunks", "zero", "recompute")
+OF_STEPS = ("micro", "schedule", "chunks", "zero", "recompute", "sync")
 """Keys of a layout that say how micro-batches make a training step, where a simulation runs one."""
 LEVELS = (0, 1, 2)
 """Fidelities of a simulation: closed forms, discrete events, and these with cycle cores where a device has one."""

@@ -33,6 +33,13 @@ class Exchange(StrEnum):
     PUTS = "puts"
 
 
+class GradientSync(StrEnum):
+    """When gradients are added up over replicas: beside the backward pass, layer by layer, or after it."""
+
+    BESIDE = "beside"
+    AFTER = "after"
+
+
 @dataclass(frozen=True)
 class Layout:
     """How many ranks each way of splitting has, and what a training step does beside.
@@ -40,11 +47,13 @@ class Layout:
     ``tp``: ranks that split each matrix; ``cp``: each sequence; ``dp``: replicas, each with inputs of its own; ``pp``:
     stages of layers. Ranks are numbered in this order, those of ``tp`` next to each other. ``ep``: ranks among which
     the experts of a layer are dealt out, neighbours across tp, cp and dp; 1: every rank has its part of all of them.
+    ``esp``: neighbours that split each expert; groups of so many take the place of the ranks of ``ep``.
+    ``materialized``: experts with most rows that every rank gets for each pass, beside those dealt out.
     ``micro``: micro-batches of a training step, each as large as the trace. ``schedule`` and ``chunks`` (pieces of each
     stage, of the interleaved one) are those of the pipeline. ``zero``: 1 splits optimizer states over dp, 2 gradients
     too, 3 parameters too (FSDP). ``recompute``: activations of a layer are computed anew in the backward pass.
-    ``exchange``: the algorithm of all-to-alls between nodes. ``degree``: pieces in which an expert layer's
-    exchanges and experts follow one another. Raises SpecError.
+    ``sync``: when gradients are added up. ``exchange``: the algorithm of all-to-alls between nodes. ``degree``: pieces
+    in which an expert layer's exchanges and experts follow one another. Raises SpecError.
     """
 
     tp: int = 1
@@ -52,26 +61,34 @@ class Layout:
     dp: int = 1
     pp: int = 1
     ep: int = 1
+    esp: int = 1
+    materialized: int = 0
     micro: int = 1
     schedule: str = Schedule.ONE_F_ONE_B
     chunks: int = 1
     zero: int = 0
     recompute: bool = False
+    sync: str = GradientSync.BESIDE
     exchange: str = Exchange.LINEAR
     degree: int = 1
 
     def __post_init__(self) -> None:
-        for key in ("tp", "cp", "dp", "pp", "ep", "micro", "chunks", "degree"):
+        for key in ("tp", "cp", "dp", "pp", "ep", "esp", "micro", "chunks", "degree"):
             self._number(key, 1, MAX_RANKS)
         self._number("zero", 0, 3)
+        self._number("materialized", 0, MAX_RANKS)
         if not isinstance(self.recompute, bool):
             raise SpecError(f"{self.recompute!r:.80} is not true or false", key="parallel.recompute")
-        for key, allowed in (("schedule", Schedule), ("exchange", Exchange)):
+        for key, allowed in (("schedule", Schedule), ("exchange", Exchange), ("sync", GradientSync)):
             if getattr(self, key) not in list(allowed):
                 raise SpecError(f"{getattr(self, key)!r:.80} is unknown; {nearest(str(getattr(self, key)), allowed)}",
                                 key=f"parallel.{key}")  # fmt: skip
-        if self.stage_ranks % self.ep:
-            raise SpecError(f"{self.ep} does not divide tp x cp x dp = {self.stage_ranks}", key="parallel.ep")
+        if self.stage_ranks % self.expert_ranks:
+            raise SpecError(f"ep x esp = {self.expert_ranks} does not divide tp x cp x dp = {self.stage_ranks}",
+                            key="parallel.ep")  # fmt: skip
+        if self.materialized and (self.expert_ranks <= self.tp or self.esp > 1):
+            raise SpecError("is for whole experts that several replicas share, ep above tp and esp 1",
+                            key="parallel.materialized")  # fmt: skip
         if self.ranks > MAX_RANKS:
             raise SpecError(f"{self.ranks} ranks; at most {MAX_RANKS}", key="parallel")
         if self.chunks > 1 and self.schedule != Schedule.INTERLEAVED:
@@ -87,6 +104,11 @@ class Layout:
     def stage_ranks(self) -> int:
         """Ranks of one stage."""
         return self.tp * self.cp * self.dp
+
+    @property
+    def expert_ranks(self) -> int:
+        """Ranks that have one copy of all experts of a layer."""
+        return self.ep * self.esp
 
     @property
     def ranks(self) -> int:

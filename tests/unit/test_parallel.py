@@ -41,7 +41,8 @@ class TestText:
 
     @pytest.mark.parametrize(("said", "words"), [
         ("tp=0", "parallel.tp: 0 is not a whole number"), ("tpp=2", "'tpp' is no part of a layout; did you mean tp"),
-        ("tp=2 ep=3", "3 does not divide tp x cp x dp = 2"), ("schedule=1f1c", "'1f1c' is unknown; did you mean 1f1b"),
+        ("tp=2 ep=3", "ep x esp = 3 does not divide tp x cp x dp"),
+        ("schedule=1f1c", "'1f1c' is unknown; did you mean 1f1b"),
         ("tp", "KEY=VALUE"), ("chunks=2", "interleaved"), ({"recompute": 1}, "not true or false"),
     ])  # fmt: skip
     def test_a_wrong_one_says_what_is_allowed(self, said: object, words: str) -> None:

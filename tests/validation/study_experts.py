@@ -11,10 +11,10 @@ and top2gate.py; Hwang et al., Tutel (MLSys 2023), section 4 and its setting of 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import partial
 
-from simsparse.core import Op, OpKind, Routing, Trace, TraceBuilder, ops
+from simsparse.core import Op, Routing, Trace, TraceBuilder, ops
+from simsparse.models.gpt import Gpt, training_step
 
 HALF, FULL = 2, 4
 """Bytes of a value of 16 and of 32 bits."""
@@ -80,94 +80,8 @@ SWITCHES: Mapping[str, Callable[[], Trace]] = {
 """HetuMoE's comparison: a switch gate and 32 sequences, taken as 1,024 tokens of width 2,048 each."""
 
 
-@dataclass(frozen=True)
-class Gpt:
-    """A decoder of equal layers; with ``experts``, every other feed-forward layer has so many, one per token."""
-
-    layers: int
-    width: int
-    heads: int
-    sequences: int
-    length: int
-    experts: int = 0
-    vocabulary: int = 50_257
-
-    @property
-    def tokens(self) -> int:
-        return self.sequences * self.length
-
-
-def training_step(name: str, gpt: Gpt) -> Trace:
-    """Forward pass, backward pass and Adam's updates in fp16, as the tracer of torch models writes them."""
-    builder = TraceBuilder(name, phase="train", written="study_experts.py", batch=gpt.sequences)
-    forward = [op for i in range(gpt.layers) for op in _decoder_layer(gpt, i)]
-    forward.append(_linear("lm_head", gpt.tokens, gpt.vocabulary, gpt.width))
-    for op in forward:
-        builder.add(op)
-    gradient = builder.last
-    for op in reversed(forward):
-        for each in _backward(op):
-            builder.add(each, [gradient, op.name])
-            gradient = builder.last if each.label != "bwd_weight" else gradient
-    for op in (op for op in forward if op.weight):
-        size = op.resident_bytes
-        weight = f"{op.weight}.up" if op.kind == OpKind.MOE_FFN else op.weight
-        builder.add(ops.elementwise(7 * size, 7 * size, 7 * size, "fp16", label="update", name=f"{op.weight}.update",
-                                    module=op.module, weight=weight, stats={"state_bytes": 6 * size}),
-                    [f"{op.name}.bwd_weight"])  # fmt: skip
-    return builder.build()
-
-
-def _decoder_layer(gpt: Gpt, i: int) -> list[Op]:
-    at, d, tokens = f"model.layers.{i}", gpt.width, gpt.tokens
-    size = HALF * tokens * d
-
-    def moved(name: str, label: str, read: int, written: int) -> Op:
-        return ops.elementwise(read, written, written, "fp16", label=f"fwd {label}", name=f"{at}.{name}", module=at)
-
-    attention = ops.attention(gpt.sequences, gpt.heads, gpt.heads, d // gpt.heads, gpt.length, gpt.length, True, "fp16",
-                              name=f"{at}.attention", module=at, label="fwd")  # fmt: skip
-    if gpt.experts and i % 2:
-        share, more = divmod(tokens, gpt.experts)
-        routing = Routing(tuple(share + (e < more) for e in range(gpt.experts)), (), "generated:uniform")
-        inside = [
-            _linear(f"{at}.gate", tokens, gpt.experts, d, "fwd router"),
-            ops.moe_ffn(tokens, d, 4 * d, gpt.experts, False, "fp16", routing=routing, name=f"{at}.experts",
-                        module=f"{at}.experts", weight=f"{at}.experts", label="fwd"),
-        ]  # fmt: skip
-    else:
-        inside = [_linear(f"{at}.up", tokens, 4 * d, d), moved("gelu", "gelu", 4 * size, 4 * size),
-                  _linear(f"{at}.down", tokens, d, 4 * d)]  # fmt: skip
-    return [
-        moved("norm1", "layernorm", size, size), _linear(f"{at}.qkv", tokens, 3 * d, d), attention,
-        _linear(f"{at}.out", tokens, d, d), moved("add1", "add", 2 * size, size),
-        moved("norm2", "layernorm", size, size), *inside, moved("add2", "add", 2 * size, size),
-    ]  # fmt: skip
-
-
-def _linear(name: str, m: int, n: int, k: int, label: str = "fwd") -> Op:
-    return ops.linear(m, n, k, "fp16", name=name, module=name, weight=f"{name}.weight", label=label)
-
-
-def _backward(op: Op) -> list[Op]:
-    d = op.dims
-    if op.kind == OpKind.LINEAR:
-        return [
-            ops.matmul(1, d["n"], d["k"], d["m"], "fp16", name=f"{op.name}.bwd_weight", module=op.module,
-                       weight=op.weight, label="bwd_weight", stats={"parameter_bytes": op.resident_bytes}),
-            ops.linear(d["m"], d["k"], d["n"], "fp16", name=f"{op.name}.bwd_input", module=op.module, weight=op.weight,
-                       label="bwd_input"),
-        ]  # fmt: skip
-    if op.kind == OpKind.MOE_FFN:
-        return [op.with_(name=f"{op.name}.{label}", label=label) for label in ("bwd_weight", "bwd_input")]
-    if op.kind == OpKind.ATTENTION:
-        dims = {**d, "head_dim": 3 * d["head_dim"], "v_head_dim": 2 * d["v_head_dim"]}
-        return [op.with_(name=f"{op.name}.bwd", label="bwd", dims=dims)]
-    dims = {**d, "read_bytes": d["read_bytes"] + d["write_bytes"]}
-    return [op.with_(name=f"{op.name}.bwd", label=op.label.replace("fwd", "bwd"), dims=dims)]
-
-
+FILE = "study_experts.py"
 STEPS: Mapping[str, Callable[[], Trace]] = {
-    "gpt-6.7b-train": partial(training_step, "gpt-6.7b-train", Gpt(32, 4096, 32, 8, 2048)),
-    "gpt-1.3b-moe-128-train": partial(training_step, "gpt-1.3b-moe-128-train", Gpt(24, 2048, 16, 4, 2048, 128)),
+    "gpt-6.7b-train": partial(training_step, "gpt-6.7b-train", Gpt(32, 4096, 32, 8, 2048), FILE),
+    "gpt-1.3b-moe-128-train": partial(training_step, "gpt-1.3b-moe-128-train", Gpt(24, 2048, 16, 4, 2048, 128), FILE),
 }

@@ -3,9 +3,10 @@
 
 A piece is some consecutive layers; a pipeline stage has one, or several with an interleaved schedule. Ops before the
 first layer belong to the first piece, those after the last layer to the last. After the last micro-batch, gradients of
-each layer are added up over the replicas as soon as they are there, beside the backward pass of the layers below
-(an all-reduce; with ZeRO 1 and 2 a reduce-scatter, and an all-gather of the updated parameters). With ZeRO 3 parameters
-of a layer are gathered before its forward and its backward pass. Source: Rajbhandari et al., ZeRO (SC 2020).
+each layer are added up over the replicas as soon as they are there, beside the backward pass of the layers below, or
+after all of it (an all-reduce; with ZeRO 1 and 2 a reduce-scatter, and an all-gather of the updated parameters). With
+ZeRO 3 parameters of a layer are gathered before its forward and its backward pass. Source: Rajbhandari et al., ZeRO (SC
+2020).
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
-from simsparse.config.layout import Layout
+from simsparse.config.layout import GradientSync, Layout
 from simsparse.core import Op, OpKind, Trace
 from simsparse.core.kinds.collective import collective
 from simsparse.errors import MappingError
@@ -166,7 +167,7 @@ def _with_gathers(ops: Sequence[Op], gathers: dict[str, Op]) -> Iterator[Op]:
 
 def span_ranks(layout: Layout, span: str) -> int:
     """Ranks over which gradients of a kind are added up."""
-    return layout.cp * layout.dp if span == DENSE else layout.stage_ranks // layout.ep
+    return layout.cp * layout.dp if span == DENSE else layout.stage_ranks // layout.expert_ranks
 
 
 def _synchronized(ops: Sequence[Op], updates: Sequence[Op], layout: Layout, forward: Sequence[Op] = ()) -> Iterator[Op]:
@@ -180,11 +181,12 @@ def _synchronized(ops: Sequence[Op], updates: Sequence[Op], layout: Layout, forw
             made.setdefault(key, []).append(op.name)
             sizes[key] = sizes.get(key, 0) + _gradient_bytes(op)
     synced: list[str] = []
+    after = [ops[-1].name] if layout.sync == GradientSync.AFTER else []
     for (layer, span), names in made.items():
         if span_ranks(layout, span) > 1:
             name = f"{span}.gradients" if layer is None else f"layers.{layer}.{span}.gradients"
             label = "reduce_scatter" if layout.zero else "all_reduce"
-            yield _over(label, sizes[layer, span], span, layout, name, names)
+            yield _over(label, sizes[layer, span], span, layout, name, [*names, *after])
             synced.append(name)
     yield from _updated((*forward, *ops), updates, synced, layout)
     for span in (DENSE, EXPERTS) if layout.zero in (1, 2) and updates else ():

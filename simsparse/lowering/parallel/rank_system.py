@@ -75,8 +75,9 @@ def spans(layout: Layout) -> dict[str, GroupSpan]:
     for name in SPANS:
         found[name] = GroupSpan(getattr(layout, name), stride)
         stride *= getattr(layout, name)
-    found["ep"] = GroupSpan(layout.ep, 1)
-    found["edp"] = GroupSpan(layout.stage_ranks // layout.ep, layout.ep)
+    found["esp"] = GroupSpan(layout.esp, 1)
+    found["ep"] = GroupSpan(layout.ep, layout.esp)
+    found["edp"] = GroupSpan(layout.stage_ranks // layout.expert_ranks, layout.expert_ranks)
     found["ddp"] = GroupSpan(layout.cp * layout.dp, layout.tp)
     return {name: span for name, span in found.items() if span.ranks > 1}
 

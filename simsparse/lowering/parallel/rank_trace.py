@@ -26,11 +26,12 @@ from simsparse.lowering.kept import UPDATE
 from simsparse.lowering.parallel.experts import expert_ops, weight_gradients
 from simsparse.lowering.parallel.shares import BACKWARD_WEIGHT, context_share, divided, scaled, tensor_roles
 from simsparse.lowering.parallel.shares import TensorRole as Role
+from simsparse.lowering.trace_index import layer_of
 
 
 def rank_trace(trace: Trace, layout: Layout) -> Trace:
     """The trace of one rank, of all stages. Raises MappingError when an op can't be divided so."""
-    if layout.tp == layout.cp == layout.ep == 1:
+    if layout.tp == layout.cp == layout.expert_ranks == 1:
         return trace
     whole = {OpKind.COLLECTIVE, OpKind.TRANSFER}
     if already := next((op for op in trace.ops if op.kind in whole), None):
@@ -39,14 +40,19 @@ def rank_trace(trace: Trace, layout: Layout) -> Trace:
     renamed: dict[str, str] = {}
     made: list[Op] = []
     experts = _expert_weights(trace)
+    layer: int | None = None
+    begins: tuple[str, ...] = ()
     for op in trace.ops:
         if roles[op.name] is not Role.PARTIAL:
             made += _sums_before(op, roles, renamed, made, layout)
         deps = tuple(renamed.get(dep, dep) for dep in op.deps)
+        if layer_of(op) != layer:
+            layer, begins = layer_of(op), deps
         if op.label == UPDATE and op.weight in experts:
-            made.append(scaled(op.with_(deps=deps), Fraction(1, layout.ep if layout.ep > 1 else layout.tp)))
+            parts = max(layout.tp if layout.ep == 1 else 1, layout.expert_ranks)
+            made.append(scaled(op.with_(deps=deps), Fraction(1, parts)))
         else:
-            made += _of(op.with_(deps=deps), roles[op.name], layout)
+            made += _of(op.with_(deps=deps), roles[op.name], layout, begins)
         renamed[op.name] = made[-1].name
     return replace(trace, ops=tuple(made), meta={**trace.meta, "parallel": str(layout)})
 
@@ -70,13 +76,13 @@ def _sums_before(
             renamed[dep] = name
 
 
-def _of(op: Op, role: Role, layout: Layout) -> Iterator[Op]:
-    """An op's share and the collectives around it; the last has its result."""
+def _of(op: Op, role: Role, layout: Layout, begins: tuple[str, ...]) -> Iterator[Op]:
+    """An op's share and the collectives around it; the last has its result. ``begins``: what its layer waits for."""
     if op.kind == OpKind.MOE_FFN and op.label == BACKWARD_WEIGHT:
-        yield weight_gradients(op, layout)
+        yield from weight_gradients(op, layout)
         return
     if op.kind == OpKind.MOE_FFN:
-        yield from expert_ops(op, layout)
+        yield from expert_ops(op, layout, begins)
         return
     own = context_share(op, layout.cp)
     if layout.cp > 1 and op.kind == OpKind.ATTENTION and op.dims["q_len"] > 1 and not op.label.startswith("bwd"):
