@@ -20,12 +20,13 @@ import numpy as np
 import pytest
 
 import simsparse as ss
+from simsparse.config.extends import bases
 from simsparse.config.hardware import LINK_PARTS, Connection, System, load_hardware, override_part
 from simsparse.config.parts.dram import DramCommands, read_standard
 from simsparse.config.parts.gpu import GpuPart
 from simsparse.config.parts.memory import MemoryPart
 from simsparse.config.parts.pim import PimPart
-from simsparse.config.paths import part_names
+from simsparse.config.paths import find_part, part_names
 from simsparse.config.quantity import Part, Quantity
 from simsparse.config.without_effect import listed, without_effect
 from simsparse.core import KINDS, DType, KernelCall, Op, Trace, TraceBuilder, ops
@@ -391,9 +392,13 @@ class Probe:
 
 
 def numbers(part: Part) -> dict[str, Quantity]:
-    """Every number of a part, those of a library of kernels at the first card that has it."""
+    """Every number of a part, those of a library of kernels at the first card that has it, and of a part that extends
+    another, those alone that differ from the other's."""
     first = not isinstance(part, GpuPart) or part.name == _first_with(part.kernels.name, part.architecture)
-    return {path: number for path, number in part.quantities() if first or not path.startswith("kernels.")}
+    documents = list(bases(find_part(part.name)))
+    taken = dict(load_hardware(documents[0].data["extends"]).quantities()) if len(documents) > 1 else {}
+    return {path: number for path, number in part.quantities() if (first or not path.startswith("kernels."))
+            and (path not in taken or taken[path].si != number.si)}  # fmt: skip
 
 
 @cache
