@@ -30,13 +30,14 @@ class LayoutObjective(StrEnum):
     LATENCY = "latency"
     THROUGHPUT = "throughput"
     MEMORY = "memory"
+    ENERGY = "energy"
 
 
 class LayoutTime(NamedTuple):
     """A layout: seconds of a step or pass, passes of the trace per second over all ranks, bytes of the fullest rank.
 
     ``exchange_s``: seconds in which the busiest rank waits for exchanges, ``bubble_s``: in which it does nothing.
-    ``refused`` says why there is no answer, else it is empty.
+    ``joules``: of one pass of the trace, on all ranks. ``refused`` says why there is no answer, else it is empty.
     """
 
     layout: str
@@ -45,6 +46,7 @@ class LayoutTime(NamedTuple):
     memory_bytes: int = 0
     exchange_s: float = 0.0
     bubble_s: float = 0.0
+    joules: float = 0.0
     bound: str = ""
     refused: str = ""
 
@@ -80,6 +82,7 @@ def _order(objective: str) -> Callable[[LayoutTime], tuple[bool, float]]:
         LayoutObjective.LATENCY: lambda each: each.seconds or 0.0,
         LayoutObjective.THROUGHPUT: lambda each: -each.passes_per_s,
         LayoutObjective.MEMORY: lambda each: each.memory_bytes,
+        LayoutObjective.ENERGY: lambda each: each.joules,
     }  # fmt: skip
     return lambda each: (bool(each.refused), keys[objective](each))
 
@@ -135,15 +138,16 @@ def _step(trace: Trace, system: System, layout: Layout, level: int) -> LayoutTim
         raise MappingError(f"needs {need / 1e9:.1f} GB on a rank, which has {capacity / 1e9:.1f} GB", key="parallel")
     step = training_step(trace, system, layout, level)
     return LayoutTime(_text(layout), step.step_s, step.batches / step.step_s, need, step.exchange_s, step.bubble_s,
-                      step.bound)  # fmt: skip
+                      step.energy_j / step.batches, step.bound)  # fmt: skip
 
 
 def _pass(trace: Trace, system: System, layout: Layout, level: int) -> LayoutTime:
     result = simulate(trace, system, parallel=layout, level=level, keep=Keep.SUMMARY)
     memory = max(sum(own.values()) for own in result.memory.values())
     moved = result.seconds_by_bound.get("transfer", 0.0)
+    joules = result.energy_j * layout.stage_ranks / layout.dp
     return LayoutTime(_text(layout), result.latency_s, layout.dp * layout.pp / result.latency_s, memory, moved, 0.0,
-                      result.bound)  # fmt: skip
+                      joules, result.bound)  # fmt: skip
 
 
 def _capacity(system: System) -> int | None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from simsparse._simulate import laid_out, simulate
 from simsparse.config.hardware import System, override_part, system_of
@@ -38,7 +38,7 @@ class TrainingStep:
 
     ``busy_s`` are the seconds of passes on the stage that works longest; ``exchange_s`` those of them in which it waits
     for exchanges, ``bubble_s`` those of the step in which it does nothing. ``capacity`` is the GPU's memory.
-    ``tokens_share``: replicas times micro-batches, by which the trace's batch is multiplied.
+    ``energy_j``: of all ranks, with what they draw in bubbles; hosts and switches are left out.
     """
 
     layout: Layout
@@ -48,6 +48,7 @@ class TrainingStep:
     memory: tuple[Mapping[str, int], ...]
     capacity: int | None
     blocks: tuple[PassSpan, ...]
+    energy_j: float
 
     @property
     def bubble_s(self) -> float:
@@ -131,25 +132,41 @@ def training_step(
     of_ranks = rank_system(whole, layout)
     pieces = pieces_of(rank_trace(trace, layout), layout.pp * layout.chunks)
     timer = _Timer(whole, layout, level, stack)
-    forward = [timer.seconds(forward_trace(piece, layout)) for piece in pieces]
-    backward = [timer.seconds(backward_trace(piece, layout, last=False)) for piece in pieces]
-    last = [timer.seconds(backward_trace(piece, layout, last=True)) for piece in pieces]
+    forward = [timer.cost(forward_trace(piece, layout)) for piece in pieces]
+    backward = [timer.cost(backward_trace(piece, layout, last=False)) for piece in pieces]
+    last = [timer.cost(backward_trace(piece, layout, last=True)) for piece in pieces]
     send_s = _send_s(of_ranks, layout, pieces[0].output_bytes)
-    found = blocks(layout, [f for f, _ in forward], [b for b, _ in backward], [each for each, _ in last], send_s)
+    times = [[each.seconds for each in costs] for costs in (forward, backward, last)]
+    found = blocks(layout, times[0], times[1], times[2], send_s)
     busy = [sum(block.end_s - block.start_s for block in found if block.stage == stage) for stage in range(layout.pp)]
     most = max(range(layout.pp), key=busy.__getitem__)
-    more = layout.micro - 1
-    exchange = sum(forward[i][1] * layout.micro + backward[i][1] * more + last[i][1]
-                   for i in range(most, len(pieces), layout.pp))  # fmt: skip
+    whole_passes = [PassCost.of_step(*costs, layout.micro) for costs in zip(forward, backward, last, strict=True)]
     memory = tuple(_memory(pieces[stage :: layout.pp], stage, layout) for stage in range(layout.pp))
-    capacity = machine_of(of_ranks).devices["gpu0"].model.memory_bytes
+    machine = machine_of(of_ranks)
+    step_s = max(block.end_s for block in found)
+    idle_j = machine.static_watts["gpu0"] * sum(step_s - own for own in busy)
     return TrainingStep(
-        layout, max(block.end_s for block in found), busy[most], exchange, memory, capacity, tuple(found)
-    )
+        layout, step_s, busy[most], sum(each.waiting_s for each in whole_passes[most :: layout.pp]), memory,
+        machine.devices["gpu0"].model.memory_bytes, tuple(found),
+        layout.stage_ranks * (sum(each.joules for each in whole_passes) + idle_j),
+    )  # fmt: skip
+
+
+class PassCost(NamedTuple):
+    """Seconds of a pass of one rank, those of them that wait for exchanges, and joules."""
+
+    seconds: float
+    waiting_s: float
+    joules: float
+
+    @classmethod
+    def of_step(cls, forward: PassCost, backward: PassCost, last: PassCost, micro: int) -> PassCost:
+        """All passes of a piece in a step of so many micro-batches."""
+        return cls(*(f * micro + b * (micro - 1) + own for f, b, own in zip(forward, backward, last, strict=True)))
 
 
 class _Timer:
-    """Times passes on one rank; those of equal ops once. Of the seconds, those in which nothing computes."""
+    """Times passes on one rank; those of equal ops once."""
 
     def __init__(self, system: System, layout: Layout, level: int, stack: str) -> None:
         alone = one_stage(layout)
@@ -157,17 +174,18 @@ class _Timer:
         roomy = {name: override_part(part, {"memory.capacity": AMPLE}) if name == "gpu0" else part
                  for name, part in rank.devices.items()}  # fmt: skip
         self._system, self._level, self._stack = replace(rank, devices=roomy), level, stack
-        self._known: dict[tuple[Any, ...], tuple[float, float]] = {}
+        self._known: dict[tuple[Any, ...], PassCost] = {}
 
-    def seconds(self, trace: Trace) -> tuple[float, float]:
-        """Seconds of a pass, and those of them that wait for exchanges."""
+    def cost(self, trace: Trace) -> PassCost:
+        """What a pass takes."""
         if not trace.ops:
-            return 0.0, 0.0
+            return PassCost(0.0, 0.0, 0.0)
         key = tuple(map(_alike(trace.ops), trace.ops))
         if key not in self._known:
             result = simulate(trace, self._system, self._policy, level=self._level, stack=self._stack, keep="summary")
             computed = sum(seconds for bound, seconds in result.seconds_by_bound.items() if bound not in WAITS)
-            self._known[key] = result.latency_s, max(0.0, result.latency_s - computed)
+            waiting = max(0.0, result.latency_s - computed)
+            self._known[key] = PassCost(result.latency_s, waiting, result.energy_j)
         return self._known[key]
 
 

@@ -209,7 +209,7 @@ def layouts(
     batches: Annotated[
         int | None, typer.Option("--batches", min=1, help="Micro-batches of a training step; one per GPU by default.")
     ] = None,
-    objective: Annotated[str, typer.Option("--objective", help="latency, throughput or memory.")] = "throughput",
+    objective: Annotated[str, typer.Option("--objective", help="throughput, latency, memory, energy.")] = "throughput",
     level: Annotated[int, typer.Option("--level", min=0, max=1, help="0 closed forms, 1 events.")] = 0,
     out: Out = None,
     json: Json = False,
@@ -232,11 +232,11 @@ def layouts(
     fitting = [each for each in found if not each.refused]
     rows = [
         (each.layout, si(each.seconds, "s"), f"{each.passes_per_s:.4g}", f"{each.memory_bytes / 1e9:.1f} GB",
-         si(each.exchange_s, "s"), si(each.bubble_s, "s"), each.bound)
+         si(each.exchange_s, "s"), si(each.bubble_s, "s"), si(each.joules, "J"), each.bound)
         for each in fitting[:SHOWN]
     ]  # fmt: skip
-    columns = ("layout", "time", "passes/s", "memory", "exchanges", "bubble", "bound")
-    table(f"{loaded.name} on {system}, by {objective}", columns, rows, right=columns[1:6])
+    columns = ("layout", "time", "passes/s", "memory", "exchanges", "bubble", "energy", "bound")
+    table(f"{loaded.name} on {system}, by {objective}", columns, rows, right=columns[1:7])
     if len(fitting) > SHOWN:
         note(f"{len(fitting) - SHOWN} more layouts fit; --json lists them")
     if refused := [each for each in found if each.refused]:

@@ -76,3 +76,9 @@ def test_a_layout_that_can_not_be_says_why(text: str, message: str) -> None:
 def test_sharded_and_materialized_experts_exclude_each_other() -> None:
     with pytest.raises(SpecError, match="materialized"):
         Layout.parse("dp=16 ep=4 esp=4 materialized=1")
+
+
+def test_bubbles_draw_power_and_a_step_of_more_ranks_more_energy() -> None:
+    one, four = (training_step(step(), CLUSTER, f"pp=2 micro={micro}") for micro in (1, 8))
+    assert one.energy_j / one.batches > four.energy_j / four.batches > 0
+    assert training_step(step(), CLUSTER, "dp=8").energy_j > 7 * training_step(step(), CLUSTER, "dp=1").energy_j
