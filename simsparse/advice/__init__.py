@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Questions about kernels and cards, each answered by one function and drawn by one figure."""
 
+from simsparse._training_step import TrainingStep, training_memory, training_step
 from simsparse.advice.cards import CardTime, times_on_cards
 from simsparse.advice.choices import WeightChoice, parse_choice
 from simsparse.advice.crossover import ChoiceTime, Crossover, crossover
@@ -8,7 +9,6 @@ from simsparse.advice.designs import DesignAnswer, DesignPoint, SparsityGain, be
 from simsparse.advice.headroom import Headroom, KernelLoss, headroom
 from simsparse.advice.layouts import LayoutTime, rank_layouts
 from simsparse.advice.sparse_gain import SparseGain, SparseGains, sparse_gains
-from simsparse.advice.training import TrainingStep, training_memory, training_step
 
 __all__ = [
     "CardTime",

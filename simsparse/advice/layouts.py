@@ -12,7 +12,7 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from simsparse._simulate import simulate
-from simsparse.advice.training import training_memory, training_step
+from simsparse._training_step import training_memory, training_step
 from simsparse.config.hardware import System, system_of
 from simsparse.config.layout import Layout
 from simsparse.core import Keep, OpKind, Role, Trace

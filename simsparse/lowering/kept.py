@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from simsparse.core import Op
+from simsparse.core import Op, OpKind
 
 UPDATE = "update"
 """Label of an optimizer's update of one parameter."""
@@ -41,9 +41,11 @@ NOTHING = KeptBytes()
 def kept_bytes(ops: Sequence[Op], caches: bool) -> tuple[KeptBytes, ...]:
     """What each op keeps. Parameters of one name take memory once, and so does the cache of an op in several steps.
 
-    ``caches``: keys and values stay after the pass.
+    ``caches``: keys and values stay after the pass. The matrices of experts, which an optimizer updates one by one,
+    are those of their layer's op.
     """
     sizes, seen, cached = updated_bytes(ops), set[tuple[str, str]](), dict[str, int]()
+    mixtures = {name for op in ops if op.kind == OpKind.MOE_FFN for name in (op.weight, op.module) if name}
     found: list[KeptBytes] = []
     again: dict[int, KeptBytes] = {}  # steps share the ops that do not change: what they keep is there
     for op in ops:
@@ -53,7 +55,8 @@ def kept_bytes(ops: Sequence[Op], caches: bool) -> tuple[KeptBytes, ...]:
         weights, name, kv = 0, same_in_every_step(op.name), op.resident_kv_bytes if caches else 0
         kv += int(op.stats.get(CACHE_BYTES, 0)) if caches else 0
         matrix = (op.weight or name, "" if op.weight in sizes else str(op.stats.get(WEIGHT_PART, "")))
-        if matrix not in seen:
+        of_experts = op.label == UPDATE and matrix[0].rpartition(".")[0] in mixtures
+        if matrix not in seen and not of_experts:
             weights = sizes.get(matrix[0]) or op.resident_bytes or int(op.stats.get(PARAMETER_BYTES, 0))
         if weights:
             seen.add(matrix)

@@ -18,6 +18,11 @@ ADAM = 6
 """Bytes of Adam's states per byte of a 16-bit parameter: two moments and a copy in 32 bits."""
 
 
+Move = Callable[[str, str, int, int], Op]
+SCORES = "fwd scores"
+"""Products of queries and keys, which the softmax overwrites."""
+
+
 @dataclass(frozen=True)
 class Gpt:
     """A decoder of equal layers; with ``experts``, every ``every``-th feed-forward layer has so many, ``top_k`` per
@@ -25,8 +30,9 @@ class Gpt:
 
     ``skew``: exponent of Zipf's law by which experts are chosen, 0 all alike; which expert is popular is spread over
     them. ``padded``: every expert has as many rows as the one with most. ``inner``: width of feed-forward layers, four
-    times ``width`` by default; ``gated``: with a gate beside the first matrix; ``shared``: columns that every token
-    goes through beside its experts. ``kv_heads`` as ``heads``, ``head_dim`` ``width`` over ``heads`` by default.
+    times ``width`` by default; ``gated``: with a gate beside the first matrix, of experts too unless ``gate_experts``
+    is off; ``shared``: columns that every token goes through beside its experts; ``unfused``: scores of attention are
+    written to memory. ``kv_heads`` as ``heads``, ``head_dim`` ``width`` over ``heads`` by default.
     """
 
     layers: int
@@ -40,12 +46,14 @@ class Gpt:
     top_k: int = 1
     every: int = 2
     gated: bool = False
+    gate_experts: bool = True
     causal: bool = True
     kv_heads: int = 0
     head_dim: int = 0
     shared: int = 0
     skew: float = 0.0
     padded: bool = False
+    unfused: bool = False
     dtype: str = "fp16"
 
     @property
@@ -75,7 +83,9 @@ class Gpt:
         kv = 2 * (self.kv_heads or self.heads) * self.dim
         ffn = (3 if self.gated else 2) * self.width * self.ff
         attention = self.width * (2 * self.heads * self.dim + kv)
-        own = (self.layers - mixed) * ffn + mixed * (self.experts * ffn + self.width * (self.experts + 3 * self.shared))
+        expert = ffn if self.gate_experts else 2 * self.width * self.ff
+        beside = self.width * (self.experts + 3 * self.shared)
+        own = (self.layers - mixed) * ffn + mixed * (self.experts * expert + beside)
         return self.layers * attention + own + self.vocabulary * self.width
 
     def counts(self, tokens: int) -> tuple[int, ...]:
@@ -100,7 +110,7 @@ def training_step(name: str, gpt: Gpt, written: str = "gpt.py") -> Trace:
     gradient = builder.last
     for op in reversed(forward):
         for each in _backward(op):
-            builder.add(each, [gradient, op.name])
+            builder.add(each, [gradient, op.name] if op.label != SCORES else [gradient])
             gradient = builder.last if each.label != "bwd_weight" else gradient
     for op in (op for op in forward if op.weight):
         size = op.resident_bytes
@@ -138,19 +148,29 @@ def _layer(gpt: Gpt, i: int, tokens: int, queries: int, keys: int) -> list[Op]:
     def moved(name: str, label: str, read: int, written: int) -> Op:
         return ops.elementwise(read, written, written, gpt.dtype, label=f"fwd {label}", name=f"{at}.{name}", module=at)
 
-    attention = ops.attention(gpt.sequences, gpt.heads, kv_heads, gpt.dim, queries, keys, gpt.causal, gpt.dtype,
-                              name=f"{at}.attention", module=at, label="fwd")  # fmt: skip
+    attend = _in_memory(gpt, at, queries, keys, moved) if gpt.unfused else [
+        ops.attention(gpt.sequences, gpt.heads, kv_heads, gpt.dim, queries, keys, gpt.causal, gpt.dtype,
+                      name=f"{at}.attention", module=at, label="fwd")]  # fmt: skip
     qkv, out = (gpt.heads + 2 * kv_heads) * gpt.dim, gpt.heads * gpt.dim
     mixed = gpt.experts and i % gpt.every == gpt.every - 1
     inside = _mixed(gpt, at, tokens) if mixed else _plain(gpt, at, tokens, moved)
     return [
-        moved("norm1", "layernorm", size, size), _linear(gpt, f"{at}.qkv", tokens, qkv, d), attention,
+        moved("norm1", "layernorm", size, size), _linear(gpt, f"{at}.qkv", tokens, qkv, d), *attend,
         _linear(gpt, f"{at}.out", tokens, d, out), moved("add1", "add", 2 * size, size),
         moved("norm2", "layernorm", size, size), *inside, moved("add2", "add", 2 * size, size),
     ]  # fmt: skip
 
 
-def _plain(gpt: Gpt, at: str, tokens: int, moved: Callable[[str, str, int, int], Op]) -> Iterator[Op]:
+def _in_memory(gpt: Gpt, at: str, queries: int, keys: int, moved: Move) -> Iterator[Op]:
+    """Attention as kernels before the fused ones: scores, a softmax, dropout with its mask, and the mean of values."""
+    batch, size = gpt.sequences * gpt.heads, gpt.size * gpt.sequences * gpt.heads * queries * keys
+    yield ops.matmul(batch, queries, keys, gpt.dim, gpt.dtype, name=f"{at}.scores", module=at, label=SCORES)
+    yield moved("softmax", "softmax", size, size)
+    yield moved("dropout", "dropout", size, size + size // gpt.size)
+    yield ops.matmul(batch, queries, gpt.dim, keys, gpt.dtype, name=f"{at}.values", module=at, label="fwd values")
+
+
+def _plain(gpt: Gpt, at: str, tokens: int, moved: Move) -> Iterator[Op]:
     wide = gpt.size * tokens * gpt.ff
     yield _linear(gpt, f"{at}.up", tokens, (2 if gpt.gated else 1) * gpt.ff, gpt.width)
     yield moved("gelu", "gelu", (2 if gpt.gated else 1) * wide, wide)
@@ -166,7 +186,8 @@ def _mixed(gpt: Gpt, at: str, tokens: int) -> Iterator[Op]:
         yield _linear(gpt, f"{at}.shared_down", tokens, gpt.width, gpt.shared)
     routing = Routing(counts, (), "generated:uniform" if not gpt.skew else f"generated:zipf:{gpt.skew:g}")
     rows = sum(counts) // gpt.top_k if not gpt.padded else sum(counts)
-    yield ops.moe_ffn(rows, gpt.width, gpt.ff, gpt.experts, gpt.gated, gpt.dtype, routing=routing, name=f"{at}.experts",
+    gated = gpt.gated and gpt.gate_experts
+    yield ops.moe_ffn(rows, gpt.width, gpt.ff, gpt.experts, gated, gpt.dtype, routing=routing, name=f"{at}.experts",
                       module=f"{at}.experts", weight=f"{at}.experts", label="fwd")  # fmt: skip
 
 
@@ -185,6 +206,14 @@ def _backward(op: Op) -> Sequence[Op]:
         ]  # fmt: skip
     if op.kind == OpKind.MOE_FFN:
         return [op.with_(name=f"{op.name}.{label}", label=label) for label in ("bwd_weight", "bwd_input")]
+    if op.kind == OpKind.MATMUL:
+        left = ops.matmul(
+            d["batch"], d["m"], d["k"], d["n"], dtype, name=f"{op.name}.bwd_left", module=op.module, label="bwd"
+        )
+        right = ops.matmul(
+            d["batch"], d["k"], d["n"], d["m"], dtype, name=f"{op.name}.bwd", module=op.module, label="bwd"
+        )
+        return [left, right]
     if op.kind == OpKind.ATTENTION:
         dims = {**d, "head_dim": 3 * d["head_dim"], "v_head_dim": 2 * d["v_head_dim"]}
         return [op.with_(name=f"{op.name}.bwd", label="bwd", dims=dims)]

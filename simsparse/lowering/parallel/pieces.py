@@ -11,7 +11,7 @@ ZeRO 3 parameters of a layer are gathered before its forward and its backward pa
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
@@ -44,15 +44,14 @@ class Piece:
     def saved_bytes(self) -> int:
         """Bytes that the forward pass writes and the backward pass reads."""
         read = {dep for op in self.backward for dep in op.deps}
-        return sum(op.output_bytes for op in self.forward if op.name in read)
+        return sum(_kept_bytes(op, read) for op in self.forward)
 
     @property
     def widest_bytes(self) -> int:
         """The same of the layer that keeps most."""
         read, by_layer = {dep for op in self.backward for dep in op.deps}, dict[int | None, int]()
         for op in self.forward:
-            if op.name in read:
-                by_layer[layer_of(op)] = by_layer.get(layer_of(op), 0) + op.output_bytes
+            by_layer[layer_of(op)] = by_layer.get(layer_of(op), 0) + _kept_bytes(op, read)
         return max(by_layer.values(), default=0)
 
     @property
@@ -75,6 +74,17 @@ class Piece:
         """The part of the parameters that belongs to experts."""
         experts = sum(op.resident_bytes for op in self.forward if op.kind == OpKind.MOE_FFN)
         return Fraction(experts, max(1, self.parameters))
+
+
+def _kept_bytes(op: Op, read: Set[str]) -> int:
+    """What the backward pass, which has ``read`` results, needs of an op: its own; of experts each row's input, and the
+    hidden row before and after its activation, too."""
+    own = op.output_bytes if op.name in read else 0
+    if op.kind != OpKind.MOE_FFN:
+        return own
+    d = op.dims
+    row = d["d_model"] + (3 if d["gated"] else 2) * d["d_ff"]
+    return own + d["tokens"] * d["top_k"] * row * op.dtype.bits // 8
 
 
 def pieces_of(trace: Trace, count: int) -> list[Piece]:

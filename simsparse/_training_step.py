@@ -133,8 +133,9 @@ def training_step(
     pieces = pieces_of(rank_trace(trace, layout), layout.pp * layout.chunks)
     timer = _Timer(whole, layout, level, stack)
     forward = [timer.cost(forward_trace(piece, layout)) for piece in pieces]
-    backward = [timer.cost(backward_trace(piece, layout, last=False)) for piece in pieces]
     last = [timer.cost(backward_trace(piece, layout, last=True)) for piece in pieces]
+    several = layout.micro > 1
+    backward = [timer.cost(backward_trace(piece, layout, last=False)) for piece in pieces] if several else last
     send_s = _send_s(of_ranks, layout, pieces[0].output_bytes)
     times = [[each.seconds for each in costs] for costs in (forward, backward, last)]
     found = blocks(layout, times[0], times[1], times[2], send_s)
