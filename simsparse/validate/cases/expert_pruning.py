@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import cache
 
-from simsparse import simulate
+from simsparse._simulate import simulate
 from simsparse.models.gpt import Gpt, prompt
 from simsparse.validate.case import CASES, CasePoint, CaseReport, Sensitivity
 

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""FlashMoE: an expert layer as one kernel with one-sided transfers, against kernels launched one by one and "
-"barriers."""
+"""FlashMoE: an expert layer as one kernel with one-sided transfers, against kernels launched one by one and
+barriers."""
 
 from __future__ import annotations
 
 from functools import cache
 
-from simsparse import simulate
+from simsparse._simulate import simulate
 from simsparse.config.hardware import System, load_system
 from simsparse.core import DType, KernelCall, Op, Result, Routing, Trace, TraceBuilder, ops
 from simsparse.validate.case import CASES, CasePoint, CaseReport, CaseTable, Sensitivity

@@ -24,8 +24,8 @@ RUNS = {"A, 16 GPUs": ("systems/v100-x32-efa", 16, 32, (1.40, 1.58)),
         "B, 32 GPUs": ("systems/a100-x32-efa", 32, 64, (1.26, 1.70))}  # fmt: skip
 """System, GPUs, experts, and the published range of gains over the models."""
 SKEW = 0.5
-"""Zipf's exponent of the experts' rows, the fullest 4 times the mean: assumed; the paper shows the loads in a "
-"figure."""
+"""Zipf's exponent of the experts' rows, the fullest 4 times the mean: assumed; the paper shows the loads in a
+figure."""
 MOVED = (0.25, 0.75)
 HOT = 4
 """Experts on every rank: assumed; the paper takes as many as can be gathered beside attention."""

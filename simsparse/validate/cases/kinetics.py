@@ -77,6 +77,6 @@ def kinetics() -> CaseReport:
         points,
         tolerance=0.01,
         assumed=("parameters without embedding and norms, on both sides",),
-        tables=[CaseTable("Cost in units of operations", ["model", "formula, P", "counted, P", "of it attention's bytes, %"],
+        tables=[CaseTable("Cost in units of operations", ["model", "formula, P", "counted, P", "of it bytes, %"],
                           rows)],
     )  # fmt: skip

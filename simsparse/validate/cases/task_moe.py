@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Task-level mixtures: the most that a chip decodes with experts over many chips, and with a task's own network on "
-"it."""
+"""Task-level mixtures: the most that a chip decodes with experts over many chips, and with a task's own network on
+it."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from functools import cache
 
-from simsparse import simulate
+from simsparse._simulate import simulate
 from simsparse.errors import SimulationError
 from simsparse.models.gpt import Gpt, decode
 from simsparse.validate.case import CASES, CasePoint, CaseReport, CaseTable, Sensitivity
@@ -67,6 +67,10 @@ def task_level_moe() -> CaseReport:
                  "a task has one expert per layer, a token two"),
         sensitivity=[Sensitivity(model, "machine", MOVED, _gain(model, MOVED)) for model in MODELS],
         tables=[CaseTable("Peak", ["model", "experts by", "batch", "tokens/s of a chip"],
-                          [[model, name, str(peak[1]), f"{peak[0]:,.0f}"] for model in MODELS
-                           for name, alone in (("token", False), ("task", True)) for peak in (_peak(model, alone, SYSTEM),)])],
+                          [_row(model, alone) for model in MODELS for alone in (False, True)])],
     )  # fmt: skip
+
+
+def _row(model: str, alone: bool) -> list[str]:
+    rate, batch = _peak(model, alone, SYSTEM)
+    return [model, "task" if alone else "token", str(batch), f"{rate:,.0f}"]
