@@ -109,7 +109,7 @@ def training_step(name: str, gpt: Gpt, written: str = "gpt.py") -> Trace:
         builder.add(op)
     gradient = builder.last
     for op in reversed(forward):
-        for each in _backward(op):
+        for each in backward(op):
             builder.add(each, [gradient, op.name] if op.label != SCORES else [gradient])
             gradient = builder.last if each.label != "bwd_weight" else gradient
     for op in (op for op in forward if op.weight):
@@ -195,7 +195,8 @@ def _linear(gpt: Gpt, name: str, m: int, n: int, k: int, label: str = "fwd") -> 
     return ops.linear(m, n, k, gpt.dtype, name=name, module=name, weight=f"{name}.weight", label=label)
 
 
-def _backward(op: Op) -> Sequence[Op]:
+def backward(op: Op) -> Sequence[Op]:
+    """The ops of the backward pass of an op: gradients of weights, if any, then of inputs."""
     d, dtype = op.dims, op.dtype
     if op.kind == OpKind.LINEAR:
         return [

@@ -6,9 +6,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from study_experts import _backward as backward
-
 from simsparse.core import Op, Trace, TraceBuilder, ops
+from simsparse.models.gpt import backward
 
 HALF, FULL = 2, 4
 """Bytes of a value of 16 and of 32 bits."""
