@@ -230,7 +230,7 @@ class Account:
     def _other_rows(self) -> list[OpResult]:
         """Rows of copies of ops' data, of the host's calls, then of what a policy issued during the run."""
         copies = map(self._copies_row, self._copies_by_op.values(), self._copy_times)
-        return [*copies, *self._call_and_issued_rows]
+        return [*copies, *self._unpack_rows(), *self._call_and_issued_rows]
 
     @cached_property
     def _call_and_issued_rows(self) -> list[OpResult]:
@@ -245,6 +245,19 @@ class Account:
             (fs_to_seconds(min([starts[i] for i in own])), fs_to_seconds(sum([stalls[i] for i in own])))
             for own in copies
         ]
+
+    def _unpack_rows(self) -> Iterator[OpResult]:
+        """One row per op whose weights were unpacked, with the seconds of that."""
+        by_op: dict[int, list[int]] = {}
+        for i, command in enumerate(self.records.graph.commands):
+            if command.cause is Cause.UNPACK:
+                by_op.setdefault(command.op, []).append(i)
+        starts, ends, graph = self.records.start_fs, self.records.end_fs, self.records.graph
+        for own in by_op.values():
+            command, work = graph.commands[own[0]], graph.op_of(graph.commands[own[0]])
+            joules, (_, bound, reference) = sum(self._priced(i)[0] for i in own), self._priced(own[0])
+            yield _issued_row(command, work, starts[own[0]], sum(ends[i] - starts[i] for i in own), joules, bound,
+                              reference)  # fmt: skip
 
     def _call_rows(self) -> list[OpResult]:
         """One row per device for the time that it waited for calls of the framework."""
@@ -265,7 +278,7 @@ class Account:
         graph = self.records.graph
         if len(graph.commands) > len(graph.op_commands):
             for i, command in enumerate(graph.commands):
-                if command.cause not in (Cause.OP, Cause.CALL):
+                if command.cause not in (Cause.OP, Cause.CALL, Cause.UNPACK):
                     found.setdefault(command.op, []).append(i)
         return found
 

@@ -45,6 +45,8 @@ class Cause(StrEnum):
     """An operator reads what another device wrote."""
     WEIGHTS = "weights"
     """An operator reads weights that rest elsewhere."""
+    UNPACK = "unpack"
+    """Weights of an operator that have come, or are to go, are made dense."""
     CALL = "call"
     """A host calls the framework, which launches an operator."""
     CONTROL = "control"

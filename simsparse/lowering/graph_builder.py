@@ -115,11 +115,12 @@ class GraphBuilder:
 
     def load(
         self, index: int, name: str, bytes: int, *, on_compute_lane: bool, after: Iterable[int] = (), src: str,
-        through: str | None = None, pace: CopyPace | None = None,
+        through: str | None = None, pace: CopyPace | None = None, unpack: Op | None = None, dense: int = 0,
     ) -> int:  # fmt: skip
         """Issue a copy of weights of op ``index`` to the op's device; returns its last command's index.
 
         ``through``: it is written to that device first, and copied from there. ``pace``: how ``src`` is read.
+        ``unpack``: work of the device that is copied from, after which ``dense`` bytes are copied.
         """
         device, waits = self.devices[index], tuple(after)
         own = (device, self._lane[device]) if on_compute_lane else None
@@ -128,9 +129,16 @@ class GraphBuilder:
             waits = (self._issue(Command(f"{name} to {through}", "copy", owner, lane, index, waits, src, through, bytes,
                                          Cause.WEIGHTS, channel=pace)),)  # fmt: skip
             src, pace = through, None
+        if unpack is not None:
+            waits, bytes = (self.unpack(index, unpack, src, waits or self.last_on(device)),), dense
         owner, lane = own or self.machine.copy_lane(src, device)
         return self._issue(Command(name, "copy", owner, lane, index, waits, src, device, bytes, Cause.WEIGHTS,
                                    channel=pace))  # fmt: skip
+
+    def unpack(self, index: int, work: Op, device: str, after: Iterable[int] = ()) -> int:
+        """Issue the ``work`` that unpacks weights of op ``index`` on ``device``."""
+        return self._issue(Command(f"{self.index.names[index]}.unpack", work.kind, device, self._lane[device], index,
+                                   tuple(after), cause=Cause.UNPACK, part=self._part(work)))  # fmt: skip
 
     def build(self, footprint: Memory, cache: Mapping[str, CacheUse] | None = None) -> CommandGraph:
         """The finished command graph."""

@@ -25,6 +25,8 @@ from simsparse.lowering.footprint import Footprint, footprint
 from simsparse.lowering.graph_builder import GraphBuilder
 from simsparse.lowering.machine import Machine
 from simsparse.lowering.trace_index import TraceIndex
+from simsparse.lowering.unpacking import DEVICE as UNPACK_DEVICE
+from simsparse.lowering.unpacking import HOST as UNPACK_HOST
 from simsparse.lowering.weights import Weight, WeightScope, weights_read, weights_stored
 from simsparse.policies.part import SourceProgress, Space, View
 from simsparse.policies.prefetch.base import Prefetch
@@ -110,6 +112,7 @@ class _Copies:
         self._counts: dict[str, dict[str, int]] = {}
         self._pieces = 0
         self.devices = frozenset(builder.devices)
+        self._arrived: dict[int, int] = {}
         self._ways: dict[str, tuple[str | None, CopyPace | None]] = {}
         self.shares: SharedExperts | None = None
         self._readers: dict[tuple[int | None, str], list[int]] = {}
@@ -190,6 +193,11 @@ class _Copies:
 
     def _run(self, i: int, there: Sequence[Weight], after: Iterable[int]) -> None:
         """Issue op ``i``, with the experts ``there`` on the host."""
+        arrived, packing = self._arrived.pop(i, 0), self._residency.packing
+        if arrived and packing.unpack == UNPACK_DEVICE:
+            work, _ = packing.work(self.index.ops[i], arrived)
+            if work is not None:
+                self.builder.unpack(i, work, self.builder.devices[i], after)
         if there and self.shares:
             self.builder.shared(i, self.shares.part(i, there, inside=False), self.shares.part_on_host(i, there),
                                 self._home, after)  # fmt: skip
@@ -256,14 +264,18 @@ class _Copies:
         for i, weight in reads:
             device, name = self.builder.devices[i], self.index.names[i]
             named = f"{name}.weight" if weight.expert is None else f"{name}.expert{weight.expert}"
-            due = self._cache(device).due(weight)
+            op, packing = self.index.ops[i], self._residency.packing
+            due = packing.packed(op, stored := self._cache(device).due(weight))
             self._counts[device]["copied_bytes"] += due
+            self._arrived[i] = self._arrived.get(i, 0) + stored
             for size in self._chunks(due):
                 after = () if on_compute_lane or device in last else self.builder.last_on(device)
                 way, pace = self._way(device)
+                work, dense = packing.work(op, stored * size // due) if packing.unpack == UNPACK_HOST else (None, 0)
                 last[device] = self._landed[device, weight.matrix] = self.builder.load(
-                    i, named, size, on_compute_lane=on_compute_lane, after=after, src=self._home, through=way, pace=pace
-                )
+                    i, named, size, on_compute_lane=on_compute_lane, after=after, src=self._home, through=way,
+                    pace=pace, unpack=work, dense=dense,
+                )  # fmt: skip
         return last
 
     def _way(self, device: str) -> tuple[str | None, CopyPace | None]:

@@ -148,3 +148,18 @@ def test_windows_that_can_not_be_are_refused(options: dict[str, Any], key: str) 
     with pytest.raises(SpecError) as caught:
         Windowed(**options)
     assert caught.value.key == key
+
+
+@pytest.mark.parametrize("level", [0, 1])
+@pytest.mark.parametrize(("unpack", "copied"), [("free", 4.125 / 16), ("device", 4.125 / 16), ("host", 1)])
+def test_weights_of_few_bits_cross_as_such_unless_the_host_unpacks_them(unpack: str, copied: float, level: int) -> None:
+    trace = TraceBuilder("one").add(ops.linear(1, 4096, 8192, "bf16", name="l", module="layers.0")).build()
+    policy = {"residency": {"kind": "none", "what": "all", "bits": 4, "unpack": unpack}}
+    result = ss.simulate(trace, "systems/rtx4090-pcie4", policy, level=level)
+    moved = sum(span.bytes for span in result.timeline.spans if span.kind == "copy")
+    assert moved == pytest.approx(copied * MIB64, rel=1e-6)
+    rows = [row for row in result.ops if row.label == "unpack"]
+    assert [row.device for row in rows] == {"free": [], "device": ["gpu0"], "host": ["host"]}[unpack]
+    assert sum(row.latency_s for row in result.ops) == pytest.approx(result.latency_s)
+    for row in rows:
+        assert row.latency_s > MIB64 / 1.1e12

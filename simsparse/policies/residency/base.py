@@ -11,6 +11,7 @@ from typing import ClassVar
 
 from simsparse.lowering.trace_index import TraceIndex
 from simsparse.lowering.weight_source import WeightSource
+from simsparse.lowering.unpacking import Packing
 from simsparse.lowering.weights import Weight, WeightScope, streamed_ops
 from simsparse.policies.part import PolicyPart, View
 from simsparse.registry import Registry
@@ -95,6 +96,11 @@ class Residency(PolicyPart):
     def source(self) -> WeightSource:
         """Where the weights of ``scope`` rest, and how they come from there."""
         return WeightSource()
+
+    @property
+    def packing(self) -> Packing:
+        """How weights cross a link, and where they become dense."""
+        return Packing()
 
     @abstractmethod
     def cache(self, view: View) -> Cache:

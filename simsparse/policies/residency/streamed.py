@@ -6,6 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from simsparse.errors import SpecError
+from simsparse.lowering.unpacking import FREE, PLACES, Packing
 from simsparse.lowering.weight_source import HOST, STORAGE, WeightSource
 from simsparse.lowering.weights import WeightScope
 from simsparse.policies.residency.base import Residency
@@ -17,7 +18,10 @@ class Streamed(Residency):
 
     ``home``: where weights rest, ``host``, ``storage`` or the name of a device; ``through_host``: those of storage are
     written to host memory first; ``request_bytes`` and ``queue_depth``: storage is read in requests of that size, so
-    many under way (None: in order, at its sequential rate). Raises SpecError on other values.
+    many under way (None: in order, at its sequential rate). ``bits``: weights cross links with so many bits each and a
+    scale per 128 (None: as the trace stores them); ``unpack``: where they become dense: ``device``, a kernel before the
+    op; ``host``, before the copy, which then moves dense ones; ``free``, no time beside the product. Raises SpecError on
+    other values.
     """
 
     chunk_bytes: int | None = None
@@ -25,11 +29,19 @@ class Streamed(Residency):
     through_host: bool = False
     request_bytes: int | None = None
     queue_depth: int | None = None
+    bits: float | None = None
+    unpack: str = FREE
 
     def __post_init__(self) -> None:
         for key in ("chunk_bytes", "request_bytes", "queue_depth"):
             if getattr(self, key) is not None:
                 whole_number(key, getattr(self, key))
+        if self.bits is not None and (isinstance(self.bits, bool) or not 0 < self.bits <= 16):
+            raise SpecError(f"{self.bits!r} is no number of bits up to 16", key="bits")
+        if self.unpack not in PLACES:
+            raise SpecError(f"{self.unpack!r} is not {', '.join(PLACES)}", key="unpack")
+        if self.unpack == HOST and self.home != HOST and not self.through_host:
+            raise SpecError("the host unpacks what comes through it; set through_host", key="unpack")
         if not isinstance(self.home, str) or not self.home:
             raise SpecError(f"{self.home!r} is not {HOST}, {STORAGE} or the name of a device", key="home")
         if not isinstance(self.through_host, bool):
@@ -39,6 +51,10 @@ class Streamed(Residency):
                             key="through_host" if self.through_host else "request_bytes")  # fmt: skip
         if (self.request_bytes is None) != (self.queue_depth is None):
             raise SpecError("request_bytes and queue_depth belong together", key="queue_depth")
+
+    @property
+    def packing(self) -> Packing:
+        return Packing(self.bits, unpack=self.unpack)
 
     @property
     def source(self) -> WeightSource:
