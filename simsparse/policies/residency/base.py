@@ -10,8 +10,8 @@ from enum import Enum
 from typing import ClassVar
 
 from simsparse.lowering.trace_index import TraceIndex
-from simsparse.lowering.weight_source import WeightSource
 from simsparse.lowering.unpacking import Packing
+from simsparse.lowering.weight_source import WeightSource
 from simsparse.lowering.weights import Weight, WeightScope, streamed_ops
 from simsparse.policies.part import PolicyPart, View
 from simsparse.registry import Registry

@@ -20,8 +20,8 @@ class Streamed(Residency):
     written to host memory first; ``request_bytes`` and ``queue_depth``: storage is read in requests of that size, so
     many under way (None: in order, at its sequential rate). ``bits``: weights cross links with so many bits each and a
     scale per 128 (None: as the trace stores them); ``unpack``: where they become dense: ``device``, a kernel before the
-    op; ``host``, before the copy, which then moves dense ones; ``free``, no time beside the product. Raises SpecError on
-    other values.
+    op; ``host``, before the copy, which then moves dense ones; ``free``, no time beside the product. Raises SpecError
+    on other values.
     """
 
     chunk_bytes: int | None = None
