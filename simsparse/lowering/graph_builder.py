@@ -30,6 +30,8 @@ class GraphBuilder:
     devices: tuple[str, ...]
     machine: Machine
     commands: list[Command] = field(default_factory=list)
+    weights_ahead: bool = False
+    """Whether copy engines move weights ahead, so that what ops read goes beside them on a stream of its own."""
 
     def __post_init__(self) -> None:
         self._done: list[tuple[int, ...]] = [()] * len(self.devices)
@@ -179,6 +181,7 @@ class GraphBuilder:
         """Bring what op ``dep`` wrote to ``device``."""
         src = self.devices[dep]
         owner, lane = self.machine.copy_lane(src, device)
+        lane = f"{lane} inputs" if self.weights_ahead else lane
         self._landed[dep][device] = (self._issue(Command(
             f"{self.index.names[dep]} to {device}", "copy", owner, lane, dep, self._landed[dep][src], src, device,
             self.index.facts(dep).output_bytes, Cause.INPUT,

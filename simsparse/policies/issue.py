@@ -68,7 +68,8 @@ def streamed_graph(
     steps = windows(index, scope, streamed)
     free = {name: _left(machine.devices[name].model.memory_bytes, kept.get(name, {})) for name in machine.devices}
     progress = SourceProgress(index, list(chain.from_iterable(steps)), machine, free, seed)
-    copies = _Copies(GraphBuilder(index, devices, machine), streamed, residency, prefetch, home, progress)
+    builder = GraphBuilder(index, devices, machine, weights_ahead=type(prefetch) is not NoPrefetch)
+    copies = _Copies(builder, streamed, residency, prefetch, home, progress)
     copies.shares = SharedExperts(index, machine, site, home) if type(site) is not OnDevice else None
     for step in steps:
         copies.step(step)

@@ -17,6 +17,7 @@ import transformers
 from study_experts import MIXTURES, STEPS, SWITCHES
 from study_layers import BY_HAND, longer
 from study_models import MODELS as WRITTEN
+from study_offload import OFFLOAD
 from study_training import TRAINED
 from torch import nn
 from transformers import AutoConfig
@@ -323,6 +324,7 @@ def llama_context(name: str, kv_len: int, batch: int = 1) -> Trace:
 
 RECIPES: dict[str, Callable[[], Trace]] = {
     **BY_HAND,
+    **OFFLOAD,
     **MIXTURES,
     **STEPS,
     **SWITCHES,
