@@ -67,7 +67,8 @@ def _experts(builder: TraceBuilder, layer: int, group: str, tokens: int, last: d
                            weight=f"{at}.router"), [out])  # fmt: skip
     counts = tuple(tokens * 2 // 8 + (expert < tokens * 2 % 8) for expert in range(8))
     routing = Routing(counts, (), "generated:uniform")
-    builder.add(ops.moe_ffn(tokens, 4096, 14336, 8, True, routing=routing, name=experts, label=LOOP, module=f"{at}.experts",
+    builder.add(ops.moe_ffn(tokens, 4096, 14336, 8, True, routing=routing, name=experts, label=LOOP,
+                            module=f"{at}.experts",
                             weight=f"{at}.experts"), [router])  # fmt: skip
     last[group] = [experts]
 
