@@ -8,6 +8,7 @@ from simsparse.advice.crossover import ChoiceTime, Crossover, crossover
 from simsparse.advice.designs import DesignAnswer, DesignPoint, SparsityGain, best_design, gain_at_equal_area
 from simsparse.advice.headroom import Headroom, KernelLoss, headroom
 from simsparse.advice.layouts import LayoutTime, rank_layouts
+from simsparse.advice.ranks import RankRow, rank_rows
 from simsparse.advice.sparse_gain import SparseGain, SparseGains, sparse_gains
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "SparsityGain",
     "best_design",
     "LayoutTime",
+    "RankRow",
     "TrainingStep",
     "WeightChoice",
     "crossover",
@@ -31,6 +33,7 @@ __all__ = [
     "parse_choice",
     "sparse_gains",
     "rank_layouts",
+    "rank_rows",
     "times_on_cards",
     "training_memory",
     "training_step",

@@ -210,18 +210,23 @@ def layouts(
         int | None, typer.Option("--batches", min=1, help="Micro-batches of a training step; one per GPU by default.")
     ] = None,
     objective: Annotated[str, typer.Option("--objective", help="throughput, latency, memory, energy.")] = "throughput",
+    layout: Annotated[str, typer.Option("--layout", help="One layout of a training step, such as 'tp=8 dp=512'.")] = "",
     level: Annotated[int, typer.Option("--level", min=0, max=1, help="0 closed forms, 1 events.")] = 0,
     out: Out = None,
     json: Json = False,
 ) -> None:
     """How should this model be laid out on these GPUs? Layouts that fit, ranked, and what bounds each.
 
-    With --out a training step's best layout is written as a timeline too, which ui.perfetto.dev opens.
+    With --out a training step's best layout is written as a timeline too, which ui.perfetto.dev opens. --layout takes
+    one layout of a training step instead: its time, and memory and traffic of every rank.
     """
     from simsparse.advice import rank_layouts
     from simsparse.trace.file import load_trace
 
     loaded = load_trace(trace)
+    if layout:
+        _one_layout(loaded, system, layout, level, out, json)
+        return
     with ProgressBar("layouts") as progress:
         found = rank_layouts(loaded, system, gpus, batches, level, objective, progress)
     if out is not None:
@@ -241,6 +246,32 @@ def layouts(
         note(f"{len(fitting) - SHOWN} more layouts fit; --json lists them")
     if refused := [each for each in found if each.refused]:
         note(f"{len(refused)} layouts do not fit, such as {refused[0].layout}: {refused[0].refused}")
+
+
+def _one_layout(trace: Any, system: str, layout: str, level: int, out: Path | None, json: bool) -> None:
+    """A training step under one layout, and its ranks; the first of each stage is shown, all are written."""
+    import pandas as pd
+
+    from simsparse.advice import rank_rows, training_step
+    from simsparse.store import to_csv
+
+    step, ranks = training_step(trace, system, layout, level), rank_rows(trace, system, layout)
+    if out is not None:
+        with whole_folder(out) as folder:
+            to_csv(pd.DataFrame([each.flat() for each in ranks]).fillna(0), folder / "ranks.csv")
+            step.timeline.to_perfetto(folder / "timeline.json")
+        note(f"written to {out}")
+    if json:
+        emit_json({"layout": str(step.layout), "step_s": step.step_s, "exchange_s": step.exchange_s,
+                   "bubble_s": step.bubble_s, "energy_j": step.energy_j, "bound": step.bound, "fits": step.fits,
+                   "ranks": [each.flat() for each in ranks]})  # fmt: skip
+        return
+    first = ranks[:: step.layout.stage_ranks]
+    rows = [(str(stage), what, f"{size / 1e9:.3g} GB") for stage, each in enumerate(first)
+            for part in (each.memory, each.traffic) for what, size in part.items()]  # fmt: skip
+    title = (f"{trace.name} on {len(ranks)} ranks of {system}: {si(step.step_s, 's')} a step, "
+             f"{si(step.exchange_s, 's')} of it exchanges, bound by {step.bound}")  # fmt: skip
+    table(title, ("stage", "of a rank", "size"), rows, right=("size",))
 
 
 def _write_layouts(out: Path, found: list[Any], trace: Any, system: str, level: int) -> None:

@@ -7,7 +7,7 @@ from functools import cache
 
 import pytest
 
-from simsparse.advice import training_memory, training_step
+from simsparse.advice import rank_rows, training_memory, training_step
 from simsparse.config.layout import Layout
 from simsparse.core import Op, Trace
 from simsparse.errors import SpecError
@@ -82,3 +82,19 @@ def test_bubbles_draw_power_and_a_step_of_more_ranks_more_energy() -> None:
     one, four = (training_step(step(), CLUSTER, f"pp=2 micro={micro}") for micro in (1, 8))
     assert one.energy_j / one.batches > four.energy_j / four.batches > 0
     assert training_step(step(), CLUSTER, "dp=8").energy_j > 7 * training_step(step(), CLUSTER, "dp=1").energy_j
+
+
+def test_every_rank_has_a_row_with_its_memory_and_what_it_sends() -> None:
+    rows = rank_rows(step(), CLUSTER, "tp=2 dp=8 pp=2 micro=2")
+    assert [row.rank for row in rows] == list(range(32))
+    assert rows[19].places == {"tp": 1, "cp": 0, "dp": 1, "pp": 1}
+    assert rows[0].memory == training_memory(step(), Layout.parse("tp=2 dp=8 pp=2 micro=2"))[0]
+    tokens = 4 * 256
+    assert rows[0].traffic["send pp"] == rows[-1].traffic["send pp"] == 2 * tokens * 512 * 2
+
+
+def test_replicas_send_their_gradients_once_round_the_ring() -> None:
+    (row, *_) = rank_rows(step(), CLUSTER, "dp=8")
+    gradients = row.memory["gradients"]
+    sent = sum(size for name, size in row.traffic.items() if name.startswith("all_reduce"))
+    assert sent == pytest.approx(2 * gradients * 7 / 8, rel=1e-3)
