@@ -8,7 +8,7 @@ from simsparse.advice.crossover import ChoiceTime, Crossover, crossover
 from simsparse.advice.designs import DesignAnswer, DesignPoint, SparsityGain, best_design, gain_at_equal_area
 from simsparse.advice.headroom import Headroom, KernelLoss, headroom
 from simsparse.advice.layouts import LayoutTime, rank_layouts
-from simsparse.advice.ranks import RankRow, rank_rows
+from simsparse.advice.ranks import RankRow, exported_rank, rank_rows
 from simsparse.advice.sparse_gain import SparseGain, SparseGains, sparse_gains
 
 __all__ = [
@@ -28,6 +28,7 @@ __all__ = [
     "TrainingStep",
     "WeightChoice",
     "crossover",
+    "exported_rank",
     "gain_at_equal_area",
     "headroom",
     "parse_choice",

@@ -7,6 +7,7 @@ Ranks of a stage do the same, of experts what the rank with most rows does; one 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from simsparse._training_step import training_memory
@@ -16,8 +17,16 @@ from simsparse.core import Op, OpKind, Trace
 from simsparse.lowering.collectives.spans import phases
 from simsparse.lowering.machine import Machine, machine_of
 from simsparse.lowering.parallel import rank_system, rank_trace
-from simsparse.lowering.parallel.pieces import Piece, backward_trace, forward_trace, one_stage, pieces_of
-from simsparse.lowering.parallel.rank_system import SPANS
+from simsparse.lowering.parallel.pieces import (
+    Piece,
+    backward_trace,
+    forward_trace,
+    one_stage,
+    pieces_of,
+    whole_step,
+)
+from simsparse.lowering.parallel.rank_system import SPANS, spans
+from simsparse.lowering.parallel.shares import TRAIN
 
 
 class RankRow(NamedTuple):
@@ -48,6 +57,18 @@ def rank_rows(trace: Trace, system: System | str, parallel: str | Mapping[str, A
     traffic = [{**_traffic(own, layout, machine), **_sent(stages, stage, layout)} for stage, own in enumerate(stages)]
     return [RankRow(rank, _places(rank, layout), memory[stage], traffic[stage])
             for rank in range(layout.ranks) for stage in (rank // layout.stage_ranks,)]  # fmt: skip
+
+
+def exported_rank(trace: Trace, parallel: str | Mapping[str, Any] | Layout) -> Trace:
+    """What rank 0 runs, of all stages, with the ranks of its groups, to be written as a Chakra trace.
+
+    Raises MappingError when an op can't be divided so.
+    """
+    layout = Layout.parse(parallel)
+    own = rank_trace(trace, layout)
+    own = whole_step(own, layout) if trace.meta.get("phase") == TRAIN else own
+    groups = {name: [i * span.stride for i in range(span.ranks)] for name, span in spans(layout).items()}
+    return replace(own, meta={**own.meta, "groups": groups})
 
 
 def _places(rank: int, layout: Layout) -> dict[str, int]:

@@ -3,17 +3,20 @@
 
 from __future__ import annotations
 
+import json
 from functools import cache
+from pathlib import Path
 
 import pytest
 
-from simsparse.advice import rank_rows, training_memory, training_step
+from simsparse.advice import exported_rank, rank_rows, training_memory, training_step
 from simsparse.config.layout import Layout
 from simsparse.core import Op, Trace
 from simsparse.errors import SpecError
 from simsparse.lowering.parallel import rank_trace
 from simsparse.models.gpt import Gpt
 from simsparse.models.gpt import training_step as step_of
+from simsparse.trace.interchange import export_trace, import_trace
 
 CLUSTER = "systems/a100-x64-edr"
 
@@ -98,3 +101,11 @@ def test_replicas_send_their_gradients_once_round_the_ring() -> None:
     gradients = row.memory["gradients"]
     sent = sum(size for name, size in row.traffic.items() if name.startswith("all_reduce"))
     assert sent == pytest.approx(2 * gradients * 7 / 8, rel=1e-3)
+
+
+def test_a_rank_is_written_as_chakra_with_the_ranks_of_its_groups(tmp_path: Path) -> None:
+    rank = exported_rank(step(), "tp=2 dp=8 ep=8")
+    export_trace(rank, tmp_path / "rank.et")
+    groups = json.loads((tmp_path / "rank.groups.json").read_text())
+    assert groups["tp"] == [0, 1] and groups["ep"] == list(range(8)) and groups["ddp"] == list(range(0, 16, 2))
+    assert import_trace(tmp_path / "rank.et").trace.ops == rank.ops

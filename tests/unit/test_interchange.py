@@ -173,6 +173,12 @@ def test_process_groups_that_a_chakra_file_only_names_are_noted(tmp_path: Path) 
                    for key, number, value in (("comm_type", 9, 0), ("comm_size", 9, 64), ("pg_name", 29, "tp")))
     )  # fmt: skip
     assert "process groups are left out: every collective joins all 4 ranks (tp)" in chakra(tmp_path, named).notes
+    (tmp_path / "rank.groups.json").write_text('{"tp": [0, 2, 5]}')
+    (op,) = chakra(tmp_path, named, ranks=None).trace.ops
+    assert (op.group, op.dims["ranks"]) == (("gpu0", "gpu2", "gpu5"), 3)
+    (tmp_path / "rank.groups.json").write_text('{"tp": [0, "x"]}')
+    with pytest.raises(TraceError, match="a mapping of names to lists of ranks"):
+        chakra(tmp_path, named)
 
 
 @pytest.mark.parametrize("length", [0, 1, 3, 5, 9])

@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import ast
 import heapq
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -42,9 +43,12 @@ _COLLECTIVES = ("all_reduce", "reduce", "all_gather", "gather", "scatter", "broa
                 "reduce_scatter", "reduce_scatter_block", "barrier")  # fmt: skip
 _GROUPS = ("pg_name", "comm_group", "involved_dim")
 """Attributes that name the ranks of a collective, which stand in another file."""
+GROUP_FILE, GROUPS = ".groups.json", "groups"
+"""End of the name of that file, a mapping of names to lists of ranks as ASTRA-sim reads it, and a trace's fact of it."""
 
 _SIGNED, _DOUBLES, _ZIGZAG = {7, 9}, {3, 5}, {15, 17}
 _LONGEST_LITERAL = 1_000_000
+Groups = Mapping[str, list[int]]
 NODE_VALUES = 8
 """Values that a node counts as: it takes some 500 bytes of memory before any field of it."""
 
@@ -87,7 +91,29 @@ def read_chakra(path: Path, options: ImportOptions) -> Imported:
         meta = {"source": "Chakra execution trace of torch"}
         trace, notes = Lowering(name, options, meta).run(_aten(nodes))
         return Imported(trace, notes.lines())
-    return _generic(name, nodes, options)
+    return _generic(name, nodes, options, read_groups(path, options))
+
+
+def group_path(path: Path) -> Path:
+    """Where the groups of a .et file stand: beside it, NAME.groups.json."""
+    return path.with_name(path.name.split(".et")[0] + GROUP_FILE)
+
+
+def read_groups(path: Path, options: ImportOptions) -> Mapping[str, list[int]]:
+    """Ranks by name of a group, none where there is no such file. Raises TraceError when it is of another form."""
+    beside = group_path(path)
+    if not beside.is_file():
+        return {}
+    try:
+        found = json.loads(read_bounded(beside, options.limits))
+    except ValueError as error:
+        raise TraceError(f"is no JSON: {error}", file=str(beside)) from None
+    whole = isinstance(found, dict) and all(
+        isinstance(ranks, list) and ranks and all(type(rank) is int and rank >= 0 for rank in ranks)
+        for ranks in found.values())  # fmt: skip
+    if not whole:
+        raise TraceError("expected a mapping of names to lists of ranks", file=str(beside))
+    return {str(name): ranks for name, ranks in found.items()}
 
 
 def _metadata(message: bytes) -> dict[str, Any]:
@@ -213,7 +239,7 @@ def _literal(text: str, node: ChakraNode) -> Any:
         raise TraceError(f"{text!r:.60} is not a list", key=f"node {node.id}") from error
 
 
-def _generic(name: str, nodes: Sequence[ChakraNode], options: ImportOptions) -> Imported:
+def _generic(name: str, nodes: Sequence[ChakraNode], options: ImportOptions, groups: Groups) -> Imported:
     """Nodes of any other tool: FLOPs and bytes of compute, bytes of memory and communication."""
     builder, notes = TraceBuilder(printable(name) or "trace", source="Chakra execution trace"), Notes()
     dtype = options.dtype or DType.BF16
@@ -224,7 +250,7 @@ def _generic(name: str, nodes: Sequence[ChakraNode], options: ImportOptions) -> 
         edges += len(deps)
         options.limits.check("values", edges)
         try:
-            op = _op(node, options, dtype, notes)
+            op = _op(node, options, dtype, notes, groups)
         except TraceError as error:
             place = f"node {node.id} {printable(node.name, 60)}"
             raise TraceError(f"{error.key or ''}{': ' * bool(error.key)}{error.message}", key=place) from error
@@ -239,7 +265,7 @@ def _generic(name: str, nodes: Sequence[ChakraNode], options: ImportOptions) -> 
     return Imported(builder.build(), notes.lines())
 
 
-def _op(node: ChakraNode, options: ImportOptions, dtype: DType, notes: Notes) -> Op | None:
+def _op(node: ChakraNode, options: ImportOptions, dtype: DType, notes: Notes, groups: Groups) -> Op | None:
     if node.type == COMP:
         dims = {"read_bytes": node.number("tensor_size"), "write_bytes": 0, "flops": node.number("num_ops")}
         if not any(dims.values()):
@@ -253,21 +279,24 @@ def _op(node: ChakraNode, options: ImportOptions, dtype: DType, notes: Notes) ->
     if node.type in (SEND, RECV):
         return collective("send_recv", node.number("comm_size"), 2, notes, printable(node.name))
     if node.type == COLLECTIVE:
-        return _collective(node, options, notes)
+        return _collective(node, options, notes, groups)
     notes.add(f"left out: nodes of type {node.type}", printable(node.name))
     return None
 
 
-def _collective(node: ChakraNode, options: ImportOptions, notes: Notes) -> Op | None:
-    if options.ranks is None:
+def _collective(node: ChakraNode, options: ImportOptions, notes: Notes, groups: Groups) -> Op | None:
+    named = next((str(node.attrs[name]) for name in _GROUPS if name in node.attrs), "")
+    members = groups.get(named, [])
+    if not members and options.ranks is None:
         raise TraceError("a .et file holds one rank and does not say how many there are; give ranks")
-    if any(name in node.attrs for name in _GROUPS):
+    if named and not members:
         notes.add(f"process groups are left out: every collective joins all {options.ranks} ranks",
                   printable(node.name))  # fmt: skip
     type_ = node.number("comm_type")
     kind = _COLLECTIVES[type_] if type_ < len(_COLLECTIVES) else f"comm_type {type_}"
-    kind = kind.removesuffix("_block")
-    return collective(kind, node.number("comm_size"), options.ranks, notes, printable(node.name))
+    ranks = len(members) or options.ranks or 0
+    op = collective(kind.removesuffix("_block"), node.number("comm_size"), ranks, notes, printable(node.name))
+    return op.with_(group=tuple(f"gpu{rank}" for rank in members)) if op and members else op
 
 
 def _ordered(nodes: Sequence[ChakraNode]) -> list[ChakraNode]:
@@ -310,8 +339,25 @@ def write_chakra(trace: Trace, path: Path) -> tuple[str, ...]:
         node = wire.put(1, i) + wire.put(2, op.name) + wire.put(3, _type(op)) + (wire.put(5, deps) if deps else b"")
         attrs = [*_attrs(op, notes), _attr(MARK, 29, text)]
         content.append(wire.put_message(node + b"".join(wire.put(10, attr) for attr in attrs)))
+    if groups := _groups_of(trace):
+        replace_file(group_path(path), (json.dumps(groups, indent=1) + "\n").encode())
+        notes.add(f"the ranks of groups stand in {group_path(path).name}")
     replace_file(path, b"".join(content))
     return notes.lines("sparsity, routing and shapes stand in the attribute simsparse, which other tools pass over")
+
+
+def _groups_of(trace: Trace) -> dict[str, list[int]]:
+    """Ranks of the groups that collectives name: those that the trace states, and devices gpu0 and on."""
+    stated, found = trace.meta.get(GROUPS, {}), dict[str, list[int]]()
+    for op in trace.ops:
+        name = ",".join(op.group)
+        if op.kind != OpKind.COLLECTIVE or not name or name in found:
+            continue
+        if isinstance(stated, dict) and name in stated:
+            found[name] = list(stated[name])
+        elif all(member.startswith("gpu") and member[3:].isdigit() for member in op.group):
+            found[name] = [int(member[3:]) for member in op.group][: op.dims["ranks"]]
+    return found
 
 
 def _type(op: Op) -> int:
@@ -333,7 +379,8 @@ def _attrs(op: Op, notes: Notes) -> list[bytes]:
             notes.add("a trace does not say between which ranks data is sent: comm_src and comm_dst are left out",
                       op.name)  # fmt: skip
             return [cpu, size]
-        return [cpu, _attr("comm_type", 9, _COLLECTIVES.index(op.label)), size]
+        named = [_attr("pg_name", 29, ",".join(op.group))] if op.group else []
+        return [cpu, _attr("comm_type", 9, _COLLECTIVES.index(op.label)), size, *named]
     if not op.flops:
         notes.add("written with one FLOP: ASTRA-sim takes time from FLOPs alone, copies would cost nothing", op.name)
     return [cpu, _attr("num_ops", 9, max(op.flops, 1)), _attr("tensor_size", 13, op.min_bytes)]
