@@ -6,6 +6,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import Enum
 from itertools import product
 from math import prod
 from typing import ClassVar
@@ -26,6 +27,14 @@ MOST = 65536
 """Largest count that a setting of an engine may state."""
 
 
+class Resident(Enum):
+    """What of a product does not cross the DRAM: nothing; inputs and results; both operands and results."""
+
+    NOTHING = "nothing"
+    ACTIVATIONS = "activations"
+    ALL = "all"
+
+
 @dataclass(frozen=True)
 class PeConfig:
     """What an engine is built of.
@@ -33,7 +42,7 @@ class PeConfig:
     ``rows`` x ``cols`` PEs with ``macs`` multiply-accumulates a cycle each; ``buffers`` in bytes;
     ``dram_bytes`` a cycle; ``value_bits`` of an operand's element, ``output_bits`` of a result's, ``weight_bits`` of
     a weight as the DRAM holds it, ``value_bits`` where not given. ``settings`` are the engine's own, those that its
-    ``settings`` name.
+    ``settings`` name. ``resident`` are the operands and results that are on the chip already and stay there.
     """
 
     rows: int
@@ -45,6 +54,7 @@ class PeConfig:
     output_bits: int
     settings: Mapping[str, float] = field(default_factory=dict)
     weight_bits: int = 0
+    resident: Resident = Resident.NOTHING
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "weight_bits", self.weight_bits or self.value_bits)
@@ -90,7 +100,8 @@ class SparseEngine(ABC):
     ``settings`` says what each of its own parameters means. ``tolerance`` is how far ``expect`` may be from ``run``,
     as a share of the cycles, on a draw of the same sparsity. ``denser_is_slower``: another non-zero never makes it
     faster; where that is False the docstring says why. ``weight_formats`` name the storage formats whose bytes its
-    traffic counts; an engine without one reads weights in a form of its own alone. ``widens``: its traffic counts
+    traffic counts; an engine without one reads weights in a form of its own alone. ``keeps_activations``: its traffic
+    leaves out what is resident. ``widens``: its traffic counts
     weights of another width than the inputs, which are widened on their way in; others are refused. ``limits``: least
     and most of settings that can't be any number from 0 to MOST. ``volume``:
     m * n * k up to which ``expect`` takes a product at once; a larger one runs as pieces, one after another.
@@ -102,6 +113,7 @@ class SparseEngine(ABC):
     denser_is_slower: ClassVar[bool] = True
     weight_formats: ClassVar[tuple[str, ...]] = ()
     widens: ClassVar[bool] = False
+    keeps_activations: ClassVar[bool] = False
     limits: ClassVar[Mapping[str, tuple[float, float]]] = {}
     volume: ClassVar[int] = 2**42
 

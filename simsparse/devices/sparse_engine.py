@@ -2,7 +2,9 @@
 """Accelerators that skip zeros: a sparse engine of simsparse.dataflow with its own DRAM and vector unit.
 
 Level 0 and 1 take the engine's closed form, level 2 its cycle core on patterns drawn for each operand's sparsity.
-Left out: a limit on what the host's descriptors allow, operands that stay on chip from one operator to the next.
+Activations stay on the chip where the part has room for those of an operator (``buffers.activations``) and the engine
+keeps them. Left out: a limit on what the host's descriptors allow, weights that stay on chip from one operator to the
+next, larger batches cut into pieces that fit.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ import numpy as np
 
 from simsparse.config.quantity import Part
 from simsparse.core import DENSE, Action, ActionCounts, DType, Op, OpCycles, OpKind, Unit
-from simsparse.dataflow.sparse_engine import ENGINES, MOST, PeConfig, Work, pieces
+from simsparse.dataflow.sparse_engine import ENGINES, MOST, PeConfig, Resident, Work, pieces
 from simsparse.devices.accelerator import CYCLES, FLOP, SRAM, Accelerator, mac_action
 from simsparse.devices.base import DENSE_FORMAT, DEVICES, CostArrays, Mask, whole_counts
 from simsparse.devices.gemm_list import check_walk, single_product
@@ -50,6 +52,8 @@ class SparseEngineDevice(Accelerator):
             said = "is missing" if key in named else "is not a parameter"
             allowed = ", ".join(sorted(named)) or "no parameter"
             raise SpecError(f"{key} {said} of {self.engine.name}, which has {allowed}", key=f"{part.name}.engine")
+        if self.part.buffers.activations is not None and not self.engine.keeps_activations:
+            raise SpecError(f"{self.engine.name} keeps no activations", key=f"{part.name}.buffers.activations")
         for name, value in (self.part.engine or {}).items():
             least, most = self.engine.limits.get(name, (0, MOST))
             if not least <= value.si <= most:
@@ -100,11 +104,13 @@ class SparseEngineDevice(Accelerator):
             for mask, sparsity, rows, operand in ((weight_mask, op.weight_sparsity, n, Operand.WEIGHT),
                                                   (input_mask, op.input_sparsity, m, Operand.INPUT))
         )  # fmt: skip
-        machine = self.machine(op.dtype, op.w_dtype)
+        machine = self.machine(op.dtype, op.w_dtype, self._resident(op))
         work = self.engine.run(weights, inputs, machine)
         return OpCycles(work.cycles, work.utilization(machine), self.counts(op.dtype, work), work.causes)
 
-    def machine(self, dtype: DType | str, weights: DType | None = None) -> PeConfig:
+    def machine(
+        self, dtype: DType | str, weights: DType | None = None, resident: Resident = Resident.NOTHING
+    ) -> PeConfig:
         """What the engine's core needs to know of the part, for inputs of ``dtype`` and weights of ``weights``."""
         array = self.part.array
         return PeConfig(
@@ -112,6 +118,7 @@ class SparseEngineDevice(Accelerator):
             whole(self.part, f"array.macs.{dtype}", array.macs[dtype]),
             self.buffers, self.bytes_per_cycle, DType(dtype).bits, DType(dtype).bits,
             {name: value.si for name, value in (self.part.engine or {}).items()}, weights.bits if weights else 0,
+            resident,
         )  # fmt: skip
 
     def counts(self, dtype: DType | str, work: Work) -> ActionCounts:
@@ -120,10 +127,37 @@ class SparseEngineDevice(Accelerator):
             {mac_action(dtype): work.macs, SRAM: work.sram, READ: work.dram_read, WRITE: work.dram_write}
         )
 
+    def _resident(self, op: Op) -> Resident:
+        """What of ``op`` stays on the chip: its activations where they fit, of a product of these both operands."""
+        room = self.part.buffers.activations
+        if room is None or op.input_bytes + op.output_bytes > room.si:
+            return Resident.NOTHING
+        return Resident.ACTIVATIONS if op.definition.prunable or op.unit is Unit.VECTOR else Resident.ALL
+
+    def _inline(self, op: Op) -> _Cost | None:
+        """An elementwise op that the unit behind the array does; None where it has none or the op does not fit."""
+        inline = self.part.vector.inline
+        if inline is None or op.kind != OpKind.ELEMENTWISE or self._resident(op) is Resident.NOTHING:
+            return None
+        results = op.output_bytes * 8 / op.dtype.bits
+        seconds = {
+            "launch": 0.0,
+            "compute": 0.0,
+            "memory": 0.0,
+            "vector": results / inline.si / self.part.array.clock.si,
+        }
+        return _Cost(seconds, {FLOP: op.vector_flops, SRAM: op.output_bytes})
+
     def _cost(self, op: Op, level: int) -> _Cost:
+        if (inline := self._inline(op)) is not None:
+            return inline
         part, clock = self.part, self.part.array.clock.si
         seconds = {"launch": part.vector.launch.si, "vector": op.vector_flops / part.vector.rate.si}
         counts: dict[Action, int] = {FLOP: op.vector_flops}
+        if op.unit is Unit.VECTOR and self._resident(op) is not Resident.NOTHING:
+            weights = op.weight_bytes / (self.bytes_per_cycle * clock)
+            return _Cost({**seconds, "compute": 0.0, "memory": weights}, {
+                **counts, READ: op.weight_bytes, SRAM: 2 * op.min_bytes})  # fmt: skip
         if op.unit is Unit.VECTOR:
             moved = {READ: op.weight_bytes + op.input_bytes, WRITE: op.output_bytes, SRAM: 2 * op.min_bytes}
             memory = op.min_bytes / (self.bytes_per_cycle * clock)
@@ -138,7 +172,7 @@ class SparseEngineDevice(Accelerator):
 
     def _works(self, op: Op, level: int) -> list[tuple[int, Work]]:
         """(count, work) of each of the op's products, or of the op where the engine runs it as a whole."""
-        machine, d = self.machine(op.dtype, op.w_dtype), op.dims
+        machine, d = self.machine(op.dtype, op.w_dtype, self._resident(op)), op.dims
         if op.kind == OpKind.MOE_FFN:
             layer = self.engine.experts(op.expert_counts, d["d_model"], d["d_ff"], bool(d["gated"]), machine)
             if layer is not None:

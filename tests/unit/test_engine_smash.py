@@ -17,7 +17,8 @@ from simsparse.errors import SpecError
 from simsparse.sparsity.nonzeros import NonZeros
 from simsparse.testing import EngineContract
 
-COSTS = {"dram_cycles": 50, "spad_cycles": 4, "product_instructions": 5, "probe_instructions": 3,
+COSTS = {"dram_cycles": 50, "spad_cycles": 4, "product_instructions": 5, "dma_product_instructions": 2,
+         "probe_instructions": 3,
          "token_instructions": 9, "write_instructions": 2}  # fmt: skip
 
 
@@ -58,9 +59,10 @@ def slow(w: Mask, x: Mask, of: PeConfig) -> tuple[int, int, int, int]:
                     while table.get(slot, tag) != tag:
                         slot, looked = (slot + 1) % slots, looked + 1
                     table[slot] = tag
-                issue = 9 + 5 * len(fibers[k]) + 3 * looked
+                product, add, walk = (2, 0, 0) if version == 3 else (5, 3, 4)
+                issue = 9 + product * len(fibers[k]) + add * looked
                 thread = free.index(min(free)) if version > 1 else row % len(free)
-                free[thread] += issue + 2 * near + near * len(fibers[k]) + 4 * looked
+                free[thread] += issue + 2 * near + near * len(fibers[k]) + walk * looked
                 issued[thread % of.rows] += issue
                 loads += 4 + 8 + 4 * len(fibers[k])
                 probes += looked

@@ -127,4 +127,4 @@ def test_an_unknown_study_gets_the_nearest_name() -> None:
 
 def test_recalled_figures_are_marked() -> None:
     smash, _ = load_study("smash")
-    assert [claim.source.seen for claim in smash.claims] == [Seen.DOCUMENT, Seen.MEMORY, Seen.MEMORY]
+    assert [claim.source.seen for claim in smash.claims] == [Seen.DOCUMENT, *[Seen.MEMORY] * 5]

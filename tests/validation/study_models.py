@@ -187,6 +187,28 @@ def sparse_times_dense(name: str, rows: int) -> Trace:
     return TraceBuilder(name, written="n of 8 columns").add(ops.linear(8, rows, rows, "fp16")).build()
 
 
+def expert_vit() -> Trace:
+    """M3ViT as its sequel's code has it: 12 layers of 192 on 129 tokens, every other one with 16 experts, two a token."""
+    tokens, width = 129, 192
+    builder = TraceBuilder(
+        "m3vit", phase="forward", batch=1, written="github.com/sharc-lab/Edge-MoE, include/model.hpp"
+    )
+    for layer in range(12):
+        at = f"layers.{layer}"
+        builder.add(ops.linear(tokens, 3 * width, width, "fp32", name=f"{at}.qkv", module=f"{at}.qkv"))
+        builder.add(ops.attention(1, 3, 3, 64, tokens, tokens, False, "fp32", name=f"{at}.attention", module=at))
+        builder.add(ops.linear(tokens, width, width, "fp32", name=f"{at}.proj", module=f"{at}.proj"))
+        if layer % 2:
+            routing = [[(2 * t) % 16, (2 * t + 1) % 16] for t in range(tokens)]
+            builder.add(ops.linear(tokens, 16, width, "fp32", name=f"{at}.gate", label="router", module=f"{at}.gate"))
+            builder.add(ops.moe_ffn(tokens, width, 384, 16, False, "fp32", routing=routing, name=f"{at}.experts",
+                                    module=f"{at}.experts"))  # fmt: skip
+        else:
+            builder.add(ops.linear(tokens, 768, width, "fp32", name=f"{at}.up", module=f"{at}.up"))
+            builder.add(ops.linear(tokens, width, 768, "fp32", name=f"{at}.down", module=f"{at}.down"))
+    return builder.build()
+
+
 MODELS: Mapping[str, Callable[[], Trace]] = {
     **{f"opt-175b-decode-b{batch}": partial(opt_175b, batch) for batch in (1, 32)},
     **{f"opt-175b-decode-b{batch}-int4": partial(opt_175b, batch, "int4") for batch in (1, 32, 256)},
@@ -207,6 +229,7 @@ MODELS: Mapping[str, Callable[[], Trace]] = {
     "ring-mini-linear": lambda: hybrid("ring-mini-linear", 5, 64, 32_768),
     "ring-mini-softmax": lambda: hybrid("ring-mini-softmax", 1, 64, 32_768),
     "qwen3-32b-32k": lambda: dense_32b(8, 32_768),
+    "m3vit": expert_vit,
     "deweather-film": lambda: weather(True),
     "deweather-moe": lambda: weather(False),
 }  # fmt: skip

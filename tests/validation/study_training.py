@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from simsparse.core import Op, Trace, TraceBuilder, ops
+from simsparse.core import DType, Op, Trace, TraceBuilder, ops
 from simsparse.models.gpt import backward
 
 HALF, FULL = 2, 4
@@ -196,6 +196,17 @@ def _whole(name: str, elements: int, read: int, written: int) -> Op:
     return ops.elementwise(read * elements, written * elements, elements, "fp16", name=name)
 
 
+def encoder_int8(name: str, layers: int, width: int, heads: int, sequences: int = 8, length: int = 384) -> Trace:
+    """A forward pass of a BERT in int8, softmax and norms with it."""
+    sizes = Encoder(layers, width, heads, 4 * width, layers, sequences=sequences, length=length)
+    builder = TraceBuilder(name, phase="forward", batch=sequences, written="study_training.py")
+    for i in range(layers):
+        for op in _encoder_layer(sizes, i):
+            halved = {key: value // 2 if key.endswith("_bytes") else value for key, value in op.dims.items()}
+            builder.add(op.with_(dtype=DType.INT8, dims=halved))
+    return builder.build()
+
+
 TRAINED: Mapping[str, Callable[[], Trace]] = {
     "llama-7b-pretraining": lambda: pretraining("llama-7b-pretraining", Pretraining()),
     "llama-7b-sltrain": lambda: pretraining("llama-7b-sltrain", Pretraining(1024, state=2, per_layer=True)),
@@ -203,6 +214,8 @@ TRAINED: Mapping[str, Callable[[], Trace]] = {
     "sparse-mixer-train": lambda: encoder("sparse-mixer-train", MIXER, True),
     "bert-base-forward": lambda: encoder("bert-base-forward", BERT, False),
     "sparse-mixer-forward": lambda: encoder("sparse-mixer-forward", MIXER, False),
+    "bert-base-int8": lambda: encoder_int8("bert-base-int8", 12, 768, 12),
+    "bert-large-int8": lambda: encoder_int8("bert-large-int8", 24, 1024, 16),
     "opt-1.3b-eager": lambda: estimated(False),
     "opt-1.3b-sea": lambda: estimated(True),
     "opt-1.3b-eager-4k": lambda: estimated(False, 4096),

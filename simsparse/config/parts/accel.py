@@ -67,11 +67,16 @@ class AccelSparsity(Frozen):
 
 
 class AccelBuffers(Frozen):
-    """On-chip memories that hold tiles of each operand."""
+    """On-chip memories that hold tiles of each operand.
+
+    ``activations``: what an operator reads and writes beside weights stays on the chip up to so many bytes; None where
+    it comes from DRAM and goes there. Engines that say so take it (simsparse.dataflow.sparse_engine).
+    """
 
     input: Bytes
     weight: Bytes
     output: Bytes
+    activations: Bytes | None = None
 
 
 class AccelMemory(Frozen):
@@ -83,10 +88,15 @@ class AccelMemory(Frozen):
 
 
 class AccelVector(Frozen):
-    """The unit for everything that is no GEMM: ``rate`` of its operations, ``launch`` of any operator."""
+    """The unit for everything that is no GEMM: ``rate`` of its operations, ``launch`` of any operator.
+
+    ``inline``: results a cycle that a unit behind the array scales, adds and activates on their way; elementwise
+    operators whose activations stay on the chip then take that, and neither ``rate`` nor ``launch``.
+    """
 
     rate: FlopsPerSecond
     launch: Seconds
+    inline: Ratio | None = None
 
 
 class AccelEnergy(Frozen):
@@ -135,6 +145,8 @@ class AccelPart(Part):
             raise ValueError("a systolic array needs array.skew and array.overlap; a sparse engine needs engine")
         if self.engine is not None and (self.array.skew or self.array.overlap or self.sparsity):
             raise ValueError("a sparse engine has no array.skew, array.overlap or sparsity")
+        if self.vector.inline is not None and self.buffers.activations is None:
+            raise ValueError("vector.inline takes activations on the chip; it needs buffers.activations")
         if self.silicon is None and self.energy.unknown:
             raise ValueError(f"energy.{self.energy.unknown[0]} is null; without silicon it must be given")
         return self

@@ -10,7 +10,7 @@ from numba import njit
 
 from simsparse.dataflow.base import Ints, ceil_div
 from simsparse.dataflow.expected import products
-from simsparse.dataflow.sparse_engine import ENGINES, PeConfig, SparseEngine, Work, double_buffered, same_k
+from simsparse.dataflow.sparse_engine import ENGINES, PeConfig, Resident, SparseEngine, Work, double_buffered, same_k
 from simsparse.dataflow.typical import draws_of, mean_work, repeated, typical_part
 from simsparse.sparsity import Sparsity
 from simsparse.sparsity.nonzeros import Columns, NonZeros, effectual_macs
@@ -29,6 +29,7 @@ class S4(SparseEngine):
 
     name: ClassVar[str] = "s4"
     widens: ClassVar[bool] = True
+    keeps_activations: ClassVar[bool] = True
     settings: ClassVar[dict[str, str]] = {"bank": "columns of k whose inputs lie in one bank"}
     tolerance: ClassVar[float] = 0.15
 
@@ -73,6 +74,10 @@ def _work(
     weights = np.ceil(np.minimum(kept * (machine.weight_bits + index), outputs * k * machine.weight_bits) / 8)
     inputs = -(-m * k * machine.value_bits // 8)
     results = outputs * m * machine.output_bits / 8
+    if machine.resident is not Resident.NOTHING:
+        inputs, results = 0, np.zeros_like(results)
+    if machine.resident is Resident.ALL:
+        weights = np.zeros_like(weights)
     moved = np.append(weights, [0, 0]) + np.append([0, 0], results)
     moved[0] += inputs
     total, waiting = double_buffered(np.ceil(moved / machine.dram_bytes).astype(np.int64), np.append(compute, [0, 0]))

@@ -32,8 +32,9 @@ class Smash(SparseEngine):
     probing of the next slot; a window may fill half of the table, which threads then scan and write back. Version 2
     hands tokens, one an input's non-zero, to the thread that is free first; a window has as many rows as there are
     slots for all their columns, so that the low-order bits are a perfect hash, and threads write the results that they
-    listed. Version 3 has DMA engines bring fibers to the scratchpad and write the half of the table that is done,
-    while the next window fills the other.
+    listed. Version 3 has DMA engines bring fibers to the scratchpad, add products to their slots, and write the half of
+    the table that is done, while the next window fills the other; its products take instructions of their own number,
+    and none to look at slots.
 
     A denser operand may be faster: it moves the first version's windows and with them where hashes meet.
     Source: Shivdikar, SMASH, 2021 (arXiv 2105.14156); what the versions do is recalled. Left out: the sort of a row's
@@ -49,6 +50,7 @@ class Smash(SparseEngine):
         "dram_cycles": "cycles from a load of the DRAM to its data",
         "spad_cycles": "cycles of an access to the scratchpad",
         "product_instructions": "instructions of a product: two loads, multiply, hash, loop",
+        "dma_product_instructions": "instructions of a product that DMA engines feed and add: version 3",
         "probe_instructions": "instructions to look at a slot and add to it or go on",
         "token_instructions": "instructions to take up an input's non-zero: loads, pointers, a token or DMA",
         "write_instructions": "instructions to look at a slot of the table, or at a listed result, and write it back",
@@ -132,10 +134,12 @@ class _Costs:
     @classmethod
     def of(cls, machine: PeConfig) -> _Costs:
         dram, spad = machine.whole("dram_cycles"), machine.whole("spad_cycles")
-        near = spad if machine.whole("version") > 2 else dram
+        if machine.whole("version") > 2:
+            product = machine.whole("dma_product_instructions")
+            return cls(machine.whole("token_instructions"), product, 0, 2 * spad, spad, 0)
         return cls(
             machine.whole("token_instructions"), machine.whole("product_instructions"),
-            machine.whole("probe_instructions"), 2 * near, near, spad,
+            machine.whole("probe_instructions"), 2 * dram, dram, spad,
         )  # fmt: skip
 
     def issue(self, tokens: Any, products: Any, probes: Any) -> Any:
