@@ -188,7 +188,7 @@ def sparse_times_dense(name: str, rows: int) -> Trace:
 
 
 def expert_vit() -> Trace:
-    """M3ViT as its sequel's code has it: 12 layers of 192 on 129 tokens, every other one with 16 experts, two a token."""
+    """M3ViT as its sequel's code has it: 12 layers of 192 on 129 tokens, 16 experts in every other one, two a token."""
     tokens, width = 129, 192
     builder = TraceBuilder(
         "m3vit", phase="forward", batch=1, written="github.com/sharc-lab/Edge-MoE, include/model.hpp"
