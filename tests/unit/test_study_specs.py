@@ -72,9 +72,10 @@ def test_every_trace_of_the_studies_is_used() -> None:
 def test_traces_written_by_hand_are_what_the_script_writes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.syspath_prepend(str(data_root() / "tests" / "validation"))
     by_hand = {}
-    for module, table in {"study_layers": "BY_HAND", "study_models": "MODELS", "study_training": "TRAINED"}.items():
+    tables = {"study_layers": "BY_HAND", "study_models": "MODELS", "study_training": "TRAINED", "study_small": "SMALL"}
+    for module, table in tables.items():
         by_hand |= getattr(__import__(module), table)
-    for module in ("study_layers", "study_models", "study_training", "study_experts"):
+    for module in (*tables, "study_experts"):
         monkeypatch.delitem(sys.modules, module, raising=False)
     for name, make in by_hand.items():
         path = make().save(tmp_path / f"{name}.trace.gz")

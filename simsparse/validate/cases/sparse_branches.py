@@ -34,8 +34,8 @@ def sparse_branches() -> CaseReport:
         "Zouzias et al., 2022 (arXiv:2207.14033), abstract: up to 42 % fewer mispredictions per thousand instructions, "
         "2.3 % on average with 2 KB of storage more.",
         f"Traces of {LENGTH:,} branches of small programs walk a TAGE of {Tables().storage_bits / 8192:.1f} KB. The "
-        f"first half trains a model of {POSITIONS} positions for each of the {HARD} branches that mispredict most; in the "
-        "second half the model predicts its branch where it did better in training.",
+        f"first half trains a model of {POSITIONS} positions for each of the {HARD} branches that mispredict most; in "
+        "the second half the model predicts its branch where it did better in training.",
         [CasePoint(name, published[name], ours[name], "%") for name in published],
         tolerance=None,
         deviation="The published traces (SPEC and others, on a TAGE-SC-L of 64 KB) are not here: small programs stand "
