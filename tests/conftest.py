@@ -10,6 +10,12 @@ from hypothesis import HealthCheck, settings
 CASES, SEED = int(os.environ.get("CASES", "1000")), int(os.environ.get("SEED", "0"))
 """How many cases a fuzzing test draws, and from which seed where it is not hypothesis that draws."""
 
+
+def draws(usual: int) -> int:
+    """How many cases a test draws that draws ``usual`` of them in ``make test``: as many times more as `CASES` asks."""
+    return max(usual, usual * CASES // 1000)
+
+
 settings.register_profile(
     "repeatable",
     deadline=None,

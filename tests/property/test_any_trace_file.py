@@ -16,6 +16,7 @@ from simsparse.core import KINDS, DType, Op, OpKind, Routing, Sparsity, Trace, T
 from simsparse.errors import SpecError, TraceError
 from simsparse.trace import load_trace, save_trace
 from simsparse.trace.file import trace_text
+from tests.conftest import SEED, draws
 
 NAMES = st.text(st.characters(exclude_categories=("C", "Z")), min_size=1, max_size=12)
 JSON = st.recursive(
@@ -85,7 +86,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("traces")
 
 
-@settings(max_examples=150)
+@settings(max_examples=draws(60))
 @given(trace=traces(), zipped=st.booleans())
 def test_any_trace_is_read_back_exactly(folder: Path, trace: Trace, zipped: bool) -> None:
     path = save_trace(trace, folder / ("a.trace.gz" if zipped else "a.trace"))
@@ -144,10 +145,7 @@ def sample() -> bytes:
     return trace_text(trace).encode()
 
 
-def test_damage_ends_in_a_trace_or_a_trace_error(folder: Path) -> None:
-    assert read_damaged(folder / "damaged.trace", sample(), 400, seed=0) > 300
-
-
 @pytest.mark.fuzz
-def test_ten_thousand_damaged_files(folder: Path) -> None:
-    assert read_damaged(folder / "damaged.trace", sample(), 10_000, seed=1) > 7_000
+def test_damage_ends_in_a_trace_or_a_trace_error(folder: Path) -> None:
+    count = draws(800)
+    assert read_damaged(folder / "damaged.trace", sample(), count, SEED) > 0.7 * count

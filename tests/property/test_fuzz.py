@@ -19,6 +19,7 @@ from simsparse.config.hardware import load_hardware, load_system
 from simsparse.errors import SimsparseError, TraceError
 from simsparse.paths import data_root
 from simsparse.trace.file import load_trace
+from tests.conftest import draws
 from tests.property.mutate import Mutation, mutated, mutations
 
 pytestmark = pytest.mark.fuzz
@@ -45,14 +46,14 @@ def _ends_well(load: Callable[[str], Any], path: Path, data: bytes) -> None:
         assert "\n" not in str(error)
 
 
-@settings(FUZZ, max_examples=3500)
+@settings(FUZZ, max_examples=draws(300))
 @given(source=st.sampled_from(PARTS), edits=EDITS)
 def test_hardware_files(source: Path, edits: list[Mutation], tmp_path_factory: pytest.TempPathFactory) -> None:
     load = load_system if source.parent.name == "systems" else load_hardware
     _ends_well(load, tmp_path_factory.getbasetemp() / "part.yaml", mutated(source.read_bytes(), edits))
 
 
-@settings(FUZZ, max_examples=3000)
+@settings(FUZZ, max_examples=draws(300))
 @given(source=st.sampled_from(SPECS), edits=EDITS)
 def test_experiment_and_sweep_files(
     source: Path, edits: list[Mutation], tmp_path_factory: pytest.TempPathFactory
@@ -60,7 +61,7 @@ def test_experiment_and_sweep_files(
     _ends_well(_load_spec, tmp_path_factory.getbasetemp() / "spec.yaml", mutated(source.read_bytes(), edits))
 
 
-@settings(FUZZ, max_examples=2500)
+@settings(FUZZ, max_examples=draws(200))
 @given(source=st.sampled_from(TRACES), edits=EDITS, packed=st.booleans())
 def test_trace_files(
     source: Path, edits: list[Mutation], packed: bool, tmp_path_factory: pytest.TempPathFactory
@@ -90,7 +91,7 @@ WORDS = st.sampled_from(
 )  # fmt: skip
 
 
-@settings(FUZZ, max_examples=400)
+@settings(FUZZ, max_examples=draws(60))
 @given(command=st.sampled_from(ARGUMENTS), extra=st.lists(WORDS, max_size=4), edits=EDITS)
 def test_command_lines(
     command: list[str], extra: list[str], edits: list[Mutation], tmp_path_factory: pytest.TempPathFactory

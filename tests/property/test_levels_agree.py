@@ -20,7 +20,7 @@ from simsparse.devices.sparse_engine import SparseEngineDevice
 from simsparse.devices.systolic import Systolic
 from simsparse.errors import SpecError
 from simsparse.sparsity.drawn import Operand, drawn
-from tests.conftest import CASES, SEED
+from tests.conftest import SEED, draws
 
 HELD = 0.995
 """Share of pairs that must lie within the tolerance of their engine."""
@@ -111,7 +111,7 @@ def test_levels_agree(name: str) -> None:
     device, source = engine_device(name), random.Random(f"{name} {SEED}")
     assert device is not None
     count, off = 0, []
-    while count < max(200, CASES // 5):
+    while count < draws(40):
         shape, (weights, inputs) = sizes(source), patterns(source)
         try:
             found = deviation(device, shape, weights, inputs)
@@ -129,7 +129,7 @@ def test_levels_of_systolic_arrays_agree(name: str) -> None:
     device, source = scheduled_array(name), random.Random(f"{name} {SEED}")
     assert device is not None
     dtype, known = min(device.part.array.macs), ["dense", *sorted(device._patterns)]
-    count, found = max(40, CASES // 25), []
+    count, found = draws(20), []
     for _ in range(count):
         m, n, k = (int(2 ** source.uniform(0, high)) for high in (10, 11, 12))
         op = ss.ops.linear(m=m, n=n, k=k, dtype=dtype, weight_sparsity=source.choice(known))
