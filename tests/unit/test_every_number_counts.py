@@ -51,6 +51,8 @@ FACTORS = ((2, 0.5), (1.1, 0.9))
 """Each number is tried at twice and half its value, one whose limits allow neither closer to it, and 0 at 1."""
 LAUNCHED = ("_softmax", "argmax", "gelu", "sort", "index", "index_add_")
 DTYPES = ("bf16", "fp32", "int8", "fp8", "fp16", "int4", "fp64", "int16")
+FEW = 8
+"""Operators of an engine, which walks masks for each, that are costed at once."""
 PARTS = [name for name in part_names() if not name.startswith(("systems/", "kernels/"))]
 Result = Callable[[], Any]
 
@@ -190,8 +192,8 @@ def _collectives(part: Part, ranks: int) -> list[int]:
 
 def _of_a_device(part: Part, device: Device) -> dict[str, Result]:
     found: dict[str, Result] = {"power at rest": lambda: device.static_watts}
-    if able := _able(part.name):
-        found["operators"] = lambda: _costs(device, able)
+    for name, group in _groups(part.name).items():
+        found[name] = lambda group=group: _costs(device, group)
     alone = System("alone", "", {"it": part})
     beside = System("beside", "", {"it": part, "a": processor("9 TB")},
                     (Connection("l", link("1 PB/s", "0 us"), ("a", "it")),))  # fmt: skip
@@ -258,7 +260,16 @@ def _lockstep(part: PimPart) -> Any:
 def _able(name: str) -> tuple[Op, ...]:
     """The operators that a shipped part supports."""
     device = device_for(load_hardware(name))
-    return tuple(op for op in operators(device.part.model) if device.supports(op) is None)
+    able = [op for op in operators(device.part.model) if device.supports(op) is None]
+    return tuple(sorted(able, key=lambda op: op.dense_macs) if device.part.model == "engine" else able)
+
+
+@cache
+def _groups(name: str) -> dict[str, tuple[Op, ...]]:
+    """The operators that a part supports as results have them: at once, or, where each takes long, few at a time."""
+    able = _able(name)
+    size = FEW if load_hardware(name).model == "engine" else len(able)
+    return {f"operators from {first}": able[first : first + size] for first in range(0, len(able), max(size, 1))}
 
 
 def _beside(*copies: Op) -> Trace:
@@ -344,7 +355,7 @@ class Probe:
     def __init__(self, part: Part) -> None:
         self.part = part
         self._results, self._known = results(part), dict[str, Any]()
-        self._hints = defaultdict[str, list[str | int]](list)
+        self._hints = defaultdict[str, list[str | Op]](list)
 
     def moves(self, path: str, number: Quantity) -> bool:
         """Whether a result differs when the number at ``path`` does."""
@@ -352,21 +363,25 @@ class Probe:
 
     def _moved(self, path: str, part: Part) -> bool:
         changed, hints = results(part), self._hints[path.rpartition(".")[0]]
-        if any(self._moved_op(part, i) for i in hints if isinstance(i, int)):
+        if any(self._moved_op(part, op) for op in hints if isinstance(op, Op)):
             return True
         for name in dict.fromkeys([*(hint for hint in hints if isinstance(hint, str)), *self._results]):
             found, shipped = _value(changed[name]), self._as_shipped(name)
             if found != shipped:
-                moved = name if name != "operators" or isinstance(found, str) else next(
-                    i for i, pair in enumerate(zip(found, shipped, strict=True)) if pair[0] != pair[1])  # fmt: skip
-                hints.insert(0, moved)
+                hints.insert(0, next(self._apart(name, found, shipped), name))
                 return True
         return False
 
-    def _moved_op(self, part: Part, i: int) -> bool:
-        """Whether operator ``i`` of those that the part supports costs something else."""
-        found = _value(lambda: _costs(device_for(part), [_able(part.name)[i]]))
-        return bool(found != [self._as_shipped("operators")[i]])
+    def _apart(self, name: str, found: Any, shipped: Any) -> Iterator[Op]:
+        """The operators of a group whose costs differ."""
+        if name.startswith("operators") and not isinstance(found, str):
+            yield from (op for op, *pair in zip(_groups(self.part.name)[name], found, shipped, strict=True)
+                        if pair[0] != pair[1])  # fmt: skip
+
+    def _moved_op(self, part: Part, op: Op) -> bool:
+        """Whether ``op`` costs something else."""
+        found, shipped = (_value(lambda each=each: _costs(device_for(each), [op])) for each in (part, self.part))
+        return bool(found != shipped)
 
     def _as_shipped(self, name: str) -> Any:
         if name not in self._known:
