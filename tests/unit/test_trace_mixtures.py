@@ -16,6 +16,24 @@ from simsparse.core import OpKind
 from simsparse.trace import trace_model
 
 
+class Gathered(nn.Module):
+    """Copies the matrices of the experts that each token chose, and multiplies them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gate = nn.Linear(16, 8)
+        self.up, self.down = nn.Parameter(torch.randn(8, 16, 32)), nn.Parameter(torch.randn(8, 32, 16))
+
+    def forward(self, x: Any) -> Any:
+        share, chosen = self.gate(x).softmax(-1).topk(2, -1)
+        hidden = functional.gelu(torch.einsum("td,tkdh->tkh", x, self.up[chosen]))
+        return torch.einsum("tkh,tkhd,tk->td", hidden, self.down[chosen], share)
+
+
+def test_experts_whose_matrices_are_copied_for_each_token_are_named() -> None:
+    assert trace_model(Gathered(), torch.randn(6, 16)).meta["gathered_experts"] == ["down", "up"]
+
+
 class Batched(nn.Module):
     """Every expert on every token, as two or three batched products."""
 

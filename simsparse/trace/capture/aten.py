@@ -29,6 +29,7 @@ from simsparse.trace.capture.aten_names import (
 )
 from simsparse.trace.capture.call import Call
 from simsparse.trace.capture.event import EventRole
+from simsparse.trace.capture.layout import elements_held
 from simsparse.trace.capture.linalg import FACTORISATIONS, flops_of
 from simsparse.trace.capture.masked import TOP_LEFT
 from simsparse.trace.capture.own_products import LOWERINGS
@@ -36,10 +37,12 @@ from simsparse.trace.capture.product import (
     lower_convolution,
     lower_convolution_backward,
     lower_convolution_in_time,
+    lower_distances,
     lower_mm,
     lower_mv,
 )
 from simsparse.trace.capture.sdpa import given_mask, record_attention, record_attention_backward
+from simsparse.trace.recurrent import FLOPS_PER_STATE
 
 if TYPE_CHECKING:
     from simsparse.trace.capture.recorder import Capture
@@ -79,16 +82,16 @@ def _forget(capture: Capture, call: Call) -> None:
 
 def _plain(call: Call) -> tuple[EventRole, int]:
     """The role and the FLOPs of a function without a rule of its own, which may run in place."""
-    name, read = call.name, max((tensor.numel() for tensor in call.inputs), default=0)
+    name, read = call.name, max(map(elements_held, call.inputs), default=0)
     names = {name, name.removesuffix("_")}
     if name in FLOPS_PER_INPUT:
         return EventRole.FUSED, read * FLOPS_PER_INPUT[name]
-    if names & COPY or names & FACTORY:
+    if names & COPY or names & FACTORY or name.endswith("_copy"):
         return EventRole.FUSED, 0
     if names & REDUCTION or name.startswith(RESAMPLING) or torch.Tag.reduction in call.func.tags:
         return EventRole.FUSED, read
     made = [tensor.numel() for tensor in call.outputs]
-    if name.startswith("_foreach_"):
+    if name.startswith(("_foreach_", "_fused_ad", "_fused_sgd", "_amp_foreach_")):
         return EventRole.FUSED, sum(made)
     if names & POINTWISE or _is_pointwise(call.func, name) or call.func.namespace == "quantized":
         return EventRole.FUSED, max(made, default=0)
@@ -218,6 +221,26 @@ def _add_bias(capture: Capture, call: Call) -> bool:
     return True
 
 
+def _distances(capture: Capture, call: Call) -> bool:
+    """Distances of rows, not by a product: a difference, a power and a sum per pair and column."""
+    call.add(capture, EventRole.FUSED, call.reads(capture), 3 * call.outputs[0].numel() * call.inputs[0].shape[-1])
+    return True
+
+
+def _sampled_product(capture: Capture, call: Call) -> bool:
+    """The elements of a product at the places of a sparse matrix."""
+    kept, first = call.inputs[:2]
+    call.add(capture, EventRole.FUSED, call.reads(capture), 2 * elements_held(kept) * first.shape[-1])
+    return True
+
+
+def _fused_cell(capture: Capture, call: Call) -> bool:
+    """The state of a recurrent cell out of its two products, in one kernel."""
+    states, kind = call.outputs[0].numel(), "lstm" if "lstm" in call.name else "gru"
+    call.add(capture, EventRole.FUSED, call.reads(capture), FLOPS_PER_STATE[kind] * states)
+    return True
+
+
 def _pooling_gradient(capture: Capture, call: Call) -> bool:
     reads = [capture.access(tensor) for tensor in call.inputs if tensor is not call.given.get("self")]
     call.add(capture, EventRole.FUSED, reads, call.outputs[0].numel())
@@ -239,9 +262,14 @@ def _attention(capture: Capture, call: Call) -> bool:
 
 
 _SPECIAL: Mapping[str, Callable[[Capture, Call], bool]] = {
-    **dict.fromkeys(("mm", "addmm", "bmm", "baddbmm", "_addmm_activation", "_int_mm", "addbmm"), lower_mm),
-    "_sparse_addmm": lower_mm,
-    "mv": lower_mv, "addmv": lower_mv, "convolution": lower_convolution,
+    **dict.fromkeys((f"{name}{end}" for name in ("addmm", "baddbmm", "addbmm") for end in ("", "_")), lower_mm),
+    **dict.fromkeys(
+        ("mm", "bmm", "_addmm_activation", "_int_mm", "_sparse_addmm", "_sparse_sparse_matmul", "hspmm", "sspaddmm"),
+        lower_mm,
+    ),
+    **dict.fromkeys(("mv", "addmv", "addmv_"), lower_mv), "_euclidean_dist": lower_distances,
+    **dict.fromkeys(("_cdist_forward", "_pdist_forward"), _distances), "sparse_sampled_addmm": _sampled_product,
+    "_thnn_fused_lstm_cell": _fused_cell, "_thnn_fused_gru_cell": _fused_cell, "convolution": lower_convolution,
     **dict.fromkeys(("_embedding_bag", "_embedding_bag_forward_only"), _embedding_bag),
     "embedding_renorm_": _renormalised_rows, **dict.fromkeys(("_fft_r2c", "_fft_c2r", "_fft_c2c"), _fft),
     "convolution_backward": lower_convolution_backward, "conv_tbc": lower_convolution_in_time,

@@ -30,7 +30,12 @@ COPY = {
     "resize_as_", "lu_unpack", "masked_scatter", "to_padded_tensor", "narrow_copy", "_conj_copy",
     "affine_grid_generator", "_pack_padded_sequence", "nonzero_static", "_chunk_cat", "_foreach_copy_",
     "_foreach_clone", "_foreach_zero_", "_to_sparse", "_to_sparse_csr", "_to_sparse_csc", "_to_sparse_bsr",
-    "_to_sparse_bsc", "_to_dense", "_coalesce", "sparse_mask",
+    "_to_sparse_bsc", "_to_dense", "_coalesce", "sparse_mask", "_convert_weight_to_int4pack", "_pack_sequence",
+    "_convert_weight_to_int4pack_for_cpu", "_dyn_quant_pack_4bit_weight", "_cslt_compress", "_spdiags",
+    "_sparse_semi_structured_tile", "_to_sparse_semi_structured", "_sparse_coo_tensor_with_dims_and_tensors",
+    "_convert_indices_from_coo_to_csr", "_convert_indices_from_csr_to_coo", "_padded_dense_to_jagged_forward",
+    "_jagged_to_padded_dense_forward", "_nested_from_padded", "_nested_from_padded_tensor",
+    "_nested_tensor_from_tensor_list", "_sparse_mask_projection",
 }  # fmt: skip
 GATHER = {"embedding", "index", "index_select", "gather", "take", "_unsafe_index"}
 ACCUMULATE = {"index_add_", "scatter_add_", "scatter_reduce_", "index_reduce_"}
@@ -44,14 +49,15 @@ REDUCTION = {
     "any", "all", "cumsum", "cumprod", "norm", "linalg_vector_norm", "logsumexp", "topk", "sort", "max_pool2d",
     "max_pool2d_with_indices", "avg_pool2d", "_adaptive_avg_pool2d", "adaptive_avg_pool2d", "glu",
     "index_add", "scatter_add", "upsample_nearest2d", "upsample_bilinear2d", "bincount", "histc",
-    "one_hot", "rsub", "max_pool1d", "adaptive_max_pool2d", "scatter_reduce", "index_reduce", "aminmax", "dot",
-    "vdot", "nll_loss_forward", "nll_loss2d_forward", "mse_loss", "smooth_l1_loss", "huber_loss",
+    "one_hot", "rsub", "max_pool1d", "adaptive_max_pool2d", "scatter_reduce", "index_reduce", "aminmax",
+    "nll_loss_forward", "nll_loss2d_forward", "mse_loss", "smooth_l1_loss", "huber_loss",
     "binary_cross_entropy", "binary_cross_entropy_with_logits", "col2im",
     "embedding_dense_backward", "nonzero", "searchsorted", "bucketize",
-    "kthvalue", "median", "upsample_nearest1d", "upsample_bicubic2d", "cummax", "_cdist_forward", "count_nonzero",
+    "kthvalue", "median", "upsample_nearest1d", "upsample_bicubic2d", "cummax", "count_nonzero",
     "equal", "is_nonzero", "logcumsumexp", "cummin", "mode", "nanmedian", "trace", "dist", "multinomial", "_aminmax",
     "linalg_cross", "_embedding_bag_backward", "_embedding_bag_dense_backward",
-    "_embedding_bag_per_sample_weights_backward",
+    "_embedding_bag_per_sample_weights_backward", "_sparse_sum", "_sparse_csr_sum", "_sparse_csr_prod",
+    "_sparse_sum_backward", "_is_any_true", "_is_all_true", "hash_tensor",
 }  # fmt: skip
 POINTWISE = {
     "native_dropout", "_fused_dropout", "hardtanh_backward", "elu_backward", "leaky_relu_backward", "softplus_backward",
@@ -66,7 +72,7 @@ POINTWISE = {
     "renorm", "_add_relu", "_masked_scale", "soft_margin_loss", "multi_margin_loss", "multilabel_margin_loss_forward",
     "multilabel_margin_loss", "_fake_quantize_learnable_per_tensor_affine",
     "_fake_quantize_learnable_per_channel_affine", "_fused_moving_avg_obs_fq_helper", "glu_jvp", "gelu", "threshold",
-    "copysign", "xlogy", "gcd", "lcm", "_standard_gamma_grad", "_sample_dirichlet",
+    "_transform_bias_rescale_qkv", "copysign", "xlogy", "gcd", "lcm", "_standard_gamma_grad", "_sample_dirichlet",
 }  # fmt: skip
 POOLING_GRADIENTS = {
     f"{name}_backward"
@@ -78,8 +84,9 @@ POOLING_GRADIENTS = {
 }  # fmt: skip
 """They take the forward input for its shape alone, and read the gradient (and indexes)."""
 RESAMPLING = ("upsample_", "_upsample_", "avg_pool", "max_pool", "adaptive_", "_adaptive_", "fractional_max_pool",
-              "max_unpool", "grid_sampler", "_grid_sampler", "_unique", "unique_", "_cdist", "_pdist", "_ctc_loss",
-              "segment_reduce", "_segment_reduce", "histogram", "_histogram", "_foreach_norm")  # fmt: skip
+              "max_unpool", "grid_sampler", "_grid_sampler", "_unique", "unique_", "_cdist_backward", "_pdist_backward",
+              "_ctc_loss", "segment_reduce", "_segment_reduce", "histogram", "_histogram", "_foreach_norm",
+              "quantized_max_pool", "mkldnn_max_pool", "mkldnn_adaptive")  # fmt: skip
 """How functions begin that are counted as reductions: one operation an input element."""
 CHOICES = {"topk", "argmax", "max", "sort", "argsort", "multinomial"}
 """Functions that may choose experts."""
@@ -94,5 +101,7 @@ FLOPS_PER_INPUT = {
     "_softmax_backward_data": 4, "_log_softmax_backward_data": 4, "native_layer_norm_backward": 14,
     "native_group_norm_backward": 14, "native_batch_norm_backward": 8, "_fused_rms_norm_backward": 8,
     "_weight_norm_interface": 4, "_batch_norm_with_update": 7, "_safe_softmax": 5, "_masked_softmax": 5,
-    "_masked_softmax_backward": 4, "_weight_norm_interface_backward": 8,
+    "_masked_softmax_backward": 4, "_sparse_softmax": 5, "_sparse_log_softmax": 5, "cudnn_batch_norm": 7,
+    "_sparse_softmax_backward_data": 4, "_sparse_log_softmax_backward_data": 4, "cudnn_batch_norm_backward": 8,
+    "dot": 2, "vdot": 2, "_weight_norm_interface_backward": 8,
 }  # fmt: skip

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from simsparse.errors import TraceError
-from simsparse.trace.capture.recorder import tensors_in
+from simsparse.trace.capture.call import tensors_in
 
 CACHE_ARGUMENTS = ("past_key_values", "cache_params")
 """Names under which models take and return a cache."""

@@ -66,6 +66,11 @@ def held_bytes(tensor: torch.Tensor) -> int:
     return sum(part.numel() * part.element_size() for part in parts_of(tensor))
 
 
+def elements_held(tensor: torch.Tensor) -> int:
+    """Elements that ``tensor`` stores: of a sparse layout, those that it keeps."""
+    return int((tensor if tensor.layout is torch.strided else parts_of(tensor)[0]).numel())
+
+
 def dense(tensor: torch.Tensor) -> torch.Tensor:
     """The same values, strided."""
     return tensor if tensor.layout is torch.strided else tensor.to_dense()

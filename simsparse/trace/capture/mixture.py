@@ -312,7 +312,8 @@ def unmerged_experts(recording: Recording) -> dict[str, list[str]]:
     """What looks like experts and is none of the ops above: lists of networks in a loop, and layers with a weight each.
 
     ``looped_experts``: paths of lists whose modules each run two layers or more of equal shapes on rows of one value.
-    ``batched_experts``: weights of products with a matrix per group.
+    ``batched_experts``: weights of products with a matrix per group. ``gathered_experts``: parameters whose matrices
+    are copied for each token by a router's choice, and then multiplied like activations.
     """
     graph = EventGraph.of(recording)
     lists: dict[str, dict[str, list[int]]] = defaultdict(lambda: defaultdict(list))
@@ -326,7 +327,17 @@ def unmerged_experts(recording: Recording) -> dict[str, list[str]]:
         if op is not None and op.weight and op.dims.get("groups", 1) > 1 and not op.stats.get("weight_part"):
             grouped.add(op.weight)
     looped = sorted(path for path, members in lists.items() if _are_experts(graph, list(members.values())))
-    return {"looped_experts": looped, "batched_experts": sorted(grouped)}
+    return {"looped_experts": looped, "batched_experts": sorted(grouped), "gathered_experts": _gathered(graph)}
+
+
+def _gathered(graph: EventGraph) -> list[str]:
+    """Names of the parameters with a matrix per expert that an index takes apart for products of activations."""
+    reads = [
+        graph.root(access) for event in graph.events if event.op is not None and event.op.kind == OpKind.MATMUL
+        for access in event.reads
+    ]  # fmt: skip
+    names = {graph.recording.parameters.get(value, "") for value, chosen in reads if chosen}
+    return sorted(name for name in names if len(_shape(graph, name)) > 2)
 
 
 def _are_experts(graph: EventGraph, members: Sequence[Sequence[int]]) -> bool:

@@ -42,6 +42,12 @@ def lower_mv(capture: Capture, call: Call) -> bool:
     return product_of(capture, call, matrix, vector.unsqueeze(-1), None)
 
 
+def lower_distances(capture: Capture, call: Call) -> bool:
+    """Euclidean distances of many rows, which torch computes by the product of all pairs."""
+    first, second = call.inputs
+    return product_of(capture, call, first, second.transpose(-1, -2), None)
+
+
 def product_of(
     capture: Capture, call: Call, first: torch.Tensor, second: torch.Tensor, bias: torch.Tensor | None
 ) -> bool:
@@ -49,8 +55,9 @@ def product_of(
 
     A reduction of length 1 multiplies element by element, and is fused like any pointwise
     operation; but the gradient of a weight stays a product whatever the number of tokens.
+    A complex product is a real one of twice the rows and twice the reduction: (Re x, -Im x; Im x, Re x) (Re w; Im w).
     """
-    batch = first.shape[:-2].numel()
+    batch, parts = first.shape[:-2].numel(), 2 if first.is_complex() and second.is_complex() else 1
     m, k, n = first.shape[-2], first.shape[-1], second.shape[-1]
     if not batch * m * k * n:
         return False
@@ -60,12 +67,12 @@ def product_of(
         return True
     weight = second if capture.is_weight_matrix(second) else first if _is_left_weight(capture, first) else None
     if weight is None or not (_shared(weight) or _apart(weight)):
-        op, weight = _matmul(capture, (batch, m, n, k), first, second, call.outputs[0]), None
+        op, weight = _matmul(capture, (batch, parts * m, n, parts * k), first, second, call.outputs[0]), None
     else:
         x, rows, w = (first, m, rows_of(second)) if weight is second else (second, n, first)
         groups = 1 if _shared(weight) else batch
         shown = _matrix(w) if groups == 1 else w.reshape(-1, k)
-        op = _linear(capture, x, (weight, shown), batch * rows // groups, groups, bias, call.outputs[0])
+        op = _linear(capture, x, (weight, shown), parts * batch * rows // groups, groups, bias, call.outputs[0])
     weights = [tensor for tensor in (weight, bias) if tensor is not None]
     call.add(capture, EventRole.OWN, call.reads(capture), op=op, weights=weights)
     return True
@@ -88,7 +95,7 @@ def _matmul(
         if capture.node is not None and capture.node.weight:
             label = word = "bwd_input" if weight else "bwd_weight"
             weight = weight or capture.node.weight
-    dtype = capture.dtype(first)
+    dtype = _real_dtype(capture, first)
     return matmul(
         *dims, dtype, output_dtype=other_dtype(capture, out, dtype), name=path_join(capture.module, word),
         module=capture.module, label=label, weight=weight,
@@ -119,7 +126,8 @@ def _linear(
 ) -> Op:  # fmt: skip
     """``weights``: the operand, and the same as rows, (groups * n, k)."""
     weight, rows = weights
-    (n, k), dtype = (rows.shape[0] // groups, rows.shape[1]), capture.dtype(x)
+    parts, dtype = 2 if rows.is_complex() else 1, _real_dtype(capture, x)
+    n, k = rows.shape[0] // groups, parts * rows.shape[1]
     stored = format_of(rows)
     sparsity, stats = weight_facts_of(capture, weight, rows)
     name, backward = capture.weight_name(weight) or "", capture.stage == "bwd"
@@ -135,8 +143,13 @@ def _linear(
 
 def other_dtype(capture: Capture, tensor: torch.Tensor, dtype: DType) -> DType | None:
     """Element type of ``tensor``, where that is not ``dtype``."""
-    found = capture.dtype(tensor)
+    found = _real_dtype(capture, tensor)
     return found if found is not dtype else None
+
+
+def _real_dtype(capture: Capture, tensor: torch.Tensor) -> DType:
+    """Element type; of complex numbers, the type of their parts."""
+    return capture.dtype(torch.empty(0, dtype=tensor.dtype.to_real(), device="meta") if tensor.is_complex() else tensor)
 
 
 def weight_facts_of(capture: Capture, weight: torch.Tensor, rows: torch.Tensor) -> WeightFacts:

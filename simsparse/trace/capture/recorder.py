@@ -16,19 +16,19 @@ import sys
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
 import torch
 from torch.multiprocessing.reductions import StorageWeakRef
+from torch.nested._internal.nested_tensor import NestedTensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from simsparse.core import DENSE, DType, Op
 from simsparse.errors import SpecError
 from simsparse.trace.capture.aten import lower
 from simsparse.trace.capture.aten_names import CHOICES
-from simsparse.trace.capture.call import Call
+from simsparse.trace.capture.call import Call, given_to_write, signature_of, tensors_in
 from simsparse.trace.capture.event import Access, Event, EventRole, Recording
 from simsparse.trace.capture.layout import dense, held_bytes, parts_of
 from simsparse.trace.capture.weights import WeightOrigin, WeightTable, storage_key
@@ -45,35 +45,6 @@ from simsparse.trace.statistics.sparsity_stats import (
 )
 
 _BY_ITEMSIZE = {1: DType.INT8, 2: DType.INT16, 4: DType.INT32, 8: DType.INT64}
-
-
-def tensors_in(tree: Any) -> list[torch.Tensor]:
-    """The tensors in nested tuples, lists and mappings, in order."""
-    if isinstance(tree, torch.Tensor):
-        return [tree]
-    if isinstance(tree, (tuple, list)):
-        return [tensor for branch in tree for tensor in tensors_in(branch)]
-    if isinstance(tree, Mapping):
-        return [tensor for branch in tree.values() for tensor in tensors_in(branch)]
-    return []
-
-
-@dataclass(frozen=True)
-class SchemaFacts:
-    """What an aten function's schema says: its short name, and which arguments it writes."""
-
-    name: str
-    written: tuple[tuple[int, str], ...]
-
-
-@lru_cache(maxsize=4096)
-def signature_of(func: Any) -> SchemaFacts:
-    """The signature of an aten overload."""
-    written = tuple(
-        (i, argument.name) for i, argument in enumerate(func._schema.arguments)
-        if argument.alias_info is not None and argument.alias_info.is_write
-    )  # fmt: skip
-    return SchemaFacts(func._schema.name.split("::")[1], written)
 
 
 @lru_cache(maxsize=64)
@@ -114,6 +85,7 @@ class Capture(TorchDispatchMode):  # type: ignore[misc]
         self.node: Op | None = None
         self.failed_at: tuple[str, str] | None = None
         self._path = [""]
+        self._ragged = False
         self._paused = 0
         self._marks: list[tuple[int, str]] = [(0, "")]
         self._op_of_node: dict[int, Op] = {}
@@ -188,7 +160,11 @@ class Capture(TorchDispatchMode):  # type: ignore[misc]
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         given = dict(kwargs or {})
-        if torch.is_inference_mode_enabled() and func._can_decompose():
+        ragged = next((each for each in types if issubclass(each, NestedTensor)), None)
+        if ragged is not None:
+            with self, self._inside_ragged():
+                return ragged.__torch_dispatch__(func, types, args, given)
+        if (self._ragged or torch.is_inference_mode_enabled()) and func._can_decompose():
             with self:
                 parts = func.decompose(*args, **given)
             if parts is not NotImplemented:
@@ -202,6 +178,15 @@ class Capture(TorchDispatchMode):  # type: ignore[misc]
             self._record(func, args, given, out)
         self._not_kept(tensors_in(out))
         return out
+
+    @contextmanager
+    def _inside_ragged(self) -> Iterator[None]:
+        """While the values of sequences of several lengths are worked on, which torch does not take apart before."""
+        before, self._ragged = self._ragged, True
+        try:
+            yield
+        finally:
+            self._ragged = before
 
     def _not_kept(self, tensors: Iterable[torch.Tensor]) -> None:
         """Note that ``tensors`` are inputs or results, and none that the model keeps."""
@@ -336,14 +321,17 @@ class Capture(TorchDispatchMode):  # type: ignore[misc]
 
     def _record(self, func: Any, args: Any, kwargs: dict[str, Any], out: Any) -> None:
         signature = signature_of(func)
-        inputs, outputs = tensors_in((args, kwargs)), tensors_in(out)
+        read = {name: value for name, value in kwargs.items() if name not in signature.out} if kwargs else kwargs
+        inputs, outputs = tensors_in((args, read)), tensors_in(out)
         self._adopt(inputs)
-        mutated = _given(signature, args, kwargs)
+        mutated = given_to_write(signature, args, kwargs)
         if not mutated and outputs:
             sources = {storage_key(tensor) for tensor in inputs}
             if all(storage_key(tensor) in sources for tensor in outputs):
                 return
-        call = Call(signature.name, func, args, kwargs, inputs, mutated or outputs, out, bool(mutated))
+        call = Call(
+            signature.name, func, args, kwargs, inputs, mutated or outputs, out, bool(mutated) and not signature.out
+        )
         lower(self, call)
         if call.name in CHOICES:
             self._note_choices(outputs)
@@ -377,12 +365,6 @@ class Capture(TorchDispatchMode):  # type: ignore[misc]
         origin = self._weights.of(tensor)
         if origin is not None and origin.whole:
             self.recording.stored[value] = origin.name, origin.bytes
-
-
-def _given(signature: SchemaFacts, args: Any, kwargs: dict[str, Any]) -> list[torch.Tensor]:
-    """The tensors given for the arguments that are written."""
-    given = (args[i] if i < len(args) else kwargs.get(name) for i, name in signature.written)
-    return [tensor for value in given for tensor in tensors_in(value)]
 
 
 def _scope(path: str, module: torch.nn.Module) -> str:

@@ -20,6 +20,7 @@ from torch.utils._python_dispatch import _disable_current_modes
 from simsparse.core import Op
 from simsparse.core.kinds.attention import CACHED_BY, CACHED_KEYS, GIVEN_MASK, WINDOW, attention
 from simsparse.core.kinds.block_sparse_attention import block_sparse_attention
+from simsparse.errors import TraceError
 from simsparse.trace.capture.event import EventRole
 from simsparse.trace.capture.kernel import Gradients, Kernel
 from simsparse.trace.capture.label import path_join
@@ -83,6 +84,9 @@ class FunctionCalls(TorchFunctionMode):  # type: ignore[misc]
     def _attend(self, *args: Any, **kwargs: Any) -> torch.Tensor:
         given = dict(zip(_ARGUMENTS, args, strict=False)) | kwargs
         query, key, value = (given.pop(name) for name in ("query", "key", "value"))
+        if query.is_nested:
+            raise TraceError("attends to sequences of several lengths in one nested tensor; pad them to one length",
+                             key=self._capture.module or "model")  # fmt: skip
         causal, mask = True, TOP_LEFT
         if not given.get("is_causal", False):
             causal, mask = self._mask_of(given.get("attn_mask"), query.shape[-2], key.shape[-2])

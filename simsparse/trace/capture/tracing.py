@@ -4,16 +4,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Literal, TypeAlias
 
 import torch
+from torch.nn.parameter import is_lazy
 
 from simsparse.core import Op, OpKind, Trace, TraceBuilder
 from simsparse.errors import SimsparseError, TraceError, nearest
 from simsparse.trace.capture.cache import CACHE_ARGUMENTS, cached_states, cached_tensors, filled_cache
+from simsparse.trace.capture.call import tensors_in
 from simsparse.trace.capture.experts import MoeTracing, routing_of_rows
 from simsparse.trace.capture.fold import without_weight_making
 from simsparse.trace.capture.fuse import BESIDE, build
@@ -21,7 +23,7 @@ from simsparse.trace.capture.huggingface import own_functions, pretrained_models
 from simsparse.trace.capture.latent import FORMS, latent_modules
 from simsparse.trace.capture.layout import held_bytes
 from simsparse.trace.capture.mixture import unmerged_experts, with_mixtures
-from simsparse.trace.capture.recorder import Capture, tensors_in
+from simsparse.trace.capture.recorder import Capture
 from simsparse.trace.capture.rnn import RnnCalls
 from simsparse.trace.capture.sdpa import FunctionCalls
 from simsparse.trace.capture.training import OPTIMIZERS, step, train_mode
@@ -84,6 +86,7 @@ def trace_model(
         them beside the trace.
     """
     _check(phase, routing, kv_len, steps, optimizer)
+    _check_shapes(model)
     on_meta = _on_meta(model)
     absorbed = _form(model, latent, phase)
     chosen = routing or (MODEL if weights == "trained" and not on_meta else "uniform")
@@ -269,6 +272,12 @@ def _check(phase: str, routing: str | None, kv_len: int | None, steps: int, opti
         raise TraceError(f"{steps}; one or more, more than one with kv_len only", key="steps")
 
 
+def _check_shapes(model: torch.nn.Module) -> None:
+    lazy = next((name for name, own in (*model.named_parameters(), *model.named_buffers()) if is_lazy(own)), None)
+    if lazy is not None:
+        raise TraceError("has no shape before the model has seen a batch; run the model on one first", key=lazy)
+
+
 def _arguments(inputs: Inputs) -> tuple[tuple[Any, ...], dict[str, Any]]:
     if isinstance(inputs, torch.Tensor):
         return (inputs,), {}
@@ -280,7 +289,8 @@ def _evaluation(model: torch.nn.Module) -> Iterator[None]:
     training = [module for module in model.modules() if module.training]
     fast_path = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
-    model.eval()
+    with suppress(NotImplementedError):  # an exported graph keeps the mode in which it was exported
+        model.eval()
     try:
         yield
     finally:

@@ -13,8 +13,9 @@ import torch
 from simsparse.core import Op
 from simsparse.core.kinds.elementwise import elementwise
 from simsparse.errors import TraceError
+from simsparse.trace.capture.call import tensors_in
 from simsparse.trace.capture.event import EventRole
-from simsparse.trace.capture.recorder import Capture, tensors_in
+from simsparse.trace.capture.recorder import Capture
 
 _WORD = 4
 _HALF = 2
