@@ -173,7 +173,7 @@ class Result:
                 f"latency_s={self.latency_s:.6g}, energy_j={self.energy_j:.6g}, bound={self.bound!r})")  # fmt: skip
 
     def table(self) -> pd.DataFrame:
-        """One row an op (a pandas DataFrame)."""
+        """One row per op (a pandas DataFrame)."""
         import pandas as pd
 
         return pd.DataFrame([op._asdict() for op in self.ops])

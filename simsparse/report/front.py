@@ -66,7 +66,8 @@ def _figure(
     for ax, own, best in zip(axes, groups.values(), fronts, strict=True):
         _join(ax, own, best, metrics, scales)
     label = f"{y.name} against {x.name.lower()}"
-    return Plot(numbered(*name, "_"), numbered(label, *name[1:], ", part "), title, _caption(x, y), figure)
+    listing = _listing(list(groups), fronts, metrics)
+    return Plot(numbered(*name, "_"), numbered(label, *name[1:], ", part "), title, _caption(x, y) + listing, figure)
 
 
 def _scale(points: Sequence[StoredPoint], metric: Metric) -> Scale:
@@ -205,6 +206,19 @@ def _title(
 def _better(x: Metric, y: Metric) -> str:
     """The corner where the best points lie."""
     return f"{'lower' if y.smaller_is_better else 'upper'} {'left' if x.smaller_is_better else 'right'}"
+
+
+def _listing(workloads: Sequence[str], fronts: Sequence[Sequence[StoredPoint]], metrics: tuple[Metric, Metric]) -> str:
+    """The points of each front from left to right, those of one place together, as far as ``MAX_LABELS``."""
+    said = []
+    for workload, best in zip(workloads, fronts, strict=True):
+        places: dict[tuple[float, ...], list[StoredPoint]] = {}
+        for point in best:
+            places.setdefault(tuple(metric.of(point) for metric in metrics), []).append(point)
+        names = [_label(places[place]) for place in sorted(places)]
+        more = f"; and {len(names) - MAX_LABELS} more" if len(names) > MAX_LABELS else ""
+        said.append(f" On the front of {workload}, from left to right: {'; '.join(names[:MAX_LABELS])}{more}.")
+    return "".join(said)
 
 
 def _caption(x: Metric, y: Metric) -> str:

@@ -60,7 +60,7 @@ PER_AREA = Metric(
     smaller_is_better=False,
 )  # fmt: skip
 PER_JOULE = Metric(
-    "Passes a joule", "1/J", lambda point: 1 / point.energy_j if point.energy_j > 0 else math.nan,
+    "Passes per joule", "1/J", lambda point: 1 / point.energy_j if point.energy_j > 0 else math.nan,
     smaller_is_better=False,
 )  # fmt: skip
 

@@ -85,7 +85,7 @@ class Results:
     """Points in the order they were asked for, with what was kept of single ones.
 
     ``ops`` and ``timelines`` are keyed by point key and may cover only some points. ``axes`` are the names of the
-    axes besides workload, configuration and sparsity; ``table`` is one row a point, as exported; ``note`` ends
+    axes besides workload, configuration and sparsity; ``table`` is one row per point, as exported; ``note`` ends
     captions, ``at`` says which values of further axes are drawn; ``patterns`` are the sparsities of the whole sweep,
     where these are a part of it. ``resolved`` is the sweep with every number that it used, as far as a page
     shows it, ``resolved_file`` all of it. ``objectives`` are the numbers that the sweep makes small; ``baseline`` and

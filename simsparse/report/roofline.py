@@ -72,7 +72,7 @@ def roofline(results: Results) -> Plot | None:
     freeze_layout(figure)
     for ax, panel in zip(axes, shown, strict=True):
         _label(ax, panel, scale)
-    return Plot("roofline", "Roofline", title, _caption(len(found) - len(shown)), figure)
+    return Plot("roofline", "Roofline", title, _caption(len(found) - len(shown)) + results.note, figure)
 
 
 def _selected(found: list[RooflinePanel]) -> list[RooflinePanel]:
@@ -258,7 +258,7 @@ def _legend(kinds: Sequence[str], shapes: Mapping[str, str], shown: Sequence[Roo
 def _caption(hidden: int) -> str:
     text = (
         "Each marker is a group of equal operators, coloured by kind; shapes are weight sparsity. Operations are "
-        "counted dense, two a multiply-accumulate, so sparse weights move right (fewer bytes) and may rise above the "
+        "counted dense, two per multiply-accumulate, so sparse weights move right (fewer bytes) and may rise above the "
         "dense peak. The black line is the nominal peak and bandwidth of the device, the dashed one its "
         "peak with 2:4 weights; names stand at the operators that "
         "take most time; operators below 0.1 % of the time are left out."

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Lines of latency over a numeric axis, one panel a workload and configuration that it moves."""
+"""Lines of latency over a numeric axis, one panel per workload and configuration that it moves."""
 
 from __future__ import annotations
 
@@ -77,10 +77,10 @@ def _sensitivity(results: Results, metric: Metric, axis: str, index: int) -> Plo
         ax.set_xlabel(f"{label_of(axis)}{between}({x_scale.unit})" if x_scale.unit else label_of(axis))
         if i % columns == 0:
             ax.set_ylabel(f"{metric.name} ({y_scale.unit}){', log' if log else ''}")
-    title = _title(axis, moved, choice, metric)
+    title = _title(axis, {cell: moving[cell] for cell in cells}, choice, metric)
     finish(figure, title, sparsity_legend(results, _colours_drawn(results, [moving[cell] for cell in cells])))
     label = f"{metric.name} over {label_of(axis)}"
-    return Plot(f"sensitivity_{index + 1}", label, title, _caption(results, axis, groups, cells, metric), figure)
+    return Plot(f"sensitivity_{index + 1}", label, title, _caption(axis, groups, cells, metric, moved), figure)
 
 
 def _colours_drawn(results: Results, drawn: Sequence[Lines]) -> list[str]:
@@ -148,21 +148,24 @@ def _panel(ax: Axes, results: Results, lines: Lines, x_scale: Scale, y_scale: Sc
     ax.margins(x=0.08)
 
 
-def _title(axis: str, moved: tuple[float, StoredPoint] | None, choice: SliceChoice, metric: Metric) -> str:
+def _title(axis: str, shown: Mapping[tuple[str, str], Lines], choice: SliceChoice, metric: Metric) -> str:
     at = f", at {choice_text(choice)}" if choice_text(choice) else ""
-    drawn = f"{metric.name} over {label_of(axis)}{at}"
-    if moved is None:
-        return drawn
-    return f"{drawn}: all else equal it moves by up to {moved[0]:.2f}×, most on {moved[1].configuration}"
+    _, most = cell = max(shown, key=lambda cell: _change(shown[cell]))
+    change = f"it moves by up to {1 + _change(shown[cell]):.2f}× along a line, most on {most}"
+    return f"{metric.name} over {label_of(axis)}{at}: {change}"
 
 
 def _caption(
-    results: Results, axis: str, groups: Mapping[tuple[str, str], Lines], cells: Sequence[tuple[str, str]],
-    metric: Metric,
+    axis: str, groups: Mapping[tuple[str, str], Lines], cells: Sequence[tuple[str, str]], metric: Metric,
+    moved: tuple[float, StoredPoint] | None,
 ) -> str:  # fmt: skip
     text = f"{metric.name} over {label_of(axis)}, by weight sparsity; along a line nothing else changes."
-    if len(results.axes) > 1:
-        text += " The ratio in the title is the largest of all pairs that differ in this axis alone, drawn or not."
+    drawn = max(_change(groups[cell]) for cell in cells)
+    if moved is not None and moved[0] > 1 + drawn + STILL:
+        text += (
+            f" Of all pairs that differ in this axis alone, drawn or not, the largest ratio is {moved[0]:.2f}×, on "
+            f"{moved[1].configuration}."
+        )
     if hidden := len(groups) - len(cells):
         some = f"{hidden} combination{'s' * (hidden != 1)}"
         text += f" {some} of workload and configuration, which it moves least, not shown."

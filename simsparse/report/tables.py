@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 MAX_ROWS = 400
 AT_ONCE = 20_000
 """Operators that are written at once."""
-_MEASURES = ("Latency", "Energy", "Area", PER_AREA.name, PER_JOULE.name, "Bound by", "Checked")
+_MEASURES = ("Latency", "Energy", "Area", f"{PER_AREA.name} ({PER_AREA.unit})", PER_JOULE.name, "Bound by", "Checked")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,7 @@ def points_table(results: Results) -> HtmlTable:
     hidden = len(results.done) - len(rows)
     note = f"{hidden} more points stand in points.csv and points.parquet." if hidden else ""
     intro = (
-        "One row a point that ended well. Checked says whether references check every model behind the numbers; the "
+        "One row per point that ended well. Checked says whether references check every model behind the numbers; the "
         "percentage is the share of operator time from models that none checks."
     )
     return HtmlTable("Points", columns, rows, note, intro)
@@ -145,7 +145,7 @@ def write_tables(results: Results, folder: Path) -> list[Path]:
 
 
 def _write_ops(results: Results, folder: Path) -> list[Path]:
-    """One row an op of every point whose ops were kept, with the point's key, written piece by piece."""
+    """One row per op of every point whose ops were kept, with the point's key, written piece by piece."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
