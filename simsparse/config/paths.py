@@ -85,15 +85,37 @@ def _meant(name: str, known: Sequence[str]) -> list[str]:
     same = [each for each, (whole, end) in ends.items() if word in (whole, end)]
     if same or not word:
         return [each for each in same if each.startswith("systems/")] or same
-    begun = [each for each, (whole, end) in ends.items() if whole.startswith(word) or end.startswith(word)]
+    begun = [each for each in ends if _begins(each, word) or _begins(each.partition("/")[2], word)]
     if begun or "/" in name or not (words := _words(name)):
-        return begun
-    return [each for each in ends if words <= _words(each)]
+        return _plainest(begun)
+    return _plainest([each for each in ends if words <= _words(each)])
+
+
+def _begins(name: str, word: str) -> bool:
+    """Whether ``name`` begins with ``word``, which ends at no number's middle or suffix: ``l40`` begins no ``l40s``."""
+    letters = [(c, i == 0 or not name[i - 1].isalnum()) for i, c in enumerate(name.lower()) if c.isalnum() or c == "/"]
+    if "".join(c for c, _ in letters[: len(word)]) != word:
+        return False
+    return not word[-1].isdigit() or len(letters) == len(word) or letters[len(word)][1]
+
+
+def _plainest(names: list[str]) -> list[str]:
+    """``names`` but for those whose parts extend others of them, such as a card with further kernels."""
+    extended = {name: _extended(name) for name in names} if len(names) > 1 else {}
+    return [name for name in names if extended.get(name) not in names]
+
+
+def _extended(name: str) -> str:
+    """The name of the part that the part ``name`` extends, empty where none."""
+    path = next(path for path in _candidates(name, None) if is_file(path))
+    found = re.search(r"^extends:\s*(\S+)", path.read_text(encoding="utf-8", errors="replace"), re.MULTILINE)
+    return found[1] if found else ""
 
 
 def _words(name: str) -> set[str]:
-    """The words of a name, those of vendors apart."""
-    return {*re.split(r"[^a-z0-9]+", name.lower())} - _VENDORS - {""}
+    """The words of a name, those of vendors apart; of a model such as ``rtx4090`` its number too."""
+    words = {*re.split(r"[^a-z0-9]+", name.lower())} - _VENDORS - {""}
+    return words | {number for word in words for number in re.findall(r"(?<=[a-z])\d{4,}$", word)}
 
 
 def _plain(name: str) -> str:

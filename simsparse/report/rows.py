@@ -105,30 +105,44 @@ def panels_of(results: Results, wanted: Callable[[StoredPoint], bool], failures:
 def _rows(
     results: Results, workload: str, configuration: str, wanted: Callable[[StoredPoint], bool], failures: bool
 ) -> list[Row]:
-    answers: dict[tuple[object, ...], list[StoredPoint]] = {}
+    answers: list[list[StoredPoint]] = []
     failed = []
     for sparsity in results.sparsities:
         point = results.point_of(workload, configuration, sparsity)
         if point is not None and wanted(point):
-            answers.setdefault(_answer(point), []).append(point)
+            same = next((own for own in answers if any(_read_alike(point, other) for other in own)), None)
+            if same is None:
+                answers.append([point])
+            else:
+                same.append(point)
         elif any(each.cell == (workload, configuration, sparsity) for each in results.failed):
             failed.append(sparsity)
-    rows = [Row(configuration, label_of_same(points), points[0]) for points in answers.values()]
+    rows = [Row(configuration, label_of_same(points), points[0]) for points in answers]
     if not failures or not failed:
         return rows
     denser = sum(results.sparsities.index(points[0].sparsity) < results.sparsities.index(failed[0])
-                 for points in answers.values())  # fmt: skip
+                 for points in answers)  # fmt: skip
     return [*rows[:denser], Row(configuration, _lines(", ".join(failed)), None), *rows[denser:]]
 
 
-def _answer(point: StoredPoint) -> tuple[object, ...]:
-    return f"{point.latency_s:.6g}", f"{point.energy_j:.6g}", point.is_unvalidated
+def _read_alike(one: StoredPoint, other: StoredPoint) -> bool:
+    """Whether two patterns have one answer: of patterns that a device runs as one, in the digits that are shown."""
+    digits = 3 if _runs(one) == _runs(other) else 6
+    return one.is_unvalidated == other.is_unvalidated and all(
+        f"{a:.{digits}g}" == f"{b:.{digits}g}"
+        for a, b in ((one.latency_s, other.latency_s), (one.energy_j, other.energy_j))
+    )
+
+
+def _runs(point: StoredPoint) -> str:
+    """The pattern as which the devices run the point's weights."""
+    return point.runs_as.get(point.sparsity, point.sparsity)
 
 
 def label_of_same(points: Sequence[StoredPoint]) -> str:
     """``2:4 = 1:4``, with what the device runs where that is none of them: ``1:8 (as 2:4)``."""
     names = [point.sparsity for point in points]
-    used = {point.runs_as.get(point.sparsity, point.sparsity) for point in points}
+    used = set(map(_runs, points))
     mark = f" (as {next(iter(used))})" if len(used) == 1 and not used & set(names) else ""
     return _lines(" = ".join(names) + mark)
 
@@ -198,7 +212,7 @@ def write_absent(ax: Axes, word: str, y: float) -> None:
 
 
 def runs_note(results: Results, panels: Sequence[Panel]) -> str:
-    """``Patterns joined by = have one answer. On H100, 1:4 and 1:8 run as 2:4.``"""
+    """``Patterns joined by = have one answer in the digits shown. On H100, 1:4 and 1:8 run as 2:4.``"""
     drawn = {row.configuration for panel in panels for row in panel.rows}
     said: dict[str, list[str]] = {}
     for configuration in (configuration for configuration in results.configurations if configuration in drawn):
@@ -211,7 +225,7 @@ def runs_note(results: Results, panels: Sequence[Panel]) -> str:
             text = "; ".join(f"{', '.join(stated)} as {name}" for name, stated in used.items())
             said.setdefault(text, []).append(configuration)
     joined = any(" = " in row.label.replace("\n", " ") for panel in panels for row in panel.rows)
-    start = " Patterns joined by = have one answer." if joined else ""
+    start = " Patterns joined by = have one answer in the digits shown." if joined else ""
     return start + "".join(
         f" {listed(configurations)} run{'s' * (len(configurations) == 1)} {text}."
         for text, configurations in said.items()

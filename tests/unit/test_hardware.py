@@ -104,7 +104,8 @@ def test_the_listing_of_one_kind() -> None:
      ("RTX 4090", "gpu/rtx4090"), ("NVIDIA GeForce RTX 4090", "gpu/rtx4090"), ("A100-80GB", "gpu/a100-sxm4-80gb"),
      ("nvidia a100 80gb", "gpu/a100-sxm4-80gb"), ("h200-SXM5", "gpu/h200-sxm5-141gb"),
      ("T4", "gpu/t4"), ("GPU/A40", "gpu/a40"), ("Vegeta", "accel/vegeta"), ("sat", "accel/sat"),
-     ("nvme_gen4", "storage/nvme-gen4")],
+     ("nvme_gen4", "storage/nvme-gen4"), ("4090", "gpu/rtx4090"), ("hbm3", "memory/hbm3-6400"),
+     ("a100 sparse attention", "gpu/a100-sparse-attention")],
 )  # fmt: skip
 def test_a_part_is_found_by_the_name_that_users_write(said: str, name: str) -> None:
     assert load_hardware(said).name == name
@@ -117,7 +118,8 @@ def test_a_system_goes_before_a_part_of_its_name() -> None:
 
 @pytest.mark.parametrize(
     ("said", "says"),
-    [("a100", "did you mean gpu/a100-sparse-attention or gpu/a100-sxm4-40gb or gpu/a"),
+    [("a100", r"did you mean gpu/a100-sxm4-40gb or gpu/a100-sxm4-80gb\?$"),
+     ("h20", "is no part"), ("L40", "is no part"),
      ("rtx3090", "did you mean gpu/rtx4090"),
      ("", "is no part"), ("b300", "is no part"), ("-", "is no part")],
 )  # fmt: skip

@@ -147,6 +147,13 @@ class TestFigures:
         assert labels == ["dense", "2:4 = 1:4 = 1:8"]
         assert "1:4, 1:8 as 2:4" in plot.caption
 
+    def test_a_pattern_that_runs_as_another_shares_its_row_where_both_read_alike(self, tmp_path: Path) -> None:
+        runs = json.dumps({"pim0": {"2:4": "dense", "1:4": "dense"}})
+        times = {"dense": 4.2440, "2:4": 4.2420, "1:4": 4.3}
+        rows = [row(sparsity, seconds, "1", runs_as=runs) for sparsity, seconds in times.items()]
+        (panel,) = panels_of(table_of(tmp_path, rows), lambda _: True)
+        assert [each.label for each in panel.rows] == ["dense = 2:4", "1:4 (as dense)"]
+
     def test_what_was_not_run_takes_no_room(self, tmp_path: Path) -> None:
         rows = [row("dense", 1.0, "1"), {**row("2:4", 2.0, "1"), "system": "t"}]
         panels = panels_of(table_of(tmp_path, rows), lambda _: True)
