@@ -168,9 +168,11 @@ def _limit(spec: SweepSpec, name: str, value: Any) -> float:
     path = ("constraints", name)
     if name not in CONSTRAINTS:
         raise spec.document.error(path, f"can't be limited; {nearest(name, CONSTRAINTS)}")
+    if not isinstance(value, (str, int, float)):
+        raise spec.document.error(path, f"{value!r} is neither a number nor a quantity such as 50 ms or 30 mm**2")
     try:
         limit = parse_quantity(value, CONSTRAINTS[name]) if isinstance(value, str) else float(value)
-    except (TypeError, ValueError) as error:
+    except ValueError as error:
         raise spec.document.error(path, f"{value!r}: {error}") from None
     if isinstance(value, bool) or not limit > 0:
         raise spec.document.error(path, f"{value!r} is not a number above 0")
