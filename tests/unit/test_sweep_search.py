@@ -132,7 +132,7 @@ def test_a_limit_may_have_a_unit(sweep_folder: Path, runs: list[Any]) -> None:
 @pytest.mark.parametrize(
     ("lines", "expected"),
     [
-        (GRID + "constraints: {latency_s: {max: 1}}\n", "constraints.latency_s: .* is neither a number nor a quantity"),
+        (GRID + "constraints: {latency_s: {max: 1}}\n", "is neither a number nor a quantity such as"),
         (GRID + "constraints: {area: 3}\n", "constraints.area: can't be limited"),
         (GRID + "constraints: {latency_s: 3 W}\n", "constraints.latency_s: '3 W'"),
         (GRID + "constraints: {area_mm2: 3}\n", "area_mm2 of cpu/h100-host is not known"),
