@@ -89,13 +89,15 @@ class About(StrEnum):
 class ClaimMetric(StrEnum):
     """The number of a simulation's result that is compared.
 
-    ``memory_bytes`` is what the device with most in its memory keeps, ``weight_bytes`` the weights of all devices.
+    ``memory_bytes`` is what the device with most in its memory keeps, ``weight_bytes`` the weights of all devices,
+    ``hit_rate`` the share of the reads of weights from elsewhere that found them on their device.
     """
 
     LATENCY = "latency_s"
     ENERGY = "energy_j"
     MEMORY = "memory_bytes"
     WEIGHTS = "weight_bytes"
+    HIT_RATE = "hit_rate"
 
 
 class Reference(Frozen):

@@ -51,8 +51,11 @@ class GraphBuilder:
         index = self._last.get((device, self._lane[device]))
         return () if index is None else (index,)
 
-    def op(self, index: int, after: Iterable[int] = ()) -> int:
-        """Issue op ``index`` of the trace; returns the index of its last command."""
+    def op(self, index: int, after: Iterable[int] = (), *, synchronous: bool = False) -> int:
+        """Issue op ``index`` of the trace; returns the index of its last command.
+
+        ``synchronous``: a host calls for it when its device has done all before it, and ``after`` has happened.
+        """
         op, device = self.index.ops[index], self.devices[index]
         if op.kind == OpKind.COLLECTIVE:
             return self._collective(index, op)
@@ -62,7 +65,7 @@ class GraphBuilder:
         else:
             needs = self._needs(index, device, after)
             if op.call:
-                needs += self._called(op, index, device)
+                needs += self._called(op, index, device, (*needs, *self.last_on(device)) if synchronous else ())
             done = self._issue(Command(self.index.names[index], op.kind, device, self._lane[device], index, needs))
         self._done[index] = (done,)
         return done
@@ -168,12 +171,12 @@ class GraphBuilder:
             needs += self._done[wait]
         return tuple(needs)
 
-    def _called(self, op: Op, index: int, device: str) -> tuple[int, ...]:
-        """The host's call that launches ``op``, issued once."""
+    def _called(self, op: Op, index: int, device: str, after: tuple[int, ...]) -> tuple[int, ...]:
+        """The host's call that launches ``op``, issued once, when ``after`` have ended."""
         key = op.call, device, self.index.step[index]
         if key not in self._calls:
             self._calls[key] = self._issue(
-                Command(f"call {op.call}", "call", device, HOST_LANE, index, cause=Cause.CALL)
+                Command(f"call {op.call}", "call", device, HOST_LANE, index, after, cause=Cause.CALL)
             )
         return (self._calls[key],)
 

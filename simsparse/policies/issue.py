@@ -203,7 +203,7 @@ class _Copies:
             self.builder.shared(i, self.shares.part(i, there, inside=False), self.shares.part_on_host(i, there),
                                 self._home, after)  # fmt: skip
         else:
-            self.builder.op(i, after)
+            self.builder.op(i, after, synchronous=self._streamed[i] and self._residency.synchronous)
 
     def _on_host(self, i: int) -> Sequence[Weight]:
         """The experts of op ``i`` that the host computes."""

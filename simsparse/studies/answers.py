@@ -23,12 +23,19 @@ def _needed(result: dict[str, Any]) -> dict[str, Any]:
     """Of a simulation's summary the metrics alone; of anything else all."""
     if ClaimMetric.LATENCY not in result:
         return result
-    known = {**numbers_of(result), ClaimMetric.WEIGHTS: _weight_bytes(result)}
+    known = {**numbers_of(result), ClaimMetric.WEIGHTS: _weight_bytes(result), ClaimMetric.HIT_RATE: _hit_rate(result)}
     return {metric: known[metric] for metric in ClaimMetric}
 
 
 def _weight_bytes(summary: dict[str, Any]) -> int:
     return sum(own.get(WEIGHTS, 0) for own in summary["memory"].values())
+
+
+def _hit_rate(summary: dict[str, Any]) -> float:
+    """Hits among reads of weights that rest elsewhere; 1 where none does."""
+    uses = summary.get("cache", {}).values()
+    hits, misses = (sum(use[key] for use in uses) for key in ("hits", "misses"))
+    return float(hits / (hits + misses)) if hits + misses else 1.0
 
 
 class Answers:

@@ -207,3 +207,18 @@ def test_a_faster_link_copies_more_in_the_same_session() -> None:
     uses = [ss.simulate(trace, system, {"residency": "none", "site": "soonest"}).cache["gpu0"]
             for system in (slow, "systems/h100-pcie5")]  # fmt: skip
     assert uses[0].misses < uses[1].misses
+
+
+def test_a_host_that_waits_for_gates_and_copies_launches_nothing_meanwhile() -> None:
+    """Calls that run ahead hide behind copies; a synchronous host's come after them. A graph needs no calls."""
+    trace, system = moe_trace(layers=4, experts=5, hit=2, linears=24, d=256), "systems/a100-pcie4"
+
+    def seconds(stack: str, synchronous: bool) -> float:
+        residency = {"kind": "none", "synchronous": synchronous}
+        return ss.simulate(trace, system, {"residency": residency}, stack=stack).latency_s
+
+    copies = seconds("fused+graph", False) - ss.simulate(trace, system, "resident").latency_s
+    calls = ss.simulate(trace, system, "resident", stack="fused").latency_s
+    assert seconds("fused", False) < 0.9 * (copies + calls)
+    assert seconds("fused", True) == pytest.approx(copies + calls, rel=0.05)
+    assert seconds("fused+graph", True) == seconds("fused+graph", False)

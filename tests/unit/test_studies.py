@@ -96,7 +96,15 @@ def test_a_claim_may_be_of_memory() -> None:
     memory = {"gpu0": {"weights": 5, "KV cache": 4}, "host": {"weights": 7}}
     answers = Answers()
     answers.put(Record("k", json.dumps({"latency_s": 1.0, "energy_j": 2.0, "memory": memory})))
-    assert answers.result("k") == {"latency_s": 1.0, "energy_j": 2.0, "memory_bytes": 9, "weight_bytes": 12}
+    known = {"latency_s": 1.0, "energy_j": 2.0, "memory_bytes": 9, "weight_bytes": 12}
+    assert answers.result("k") == known | {"hit_rate": 1.0}
+
+
+def test_a_claim_may_be_of_hits() -> None:
+    use = {"hits": 3, "misses": 1, "copied_ahead": 0, "copied_bytes": 9, "on_host": 0}
+    answers = Answers()
+    answers.put(Record("k", json.dumps({"latency_s": 1.0, "energy_j": 2.0, "memory": {}, "cache": {"gpu0": use}})))
+    assert answers.result("k")["hit_rate"] == 0.75
 
 
 def test_every_assumed_value_is_halved_and_doubled_or_refused_with_a_reason() -> None:

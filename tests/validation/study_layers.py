@@ -109,11 +109,10 @@ def mixtral_shard() -> Trace:
     )
 
 
-def opt_175b_shard(heads: int, ffn: int) -> Trace:
-    """One of eight devices of OPT-175B: 12 of 96 heads and 6,144 of 49,152 neurons, of which some are kept."""
-    shard = Decoder(96, 12288, heads, heads, 128, ffn, batch=1, kv_len=128, gated=False)
-    kept = f"{heads} of 12 heads and {ffn} of 6144 neurons kept"
-    return decode_step(f"opt-175b-tp8-decode-h{heads}-f{ffn}", shard, f"arXiv:2205.01068, table 1; an eighth, {kept}")
+def opt_175b(heads: int, ffn: int) -> Trace:
+    """All of OPT-175B's layers, with some of its 96 heads and 49,152 neurons; a cache of 128 tokens."""
+    whole = Decoder(96, 12288, heads, heads, 128, ffn, batch=1, kv_len=128, gated=False)
+    return decode_step(f"opt-175b-decode-h{heads}-f{ffn}", whole, "arXiv:2205.01068, table 1")
 
 
 def upcycled(experts: int) -> Trace:
@@ -188,10 +187,19 @@ def longer(trace: Trace, name: str, kv_len: int) -> Trace:
     return Trace(name, trace.map(change).ops, {**trace.meta, "kv_len": kv_len})
 
 
+def read_me() -> Trace:
+    """A step of Read-ME's model: Llama-2-7B's attention, and two of eight experts of 5,504 neurons in each layer."""
+    d = Decoder(32, 4096, 32, 32, 128, 5504, batch=1, kv_len=1024, experts=8)
+    return decode_step(
+        "read-me-decode-b1", d, "arXiv:2410.19123: Llama-2-7B, eight experts of 5504 neurons, two chosen"
+    )
+
+
 BY_HAND = {
+    "read-me-decode": read_me,
     "mixtral-tp4-decode-b64": mixtral_shard,
-    "opt-175b-tp8-dense": lambda: opt_175b_shard(12, 6144),
-    "opt-175b-tp8-sparse": lambda: opt_175b_shard(5, 616),
+    "opt-175b-dense": lambda: opt_175b(96, 49152),
+    "opt-175b-sparse": lambda: opt_175b(40, 4928),
     "upcycled-dense": lambda: upcycled(0),
     "upcycled-moe": lambda: upcycled(8),
     "attention-16k": lambda: attention_only(16384, "attention-16k"),

@@ -25,7 +25,7 @@ from transformers import AutoConfig
 
 import simsparse as ss
 from simsparse.core import DType, Op, OpKind, Trace, TraceBuilder, ops
-from simsparse.models.by_name import MODELS, build_model, extract, versions
+from simsparse.models.by_name import MODELS, extract, versions
 
 OUT = Path(__file__).parents[2] / "traces" / "studies"
 BF16 = torch.bfloat16
@@ -56,13 +56,15 @@ def zoo(model: str, **changes: Any) -> dict[str, Any]:
     return {**MODELS[model].shape, **changes}
 
 
-def switch_fp32() -> Trace:
-    """A step of switch-base-128's decoder in fp32, the type of pre-gated MoE's artefact, for one token."""
+def switch_fp32(size: str, experts: int) -> Trace:
+    """A step of a Switch decoder in fp32, the type of pre-gated MoE's artefact, for one token."""
+    model, name = f"switch-{size}-128", f"switch-{size}-{experts}"
+    config = AutoConfig.for_model("switch_transformers", **zoo(model, num_experts=experts))
     with torch.device("meta"):
-        model = build_model("switch-base-128").float()
+        made = transformers.SwitchTransformersForConditionalGeneration(config).float().eval()
         given = {"input_ids": tokens(1, 256), "decoder_input_ids": tokens(1, 1)}
-    return ss.trace_model(model, given, "decode", name="switch-base-128-decode-fp32", kv_len=64, routing="uniform",
-                          meta={"model": "switch-base-128", "batch": 1, **versions()})  # fmt: skip
+    return ss.trace_model(made, given, "decode", name=f"{name}-decode-fp32", kv_len=64, routing="uniform",
+                          meta={"model": name, "batch": 1, **versions()})  # fmt: skip
 
 
 class Opened(nn.Module):
@@ -334,7 +336,10 @@ RECIPES: dict[str, Callable[[], Trace]] = {
     **SMALL,
     "opt-66b-decode": lambda: extract("opt-66b", "decode", kv_len=512),
     "llama2-70b-decode": lambda: extract("llama2-70b", "decode", kv_len=512),
-    "switch-base-128-fp32": switch_fp32,
+    **{
+        f"switch-{size}-{experts}-fp32": partial(switch_fp32, size, experts)
+        for size, experts in (("base", 8), ("base", 32), ("base", 64), ("base", 128), ("large", 128))
+    },
     "opt-66b-layer-train": lambda: training_layer("opt-66b-layer-train", lambda: OptLayer(9216, 72), 8, 2048, 9216),
     "opt-66b-layer": opt_layer_forward,
     "llama2-7b-100k": lambda: llama_context("llama2-7b-100k", 100_000),

@@ -84,6 +84,11 @@ class Residency(PolicyPart):
         """The weights that rest in host memory, None where all stay on the devices that read them."""
 
     @property
+    def synchronous(self) -> bool:
+        """Whether the host waits for gates and copies before it calls for the ops that read the weights."""
+        return False
+
+    @property
     def chunk_bytes(self) -> int | None:
         """The largest single copy; None: an expert or a matrix in one."""
         return None

@@ -20,8 +20,9 @@ class Streamed(Residency):
     written to host memory first; ``request_bytes`` and ``queue_depth``: storage is read in requests of that size, so
     many under way (None: in order, at its sequential rate). ``bits``: weights cross links with so many bits each and a
     scale per 128 (None: as the trace stores them); ``unpack``: where they become dense: ``device``, a kernel before the
-    op; ``host``, before the copy, which then moves dense ones; ``free``, no time beside the product. Raises SpecError
-    on other values.
+    op; ``host``, before the copy, which then moves dense ones; ``free``, no time beside the product. ``synchronous``:
+    the host reads what the gate chose and waits for the copies before it calls for the experts, so that its calls do not
+    run ahead of the device; it matters to stacks that launch without a graph. Raises SpecError on other values.
     """
 
     chunk_bytes: int | None = None
@@ -31,6 +32,7 @@ class Streamed(Residency):
     queue_depth: int | None = None
     bits: float | None = None
     unpack: str = FREE
+    synchronous: bool = False
 
     def __post_init__(self) -> None:
         for key in ("chunk_bytes", "request_bytes", "queue_depth"):
@@ -44,8 +46,9 @@ class Streamed(Residency):
             raise SpecError("the host unpacks what comes through it; set through_host", key="unpack")
         if not isinstance(self.home, str) or not self.home:
             raise SpecError(f"{self.home!r} is not {HOST}, {STORAGE} or the name of a device", key="home")
-        if not isinstance(self.through_host, bool):
-            raise SpecError(f"{self.through_host!r} is neither true nor false", key="through_host")
+        for key in ("through_host", "synchronous"):
+            if not isinstance(getattr(self, key), bool):
+                raise SpecError(f"{getattr(self, key)!r} is neither true nor false", key=key)
         if (self.through_host or self.request_bytes) and self.home == HOST:
             raise SpecError("is for weights that rest on storage; set home",
                             key="through_host" if self.through_host else "request_bytes")  # fmt: skip
