@@ -21,8 +21,8 @@ class Streamed(Residency):
     many under way (None: in order, at its sequential rate). ``bits``: weights cross links with so many bits each and a
     scale per 128 (None: as the trace stores them); ``unpack``: where they become dense: ``device``, a kernel before the
     op; ``host``, before the copy, which then moves dense ones; ``free``, no time beside the product. ``synchronous``:
-    the host reads what the gate chose and waits for the copies before it calls for the experts, so that its calls do not
-    run ahead of the device; it matters to stacks that launch without a graph. Raises SpecError on other values.
+    the host reads what the gate chose and waits for the copies before it calls for the experts, so that its calls do
+    not run ahead of the device; it matters to stacks that launch without a graph. Raises SpecError on other values.
     """
 
     chunk_bytes: int | None = None
