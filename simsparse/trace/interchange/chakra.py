@@ -44,7 +44,7 @@ _COLLECTIVES = ("all_reduce", "reduce", "all_gather", "gather", "scatter", "broa
 _GROUPS = ("pg_name", "comm_group", "involved_dim")
 """Attributes that name the ranks of a collective, which stand in another file."""
 GROUP_FILE, GROUPS = ".groups.json", "groups"
-"""End of the name of that file, a mapping of names to lists of ranks as ASTRA-sim reads it, and a trace's fact of it."""
+"""End of the name of that file, a mapping of names to lists of ranks as ASTRA-sim reads it, and a fact of traces."""
 
 _SIGNED, _DOUBLES, _ZIGZAG = {7, 9}, {3, 5}, {15, 17}
 _LONGEST_LITERAL = 1_000_000
