@@ -39,7 +39,8 @@ def expert_pruning() -> CaseReport:
         "a node, all-to-alls before and after, against a dense layer in their place on each GPU alone.",
         [CasePoint(LABEL, 2.0, _gain(), "x")],
         tolerance=None,
-        deviation="Model, batch and machine are not published in what was read. Within a board of V100 an exchange is a "
+        deviation="Model, batch and machine are not published in what was read. Within a board of V100 an exchange is "
+        "a "
         "small part of a layer; over a network of 100 Gb/s it is most of it, and the gain is beyond the published one.",
         assumed=("V100 on NVLink", "BERT-base's widths, 32 sequences of 128 tokens per GPU",
                  "experts are chosen alike often"),

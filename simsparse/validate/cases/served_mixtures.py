@@ -76,7 +76,8 @@ def ling_coder() -> CaseReport:
         "active) against Qwen2.5-Coder-14B in shapes alone. GPUs for equal requests per second.",
         [CasePoint(RESOURCES, 0.5, _resources(), "x")],
         tolerance=None,
-        deviation="Which dense model was replaced is not named: the published half lies between the shares against 14 and "
+        deviation="Which dense model was replaced is not named: the published half lies between the shares against 14 "
+        "and "
         "against 7 billion parameters.",
         assumed=("Qwen2.5-Coder-14B as the dense model of similar size", "prompts of 2,048 tokens, answers of 128",
                  "shapes of Ling-Coder-Lite as recalled; they have the published parameters"),
