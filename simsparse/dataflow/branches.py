@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from simsparse.dataflow.base import Ints
 
-Bits = NDArray[np.uint8]
+Outcomes = NDArray[np.uint8]
 MOST = 1 << 10
 """Outcomes of the history that are kept."""
 LIKELY, COUNTER = 4, 7
@@ -39,7 +39,7 @@ class Tables:
 
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
-def mispredicted(addresses: Ints, taken: Bits, histories: Ints, bits: int, tag_bits: int) -> Bits:
+def mispredicted(addresses: Ints, taken: Outcomes, histories: Ints, bits: int, tag_bits: int) -> Outcomes:
     """Of each branch of the trace, 1 where the tables predict the other way.
 
     ``addresses`` and ``taken`` (0 or 1) have one element per branch, in the order of the program.
@@ -84,7 +84,7 @@ def _moved(counter: int, outcome: int) -> int:
 
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
-def _hashes(address: int, taken: Bits, at: int, length: int, bits: int, tag_bits: int) -> tuple[int, int]:
+def _hashes(address: int, taken: Outcomes, at: int, length: int, bits: int, tag_bits: int) -> tuple[int, int]:
     """Index and tag of a branch under its last ``length`` outcomes, folded to as many bits."""
     folded, short = 0, 0
     for back in range(1, min(length, at) + 1):
@@ -100,24 +100,24 @@ class SparseModel:
     """``positions`` back in the history that one branch looks at, and what it predicts by the outcomes there."""
 
     positions: Ints
-    taken: Bits
+    taken: Outcomes
 
     @property
     def storage_bits(self) -> int:
         """Positions of ten bits, counters of two."""
         return 10 * len(self.positions) + 2 * len(self.taken)
 
-    def predictions(self, taken: Bits, places: Ints) -> Bits:
+    def predictions(self, taken: Outcomes, places: Ints) -> Outcomes:
         """What is predicted at ``places`` of the trace, those with enough history."""
         return np.asarray(self.taken[self.codes(taken, places)], np.uint8)
 
-    def codes(self, taken: Bits, places: Ints) -> Ints:
+    def codes(self, taken: Outcomes, places: Ints) -> Ints:
         """The outcomes at the positions before each place, as a number."""
         outcomes = taken[places[:, None] - self.positions[None, :]].astype(np.int64)
         return np.asarray(outcomes @ (1 << np.arange(len(self.positions))), np.int64)
 
 
-def sparse_model(taken: Bits, places: Ints, positions: int, deepest: int = 512) -> SparseModel:
+def sparse_model(taken: Outcomes, places: Ints, positions: int, deepest: int = 512) -> SparseModel:
     """The model of the branch at ``places`` that looks at so many positions, chosen one by one by the errors left.
 
     ``places`` have ``deepest`` branches before them at least.

@@ -8,14 +8,14 @@ from collections.abc import Callable
 import numpy as np
 
 from simsparse.dataflow.base import Ints
-from simsparse.dataflow.branches import Bits, Tables, mispredicted, sparse_model
+from simsparse.dataflow.branches import Outcomes, Tables, mispredicted, sparse_model
 from simsparse.validate.case import CASES, CasePoint, CaseReport, CaseTable, case_rows
 
 LENGTH, HARD, POSITIONS, DEEPEST = 24_000, 8, 4, 512
 """Branches of a trace; branches that get a model, the hardest; positions of a model and how far back they may be."""
 PER_BRANCH = 5
 """Instructions per branch, by which rates become mispredictions per thousand instructions; it cancels in ratios."""
-Trace = tuple[Ints, Bits]
+BranchTrace = tuple[Ints, Outcomes]
 
 
 @CASES.register("sparse-branches")
@@ -48,7 +48,7 @@ def sparse_branches() -> CaseReport:
     )  # fmt: skip
 
 
-def _rates(addresses: Ints, taken: Bits) -> tuple[float, float, int]:
+def _rates(addresses: Ints, taken: Outcomes) -> tuple[float, float, int]:
     """Mispredictions per thousand instructions in the second half, without and with models, and bits of these."""
     tables = Tables()
     wrong = mispredicted(addresses, taken, np.array(tables.histories, np.int64), tables.bits, tables.tag_bits)
@@ -70,10 +70,10 @@ def _rates(addresses: Ints, taken: Bits) -> tuple[float, float, int]:
     return float(wrong[half:].sum()) * scale, float(mended[half:].sum()) * scale, storage
 
 
-def _far(between: int, noise: float) -> Callable[[np.random.Generator], Trace]:
+def _far(between: int, noise: float) -> Callable[[np.random.Generator], BranchTrace]:
     """A test whose outcome decides another one after a loop of ``between`` data-dependent branches."""
 
-    def make(rng: np.random.Generator) -> Trace:
+    def make(rng: np.random.Generator) -> BranchTrace:
         addresses, taken = list[int](), list[int]()
         while len(taken) < LENGTH:
             first = int(rng.random() < 0.5)
@@ -85,7 +85,7 @@ def _far(between: int, noise: float) -> Callable[[np.random.Generator], Trace]:
     return make
 
 
-def _searched(rng: np.random.Generator) -> Trace:
+def _searched(rng: np.random.Generator) -> BranchTrace:
     """Binary searches of random keys."""
     addresses, taken = list[int](), list[int]()
     while len(taken) < LENGTH:
@@ -101,7 +101,7 @@ def _searched(rng: np.random.Generator) -> Trace:
     return np.array(addresses[:LENGTH], np.int64), np.array(taken[:LENGTH], np.uint8)
 
 
-def _sorted_in(rng: np.random.Generator) -> Trace:
+def _sorted_in(rng: np.random.Generator) -> BranchTrace:
     """Insertion sorts of short arrays."""
     addresses, taken = list[int](), list[int]()
     while len(taken) < LENGTH:
@@ -120,7 +120,7 @@ def _sorted_in(rng: np.random.Generator) -> Trace:
     return np.array(addresses[:LENGTH], np.int64), np.array(taken[:LENGTH], np.uint8)
 
 
-def _looped(rng: np.random.Generator) -> Trace:
+def _looped(rng: np.random.Generator) -> BranchTrace:
     """Nested loops of fixed and of varying trips."""
     addresses, taken = list[int](), list[int]()
     while len(taken) < LENGTH:
@@ -130,14 +130,14 @@ def _looped(rng: np.random.Generator) -> Trace:
     return np.array(addresses[:LENGTH], np.int64), np.array(taken[:LENGTH], np.uint8)
 
 
-def _random_walk(rng: np.random.Generator) -> Trace:
+def _random_walk(rng: np.random.Generator) -> BranchTrace:
     """Branches on independent data of different bias."""
     addresses = rng.choice([300, 308, 316, 324], LENGTH)
     bias = {300: 0.5, 308: 0.7, 316: 0.9, 324: 0.99}
     return addresses.astype(np.int64), (rng.random(LENGTH) < np.vectorize(bias.get)(addresses)).astype(np.uint8)
 
 
-PROGRAMS: dict[str, Callable[[np.random.Generator], Trace]] = {
+PROGRAMS: dict[str, Callable[[np.random.Generator], BranchTrace]] = {
     "far test across 12 noisy branches": _far(12, 0.5), "far test across 40": _far(40, 0.3),
     "far test across 120": _far(120, 0.1), "binary search": _searched, "insertion sort": _sorted_in,
     "loops": _looped, "independent data": _random_walk,
