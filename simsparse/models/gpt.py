@@ -24,7 +24,7 @@ SCORES = "fwd scores"
 
 
 @dataclass(frozen=True)
-class Gpt:
+class EqualLayers:
     """A decoder of equal layers; with ``experts``, every ``every``-th feed-forward layer has so many, ``top_k`` per
     token.
 
@@ -100,7 +100,7 @@ class Gpt:
         return (max(counts),) * self.experts if self.padded else tuple(counts)
 
 
-def training_step(name: str, gpt: Gpt, written: str = "gpt.py") -> Trace:
+def training_step(name: str, gpt: EqualLayers, written: str = "gpt.py") -> Trace:
     """Forward pass, backward pass and Adam's updates, as the tracer of torch models writes them."""
     builder = TraceBuilder(name, phase="train", written=written, batch=gpt.sequences)
     forward = [op for i in range(gpt.layers) for op in _layer(gpt, i, gpt.tokens, gpt.length, gpt.length)]
@@ -122,17 +122,17 @@ def training_step(name: str, gpt: Gpt, written: str = "gpt.py") -> Trace:
     return builder.build()
 
 
-def prompt(name: str, gpt: Gpt) -> Trace:
+def prompt(name: str, gpt: EqualLayers) -> Trace:
     """The forward pass of a prompt (``length`` tokens of each sequence); the head runs on the last of each."""
     return _forward(name, "prefill", gpt, gpt.length, gpt.length)
 
 
-def decode(name: str, gpt: Gpt) -> Trace:
+def decode(name: str, gpt: EqualLayers) -> Trace:
     """A decode step: one token of each sequence, on ``length`` tokens with its own."""
     return _forward(name, "decode", gpt, 1, gpt.length)
 
 
-def _forward(name: str, phase: str, gpt: Gpt, queries: int, keys: int) -> Trace:
+def _forward(name: str, phase: str, gpt: EqualLayers, queries: int, keys: int) -> Trace:
     builder = TraceBuilder(name, phase=phase, written="gpt.py", batch=gpt.sequences, model=name, kv_len=keys)
     for i in range(gpt.layers):
         for op in _layer(gpt, i, gpt.sequences * queries, queries, keys):
@@ -141,7 +141,7 @@ def _forward(name: str, phase: str, gpt: Gpt, queries: int, keys: int) -> Trace:
     return builder.build()
 
 
-def _layer(gpt: Gpt, i: int, tokens: int, queries: int, keys: int) -> list[Op]:
+def _layer(gpt: EqualLayers, i: int, tokens: int, queries: int, keys: int) -> list[Op]:
     at, d, size = f"model.layers.{i}", gpt.width, gpt.size * tokens * gpt.width
     kv_heads = gpt.kv_heads or gpt.heads
 
@@ -161,7 +161,7 @@ def _layer(gpt: Gpt, i: int, tokens: int, queries: int, keys: int) -> list[Op]:
     ]  # fmt: skip
 
 
-def _in_memory(gpt: Gpt, at: str, queries: int, keys: int, moved: Move) -> Iterator[Op]:
+def _in_memory(gpt: EqualLayers, at: str, queries: int, keys: int, moved: Move) -> Iterator[Op]:
     """Attention as kernels before the fused ones: scores, a softmax, dropout with its mask, and the mean of values."""
     batch, size = gpt.sequences * gpt.heads, gpt.size * gpt.sequences * gpt.heads * queries * keys
     yield ops.matmul(batch, queries, keys, gpt.dim, gpt.dtype, name=f"{at}.scores", module=at, label=SCORES)
@@ -170,14 +170,14 @@ def _in_memory(gpt: Gpt, at: str, queries: int, keys: int, moved: Move) -> Itera
     yield ops.matmul(batch, queries, gpt.dim, keys, gpt.dtype, name=f"{at}.values", module=at, label="fwd values")
 
 
-def _plain(gpt: Gpt, at: str, tokens: int, moved: Move) -> Iterator[Op]:
+def _plain(gpt: EqualLayers, at: str, tokens: int, moved: Move) -> Iterator[Op]:
     wide = gpt.size * tokens * gpt.ff
     yield _linear(gpt, f"{at}.up", tokens, (2 if gpt.gated else 1) * gpt.ff, gpt.width)
     yield moved("gelu", "gelu", (2 if gpt.gated else 1) * wide, wide)
     yield _linear(gpt, f"{at}.down", tokens, gpt.width, gpt.ff)
 
 
-def _mixed(gpt: Gpt, at: str, tokens: int) -> Iterator[Op]:
+def _mixed(gpt: EqualLayers, at: str, tokens: int) -> Iterator[Op]:
     """A router, ``shared`` columns that every token goes through, and the experts."""
     counts = gpt.counts(tokens)
     yield _linear(gpt, f"{at}.gate", tokens, gpt.experts, gpt.width, "fwd router")
@@ -191,7 +191,7 @@ def _mixed(gpt: Gpt, at: str, tokens: int) -> Iterator[Op]:
                       module=f"{at}.experts", weight=f"{at}.experts", label="fwd")  # fmt: skip
 
 
-def _linear(gpt: Gpt, name: str, m: int, n: int, k: int, label: str = "fwd") -> Op:
+def _linear(gpt: EqualLayers, name: str, m: int, n: int, k: int, label: str = "fwd") -> Op:
     return ops.linear(m, n, k, gpt.dtype, name=name, module=name, weight=f"{name}.weight", label=label)
 
 

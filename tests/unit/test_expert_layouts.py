@@ -14,7 +14,7 @@ from simsparse.config.layout import Layout
 from simsparse.core import Op, Trace
 from simsparse.errors import SpecError
 from simsparse.lowering.parallel import rank_trace
-from simsparse.models.gpt import Gpt
+from simsparse.models.gpt import EqualLayers
 from simsparse.models.gpt import training_step as step_of
 from simsparse.trace.interchange import export_trace, import_trace
 
@@ -23,7 +23,7 @@ CLUSTER = "systems/a100-x64-edr"
 
 @cache
 def step(skew: float = 0.0) -> Trace:
-    return step_of("small", Gpt(2, 512, 8, 4, 256, 16, 1000, every=1, top_k=2, skew=skew))
+    return step_of("small", EqualLayers(2, 512, 8, 4, 256, 16, 1000, every=1, top_k=2, skew=skew))
 
 
 def experts(layout: str, trace: Trace | None = None) -> dict[str, Op]:

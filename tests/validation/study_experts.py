@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 
 from simsparse.core import Op, Routing, Trace, TraceBuilder, ops
-from simsparse.models.gpt import Gpt, training_step
+from simsparse.models.gpt import EqualLayers, training_step
 
 HALF, FULL = 2, 4
 """Bytes of a value of 16 and of 32 bits."""
@@ -82,6 +82,8 @@ SWITCHES: Mapping[str, Callable[[], Trace]] = {
 
 FILE = "study_experts.py"
 STEPS: Mapping[str, Callable[[], Trace]] = {
-    "gpt-6.7b-train": partial(training_step, "gpt-6.7b-train", Gpt(32, 4096, 32, 8, 2048), FILE),
-    "gpt-1.3b-moe-128-train": partial(training_step, "gpt-1.3b-moe-128-train", Gpt(24, 2048, 16, 4, 2048, 128), FILE),
+    "gpt-6.7b-train": partial(training_step, "gpt-6.7b-train", EqualLayers(32, 4096, 32, 8, 2048), FILE),
+    "gpt-1.3b-moe-128-train": partial(
+        training_step, "gpt-1.3b-moe-128-train", EqualLayers(24, 2048, 16, 4, 2048, 128), FILE
+    ),
 }

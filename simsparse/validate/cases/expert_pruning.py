@@ -7,10 +7,10 @@ from dataclasses import replace
 from functools import cache
 
 from simsparse._simulate import simulate
-from simsparse.models.gpt import Gpt, prompt
+from simsparse.models.gpt import EqualLayers, prompt
 from simsparse.validate.case import CASES, CasePoint, CaseReport, Sensitivity
 
-MODEL = Gpt(12, 768, 12, 32, 128, 32, 30_522, every=2, causal=False)
+MODEL = EqualLayers(12, 768, 12, 32, 128, 32, 30_522, every=2, causal=False)
 """BERT-base's widths with 32 experts in every other layer; batches of 32 sequences of 128 tokens per GPU: assumed."""
 SYSTEM, GPUS, LABEL = "systems/v100-x32-efa", 8, "inference over the model with experts"
 

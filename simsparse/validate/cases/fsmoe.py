@@ -10,17 +10,17 @@ from functools import cache
 from simsparse._training_step import training_step
 from simsparse.config.hardware import System, load_system, override_part
 from simsparse.config.quantity import Part
-from simsparse.models.gpt import Gpt
+from simsparse.models.gpt import EqualLayers
 from simsparse.models.gpt import training_step as step_of
 from simsparse.validate.case import CASES, CasePoint, CaseReport, CaseTable, Sensitivity
 
 TOKENS = (16, 512)
 """Sequences of a GPU and their length: defaults of the third party's code, which times single-precision layers."""
 MODELS = {
-    "GPT2-Tiny-MoE": Gpt(12, 256, 8, *TOKENS, 16, 1, 512, top_k=2, every=1, dtype="fp32", unfused=True),
-    "BERT-Large-MoE": Gpt(24, 512, 8, *TOKENS, 32, 1, 1024, every=1, dtype="fp32", unfused=True),
-    "LLaMA2-MoE": Gpt(32, 1024, 8, *TOKENS, 16, 1, 4096, every=1, dtype="fp32", unfused=True),
-    "DeepSeek-V2-S": Gpt(4, 5120, 8, *TOKENS, 32, 1, 1536, top_k=8, every=1, dtype="fp32", unfused=True),
+    "GPT2-Tiny-MoE": EqualLayers(12, 256, 8, *TOKENS, 16, 1, 512, top_k=2, every=1, dtype="fp32", unfused=True),
+    "BERT-Large-MoE": EqualLayers(24, 512, 8, *TOKENS, 32, 1, 1024, every=1, dtype="fp32", unfused=True),
+    "LLaMA2-MoE": EqualLayers(32, 1024, 8, *TOKENS, 16, 1, 4096, every=1, dtype="fp32", unfused=True),
+    "DeepSeek-V2-S": EqualLayers(4, 5120, 8, *TOKENS, 32, 1, 1536, top_k=8, every=1, dtype="fp32", unfused=True),
 }
 LAYOUTS = {"plain": "dp=16 ep=16 sync=after", "Tutel": "dp=16 ep=16 degree=2 sync=after",
            "FSMoE": "dp=16 ep=16 degree=2"}  # fmt: skip

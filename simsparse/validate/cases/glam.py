@@ -10,12 +10,12 @@ from typing import NamedTuple
 from simsparse._training_step import training_step
 from simsparse.config.hardware import System, load_system
 from simsparse.core import Op, Unit
-from simsparse.models.gpt import Gpt, prompt
+from simsparse.models.gpt import EqualLayers, prompt
 from simsparse.models.gpt import training_step as step_of
 from simsparse.validate.case import CASES, CasePoint, CaseReport, CaseTable
 
-GLAM = Gpt(64, 8192, 128, 1, 1024, 64, 256_000, 32_768, 2, 2, True, False, head_dim=128, dtype="bf16")
-GPT3 = Gpt(96, 12_288, 96, 1, 2048, vocabulary=50_257)
+GLAM = EqualLayers(64, 8192, 128, 1, 1024, 64, 256_000, 32_768, 2, 2, True, False, head_dim=128, dtype="bf16")
+GPT3 = EqualLayers(96, 12_288, 96, 1, 2048, vocabulary=50_257)
 HOURS, MEGAWATT_HOURS = 574.0, {"GLaM": 456.0, "GLaM, 280 billion tokens": 213.0, "GPT-3": 1287.0}
 
 
@@ -61,7 +61,7 @@ def _megawatt_hours(name: str) -> float:
     return _days(name) * 24 * run.chips * run.watts * run.pue / 1e6
 
 
-def _flops(gpt: Gpt) -> float:
+def _flops(gpt: EqualLayers) -> float:
     """Operations of products per token of a prompt."""
     ops: tuple[Op, ...] = prompt("prompt", gpt).ops
     return sum(2 * op.dense_macs for op in ops if op.unit is Unit.MATRIX) / gpt.tokens

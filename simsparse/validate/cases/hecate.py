@@ -9,14 +9,14 @@ from functools import cache
 from math import prod
 
 from simsparse._training_step import training_step
-from simsparse.models.gpt import Gpt
+from simsparse.models.gpt import EqualLayers
 from simsparse.models.gpt import training_step as step_of
 from simsparse.validate.case import CASES, CasePoint, CaseReport, CaseTable, Sensitivity
 
 MODELS = {
-    "GPT-MoE-S": Gpt(12, 768, 12, 4, 2048, 64, inner=1536, top_k=2, every=1),
-    "GPT-MoE-L": Gpt(12, 1536, 16, 2, 2048, 64, inner=3072, top_k=2, every=1),
-    "BERT-MoE": Gpt(12, 1024, 16, 16, 512, 64, inner=2048, top_k=2, every=1, causal=False),
+    "GPT-MoE-S": EqualLayers(12, 768, 12, 4, 2048, 64, inner=1536, top_k=2, every=1),
+    "GPT-MoE-L": EqualLayers(12, 1536, 16, 2, 2048, 64, inner=3072, top_k=2, every=1),
+    "BERT-MoE": EqualLayers(12, 1024, 16, 16, 512, 64, inner=2048, top_k=2, every=1, causal=False),
 }
 """Widths, layers and lengths are published; 8,192 or 4,096 tokens per GPU are assumed."""
 RUNS = {"A, 16 GPUs": ("systems/v100-x32-efa", 16, 32, (1.40, 1.58)),

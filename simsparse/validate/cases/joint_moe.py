@@ -6,23 +6,23 @@ from __future__ import annotations
 from simsparse._training_step import training_memory
 from simsparse.config.layout import Layout
 from simsparse.core import Unit
-from simsparse.models.gpt import Gpt, prompt
+from simsparse.models.gpt import EqualLayers, prompt
 from simsparse.models.gpt import training_step as step_of
 from simsparse.validate.case import CASES, CasePoint, CaseReport, CaseTable
 
-DENSE = Gpt(16, 2048, 16, 1, 1024, vocabulary=50_257, gated=True, dtype="bf16")
+DENSE = EqualLayers(16, 2048, 16, 1, 1024, vocabulary=50_257, gated=True, dtype="bf16")
 """About 1.1 billion parameters, the size of the paper's example."""
-EXPERTS = {2: Gpt(16, 1568, 49, 1, 1024, 2, 50_257, every=1, gated=True, dtype="bf16"),
-           4: Gpt(16, 1152, 36, 1, 1024, 4, 50_257, every=1, gated=True, dtype="bf16"),
-           8: Gpt(16, 832, 26, 1, 1024, 8, 50_257, every=1, gated=True, dtype="bf16")}  # fmt: skip
+EXPERTS = {2: EqualLayers(16, 1568, 49, 1, 1024, 2, 50_257, every=1, gated=True, dtype="bf16"),
+           4: EqualLayers(16, 1152, 36, 1, 1024, 4, 50_257, every=1, gated=True, dtype="bf16"),
+           8: EqualLayers(16, 832, 26, 1, 1024, 8, 50_257, every=1, gated=True, dtype="bf16")}  # fmt: skip
 """One expert per token in every layer; widths that give as many parameters in all, within 3 %."""
 
 
-def _flops(gpt: Gpt) -> float:
+def _flops(gpt: EqualLayers) -> float:
     return sum(2 * op.dense_macs for op in prompt("prompt", gpt).ops if op.unit is Unit.MATRIX) / gpt.tokens
 
 
-def _states(gpt: Gpt) -> int:
+def _states(gpt: EqualLayers) -> int:
     memory = training_memory(step_of("step", gpt), Layout())[0]
     return memory["weights"] + memory["gradients"] + memory["optimizer state"]
 

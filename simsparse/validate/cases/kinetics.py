@@ -6,15 +6,15 @@ from __future__ import annotations
 from dataclasses import replace
 
 from simsparse.core import OpKind, Unit
-from simsparse.models.gpt import Gpt, decode
+from simsparse.models.gpt import EqualLayers, decode
 from simsparse.validate.case import CASES, CasePoint, CaseReport, CaseTable
 
 MODELS = {
-    "Qwen3-0.6B": Gpt(28, 1024, 16, 1, 1, vocabulary=151_936, inner=3072, gated=True, kv_heads=8, head_dim=128,
+    "Qwen3-0.6B": EqualLayers(28, 1024, 16, 1, 1, vocabulary=151_936, inner=3072, gated=True, kv_heads=8, head_dim=128,
                       dtype="bf16"),
-    "Qwen3-8B": Gpt(36, 4096, 32, 1, 1, vocabulary=151_936, inner=12_288, gated=True, kv_heads=8, head_dim=128,
+    "Qwen3-8B": EqualLayers(36, 4096, 32, 1, 1, vocabulary=151_936, inner=12_288, gated=True, kv_heads=8, head_dim=128,
                     dtype="bf16"),
-    "Qwen3-32B": Gpt(64, 5120, 64, 1, 1, vocabulary=151_936, inner=25_600, gated=True, kv_heads=8, head_dim=128,
+    "Qwen3-32B": EqualLayers(64, 5120, 64, 1, 1, vocabulary=151_936, inner=25_600, gated=True, kv_heads=8, head_dim=128,
                      dtype="bf16"),
 }  # fmt: skip
 CONTEXT, GENERATED, TRIALS = 1024, 8192, 8
@@ -24,7 +24,7 @@ SAMPLES = 8
 """Steps of a generation that are counted; what lies between is linear."""
 
 
-def formula(gpt: Gpt, context: int, generated: int, trials: int) -> tuple[float, float]:
+def formula(gpt: EqualLayers, context: int, generated: int, trials: int) -> tuple[float, float]:
     """Operations and bytes in 16 bits of the published model, attention of all layers.
 
     Source: Infini-AI-Lab/Kinetics, cost_model/utils.py, commit af7fa57.
@@ -35,7 +35,7 @@ def formula(gpt: Gpt, context: int, generated: int, trials: int) -> tuple[float,
     return flops, 2 * (2 * c + g * trials) * g * kv
 
 
-def counted(gpt: Gpt, context: int, generated: int, trials: int) -> tuple[float, float]:
+def counted(gpt: EqualLayers, context: int, generated: int, trials: int) -> tuple[float, float]:
     """The same, counted over traces of decode steps from the first to the last token, trials side by side.
 
     Keys of the prompt are read once for all trials, as the published model has it.

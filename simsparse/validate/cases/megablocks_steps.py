@@ -10,14 +10,14 @@ from typing import NamedTuple
 
 from simsparse._training_step import training_memory, training_step
 from simsparse.config.layout import Layout
-from simsparse.models.gpt import Gpt
+from simsparse.models.gpt import EqualLayers
 from simsparse.models.gpt import training_step as step_of
 from simsparse.validate.case import CASES, CasePoint, CaseReport, CaseTable, Sensitivity
 
 SYSTEM, GPUS, BATCH, CAPACITY = "systems/a100-x8-nvlink", 8, 512, 80e9
-MODELS = {"XS": Gpt(6, 512, 8, 1, 1024, 64, 51_200, every=1, unfused=True),
-          "Small": Gpt(12, 768, 12, 1, 1024, 64, 51_200, every=1, unfused=True),
-          "Medium": Gpt(24, 1024, 16, 1, 1024, 64, 51_200, every=1, unfused=True)}  # fmt: skip
+MODELS = {"XS": EqualLayers(6, 512, 8, 1, 1024, 64, 51_200, every=1, unfused=True),
+          "Small": EqualLayers(12, 768, 12, 1, 1024, 64, 51_200, every=1, unfused=True),
+          "Medium": EqualLayers(24, 1024, 16, 1, 1024, 64, 51_200, every=1, unfused=True)}  # fmt: skip
 GAINS, LARGEST = {"XS": 1.38, "Small": 2.0, "Medium": 4.35}, {"XS": 64, "Small": 32, "Medium": 8}
 SKEW = 0.25
 """Zipf's exponent of the experts' rows, the fullest 2.3 times the mean: assumed, as the paper does not say."""
@@ -34,7 +34,7 @@ class MegaStep(NamedTuple):
 
 
 @cache
-def mega_step(gpt: Gpt) -> MegaStep:
+def mega_step(gpt: EqualLayers) -> MegaStep:
     """A step in micro-batches of as many sequences, a power of two, as fit."""
     sequences = BATCH // GPUS
     while sequences > 1 and _bytes(gpt, sequences) > CAPACITY:
@@ -44,7 +44,7 @@ def mega_step(gpt: Gpt) -> MegaStep:
     return MegaStep(sequences, _bytes(gpt, sequences), step.step_s)
 
 
-def _bytes(gpt: Gpt, sequences: int) -> int:
+def _bytes(gpt: EqualLayers, sequences: int) -> int:
     memory = training_memory(step_of("step", replace(gpt, sequences=sequences)), Layout.parse(LAYOUT))
     return max(sum(own.values()) for own in memory)
 

@@ -9,11 +9,11 @@ from functools import cache
 
 from simsparse._training_step import TrainingStep, training_step
 from simsparse.config.hardware import System, load_system
-from simsparse.models.gpt import Gpt
+from simsparse.models.gpt import EqualLayers
 from simsparse.models.gpt import training_step as step_of
 from simsparse.validate.case import CASES, CasePoint, CaseReport, CaseTable, Sensitivity
 
-MODEL = Gpt(12, 4096, 64, 1, 1024, 64, 50_304, every=1)
+MODEL = EqualLayers(12, 4096, 64, 1, 1024, 64, 50_304, every=1)
 """12 layers of 64 experts: 104.1 billion parameters, as published; one sequence of 1,024 tokens per GPU is assumed."""
 GPUS, TOKENS = 64, 64 * 1024
 LAYOUTS = {"SE-MoE": "dp=64 ep=64 exchange=2dh degree=2", "DeepSpeed": "dp=64 ep=64 exchange=linear sync=after"}

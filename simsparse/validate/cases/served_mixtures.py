@@ -8,24 +8,26 @@ from dataclasses import replace
 from functools import cache
 
 from simsparse._serve import serve
-from simsparse.models.gpt import Gpt, decode
+from simsparse.models.gpt import EqualLayers, decode
 from simsparse.serving.result import Served
 from simsparse.sources.draw_requests import draw_requests
 from simsparse.validate.case import CASES, CasePoint, CaseReport, CaseTable, Sensitivity
 
-DENSE = Gpt(24, 2048, 16, 1, 512, vocabulary=50_257, dtype="bf16")
+DENSE = EqualLayers(24, 2048, 16, 1, 512, vocabulary=50_257, dtype="bf16")
 UPCYCLED = replace(DENSE, experts=8, top_k=2, every=1)
-LING = Gpt(28, 2048, 16, 1, 512, 64, 126_464, 1408, 6, 1, True, kv_heads=4, head_dim=128, shared=2816, dtype="bf16")
-QWEN_7B = Gpt(28, 3584, 28, 1, 512, vocabulary=152_064, inner=18_944, gated=True, kv_heads=4, head_dim=128,
+LING = EqualLayers(
+    28, 2048, 16, 1, 512, 64, 126_464, 1408, 6, 1, True, kv_heads=4, head_dim=128, shared=2816, dtype="bf16"
+)
+QWEN_7B = EqualLayers(28, 3584, 28, 1, 512, vocabulary=152_064, inner=18_944, gated=True, kv_heads=4, head_dim=128,
               dtype="bf16")  # fmt: skip
-QWEN_14B = Gpt(48, 5120, 40, 1, 512, vocabulary=152_064, inner=13_824, gated=True, kv_heads=8, head_dim=128,
+QWEN_14B = EqualLayers(48, 5120, 40, 1, 512, vocabulary=152_064, inner=13_824, gated=True, kv_heads=8, head_dim=128,
                dtype="bf16")  # fmt: skip
 REQUESTS, CARD = 128, "systems/h100-pcie5"
 UPCYCLING, RESOURCES = "time of a request, of the dense model's", "resources of deployment, of the dense model's"
 
 
 @cache
-def _flood(gpt: Gpt, read: int, written: int) -> Served:
+def _flood(gpt: EqualLayers, read: int, written: int) -> Served:
     """Requests that all come at once, so that the model serves as much as it can."""
     requests = draw_requests(REQUESTS, {"kind": "closed", "concurrency": REQUESTS}, read, written)
     return serve(requests, CARD, decode("model", gpt), {"kind": "chunked", "max_seqs": REQUESTS, "tokens": 4096})
@@ -35,12 +37,12 @@ def _slowdown(read: int = 512, written: int = 256) -> float:
     return _rate(DENSE, read, written) / _rate(UPCYCLED, read, written)
 
 
-def _rate(gpt: Gpt, read: int, written: int) -> float:
+def _rate(gpt: EqualLayers, read: int, written: int) -> float:
     """Requests per second."""
     return REQUESTS / _flood(gpt, read, written).span_s
 
 
-def _resources(dense: Gpt = QWEN_14B, read: int = 2048, written: int = 128) -> float:
+def _resources(dense: EqualLayers = QWEN_14B, read: int = 2048, written: int = 128) -> float:
     """GPUs that the mixture needs for the requests that one GPU with the dense model serves."""
     return _rate(dense, read, written) / _rate(LING, read, written)
 
@@ -87,7 +89,7 @@ def ling_coder() -> CaseReport:
     )  # fmt: skip
 
 
-def _table(models: Mapping[str, Gpt], read: int, written: int) -> CaseTable:
+def _table(models: Mapping[str, EqualLayers], read: int, written: int) -> CaseTable:
     rows = [[name, f"{gpt.parameters / 1e9:.1f}", f"{_rate(gpt, read, written):.1f}"]
             for name, gpt in models.items()]  # fmt: skip
     return CaseTable("Requests per second", ["model", "billions of parameters", "requests/s"], rows)

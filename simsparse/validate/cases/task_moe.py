@@ -9,12 +9,16 @@ from functools import cache
 
 from simsparse._simulate import simulate
 from simsparse.errors import SimulationError
-from simsparse.models.gpt import Gpt, decode
+from simsparse.models.gpt import EqualLayers, decode
 from simsparse.validate.case import CASES, CasePoint, CaseReport, CaseTable, Sensitivity
 
 MODELS = {
-    "32 experts, 533M parameters": (Gpt(6, 512, 8, 1, 64, 32, 64_000, top_k=2, every=2, dtype="bf16"), 32, 1.9),
-    "128 experts, 13B parameters": (Gpt(12, 1024, 16, 1, 64, 128, 64_000, top_k=2, every=2, dtype="bf16"), 128, 2.6),
+    "32 experts, 533M parameters": (EqualLayers(6, 512, 8, 1, 64, 32, 64_000, top_k=2, every=2, dtype="bf16"), 32, 1.9),
+    "128 experts, 13B parameters": (
+        EqualLayers(12, 1024, 16, 1, 64, 128, 64_000, top_k=2, every=2, dtype="bf16"),
+        128,
+        2.6,
+    ),
 }
 """The decoder alone of the two models, chips of the one with experts, and the published gain. Widths follow from the
 published parameters with experts in every other layer; 12 layers with 128 experts of width 1,024 are 13 billion."""

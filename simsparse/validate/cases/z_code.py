@@ -7,7 +7,7 @@ from functools import cache
 
 from simsparse._training_step import ACTIVATIONS, GRADIENTS, STATES, WEIGHTS, training_memory
 from simsparse.config.layout import Layout
-from simsparse.models.gpt import Gpt
+from simsparse.models.gpt import EqualLayers
 from simsparse.models.gpt import training_step as step_of
 from simsparse.validate.case import CASES, CasePoint, CaseReport, CaseTable, Sensitivity
 
@@ -23,8 +23,8 @@ STEP = 512
 """Widths are multiples of this."""
 
 
-def _gpt(width: int, layers: int) -> Gpt:
-    return Gpt(layers, width, max(8, width // 128 // 8 * 8), 1, 512, GPUS, 64_000, every=2)
+def _gpt(width: int, layers: int) -> EqualLayers:
+    return EqualLayers(layers, width, max(8, width // 128 // 8 * 8), 1, 512, GPUS, 64_000, every=2)
 
 
 @cache
