@@ -35,6 +35,7 @@ from simsparse.devices.pim_attention import AttentionProgram, AttentionShape
 from simsparse.devices.pim_layout import UnitLayout
 from simsparse.devices.pim_pairs import PairProgram
 from simsparse.devices.pim_products import dense_columns, product_steps
+from simsparse.devices.storage import Storage
 from simsparse.dram import ControllerPolicy, device_of, dram_stream
 from simsparse.dram.mapping import MAPPINGS
 from simsparse.dram.parts import pim_device
@@ -215,6 +216,9 @@ def _of_a_device(part: Part, device: Device) -> dict[str, Result]:
         found["eager 2:4"] = lambda: _numbers(_sparse24(), alone, stack="eager")
     if part.kind == "cpu":
         found["walked"] = lambda: _costs_at(device, _walked(), 2) if not device.supports(_walked()[0]) else None
+        found["copies beside work"] = lambda: device.copy_rates
+    if isinstance(device, Storage):
+        found["many small reads"] = lambda: device.read_rate(4096, 10_000)
     if part.kind == "accel":
         found |= {f"cycles {i}": lambda op=op: _cycles(device, op) for i, op in enumerate(_products())}
         found["own patterns"] = lambda: _costs(device, _with_patterns_of(part.name))
