@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,7 +26,7 @@ from simsparse.devices.gpu_experts import (
     grouped_shapes,
 )
 from simsparse.devices.gpu_gemm import GemmShapes, GemmTimes
-from simsparse.devices.gpu_grouped import GroupedShapes
+from simsparse.devices.gpu_grouped import GroupedShapes, missing
 from simsparse.devices.gpu_key_index import KeyIndexes, key_indexes
 from simsparse.devices.gpu_launched import Launched, LaunchedKernel, Stream
 from simsparse.devices.gpu_op_kernels import OP_KERNELS
@@ -44,7 +44,7 @@ class Kernels:
 
     Kernel i runs ``times[i]`` times in op ``owner[i]``: first the GEMMs, then the convolutions of ``conv_dtypes``,
     activations and data movement, boundaries of CUDA graphs, grouped products, fused experts, attention, indexes of
-    keys. ``counts``: how often each action happens, by op.
+    keys. ``passed``: bytes after which launched kernels run again. ``counts``: how often each action happens, by op.
     """
 
     ops: int
@@ -54,6 +54,7 @@ class Kernels:
     convs: ConvKernels
     conv_dtypes: tuple[DType, ...]
     launched: Launched
+    passed: Floats
     replays: int
     grouped: GroupedShapes
     fused: tuple[FusedExperts, ...]
@@ -91,7 +92,8 @@ class Kernels:
         _check_owners(ops, owner)
         return cls(
             len(ops), owner, np.concatenate(times), gemms, conv_kernels_of(ops, convs, counts),
-            tuple(ops[i].dtype for i in convs), launched, len(routed),
+            tuple(ops[i].dtype for i in convs), launched,
+            np.array([ops[i].dims.get("passed_bytes", 0) for i in launched_owner], np.float64), len(routed),
             grouped_shapes([ops[i] for i in experts]), tuple(layers for _, layers in fused),
             tuple(kernels for _, kernels in attention), tuple(own for _, own in indexes), counts.whole(),
         )  # fmt: skip
@@ -135,7 +137,7 @@ def kernel_seconds(part: GpuPart, kernels: Kernels) -> GemmTimes:
     parts: list[GemmTimes | KernelTimes] = [steady_times(part, kernels.gemms)]
     if kernels.conv_dtypes:
         parts.append(conv_seconds(part, kernels))
-    parts.append(kernels.launched.times(card, part.kernels))
+    parts.append(_launched_seconds(part, card, kernels))
     if kernels.replays:
         parts.append(_replay_seconds(part, kernels.replays))
     if len(kernels.grouped.n):
@@ -145,6 +147,13 @@ def kernel_seconds(part: GpuPart, kernels: Kernels) -> GemmTimes:
     parts += [indexes.seconds(part) for indexes in kernels.indexes]
     columns = zip(*((times.latency_s, times.compute_s, times.memory_s, times.launch_s) for times in parts), strict=True)
     return GemmTimes(*map(np.concatenate, columns))
+
+
+def _launched_seconds(part: GpuPart, card: Card, kernels: Kernels) -> KernelTimes:
+    """Seconds of each launched kernel, longer where its code is no longer in the L2."""
+    times = kernels.launched.times(card, part.kernels)
+    cold = part.launch.cold.si * missing(kernels.passed, card.l2_bytes)
+    return replace(times, latency_s=times.latency_s + cold, launch_s=times.launch_s + cold)
 
 
 def conv_seconds(part: GpuPart, kernels: Kernels, speed: float = 1.0) -> KernelTimes:

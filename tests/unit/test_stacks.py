@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import simsparse as ss
+from simsparse.config.hardware import load_hardware
 from simsparse.core import DType, KernelCall, Trace, TraceBuilder, ops
 from simsparse.core.kinds.attention import GIVEN_MASK
 from simsparse.devices.base import device_for
@@ -240,3 +241,23 @@ def test_a_pruned_product_called_from_python_waits_for_the_host() -> None:
         for sparsity in ("dense", "2:4")
     )  # fmt: skip
     assert pruned - dense == pytest.approx(host.sparse24.si - host.call.si, rel=0.05)
+
+
+def test_a_kernel_whose_code_left_the_cache_takes_longer() -> None:
+    gpu = device_for(load_hardware("gpu/h200-sxm5-141gb"))
+
+    def seconds(width: int) -> float:
+        trace = TraceBuilder("t").add(ops.linear(8, width, width, name="proj")).add(
+            ops.elementwise(4096, 4096, 6144, name="norm", kernels=NORM[:1])).build()  # fmt: skip
+        return float(gpu.costs([stack_of("eager+graph").launched(trace).ops[1]])[0].latency_s)
+
+    assert seconds(16384) - seconds(512) == pytest.approx(0.45e-6, rel=0.02)
+
+
+def test_what_torch_changes_in_place_is_copied_first() -> None:
+    fill = KernelCall("masked_fill", 5120, 4096, 2048, DType.BF16, 2048, 1, True)
+    trace = TraceBuilder("t").add(ops.elementwise(5120, 4096, 2048, name="fill", kernels=(fill,))).build()
+    kernels = stack_of("eager").launched(trace).ops
+    assert [(op.label, op.dims["read_bytes"], op.dims["write_bytes"]) for op in kernels] == [
+        ("clone", 4096, 4096), ("masked_fill_", 5120, 4096),
+    ]  # fmt: skip

@@ -85,13 +85,15 @@ class GpuLaunch(Frozen):
 
     ``graph`` inside a replayed CUDA graph, ``eager`` launched one by one from the host without
     waiting, ``sync`` with a wait for the device after each. ``replay``: what the boundary between two
-    replayed graphs adds, where a step is cut into several.
+    replayed graphs adds, where a step is cut into several. ``cold``: what a small kernel takes longer where more than
+    the L2 holds has passed since it ran, so that its code and parameters come from memory.
     """
 
     graph: Seconds
     eager: Seconds
     sync: Seconds
     replay: Seconds
+    cold: Seconds
 
 
 class GpuNarrowGemm(Frozen):

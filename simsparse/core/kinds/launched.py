@@ -28,12 +28,15 @@ def launched(kernel: KernelCall, fresh_bytes: int = 0, crossed: int = 0) -> Op:
 
 
 class LaunchedKind(MovedKind):
-    """Bytes and FLOPs, outputs and the elements reduced to each, and whether addresses are computed one by one."""
+    """Bytes and FLOPs, outputs and the elements reduced to each, and whether addresses are computed one by one.
+
+    ``passed_bytes``: what the pass that the kernel is part of reads and writes, before that kernel runs again.
+    """
 
     name = "launched"
     dims = ("read_bytes", "write_bytes", "flops", "fresh_bytes", "rows", "cols", "strided")
-    optional_dims = MappingProxyType({"crossed": 0})
-    zero_dims = frozenset({"read_bytes", "write_bytes", "flops", "fresh_bytes", "crossed"})
+    optional_dims = MappingProxyType({"crossed": 0, "passed_bytes": 0})
+    zero_dims = frozenset({"read_bytes", "write_bytes", "flops", "fresh_bytes", "crossed", "passed_bytes"})
     flags = frozenset({"strided"})
     label_matters = True
 

@@ -76,7 +76,12 @@ def expanded(trace: Trace, kernels_of: Callable[[Op], Iterable[Op]]) -> Trace:
             ops.append(_after(ops, kernel.with_(deps=before)))
             before = (kernel.name,)
         last[op.name] = ops[-1].name
-    return Trace(trace.name, tuple(ops), trace.meta)
+    passed = sum(op.min_bytes for op in ops)
+    return Trace(trace.name, tuple(_passed(op, passed) for op in ops), trace.meta)
+
+
+def _passed(op: Op, passed: int) -> Op:
+    return op.with_(dims={**op.dims, "passed_bytes": passed}) if op.kind == OpKind.LAUNCHED else op
 
 
 def _after(ops: Sequence[Op], kernel: Op) -> Op:

@@ -28,6 +28,8 @@ INSIDE = ("batch_norm_cast", "batch_norm_scale", "mask_fill", "mask_where", "nch
 """Kernels that are launched inside the call of the kernel that needs them."""
 
 
+COPIED_FIRST = ("index_add", "index_copy", "index_put", "masked_fill", "scatter", "scatter_add")
+"""Functions that torch does on a copy of their first operand."""
 CONTIGUOUS = Layouts({}, frozenset())
 """All tensors lie in the order of their dimensions."""
 
@@ -66,7 +68,11 @@ def kernels_of(op: Op, graph: bool, layouts: Layouts = CONTIGUOUS) -> Iterator[O
 
 
 def _calls(call: KernelCall) -> tuple[KernelCall, ...]:
-    """The kernels of one aten call: three of a batch norm that is not trained, which first inverts the deviations."""
+    """The kernels of one aten call: three of a batch norm that is not trained, which first inverts the deviations; a
+    copy and the change of it where torch has a kernel in place alone."""
+    if call.name in COPIED_FIRST:
+        copy = KernelCall("clone", call.write_bytes, call.write_bytes, 0, call.dtype, call.rows * call.cols)
+        return copy, call._replace(name=f"{call.name}_")
     if "batch_norm" not in call.name or "backward" in call.name:
         return (call,)
     channels = 4 * max(1, (call.read_bytes - call.write_bytes) // 8)
