@@ -72,7 +72,7 @@ class LlamaDecode(Llama):
         return F.scaled_dot_product_attention(q, self.keys, self.values, enable_gqa=self.d["h"] != self.d["kv"])
 
 
-class Gpt(nn.Module):  # type: ignore[misc]
+class GptLayer(nn.Module):  # type: ignore[misc]
     """A layer with layer norms, one projection of queries, keys and values, biases, GELU."""
 
     causal = True
@@ -94,13 +94,13 @@ class Gpt(nn.Module):  # type: ignore[misc]
         return x + self.down(F.gelu(self.up(self.norm2(x)), approximate="tanh" if self.causal else "none"))
 
 
-class Encoder(Gpt):
+class Encoder(GptLayer):
     """Without a mask, as vision transformers."""
 
     causal = False
 
 
-class ByHand(Gpt):
+class ByHand(GptLayer):
     """Attention written as products, scaling, a mask and a softmax."""
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
@@ -145,7 +145,7 @@ class ConvNext(nn.Module):  # type: ignore[misc]
         return x + self.down(F.gelu(self.up(y))).permute(0, 3, 1, 2)
 
 
-class Residual(nn.Module):  # type: ignore[misc]
+class DenoiserBlock(nn.Module):  # type: ignore[misc]
     """Group norm, SiLU, 3x3 convolution, twice, as in a denoiser's U-Net; channels last."""
 
     def __init__(self, d: Dims) -> None:
@@ -209,8 +209,8 @@ class Interactions(nn.Module):  # type: ignore[misc]
 
 
 BLOCKS: dict[str, type[nn.Module]] = {
-    "llama": Llama, "llama_decode": LlamaDecode, "gpt": Gpt, "encoder": Encoder, "by_hand": ByHand,
-    "experts": Experts, "convnext": ConvNext, "residual": Residual, "bottleneck": Bottleneck, "mixer": Mixer,
+    "llama": Llama, "llama_decode": LlamaDecode, "gpt": GptLayer, "encoder": Encoder, "by_hand": ByHand,
+    "experts": Experts, "convnext": ConvNext, "residual": DenoiserBlock, "bottleneck": Bottleneck, "mixer": Mixer,
     "interactions": Interactions,
 }  # fmt: skip
 SIZES: Mapping[str, tuple[str, ...]] = {
