@@ -48,7 +48,7 @@ demo: $(DEMO_VENV)/.installed
 	@$(DEMO_VENV)/bin/simsparse report $(OUT)
 
 test: $(DEV_VENV)/.installed
-	$(DEV_VENV)/bin/python -m pytest -n $(JOBS) tests
+	$(DEV_VENV)/bin/python -m pytest -n $(JOBS) --dist loadgroup tests
 
 fuzz: $(DEV_VENV)/.installed
 	SEED=$(SEED) CASES=$(CASES) $(DEV_VENV)/bin/python -m pytest -n $(JOBS) --hypothesis-profile fuzz --hypothesis-seed $(SEED) tests/property

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -117,9 +118,15 @@ def _default(value: Any) -> str:
     return "" if value is None or isinstance(value, bool) or value in ("", ()) else f"`{value}`"
 
 
+@cache
+def references() -> list[ValidationReport]:
+    """What is compared with the reference files; tests in the group "references" share it."""
+    return validate_references()
+
+
 def validation() -> str:
     """Mean error of each section and, in brackets, rows compared, of the reference files alone."""
-    reports = [report for report in validate_references() if any(found.predictions for found in report.sections)]
+    reports = [report for report in references() if any(found.predictions for found in report.sections)]
     heads = ("section", "measured", *(Path(report.file).stem for report in reports), "allowed")
     rows = [_validation_row(name, reports) for name in TOLERANCES]
     return "\n".join(["", _line(heads), _line(("---",) * len(heads)), *filter(None, rows)]) + "\n\n"

@@ -24,8 +24,14 @@ from simsparse.config.schema import SCHEMAS
 
 
 def _parameters() -> list[Any]:
+    return [pytest.param(page, id=title(page), marks=_marks(page)) for page in PAGES]
+
+
+def _marks(page: Path) -> list[pytest.MarkDecorator]:
+    shares = "<!-- generated: validation -->" in page.read_text(encoding="utf-8")
     return [
-        pytest.param(page, id=title(page), marks=[pytest.mark.torch] if needs_torch(page) else []) for page in PAGES
+        *([pytest.mark.torch] if needs_torch(page) else []),
+        *([pytest.mark.xdist_group("references")] if shares else []),
     ]
 
 
