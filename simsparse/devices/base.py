@@ -296,6 +296,14 @@ class Device(ABC):
         """What the device's memory allows to copies; None when it limits none."""
         return None
 
+    def far_read_seconds(self, op: Op, link_bytes_per_s: float) -> float | None:
+        """Seconds in which ``op``, a gather, reads its rows from a memory beyond a link of that nominal rate.
+
+        None where the device has no kernel that does.
+        """
+        del op, link_bytes_per_s
+        return None
+
     def streaming(self, cost: OpCost) -> StreamedTime | None:
         """How an operator of ``cost`` streams the device's memory, where copies slow it down; None where not."""
         del cost

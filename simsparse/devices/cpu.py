@@ -17,6 +17,7 @@ import numpy as np
 
 from simsparse.config.parts.cpu import CpuPart
 from simsparse.core import DENSE, Action, Op, OpCost, OpCycles, OpKind, Unit
+from simsparse.core.kinds.gather import GATHER
 from simsparse.devices.base import DEVICES, CopyRates, CostArrays, Device, Floats, Mask, StreamedTime
 from simsparse.devices.cpu_core import Cores
 from simsparse.devices.cpu_loops import loop_arrays, sparse_kernel
@@ -94,6 +95,10 @@ class Cpu(Device):
                 "memory": bytes / (self.part.memory.bandwidth.si * self.part.memory.efficiency.si),
             }
         found = thread_arrays(self.part, threads, ops, flop_s, bytes)
+        for i, op in enumerate(ops if self.part.gather else ()):
+            if op.kind == GATHER.name:
+                found["memory"][i] = gather_seconds(self.part, op.dims["rows"], op.dims["row_bytes"])
+                found["compute"][i] = 0.0
         csr = threads.csr
         for i, op in enumerate(ops if csr else ()):
             if csr and self.skips(op):

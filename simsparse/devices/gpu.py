@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 from simsparse.config.parts.gpu import GpuPart
 from simsparse.config.quantity import Part
 from simsparse.core import Action, DType, Op, OpKind, Unit
+from simsparse.core.kinds.gather import GATHER
 from simsparse.core.kinds.key_index import KEY_INDEX
 from simsparse.devices.base import (
     DEVICES,
@@ -48,6 +49,7 @@ from simsparse.devices.gpu_products import UNITS, unaligned_fp8
 from simsparse.devices.gpu_rates import gemm_times, steady_times
 from simsparse.devices.gpu_sparse24 import runs_24, types_24
 from simsparse.devices.gpu_sparse_products import CSR, sparse_product
+from simsparse.devices.gpu_zerocopy import zerocopy_seconds
 from simsparse.devices.roofline import dominant, require_supported
 from simsparse.sparsity import DENSE, Sparsity
 
@@ -160,6 +162,13 @@ class Gpu(Device):
     @property
     def multiplies_24(self) -> bool:
         return self.part.compute.sparse24 is not None
+
+    def far_read_seconds(self, op: Op, link_bytes_per_s: float) -> float | None:
+        library = self.part.kernels.zerocopy
+        if op.kind != GATHER.name:
+            return None
+        rows, size = (np.array(float(op.dims[dim])) for dim in ("rows", "row_bytes"))
+        return float(zerocopy_seconds(library, link_bytes_per_s, rows, size, np.array(0.0)))
 
     @property
     def decode_rates(self) -> Mapping[str, float]:

@@ -8,7 +8,7 @@ import numpy as np
 from simsparse.config.parts.gpu_pointwise import GpuZeroCopyKernels
 from simsparse.devices.gpu_card import Floats, together
 
-LINE_BYTES = 128.0
+LINE_BYTES = 128
 """Bytes of one request. Source: CUDA C++ Programming Guide, zero-copy accesses."""
 
 

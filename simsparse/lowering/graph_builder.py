@@ -140,6 +140,16 @@ class GraphBuilder:
         return self._issue(Command(name, "copy", owner, lane, index, waits, src, device, bytes, Cause.WEIGHTS,
                                    channel=pace))  # fmt: skip
 
+    def read_rows(self, index: int, src: str, after: Iterable[int] = ()) -> int:
+        """Issue op ``index``, a gather whose device itself reads the rows from ``src``."""
+        op, device = self.index.ops[index], self.devices[index]
+        bytes, pace = self.machine.far_read(src, device, op)
+        needs = self._needs(index, device, after)
+        done = self._issue(Command(self.index.names[index], op.kind, device, self._lane[device], index, needs, src,
+                                   device, bytes, channel=pace))  # fmt: skip
+        self._done[index], self._landed[index] = (done,), {device: (done,)}
+        return done
+
     def unpack(self, index: int, work: Op, device: str, after: Iterable[int] = ()) -> int:
         """Issue the ``work`` that unpacks weights of op ``index`` on ``device``."""
         return self._issue(Command(f"{self.index.names[index]}.unpack", work.kind, device, self._lane[device], index,

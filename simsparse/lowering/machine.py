@@ -15,6 +15,7 @@ from simsparse.core import Action, Op, OpCost, Role
 from simsparse.core.memo import by_identity
 from simsparse.core.op import Signature, signatures
 from simsparse.devices.base import Device, device_for
+from simsparse.devices.gpu_zerocopy import LINE_BYTES
 from simsparse.devices.link import BYTE, link_prices, link_rate
 from simsparse.errors import MappingError, SpecError
 from simsparse.events import CopyEnd, CopyPace, Link, alone_fs
@@ -134,6 +135,19 @@ class Machine:
             rates = fair_rates([self.hops(*ends) for ends in copies])
             self._shared[copies] = dict(zip(copies, rates, strict=True))
         return self._shared[copies]
+
+    def far_read(self, src: str, device: str, op: Op) -> tuple[int, CopyPace]:
+        """Bytes that cross links when ``device`` itself reads the rows of ``op``, a gather, from ``src``, and the pace.
+
+        Raises MappingError when it has no kernel that does.
+        """
+        links = {hop.name for hop, _ in self.hops(src, device) if isinstance(hop, Link)}
+        nominal = min(_link_part(link.part).bandwidth.si for link in self.system.links if link.name in links)
+        seconds = self.devices[device].model.far_read_seconds(op, nominal)
+        if seconds is None:
+            raise MappingError(f"{device} has no kernel that reads rows of another memory", key=op.name)
+        lines = -(-op.dims["row_bytes"] // LINE_BYTES) * LINE_BYTES * op.dims["rows"]
+        return lines, CopyPace(0, max(1, int(lines / seconds)))
 
     def issue_fs(self, src: str, dst: str) -> int:
         """The least femtoseconds from the start of one copy to the next of the same lane."""

@@ -18,6 +18,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 
 from simsparse.core import CacheUse
+from simsparse.core.kinds.gather import GATHER
 from simsparse.errors import SimulationError, SpecError
 from simsparse.events import CopyPace
 from simsparse.lowering.command_graph import CommandGraph
@@ -185,6 +186,9 @@ class _Copies:
     def _op(self, i: int, arrived: Sequence[Mapping[str, int]], *, first: bool) -> None:
         """Issue op ``i``: the window's first op waits for all copies ahead, others for their device's."""
         device, there = self.builder.devices[i], list[Weight]()
+        if self._streamed[i] and self._residency.zero_copy and self.index.ops[i].kind == GATHER.name:
+            self.builder.read_rows(i, self._home, [copy for last in arrived for copy in last.values()])
+            return
         if self._streamed[i]:
             missing, there = self._missing(i, self._on_host(i))
             self._copy(missing, on_compute_lane=True)

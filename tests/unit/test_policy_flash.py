@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 import simsparse as ss
-from simsparse.config.hardware import Connection, System, load_hardware
+from simsparse.config.hardware import Connection, System, load_hardware, load_system
+from simsparse.config.parts.gpu import GpuPart
 from simsparse.core import TraceBuilder, ops
 from simsparse.devices.storage import Storage, StoragePart
 from simsparse.errors import MappingError, SpecError
@@ -163,3 +164,32 @@ def test_weights_of_few_bits_cross_as_such_unless_the_host_unpacks_them(unpack: 
     assert sum(row.latency_s for row in result.ops) == pytest.approx(result.latency_s)
     for row in rows:
         assert row.latency_s > MIB64 / 1.1e12
+
+
+def gathered(policy: dict[str, Any], system: System | str = "systems/h100-pcie5", row_bytes: int = 200) -> Any:
+    """100,000 rows of a table of ten times as many that rests in host memory."""
+    op = ops.gather(100_000, row_bytes, "fp32", table_rows=10**6, name="rows", module="layers.0.rows")
+    return ss.simulate(TraceBuilder("gather").add(op).build(), system, policy)
+
+
+ZERO_COPY = {"residency": {"kind": "none", "what": "all", "zero_copy": True}}
+
+
+def test_kernels_read_rows_of_host_memory_line_by_line() -> None:
+    """Rows of 200 bytes take two lines of 128; short rows are as fast as requests go."""
+    system = load_system("systems/h100-pcie5")
+    gpu = system.devices["gpu0"]
+    assert isinstance(gpu, GpuPart)
+    result = gathered(ZERO_COPY)
+    (span,) = result.timeline.spans
+    assert span.bytes == 100_000 * 256 and span.lane == "compute"
+    assert result.latency_s == pytest.approx(100_000 * gpu.kernels.zerocopy.row.si, rel=0.15)
+    whole = gathered({"placement": {"kind": "mapped", "rules": [{"ops": "rows", "device": "host"}]}}, row_bytes=1024)
+    assert gathered(ZERO_COPY, row_bytes=1024).latency_s < whole.latency_s
+
+
+def test_what_can_not_read_rows_says_so() -> None:
+    with pytest.raises(MappingError, match="gpu0 has no kernel that reads rows of another memory"):
+        gathered(ZERO_COPY, offload_system("1 GB", host_capacity="100 GB"))
+    with pytest.raises(SpecError, match="host memory alone"):
+        policy_of({"residency": {**ZERO_COPY["residency"], "home": "storage"}})

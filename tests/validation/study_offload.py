@@ -73,8 +73,30 @@ def _experts(builder: TraceBuilder, layer: int, group: str, tokens: int, last: d
     last[group] = [experts]
 
 
+def graphsage_step(name: str) -> Trace:
+    """Forward and backward pass of a two-layer GraphSAGE on 1,024 nodes with 25 neighbours, each with 10.
+
+    Features have 128 numbers in fp32, as those of ogbn-papers100M, of whose 111 million nodes the batch needs 270,000;
+    the inner layer is 256 wide. A layer averages the rows of neighbours and multiplies them and the node's own by a
+    weight each; backward passes take twice the forward one's reads and products.
+    """
+    seeds, second, features, hidden = 1024, 1024 * 26, 128, 256
+    rows = second * 11 - second // 2  # a few neighbours are the same
+    builder = TraceBuilder(name, phase="forward", written="arXiv:2103.03330; sizes of GraphSAGE's own example")
+    builder.add(ops.gather(rows, 4 * features, "fp32", table_rows=111_000_000, name="features",
+                           module="layers.0.features"))  # fmt: skip
+    for layer, (nodes, fan, wide) in enumerate(((second, 10, features), (seeds, 25, hidden)), 1):
+        for part, times in (("forward", 1), ("backward", 2)):
+            read, at = 4 * nodes * fan * wide, f"layers.{layer}.{part}"
+            builder.add(ops.elementwise(times * read, times * read // fan, times * nodes * fan * wide, "fp32",
+                                        label="mean", name=f"{at}.mean", module=at))  # fmt: skip
+            builder.add(ops.matmul(1, times * nodes, hidden, 2 * wide, "fp32", name=f"{at}.product", module=at))
+    return builder.build()
+
+
 OFFLOAD: Mapping[str, Callable[[], Trace]] = {
     "smallthinker-21b": lambda: smallthinker("smallthinker-21b", SMALLTHINKER_21B),
+    "graphsage-step": lambda: graphsage_step("graphsage-step"),
     "mixtral-pass-70gb": lambda: mixtral_pass(4684, 146, 114, 98),
     "smallthinker-4b": lambda: smallthinker("smallthinker-4b", SMALLTHINKER_4B),
 }

@@ -103,6 +103,11 @@ class Residency(PolicyPart):
         return WeightSource()
 
     @property
+    def zero_copy(self) -> bool:
+        """Whether devices themselves read the rows that they gather from tables that rest in host memory."""
+        return False
+
+    @property
     def packing(self) -> Packing:
         """How weights cross a link, and where they become dense."""
         return Packing()

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from simsparse.errors import SpecError
+from simsparse.lowering.weight_source import HOST
 from simsparse.lowering.weights import Weight, WeightScope
 from simsparse.policies.part import View
 from simsparse.policies.residency.base import RESIDENCIES, Cache, Room
@@ -18,17 +19,28 @@ from simsparse.policies.residency.streamed import Streamed
 class KeepNone(Streamed):
     """Weights come from host memory whenever they are read.
 
-    Options: ``what`` rests in host memory, ``experts`` or ``all`` weights. Raises SpecError on other values.
+    Options: ``what`` rests in host memory, ``experts`` or ``all`` weights; ``zero_copy``: kernels that gather rows of a
+    table there read them over the link, in lines, where else the rows are copied first. Raises SpecError on other
+    values.
     """
 
     name = "none"
     one_ahead = True
     what: str = WeightScope.EXPERTS
+    zero_copy: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.what not in list(WeightScope):
             raise SpecError(f"{self.what!r}: expected {' or '.join(WeightScope)}", key="what")
+        if not isinstance(self.zero_copy, bool):
+            raise SpecError(f"{self.zero_copy!r} is neither true nor false", key="zero_copy")
+        if self.zero_copy and self.home != HOST:
+            raise SpecError("kernels read host memory alone; leave home out", key="zero_copy")
+
+    @property
+    def measures(self) -> bool:
+        return self.zero_copy or super().measures
 
     @property
     def scope(self) -> WeightScope:

@@ -49,4 +49,5 @@ def smaller(expert_bits: float) -> float:
 
 def _inside(op: Op) -> bool:
     """Whether ``op`` is a projection of an attention, which is quantised too."""
-    return op.definition.prunable and not any(word in f"{op.name} {op.module}" for word in ("lm_head", "gate", "router"))
+    named = f"{op.name} {op.module}"
+    return op.definition.prunable and not any(word in named for word in ("lm_head", "gate", "router"))
