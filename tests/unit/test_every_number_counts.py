@@ -212,6 +212,9 @@ def _of_a_device(part: Part, device: Device) -> dict[str, Result]:
     if isinstance(part, GpuPart):
         found |= {f"{name} {repeats}": lambda trace=trace, repeats=repeats: _numbers(trace, alone, repeats=repeats)
                   for name, trace in _limited().items() for repeats in (1, 100)}  # fmt: skip
+        found["rows of host memory"] = lambda: [
+            device.far_read_seconds(ops.gather(1000, size), 1e10) for size in (64, 4096)
+        ]
         found["eager"] = lambda: _numbers(_called(), alone, stack="eager")
         found["eager 2:4"] = lambda: _numbers(_sparse24(), alone, stack="eager")
     if part.kind == "cpu":
