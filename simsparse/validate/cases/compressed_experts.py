@@ -27,9 +27,7 @@ def compressed_experts() -> CaseReport:
             CasePoint(SMALLER, 76.6, smaller(EXPERT_BITS), "%"),
         ],
         tolerance=0.1,
-        assumed=(
-            "a group of 128 weights has one scale of 16 bits, and no zero point",
-        ),
+        assumed=("a group of 128 weights has one scale of 16 bits, and no zero point",),
         sensitivity=[
             Sensitivity(SMALLER, "mean bits of experts", f"{width:g}", smaller(width)) for width in (1.5, 2.0, 3.0)
         ],
