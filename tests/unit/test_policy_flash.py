@@ -38,7 +38,7 @@ def seconds(policy: dict[str, Any], system: System | None = None, level: int = 1
     builder = TraceBuilder("two")
     for i in range(2):
         builder.add(ops.linear(1, 4096, 8192, "bf16", name=f"l{i}", module=f"layers.{i}"))
-    return ss.simulate(builder.build(), system or flash_system(), policy, level=level).latency_s
+    return float(ss.simulate(builder.build(), system or flash_system(), policy, level=level).latency_s)
 
 
 def resting(**options: Any) -> dict[str, Any]:
