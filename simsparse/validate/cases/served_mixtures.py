@@ -18,10 +18,12 @@ UPCYCLED = replace(DENSE, experts=8, top_k=2, every=1)
 LING = EqualLayers(
     28, 2048, 16, 1, 512, 64, 126_464, 1408, 6, 1, True, kv_heads=4, head_dim=128, shared=2816, dtype="bf16"
 )
-QWEN_7B = EqualLayers(28, 3584, 28, 1, 512, vocabulary=152_064, inner=18_944, gated=True, kv_heads=4, head_dim=128,
-              dtype="bf16")  # fmt: skip
-QWEN_14B = EqualLayers(48, 5120, 40, 1, 512, vocabulary=152_064, inner=13_824, gated=True, kv_heads=8, head_dim=128,
-               dtype="bf16")  # fmt: skip
+QWEN_7B = EqualLayers(
+    28, 3584, 28, 1, 512, vocabulary=152_064, inner=18_944, gated=True, kv_heads=4, head_dim=128, dtype="bf16"
+)
+QWEN_14B = EqualLayers(
+    48, 5120, 40, 1, 512, vocabulary=152_064, inner=13_824, gated=True, kv_heads=8, head_dim=128, dtype="bf16"
+)
 REQUESTS, CARD = 128, "systems/h100-pcie5"
 UPCYCLING, RESOURCES = "time of a request, of the dense model's", "resources of deployment, of the dense model's"
 

@@ -13,9 +13,9 @@ from simsparse.models.gpt import EqualLayers, decode
 from simsparse.validate.case import CASES, CasePoint, CaseReport, CaseTable, Sensitivity
 
 MODELS = {
-    "32 experts, 533M parameters": (EqualLayers(6, 512, 8, 1, 64, 32, 64_000, top_k=2, every=2, dtype="bf16"), 32, 1.9),
+    "32 experts, 533M parameters": (EqualLayers(6, 512, 8, 1, 64, 32, 64_000, top_k=2, dtype="bf16"), 32, 1.9),
     "128 experts, 13B parameters": (
-        EqualLayers(12, 1024, 16, 1, 64, 128, 64_000, top_k=2, every=2, dtype="bf16"),
+        EqualLayers(12, 1024, 16, 1, 64, 128, 64_000, top_k=2, dtype="bf16"),
         128,
         2.6,
     ),
