@@ -16,7 +16,7 @@ from simsparse.policies.prefetch.nearest import Nearest
 from simsparse.policies.prefetch.perfect import Perfect
 from simsparse.policies.residency.fifo import Fifo
 from simsparse.policies.residency.frequency_layer import FrequencyLayer
-from simsparse.policies.residency.ring import Ring
+from simsparse.policies.residency.ring import BufferRing
 from simsparse.sources import Steps
 from simsparse.testing import PolicyPartContract
 from simsparse.testing.fake_machine import moe_trace, offload_system
@@ -33,7 +33,7 @@ class TestFrequencyLayer(PolicyPartContract):
 
 
 class TestRing(PolicyPartContract):
-    part = Ring()
+    part = BufferRing()
 
 
 class TestPerfect(PolicyPartContract):

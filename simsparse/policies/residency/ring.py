@@ -13,7 +13,7 @@ from simsparse.policies.residency.none import KeepNone
 
 @RESIDENCIES.register("ring")
 @dataclass(frozen=True)
-class Ring(KeepNone):
+class BufferRing(KeepNone):
     """As ``none``, with a ring of buffers for prefetches that copy several layers ahead.
 
     A buffer is given back when the op that reads its weights is done, a wrong guess with the right ones. The ring is as
