@@ -5,11 +5,11 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, reduce
 from itertools import pairwise
 
 from simsparse.config.hardware import System
-from simsparse.config.parts.link import CollectiveKernels, LinkPart
+from simsparse.config.parts.link import CollectiveKernels, LinkPart, slower_kernels
 from simsparse.config.quantity import Part
 from simsparse.core import Action, Op, OpCost, Role
 from simsparse.core.memo import by_identity
@@ -84,6 +84,7 @@ class Machine:
             (tuple(system.spans.items()), system.domains),
         )
         self._kernels = {link.name: _link_part(link.part).collectives for link in system.links}
+        self._kernels_between: dict[tuple[str, ...], CollectiveKernels | None] = {}
         self._routes: dict[Ends, tuple[Hop, ...]] = {}
         self._shared: dict[tuple[Ends, ...], dict[Ends, int]] = {}
         if not self.processors:
@@ -105,13 +106,16 @@ class Machine:
         return self._routes[src, dst]
 
     def collective_kernels(self, devices: Sequence[str]) -> CollectiveKernels | None:
-        """The kernels of collectives over devices whose links all state the same ones; None where they do not."""
-        found = {
-            hop.name: self._kernels.get(hop.name) for ends in pairwise(devices) for hop, _ in self.hops(*ends)
-            if isinstance(hop, Link)
-        }  # fmt: skip
-        first, *others = found.values()
-        return first if all(other == first for other in others) else None
+        """The kernels of collectives over devices, as the slowest of the links between them has each; None where a link
+        states none."""
+        between = tuple(devices)
+        if between not in self._kernels_between:
+            found = {
+                hop.name: self._kernels.get(hop.name) for ends in pairwise(between) for hop, _ in self.hops(*ends)
+                if isinstance(hop, Link)
+            }  # fmt: skip
+            self._kernels_between[between] = reduce(slower_kernels, found.values())
+        return self._kernels_between[between]
 
     def copy_fs(
         self, src: str, dst: str, bytes: int, beside: tuple[Ends, ...] = (), channel: CopyPace | None = None

@@ -167,3 +167,17 @@ class TestManyNodes:
         for label in ("all_reduce", "all_to_all", "reduce_scatter"):
             times = [spanned(label, 1 << 24, ranks) for ranks in (2, 8, 16, 128, 2048)]
             assert times == sorted(times)
+
+
+def test_kernels_take_what_the_slowest_link_has() -> None:
+    """A better link among others changes nothing, a worse one is what a ring waits for."""
+    system = load_system("systems/h100-x8-nvlink")
+    trace = TraceBuilder("t").add(ops.collective("all_reduce", 1 << 22, 8, dtype="bf16")).build()
+
+    def latency(path: str, value: str) -> float:
+        return ss.simulate(trace, system.with_overrides({path: value})).latency_s
+
+    before = ss.simulate(trace, system).latency_s
+    assert latency("nvlink2.collectives.ring.ll128.rate", "900 GB/s") == before
+    assert latency("nvlink0.bandwidth", "900 GB/s") == before
+    assert latency("nvlink2.collectives.ring.ll128.rate", "10 GB/s") > before

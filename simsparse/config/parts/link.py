@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from simsparse.config.hardware import PARTS
 from simsparse.config.quantity import (
@@ -13,6 +13,7 @@ from simsparse.config.quantity import (
     Frozen,
     JoulesPerByte,
     Part,
+    Quantity,
     Ratio,
     Seconds,
     Watts,
@@ -95,6 +96,22 @@ class CollectiveKernels(Frozen):
     exchange: ExchangeKernels
     in_switch: InSwitchKernel | None = None
     puts: PutKernels | None = None
+
+
+def slower_kernels(one: CollectiveKernels | None, other: CollectiveKernels | None) -> CollectiveKernels | None:
+    """What kernels take over two links, each as the slower link has it; None where one of them states none."""
+    return None if one is None or other is None else one if one is other else _slower(one, other)
+
+
+def _slower(one: Any, other: Any) -> Any:
+    """The longer of times and counts, the lower of rates; None of what one of both lacks."""
+    if one is None or other is None:
+        return None
+    if isinstance(one, Quantity):
+        first, last = sorted((one, other), key=float)
+        return first if one.unit == "byte/second" else last
+    fields = type(one).model_fields
+    return type(one).model_validate({key: _slower(getattr(one, key), getattr(other, key)) for key in fields})
 
 
 @PARTS.register("link")

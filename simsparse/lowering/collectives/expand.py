@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 from simsparse.core import Op
@@ -81,7 +82,8 @@ def kernel_of(op: Op, machine: Machine, devices: tuple[str, ...]) -> KernelRun |
     if kernels is None:
         return None
     both = op.label not in ("send_recv", "broadcast", "reduce", "gather", "scatter")
-    return fastest(kernels, op, len(devices), min(hop.rate(way, both) for hop, way in machine.hops(*devices[:2])))
+    rates = (hop.rate(way, both) for ends in pairwise(devices) for hop, way in machine.hops(*ends))
+    return fastest(kernels, op, len(devices), min(rates))
 
 
 def results_of(op: Op, machine: Machine) -> tuple[str, ...]:
