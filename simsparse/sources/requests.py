@@ -89,7 +89,10 @@ class Requests:
 
 def _whole(key: str, values: Any, least: int = 1) -> Ints:
     found = np.asarray(values)
-    whole = np.rint(found.astype(np.float64))
+    try:
+        whole = np.rint(found.astype(np.float64))
+    except (OverflowError, TypeError, ValueError):
+        raise SpecError("expected a list of whole numbers", key=key) from None
     if found.ndim != 1 or not np.all(np.isfinite(whole)) or np.any(whole != found):
         raise SpecError("expected a list of whole numbers", key=key)
     if len(whole) and (whole.min() < least or whole.max() >= MAX_TOKENS):

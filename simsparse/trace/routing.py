@@ -265,7 +265,10 @@ def _counts(path: Path, content: bytes) -> tuple[tuple[int, ...], ...]:
     except UnicodeDecodeError as error:
         raise TraceError(f"can't be read: {error}", file=str(path)) from error
     rows = [(i, line) for i, line in enumerate(lines, 1) if line and not line.startswith("#")]
-    reader = list(csv.reader(line for _, line in rows))
+    try:
+        reader = list(csv.reader(line for _, line in rows))
+    except csv.Error as error:
+        raise TraceError(f"can't be read: {error}", file=str(path)) from error
     columns = [i for i, title in enumerate(reader[0] if reader else []) if title.startswith("count_e")]
     if not columns or len(reader) < 2:
         raise TraceError("no columns count_e0, count_e1, ... or no rows", file=str(path), line=1)

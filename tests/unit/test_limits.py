@@ -147,7 +147,8 @@ def test_encodings_and_types_without_bounds_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("read", [measured_counts, read_measurements, tables.read_table, read_requests])
 def test_a_file_without_an_end_is_refused(read: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """It says that it has no bytes."""
-    for module in (measurement, tables, request_files):
+    monkeypatch.setattr(request_files, "MAX_LINE", 1 << 20)
+    for module in (measurement, tables):
         monkeypatch.setattr(module, "MAX_BYTES", 1 << 20)
     with pytest.raises(SimsparseError, match="/dev/zero"):
         read("/dev/zero")
@@ -158,3 +159,28 @@ def test_masks_are_read_to_the_size_of_their_file(tmp_path: Path) -> None:
     (tmp_path / "m.npz").symlink_to("/dev/zero")
     with pytest.raises(TraceError, match=r"m.npz: is longer than 0 bytes"):
         load_masks(trace, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "says"),
+    [
+        ("a.jsonl", "[1, 512, 1, [[0, 1000000000000]]]", "more than 4000000 ids"),
+        ("a.jsonl", '{"timestamp": 1, "input_length": 1, "output_length": 1, "hash_ids": "abc"}', "is no request"),
+        ("a.jsonl", f"[1, {10**4000}, 1, []]", "is no request"),
+        ("a.csv", "t,input,output\n" + "1" * 200_000 + ",1,1", "field larger than field limit"),
+        ("a.csv", "t,input,output\n" + "\n" * 1_000_000, "more than 1000000 lines"),
+        ("a.csv", "t,input,output\n" + "1" * (5 << 20), "the line is longer"),
+    ],
+)
+def test_hostile_requests_are_refused(tmp_path: Path, name: str, text: str, says: str) -> None:
+    (tmp_path / name).write_text(text)
+    (tmp_path / f"{name}.gz").write_bytes(gzip.compress(text.encode()))
+    for path in (tmp_path / name, tmp_path / f"{name}.gz"):
+        with pytest.raises(SpecError, match=says):
+            read_requests(path)
+
+
+def test_a_count_of_experts_that_is_too_long_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("layer,count_e0\n0," + "1" * 200_000)
+    with pytest.raises(TraceError, match="field larger than field limit"):
+        measured_counts(str(tmp_path / "a.csv"))
