@@ -328,7 +328,16 @@ class Account:
         found += [f"{each.command.device}: {note}" for each in self.records.issued if each.op
                   for note in models[each.command.device].notes(each.op)]  # fmt: skip
         found += [f"{key[0]}: {LAYOUT_NOTE}" for key in self.records.costs if key in self._transposed]
-        return tuple(dict.fromkeys(found))
+        return tuple(dict.fromkeys([*found, *self._unpacked]))
+
+    @property
+    def _unpacked(self) -> list[str]:
+        """Of weights that are copied in the pattern of the trace to devices that use them as another one."""
+        copied = {each.dst for each in self.records.commands if each.cause in (Cause.WEIGHTS, Cause.CONTROL)}
+        return [
+            f"{device}: copies of {stated} weights move the bytes of {stated}; making {used} of them takes no time here"
+            for device, own in self.runs_as.items() if device in copied for stated, used in own.items()
+        ]  # fmt: skip
 
     @cached_property
     def _special(self) -> list[tuple[str, Op]]:

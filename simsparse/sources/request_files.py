@@ -31,8 +31,8 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
     "output": ("output_tokens", "GeneratedTokens", "output", "output_toks"),
 }
 """Names of columns, by what they hold."""
-MAX_BYTES, MAX_LINE, MAX_LINES = 256 << 20, 4 << 20, 1_000_000
-"""Bytes of a file as it is unpacked, of one line, and lines; ``limit`` takes the first requests of a longer file."""
+MAX_BYTES, MAX_LINE, MAX_LINES = 256 << 20, 4 << 20, 200_000
+"""Bytes of a file as it is unpacked, of one line, and lines beside those of a ``limit`` of requests."""
 MAX_BLOCKS = 4_000_000
 """Ids of blocks in all requests together."""
 MOONCAKE_BLOCK = 512
@@ -48,7 +48,7 @@ def read_requests(path: str | Path, limit: int | None = None) -> Requests:
     file = Path(path)
     jsonl = file.name.removesuffix(".gz").endswith(".jsonl")
     try:
-        with closing(_lines(file)) as lines:
+        with closing(_lines(file, MAX_LINES + (limit or 0))) as lines:
             rows = list(_json_rows(lines, str(path), limit) if jsonl else _csv_rows(lines, str(path), limit))
     except (OSError, EOFError, ValueError, zlib.error, csv.Error) as error:
         raise SpecError(f"can't be read: {error}", file=str(path)) from error
@@ -63,7 +63,7 @@ def read_requests(path: str | Path, limit: int | None = None) -> Requests:
         raise SpecError(error.message, file=str(path), key=error.key) from error
 
 
-def _lines(file: Path) -> Generator[str]:
+def _lines(file: Path, most_lines: int) -> Generator[str]:
     """The lines of a file, plain or gzip'd, as far as they are asked for. Raises SpecError beyond the limits."""
     read = number = 0
     with gzip.open(file) if file.suffix == ".gz" else file.open("rb") as opened:
@@ -72,8 +72,8 @@ def _lines(file: Path) -> Generator[str]:
             for what, size, most in (("line", len(line), MAX_LINE), ("file", read, MAX_BYTES)):
                 if size > most:
                     raise SpecError(f"the {what} is longer than {most} bytes", file=str(file), line=number)
-            if number > MAX_LINES:
-                raise SpecError(f"more than {MAX_LINES} lines; ask for the first requests of it", file=str(file))
+            if number > most_lines:
+                raise SpecError(f"more than {most_lines} lines; ask for the first requests of it", file=str(file))
             yield line.decode("utf-8-sig" if number == 1 else "utf-8")
 
 

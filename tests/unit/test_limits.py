@@ -168,7 +168,7 @@ def test_masks_are_read_to_the_size_of_their_file(tmp_path: Path) -> None:
         ("a.jsonl", '{"timestamp": 1, "input_length": 1, "output_length": 1, "hash_ids": "abc"}', "is no request"),
         ("a.jsonl", f"[1, {10**4000}, 1, []]", "is no request"),
         ("a.csv", "t,input,output\n" + "1" * 200_000 + ",1,1", "field larger than field limit"),
-        ("a.csv", "t,input,output\n" + "\n" * 1_000_000, "more than 1000000 lines"),
+        ("a.csv", "t,input,output\n" + "\n" * 200_000, "more than 200000 lines"),
         ("a.csv", "t,input,output\n" + "1" * (5 << 20), "the line is longer"),
     ],
 )

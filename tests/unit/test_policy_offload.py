@@ -8,7 +8,7 @@ from itertools import pairwise
 import pytest
 
 import simsparse as ss
-from simsparse.core import Result, Trace
+from simsparse.core import Result, Trace, TraceBuilder, ops
 from simsparse.errors import SimulationError, SpecError
 from simsparse.policies.residency.pinned import Pinned
 from simsparse.policies.site.device import OnDevice
@@ -222,3 +222,11 @@ def test_a_host_that_waits_for_gates_and_copies_launches_nothing_meanwhile() -> 
     assert seconds("fused", False) < 0.9 * (copies + calls)
     assert seconds("fused", True) == pytest.approx(copies + calls, rel=0.05)
     assert seconds("fused+graph", True) == seconds("fused+graph", False)
+
+
+def test_a_result_says_that_copied_patterns_are_unpacked_in_no_time() -> None:
+    experts = ops.moe_ffn(4, 256, 512, 4, routing=[[0, 1]] * 4, weight_sparsity="1:8", module="layers.0.experts")
+    trace = TraceBuilder("t").add(experts).build()
+    said = "gpu0: copies of 1:8 weights move the bytes of 1:8; making 2:4 of them takes no time here"
+    assert said in ss.simulate(trace, "systems/h100-pcie5", "on_demand").notes
+    assert said not in ss.simulate(trace, "systems/h100-pcie5").notes
