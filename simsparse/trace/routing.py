@@ -18,7 +18,7 @@ from simsparse.core.rescale import ROUTERS
 from simsparse.core.routing import MAX_EXPERTS
 from simsparse.errors import TraceError
 from simsparse.limits import read_whole
-from simsparse.paths import data_root
+from simsparse.paths import data_root, is_file
 
 ALLOWED = (
     "uniform, zipf:S such as zipf:1.0, reuse:P such as reuse:0.88, "
@@ -233,7 +233,7 @@ def data_folder() -> Path:
 
 def _counts_file(name: str) -> Path:
     bundled = data_folder() / f"{name}.csv"
-    return bundled if bundled.is_file() else Path(name)
+    return bundled if is_file(bundled) else Path(name)
 
 
 def process_digest(text: str) -> str:
@@ -280,6 +280,6 @@ def _row(cells: Sequence[str], columns: Sequence[int], file: str, line: int) -> 
         row = tuple(int(cells[i]) for i in columns)
     except (IndexError, ValueError) as error:
         raise TraceError("an expert's count is missing or not a whole number", file=file, line=line) from error
-    if min(row) < 0 or not sum(row):
-        raise TraceError("counts are below zero or all zero", file=file, line=line)
+    if min(row) < 0 or not 0 < sum(row) < 1 << 62:
+        raise TraceError("counts are below zero, all zero or beyond 2**62 together", file=file, line=line)
     return row

@@ -181,6 +181,11 @@ def test_hostile_requests_are_refused(tmp_path: Path, name: str, text: str, says
 
 
 def test_a_count_of_experts_that_is_too_long_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("layer,count_e0\n0," + "9" * 4000)
+    with pytest.raises(TraceError, match=r"beyond 2\*\*62 together"):
+        measured_counts(str(tmp_path / "a.csv"))
+    with pytest.raises(TraceError, match="too long"):
+        measured_counts("a" * 5000)
     (tmp_path / "a.csv").write_text("layer,count_e0\n0," + "1" * 200_000)
     with pytest.raises(TraceError, match="field larger than field limit"):
         measured_counts(str(tmp_path / "a.csv"))
