@@ -18,7 +18,7 @@ ADAM = 6
 """Bytes of Adam's states per byte of a 16-bit parameter: two moments and a copy in 32 bits."""
 
 
-Move = Callable[[str, str, int, int], Op]
+Elementwise = Callable[[str, str, int, int], Op]
 SCORES = "fwd scores"
 """Products of queries and keys, which the softmax overwrites."""
 
@@ -161,7 +161,7 @@ def _layer(gpt: EqualLayers, i: int, tokens: int, queries: int, keys: int) -> li
     ]  # fmt: skip
 
 
-def _in_memory(gpt: EqualLayers, at: str, queries: int, keys: int, moved: Move) -> Iterator[Op]:
+def _in_memory(gpt: EqualLayers, at: str, queries: int, keys: int, moved: Elementwise) -> Iterator[Op]:
     """Attention as kernels before the fused ones: scores, a softmax, dropout with its mask, and the mean of values."""
     batch, size = gpt.sequences * gpt.heads, gpt.size * gpt.sequences * gpt.heads * queries * keys
     yield ops.matmul(batch, queries, keys, gpt.dim, gpt.dtype, name=f"{at}.scores", module=at, label=SCORES)
@@ -170,7 +170,7 @@ def _in_memory(gpt: EqualLayers, at: str, queries: int, keys: int, moved: Move) 
     yield ops.matmul(batch, queries, gpt.dim, keys, gpt.dtype, name=f"{at}.values", module=at, label="fwd values")
 
 
-def _plain(gpt: EqualLayers, at: str, tokens: int, moved: Move) -> Iterator[Op]:
+def _plain(gpt: EqualLayers, at: str, tokens: int, moved: Elementwise) -> Iterator[Op]:
     wide = gpt.size * tokens * gpt.ff
     yield _linear(gpt, f"{at}.up", tokens, (2 if gpt.gated else 1) * gpt.ff, gpt.width)
     yield moved("gelu", "gelu", (2 if gpt.gated else 1) * wide, wide)
