@@ -166,17 +166,22 @@ class System:
             if owner not in parts:
                 raise SpecError(f"{shown(owner)} is not in {self.name}; {nearest(owner, parts)}", key=path)
             try:
-                parts[owner] = override_part(parts[owner], {key: str(value)})
+                parts[owner] = override_part(parts[owner], {key: _given(value)})
             except SpecError as error:
                 raise SpecError(error.message, key=path) from error
         devices = {name: parts[name] for name in self.devices}
         links = tuple(replace(link, part=parts[link.name]) for link in self.links)
-        texts = {path: str(value) for path, value in overrides.items()}
+        texts = {path: value.text if isinstance(value, Quantity) else str(value) for path, value in overrides.items()}
         cluster = replace(self.cluster, nic=parts[NIC]) if self.cluster else None
         return replace(self, devices=devices, links=links, cluster=cluster, overrides={**self.overrides, **texts})
 
 
-def override_part(part: Part, changes: Mapping[str, str]) -> Part:
+def _given(value: Any) -> str | Quantity:
+    """A value in place of another one: text, or a number that has been read."""
+    return value if isinstance(value, Quantity) else str(value)
+
+
+def override_part(part: Part, changes: Mapping[str, str | Quantity]) -> Part:
     """``part`` with values replaced: dotted path to text such as ``"4.8 TB/s"``.
 
     A value that the file leaves unknown (null) can be given too, a word such as a dataflow, and a list of words with
@@ -189,7 +194,7 @@ def override_part(part: Part, changes: Mapping[str, str]) -> Part:
     return changed.changed_from(part.stated, overridden) if changes else part
 
 
-def _replaced(node: Any, part: Part, path: str, keys: list[str], text: str) -> Any:
+def _replaced(node: Any, part: Part, path: str, keys: list[str], text: str | Quantity) -> Any:
     """``node`` with the value at ``keys`` replaced; ``part`` and ``path`` are for messages."""
     key, *deeper = keys
     if node is part and key in _SET_BY_LOADER:
@@ -203,7 +208,9 @@ def _replaced(node: Any, part: Part, path: str, keys: list[str], text: str) -> A
     if deeper:
         inside[key] = _replaced(old, part, path, deeper, text)
     elif old is None or isinstance(old, Quantity):
-        inside[key] = {"value": text, "source": None, "basis": Basis.OVERRIDE}
+        inside[key] = text if isinstance(text, Quantity) else {"value": text, "source": None, "basis": Basis.OVERRIDE}
+    elif isinstance(text, Quantity):
+        raise _no_value(part, path)
     elif node is not part and isinstance(old, str):
         inside[key] = text
     elif isinstance(old, tuple) and all(isinstance(item, str) for item in old):

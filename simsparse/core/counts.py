@@ -5,6 +5,8 @@ from __future__ import annotations
 
 from collections.abc import ItemsView, Iterator, Mapping
 
+from simsparse.core.varied import whole
+
 Action = tuple[str, str]
 
 
@@ -18,7 +20,7 @@ class ActionCounts(Mapping[Action, int]):
     __slots__ = ("_counts",)
 
     def __init__(self, counts: Mapping[Action, int] | None = None) -> None:
-        self._counts = {key: int(value) for key, value in (counts or {}).items() if value}
+        self._counts = {key: whole(value) for key, value in (counts or {}).items() if value}
 
     @classmethod
     def of_whole(cls, counts: dict[Action, int]) -> ActionCounts:

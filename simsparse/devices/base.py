@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from simsparse.config.quantity import Part, Quantity
 from simsparse.core import Action, ActionCounts, Op, OpCost, OpCycles, Role, Unit
 from simsparse.core.memo import by_identity
+from simsparse.core.varied import array_of, occurs, stacked
 from simsparse.devices.factored import parts_of
 from simsparse.errors import MappingError
 from simsparse.registry import Registry
@@ -63,8 +64,8 @@ class CostArrays:
     @property
     def sound(self) -> NDArray[np.bool_]:
         """Which costs are numbers, with no time and no count below 0 or beyond what sums can hold."""
-        good = _between(np.array([self.latency_s, *self.contributors.values()]), LONGEST_S)
-        return good & _between(np.array([*self.counts.values()]), COUNT_LIMIT) if self.counts else good
+        good = _between(stacked([self.latency_s, *self.contributors.values()]), LONGEST_S)
+        return good & _between(stacked([*self.counts.values()]), COUNT_LIMIT) if self.counts else good
 
     def summed(self, lengths: Sequence[int]) -> CostArrays:
         """The costs of ops that run ``lengths`` of these one after another; nothing validates an op of several."""
@@ -84,7 +85,7 @@ class CostArrays:
         return [
             OpCost(
                 latency, names[bounds[i]], {name: seconds[name][i] for name in names if seconds[name][i]},
-                ActionCounts.of_whole({action: values[i] for action, values in counts.items() if values[i]}),
+                ActionCounts.of_whole({action: values[i] for action, values in counts.items() if occurs(values[i])}),
                 self.level, self.validated[i] or None,
             )
             for i, latency in enumerate(self.latency_s.tolist())
@@ -151,13 +152,13 @@ class StreamedTime(NamedTuple):
 
 def _between(columns: NDArray[Any], limit: float) -> NDArray[np.bool_]:
     """For which elements the numbers of all columns are from 0 to below ``limit``."""
-    return np.asarray(((columns >= 0) & (columns < limit)).all(axis=0))
+    return array_of(((columns >= 0) & (columns < limit)).all(axis=0))
 
 
 def _summed(values: NDArray[Any], lengths: Sequence[int]) -> Floats:
     """Sums of ``lengths`` values each, one run after another."""
     owner = np.repeat(np.arange(len(lengths)), lengths)
-    return np.asarray(np.bincount(owner, values, len(lengths)), np.float64)
+    return array_of(np.bincount(owner, values, len(lengths)), np.float64)
 
 
 class Device(ABC):

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from simsparse.config.parts.gpu_attention import GpuSdpaDecode, GpuSdpaFewKeys, GpuSdpaPrefill
 from simsparse.core.memo import by_identity
+from simsparse.core.varied import array_of
 from simsparse.devices.gpu_card import Card, Floats, KernelTimes, together
 from simsparse.devices.gpu_grouped import missing
 
@@ -119,7 +120,7 @@ def _decode_blocks(
 
 def takes_few_keys(heads: Floats, keys: Floats, sms: int) -> NDArray[np.bool_]:
     """Whether the kernel of few keys runs; ``heads``: query heads of all sequences. Source: profiles of cuDNN 9."""
-    return np.asarray((keys <= TILE) | ((keys <= 2 * TILE) & (heads <= sms)))
+    return array_of((keys <= TILE) | ((keys <= 2 * TILE) & (heads <= sms)))
 
 
 def _few_keys(

@@ -14,6 +14,7 @@ from simsparse.core import DType, Op, OpKind
 from simsparse.core.kinds.attention import MASK_BYTES, WINDOW, cache_type, seen_keys
 from simsparse.core.kinds.block_sparse_attention import BLOCK_SPARSE_ATTENTION, query_blocks
 from simsparse.core.kinds.selected_attention import SELECTED_ATTENTION
+from simsparse.core.varied import filled
 from simsparse.devices.gpu_attention import TILE, AttentionShapes, decode_seconds, prefill_seconds
 from simsparse.devices.gpu_attention_paged import paged_seconds
 from simsparse.devices.gpu_attention_sparse import flex_seconds
@@ -191,7 +192,7 @@ def attention_seconds(part: GpuPart, card: Card, attention: Attention) -> Kernel
         return paged_seconds(attention.shapes, paged, card)
     if attention.decode:
         return decode_seconds(attention.shapes, kernels.sdpa.decode, card)
-    flops_per_s = np.full(len(attention.shapes.batch), peak(part, attention.dtype))
+    flops_per_s = filled(len(attention.shapes.batch), peak(part, attention.dtype))
     return prefill_seconds(attention.shapes, kernels.sdpa.prefill, card, flops_per_s)
 
 

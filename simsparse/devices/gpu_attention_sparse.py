@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from simsparse.config.parts.gpu_attention import GpuFlexAttention
+from simsparse.core.varied import filled
 from simsparse.devices.gpu_card import Card, Floats, KernelTimes
 
 
@@ -22,5 +23,5 @@ def flex_seconds(rows: Floats, kept: Floats, wide: Floats, model: GpuFlexAttenti
     step = np.where(wide > 0, model.step_128.si, model.step_64.si)
     even, alone = (rows * unit + kept * step) / card.sms, unit + kept / np.maximum(rows, 1.0) * step
     compute = np.maximum(even, alone) / card.clock_hz
-    launch = np.full(len(rows), model.launch.si)
+    launch = filled(len(rows), model.launch.si)
     return KernelTimes(launch + compute, compute, np.zeros(len(rows)), launch)

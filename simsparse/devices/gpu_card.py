@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simsparse.core.memo import by_identity
+from simsparse.core.varied import array_of
 
 if TYPE_CHECKING:
     from simsparse.config.parts.gpu import GpuPart
@@ -97,7 +98,7 @@ class KernelTimes:
         """Kernels that compute while they read and write: a launch, then both, joined by ``together``."""
         latency = launch + together(power, compute, memory)
         same = (part if part.shape == latency.shape else np.broadcast_to(part, latency.shape)
-                for part in map(np.asarray, (compute, memory, launch)))  # fmt: skip
+                for part in map(array_of, (compute, memory, launch)))  # fmt: skip
         return cls(latency, *same)
 
 
@@ -105,7 +106,7 @@ def together(power: float, *seconds: Floats | float) -> Floats:
     """Work that overlaps: at least the longest, up to the sum where ``power`` is 1."""
     longest = reduce(np.maximum, seconds)
     scale = np.where(longest > 0, longest, 1.0)
-    return np.asarray(scale * sum((part / scale) ** power for part in seconds) ** (1 / power))
+    return array_of(scale * sum((part / scale) ** power for part in seconds) ** (1 / power))
 
 
 def cached_share(card: Card, touched: Floats) -> Floats:
@@ -143,4 +144,4 @@ def memory_seconds(card: Card, read: Floats, write: Floats, cached: Floats, fres
     fetched = (read - fresh) * (1.0 - cached)
     away = fetched + write * (1.0 - cached)
     wait = card.memory_latency_s * fetched / np.maximum(read, 1.0)
-    return np.asarray((moved - away) / card.l2_bytes_per_s + away / (efficiency * card.memory_bytes_per_s) + wait)
+    return array_of((moved - away) / card.l2_bytes_per_s + away / (efficiency * card.memory_bytes_per_s) + wait)

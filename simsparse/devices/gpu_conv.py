@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from simsparse.config.parts.gpu_pointwise import GpuConvKernels
 from simsparse.core import Op
 from simsparse.core.kinds.conv2d import CONV2D
+from simsparse.core.varied import array_of
 from simsparse.devices.gpu_card import Card, Floats, KernelTimes, cached_share, memory_seconds, together
 
 Flags = NDArray[np.bool_]
@@ -63,7 +64,7 @@ class ConvKernels:
     @property
     def depthwise(self) -> Flags:
         """Whether every group has one input channel."""
-        return np.asarray((self.inputs == 1) & (self.groups > 1))
+        return array_of((self.inputs == 1) & (self.groups > 1))
 
 
 def conv_times(

@@ -12,6 +12,7 @@ import numpy as np
 from simsparse.config.parts.gpu import GpuPart
 from simsparse.config.parts.gpu_moe import GpuFusedMoe, GpuGroupedMoe
 from simsparse.core import DType, Op, OpKind
+from simsparse.core.varied import filled
 from simsparse.devices.gpu_card import Card, Floats, KernelTimes
 from simsparse.devices.gpu_grouped import ExpertCounts, GroupedShapes
 from simsparse.devices.gpu_moe import MoeShapes, fused_seconds, grouped_gemm_seconds
@@ -77,7 +78,7 @@ class FusedExperts:
 
     def seconds(self, part: GpuPart) -> KernelTimes:
         """Seconds of each layer."""
-        flops = np.full(len(self.shapes.tokens), peak(part, self.dtype))
+        flops = filled(len(self.shapes.tokens), peak(part, self.dtype))
         return fused_seconds(replace(self.shapes, flops=flops), self._model(part.fused_experts), Card.of(part))
 
     def _model(self, models: Mapping[str, GpuFusedMoe]) -> GpuFusedMoe:
@@ -105,4 +106,4 @@ def experts_seconds(shapes: GroupedShapes, model: GpuGroupedMoe | None, card: Ca
     if model is None or not len(shapes.n):
         none: Floats = np.zeros(len(shapes.n))
         return KernelTimes(none, none, none, none)
-    return grouped_gemm_seconds(replace(shapes, flops=np.full(len(shapes.n), flops_per_s)), model, card)
+    return grouped_gemm_seconds(replace(shapes, flops=filled(len(shapes.n), flops_per_s)), model, card)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from simsparse.core.varied import filled
 from simsparse.devices.gpu_gemm_types import GemmMachine, GemmShapes, GemmTimes, GemmUnit
 
 
@@ -22,7 +23,7 @@ def with_narrow(times: GemmTimes, shapes: GemmShapes, machine: GemmMachine) -> G
     compute = narrow.step.si * k
     moved = batch * shapes.value_bytes * (n * k * shapes.stored + m * (n + k))
     memory = moved / (narrow.memory.si * machine.hbm_bytes_per_s)
-    launch = np.full(len(m), narrow.launch.si)
+    launch = filled(len(m), narrow.launch.si)
     own = (launch + np.maximum(compute, memory), compute, memory, launch)
     old = (times.latency_s, times.compute_s, times.memory_s, times.launch_s)
     return GemmTimes(*(np.where(chosen, new, before) for new, before in zip(own, old, strict=True)))

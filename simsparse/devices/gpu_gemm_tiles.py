@@ -22,6 +22,7 @@ from typing import NamedTuple
 import numpy as np
 
 from simsparse.core.memo import by_identity
+from simsparse.core.varied import array_of
 from simsparse.devices.gpu_gemm_types import (
     Floats,
     GemmMachine,
@@ -160,7 +161,7 @@ def _loop_seconds(
     read = grid.elements * (value_bytes / (tensor.port * machine.clock_hz))
     waves = np.ceil(grid.blocks * (1.0 / machine.sms))
     sustained = grid.tiles * (flops / (machine.speed * tensor.sustained * peak))
-    return np.asarray(k * np.maximum(waves * (np.maximum(arithmetic, read) / SPLITS), sustained))
+    return array_of(k * np.maximum(waves * (np.maximum(arithmetic, read) / SPLITS), sustained))
 
 
 def _seconds_per_byte(grid: TileGrid, away: Floats, machine: GemmMachine, tensor: TensorParameters) -> Floats:
@@ -177,4 +178,4 @@ def _fourth_power(value: Floats) -> Floats:
 
 
 def _fourth_root(value: Floats) -> Floats:
-    return np.asarray(np.sqrt(np.sqrt(value)))
+    return array_of(np.sqrt(np.sqrt(value)))

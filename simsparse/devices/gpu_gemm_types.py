@@ -16,6 +16,7 @@ from simsparse.config.parts.gpu import GpuNarrowGemm
 from simsparse.config.parts.gpu_gemm import GpuDerating, GpuGemm
 from simsparse.config.parts.gpu_tile_kernels import GpuGemmKernels
 from simsparse.config.parts.gpu_weight_only import GpuWeightOnly, GpuWeightOnlyFew
+from simsparse.core.varied import scattered
 from simsparse.devices.part_numbers import PartNumbers
 
 NO_KERNELS = GpuGemmKernels()
@@ -280,10 +281,8 @@ class GemmTimes:
         """The times of ``count`` GEMMs from those of parts, each with the places of its GEMMs in ascending order."""
         if len(parts) == 1:
             return parts[0][1]
-        found = np.empty((4, count))
-        for place, times in parts:
-            found[:, place] = times.latency_s, times.compute_s, times.memory_s, times.launch_s
-        return cls(*found)
+        rows = [(place, (own.latency_s, own.compute_s, own.memory_s, own.launch_s)) for place, own in parts]
+        return cls(*scattered(rows, 4, count))
 
     def where(self, chosen: Flags, other: GemmTimes) -> GemmTimes:
         """These times where ``chosen``, those of ``other`` elsewhere."""

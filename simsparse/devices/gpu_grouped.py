@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simsparse.config.parts.gpu_moe import GpuGroupedGemm
+from simsparse.core.varied import array_of
 from simsparse.devices.gpu_card import Card, Floats, KernelTimes
 from simsparse.devices.gpu_moe_tiles import ExpertTiles
 
@@ -68,7 +69,7 @@ class ExpertCounts:
         return self._added(np.ceil(self.counts / rows[self.owner]))
 
     def _added(self, values: Floats) -> Floats:
-        return np.asarray(np.bincount(self.owner, values, len(self.held)), np.float64)
+        return array_of(np.bincount(self.owner, values, len(self.held)), np.float64)
 
 
 @dataclass(frozen=True)
@@ -131,7 +132,7 @@ def _waiting_seconds(
     """Seconds of an SM that runs its queue of tiles, as many at once as fit, when memory answers late."""
     resident = _resident_blocks(shapes, tiles, model)
     step = model.latency.si / np.maximum(tiles.stages - 1.0, 0.7) * _unaligned(shapes, model)
-    return np.asarray(np.ceil(queue / resident) * (model.block.si + steps * step) / card.clock_hz)
+    return array_of(np.ceil(queue / resident) * (model.block.si + steps * step) / card.clock_hz)
 
 
 def _resident_blocks(shapes: GroupedShapes, tiles: ExpertTiles, model: GpuGroupedGemm) -> Floats:
@@ -142,7 +143,7 @@ def _resident_blocks(shapes: GroupedShapes, tiles: ExpertTiles, model: GpuGroupe
         model.shared.si / (shared + 1024.0), REGISTERS / (np.ceil(registers / 8) * 8 * 32.0 * tiles.warps),
         model.warps.si / tiles.warps,
     ]  # fmt: skip
-    return np.asarray(np.maximum(np.floor(np.minimum.reduce(fitting)), 1.0), np.float64)
+    return array_of(np.maximum(np.floor(np.minimum.reduce(fitting)), 1.0), np.float64)
 
 
 def _memory_bytes(
@@ -165,4 +166,4 @@ def missing(used: Floats, cache: float) -> Floats:
     """Share of accesses that miss a cache of ``cache`` bytes when ``used`` bytes pass before data is used again."""
     with np.errstate(divide="ignore"):
         outgrown = np.clip(CACHE_SLOPE * np.log(used / cache), -50.0, 50.0)
-    return np.asarray(1.0 / (1.0 + np.exp(-outgrown)))
+    return array_of(1.0 / (1.0 + np.exp(-outgrown)))

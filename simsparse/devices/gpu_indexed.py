@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from simsparse.config.parts.gpu_indexed import GpuSkipRows
+from simsparse.core.varied import filled
 from simsparse.devices.gpu_card import Card, Floats, KernelTimes
 
 UP_ROWS, DOWN_ROWS = 16.0, 32.0
@@ -38,7 +39,7 @@ def skip_rows_times(neurons: Floats, d_model: Floats, gated: Floats, model: GpuS
     steps, parts = np.ceil(share / DOWN_ROWS), _parts(neurons, d_model, card)
     second = steps * (model.step.si + parts * (1 + gated) * model.part.si) / card.clock_hz
     memory = neurons * row / rate
-    launch = np.full(len(neurons), model.launch.si)
+    launch = filled(len(neurons), model.launch.si)
     latency = launch + first + np.maximum(second, memory)
     return KernelTimes(latency, second, first + memory, launch)
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from simsparse.config.parts.gpu import GpuPart
 from simsparse.core import Action, DType, Op, OpKind
 from simsparse.core.memo import by_identity
+from simsparse.core.varied import array_of, filled
 from simsparse.devices.base import Floats
 from simsparse.devices.gpu_attention_kernels import Attention, attention_kernels, attention_seconds
 from simsparse.devices.gpu_card import Card, KernelTimes
@@ -117,7 +118,7 @@ def _check_owners(ops: Sequence[Op], owner: Indexes) -> None:
 
 
 def _added(owner: Indexes, seconds: Floats, ops: int) -> Floats:
-    return np.asarray(np.bincount(owner, seconds, ops), np.float64)
+    return array_of(np.bincount(owner, seconds, ops), np.float64)
 
 
 def kernels_of(ops: Sequence[Op], part: GpuPart) -> Kernels:
@@ -250,5 +251,5 @@ def _replay_seconds(part: GpuPart, replays: int) -> GemmTimes:
 
     Which experts run is not known when a step is captured, so that they are a graph of their own.
     """
-    gap, none = np.full(replays, part.launch.replay.si), np.zeros(replays)
+    gap, none = filled(replays, part.launch.replay.si), np.zeros(replays)
     return GemmTimes(gap, none, none, gap)

@@ -25,6 +25,7 @@ from simsparse.config.parts.gpu_pointwise import (
     GpuTopkKernels,
 )
 from simsparse.core.memo import by_identity
+from simsparse.core.varied import array_of, scattered
 from simsparse.devices.gpu_card import Card, Floats, KernelTimes, cached_share, fresh_share
 from simsparse.devices.gpu_gather import GatherKernels, gather_times
 from simsparse.devices.gpu_norm import Norm, NormKernels, norm_times
@@ -204,12 +205,12 @@ class Launched:
         ``cached``: share of each kernel's bytes that lies in L2, apart from fresh ones; by default what
         fits beside the rivals.
         """
-        found = np.zeros((4, self.count))
+        parts = []
         for kind, own, columns, moved in self.groups:
             share = cached_share(card, moved) if cached is None else cached[own]
             times = _CLASSES[kind](card, library, columns, share, moved)
-            found[:, own] = times.latency_s, times.compute_s, times.memory_s, times.launch_s
-        return KernelTimes(*found)
+            parts.append((own, (times.latency_s, times.compute_s, times.memory_s, times.launch_s)))
+        return KernelTimes(*scattered(parts, 4, self.count))
 
 
 def launched_times(
@@ -274,7 +275,7 @@ def _bsr_products(card: Card, library: Library, columns: KernelColumns, _: Float
 
 def _with_fresh(card: Card, cached: Floats, fresh: Floats, moved: Floats) -> Floats:
     """Share of a kernel's bytes in L2, with those that the kernel before wrote."""
-    return np.asarray(cached + (1.0 - cached) * fresh_share(card.l2_bytes, fresh) * fresh / moved)
+    return array_of(cached + (1.0 - cached) * fresh_share(card.l2_bytes, fresh) * fresh / moved)
 
 
 _CLASSES: Mapping[type[LaunchedKernel], Callable[[Card, Library, KernelColumns, Floats, Floats], KernelTimes]] = {

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from simsparse.config.parts.gpu_moe import GpuFusedMoe, GpuGroupedMoe
+from simsparse.core.varied import array_of
 from simsparse.devices.gpu_card import Card, Floats, KernelTimes
 from simsparse.devices.gpu_grouped import ExpertCounts, GroupedShapes, grouped_seconds, missing
 from simsparse.devices.gpu_moe_tiles import RULES, ExpertTiles, TileQuestion
@@ -97,7 +98,7 @@ def _empty_seconds(shapes: MoeShapes, model: GpuFusedMoe, card: Card, tiles: Exp
     padded = np.minimum(assignments + shapes.experts * (tiles.rows - 1), assignments * tiles.rows)
     idle = np.maximum(np.ceil(padded / tiles.rows) - shapes.counts.tiles(tiles.rows), 0.0)
     columns = np.ceil((1 + shapes.gated) * shapes.d_ff / tiles.outputs) + np.ceil(shapes.d_model / tiles.outputs)
-    return np.asarray(model.gemm.empty.si / card.clock_hz * idle * columns)
+    return array_of(model.gemm.empty.si / card.clock_hz * idle * columns)
 
 
 def _between_seconds(shapes: MoeShapes, model: GpuFusedMoe, card: Card) -> Floats:

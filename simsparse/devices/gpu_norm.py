@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simsparse.config.parts.gpu_pointwise import GpuNormKernels
+from simsparse.core.varied import array_of, filled, stacked
 from simsparse.devices.gpu_card import LANES, Card, Floats, KernelTimes, memory_seconds, together
 
 Codes = NDArray[np.int64]
@@ -53,17 +54,17 @@ def norm_times(card: Card, library: GpuNormKernels, kernels: NormKernels) -> Ker
     flight = np.minimum(kernels.rows, PLACES * card.sms) * kernels.columns * kernels.value_bytes / card.l2_bytes
     again = np.clip((flight - REREAD[0]) / (REREAD[1] - REREAD[0]), 0.0, 1.0) * (1.0 - kernels.cached)
     memory = memory_seconds(card, size * (1.0 + again), size, kernels.cached)
-    launch = np.full(len(size), card.launch_s + library.start.si)
+    launch = filled(len(size), card.launch_s + library.start.si)
     return KernelTimes.overlapped(launch, _loop_seconds(card, library, kernels), memory, 3.0)
 
 
 def _loop_seconds(card: Card, library: GpuNormKernels, kernels: NormKernels) -> Floats:
     steps = np.ceil(kernels.columns / STEP)
     away = kernels.cached * library.cache_latency.si + (1.0 - kernels.cached) * library.memory_latency.si
-    chain = np.array([library.rms_chain.si, library.layer_chain.si])[kernels.norm]
-    operations = np.array([library.rms.si, library.layer.si])[kernels.norm]
+    chain = stacked([library.rms_chain.si, library.layer_chain.si])[kernels.norm]
+    operations = stacked([library.rms.si, library.layer.si])[kernels.norm]
     alone = library.row_latency.si + steps * (away + chain)
     resident = np.minimum(np.ceil(kernels.rows / card.sms), PLACES)
     crowded = resident * (steps * STEP * operations / LANES + library.row.si) / card.clock_hz
     waves = np.maximum(1.0, kernels.rows / (PLACES * card.sms))
-    return np.asarray(waves * together(2.5, alone, crowded))
+    return array_of(waves * together(2.5, alone, crowded))

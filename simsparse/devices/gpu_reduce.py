@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simsparse.config.parts.gpu_pointwise import GpuReduceKernels
+from simsparse.core.varied import array_of, stacked
 from simsparse.devices.gpu_card import LANES, THREADS, Card, Floats, KernelTimes, memory_seconds, together
 
 Codes = NDArray[np.int64]
@@ -111,7 +112,7 @@ def _block(along: Floats, across: Floats, most: Floats) -> tuple[Floats, Floats]
 
 def _power_of_two(size: Floats) -> Floats:
     """Largest power of two not above ``size``."""
-    return np.asarray(2.0 ** np.floor(np.log2(np.maximum(size, 1.0))))
+    return array_of(2.0 ** np.floor(np.log2(np.maximum(size, 1.0))))
 
 
 def _sharing(values: Floats, blocks: Floats, slots: Floats) -> Floats:
@@ -126,7 +127,7 @@ def _loop_seconds(card: Card, library: GpuReduceKernels, kernels: ReduceKernels,
     places = np.minimum(THREADS / grid.threads, 16.0)
     resident = np.minimum(np.ceil(grid.blocks / card.sms), places)
     waves = np.maximum(1.0, grid.blocks / (places * card.sms))
-    operations = np.array([library.sum.si, library.max.si, library.argmax.si])[kernels.reduction]
+    operations = stacked([library.sum.si, library.max.si, library.argmax.si])[kernels.reduction]
     values, cycles = STEP * grid.width * grid.threads, 1.0 / card.clock_hz
     issue, fixed = (values * operations * cycles / LANES, grid.threads * library.thread.si * cycles / LANES)
     port = np.where(grid.vector, library.vector_port.si, library.port.si)
@@ -135,4 +136,4 @@ def _loop_seconds(card: Card, library: GpuReduceKernels, kernels: ReduceKernels,
     warps = np.maximum(1.0, grid.threads / LANES)
     alone = grid.steps * (away + load + issue / warps) + fixed / warps
     crowded = resident * (grid.steps * np.maximum(load, issue) + fixed)
-    return np.asarray(waves * together(1.5, alone, crowded))
+    return array_of(waves * together(1.5, alone, crowded))

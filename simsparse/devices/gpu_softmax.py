@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from simsparse.config.parts.gpu_pointwise import GpuSoftmaxKernels
+from simsparse.core.varied import array_of, filled
 from simsparse.devices.gpu_card import LANES, Card, Floats, KernelTimes, memory_seconds, together
 
 WARP_COLUMNS, WARP_BYTES = 2048, 8192
@@ -43,7 +44,7 @@ def softmax_times(card: Card, library: GpuSoftmaxKernels, kernels: SoftmaxKernel
         short, _warp_seconds(card, library, kernels),
         np.where(middle, _register_seconds(card, library, kernels), _pass_seconds(card, library, kernels)),
     )  # fmt: skip
-    launch = np.full(len(size), card.launch_s + library.start.si)
+    launch = filled(len(size), card.launch_s + library.start.si)
     return KernelTimes.overlapped(launch, compute, memory_seconds(card, size, size, kernels.cached), 3.0)
 
 
@@ -64,7 +65,7 @@ def _register_seconds(card: Card, library: GpuSoftmaxKernels, kernels: SoftmaxKe
     resident, waves = _waves(card, kernels.rows)
     values = np.ceil(kernels.columns / BLOCK) * BLOCK
     crowded = waves * resident * values * library.registers.si / (LANES * card.clock_hz)
-    return np.asarray(np.maximum(crowded, library.row_latency.si))
+    return array_of(np.maximum(crowded, library.row_latency.si))
 
 
 def _pass_seconds(card: Card, library: GpuSoftmaxKernels, kernels: SoftmaxKernels) -> Floats:
@@ -74,4 +75,4 @@ def _pass_seconds(card: Card, library: GpuSoftmaxKernels, kernels: SoftmaxKernel
     step = BLOCK * VECTOR_BYTES / kernels.value_bytes * second / PASSES
     alone = library.row_latency.si + PASSES * steps * (library.step_latency.si + step * LANES / BLOCK)
     crowded = library.row_latency.si + resident * kernels.columns * second
-    return np.asarray(waves * together(4.0, alone, crowded))
+    return array_of(waves * together(4.0, alone, crowded))

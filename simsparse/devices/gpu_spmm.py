@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from simsparse.config.parts.gpu_pointwise import GpuBsrKernels, GpuCsrKernels
+from simsparse.core.varied import array_of, filled
 from simsparse.devices.gpu_card import Card, Floats, KernelTimes, together
 
 PIECE = 128.0
@@ -62,7 +63,7 @@ def bsr_times(card: Card, library: GpuBsrKernels, kernels: BsrKernels) -> Kernel
     """Seconds of each kernel, the host's dispatch left out."""
     whole = kernels.m % kernels.size == 0
     compute = np.where(whole, _pieces_seconds(card, library, kernels), _whole_row_seconds(card, library, kernels))
-    launch = np.full(len(compute), card.launch_s + library.launch.si)
+    launch = filled(len(compute), card.launch_s + library.launch.si)
     return KernelTimes.overlapped(launch, compute, np.zeros(len(compute)), 1.0)
 
 
@@ -96,4 +97,4 @@ def _whole_row_seconds(card: Card, library: GpuBsrKernels, kernels: BsrKernels) 
     programs = kernels.n / kernels.size
     width = 2.0 ** np.ceil(np.log2(kernels.m))
     steps = np.maximum(np.where(programs > card.sms, programs / card.sms * mean, 0.0), longest)
-    return np.asarray(steps * 2.0 * kernels.size**2 * width / (library.spilled.si * card.clock_hz))
+    return array_of(steps * 2.0 * kernels.size**2 * width / (library.spilled.si * card.clock_hz))

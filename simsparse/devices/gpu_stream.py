@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from simsparse.config.parts.gpu_pointwise import GpuStreamKernels
 from simsparse.core.memo import by_identity
+from simsparse.core.varied import array_of
 from simsparse.devices.gpu_card import Card, Floats, KernelTimes, fresh_share, memory_seconds
 
 Codes = NDArray[np.int64]
@@ -116,4 +117,4 @@ def _start(kernels: StreamKernels, library: GpuStreamKernels) -> Floats:
     addresses = library.addresses.si
     slow = np.array([0.0, addresses, addresses, library.pieces.si, library.functions.si, 0.0])
     function = np.where(kernels.function != Function.PLAIN, library.functions.si, 0.0)
-    return np.asarray(library.start.si + np.maximum(slow[kernels.form], function))
+    return array_of(library.start.si + np.maximum(slow[kernels.form], function))

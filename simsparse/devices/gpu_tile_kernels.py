@@ -25,6 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simsparse.core.memo import by_identity
+from simsparse.core.varied import array_of, contiguous, taken
 from simsparse.devices.gpu_gemm_types import Floats, GemmShapes, GemmTimes
 from simsparse.devices.gpu_tile_numbers import TileKernel, TileNumbers, TileSides
 
@@ -155,7 +156,7 @@ class KernelTiles:
         """How much more likely the library takes each tile than its own estimate says, as a logarithm."""
         kernel = self.kernel
         by_blocks = kernel.by_blocks * np.clip(np.log2(self.estimated.filled), -MOST_DOUBLINGS, MOST_DOUBLINGS)
-        return np.asarray(kernel.preference + kernel.by_k * np.log2(self._across.k / USUAL_K) + by_blocks)
+        return array_of(kernel.preference + kernel.by_k * np.log2(self._across.k / USUAL_K) + by_blocks)
 
     def _by_tile(self, blocks: TileBlocks) -> TileBlocks:
         """The blocks of each tile, from those of its row in the library's table."""
@@ -175,9 +176,9 @@ class KernelTiles:
             numbers, running = self._all
             return TileSeconds._make([*_taken(numbers, ranked), _taken(running, ranked)])
         kernel, shape = self.kernel, (len(self.kernel.sides.fixed), len(self.sizes.m))
-        tiling = Tiling(*_taken(_stacked(self.tiling, shape), kernel.row[ranked]))
+        tiling = Tiling(*_taken(_stacked(self.tiling, shape), taken(kernel.row, ranked)))
         blocks = _true_blocks(self.sizes, tiling, self.core, kernel.value)
-        return _true_parts(self.sizes, blocks, kernel.splits[ranked, 0], self.core, kernel.value)
+        return _true_parts(self.sizes, blocks, taken(kernel.splits[:, 0], ranked), self.core, kernel.value)
 
 
 def _stacked(arrays: Sequence[Floats], shape: tuple[int, ...]) -> Floats:
@@ -189,7 +190,7 @@ def _taken(arrays: NDArray[ScalarT], ranked: NDArray[np.intp]) -> NDArray[Scalar
     """The tiles ``ranked`` (GEMMs, tiles) of arrays whose last axes are all tiles and GEMMs."""
     *stack, tiles, gemms = arrays.shape
     places = ranked * gemms + np.arange(gemms)[:, None]
-    return np.asarray(arrays.reshape(*stack, tiles * gemms).take(places, axis=-1), arrays.dtype)
+    return array_of(taken(arrays.reshape(*stack, tiles * gemms), places, -1), arrays.dtype)
 
 
 class Unlimited(NamedTuple):
@@ -276,7 +277,7 @@ def _choice(tiles: KernelTiles, hbm_bytes_per_s: float) -> tuple[NDArray[np.intp
     memory = _memory_seconds(parts, kernel.view.memory * hbm_bytes_per_s, tiles.core, kernel.estimated)
     seconds = parts.launch + _joined(parts.compute, memory)
     least = seconds.min(axis=0, keepdims=True)
-    score = np.ascontiguousarray(((1.0 - seconds / least) / kernel.value.spread + tiles.leaning).T)
+    score = contiguous(((1.0 - seconds / least) / kernel.value.spread + tiles.leaning).T)
     ranked = _highest(score)
     taken = np.take_along_axis(score, ranked, 1)
     weight = np.exp(taken - taken.max(axis=1, keepdims=True))
@@ -346,7 +347,7 @@ def _parts(
     running, filled = np.minimum(count, core.sms).astype(np.intp), count / core.sms
     cycles = blocks.fixed + np.ceil(sizes.k / splits / STEP) * STEP * blocks.step
     waves = np.ceil(filled) * (1.0 - p.crowding * (1.0 - np.minimum(filled, 1.0)))
-    near = blocks.near * _seconds_per_byte(l2_rate, p.l2_stream, core, p)[running]
+    near = blocks.near * taken(_seconds_per_byte(l2_rate, p.l2_stream, core, p), running)
     return TileSeconds(launch, waves * cycles / core.clock_hz, near, blocks.away, blocks.products, filled, running)
 
 
@@ -369,24 +370,24 @@ def _memory_bytes(
     operands = sizes.weights + sizes.inputs
     lost = _lost(operands, p.resident_operands * core.l2_bytes, p.sharpness)
     square = 2.0 * np.sqrt(core.sms * area) * sizes.k * sizes.value_bytes
-    return np.asarray(missing * np.maximum(operands, lost * p.thrash * (count / core.sms) * square))
+    return array_of(missing * np.maximum(operands, lost * p.thrash * (count / core.sms) * square))
 
 
 def _limited_products(sizes: Sizes, tiling: Tiling, area: Floats, p: TileNumbers) -> Floats:
     """Flops that the power limit spreads: those of the GEMM, and a share of those that pad its tiles."""
     useful = 2.0 * sizes.m * sizes.n * sizes.k * sizes.batch
     padded = 2.0 * area * tiling.columns * tiling.rows * sizes.batch * sizes.k
-    return np.asarray(p.padded * padded + (1.0 - p.padded) * useful)
+    return array_of(p.padded * padded + (1.0 - p.padded) * useful)
 
 
 def _memory_seconds(parts: TileSeconds, hbm_bytes_per_s: float, core: TileCore, p: TileNumbers) -> Floats:
     """Seconds of the bytes from memory and from L2, each as fast as the card and the running SMs can draw them."""
-    return np.asarray(parts.away * _seconds_per_byte(hbm_bytes_per_s, 1.0, core, p)[parts.running] + parts.near)
+    return array_of(parts.away * taken(_seconds_per_byte(hbm_bytes_per_s, 1.0, core, p), parts.running) + parts.near)
 
 
 def _seconds_per_byte(bytes_per_s: float, faster: float, core: TileCore, p: TileNumbers) -> Floats:
     """Seconds of a byte by the number of SMs that draw, each ``faster`` times as fast as from memory."""
-    return np.asarray(np.sqrt(bytes_per_s**-2.0 + _drawn(p, core.sms, core.clock_hz, faster)))
+    return array_of(np.sqrt(bytes_per_s**-2.0 + _drawn(p, core.sms, core.clock_hz, faster)))
 
 
 @by_identity(maxsize=64)
@@ -399,7 +400,7 @@ def _drawn(p: TileNumbers, sms: int, clock_hz: float, faster: float) -> Floats:
 def _lost(touched: Floats, room: float, sharpness: float) -> Floats:
     """Share of buffers used in a loop that is no longer in the L2 when its turn comes again."""
     with np.errstate(over="ignore", divide="ignore"):
-        return np.asarray(1.0 / (1.0 + (room / touched) ** sharpness))
+        return array_of(1.0 / (1.0 + (room / touched) ** sharpness))
 
 
 def _joined(first: Floats, second: Floats) -> Floats:
@@ -407,6 +408,6 @@ def _joined(first: Floats, second: Floats) -> Floats:
     a, b = first * first, second * second
     a *= a
     b *= b
-    total = np.asarray(a + b)
+    total = array_of(a + b)
     np.sqrt(total, out=total)
     return np.sqrt(total, out=total)

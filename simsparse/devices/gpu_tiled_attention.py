@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from simsparse.config.parts.gpu_tiled_attention import GpuTiledKernel
+from simsparse.core.varied import filled
 from simsparse.devices.gpu_card import Card, Floats, KernelTimes
 
 ROW, KEYS = 128, 64
@@ -33,7 +34,7 @@ def tiled_seconds(tiles: Tiles, kernel: GpuTiledKernel, card: Card) -> KernelTim
     """Seconds of each launch."""
     cycles = (tiles.rows * kernel.unit.si + tiles.steps * kernel.step.si) * tiles.head_dim / MEASURED_DIM
     compute = cycles / card.cycles_per_s
-    launch = np.full(len(compute), kernel.launch.si)
+    launch = filled(len(compute), kernel.launch.si)
     return KernelTimes(launch + compute, compute, np.zeros(len(compute)), launch)
 
 

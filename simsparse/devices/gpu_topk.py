@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simsparse.config.parts.gpu_pointwise import GpuTopkKernels
+from simsparse.core.varied import array_of
 from simsparse.devices.gpu_card import Card, Floats, KernelTimes
 
 Flags = NDArray[np.bool_]
@@ -75,7 +76,7 @@ def several_blocks(rows: Floats, columns: Floats) -> Flags:
     least = np.full(len(rows), MULTI_BLOCK_COLUMNS)
     for most_rows, columns_needed in reversed(MULTI_BLOCK):
         least = np.where(rows <= most_rows, columns_needed, least)
-    return np.asarray(columns >= least)
+    return array_of(columns >= least)
 
 
 def _single_seconds(card: Card, library: GpuTopkKernels, kernels: TopkKernels) -> Floats:
@@ -84,11 +85,11 @@ def _single_seconds(card: Card, library: GpuTopkKernels, kernels: TopkKernels) -
     walk = 0.7 + 0.3 * np.ceil(kernels.columns / BLOCK)
     drawn = np.minimum(1.0, np.log2(kernels.rows) / np.log2(DRAWN_ROWS))
     crowd = kernels.rows / card.sms * warps * library.warp.si
-    return np.asarray(walk * (library.block.si * (1.0 + library.drawn.si * drawn) + crowd))
+    return array_of(walk * (library.block.si * (1.0 + library.drawn.si * drawn) + crowd))
 
 
 def _multi_seconds(card: Card, library: GpuTopkKernels, kernels: TopkKernels) -> Floats:
     """A pass per byte of a value and one to gather, then sorts of ``kept`` values, one row an SM."""
     moved = kernels.rows * kernels.columns * kernels.value_bytes * (kernels.value_bytes + 1.0)
     sorts = kernels.kept / SORT_UNIT * np.maximum(1.0, kernels.rows / card.sms)
-    return np.asarray(moved / (library.passes.si * card.memory_bytes_per_s) + library.sort_unit.si * sorts)
+    return array_of(moved / (library.passes.si * card.memory_bytes_per_s) + library.sort_unit.si * sorts)

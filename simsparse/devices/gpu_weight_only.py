@@ -14,6 +14,7 @@ import numpy as np
 from simsparse.config.parts.gpu_tile_kernels import GpuTileKernel
 from simsparse.config.parts.gpu_weight_only import GpuRowKernel, GpuVectorKernel
 from simsparse.core.memo import by_identity
+from simsparse.core.varied import filled
 from simsparse.devices.gpu_card import together
 from simsparse.devices.gpu_gemm_library import tile_card
 from simsparse.devices.gpu_gemm_types import WEIGHT_ONLY, Flags, Floats, GemmMachine, GemmShapes, GemmTimes, GemmUnit
@@ -59,7 +60,7 @@ def row_kernel_seconds(shapes: GemmShapes, machine: GemmMachine, part: GpuRowKer
     power = part.sharpness.si
     compute = part.step.si / machine.clock_hz * k * (1.0 + turns**power) ** (1.0 / power)
     memory = batch * part.weight_bytes.si * n * k / (part.memory.si * machine.hbm_bytes_per_s)
-    launch = np.full(len(m), part.launch.si)
+    launch = filled(len(m), part.launch.si)
     return GemmTimes(launch + compute + memory, compute, memory, launch)
 
 
@@ -76,6 +77,6 @@ def vector_kernel_seconds(shapes: GemmShapes, machine: GemmMachine, part: GpuVec
     memory = batch * shapes.stored * shapes.value_bytes * n * k / (part.memory.si * machine.hbm_bytes_per_s)
     walk = part.block.si * k / machine.clock_hz
     issue = part.issue.si * batch * m * n * k / (machine.sms * machine.clock_hz)
-    launch = np.full(len(m), part.launch.si)
+    launch = filled(len(m), part.launch.si)
     busy = together(VECTOR_OVERLAP, memory, walk, issue)
     return GemmTimes(launch + busy, np.maximum(walk, issue), memory, launch)

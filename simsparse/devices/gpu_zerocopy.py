@@ -6,6 +6,7 @@ from __future__ import annotations
 import numpy as np
 
 from simsparse.config.parts.gpu_pointwise import GpuZeroCopyKernels
+from simsparse.core.varied import array_of
 from simsparse.devices.gpu_card import Floats, together
 
 LINE_BYTES = 128
@@ -22,4 +23,4 @@ def zerocopy_seconds(
     """
     lines = np.ceil((offset % LINE_BYTES + row_bytes) / LINE_BYTES)
     line = LINE_BYTES / (library.link.si * link_bytes_per_s)
-    return np.asarray(rows * together(8.0, library.row.si, lines * line))
+    return array_of(rows * together(8.0, library.row.si, lines * line))

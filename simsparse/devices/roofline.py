@@ -10,13 +10,14 @@ from numpy.typing import NDArray
 
 from simsparse.config.quantity import Part, Quantity
 from simsparse.core import Op
+from simsparse.core.varied import stacked
 from simsparse.devices.base import Device, Floats
 from simsparse.errors import MappingError, SpecError
 
 
 def dominant(contributors: Mapping[str, Floats]) -> NDArray[np.intp]:
     """Per op the index of the longest contributor; the first of equals."""
-    longest: NDArray[np.intp] = np.array(list(contributors.values())).argmax(axis=0)
+    longest: NDArray[np.intp] = stacked(list(contributors.values())).argmax(axis=0)
     return longest
 
 

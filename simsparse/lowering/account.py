@@ -13,6 +13,7 @@ import numpy as np
 
 from simsparse.config.cluster import NETWORK
 from simsparse.core import NO_ESTIMATE, WAITING, Action, ActionCounts, ErrorEstimate, Op, OpKind, OpResult
+from simsparse.core.varied import stacked
 from simsparse.lowering.command_graph import Cause, Command, CostKey
 from simsparse.lowering.energy import op_energy
 from simsparse.lowering.error_estimate import error_estimate, measured_errors
@@ -132,7 +133,7 @@ class Account:
         graph, starts, ends = self.records.graph, self.records.start_fs, self.records.end_fs
         bounds = [self.records.costs[key].bound for key in graph.runs]
         number = {bound: i for i, bound in enumerate(dict.fromkeys(bounds))}
-        seconds = np.array([(ends[i] - starts[i]) / FS_PER_SECOND for i in graph.first])
+        seconds = stacked([(ends[i] - starts[i]) / FS_PER_SECOND for i in graph.first])
         places, owners = graph.place_array, np.array([number[bound] for bound in bounds])
         sums = np.bincount(owners[places], seconds[places], len(number)).tolist()
         return dict(zip(number, sums, strict=True))

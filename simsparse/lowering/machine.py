@@ -14,6 +14,7 @@ from simsparse.config.quantity import Part
 from simsparse.core import Action, Op, OpCost, Role
 from simsparse.core.memo import by_identity
 from simsparse.core.op import Signature, signatures
+from simsparse.core.varied import larger, whole
 from simsparse.devices.base import Device, device_for
 from simsparse.devices.gpu_zerocopy import LINE_BYTES
 from simsparse.devices.link import BYTE, link_prices, link_rate
@@ -231,9 +232,15 @@ def engine_link(name: str, part: Part, between: tuple[str, str]) -> Link:
     """The engine's link of a link part. Raises SpecError when the part is of another kind."""
     link = _link_part(part)
     return Link(
-        name, between, max(1, int(link_rate(link))), seconds_to_fs(link.latency.si), seconds_to_fs(link.issue.si),
+        name, between, _whole_rate(link_rate(link)), seconds_to_fs(link.latency.si), seconds_to_fs(link.issue.si),
         link.duplex.si,
     )  # fmt: skip
+
+
+def _whole_rate(bytes_per_s: float) -> int:
+    """Whole bytes per second, at least one."""
+    rate: int = larger(1, whole(bytes_per_s))
+    return rate
 
 
 def copy_end(name: str, device: Device) -> CopyEnd | None:
@@ -241,9 +248,8 @@ def copy_end(name: str, device: Device) -> CopyEnd | None:
     rates = device.copy_rates
     if rates is None:
         return None
-    whole = max(1, int(rates.read)), max(1, int(rates.write))
-    latency = seconds_to_fs(rates.latency_s)
-    return CopyEnd(name, whole, rates.shared, latency, rates.unit_bytes, channels_per_s=int(rates.channels))
+    rate, latency = (_whole_rate(rates.read), _whole_rate(rates.write)), seconds_to_fs(rates.latency_s)
+    return CopyEnd(name, rate, rates.shared, latency, rates.unit_bytes, channels_per_s=whole(rates.channels))
 
 
 @by_identity(maxsize=256)

@@ -14,11 +14,11 @@ Left out: how the speed changes within a run; the higher energy of what runs fas
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from simsparse.core import OpCost
+from simsparse.core.varied import larger, root, smaller
 from simsparse.devices.base import PowerBudget
 from simsparse.lowering.command_graph import CostedGraph
 from simsparse.lowering.energy import op_energy
@@ -51,7 +51,8 @@ class _Load:
 
     def speed(self, budget: PowerBudget, available_s: float) -> float:
         """The speed that spends the energy of ``available_s`` seconds at the limit."""
-        return min(max(math.sqrt(max(available_s - self.other_s, 0.0) / self.limited_s), 1.0), budget.speed)
+        sustained = root(larger(available_s - self.other_s, 0.0) / self.limited_s)
+        return smaller(larger(sustained, 1.0), budget.speed)
 
 
 def within_power(costed: CostedGraph, repeats: int | None = None) -> CostedGraph:
@@ -80,7 +81,9 @@ def _load(costed: CostedGraph, machine: Machine, device: str, budget: PowerBudge
         return None
     prices = machine.prices[device]
     others = ((costed.costs[key], times) for key, times in ran.items() if not gains.get(key))
-    other_s = sum(times * min(cost.latency_s, op_energy(cost.counts, prices) / budget.watts) for cost, times in others)
+    other_s = sum(
+        times * smaller(cost.latency_s, op_energy(cost.counts, prices) / budget.watts) for cost, times in others
+    )
     return _Load(gains, limited_s, other_s)
 
 
@@ -91,7 +94,7 @@ def _paced(costed: CostedGraph, device: str, load: _Load, budget: PowerBudget, r
     for _ in range(ROUNDS):
         paced = _at_speed(costed, load, speed, budget)
         run_s = fs_to_seconds(run_closed_form(paced).finish_fs)
-        allowed = load.speed(budget, max(run_s, rested_s))
+        allowed = load.speed(budget, larger(run_s, rested_s))
         if allowed == speed:
             break
         speed = allowed
@@ -105,5 +108,5 @@ def _at_speed(costed: CostedGraph, load: _Load, speed: float, budget: PowerBudge
 
 
 def _less(cost: OpCost, seconds: float) -> OpCost:
-    breakdown = {**cost.breakdown, LIMITED: max(cost.breakdown[LIMITED] - seconds, 0.0)}
+    breakdown = {**cost.breakdown, LIMITED: larger(cost.breakdown[LIMITED] - seconds, 0.0)}
     return replace(cost, latency_s=cost.latency_s - seconds, breakdown=breakdown)

@@ -85,7 +85,7 @@ class Records:
     @cached_property
     def finish_fs(self) -> int:
         """When the last task ended, in femtoseconds."""
-        return max(self.end_fs, default=0)
+        return self.end_fs[-1] if self.in_order else max(self.end_fs, default=0)
 
     def timeline(self) -> Timeline:
         """The tasks in order of start; its spans are made when they are first read."""
