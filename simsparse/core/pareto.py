@@ -12,11 +12,24 @@ def pareto_front(costs: Sequence[tuple[float, ...]]) -> list[int]:
     A row dominates another when it is nowhere worse and somewhere better; equal rows all stay.
     Sorted order makes every dominator come first, so a row is compared with the front so far only.
     """
+    if costs and len(costs[0]) == 2:
+        return _front_of_two(costs)
     front: list[int] = []
     for index in sorted(range(len(costs)), key=lambda i: (costs[i], i)):
         row = costs[index]
         if not any(_dominates(costs[kept], row) for kept in front):
             front.append(index)
+    return front
+
+
+def _front_of_two(costs: Sequence[tuple[float, ...]]) -> list[int]:
+    """The same for two costs: among sorted rows each one of the front has a lower second cost than all before."""
+    front: list[int] = []
+    last: tuple[float, ...] | None = None
+    for index in sorted(range(len(costs)), key=lambda i: (costs[i], i)):
+        if last is None or costs[index][1] < last[1] or costs[index] == last:
+            front.append(index)
+            last = costs[index]
     return front
 
 

@@ -13,17 +13,19 @@ from contextlib import closing, contextmanager
 from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Generic, TypeVar
 
 from simsparse.core import OpResult, Span, Timeline
 from simsparse.errors import StoreError, TraceError
 from simsparse.store.columns import StoredRows
+from simsparse.store.forms import Form
 from simsparse.store.schema import StoredRow
 
 T = TypeVar("T")
 NEEDED_BYTES = 1 << 16
 """Free bytes below which a disk is called full: SQLite's index of a write-ahead log takes 32 KiB."""
-_ROWS = "SELECT key, axes, result, error FROM rows LEFT JOIN points USING (key) ORDER BY idx"
+ROWS = "SELECT key, axes, result, error FROM rows LEFT JOIN points USING (key) ORDER BY idx"
 
 
 class LazyTable(Mapping[str, T], Generic[T]):
@@ -55,8 +57,16 @@ class Reader:
 
     def rows(self) -> Iterator[StoredRow]:
         """Every point of the sweep as last run, in order."""
-        for key, values, result, error in self.select(_ROWS):
-            yield StoredRow(key, self.object_in(values), self.object_in(result) if result else None, error)
+        forms = self.forms()
+        for key, values, result, error in self.select(ROWS):
+            summary = self.object_in(result, forms) if result else None
+            yield StoredRow(key, self.object_in(values, forms), summary, error)
+
+    def forms(self) -> Mapping[int, Form]:
+        """The forms of texts by number; none in a store that was written without."""
+        if not list(self.select("SELECT name FROM sqlite_master WHERE name = 'forms'")):
+            return {}
+        return {number: Form(text) for number, text in self.select("SELECT id, text FROM forms")}
 
     def ops(self) -> LazyTable[StoredRows[OpResult]]:
         """The per-op rows of the points that have them; columns that this version does not know are left out."""
@@ -92,7 +102,7 @@ class Reader:
 
     def _check_tables(self, store: sqlite3.Connection) -> None:
         """Raises StoreError where a view stands for a table: it could be without end."""
-        found = store.execute("SELECT name, type FROM sqlite_master WHERE name IN ('rows', 'points')")
+        found = store.execute("SELECT name, type FROM sqlite_master WHERE name IN ('rows', 'points', 'forms')")
         if odd := [f"{name} is a {kind}" for name, kind in found if kind != "table"]:
             raise StoreError(f"is no sweep's store: {', '.join(odd)}", file=str(self.path))
 
@@ -121,10 +131,12 @@ class Reader:
         except (IndexError, TypeError, ValueError, AttributeError, OverflowError, TraceError, zlib.error) as error:
             raise StoreError(f"is damaged: {column} of point {key}: {error}", file=str(self.path)) from error
 
-    def object_in(self, text: str | None) -> dict[str, Any]:
-        """The JSON object in ``text``."""
+    def object_in(self, text: str | None, forms: Mapping[int, Form] = MappingProxyType({})) -> dict[str, Any]:
+        """The JSON object in ``text``, which may be of one of ``forms``."""
         try:
             data = _DECODER.decode(text or "{}")
+            if isinstance(data, list) and data and data[0] in forms:
+                data = _DECODER.decode(forms[data[0]].filled(data[1:]))
         except ValueError as error:
             raise StoreError(f"is damaged: a row is no JSON: {error}", file=str(self.path)) from error
         if not isinstance(data, dict):

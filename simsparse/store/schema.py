@@ -5,7 +5,8 @@ One SQLite file, whose transactions are whole points: those that a process sent 
 the sweep's name and the schema version; ``points(key, result, error, ops, timeline)`` the records by the hash of their
 input; ``rows(idx, key, axes)`` the points of the sweep as last run, in order, with their values by key as JSON.
 ``result`` is JSON (the summary of a Result); ``ops`` and ``timeline`` are zlib-compressed JSON, ``{column: [values]}``,
-NULL when not kept.
+NULL when not kept. ``forms(id, text)``: where points differ in numbers alone, ``result`` and ``axes`` are lists that
+fill the holes of a form (simsparse.store.forms).
 """
 
 from __future__ import annotations
@@ -14,18 +15,19 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from simsparse.text import printable
 
 STORE_NAME, PARQUET_NAME, CSV_NAME, SPEC_NAME = "sweep.sqlite", "results.parquet", "results.csv", "resolved.yaml"
 """Files of a sweep's folder: the store, its table in two forms, and the sweep with every number that it used."""
-SCHEMA = 1
+SCHEMA = 2
 """Version of the tables and of what a key covers."""
 APPLICATION_ID = 0x53535053
 TABLES = (
     "CREATE TABLE about (name TEXT PRIMARY KEY, value TEXT NOT NULL)",
     "CREATE TABLE points (key TEXT PRIMARY KEY, result TEXT, error TEXT, ops BLOB, timeline BLOB)",
+    "CREATE TABLE forms (id INTEGER PRIMARY KEY, text TEXT NOT NULL UNIQUE)",
     "CREATE TABLE rows (idx INTEGER PRIMARY KEY, key TEXT NOT NULL, axes TEXT NOT NULL)",
 )
 NUMBERS = ("latency_s", "energy_j", "area_mm2", "power_w")
@@ -44,11 +46,11 @@ DETAILS = (
 """Fields of a summary that a table holds as JSON text."""
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(NamedTuple):
     """What a point came to: a result's summary as JSON, or the error that ended it.
 
     ``ops`` and ``timeline`` are columns as ``simsparse.store.columns.packed`` gives them; None when not kept.
+    Where ``form`` is one (simsparse.store.forms), ``result`` is the list of what fills its holes.
     """
 
     key: str
@@ -56,6 +58,7 @@ class Record:
     error: str | None = None
     ops: bytes | None = None
     timeline: bytes | None = None
+    form: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,26 +4,31 @@
 from __future__ import annotations
 
 import os
+import re
 import tempfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from simsparse.errors import StoreError
 from simsparse.paths import temporary_prefix
+from simsparse.store.frames import AT_ONCE, stored_columns
 from simsparse.store.reader import Reader
-from simsparse.store.schema import CSV_NAME, DETAILS, NUMBERS, PARQUET_NAME, STORE_NAME, StoredRow, shown
+from simsparse.store.schema import CSV_NAME, DETAILS, NUMBERS, PARQUET_NAME, STORE_NAME, shown
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
+MANY = 100_000
+"""Rows beyond which texts are Python's own, so that equal ones are kept once."""
+_SEPARATOR = re.compile('[",\r\n]')
 FORMULA_SIGNS = ("=", "+", "-", "@", "\t", "\r")
 """Characters at the beginning of a cell that make spreadsheets compute it."""
 
 
-def to_frame(rows: Iterable[StoredRow], once: bool = False) -> pd.DataFrame:
-    """One row per point, in order; with ``once`` only the first of points of equal key.
+def to_frame(reader: Reader, once: bool = False) -> pd.DataFrame:
+    """One row per point of a store, in order; with ``once`` only the first of points of equal key.
 
     Columns: the axes (a named one shows its labels), then all other keys (``workload.trace``,
     ``system``, ``policy``, ..., ``override.PATH`` as text and ``si.PATH`` in SI units); ``trace``, the trace's name;
@@ -36,7 +41,10 @@ def to_frame(rows: Iterable[StoredRow], once: bool = False) -> pd.DataFrame:
     """
     import pandas as pd
 
-    frame = pd.DataFrame([row.columns() for row in rows])
+    columns = stored_columns(reader)
+    many = len(columns.get("key", ())) > MANY
+    frame = pd.DataFrame({name: pd.Series(values, dtype=object) if many and isinstance(values[0], str) else values
+                          for name, values in columns.items()})  # fmt: skip
     if once:
         frame = frame.drop_duplicates("key", ignore_index=True)
     last = [name for name in (*NUMBERS, "bound", *DETAILS, "error", "key") if name in frame]
@@ -54,7 +62,7 @@ def read_table(folder: Path) -> pd.DataFrame:
     import pandas as pd
 
     if (folder / STORE_NAME).is_file():
-        return pd.DataFrame([row.columns() for row in Reader(folder / STORE_NAME).rows()])
+        return pd.DataFrame(stored_columns(Reader(folder / STORE_NAME)))
     path = folder / PARQUET_NAME
     if not path.is_file():
         expected = f"expected {STORE_NAME} or {PARQUET_NAME}, which simsparse sweep writes"
@@ -91,9 +99,37 @@ def to_csv(frame: pd.DataFrame, path: Path, more: bool = False) -> None:
 
     That is printable, and with an apostrophe before what they would take for a formula.
     """
-    texts = {name: frame[name].map(_plain) for name in frame.columns if _is_odd(frame[name])}
-    named = {name: _plain(name) for name in frame.columns}
-    frame.assign(**texts).rename(columns=named).to_csv(path, index=False, header=not more, mode="a" if more else "w")
+    odd = {name for name in frame.columns if _is_odd(frame[name])}
+    with path.open("a" if more else "w", encoding="utf-8", newline="") as file:
+        if not more:
+            file.write(",".join(_quoted(str(_plain(name))) for name in frame.columns) + "\n")
+        for start in range(0, len(frame), AT_ONCE):
+            piece = frame.iloc[start : start + AT_ONCE]
+            columns = [_cells(piece[name], name in odd) for name in frame.columns]
+            file.writelines(f"{','.join(row)}\n" for row in zip(*columns, strict=True))
+
+
+def _cells(column: pd.Series[Any], odd: bool) -> Iterator[str]:
+    """The values of a column as they are written, empty where there is none; equal ones are written once."""
+    values: list[Any] = column.tolist()
+    if column.dtype.kind == "f" and not column.hasnans:
+        return map(repr, values)
+    if len(distinct := set(values)) < len(values) / 4:
+        return map({value: _cell(value, odd) for value in distinct}.__getitem__, values)
+    return (_cell(value, odd) for value in values)
+
+
+def _cell(value: Any, odd: bool) -> str:
+    if isinstance(value, str):
+        return _quoted(str(_plain(value)) if odd else value)
+    if value is None or value != value:  # noqa: PLR0124 (not a number)
+        return ""
+    return repr(value) if isinstance(value, float) else str(value)
+
+
+def _quoted(text: str) -> str:
+    """``text`` in quotes where a reader of CSV would take a part of it for a separator."""
+    return '"' + text.replace('"', '""') + '"' if _SEPARATOR.search(text) else text
 
 
 def _is_odd(column: pd.Series[Any]) -> bool:

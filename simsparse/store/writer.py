@@ -5,11 +5,11 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, NamedTuple
 
 from simsparse.errors import StoreError
 from simsparse.store.reader import Reader, disk_trouble
@@ -17,8 +17,15 @@ from simsparse.store.schema import APPLICATION_ID, SCHEMA, STORE_NAME, TABLES, R
 
 CHECKPOINT_PAGES = 8192
 """Pages of the write-ahead log before it is folded into the database, which waits for the disk."""
-PointRow = tuple[int, str, Mapping[str, Any]]
-"""Place of a point in the sweep, its key, and its values by key."""
+
+
+class PointRow(NamedTuple):
+    """Place of a point in the sweep, its key, and its values by key, or those that fill the holes of ``form``."""
+
+    place: int
+    key: str
+    values: Mapping[str, Any] | Sequence[Any]
+    form: str | None = None
 
 
 class Store(Reader):
@@ -27,6 +34,7 @@ class Store(Reader):
     def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
         super().__init__(path)
         self._db = connection
+        self._numbers: dict[str, int] = {}
 
     @classmethod
     def open(cls, out: Path, sweep: str, check: bool = True) -> Store:
@@ -110,32 +118,44 @@ class Store(Reader):
 
     def put(self, *records: Record) -> None:
         """Write records, as one transaction."""
-        rows = [(each.key, each.result, each.error, each.ops, each.timeline) for each in records]
         with self._guard():
             self._db.execute("BEGIN IMMEDIATE")
+            rows = [(each.key, self._in_form(each.result, each.form), each.error, each.ops, each.timeline)
+                    for each in records]  # fmt: skip
             self._db.executemany("INSERT OR REPLACE INTO points VALUES (?, ?, ?, ?, ?)", rows)
             self._db.execute("COMMIT")
 
     def set_rows(self, rows: Iterable[PointRow], start: int = 0) -> None:
         """Write the sweep's rows from place ``start`` on, dropping the ones that stood there."""
-        written = [(index, key, json.dumps(values)) for index, key, values in rows]
+        listed = [(row.place, row.key, json.dumps(row.values), row.form) for row in rows]
         with self._guard():
             self._db.execute("BEGIN IMMEDIATE")
+            written = [(index, key, self._in_form(text, form)) for index, key, text, form in listed]
             self._db.execute("DELETE FROM rows WHERE idx >= ?", (start,))
             self._db.executemany("INSERT INTO rows VALUES (?, ?, ?)", written)
             self._db.execute("COMMIT")
+
+    def _in_form(self, text: str | None, form: str | None) -> str | None:
+        """``text`` as it is stored, within a transaction: with the number of its form where it is of one."""
+        if form is None or text is None:
+            return text
+        if form not in self._numbers:
+            self._db.execute("INSERT OR IGNORE INTO forms (text) VALUES (?)", (form,))
+            self._numbers[form] = self._db.execute("SELECT id FROM forms WHERE text = ?", (form,)).fetchone()[0]
+        return f"[{self._numbers[form]}, {text[1:]}"
 
     def finished(self, ops: bool = False, timeline: bool = False) -> set[str]:
         """Keys of the points that have a result, and their ops and timeline where these are wanted."""
         query = "SELECT key FROM points WHERE result IS NOT NULL"
         query += " AND ops IS NOT NULL" if ops else ""
-        query += " AND (timeline IS NOT NULL OR json_extract(result, '$.level') = 0)" if timeline else ""
+        at_level_0 = "result LIKE '[%' OR json_extract(result, '$.level') = 0"  # in a form: at level 0 alone
+        query += f" AND (timeline IS NOT NULL OR {at_level_0})" if timeline else ""
         return {key for (key,) in self.select(query)}
 
     def summary(self, key: str) -> dict[str, Any] | None:
         """The summary of the result under ``key``, None when the point failed or has not run."""
         found = list(self.select("SELECT result FROM points WHERE key = ?", (key,)))
-        return self.object_in(found[0][0]) if found and found[0][0] else None
+        return self.object_in(found[0][0], self.forms()) if found and found[0][0] else None
 
     def close(self) -> None:
         """Close the store; a closed store is one file."""

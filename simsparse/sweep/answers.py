@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from simsparse.config.sweep import SweepSpec
@@ -42,21 +44,24 @@ def by_fronts(costs: Sequence[tuple[float, ...]]) -> list[int]:
     return ranked
 
 
+@lru_cache(maxsize=1024)
+def _peak(text: object) -> int:
+    """Bytes of the fullest memory that a JSON text states."""
+    memory = json.loads(text) if isinstance(text, str) and text else {}
+    return max((sum(own.values()) for own in memory.values()), default=0)
+
+
 def with_front(frame: pd.DataFrame, spec: SweepSpec) -> pd.DataFrame:
     """The table with ``feasible``, whether a point is within all constraints, and ``front``.
 
     ``front``: no point of the same workload and level beats it in all objectives, among feasible ones whose objectives
     are all known; of a search over levels at the last level.
     """
-    import json
-
     import pandas as pd
 
     if not len(frame):
         return frame
-    memory = [json.loads(text) if isinstance(text, str) and text else {} for text in frame["memory"]]
-    peaks = [max((sum(own.values()) for own in each.values()), default=0) for each in memory]
-    numbers = frame.assign(memory_bytes=peaks)
+    numbers = frame.assign(memory_bytes=list(map(_peak, frame["memory"])))
     done = frame["error"] == ""
     feasible = done & pd.concat([numbers[n] <= limit for n, limit in spec.limits.items()] or [done], axis=1).all(axis=1)
     objectives = list(spec.sweep.objectives)

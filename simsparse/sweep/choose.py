@@ -18,8 +18,9 @@ from simsparse.core import Keep, Result
 from simsparse.errors import SimsparseError
 from simsparse.sweep.answers import numbers_of
 from simsparse.sweep.execute import simulate_point, system_of
+from simsparse.sweep.planned import Planned
 from simsparse.sweep.point import PointRun
-from simsparse.sweep.run import OnProgress, Planned
+from simsparse.sweep.run import OnProgress
 from simsparse.sweep.sample import sampler_for
 
 MAX_WAYS = 1000

@@ -17,19 +17,17 @@ from typing import Any
 
 from simsparse.errors import SimulationError, SpecError
 from simsparse.store.schema import Record
+from simsparse.sweep.chunks import SINGLE, Chunk, cut, records_of
 from simsparse.sweep.code import code_sha256
-from simsparse.sweep.execute import run_point
 from simsparse.sweep.inputs import packed_runs, unpacked_runs
 from simsparse.sweep.point import PointRun
 
-CHUNK, AHEAD = 64, 3
-"""Runs sent together, and chunks per thread of the cluster that are under way at once."""
+AHEAD = 3
+"""Chunks per thread of the cluster that are under way at once."""
 CONNECT_S = 30
 """Seconds that a scheduler may take to answer, after a restart too."""
 RECONNECTS = 3
 """Times in a row that a scheduler may go without a record between."""
-
-Chunk = list[PointRun]
 
 
 @dataclass
@@ -51,9 +49,22 @@ class ClusterWorkers:
         """Records of ``runs`` in the order in which they end."""
         return chain.from_iterable(self.batches(runs))
 
+    @property
+    def jobs(self) -> int:
+        """Processes that share the work, as chunks are cut for them."""
+        threads: int = sum(self._connected().nthreads().values())
+        return max(1, threads)
+
     def batches(self, runs: Sequence[PointRun]) -> Iterator[Sequence[Record]]:
         """Records of ``runs`` in the order in which they end, those together that came together."""
-        waiting = [list(runs[i : i + CHUNK]) for i in range(0, len(runs), CHUNK)][::-1]
+        return self.chunked(iter([cut(runs, SINGLE, 1)]))
+
+    def chunked(self, slices: Iterator[list[Chunk]]) -> Iterator[Sequence[Record]]:
+        """Records of the runs in the chunks of ``slices``, each of which ends before the next one is asked for."""
+        for chunks in slices:
+            yield from self._all(chunks[::-1])
+
+    def _all(self, waiting: list[Chunk]) -> Iterator[Sequence[Record]]:
         lost = 0
         while waiting:
             under_way: dict[str, Chunk] = {}
@@ -131,7 +142,7 @@ class ClusterWorkers:
 def run_chunk(data: bytes) -> tuple[str, list[Record]]:
     """On a worker: the hash of its sources, and the records of the runs in ``data``, in their order."""
     packed, inputs = pickle.loads(data)
-    return code_sha256(), [run_point(run) for run in unpacked_runs(packed, inputs)]
+    return code_sha256(), list(chain.from_iterable(records_of(unpacked_runs(packed, inputs))))
 
 
 def _records(found: tuple[str, list[Record]]) -> list[Record]:

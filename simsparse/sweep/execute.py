@@ -4,7 +4,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import time
+from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -20,6 +21,8 @@ from simsparse.sweep.point import PointRun
 from simsparse.trace.file import trace_in
 from simsparse.trace.routing import process_digest
 
+FLUSH_S = 0.05
+"""Records of runs that are done one after another are given at least this often, so that a kill loses little."""
 KeyValues = tuple[tuple[str, Scalar], ...]
 _ON_TRACE = {key.name: key for key in KEYS.values() if key.on_trace}
 _ARGUMENTS = frozenset(key.name for key in KEYS.values() if key.argument)
@@ -59,8 +62,8 @@ def _overridden(loaded: SystemInput, override: tuple[tuple[str, str], ...]) -> S
     return loaded.system.with_overrides(dict(override))
 
 
-def simulate_point(run: PointRun, keep: Keep = Keep.TIMELINE) -> Result:
-    """The Result of a run with what is to be kept of it. Raises SimsparseError."""
+def simulate_point(run: PointRun, keep: Keep = Keep.TIMELINE, system: System | None = None) -> Result:
+    """The Result of a run with what is to be kept of it, on ``system`` in place of its own. Raises SimsparseError."""
     from simsparse._simulate import simulate
 
     arguments: dict[str, Any] = {name: value for name, value in run.values if name in _ARGUMENTS}
@@ -70,7 +73,7 @@ def simulate_point(run: PointRun, keep: Keep = Keep.TIMELINE) -> Result:
         arguments["policy"] = policy_of(arguments["policy"], dict(run.policy_options))
     if process_digest(routing := str(run.value("routing"))) != run.routing_digest:
         raise TraceError("the file of the routing changed while the sweep ran; run it again", key=routing)
-    return simulate(trace_of(run), system_of(run), keep=keep, **arguments)
+    return simulate(trace_of(run), system or system_of(run), keep=keep, **arguments)
 
 
 def run_point(run: PointRun) -> Record:
@@ -89,19 +92,33 @@ def run_point(run: PointRun) -> Record:
         return Record(run.key, None, f"internal error: {type(error).__name__}: {error}")
 
 
+def one_by_one(runs: Iterable[PointRun]) -> Iterator[list[Record]]:
+    """The records of ``runs`` in their order, those together that came within FLUSH_S."""
+    records: list[Record] = []
+    given = time.monotonic()
+    for run in runs:
+        records.append(run_point(run))
+        if time.monotonic() - given > FLUSH_S:
+            yield records
+            records, given = [], time.monotonic()
+    if records:
+        yield records
+
+
 def _json(summary: dict[str, Any], run: PointRun) -> str:
     return json.dumps(summary | {"override_si": _override_si(run)}, allow_nan=False)
 
 
 def _override_si(run: PointRun) -> dict[str, float]:
     """The numbers behind the overridden texts, in SI units, by path; words and lists of words have none."""
-    parts = system_of(run).parts() if run.override else {}
-    found = {}
-    for path, _ in run.override:
-        owner, *keys = path.split(".")
-        node: Any = parts[owner]
-        for key in keys:
-            node = node[key] if isinstance(node, Mapping) else getattr(node, key)
-        if isinstance(node, Quantity):
-            found[path] = node.si
-    return found
+    numbers = ((path, number_at(system_of(run), path)) for path, _ in run.override)
+    return {path: number.si for path, number in numbers if number is not None}
+
+
+def number_at(system: System, path: str) -> Quantity | None:
+    """The number at the path of an override; None where a word, a list of words or nothing stands there."""
+    owner, *keys = path.split(".")
+    node: Any = system.parts()[owner]
+    for key in keys:
+        node = node[key] if isinstance(node, Mapping) else getattr(node, key)
+    return node if isinstance(node, Quantity) else None

@@ -6,7 +6,8 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from simsparse.config.keys import KEYS, OPTION, OVERRIDE, Scalar
 from simsparse.store.schema import SCHEMA
@@ -42,6 +43,14 @@ class PointRun:
         return dict(self.values)[name]
 
 
+def identity_of(run: PointRun) -> tuple[Any, ...]:
+    """All that the answer of a run depends on, of which its key is the hash."""
+    return (
+        SCHEMA, code_sha256(), run.trace.digest, run.system.name, run.system.digest, run.values, run.policy_options,
+        run.override, run.exclude, run.routing_digest,
+    )  # fmt: skip
+
+
 @dataclass(frozen=True, slots=True)
 class SweepPoint:
     """A point of a sweep: its place, its columns (the axes first, then every other key), and its run."""
@@ -49,6 +58,11 @@ class SweepPoint:
     index: int
     columns: Mapping[str, Scalar]
     run: PointRun
+
+    @property
+    def key(self) -> str:
+        """The key of its run."""
+        return self.run.key
 
 
 @dataclass(frozen=True)
@@ -71,13 +85,9 @@ class Resolver:
         options, own = _under(OPTION, values), tuple((name, values[name]) for name in _OWN)
         override = tuple((path, str(value)) for path, value in _under(OVERRIDE, values))
         routing = process_digest(str(values["routing"]))
-        identity = (
-            SCHEMA, code_sha256(), trace.digest, system.name, system.digest, own, options, override, self.exclude,
-            routing,
-        )  # fmt: skip
-        key = hashlib.sha256(json.dumps(identity).encode()).hexdigest()
         timeline = self.keep_timeline and int(values["level"]) > 0
-        return PointRun(key, trace, system, own, options, override, self.exclude, self.keep_ops, timeline, routing)
+        run = PointRun("", trace, system, own, options, override, self.exclude, self.keep_ops, timeline, routing)
+        return replace(run, key=hashlib.sha256(json.dumps(identity_of(run)).encode()).hexdigest())
 
     def trace(self, path: str) -> TraceInput:
         """The trace file ``path``, read once. Raises TraceError."""

@@ -17,6 +17,7 @@ from pathlib import Path
 import simsparse
 from simsparse.errors import SimulationError
 from simsparse.store.schema import Record
+from simsparse.sweep.alike import Alike
 from simsparse.sweep.code import code_sha256
 from simsparse.sweep.inputs import packed_runs
 from simsparse.sweep.point import PointRun
@@ -45,11 +46,12 @@ class Died(Exception):
 
 @dataclass
 class Worker:
-    """A process and the runs that it has been sent and not answered, in their order."""
+    """A process, the chunk that it has been sent, and the keys of its runs that it has not answered."""
 
     process: subprocess.Popen[bytes]
     pipe: Connection
-    outstanding: list[PointRun] = field(default_factory=list)
+    chunk: Sequence[PointRun] = ()
+    outstanding: set[str] = field(default_factory=set)
     _sent: set[str] = field(default_factory=set)
 
     @classmethod
@@ -81,17 +83,19 @@ class Worker:
         data, inputs = packed_runs(runs)
         added = {name: each for name, each in inputs.items() if name not in self._sent}
         self._sent.update(added)
-        self.outstanding = list(runs)
+        keys = runs.keys if isinstance(runs, Alike) else [run.key for run in runs]
+        self.chunk, self.outstanding = runs, set(keys)
         with contextlib.suppress(OSError):
             self.pipe.send((added, data))
 
     def receive(self) -> list[Record]:
-        """The next records, of the first runs that are outstanding. Raises Died when the process has ended."""
+        """The next records, of runs that are outstanding. Raises Died when the process has ended."""
         try:
             records: list[Record] = self.pipe.recv()
         except (EOFError, OSError):
-            raise Died(self.outstanding, self.process.wait()) from None
-        del self.outstanding[: len(records)]
+            lost = [run for run in self.chunk if run.key in self.outstanding]
+            raise Died(lost, self.process.wait()) from None
+        self.outstanding.difference_update(record.key for record in records)
         return records
 
     def end(self) -> None:

@@ -3,94 +3,33 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from simsparse.config.axes import ROWS, Choices
-from simsparse.config.keys import Scalar
-from simsparse.config.sweep import SweepSpec, load_sweep, resolved_text, table_document
-from simsparse.config.yaml import Document
+from simsparse.config.sweep import table_document
 from simsparse.core.table import is_frame
 from simsparse.errors import SpecError
 from simsparse.store import SPEC_NAME, Store, to_frame, write_csv, write_parquet, write_text
-from simsparse.store.schema import SCHEMA
+from simsparse.store.writer import PointRow
+from simsparse.sweep.alike import AlikePoint
 from simsparse.sweep.answers import answer_of, by_fronts, with_front
-from simsparse.sweep.check import Names, check_sweep
+from simsparse.sweep.chunks import Chunk, chunks_of
 from simsparse.sweep.cluster import ClusterWorkers
-from simsparse.sweep.code import code_sha256
 from simsparse.sweep.finished import finished_mark, finished_table
-from simsparse.sweep.point import Resolver, SweepPoint
+from simsparse.sweep.planned import Planned
+from simsparse.sweep.point import SweepPoint
 from simsparse.sweep.sample import Answer, Draw, PointAnswers, sampler_for
 from simsparse.sweep.workers import Workers
 
 if TYPE_CHECKING:
     import pandas as pd
 
-KEEP_OPS_POINTS = 500
-KEEP_TIMELINE_POINTS = 64
-
+SLICE = 8192
+"""Points that are planned at a time, while those before them run."""
 OnProgress = Callable[[int, int, int], None]
 """Called with points done, points in all, points failed."""
-
-
-@dataclass(frozen=True)
-class Planned:
-    """A checked sweep, ready to run."""
-
-    spec: SweepSpec
-    names: Names
-    resolver: Resolver
-    total: int
-
-    @classmethod
-    def load(cls, path: str | Document) -> Planned:
-        """Read and check the sweep ``path``, or in a document, and everything it names. Raises SpecError."""
-        spec = load_sweep(path)
-        names = check_sweep(spec)
-        total = _total(spec)
-        if not total:
-            raise spec.document.error(("skip",), "leaves no point")
-        ops = spec.sweep.keep_ops or total <= KEEP_OPS_POINTS
-        timelines = spec.sweep.keep_timelines or total <= KEEP_TIMELINE_POINTS
-        resolver = Resolver(spec.sweep.exclude, names.files, names.systems, ops, timelines)
-        return cls(spec, names, resolver, total)
-
-    def resolved_text(self) -> str:
-        """The sweep and every number of the systems that it runs on, as YAML."""
-        return resolved_text(self.spec, {name: each.system for name, each in self.names.systems.items()})
-
-    @cached_property
-    def digest(self) -> str:
-        """Hash of all that the points and their answers depend on: the spec, the files that it names, the code."""
-        files, systems = self.names.files, self.names.systems
-        traces = {name: self.resolver.trace(path).digest for name, path in files.items()}
-        parts = {name: (each.name, each.digest) for name, each in systems.items()}
-        kept = self.resolver.keep_ops, self.resolver.keep_timeline
-        identity = SCHEMA, code_sha256(), self.spec.document.data, traces, parts, kept
-        return hashlib.sha256(json.dumps(identity, default=str).encode()).hexdigest()
-
-    def point(self, index: int, draw: Draw, level: int | None = None) -> SweepPoint:
-        """The point at place ``index`` that a sampler drew, at a level of its own where one is given."""
-        values: dict[str, Scalar] = dict(self.spec.base)
-        columns: dict[str, Scalar] = {}
-        for axis, entry in zip(self.spec.axes, draw, strict=True):
-            if isinstance(axis, Choices):
-                values.update(axis.items[int(entry)])
-                columns[axis.name] = axis.labels[int(entry)]
-        for axis, entry in zip(self.spec.axes, draw, strict=True):
-            if not isinstance(axis, Choices):
-                applies = axis.applies(columns)
-                columns[axis.name] = axis.value(entry) if applies else ""
-                values |= {axis.name: columns[axis.name]} if applies else {}
-        columns = {axis.name: columns[axis.name] for axis in self.spec.axes if axis.name != ROWS}
-        values |= {} if level is None else {"level": level}
-        return SweepPoint(index, {**columns, **values}, self.resolver.run(values))
 
 
 def run_sweep(
@@ -125,7 +64,7 @@ def run_sweep(
         store.check()
         write_text(folder / SPEC_NAME, planned.resolved_text())
         _SweepRun(planned, store, workers, progress).all()
-        frame = with_front(to_frame(store.rows(), once=planned.spec.repeats), planned.spec)
+        frame = with_front(to_frame(store, once=planned.spec.repeats), planned.spec)
     write_csv(frame, folder)
     write_parquet(frame, folder, finished_mark(frame, folder, planned.digest))
     return frame
@@ -150,25 +89,37 @@ class _SweepRun:
         sampler, fidelity = sampler_for(self.planned.spec), self.planned.spec.sweep.sample.fidelity
         levels: tuple[int | None, ...] = fidelity.levels if fidelity else (None,)
         drawn: list[tuple[Draw, str]] = []
+        index = 0
         while draws := sampler.ask():
-            points = self._run(draws, len(drawn), levels[0])
-            drawn += zip(draws, (point.run.key for point in points), strict=True)
-            sampler.tell([self._answer(point) for point in points] if self.planned.spec.evolves else [])
-        index = len(drawn)
+            keys = self._run(draws, index, levels[0])
+            index += len(draws)
+            drawn += zip(draws, keys, strict=True) if fidelity else ()
+            sampler.tell([self._answer(key) for key in keys] if self.planned.spec.evolves else [])
         for level in levels[1:]:
             assert fidelity is not None
             draws = self._promising(drawn, fidelity.keep)
-            points = self._run(draws, index, level)
-            drawn = list(zip(draws, (point.run.key for point in points), strict=True))
-            index += len(points)
+            drawn = list(zip(draws, self._run(draws, index, level), strict=True))
+            index += len(draws)
 
-    def _run(self, draws: Sequence[Draw], index: int, level: int | None) -> list[SweepPoint]:
-        """Run points from the place ``index`` on; processes start while these are planned."""
+    def _run(self, draws: Sequence[Draw], index: int, level: int | None) -> list[str]:
+        """Run points from the place ``index`` on, and return their keys; processes start while these are planned."""
         self.workers.prepare(len(draws) - len(self.finished))
-        points = [self.planned.point(index + i, draw, level) for i, draw in enumerate(draws)]
-        self.store.set_rows(((point.index, point.run.key, point.columns) for point in points), index)
-        self._execute(points)
-        return points
+        keys: list[str] = []
+        for records in self.workers.chunked(self._slices(draws, index, level, keys)):
+            self.store.put(*records)
+            self._advance(len(records), sum(record.error is not None for record in records))
+        return keys
+
+    def _slices(self, draws: Sequence[Draw], index: int, level: int | None, keys: list[str]) -> Iterator[list[Chunk]]:
+        """The chunks of some points after others, once their rows are written; ``keys`` gets the keys of all points."""
+        for start in range(0, len(draws), SLICE):
+            points = self.planned.points(index + start, draws[start : start + SLICE], level)
+            self.store.set_rows(map(_row, points), index + start)
+            missing = {point.key: point for point in points if point.key not in self.finished}
+            keys += [point.key for point in points]
+            self.finished.update(missing)
+            self._advance(len(points) - len(missing))
+            yield chunks_of(list(missing.values()), self.workers.jobs)
 
     def _promising(self, drawn: Sequence[tuple[Draw, str]], keep: float) -> list[Draw]:
         """The share ``keep`` of different points that have the fewest fronts before them, those within limits first."""
@@ -183,28 +134,16 @@ class _SweepRun:
         outside = sorted(set(range(len(rows))) - set(inside), key=lambda i: max(rows[i][1].beyond))
         return [rows[i][0] for i in [*(inside[i] for i in ranked), *outside][:count]]
 
-    def _execute(self, points: Sequence[SweepPoint]) -> None:
-        missing = {p.run.key: p.run for p in points if p.run.key not in self.finished}
-        self._advance(len(points) - len(missing))
-        for records in self.workers.batches(list(missing.values())):
-            self.store.put(*records)
-            self.finished.update(record.key for record in records)
-            for record in records:
-                self._advance(1, failed=record.error is not None)
-
-    def _advance(self, count: int, failed: bool = False) -> None:
+    def _advance(self, count: int, failed: int = 0) -> None:
         self.done, self.failed = self.done + count, self.failed + failed
         if self.progress:
             self.progress(self.done, self.planned.total, self.failed)
 
-    def _answer(self, point: SweepPoint) -> Answer:
-        return answer_of(self.store.summary(point.run.key), self.planned.spec)
+    def _answer(self, key: str) -> Answer:
+        return answer_of(self.store.summary(key), self.planned.spec)
 
 
-def _total(spec: SweepSpec) -> int:
-    """Points that a sweep runs at most, at all of its levels."""
-    total = count = sampler_for(spec).total
-    for _ in spec.sweep.sample.fidelity.levels[1:] if spec.sweep.sample.fidelity else ():
-        count = math.ceil(spec.sweep.sample.fidelity.keep * count)  # type: ignore[union-attr]
-        total += count
-    return total
+def _row(point: SweepPoint | AlikePoint) -> PointRow:
+    if isinstance(point, AlikePoint):
+        return PointRow(point.index, point.key, [point.values[i] for i in point.family.order], point.family.form)
+    return PointRow(point.index, point.key, point.columns)

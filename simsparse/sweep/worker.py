@@ -5,18 +5,11 @@ from __future__ import annotations
 
 import contextlib
 import signal
-import time
-from collections.abc import Sequence
 from multiprocessing.connection import Connection
 
-from simsparse.store.schema import Record
+from simsparse.sweep.chunks import records_of
 from simsparse.sweep.code import code_sha256
-from simsparse.sweep.execute import run_point
 from simsparse.sweep.inputs import Input, unpacked_runs
-from simsparse.sweep.point import PointRun
-
-FLUSH_S = 0.05
-"""Records are sent at least this often, so that little is lost when the run is killed."""
 
 
 def serve(pipe: Connection) -> None:
@@ -29,19 +22,8 @@ def serve(pipe: Connection) -> None:
     while True:
         added, data = pipe.recv()
         inputs.update(added)
-        _run(unpacked_runs(data, inputs), pipe)
-
-
-def _run(runs: Sequence[PointRun], pipe: Connection) -> None:
-    records: list[Record] = []
-    sent = time.monotonic()
-    for run in runs:
-        records.append(run_point(run))
-        if time.monotonic() - sent > FLUSH_S:
+        for records in records_of(unpacked_runs(data, inputs)):
             pipe.send(records)
-            records, sent = [], time.monotonic()
-    if records:
-        pipe.send(records)
 
 
 def main(file_number: int) -> None:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
@@ -10,11 +11,10 @@ from multiprocessing.connection import Connection, wait
 from types import TracebackType
 
 from simsparse.store.schema import Record
+from simsparse.sweep.chunks import SHARE, SINGLE, Chunk, cut, records_of
 from simsparse.sweep.execute import run_point
 from simsparse.sweep.point import PointRun
 from simsparse.sweep.process import Died, Worker, status_text
-
-MAX_CHUNK = 64
 
 
 @dataclass
@@ -39,29 +39,51 @@ class Workers:
         if self.count > 1 and runs > 1:
             self._fresh += [Worker.start() for _ in range(more)]
 
+    @property
+    def jobs(self) -> int:
+        """Processes that share the work."""
+        return self.count
+
     def batches(self, runs: Sequence[PointRun]) -> Iterator[Sequence[Record]]:
-        """Records of ``runs`` in the order in which they end, those together that came together.
+        """Records of ``runs`` in the order in which they end, those together that came together; see ``chunked``."""
+        if self.count <= 1 or len(runs) <= 1:
+            yield from ([run_point(run)] for run in runs)
+            return
+        yield from self.chunked(iter([cut(runs, SINGLE, SHARE * min(self.count, len(runs)))]))
+
+    def chunked(self, slices: Iterator[list[Chunk]]) -> Iterator[Sequence[Record]]:
+        """Records of the runs in the chunks of ``slices``, the next of which is asked for while those before run.
 
         A run whose process is killed, such as by a system that is out of memory, is run again alone, and has failed
         when that process is killed too. Raises SimulationError when a process can't be started.
         """
-        if self.count <= 1 or len(runs) <= 1:
-            yield from ([run_point(run)] for run in runs)
-            return
-        self._start(min(self.count, len(runs)))
-        size = max(1, min(MAX_CHUNK, len(runs) // (4 * len(self._workers))))
-        again: set[str] = set()
-        chunks = [list(runs[i : i + size]) for i in range(0, len(runs), size)][::-1]
+        waiting, again, more = deque[Chunk](), set[str](), True
         while True:
             for worker in self._workers:
-                if chunks and not worker.outstanding:
-                    worker.feed(chunks.pop())
+                if waiting and not worker.outstanding:
+                    worker.feed(waiting.popleft())
             busy = {worker.pipe: worker for worker in self._workers if worker.outstanding}
-            if not busy:
+            if more and len(waiting) <= len(busy):
+                added = next(slices, None)
+                more = added is not None
+                waiting.extend(added or ())
+                if waiting and not self._start_for(sum(map(len, waiting))):
+                    yield from chain.from_iterable(map(records_of, waiting))
+                    waiting.clear()
+            elif busy:
+                for pipe in wait(list(busy)):
+                    assert isinstance(pipe, Connection)
+                    yield self._received(busy[pipe], waiting, again)
+            elif not waiting:
                 return
-            for pipe in wait(list(busy)):
-                assert isinstance(pipe, Connection)
-                yield self._received(busy[pipe], chunks, again)
+
+    def _start_for(self, runs: int) -> bool:
+        """Start what processes so many runs need beside those that there are; whether runs go to processes at all."""
+        if self.count <= 1 or (runs <= 1 and not self._workers):
+            return False
+        if (count := min(self.count, runs)) > len(self._workers):
+            self._start(count)
+        return True
 
     def _start(self, count: int) -> None:
         self.prepare(count)
@@ -70,7 +92,7 @@ class Workers:
         for worker in fresh:
             worker.greet()
 
-    def _received(self, worker: Worker, chunks: list[list[PointRun]], again: set[str]) -> list[Record]:
+    def _received(self, worker: Worker, waiting: deque[Chunk], again: set[str]) -> list[Record]:
         """The next records of a worker; one that died is replaced, and what it had is run again or has failed."""
         try:
             return worker.receive()
@@ -79,7 +101,7 @@ class Workers:
             worker.end()
             self._start(len(self._workers) + 1)
             failed = [_failed(run, died.status) for run in died.lost if run.key in again]
-            chunks += [[run] for run in reversed(died.lost) if run.key not in again]
+            waiting.extendleft([run] for run in reversed(died.lost) if run.key not in again)
             again.update(run.key for run in died.lost)
             return failed
 

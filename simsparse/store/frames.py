@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The rows of a store as columns: those of one form are made together, whatever their number."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import repeat
+from typing import Any
+
+from simsparse.store.forms import Form, Holes
+from simsparse.store.reader import ROWS, Reader
+from simsparse.store.schema import StoredRow, shown
+
+AT_ONCE = 20_000
+"""Rows whose columns are made together."""
+Columns = dict[str, list[Any]]
+
+
+def stored_columns(reader: Reader) -> Columns:
+    """The columns of the table of a store (simsparse.store.table.to_frame), NaN where a row has no such column.
+
+    Raises StoreError on a damaged store.
+    """
+    total, count = Columns(), 0
+    for columns, rows in _pieces(reader):
+        for name, values in columns.items():
+            if name not in total:
+                total[name] = [math.nan] * count
+            total[name] += values
+        count += rows
+        for name in total.keys() - columns.keys():
+            total[name] += [math.nan] * rows
+    return total
+
+
+def _pieces(reader: Reader) -> Iterator[tuple[Columns, int]]:
+    """Columns of some rows after others, and how many rows they are."""
+    forms, shapes = reader.forms(), dict[tuple[int, int], _Shape]()
+    piece: list[tuple[Any, ...]] = []
+    for row in reader.select(ROWS):
+        piece.append(row)
+        if len(piece) == AT_ONCE:
+            yield _columns(reader, piece, forms, shapes), len(piece)
+            piece = []
+    yield _columns(reader, piece, forms, shapes), len(piece)
+
+
+def _columns(
+    reader: Reader, rows: Sequence[tuple[Any, ...]], forms: Mapping[int, Form], shapes: dict[tuple[int, int], _Shape]
+) -> Columns:
+    groups: dict[tuple[int, int], tuple[list[int], list[tuple[Any, ...]]]] = {}
+    plain: list[tuple[int, dict[str, Any]]] = []
+    for place, (key, axes, result, error) in enumerate(rows):
+        said, found = (_listed(text, forms) for text in (axes, result))
+        if said is None or found is None or error is not None:
+            summary = reader.object_in(result, forms) if result else None
+            plain.append((place, StoredRow(key, reader.object_in(axes, forms), summary, error).columns()))
+            continue
+        own = groups.setdefault((said[0], found[0]), ([], []))
+        own[0].append(place)
+        own[1].append((*said[1:], *found[1:], key))
+    made = [(places, _shape(reader, numbers, forms, shapes).columns(values))
+            for numbers, (places, values) in groups.items()]  # fmt: skip
+    made += [([place], {name: [value] for name, value in columns.items()}) for place, columns in plain]
+    made.sort(key=lambda each: each[0][0])
+    total = {name: [math.nan] * len(rows) for _, columns in made for name in columns}
+    for places, columns in made:
+        for name, values in columns.items():
+            own_column = total[name]
+            for place, value in zip(places, values, strict=True):
+                own_column[place] = value
+    return total
+
+
+def _listed(text: str | None, forms: Mapping[int, Form]) -> list[Any] | None:
+    """What is stored of a text in a form: the number of the form and what fills its holes; None of any other text."""
+    if not text or not text.startswith("["):
+        return None
+    try:
+        data = json.loads(text)
+    except ValueError:
+        return None
+    return data if data and data[0] in forms and len(data) == len(forms[data[0]].pieces) else None
+
+
+def _shape(
+    reader: Reader, numbers: tuple[int, int], forms: Mapping[int, Form], shapes: dict[tuple[int, int], _Shape]
+) -> _Shape:
+    if numbers not in shapes:
+        shapes[numbers] = _Shape(reader, forms[numbers[0]], forms[numbers[1]])
+    return shapes[numbers]
+
+
+class _Shape:
+    """Rows whose values and results are of the same forms: how each column follows from what fills the holes."""
+
+    def __init__(self, reader: Reader, axes: Form, result: Form) -> None:
+        marks, first = Holes(), len(axes.pieces) - 1
+        last = first + len(result.pieces) - 1
+        said = reader.object_in(axes.filled([marks.token(i) for i in range(first)]))
+        summary = reader.object_in(result.filled([marks.token(i) for i in range(first, last)]))
+        row = StoredRow(marks.token(last), said, summary, None).columns()
+        self._makers = {name: _maker(value, marks) for name, value in row.items()}
+
+    def columns(self, rows: Sequence[tuple[Any, ...]]) -> Columns:
+        """The columns of rows given by what fills their holes, the key last."""
+        filled = list(zip(*rows, strict=True))
+        return {name: make(filled, len(rows)) for name, make in self._makers.items()}
+
+
+Maker = Callable[[Sequence[tuple[Any, ...]], int], list[Any]]
+
+
+def _maker(value: Any, marks: Holes) -> Maker:
+    """What makes a column, given that of a row whose holes are filled with tokens."""
+    if isinstance(value, str):
+        if (number := marks.number(value)) is not None:
+            return lambda filled, _: list(map(shown, filled[number]))
+        form, numbers = marks.form(value)
+        if numbers:
+            pattern = "%s".join(piece.replace("%", "%%") for piece in Form(form).pieces)
+            return lambda filled, _: [pattern % own for own in zip(*(_json(filled[i]) for i in numbers), strict=True)]
+    return lambda _, count: list(repeat(value, count))
+
+
+def _json(values: Sequence[Any]) -> Iterable[str]:
+    plain = set(map(type, values)) <= {int, float}
+    return map(repr if plain else json.dumps, values)
