@@ -250,7 +250,7 @@ def _mask_seconds(shapes: AttentionShapes, model: GpuSdpaPrefill, card: Card) ->
     away = missing(np.maximum(elements * shapes.mask_bytes, 1.0), RESIDENT * card.l2_bytes)
     moved = shapes.heads * elements * shapes.mask_bytes * np.maximum(away, CACHED)
     added = np.where(np.asarray(shapes.mask_bytes) > 0, MASK_OPERATIONS * shapes.heads * elements, 0.0)
-    return np.asarray(moved / (model.memory.si * card.memory_bytes_per_s) + added / card.operations_per_s)
+    return array_of(moved / (model.memory.si * card.memory_bytes_per_s) + added / card.operations_per_s)
 
 
 PREFILL_OVERLAP = 6.0

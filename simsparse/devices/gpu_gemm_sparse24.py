@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simsparse.core.memo import by_identity
+from simsparse.core.varied import array_of
 from simsparse.devices.gpu_gemm_types import Floats, GemmMachine, GemmShapes, GemmTimes, Sparse24Parameters
 
 TILE_N, TILE_M = 128, 256
@@ -81,7 +82,7 @@ def _work(
     moved = np.where(shapes.in_l2, 0.0, weight + shapes.value_bytes * padded_m * k) + 2.0 * padded_m * n
     return Sparse24Work(
         compute, compute**4, moved, padded_m > m, PADDED_PASSES * shapes.value_bytes * padded_m * k,
-        *(np.asarray(flags * seconds) for flags, seconds in (
+        *(array_of(flags * seconds) for flags, seconds in (
             ((splits > 1) | (tiles > 2 * sms), sparse24.schedule_launch), (splits > 1, sparse24.split_launch),
             (splits > 4, sparse24.reduce_launch))),
     )  # fmt: skip

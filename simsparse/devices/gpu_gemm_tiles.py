@@ -148,7 +148,7 @@ def _candidates(shapes: GemmShapes, card: TensorCard, known_sms: int) -> _Candid
     compute = _loop_seconds(grid, k, value_bytes, machine, tensor, peak)
     moved = batch * (away * value_bytes * k * (n * shapes.stored[:, None] + m) + 2.0 * m * n)
     memory = moved * _seconds_per_byte(grid, away, machine, tensor)
-    launch = np.asarray(tensor.launch + tensor.split_launch * (SPLITS > 1.0), np.float64)
+    launch = array_of(tensor.launch + tensor.split_launch * (SPLITS > 1.0), np.float64)
     return _Candidates(launch + _fourth_root(_fourth_power(compute) + _fourth_power(memory)), compute, memory, launch)
 
 

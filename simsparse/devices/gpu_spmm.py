@@ -55,7 +55,7 @@ def csr_kernel_times(card: Card, library: GpuCsrKernels, kernels: CsrKernels) ->
     pieces = kernels.m // PIECE + np.where(rest == 0, 0.0, np.where(rest <= PIECE / 2, library.half_piece.si, 1.0))
     products = (kernels.nonzeros + library.row.si * kernels.n) * pieces * PIECE
     compute = products / (library.rate.si * card.cycles_per_s)
-    launch = np.full(len(compute), library.launch.si)
+    launch = filled(len(compute), library.launch.si)
     return KernelTimes.overlapped(launch, compute, np.zeros(len(compute)), 1.0)
 
 

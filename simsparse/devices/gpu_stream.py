@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from simsparse.config.parts.gpu_pointwise import GpuStreamKernels
 from simsparse.core.memo import by_identity
-from simsparse.core.varied import array_of
+from simsparse.core.varied import array_of, stacked
 from simsparse.devices.gpu_card import Card, Floats, KernelTimes, fresh_share, memory_seconds
 
 Codes = NDArray[np.int64]
@@ -101,10 +101,8 @@ class StreamedWork(NamedTuple):
 
 @by_identity(maxsize=64)
 def _work(kernels: StreamKernels, library: GpuStreamKernels, operations_per_s: float, l2_bytes: float) -> StreamedWork:
-    by_form = np.array(
-        [0.0, library.strided.si, library.widening.si, library.concatenated.si, library.compiled.si, 0.0]
-    )
-    by_function = np.array([0.0, library.silu.si, library.gelu.si])
+    by_form = stacked([0.0, library.strided.si, library.widening.si, library.concatenated.si, library.compiled.si, 0.0])
+    by_function = stacked([0.0, library.silu.si, library.gelu.si])
     operations = by_form[kernels.form] + by_function[kernels.function]
     compute = (kernels.elements * operations + kernels.flops) / operations_per_s
     engine = (kernels.form == Form.COPY) & (kernels.read > COPY_ENGINE_BYTES)
@@ -115,6 +113,6 @@ def _work(kernels: StreamKernels, library: GpuStreamKernels, operations_per_s: f
 def _start(kernels: StreamKernels, library: GpuStreamKernels) -> Floats:
     """Seconds from launch to the first and from the last element on."""
     addresses = library.addresses.si
-    slow = np.array([0.0, addresses, addresses, library.pieces.si, library.functions.si, 0.0])
+    slow = stacked([0.0, addresses, addresses, library.pieces.si, library.functions.si, 0.0])
     function = np.where(kernels.function != Function.PLAIN, library.functions.si, 0.0)
     return array_of(library.start.si + np.maximum(slow[kernels.form], function))

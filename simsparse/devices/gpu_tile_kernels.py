@@ -408,6 +408,7 @@ def _joined(first: Floats, second: Floats) -> Floats:
     a, b = first * first, second * second
     a *= a
     b *= b
-    total = array_of(a + b)
+    total: Floats = array_of(a + b)
     np.sqrt(total, out=total)
-    return np.sqrt(total, out=total)
+    np.sqrt(total, out=total)
+    return total

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from simsparse.config.quantity import Basis, Frozen, Part, Quantity
+from simsparse.core.varied import is_varied, larger, smaller
 
 PartT = TypeVar("PartT", bound=Part)
 
@@ -26,7 +27,7 @@ def with_peaks(part: PartT, stated: PartT, rise: float, peaks: tuple[str, ...], 
             return value
         if path.startswith(peaks):
             return _with(own, rise * own.si)
-        return _with(own, min(max(1.0, own.si), own.si / rise)) if path.endswith(held) else value
+        return _with(own, smaller(larger(1.0, own.si), own.si / rise)) if path.endswith(held) else value
 
     found: PartT = _mapped(part, "", changed)
     return found
@@ -36,8 +37,11 @@ def _with(stated: Quantity, si: float) -> Quantity:
     """``stated`` itself where ``si`` is its value."""
     if si == stated.si:
         return stated
+    note = "follows an override"
+    if is_varied(si):  # on several machines at once, which no text states
+        return Quantity.model_construct(si=si, text="", unit=stated.unit, source=None, basis=Basis.OVERRIDE, note=note)
     text = f"{si:.6g} {stated.unit}".rstrip()
-    return Quantity(si=si, text=text, unit=stated.unit, source=None, basis=Basis.OVERRIDE, note="follows an override")
+    return Quantity(si=si, text=text, unit=stated.unit, source=None, basis=Basis.OVERRIDE, note=note)
 
 
 def _mapped(node: Any, path: str, change: Callable[[str, Quantity], Quantity]) -> Any:
