@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from itertools import accumulate
 from typing import Any, TypeGuard
 
 import numpy as np
@@ -283,9 +284,12 @@ def _most(values: Sequence[Any]) -> int:
 def _called(ufunc: np.ufunc, inputs: Sequence[Any], kwargs: dict[str, Any]) -> Varied:
     ndim = _most(inputs)
     found = ufunc(*(_aligned(each, ndim) for each in inputs), **kwargs)
-    if found.dtype.kind == "i" and found.size and not (np.abs(found) < MOST_WHOLE).all():
+    if found.dtype.kind == "i" and ufunc in _GROWING and not (np.abs(found) < MOST_WHOLE).all():
         raise NotTogether("a whole number beyond 64 bits")
     return Varied(found)
+
+
+_GROWING = (np.add, np.subtract, np.multiply, np.left_shift, np.power)
 
 
 def _divided(above: Any, below: Any) -> Any:
@@ -456,6 +460,26 @@ def scattered(parts: Sequence[tuple[NDArray[np.intp], Sequence[Any]]], rows: int
     for place, own in parts:
         found[:, place] = own
     return found
+
+
+def running_sums(values: Sequence[Any]) -> list[Any]:
+    """The sums of the first one, two, ... of ``values``, added one after another."""
+    if not any(isinstance(each, Varied) for each in values):
+        return list(accumulate(values))
+    rows = np.stack(_spread(values))
+    if rows.dtype.kind == "i" and np.abs(rows).max() >= MOST_WHOLE / len(rows):
+        raise NotTogether("a whole number beyond 64 bits")
+    return list(map(Varied, np.add.accumulate(rows, axis=0)))
+
+
+def added(values: Sequence[float]) -> float:
+    """The sum of ``values``, added one after another, which sum() does not do on all versions of Python."""
+    total = 0.0
+    if any(isinstance(each, Varied) for each in values):
+        return running_sums(values)[-1]  # type: ignore[no-any-return]
+    for each in values:
+        total += each
+    return total
 
 
 def root(value: Any) -> Any:

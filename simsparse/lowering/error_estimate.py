@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from simsparse.config.accuracy import errors_of
 from simsparse.core import NO_ESTIMATE, ErrorEstimate, OpCost
+from simsparse.core.varied import added
 from simsparse.lowering.command_graph import CostKey
 from simsparse.lowering.records import Records
 
@@ -21,11 +22,7 @@ def measured_errors(costs: Mapping[CostKey, OpCost]) -> dict[CostKey, float]:
 def error_estimate(records: Records, errors: Mapping[CostKey, float], op_seconds: Sequence[float]) -> ErrorEstimate:
     """The mean of ``errors``, at least one, weighted by ``op_seconds``, the time of each op."""
     by_task = records.per_task({key: errors.get(key) for key in records.costs}, None)
-    checked = off = total = 0.0
-    for task, seconds in zip(records.graph.op_commands, op_seconds, strict=True):
-        error = by_task[task]
-        total += seconds
-        if error is not None:
-            checked += seconds
-            off += seconds * error
-    return ErrorEstimate(off / checked, checked / total) if checked else NO_ESTIMATE
+    known = [(seconds, error) for task, seconds in zip(records.graph.op_commands, op_seconds, strict=True)
+             if (error := by_task[task]) is not None]  # fmt: skip
+    checked, off = added([seconds for seconds, _ in known]), added([seconds * error for seconds, error in known])
+    return ErrorEstimate(off / checked, checked / added(op_seconds)) if checked else NO_ESTIMATE

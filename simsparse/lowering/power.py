@@ -52,7 +52,8 @@ class _Load:
     def speed(self, budget: PowerBudget, available_s: float) -> float:
         """The speed that spends the energy of ``available_s`` seconds at the limit."""
         sustained = root(larger(available_s - self.other_s, 0.0) / self.limited_s)
-        return smaller(larger(sustained, 1.0), budget.speed)
+        speed: float = smaller(larger(sustained, 1.0), budget.speed)
+        return speed
 
 
 def within_power(costed: CostedGraph, repeats: int | None = None) -> CostedGraph:

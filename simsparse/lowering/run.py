@@ -5,8 +5,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from itertools import accumulate
 
+from simsparse.core.varied import running_sums
 from simsparse.events import Observer, Simulator
 from simsparse.events.simulator import Process
 from simsparse.lowering.command_graph import CostedGraph
@@ -27,7 +27,7 @@ def run_closed_form(costed: CostedGraph) -> Records:
     """
     graph, machine = costed.graph, costed.machine
     if graph.is_queue:
-        ends = list(accumulate(costed.fs))
+        ends = running_sums(costed.fs)
         return Records(graph, costed.costs, [0, *ends[:-1]], ends, graph.allocations)
     free: dict[tuple[str, str], int] = {}
     issued: dict[tuple[str, str], int] = {}
