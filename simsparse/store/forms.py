@@ -41,7 +41,7 @@ class Holes:
 
 
 @dataclass(frozen=True)
-class Form:
+class TextForm:
     """A JSON text with holes."""
 
     text: str

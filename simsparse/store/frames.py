@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import repeat
 from typing import Any
 
-from simsparse.store.forms import Form, Holes
+from simsparse.store.forms import Holes, TextForm
 from simsparse.store.reader import ROWS, Reader
 from simsparse.store.schema import StoredRow, shown
 
@@ -48,7 +48,10 @@ def _pieces(reader: Reader) -> Iterator[tuple[Columns, int]]:
 
 
 def _columns(
-    reader: Reader, rows: Sequence[tuple[Any, ...]], forms: Mapping[int, Form], shapes: dict[tuple[int, int], _Shape]
+    reader: Reader,
+    rows: Sequence[tuple[Any, ...]],
+    forms: Mapping[int, TextForm],
+    shapes: dict[tuple[int, int], _Shape],
 ) -> Columns:
     groups: dict[tuple[int, int], tuple[list[int], list[tuple[Any, ...]]]] = {}
     plain: list[tuple[int, dict[str, Any]]] = []
@@ -74,7 +77,7 @@ def _columns(
     return total
 
 
-def _listed(text: str | None, forms: Mapping[int, Form]) -> list[Any] | None:
+def _listed(text: str | None, forms: Mapping[int, TextForm]) -> list[Any] | None:
     """What is stored of a text in a form: the number of the form and what fills its holes; None of any other text."""
     if not text or not text.startswith("["):
         return None
@@ -86,7 +89,7 @@ def _listed(text: str | None, forms: Mapping[int, Form]) -> list[Any] | None:
 
 
 def _shape(
-    reader: Reader, numbers: tuple[int, int], forms: Mapping[int, Form], shapes: dict[tuple[int, int], _Shape]
+    reader: Reader, numbers: tuple[int, int], forms: Mapping[int, TextForm], shapes: dict[tuple[int, int], _Shape]
 ) -> _Shape:
     if numbers not in shapes:
         shapes[numbers] = _Shape(reader, forms[numbers[0]], forms[numbers[1]])
@@ -96,7 +99,7 @@ def _shape(
 class _Shape:
     """Rows whose values and results are of the same forms: how each column follows from what fills the holes."""
 
-    def __init__(self, reader: Reader, axes: Form, result: Form) -> None:
+    def __init__(self, reader: Reader, axes: TextForm, result: TextForm) -> None:
         marks, first = Holes(), len(axes.pieces) - 1
         last = first + len(result.pieces) - 1
         said = reader.object_in(axes.filled([marks.token(i) for i in range(first)]))
@@ -120,7 +123,7 @@ def _maker(value: Any, marks: Holes) -> Maker:
             return lambda filled, _: list(map(shown, filled[number]))
         form, numbers = marks.form(value)
         if numbers:
-            pattern = "%s".join(piece.replace("%", "%%") for piece in Form(form).pieces)
+            pattern = "%s".join(piece.replace("%", "%%") for piece in TextForm(form).pieces)
             return lambda filled, _: [pattern % own for own in zip(*(_json(filled[i]) for i in numbers), strict=True)]
     return lambda _, count: list(repeat(value, count))
 

@@ -19,7 +19,7 @@ from typing import Any, Generic, TypeVar
 from simsparse.core import OpResult, Span, Timeline
 from simsparse.errors import StoreError, TraceError
 from simsparse.store.columns import StoredRows
-from simsparse.store.forms import Form
+from simsparse.store.forms import TextForm
 from simsparse.store.schema import StoredRow
 
 T = TypeVar("T")
@@ -62,11 +62,11 @@ class Reader:
             summary = self.object_in(result, forms) if result else None
             yield StoredRow(key, self.object_in(values, forms), summary, error)
 
-    def forms(self) -> Mapping[int, Form]:
+    def forms(self) -> Mapping[int, TextForm]:
         """The forms of texts by number; none in a store that was written without."""
         if not list(self.select("SELECT name FROM sqlite_master WHERE name = 'forms'")):
             return {}
-        return {number: Form(text) for number, text in self.select("SELECT id, text FROM forms")}
+        return {number: TextForm(text) for number, text in self.select("SELECT id, text FROM forms")}
 
     def ops(self) -> LazyTable[StoredRows[OpResult]]:
         """The per-op rows of the points that have them; columns that this version does not know are left out."""
@@ -131,7 +131,7 @@ class Reader:
         except (IndexError, TypeError, ValueError, AttributeError, OverflowError, TraceError, zlib.error) as error:
             raise StoreError(f"is damaged: {column} of point {key}: {error}", file=str(self.path)) from error
 
-    def object_in(self, text: str | None, forms: Mapping[int, Form] = MappingProxyType({})) -> dict[str, Any]:
+    def object_in(self, text: str | None, forms: Mapping[int, TextForm] = MappingProxyType({})) -> dict[str, Any]:
         """The JSON object in ``text``, which may be of one of ``forms``."""
         try:
             data = _DECODER.decode(text or "{}")

@@ -47,7 +47,7 @@ class Alike(Sequence[PointRun]):
 
 
 @dataclass(frozen=True, eq=False)
-class Family:
+class AlikeSet:
     """What points have in common that differ in overrides alone: ``point`` is one of them.
 
     ``names``: the keys and axes among the columns that differ, in the order in which points say their values.
@@ -97,7 +97,7 @@ class AlikePoint:
 
     index: int
     key: str
-    family: Family
+    family: AlikeSet
     values: tuple[Scalar, ...]
     texts: tuple[str, ...]
 

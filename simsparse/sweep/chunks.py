@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from simsparse.store.schema import Record
-from simsparse.sweep.alike import Alike, AlikePoint, Family
+from simsparse.sweep.alike import Alike, AlikePoint, AlikeSet
 from simsparse.sweep.execute import one_by_one
 from simsparse.sweep.point import PointRun, SweepPoint
 from simsparse.sweep.together import run_alike
@@ -20,7 +20,7 @@ SHARE = 4
 
 def chunks_of(points: Sequence[SweepPoint | AlikePoint], jobs: int) -> list[Chunk]:
     """The runs of ``points`` for ``jobs`` processes."""
-    families: dict[Family | None, list[AlikePoint]] = {}
+    families: dict[AlikeSet | None, list[AlikePoint]] = {}
     single: list[PointRun] = []
     for point in points:
         if isinstance(point, AlikePoint):

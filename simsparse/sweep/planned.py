@@ -15,7 +15,7 @@ from simsparse.config.keys import OVERRIDE, Scalar
 from simsparse.config.sweep import SweepSpec, load_sweep, resolved_text
 from simsparse.config.yaml import Document
 from simsparse.store.schema import SCHEMA
-from simsparse.sweep.alike import AlikePoint, Family
+from simsparse.sweep.alike import AlikePoint, AlikeSet
 from simsparse.sweep.check import Names, check_sweep
 from simsparse.sweep.code import code_sha256
 from simsparse.sweep.point import Resolver, SweepPoint
@@ -81,8 +81,8 @@ class Planned:
         return SweepPoint(index, {**columns, **values}, self.resolver.run(values))
 
     @cached_property
-    def _families(self) -> _Families:
-        return _Families(self)
+    def _families(self) -> _AlikeSets:
+        return _AlikeSets(self)
 
     def points(self, index: int, draws: Sequence[Draw], level: int | None = None) -> list[SweepPoint | AlikePoint]:
         """The points at the places from ``index`` on; those that only differ in overrides as such."""
@@ -92,11 +92,11 @@ class Planned:
         return [self._families.point(index + i, draw, level) for i, draw in enumerate(draws)]
 
 
-class _Families:
+class _AlikeSets:
     """The families of a sweep: one per choice of what is no override, and of the axes that are set."""
 
     def __init__(self, planned: Planned) -> None:
-        self._planned, self._known = planned, dict[tuple[object, ...], Family | None]()
+        self._planned, self._known = planned, dict[tuple[object, ...], AlikeSet | None]()
         self._axes = planned.spec.axes
         self.varies = any(map(_overrides, self._axes)) and all(map(_can_vary, self._axes))
         self._items = [_items(axis) if isinstance(axis, Choices) else [] for axis in self._axes]
@@ -122,9 +122,9 @@ class _Families:
         texts = tuple(str(said[OVERRIDE + path]) for path in family.paths)
         return AlikePoint(index, family.key(texts), family, values, texts)
 
-    def _family(self, point: SweepPoint, names: tuple[str, ...]) -> Family | None:
+    def _family(self, point: SweepPoint, names: tuple[str, ...]) -> AlikeSet | None:
         """The family of a point; None where it is run alone."""
-        return Family(point, names) if int(dict(point.run.values)["level"]) == 0 else None
+        return AlikeSet(point, names) if int(dict(point.run.values)["level"]) == 0 else None
 
 
 def _overrides(axis: Axis) -> bool:

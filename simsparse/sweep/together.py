@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Runs that differ in numbers of the machine alone, through the pipeline together.
 
-In place of each number that differs stands a ``Varied`` (simsparse.core.varied) with those of all machines, and the
+In place of each number that differs stands a ``Varying`` (simsparse.core.varying) with those of all machines, and the
 summary that comes out holds one too wherever machines differ. Machines that decide in different ways part, and what
 can't be done together is run one by one; so the records are those of ``run_point``, to the last bit. The first
 machine of each group is run alone as well, and the group one by one where its records differ.
@@ -21,9 +21,9 @@ from simsparse.config.hardware import System
 from simsparse.config.quantity import Basis, Quantity
 from simsparse.core import Keep
 from simsparse.core.memo import remembering_few
-from simsparse.core.varied import NotTogether, Parted, Varied
+from simsparse.core.varying import NotTogether, Parted, Varying
 from simsparse.errors import SimsparseError
-from simsparse.store.forms import Form, Holes, listed
+from simsparse.store.forms import Holes, TextForm, listed
 from simsparse.store.schema import Record
 from simsparse.sweep.alike import Alike
 from simsparse.sweep.execute import number_at, one_by_one, run_point, simulate_point
@@ -45,7 +45,7 @@ def run_alike(runs: Alike) -> Iterator[list[Record]]:
             alone.append(places)
             continue
         try:
-            yield _Group(runs, places).records()
+            yield _MachineGroup(runs, places).records()
         except Parted as parted:
             waiting += [places[group] for group in parted.groups]
         except (NotTogether, SimsparseError):
@@ -55,7 +55,7 @@ def run_alike(runs: Alike) -> Iterator[list[Record]]:
     yield from one_by_one(runs[place] for places in alone for place in places.tolist())
 
 
-class _Group:
+class _MachineGroup:
     """Some of the runs of ``runs``, which are done together."""
 
     def __init__(self, runs: Alike, places: Places) -> None:
@@ -73,7 +73,7 @@ class _Group:
         form, columns, kinds = self._form(summary)
         written, keys = listed(kinds), [self._runs.keys[i] for i in self._places.tolist()]
         results = [written % row for row in zip(*columns, strict=True)]
-        if Form(form).filled(json.loads(results[0])) != run_point(run).result:
+        if TextForm(form).filled(json.loads(results[0])) != run_point(run).result:
             raise NotTogether("the first machine alone gives another answer")
         return [Record(key, result, form=form) for key, result in zip(keys, results, strict=True)]
 
@@ -94,7 +94,7 @@ class _Group:
         for end in (min, max):  # what no part may have is refused as it is of one machine
             system.with_overrides({path: texts[numbers.index(end(numbers))]})
         return Quantity.model_construct(
-            si=Varied(np.array(numbers)), text=self._holes.token(i), unit=stated.unit, source=None,
+            si=Varying(np.array(numbers)), text=self._holes.token(i), unit=stated.unit, source=None,
             basis=Basis.OVERRIDE, note="",
         )  # fmt: skip
 
@@ -109,7 +109,7 @@ class _Group:
 
     def _marked(self, value: Any, columns: list[Sequence[Any]]) -> Any:
         """``value`` with tokens in place of what differs, whose values come to ``columns``."""
-        if isinstance(value, Varied):
+        if isinstance(value, Varying):
             if value.ndim or value.dtype.kind == "b" or not np.isfinite(value.data).all():
                 raise NotTogether("no number")
             columns.append(value.data.tolist())

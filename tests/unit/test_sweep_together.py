@@ -14,9 +14,9 @@ import pytest
 from spec_files import write
 
 from simsparse.config.keys import KEYS
-from simsparse.core.varied import NotTogether, Parted, Varied
+from simsparse.core.varying import NotTogether, Parted, Varying
 from simsparse.store import Reader
-from simsparse.store.forms import Form, Holes
+from simsparse.store.forms import Holes, TextForm
 from simsparse.store.schema import Record
 from simsparse.sweep import planned, run_sweep, together
 from simsparse.sweep.alike import Alike
@@ -60,7 +60,7 @@ def answer(record: Record) -> tuple[str | None, str | None]:
     """The summary of a record, and its error."""
     if record.form is None or record.result is None:
         return record.result, record.error
-    return Form(record.form).filled(json.loads(record.result)), record.error
+    return TextForm(record.form).filled(json.loads(record.result)), record.error
 
 
 @pytest.mark.parametrize(("system", "sparsity", "paths"), [
@@ -115,7 +115,7 @@ def test_a_sweep_stores_what_it_stores_point_by_point(tmp_path: Path, alone: Cal
 
 
 def test_decisions_part_machines() -> None:
-    numbers = Varied(np.array([1.0, 5.0, 2.0, 7.0]))
+    numbers = Varying(np.array([1.0, 5.0, 2.0, 7.0]))
     with pytest.raises(Parted) as parted:
         bool(numbers > 3.0)
     assert [group.tolist() for group in parted.value.groups] == [[0, 2], [1, 3]]
@@ -128,6 +128,6 @@ def test_holes_are_those_of_its_maker() -> None:
     marks = Holes()
     form, numbers = marks.form(json.dumps({"a": marks.token(1), "b": "@0:1@", "c": [marks.token(0)]}))
     assert numbers == (1, 0)
-    assert json.loads(Form(form).filled(["x", 2.5])) == {"a": "x", "b": "@0:1@", "c": [2.5]}
+    assert json.loads(TextForm(form).filled(["x", 2.5])) == {"a": "x", "b": "@0:1@", "c": [2.5]}
     with pytest.raises(ValueError, match="1 values for 2 holes"):
-        Form(form).filled(["x"])
+        TextForm(form).filled(["x"])

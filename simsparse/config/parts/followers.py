@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from simsparse.config.quantity import Basis, Frozen, Part, Quantity
-from simsparse.core.varied import is_varied, larger, smaller
+from simsparse.core.varying import is_varying, larger, smaller
 
 PartT = TypeVar("PartT", bound=Part)
 
@@ -38,7 +38,7 @@ def _with(stated: Quantity, si: float) -> Quantity:
     if si == stated.si:
         return stated
     note = "follows an override"
-    if is_varied(si):  # on several machines at once, which no text states
+    if is_varying(si):  # on several machines at once, which no text states
         return Quantity.model_construct(si=si, text="", unit=stated.unit, source=None, basis=Basis.OVERRIDE, note=note)
     text = f"{si:.6g} {stated.unit}".rstrip()
     return Quantity(si=si, text=text, unit=stated.unit, source=None, basis=Basis.OVERRIDE, note=note)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Numbers that differ between machines, computed for all of these at once.
 
-A ``Varied`` stands where a number or an array of numbers stands: the models compute with it as they do with one
+A ``Varying`` stands where a number or an array of numbers stands: the models compute with it as they do with one
 machine's numbers, and each operation is done for all machines. Where a model decides, by a comparison or by taking a
 number as an index, the machines that decide in the same way go on together: ``Parted`` says which these are, and each
 group is run again from its beginning. So decisions are those of one machine alone, and so are all numbers, to the last
@@ -39,7 +39,7 @@ class NotTogether(Exception):
     """What the models do with a number can't be done for several machines at once."""
 
 
-class Varied(NDArrayOperatorsMixin):
+class Varying(NDArrayOperatorsMixin):
     """A number or an array for each machine: ``data`` has a machine per row. ``shape`` is that of one machine's."""
 
     __slots__ = ("data",)
@@ -67,16 +67,16 @@ class Varied(NDArrayOperatorsMixin):
         return self.data.dtype
 
     @property
-    def T(self) -> Varied:
-        return Varied(self.data.transpose(0, *range(self.ndim, 0, -1)))
+    def T(self) -> Varying:
+        return Varying(self.data.transpose(0, *range(self.ndim, 0, -1)))
 
     def __len__(self) -> int:
         if not self.ndim:
             raise TypeError("a number has no length")
         return self.shape[0]
 
-    def __iter__(self) -> Iterator[Varied]:
-        return (Varied(self.data[:, i]) for i in range(len(self)))
+    def __iter__(self) -> Iterator[Varying]:
+        return (Varying(self.data[:, i]) for i in range(len(self)))
 
     def tolist(self) -> Any:
         """Lists of numbers; the number itself where there is one."""
@@ -125,27 +125,27 @@ class Varied(NDArrayOperatorsMixin):
 
     # Whole numbers.
 
-    def __ceil__(self) -> Varied:
+    def __ceil__(self) -> Varying:
         return self._whole(np.ceil)
 
-    def __floor__(self) -> Varied:
+    def __floor__(self) -> Varying:
         return self._whole(np.floor)
 
-    def __trunc__(self) -> Varied:
+    def __trunc__(self) -> Varying:
         return self._whole(np.trunc)
 
-    def __round__(self, digits: int | None = None) -> Varied:
+    def __round__(self, digits: int | None = None) -> Varying:
         if digits is not None:
             raise NotTogether("rounding to digits")
         return self._whole(np.rint)
 
-    def _whole(self, rounded: np.ufunc) -> Varied:
+    def _whole(self, rounded: np.ufunc) -> Varying:
         if self.dtype.kind == "i":
             return self
         values = rounded(self.data)
         if not (np.abs(values) < MOST_WHOLE).all():
             raise NotTogether("a whole number beyond 64 bits")
-        return Varied(values.astype(np.int64))
+        return Varying(values.astype(np.int64))
 
     # Arithmetic.
 
@@ -159,26 +159,26 @@ class Varied(NDArrayOperatorsMixin):
             raise NotTogether(f"{ufunc.__name__}.{method}")
         if out is None:
             return found
-        if not isinstance(out[0], Varied):
+        if not isinstance(out[0], Varying):
             raise NotTogether("a result in place of one machine's")
         out[0].data[...] = found.data
         return out[0]
 
     def _reduced(self, ufunc: np.ufunc, axis: Any = 0, keepdims: bool = False, dtype: Any = None,
-                 initial: Any = np._NoValue, where: Any = np._NoValue) -> Varied:  # fmt: skip
+                 initial: Any = np._NoValue, where: Any = np._NoValue) -> Varying:  # fmt: skip
         if where is not np._NoValue or isinstance(axis, tuple) or dtype is not None:
             raise NotTogether("a reduction of several axes")
         more = {} if initial is np._NoValue else {"initial": initial}
         if axis is None:
             flat = self.data.reshape(len(self.data), -1)
-            return Varied(ufunc.reduce(flat, axis=1, **more))
-        return Varied(ufunc.reduce(self.data, axis=self._axis(axis), keepdims=keepdims, **more))
+            return Varying(ufunc.reduce(flat, axis=1, **more))
+        return Varying(ufunc.reduce(self.data, axis=self._axis(axis), keepdims=keepdims, **more))
 
     def _axis(self, axis: int) -> int:
         return axis + 1 if axis >= 0 else axis
 
     def __pow__(self, other: Any) -> Any:
-        if self.ndim or (isinstance(other, Varied) and other.ndim):
+        if self.ndim or (isinstance(other, Varying) and other.ndim):
             simple = _SIMPLE_POWERS.get(other) if isinstance(other, int | float) else None
             return simple(self) if simple else np.power(self, other)
         return _each(pow, self, other)
@@ -197,13 +197,13 @@ class Varied(NDArrayOperatorsMixin):
 
     # Arrays.
 
-    def __getitem__(self, key: Any) -> Varied:
+    def __getitem__(self, key: Any) -> Varying:
         keys = key if isinstance(key, tuple) else (key,)
-        if any(isinstance(each, Varied) for each in keys):
-            keys = tuple(np.asarray(each) if isinstance(each, Varied) else each for each in keys)
+        if any(isinstance(each, Varying) for each in keys):
+            keys = tuple(np.asarray(each) if isinstance(each, Varying) else each for each in keys)
         if sum(not isinstance(each, slice | int | None) and each is not Ellipsis for each in keys) > 1:
             raise NotTogether("an index of several arrays")
-        return Varied(self.data[(slice(None), *keys)])
+        return Varying(self.data[(slice(None), *keys)])
 
     def __setitem__(self, key: Any, value: Any) -> None:
         keys = key if isinstance(key, tuple) else (key,)
@@ -212,38 +212,38 @@ class Varied(NDArrayOperatorsMixin):
         place = self.data[(slice(None), *keys)]
         self.data[(slice(None), *keys)] = _aligned(value, place.ndim - 1)
 
-    def take(self, indices: Any, axis: int | None = None) -> Varied:
+    def take(self, indices: Any, axis: int | None = None) -> Varying:
         return _take(self, indices, axis)
 
-    def astype(self, dtype: Any) -> Varied:
-        return Varied(self.data.astype(dtype))
+    def astype(self, dtype: Any) -> Varying:
+        return Varying(self.data.astype(dtype))
 
-    def copy(self) -> Varied:
-        return Varied(self.data.copy())
+    def copy(self) -> Varying:
+        return Varying(self.data.copy())
 
-    def reshape(self, *shape: Any) -> Varied:
+    def reshape(self, *shape: Any) -> Varying:
         wanted = shape[0] if len(shape) == 1 and isinstance(shape[0], tuple) else shape
-        return Varied(self.data.reshape(len(self.data), *wanted))
+        return Varying(self.data.reshape(len(self.data), *wanted))
 
-    def sum(self, axis: int | None = None, keepdims: bool = False) -> Varied:
+    def sum(self, axis: int | None = None, keepdims: bool = False) -> Varying:
         return self._reduced(np.add, axis, keepdims)
 
-    def max(self, axis: int | None = None, keepdims: bool = False, initial: Any = np._NoValue) -> Varied:
+    def max(self, axis: int | None = None, keepdims: bool = False, initial: Any = np._NoValue) -> Varying:
         return self._reduced(np.maximum, axis, keepdims, initial=initial)
 
-    def min(self, axis: int | None = None, keepdims: bool = False, initial: Any = np._NoValue) -> Varied:
+    def min(self, axis: int | None = None, keepdims: bool = False, initial: Any = np._NoValue) -> Varying:
         return self._reduced(np.minimum, axis, keepdims, initial=initial)
 
-    def any(self, axis: int | None = None) -> Varied:
+    def any(self, axis: int | None = None) -> Varying:
         return self._reduced(np.logical_or, axis)
 
-    def all(self, axis: int | None = None) -> Varied:
+    def all(self, axis: int | None = None) -> Varying:
         return self._reduced(np.logical_and, axis)
 
-    def argmax(self, axis: int | None = None) -> Varied:
+    def argmax(self, axis: int | None = None) -> Varying:
         return _argument(np.argmax, self, axis)
 
-    def argmin(self, axis: int | None = None) -> Varied:
+    def argmin(self, axis: int | None = None) -> Varying:
         return _argument(np.argmin, self, axis)
 
     def __array_function__(self, func: Callable[..., Any], types: Any, args: Any, kwargs: Any) -> Any:
@@ -252,15 +252,15 @@ class Varied(NDArrayOperatorsMixin):
         return _FUNCTIONS[func](*args, **kwargs)
 
 
-def is_varied(value: object) -> TypeGuard[Varied]:
+def is_varying(value: object) -> TypeGuard[Varying]:
     """Whether ``value`` differs between machines."""
-    return isinstance(value, Varied)
+    return isinstance(value, Varying)
 
 
-def _truth(value: Varied) -> bool:
+def _truth(value: Varying) -> bool:
     if value.size != 1:
         raise ValueError("the truth of an array of several elements")
-    return bool(np.ravel(Varied(value.data != 0).alike())[0])
+    return bool(np.ravel(Varying(value.data != 0).alike())[0])
 
 
 _SIMPLE_POWERS: dict[float, Callable[[Any], Any]] = {
@@ -271,22 +271,22 @@ _SIMPLE_POWERS: dict[float, Callable[[Any], Any]] = {
 
 def _aligned(value: Any, ndim: int) -> Any:
     """``value``'s numbers so that those of one machine broadcast over ``ndim`` axes."""
-    if not isinstance(value, Varied):
+    if not isinstance(value, Varying):
         return value
     data = value.data
     return data.reshape(len(data), *(1,) * (ndim - value.ndim), *value.shape) if value.ndim < ndim else data
 
 
 def _most(values: Sequence[Any]) -> int:
-    return max(value.ndim if isinstance(value, Varied) else np.ndim(value) for value in values)
+    return max(value.ndim if isinstance(value, Varying) else np.ndim(value) for value in values)
 
 
-def _called(ufunc: np.ufunc, inputs: Sequence[Any], kwargs: dict[str, Any]) -> Varied:
+def _called(ufunc: np.ufunc, inputs: Sequence[Any], kwargs: dict[str, Any]) -> Varying:
     ndim = _most(inputs)
     found = ufunc(*(_aligned(each, ndim) for each in inputs), **kwargs)
     if found.dtype.kind == "i" and ufunc in _GROWING and not (np.abs(found) < MOST_WHOLE).all():
         raise NotTogether("a whole number beyond 64 bits")
-    return Varied(found)
+    return Varying(found)
 
 
 _GROWING = (np.add, np.subtract, np.multiply, np.left_shift, np.power)
@@ -300,98 +300,98 @@ def _divided(above: Any, below: Any) -> Any:
 
 
 def _is_whole(value: Any) -> bool:
-    return isinstance(value, int) or (isinstance(value, Varied) and value.dtype.kind == "i")
+    return isinstance(value, int) or (isinstance(value, Varying) and value.dtype.kind == "i")
 
 
 def _is_exact(value: Any) -> bool:
     return abs(value) < EXACT if isinstance(value, int) else bool((np.abs(value.data) < EXACT).all())
 
 
-def _each(function: Callable[..., float], *values: Any) -> Varied:
+def _each(function: Callable[..., float], *values: Any) -> Varying:
     """What Python gives for the numbers of each machine."""
-    count = next(len(each.data) for each in values if isinstance(each, Varied))
-    columns = [each.data.tolist() if isinstance(each, Varied) else [each] * count for each in values]
-    return Varied(np.array(list(map(function, *columns))))
+    count = next(len(each.data) for each in values if isinstance(each, Varying))
+    columns = [each.data.tolist() if isinstance(each, Varying) else [each] * count for each in values]
+    return Varying(np.array(list(map(function, *columns))))
 
 
-def _argument(function: Callable[..., Any], values: Varied, axis: int | None) -> Varied:
+def _argument(function: Callable[..., Any], values: Varying, axis: int | None) -> Varying:
     data = values.data.reshape(len(values.data), -1) if axis is None else values.data
-    return Varied(np.asarray(function(data, axis=1 if axis is None else values._axis(axis))))
+    return Varying(np.asarray(function(data, axis=1 if axis is None else values._axis(axis))))
 
 
-def _take(values: Any, indices: Any, axis: int | None = None, **_: Any) -> Varied:
+def _take(values: Any, indices: Any, axis: int | None = None, **_: Any) -> Varying:
     """As numpy.take; indices may differ between machines, and so may values."""
-    if not isinstance(indices, Varied):
+    if not isinstance(indices, Varying):
         data = values.data
         if axis is None:
-            return Varied(data.reshape(len(data), -1).take(indices, axis=1))
-        return Varied(data.take(indices, axis=values._axis(axis)))
+            return Varying(data.reshape(len(data), -1).take(indices, axis=1))
+        return Varying(data.take(indices, axis=values._axis(axis)))
     last = -1 if axis is None else axis
     if last not in (-1, values.ndim - 1):
         raise NotTogether("indexes along an axis before the last")
-    if not isinstance(values, Varied):
+    if not isinstance(values, Varying):
         own = np.ravel(values) if axis is None else values
-        return Varied(np.moveaxis(np.take(own, indices.data, axis=-1), own.ndim - 1, 0))
+        return Varying(np.moveaxis(np.take(own, indices.data, axis=-1), own.ndim - 1, 0))
     data, count = values.data, len(values.data)
     own = data.reshape(count, -1) if axis is None else data
     places = indices.data.reshape(count, *(1,) * (own.ndim - 2), -1)
-    return Varied(np.take_along_axis(own, places, -1).reshape(*own.shape[:-1], *indices.shape))
+    return Varying(np.take_along_axis(own, places, -1).reshape(*own.shape[:-1], *indices.shape))
 
 
-def _take_along_axis(values: Any, indices: Any, axis: int) -> Varied:
-    count = next(len(each.data) for each in (values, indices) if isinstance(each, Varied))
+def _take_along_axis(values: Any, indices: Any, axis: int) -> Varying:
+    count = next(len(each.data) for each in (values, indices) if isinstance(each, Varying))
     ndim = _most((values, indices))
     own, places = (
-        each.data if isinstance(each, Varied) else np.broadcast_to(each, (count, *np.shape(each)))
+        each.data if isinstance(each, Varying) else np.broadcast_to(each, (count, *np.shape(each)))
         for each in (values, indices)
     )
-    return Varied(np.take_along_axis(own, places, axis + 1 if axis >= 0 else axis % ndim + 1))
+    return Varying(np.take_along_axis(own, places, axis + 1 if axis >= 0 else axis % ndim + 1))
 
 
-def _argpartition(values: Varied, kth: int, axis: int = -1) -> Varied:
-    return Varied(np.argpartition(values.data, kth, axis=values._axis(axis)))
+def _argpartition(values: Varying, kth: int, axis: int = -1) -> Varying:
+    return Varying(np.argpartition(values.data, kth, axis=values._axis(axis)))
 
 
-def _where(condition: Any, first: Any, second: Any) -> Varied:
+def _where(condition: Any, first: Any, second: Any) -> Varying:
     ndim = _most((condition, first, second))
-    return Varied(np.where(*(_aligned(each, ndim) for each in (condition, first, second))))
+    return Varying(np.where(*(_aligned(each, ndim) for each in (condition, first, second))))
 
 
 def _spread(values: Sequence[Any]) -> list[NDArray[Any]]:
     """Each of ``values`` with a row per machine."""
-    count = next(len(each.data) for each in values if isinstance(each, Varied))
-    return [each.data if isinstance(each, Varied) else np.broadcast_to(each, (count, *np.shape(each)))
+    count = next(len(each.data) for each in values if isinstance(each, Varying))
+    return [each.data if isinstance(each, Varying) else np.broadcast_to(each, (count, *np.shape(each)))
             for each in values]  # fmt: skip
 
 
-def _stack(arrays: Sequence[Any], axis: int = 0) -> Varied:
-    return Varied(np.stack(_spread(arrays), axis=axis + 1 if axis >= 0 else axis))
+def _stack(arrays: Sequence[Any], axis: int = 0) -> Varying:
+    return Varying(np.stack(_spread(arrays), axis=axis + 1 if axis >= 0 else axis))
 
 
-def _concatenate(arrays: Sequence[Any], axis: int = 0) -> Varied:
-    return Varied(np.concatenate(_spread(arrays), axis=axis + 1 if axis >= 0 else axis))
+def _concatenate(arrays: Sequence[Any], axis: int = 0) -> Varying:
+    return Varying(np.concatenate(_spread(arrays), axis=axis + 1 if axis >= 0 else axis))
 
 
-def _broadcast_to(values: Varied, shape: Any) -> Varied:
+def _broadcast_to(values: Varying, shape: Any) -> Varying:
     wanted = shape if isinstance(shape, tuple) else (shape,)
-    return Varied(np.broadcast_to(_aligned(values, len(wanted)), (len(values.data), *wanted)))
+    return Varying(np.broadcast_to(_aligned(values, len(wanted)), (len(values.data), *wanted)))
 
 
 def _clip(values: Any, least: Any, most: Any) -> Any:
     return np.minimum(np.maximum(values, least), most)
 
 
-def _bincount(owner: NDArray[np.intp], weights: Varied, minlength: int = 0) -> Varied:
+def _bincount(owner: NDArray[np.intp], weights: Varying, minlength: int = 0) -> Varying:
     """Sums by owner, added in the order of the elements."""
-    if isinstance(owner, Varied):
+    if isinstance(owner, Varying):
         owner = np.asarray(owner)
     total = np.zeros((len(weights.data), max(minlength, int(owner.max(initial=-1)) + 1)))
     for i, place in enumerate(owner.tolist()):
         total[:, place] += weights.data[:, i]
-    return Varied(total)
+    return Varying(total)
 
 
-def _flatnonzero(values: Varied) -> NDArray[np.intp]:
+def _flatnonzero(values: Varying) -> NDArray[np.intp]:
     return np.flatnonzero(values.alike())
 
 
@@ -411,21 +411,21 @@ _FUNCTIONS: dict[Callable[..., Any], Callable[..., Any]] = {
 
 def array_of(value: Any, dtype: Any = None) -> NDArray[Any]:
     """``value`` as an array."""
-    if isinstance(value, Varied):
+    if isinstance(value, Varying):
         return value if dtype is None or value.dtype == dtype else value.astype(dtype)  # type: ignore[return-value]
     return np.asarray(value, dtype)
 
 
 def contiguous(value: Any) -> NDArray[Any]:
     """An array with its numbers one beside the other."""
-    if isinstance(value, Varied):
-        return Varied(np.ascontiguousarray(value.data))  # type: ignore[return-value]
+    if isinstance(value, Varying):
+        return Varying(np.ascontiguousarray(value.data))  # type: ignore[return-value]
     return np.ascontiguousarray(value)
 
 
 def taken(values: Any, indices: Any, axis: int | None = None) -> NDArray[Any]:
     """The elements at ``indices`` along an axis, the last where they differ between machines."""
-    if isinstance(indices, Varied):
+    if isinstance(indices, Varying):
         return _take(values, indices, axis)  # type: ignore[return-value]
     found: NDArray[Any] = values.take(indices, axis)
     return found
@@ -433,30 +433,30 @@ def taken(values: Any, indices: Any, axis: int | None = None) -> NDArray[Any]:
 
 def occurs(value: Any) -> bool:
     """Whether ``value`` is anything but 0, on one machine at least."""
-    return bool(value.data.any()) if isinstance(value, Varied) else bool(value)
+    return bool(value.data.any()) if isinstance(value, Varying) else bool(value)
 
 
 def whole(value: Any) -> int:
     """``value`` cut to a whole number."""
-    return value.__trunc__() if isinstance(value, Varied) else int(value)  # type: ignore[return-value]
+    return value.__trunc__() if isinstance(value, Varying) else int(value)  # type: ignore[return-value]
 
 
 def filled(count: int, value: Any) -> NDArray[Any]:
     """An array of ``count`` times ``value``."""
-    return np.broadcast_to(value, count) if isinstance(value, Varied) else np.full(count, value)
+    return np.broadcast_to(value, count) if isinstance(value, Varying) else np.full(count, value)
 
 
 def stacked(values: Sequence[Any]) -> NDArray[Any]:
     """An array of numbers, or of arrays of one shape."""
-    return np.stack(values) if any(isinstance(each, Varied) for each in values) else np.array(values)
+    return np.stack(values) if any(isinstance(each, Varying) for each in values) else np.array(values)
 
 
 def scattered(parts: Sequence[tuple[NDArray[np.intp], Sequence[Any]]], rows: int, count: int) -> NDArray[Any]:
     """An array (rows, count) of zeros in which the columns ``place`` of each part have its rows."""
     found = np.zeros((rows, count))
-    varied = next((len(row.data) for _, own in parts for row in own if isinstance(row, Varied)), 0)
+    varied = next((len(row.data) for _, own in parts for row in own if isinstance(row, Varying)), 0)
     if varied:
-        found = Varied(np.zeros((varied, rows, count)))  # type: ignore[assignment]
+        found = Varying(np.zeros((varied, rows, count)))  # type: ignore[assignment]
     for place, own in parts:
         found[:, place] = own
     return found
@@ -464,18 +464,18 @@ def scattered(parts: Sequence[tuple[NDArray[np.intp], Sequence[Any]]], rows: int
 
 def running_sums(values: Sequence[Any]) -> list[Any]:
     """The sums of the first one, two, ... of ``values``, added one after another."""
-    if not any(isinstance(each, Varied) for each in values):
+    if not any(isinstance(each, Varying) for each in values):
         return list(accumulate(values))
     rows = np.stack(_spread(values))
     if rows.dtype.kind == "i" and np.abs(rows).max() >= MOST_WHOLE / len(rows):
         raise NotTogether("a whole number beyond 64 bits")
-    return list(map(Varied, np.add.accumulate(rows, axis=0)))
+    return list(map(Varying, np.add.accumulate(rows, axis=0)))
 
 
 def added(values: Sequence[float]) -> float:
     """The sum of ``values``, added one after another, which sum() does not do on all versions of Python."""
     total = 0.0
-    if any(isinstance(each, Varied) for each in values):
+    if any(isinstance(each, Varying) for each in values):
         return running_sums(values)[-1]  # type: ignore[no-any-return]
     for each in values:
         total += each
@@ -484,18 +484,18 @@ def added(values: Sequence[float]) -> float:
 
 def root(value: Any) -> Any:
     """The square root of a number."""
-    return np.sqrt(value) if isinstance(value, Varied) else math.sqrt(value)
+    return np.sqrt(value) if isinstance(value, Varying) else math.sqrt(value)
 
 
 def larger(first: Any, second: Any) -> Any:
     """The larger of two numbers."""
-    if isinstance(first, Varied) or isinstance(second, Varied):
+    if isinstance(first, Varying) or isinstance(second, Varying):
         return np.maximum(first, second)
     return max(first, second)
 
 
 def smaller(first: Any, second: Any) -> Any:
     """The smaller of two numbers."""
-    if isinstance(first, Varied) or isinstance(second, Varied):
+    if isinstance(first, Varying) or isinstance(second, Varying):
         return np.minimum(first, second)
     return min(first, second)
