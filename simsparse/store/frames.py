@@ -15,15 +15,15 @@ from simsparse.store.schema import StoredRow, shown
 
 AT_ONCE = 20_000
 """Rows whose columns are made together."""
-Columns = dict[str, list[Any]]
+ColumnLists = dict[str, list[Any]]
 
 
-def stored_columns(reader: Reader) -> Columns:
+def stored_columns(reader: Reader) -> ColumnLists:
     """The columns of the table of a store (simsparse.store.table.to_frame), NaN where a row has no such column.
 
     Raises StoreError on a damaged store.
     """
-    total, count = Columns(), 0
+    total, count = ColumnLists(), 0
     for columns, rows in _pieces(reader):
         for name, values in columns.items():
             if name not in total:
@@ -35,8 +35,8 @@ def stored_columns(reader: Reader) -> Columns:
     return total
 
 
-def _pieces(reader: Reader) -> Iterator[tuple[Columns, int]]:
-    """Columns of some rows after others, and how many rows they are."""
+def _pieces(reader: Reader) -> Iterator[tuple[ColumnLists, int]]:
+    """ColumnLists of some rows after others, and how many rows they are."""
     forms, shapes = reader.forms(), dict[tuple[int, int], _Shape]()
     piece: list[tuple[Any, ...]] = []
     for row in reader.select(ROWS):
@@ -52,7 +52,7 @@ def _columns(
     rows: Sequence[tuple[Any, ...]],
     forms: Mapping[int, TextForm],
     shapes: dict[tuple[int, int], _Shape],
-) -> Columns:
+) -> ColumnLists:
     groups: dict[tuple[int, int], tuple[list[int], list[tuple[Any, ...]]]] = {}
     plain: list[tuple[int, dict[str, Any]]] = []
     for place, (key, axes, result, error) in enumerate(rows):
@@ -107,7 +107,7 @@ class _Shape:
         row = StoredRow(marks.token(last), said, summary, None).columns()
         self._makers = {name: _maker(value, marks) for name, value in row.items()}
 
-    def columns(self, rows: Sequence[tuple[Any, ...]]) -> Columns:
+    def columns(self, rows: Sequence[tuple[Any, ...]]) -> ColumnLists:
         """The columns of rows given by what fills their holes, the key last."""
         filled = list(zip(*rows, strict=True))
         return {name: make(filled, len(rows)) for name, make in self._makers.items()}

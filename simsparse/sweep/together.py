@@ -15,13 +15,12 @@ from json.encoder import encode_basestring_ascii
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from simsparse.config.hardware import System
 from simsparse.config.quantity import Basis, Quantity
 from simsparse.core import Keep
 from simsparse.core.memo import remembering_few
-from simsparse.core.varying import NotTogether, Parted, Varying
+from simsparse.core.varying import NotTogether, Parted, Places, Varying
 from simsparse.errors import SimsparseError
 from simsparse.store.forms import Holes, TextForm, listed
 from simsparse.store.schema import Record
@@ -31,8 +30,6 @@ from simsparse.units import parse_quantity
 
 LEAST = 8
 """Machines of a group below which each is run alone."""
-
-Places = NDArray[np.intp]
 
 
 def run_alike(runs: Alike) -> Iterator[list[Record]]:
