@@ -120,9 +120,11 @@ def _cells(column: pd.Series[Any], odd: bool) -> Iterator[str]:
 
 
 def _cell(value: Any, odd: bool) -> str:
+    import pandas as pd
+
     if isinstance(value, str):
         return _quoted(str(_plain(value)) if odd else value)
-    if value is None or value != value:  # noqa: PLR0124 (not a number)
+    if value is None or value is pd.NA or value != value:  # noqa: PLR0124 (not a number)
         return ""
     return repr(value) if isinstance(value, float) else str(value)
 

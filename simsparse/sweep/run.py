@@ -107,7 +107,8 @@ class _SweepRun:
         keys: list[str] = []
         for records in self.workers.chunked(self._slices(draws, index, level, keys)):
             self.store.put(*records)
-            self._advance(len(records), sum(record.error is not None for record in records))
+            for record in records:
+                self._advance(1, int(record.error is not None))
         return keys
 
     def _slices(self, draws: Sequence[Draw], index: int, level: int | None, keys: list[str]) -> Iterator[list[Chunk]]:
