@@ -72,7 +72,8 @@ def test_every_trace_of_the_studies_is_used() -> None:
 def test_traces_written_by_hand_are_what_the_script_writes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.syspath_prepend(str(data_root() / "tests" / "validation"))
     by_hand = {}
-    tables = {"study_layers": "BY_HAND", "study_models": "MODELS", "study_training": "TRAINED", "study_small": "SMALL"}
+    tables = {"study_layers": "BY_HAND", "study_models": "MODELS", "study_training": "TRAINED", "study_small": "SMALL",
+              "study_tuning": "TUNED"}  # fmt: skip
     for module, table in tables.items():
         by_hand |= getattr(__import__(module), table)
     for module in (*tables, "study_experts"):

@@ -20,6 +20,7 @@ from study_models import MODELS as WRITTEN
 from study_offload import OFFLOAD
 from study_small import SMALL
 from study_training import TRAINED
+from study_tuning import TUNED
 from torch import nn
 from transformers import AutoConfig
 
@@ -334,6 +335,7 @@ RECIPES: dict[str, Callable[[], Trace]] = {
     **WRITTEN,
     **TRAINED,
     **SMALL,
+    **TUNED,
     "opt-66b-decode": lambda: extract("opt-66b", "decode", kv_len=512),
     "llama2-70b-decode": lambda: extract("llama2-70b", "decode", kv_len=512),
     **{
