@@ -300,6 +300,3 @@ def _write(out: Path, rows: Any, plot: Plot) -> None:
         to_csv(pd.DataFrame([row._asdict() for row in rows]), folder / f"{plot.name}.csv")
         save_plot(plot, folder, ("png", "svg"))
     note(f"written to {out}")
-
-
-COMMANDS = (crossover, cards, headroom, layouts)

@@ -1,40 +1,154 @@
 # SPDX-License-Identifier: Apache-2.0
-"""All commands under one name."""
+"""All commands under one name. A command's module is imported when the command is used."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from collections.abc import Mapping, MutableMapping
+from importlib import import_module
+from typing import Annotated, Any, NamedTuple
 
 import typer
+from typer.core import TyperCommand, TyperGroup
 
 from simsparse import __version__
-from simsparse.cli import (
-    advice,
-    checks,
-    density,
-    design,
-    dram,
-    hardware,
-    mapping,
-    pruning,
-    rtl,
-    serving,
-    simulation,
-    study,
-    workloads,
-)
+
+
+class Place(NamedTuple):
+    """Where a command is: a module of this package, the function or the group of commands in it; and its help."""
+
+    module: str
+    name: str
+    help: str
+
+
+PLACES: Mapping[str, Place] = {
+    "trace": Place(
+        "workloads", "trace", "Extract a trace from a torch model, show one, or bring one from and to other tools."
+    ),
+    "models": Place("workloads", "models", "The models that trace can extract, from their published shapes."),
+    "estimate": Place("simulation", "estimate", "Latency and energy of one operator on one part."),
+    "cycles": Place(
+        "simulation", "cycles",
+        "Cycles of every product with weights of a trace on an accelerator's cycle core, each alone (level 2).",
+    ),
+    "run": Place(
+        "simulation", "run",
+        "Simulate one experiment; with --out also write its tables, timeline and resolved numbers.",
+    ),
+    "sweep": Place("simulation", "sweep", "Run a sweep; what OUT holds already is not run again."),
+    "report": Place("simulation", "report", "Draw the figures and the page of a sweep or of one run, into OUT/report."),
+    "compare": Place(
+        "simulation", "compare",
+        "What tells two results or sweeps apart: inputs, by how much, what moved. Exit code 1 when they differ.",
+    ),
+    "serve": Place("serving", "serve", "Serve requests over time; with --out also write tables and figures."),
+    "crossover": Place(
+        "advice", "crossover",
+        "Where does 2:4, or another way to hold weights, pay on this part for this layer, over tokens?",
+    ),
+    "cards": Place("advice", "cards", "What would this model take on these cards under these software stacks?"),
+    "headroom": Place(
+        "advice", "headroom",
+        "Which kernel should I write? Ops ranked by the seconds between this stack and the card's bound.",
+    ),
+    "layouts": Place(
+        "advice", "layouts",
+        "How should this model be laid out on these GPUs? Layouts that fit, ranked, and what bounds each.",
+    ),
+    "study": Place(
+        "study", "study",
+        "Compare published systems with what the models say, and show how the answer moves with each assumed value.",
+    ),
+    "pruning": Place(
+        "pruning", "pruning",
+        "Compare pruning patterns on trained models: bytes, speed-up, and the accuracy that they cost.",
+    ),
+    "density": Place(
+        "density", "density", "Draw all sparse engines over density, cycles of a multiplier each, with the crossovers."
+    ),
+    "design": Place(
+        "design", "design",
+        "Which N:M pattern, array and buffers give these models the least energy-delay-area product, within limits?",
+    ),
+    "gain": Place(
+        "design", "gain",
+        "What does an accelerator gain from N:M weights, with as many PEs and at the area of the dense one?",
+    ),
+    "dram": Place(
+        "dram", "dram", "Run a stream of accesses on a DRAM, command by command: time, row hits, commands and energy."
+    ),
+    "map": Place(
+        "mapping", "map_layers",
+        "Tiling, loop order, split over the array and bypass of layers on an accelerator's memories.",
+    ),
+    "validate": Place(
+        "checks", "validate",
+        "Compare the models with measured data by section: a file, or without --data the bundled references.",
+    ),
+    "schema": Place("checks", "schema", "The JSON Schema of a YAML file, for editors; always JSON."),
+    "doctor": Place(
+        "checks", "doctor", "What this machine has and lacks; exit code 1 when something needed is missing."
+    ),
+    "probe": Place(
+        "checks", "probe",
+        "Measure this machine's GPU in the form that validate reads, which needs torch and CUDA; "
+        "or with --cpu its CPU.",
+    ),
+    "hw": Place("hardware", "app", "Parts and systems: list, show, check, fit."),
+    "rtl": Place("rtl", "app", "The SystemVerilog blocks: verify, export, synth, fmax, area, datapath."),
+}  # fmt: skip
+
+
+class Commands(TyperGroup):
+    """Commands of ``PLACES``, each imported when it is asked for. Lists of them need no import."""
+
+    _listing = False
+
+    @property
+    def commands(self) -> MutableMapping[str, Any]:
+        """All commands by name."""
+        return {name: _load(name) for name in PLACES}
+
+    @commands.setter
+    def commands(self, given: MutableMapping[str, Any]) -> None:
+        """There are no others than those of ``PLACES``."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        del ctx
+        return list(PLACES)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        del ctx
+        if cmd_name not in PLACES:
+            return None
+        return TyperCommand(cmd_name, help=PLACES[cmd_name].help) if self._listing else _load(cmd_name)
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        self._listing = True
+        super().format_help(ctx, formatter)
+        self._listing = False
+
+
+def _load(name: str) -> Any:
+    """The command or group called ``name``."""
+    place = PLACES[name]
+    found = getattr(import_module(f"simsparse.cli.{place.module}"), place.name)
+    if not isinstance(found, typer.Typer):
+        alone = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+        alone.command(name)(found)
+        return typer.main.get_command(alone)
+    group = typer.main.get_command(found)
+    group.name = name
+    return group
+
 
 app = typer.Typer(
     name="simsparse",
+    cls=Commands,
     help="How long a sparse model takes on a machine, what energy it costs, and why.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-for _module in (workloads, simulation, serving, advice, study, pruning, density, design, dram, mapping, checks):
-    for _command in _module.COMMANDS:
-        app.command("map" if _command is mapping.map_layers else None)(_command)
-app.add_typer(hardware.app, name="hw")
-app.add_typer(rtl.app, name="rtl")
 
 
 def _version(wanted: bool) -> None:

@@ -180,6 +180,3 @@ def _need_gpu() -> None:
         raise SpecError("probe needs torch; install simsparse[torch]") from None
     if not torch.cuda.is_available():
         raise SpecError("probe needs a CUDA GPU; torch sees none")
-
-
-COMMANDS = (validate, schema, doctor, probe)

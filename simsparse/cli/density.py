@@ -37,6 +37,3 @@ def density(
     for name, reason in absent.items():
         note(f"not drawn: {name}: {reason}")
     note(f"written to {page}")
-
-
-COMMANDS = (density,)

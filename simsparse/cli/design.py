@@ -110,6 +110,3 @@ def _wholes(text: str, key: str) -> list[int]:
     if not all(word.strip().isdecimal() and 0 < int(word) <= 65536 for word in words):
         raise SpecError(f"{text!r} is not a list of whole numbers from 1 to 65536", key=key)
     return sorted({int(word) for word in words})
-
-
-COMMANDS = (design, gain)

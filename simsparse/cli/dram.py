@@ -90,6 +90,3 @@ def _write(path: Path, run: DramRun) -> None:
         writer = csv.writer(file)
         writer.writerow(("tick", "channel", "command", "bank", "row", "column"))
         writer.writerows(run.log)
-
-
-COMMANDS = (dram,)

@@ -11,7 +11,7 @@ import typer
 
 from simsparse.cli.console import Json, emit_json, line, note, part_words, table
 
-app = typer.Typer(help="Parts and systems: list, show, check, fit.", no_args_is_help=True)
+app = typer.Typer(help="Parts and systems: list, show, check, fit.", no_args_is_help=True, add_completion=False)
 PartArgument = Annotated[
     str,
     typer.Argument(autocompletion=part_words, help="A part or system, such as gpu/h100-sxm5-80gb, or a YAML file."),

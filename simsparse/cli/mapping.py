@@ -67,6 +67,3 @@ def _ops(words: list[str], trace: Path | None) -> list[Op]:
     from simsparse.trace.file import load_trace
 
     return [op for op in load_trace(trace).ops if op.unit is Unit.MATRIX]
-
-
-COMMANDS = (map_layers,)

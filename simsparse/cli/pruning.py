@@ -115,6 +115,3 @@ def _print(points: Sequence[PruningPoint]) -> None:
         for point in points
     ]  # fmt: skip
     table("Pruning patterns", columns, rows, right=("accuracy", "weights", "ideal", "speed-up"))
-
-
-COMMANDS = (pruning,)

@@ -15,7 +15,11 @@ from simsparse.cli.progress import ProgressBar
 if TYPE_CHECKING:
     from simsparse.rtl.verify import Verification
 
-app = typer.Typer(help="The SystemVerilog blocks: verify, export, synth, fmax, area, datapath.", no_args_is_help=True)
+app = typer.Typer(
+    help="The SystemVerilog blocks: verify, export, synth, fmax, area, datapath.",
+    no_args_is_help=True,
+    add_completion=False,
+)
 
 
 @app.callback()

@@ -171,6 +171,3 @@ def _show(found: Served, spec: ServeSpec) -> None:
     note(f"step times between grid points are off by {found.error_estimate:.1%} at most where tried")
     if found.assumed:
         note(f"rests on {len(found.assumed)} assumed values (--json lists them)")
-
-
-COMMANDS = (serve,)

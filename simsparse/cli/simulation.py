@@ -311,6 +311,3 @@ def _changed_row(each: Change) -> tuple[str, ...]:
     errors = "; ".join(f"failed in {name}: {text}" for name, text in zip("AB", each.errors, strict=True) if text)
     same = "none: models or files have changed"
     return each.place or "the run", *texts, inputs or same, errors or "; ".join(each.moved)
-
-
-COMMANDS = (estimate, cycles, run, sweep, report, compare)

@@ -183,6 +183,3 @@ def _show_cases(reports: Sequence[dict[str, Any]]) -> None:
         rows.append((report["case"], str(len(errors)), f"{100 * sum(map(abs, errors)) / len(errors):.1f} %",
                      f"{100 * worst['error']:+.1f} % {worst['label']}", report["verdict"]))  # fmt: skip
     table("cases", ("case", "points", "mean error", "worst", "verdict"), rows, right=("points",))
-
-
-COMMANDS = (study,)

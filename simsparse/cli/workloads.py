@@ -134,6 +134,3 @@ def models(json: Json = False) -> None:
     ]
     columns = ("name", "family", "parameters", "published", "phases", "source")
     table("Models", columns, rows, right=("parameters", "published"))
-
-
-COMMANDS = (trace, models)
