@@ -101,7 +101,7 @@ def under_cocotb(simulator: str, block: RtlBlock) -> None:
                     runner.build(
                         sources=files, hdl_toplevel=block.module, parameters=dict(block.parameters), build_dir=folder,
                         timescale=("1ns", "1ps"), log_file=log,
-                        build_args=["-O1", "-CFLAGS", "-O1"] if simulator == "verilator" else ["-g2012"],
+                        build_args=["-O1", "-CFLAGS", "-O0"] if simulator == "verilator" else ["-g2012"],
                     )  # fmt: skip
             results = runner.test(
                 hdl_toplevel=block.module, hdl_toplevel_lang="verilog", test_module=BENCH, build_dir=folder,
