@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import ItemsView, Iterator, Mapping
 
-from simsparse.core.varying import whole
+from simsparse.core.varying_arrays import whole
 
 Action = tuple[str, str]
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from itertools import accumulate
 from typing import Any, TypeGuard
 
 import numpy as np
@@ -208,12 +207,12 @@ class Varying(NDArrayOperatorsMixin):
     def __setitem__(self, key: Any, value: Any) -> None:
         keys = key if isinstance(key, tuple) else (key,)
         if isinstance(value, tuple | list):
-            value = stacked(value)
+            value = _stack(value) if any(map(is_varying, value)) else np.array(value)
         place = self.data[(slice(None), *keys)]
         self.data[(slice(None), *keys)] = _aligned(value, place.ndim - 1)
 
     def take(self, indices: Any, axis: int | None = None) -> Varying:
-        return _take(self, indices, axis)
+        return take(self, indices, axis)
 
     def astype(self, dtype: Any) -> Varying:
         return Varying(self.data.astype(dtype))
@@ -319,7 +318,7 @@ def _argument(function: Callable[..., Any], values: Varying, axis: int | None) -
     return Varying(np.asarray(function(data, axis=1 if axis is None else values._axis(axis))))
 
 
-def _take(values: Any, indices: Any, axis: int | None = None, **_: Any) -> Varying:
+def take(values: Any, indices: Any, axis: int | None = None, **_: Any) -> Varying:
     """As numpy.take; indices may differ between machines, and so may values."""
     if not isinstance(indices, Varying):
         data = values.data
@@ -357,7 +356,7 @@ def _where(condition: Any, first: Any, second: Any) -> Varying:
     return Varying(np.where(*(_aligned(each, ndim) for each in (condition, first, second))))
 
 
-def _spread(values: Sequence[Any]) -> list[NDArray[Any]]:
+def spread(values: Sequence[Any]) -> list[NDArray[Any]]:
     """Each of ``values`` with a row per machine."""
     count = next(len(each.data) for each in values if isinstance(each, Varying))
     return [each.data if isinstance(each, Varying) else np.broadcast_to(each, (count, *np.shape(each)))
@@ -365,11 +364,11 @@ def _spread(values: Sequence[Any]) -> list[NDArray[Any]]:
 
 
 def _stack(arrays: Sequence[Any], axis: int = 0) -> Varying:
-    return Varying(np.stack(_spread(arrays), axis=axis + 1 if axis >= 0 else axis))
+    return Varying(np.stack(spread(arrays), axis=axis + 1 if axis >= 0 else axis))
 
 
 def _concatenate(arrays: Sequence[Any], axis: int = 0) -> Varying:
-    return Varying(np.concatenate(_spread(arrays), axis=axis + 1 if axis >= 0 else axis))
+    return Varying(np.concatenate(spread(arrays), axis=axis + 1 if axis >= 0 else axis))
 
 
 def _broadcast_to(values: Varying, shape: Any) -> Varying:
@@ -397,105 +396,10 @@ def _flatnonzero(values: Varying) -> NDArray[np.intp]:
 
 _FUNCTIONS: dict[Callable[..., Any], Callable[..., Any]] = {
     np.where: _where, np.stack: _stack, np.concatenate: _concatenate, np.broadcast_to: _broadcast_to,
-    np.clip: _clip, np.bincount: _bincount, np.take: _take, np.take_along_axis: _take_along_axis,
+    np.clip: _clip, np.bincount: _bincount, np.take: take, np.take_along_axis: _take_along_axis,
     np.argpartition: _argpartition, np.flatnonzero: _flatnonzero,
     np.shape: lambda values: values.shape, np.ndim: lambda values: values.ndim,
     np.argmax: lambda values, axis=None: values.argmax(axis), np.argmin: lambda values, axis=None: values.argmin(axis),
     np.sum: lambda values, axis=None: values.sum(axis), np.max: lambda values, axis=None: values.max(axis),
     np.min: lambda values, axis=None: values.min(axis),
 }  # fmt: skip
-
-
-# What models use in place of Python's and numpy's own where a number may differ between machines.
-
-
-def array_of(value: Any, dtype: Any = None) -> NDArray[Any]:
-    """``value`` as an array."""
-    if isinstance(value, Varying):
-        return value if dtype is None or value.dtype == dtype else value.astype(dtype)  # type: ignore[return-value]
-    return np.asarray(value, dtype)
-
-
-def contiguous(value: Any) -> NDArray[Any]:
-    """An array with its numbers one beside the other."""
-    if isinstance(value, Varying):
-        return Varying(np.ascontiguousarray(value.data))  # type: ignore[return-value]
-    return np.ascontiguousarray(value)
-
-
-def taken(values: Any, indices: Any, axis: int | None = None) -> NDArray[Any]:
-    """The elements at ``indices`` along an axis, the last where they differ between machines."""
-    if isinstance(indices, Varying):
-        return _take(values, indices, axis)  # type: ignore[return-value]
-    found: NDArray[Any] = values.take(indices, axis)
-    return found
-
-
-def occurs(value: Any) -> bool:
-    """Whether ``value`` is anything but 0, on one machine at least."""
-    return bool(value.data.any()) if isinstance(value, Varying) else bool(value)
-
-
-def whole(value: Any) -> int:
-    """``value`` cut to a whole number."""
-    return value.__trunc__() if isinstance(value, Varying) else int(value)  # type: ignore[return-value]
-
-
-def filled(count: int, value: Any) -> NDArray[Any]:
-    """An array of ``count`` times ``value``."""
-    return np.broadcast_to(value, count) if isinstance(value, Varying) else np.full(count, value)
-
-
-def stacked(values: Sequence[Any]) -> NDArray[Any]:
-    """An array of numbers, or of arrays of one shape."""
-    return np.stack(values) if any(isinstance(each, Varying) for each in values) else np.array(values)
-
-
-def scattered(parts: Sequence[tuple[NDArray[np.intp], Sequence[Any]]], rows: int, count: int) -> NDArray[Any]:
-    """An array (rows, count) of zeros in which the columns ``place`` of each part have its rows."""
-    found = np.zeros((rows, count))
-    varied = next((len(row.data) for _, own in parts for row in own if isinstance(row, Varying)), 0)
-    if varied:
-        found = Varying(np.zeros((varied, rows, count)))  # type: ignore[assignment]
-    for place, own in parts:
-        found[:, place] = own
-    return found
-
-
-def running_sums(values: Sequence[Any]) -> list[Any]:
-    """The sums of the first one, two, ... of ``values``, added one after another."""
-    if not any(isinstance(each, Varying) for each in values):
-        return list(accumulate(values))
-    rows = np.stack(_spread(values))
-    if rows.dtype.kind == "i" and np.abs(rows).max() >= MOST_WHOLE / len(rows):
-        raise NotTogether("a whole number beyond 64 bits")
-    return list(map(Varying, np.add.accumulate(rows, axis=0)))
-
-
-def added(values: Sequence[float]) -> float:
-    """The sum of ``values``, added one after another, which sum() does not do on all versions of Python."""
-    total = 0.0
-    if any(isinstance(each, Varying) for each in values):
-        return running_sums(values)[-1]  # type: ignore[no-any-return]
-    for each in values:
-        total += each
-    return total
-
-
-def root(value: Any) -> Any:
-    """The square root of a number."""
-    return np.sqrt(value) if isinstance(value, Varying) else math.sqrt(value)
-
-
-def larger(first: Any, second: Any) -> Any:
-    """The larger of two numbers."""
-    if isinstance(first, Varying) or isinstance(second, Varying):
-        return np.maximum(first, second)
-    return max(first, second)
-
-
-def smaller(first: Any, second: Any) -> Any:
-    """The smaller of two numbers."""
-    if isinstance(first, Varying) or isinstance(second, Varying):
-        return np.minimum(first, second)
-    return min(first, second)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from simsparse.config.quantity import Part, Quantity
 from simsparse.core import Action, ActionCounts, Op, OpCost, OpCycles, Role, Unit
 from simsparse.core.memo import by_identity
-from simsparse.core.varying import array_of, occurs, stacked
+from simsparse.core.varying_arrays import array_of, occurs, stacked
 from simsparse.devices.factored import parts_of
 from simsparse.errors import MappingError
 from simsparse.registry import Registry

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from simsparse.config.parts.gpu_attention import GpuSdpaDecode, GpuSdpaFewKeys, GpuSdpaPrefill
 from simsparse.core.memo import by_identity
-from simsparse.core.varying import array_of
+from simsparse.core.varying_arrays import array_of
 from simsparse.devices.gpu_card import Card, Floats, KernelTimes, together
 from simsparse.devices.gpu_grouped import missing
 

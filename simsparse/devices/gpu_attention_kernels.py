@@ -14,7 +14,7 @@ from simsparse.core import DType, Op, OpKind
 from simsparse.core.kinds.attention import MASK_BYTES, WINDOW, cache_type, seen_keys
 from simsparse.core.kinds.block_sparse_attention import BLOCK_SPARSE_ATTENTION, query_blocks
 from simsparse.core.kinds.selected_attention import SELECTED_ATTENTION
-from simsparse.core.varying import filled
+from simsparse.core.varying_arrays import filled
 from simsparse.devices.gpu_attention import TILE, AttentionShapes, decode_seconds, prefill_seconds
 from simsparse.devices.gpu_attention_paged import paged_seconds
 from simsparse.devices.gpu_attention_sparse import flex_seconds

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from simsparse.config.parts.gpu_attention import GpuFlexAttention
-from simsparse.core.varying import filled
+from simsparse.core.varying_arrays import filled
 from simsparse.devices.gpu_card import Card, Floats, KernelTimes
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simsparse.core.memo import by_identity
-from simsparse.core.varying import array_of
+from simsparse.core.varying_arrays import array_of
 
 if TYPE_CHECKING:
     from simsparse.config.parts.gpu import GpuPart

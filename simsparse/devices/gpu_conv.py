@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from simsparse.config.parts.gpu_pointwise import GpuConvKernels
 from simsparse.core import Op
 from simsparse.core.kinds.conv2d import CONV2D
-from simsparse.core.varying import array_of
+from simsparse.core.varying_arrays import array_of
 from simsparse.devices.gpu_card import Card, Floats, KernelTimes, cached_share, memory_seconds, together
 
 Flags = NDArray[np.bool_]

@@ -12,7 +12,7 @@ import numpy as np
 from simsparse.config.parts.gpu import GpuPart
 from simsparse.config.parts.gpu_moe import GpuFusedMoe, GpuGroupedMoe
 from simsparse.core import DType, Op, OpKind
-from simsparse.core.varying import filled
+from simsparse.core.varying_arrays import filled
 from simsparse.devices.gpu_card import Card, Floats, KernelTimes
 from simsparse.devices.gpu_grouped import ExpertCounts, GroupedShapes
 from simsparse.devices.gpu_moe import MoeShapes, fused_seconds, grouped_gemm_seconds

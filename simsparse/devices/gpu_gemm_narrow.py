@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from simsparse.core.varying import filled
+from simsparse.core.varying_arrays import filled
 from simsparse.devices.gpu_gemm_types import GemmMachine, GemmShapes, GemmTimes, GemmUnit
 
 

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simsparse.core.memo import by_identity
-from simsparse.core.varying import array_of
+from simsparse.core.varying_arrays import array_of
 from simsparse.devices.gpu_gemm_types import Floats, GemmMachine, GemmShapes, GemmTimes, Sparse24Parameters
 
 TILE_N, TILE_M = 128, 256

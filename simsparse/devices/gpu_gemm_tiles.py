@@ -22,7 +22,7 @@ from typing import NamedTuple
 import numpy as np
 
 from simsparse.core.memo import by_identity
-from simsparse.core.varying import array_of
+from simsparse.core.varying_arrays import array_of
 from simsparse.devices.gpu_gemm_types import (
     Floats,
     GemmMachine,

@@ -16,7 +16,7 @@ from simsparse.config.parts.gpu import GpuNarrowGemm
 from simsparse.config.parts.gpu_gemm import GpuDerating, GpuGemm
 from simsparse.config.parts.gpu_tile_kernels import GpuGemmKernels
 from simsparse.config.parts.gpu_weight_only import GpuWeightOnly, GpuWeightOnlyFew
-from simsparse.core.varying import scattered
+from simsparse.core.varying_arrays import scattered
 from simsparse.devices.part_numbers import PartNumbers
 
 NO_KERNELS = GpuGemmKernels()

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simsparse.config.parts.gpu_moe import GpuGroupedGemm
-from simsparse.core.varying import array_of
+from simsparse.core.varying_arrays import array_of
 from simsparse.devices.gpu_card import Card, Floats, KernelTimes
 from simsparse.devices.gpu_moe_tiles import ExpertTiles
 

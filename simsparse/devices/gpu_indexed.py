@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from simsparse.config.parts.gpu_indexed import GpuSkipRows
-from simsparse.core.varying import filled
+from simsparse.core.varying_arrays import filled
 from simsparse.devices.gpu_card import Card, Floats, KernelTimes
 
 UP_ROWS, DOWN_ROWS = 16.0, 32.0

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from simsparse.config.parts.gpu import GpuPart
 from simsparse.core import Action, DType, Op, OpKind
 from simsparse.core.memo import by_identity
-from simsparse.core.varying import array_of, filled
+from simsparse.core.varying_arrays import array_of, filled
 from simsparse.devices.base import Floats
 from simsparse.devices.gpu_attention_kernels import Attention, attention_kernels, attention_seconds
 from simsparse.devices.gpu_card import Card, KernelTimes

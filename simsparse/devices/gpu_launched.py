@@ -25,7 +25,7 @@ from simsparse.config.parts.gpu_pointwise import (
     GpuTopkKernels,
 )
 from simsparse.core.memo import by_identity
-from simsparse.core.varying import array_of, scattered
+from simsparse.core.varying_arrays import array_of, scattered
 from simsparse.devices.gpu_card import Card, Floats, KernelTimes, cached_share, fresh_share
 from simsparse.devices.gpu_gather import GatherKernels, gather_times
 from simsparse.devices.gpu_norm import Norm, NormKernels, norm_times

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from simsparse.config.parts.gpu_moe import GpuFusedMoe, GpuGroupedMoe
-from simsparse.core.varying import array_of
+from simsparse.core.varying_arrays import array_of
 from simsparse.devices.gpu_card import Card, Floats, KernelTimes
 from simsparse.devices.gpu_grouped import ExpertCounts, GroupedShapes, grouped_seconds, missing
 from simsparse.devices.gpu_moe_tiles import RULES, ExpertTiles, TileQuestion

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simsparse.config.parts.gpu_pointwise import GpuNormKernels
-from simsparse.core.varying import array_of, filled, stacked
+from simsparse.core.varying_arrays import array_of, filled, stacked
 from simsparse.devices.gpu_card import LANES, Card, Floats, KernelTimes, memory_seconds, together
 
 Codes = NDArray[np.int64]

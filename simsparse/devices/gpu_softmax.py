@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from simsparse.config.parts.gpu_pointwise import GpuSoftmaxKernels
-from simsparse.core.varying import array_of, filled
+from simsparse.core.varying_arrays import array_of, filled
 from simsparse.devices.gpu_card import LANES, Card, Floats, KernelTimes, memory_seconds, together
 
 WARP_COLUMNS, WARP_BYTES = 2048, 8192

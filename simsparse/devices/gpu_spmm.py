@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from simsparse.config.parts.gpu_pointwise import GpuBsrKernels, GpuCsrKernels
-from simsparse.core.varying import array_of, filled
+from simsparse.core.varying_arrays import array_of, filled
 from simsparse.devices.gpu_card import Card, Floats, KernelTimes, together
 
 PIECE = 128.0

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from simsparse.config.parts.gpu_pointwise import GpuStreamKernels
 from simsparse.core.memo import by_identity
-from simsparse.core.varying import array_of, stacked
+from simsparse.core.varying_arrays import array_of, stacked
 from simsparse.devices.gpu_card import Card, Floats, KernelTimes, fresh_share, memory_seconds
 
 Codes = NDArray[np.int64]

@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simsparse.core.memo import by_identity
-from simsparse.core.varying import array_of, contiguous, taken
+from simsparse.core.varying_arrays import array_of, contiguous, taken
 from simsparse.devices.gpu_gemm_types import Floats, GemmShapes, GemmTimes
 from simsparse.devices.gpu_tile_numbers import TileKernel, TileNumbers, TileSides
 

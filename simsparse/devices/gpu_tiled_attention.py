@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from simsparse.config.parts.gpu_tiled_attention import GpuTiledKernel
-from simsparse.core.varying import filled
+from simsparse.core.varying_arrays import filled
 from simsparse.devices.gpu_card import Card, Floats, KernelTimes
 
 ROW, KEYS = 128, 64

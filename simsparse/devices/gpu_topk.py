@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simsparse.config.parts.gpu_pointwise import GpuTopkKernels
-from simsparse.core.varying import array_of
+from simsparse.core.varying_arrays import array_of
 from simsparse.devices.gpu_card import Card, Floats, KernelTimes
 
 Flags = NDArray[np.bool_]

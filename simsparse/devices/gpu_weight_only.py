@@ -14,7 +14,7 @@ import numpy as np
 from simsparse.config.parts.gpu_tile_kernels import GpuTileKernel
 from simsparse.config.parts.gpu_weight_only import GpuRowKernel, GpuVectorKernel
 from simsparse.core.memo import by_identity
-from simsparse.core.varying import filled
+from simsparse.core.varying_arrays import filled
 from simsparse.devices.gpu_card import together
 from simsparse.devices.gpu_gemm_library import tile_card
 from simsparse.devices.gpu_gemm_types import WEIGHT_ONLY, Flags, Floats, GemmMachine, GemmShapes, GemmTimes, GemmUnit

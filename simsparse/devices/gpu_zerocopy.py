@@ -6,7 +6,7 @@ from __future__ import annotations
 import numpy as np
 
 from simsparse.config.parts.gpu_pointwise import GpuZeroCopyKernels
-from simsparse.core.varying import array_of
+from simsparse.core.varying_arrays import array_of
 from simsparse.devices.gpu_card import Floats, together
 
 LINE_BYTES = 128

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from simsparse.config.quantity import Part, Quantity
 from simsparse.core import Op
-from simsparse.core.varying import stacked
+from simsparse.core.varying_arrays import stacked
 from simsparse.devices.base import Device, Floats
 from simsparse.errors import MappingError, SpecError
 

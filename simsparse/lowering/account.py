@@ -13,7 +13,7 @@ import numpy as np
 
 from simsparse.config.cluster import NETWORK
 from simsparse.core import NO_ESTIMATE, WAITING, Action, ActionCounts, ErrorEstimate, Op, OpKind, OpResult
-from simsparse.core.varying import stacked
+from simsparse.core.varying_arrays import stacked
 from simsparse.lowering.command_graph import Cause, Command, CostKey
 from simsparse.lowering.energy import op_energy
 from simsparse.lowering.error_estimate import error_estimate, measured_errors

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from simsparse.config.accuracy import errors_of
 from simsparse.core import NO_ESTIMATE, ErrorEstimate, OpCost
-from simsparse.core.varying import added
+from simsparse.core.varying_arrays import added
 from simsparse.lowering.command_graph import CostKey
 from simsparse.lowering.records import Records
 

@@ -14,7 +14,7 @@ from simsparse.config.quantity import Part
 from simsparse.core import Action, Op, OpCost, Role
 from simsparse.core.memo import by_identity
 from simsparse.core.op import Signature, signatures
-from simsparse.core.varying import larger, whole
+from simsparse.core.varying_arrays import larger, whole
 from simsparse.devices.base import Device, device_for
 from simsparse.devices.gpu_zerocopy import LINE_BYTES
 from simsparse.devices.link import BYTE, link_prices, link_rate

@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from simsparse.core import OpCost
-from simsparse.core.varying import larger, root, smaller
+from simsparse.core.varying_arrays import larger, root, smaller
 from simsparse.devices.base import PowerBudget
 from simsparse.lowering.command_graph import CostedGraph
 from simsparse.lowering.energy import op_energy

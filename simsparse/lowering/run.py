@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from simsparse.core.varying import running_sums
+from simsparse.core.varying_arrays import running_sums
 from simsparse.events import Observer, Simulator
 from simsparse.events.simulator import Process
 from simsparse.lowering.command_graph import CostedGraph

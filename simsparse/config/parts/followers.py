@@ -7,7 +7,8 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from simsparse.config.quantity import Basis, Frozen, Part, Quantity
-from simsparse.core.varying import is_varying, larger, smaller
+from simsparse.core.varying import is_varying
+from simsparse.core.varying_arrays import larger, smaller
 
 PartT = TypeVar("PartT", bound=Part)
 
