@@ -73,7 +73,7 @@ def test_traces_written_by_hand_are_what_the_script_writes(monkeypatch: pytest.M
     monkeypatch.syspath_prepend(str(data_root() / "tests" / "validation"))
     by_hand = {}
     tables = {"study_layers": "BY_HAND", "study_models": "MODELS", "study_training": "TRAINED", "study_small": "SMALL",
-              "study_tuning": "TUNED"}  # fmt: skip
+              "study_tuning": "TUNED", "study_predictors": "PREDICTED"}  # fmt: skip
     for module, table in tables.items():
         by_hand |= getattr(__import__(module), table)
     for module in (*tables, "study_experts"):

@@ -18,6 +18,7 @@ from study_experts import MIXTURES, STEPS, SWITCHES
 from study_layers import BY_HAND, longer
 from study_models import MODELS as WRITTEN
 from study_offload import OFFLOAD
+from study_predictors import PREDICTED
 from study_small import SMALL
 from study_training import TRAINED
 from study_tuning import TUNED
@@ -336,6 +337,7 @@ RECIPES: dict[str, Callable[[], Trace]] = {
     **TRAINED,
     **SMALL,
     **TUNED,
+    **PREDICTED,
     "opt-66b-decode": lambda: extract("opt-66b", "decode", kv_len=512),
     "llama2-70b-decode": lambda: extract("llama2-70b", "decode", kv_len=512),
     **{
