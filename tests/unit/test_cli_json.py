@@ -62,6 +62,7 @@ EXAMPLES = {
     "validate": "--data rows.jsonl --hw gpu/h100-sxm5-80gb",
 }
 """One use of each command, in the folder of the fixture ``files``."""
+GROUPS = {"dram": pytest.mark.xdist_group("dram")}
 
 
 def leaves(group: Any = None, path: str = "") -> Iterator[tuple[str, click.Command]]:
@@ -150,7 +151,9 @@ def strict(text: str) -> Any:
 
 
 @pytest.mark.usefixtures("files", "quick")
-@pytest.mark.parametrize("name", EXAMPLES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(each, marks=GROUPS[each]) if each in GROUPS else each for each in EXAMPLES]
+)
 def test_every_command_prints_json_and_nothing_else(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         main([*name.split(), *EXAMPLES[name].split(), "--json"])

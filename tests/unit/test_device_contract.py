@@ -1,7 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Every registered device, on every part of its kind, keeps the contract."""
+"""Every registered device, on every part of its kind, keeps the contract.
+
+Tests of the group "dram" compile the DRAM core, which takes long: on one worker it is compiled once.
+"""
 
 from __future__ import annotations
+
+import pytest
 
 from simsparse.devices.base import DEVICES
 from simsparse.testing import DeviceContract
@@ -30,6 +35,7 @@ class TestSpatial(DeviceContract):
     dtype = "int8"
 
 
+@pytest.mark.xdist_group("dram")
 class TestPim(DeviceContract):
     model = "pim"
 

@@ -28,10 +28,11 @@ def _parameters() -> list[Any]:
 
 
 def _marks(page: Path) -> list[pytest.MarkDecorator]:
-    shares = "<!-- generated: validation -->" in page.read_text(encoding="utf-8")
+    text = page.read_text(encoding="utf-8")
+    groups = {"references": "<!-- generated: validation -->", "dram": "dram_stream"}
     return [
         *([pytest.mark.torch] if needs_torch(page) else []),
-        *([pytest.mark.xdist_group("references")] if shares else []),
+        *(pytest.mark.xdist_group(name) for name, word in groups.items() if word in text),
     ]
 
 

@@ -22,6 +22,8 @@ from simsparse.dram.tables import new_channel, tables_of
 from simsparse.errors import SimsparseError, SpecError, TraceError
 from simsparse.validate.dram import is_dram_table, validate_dram
 
+pytestmark = pytest.mark.xdist_group("dram")
+
 CONFIGS = Path(__file__).parents[1] / "validation/data/dram/configs"
 PARTS = ("ddr4-2400", "ddr5-4800", "lpddr5-6400", "gddr6-14000", "hbm2-2000", "hbm3-6400", "hbm4-8000")
 STREAMS = [

@@ -27,6 +27,8 @@ from simsparse.dram.program import bank_offsets, run_steps
 from simsparse.errors import SpecError
 from simsparse.validate.pim import attacc_channel, is_pim_table, validate_pim
 
+pytestmark = pytest.mark.xdist_group("dram")
+
 TABLE = Path(__file__).parents[1] / "validation/data/pim/attacc.csv"
 LEVELS = ("bank", "bg", "buffer")
 
