@@ -120,7 +120,7 @@ def test_a_system_goes_before_a_part_of_its_name() -> None:
     ("said", "says"),
     [("a100", r"did you mean gpu/a100-sxm4-40gb or gpu/a100-sxm4-80gb\?$"),
      ("h20", "is no part"), ("L40", "is no part"),
-     ("rtx3090", "did you mean gpu/rtx4090"),
+     ("rtx5090", "did you mean gpu/rtx4090"),
      ("", "is no part"), ("b300", "is no part"), ("-", "is no part")],
 )  # fmt: skip
 def test_a_name_of_several_parts_or_none_is_refused(said: str, says: str) -> None:

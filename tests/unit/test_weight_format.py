@@ -55,7 +55,7 @@ def test_a_gpu_reads_what_is_stored_and_multiplies_dense_weights() -> None:
     card = "gpu/h100-sxm5-80gb"
     seconds, read = cost(card, linear("unstructured:0.1"))
     assert cost(card, linear("dense")) == (seconds, read)
-    for storage in ("bitmap", "csr", "run_length:8"):
+    for storage in ("bitmap", "run_length:8"):
         less, fewer = cost(card, linear("unstructured:0.1", storage))
         saved = linear("dense").weight_bytes - linear("unstructured:0.1", storage).weight_bytes
         assert read - fewer == saved > 0 and less < 0.75 * seconds
@@ -119,16 +119,16 @@ def test_a_stated_decoding_rate_is_paid(tmp_path: Path) -> None:
     path = tmp_path / "card.yaml"
     path.write_text(
         "kind: gpu\nextends: gpu/h100-sxm5-80gb\ndescription: A card with a decoder\n"
-        "decode:\n  csr: {value: 100 GB/s, source: null, basis: assumed, note: an example}\n"
+        "decode:\n  bitmap: {value: 100 GB/s, source: null, basis: assumed, note: an example}\n"
     )
-    model, op = device(str(path)), linear("unstructured:0.1", "csr")
+    model, op = device(str(path)), linear("unstructured:0.1", "bitmap")
     found = model.costs([op])[0]
     assert found.latency_s == found.breakdown["decode"] == 4096 * 4096 * 2 / 100e9 and found.bound == "decode"
     assert model.notes(op)[0] == "unstructured:0.1 weights are multiplied as dense ones"
     assert not any("takes no time" in note for note in model.notes(op))
-    free = linear("unstructured:0.1", "bitmap")
+    free = linear("unstructured:0.1", "run_length:8")
     assert model.costs([free])[0].latency_s == device("gpu/h100-sxm5-80gb").costs([free])[0].latency_s
-    path.write_text(path.read_text().replace("csr:", "dense:"))
+    path.write_text(path.read_text().replace("bitmap:", "dense:"))
     with pytest.raises(SpecError, match="'dense' weights need no decoding"):
         load_hardware(str(path))
 
