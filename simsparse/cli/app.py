@@ -13,7 +13,7 @@ from typer.core import TyperCommand, TyperGroup
 from simsparse import __version__
 
 
-class CommandPlace(NamedTuple):
+class Listed(NamedTuple):
     """Where a command is: a module of this package, the function or the group of commands in it; and its help."""
 
     module: str
@@ -21,81 +21,81 @@ class CommandPlace(NamedTuple):
     help: str
 
 
-PLACES: Mapping[str, CommandPlace] = {
-    "trace": CommandPlace(
+PLACES: Mapping[str, Listed] = {
+    "trace": Listed(
         "workloads", "trace", "Extract a trace from a torch model, show one, or bring one from and to other tools."
     ),
-    "models": CommandPlace("workloads", "models", "The models that trace can extract, from their published shapes."),
-    "estimate": CommandPlace("simulation", "estimate", "Latency and energy of one operator on one part."),
-    "cycles": CommandPlace(
+    "models": Listed("workloads", "models", "The models that trace can extract, from their published shapes."),
+    "estimate": Listed("simulation", "estimate", "Latency and energy of one operator on one part."),
+    "cycles": Listed(
         "simulation", "cycles",
         "Cycles of every product with weights of a trace on an accelerator's cycle core, each alone (level 2).",
     ),
-    "run": CommandPlace(
+    "run": Listed(
         "simulation", "run",
         "Simulate one experiment; with --out also write its tables, timeline and resolved numbers.",
     ),
-    "sweep": CommandPlace("simulation", "sweep", "Run a sweep; what OUT holds already is not run again."),
-    "report": CommandPlace("simulation", "report", "Draw the figures and the page of a sweep or of one run, into OUT/report."),
-    "compare": CommandPlace(
+    "sweep": Listed("simulation", "sweep", "Run a sweep; what OUT holds already is not run again."),
+    "report": Listed("simulation", "report", "Draw the figures and the page of a sweep or of one run, into OUT/report."),
+    "compare": Listed(
         "simulation", "compare",
         "What tells two results or sweeps apart: inputs, by how much, what moved. Exit code 1 when they differ.",
     ),
-    "serve": CommandPlace("serving", "serve", "Serve requests over time; with --out also write tables and figures."),
-    "crossover": CommandPlace(
+    "serve": Listed("serving", "serve", "Serve requests over time; with --out also write tables and figures."),
+    "crossover": Listed(
         "advice", "crossover",
         "Where does 2:4, or another way to hold weights, pay on this part for this layer, over tokens?",
     ),
-    "cards": CommandPlace("advice", "cards", "What would this model take on these cards under these software stacks?"),
-    "headroom": CommandPlace(
+    "cards": Listed("advice", "cards", "What would this model take on these cards under these software stacks?"),
+    "headroom": Listed(
         "advice", "headroom",
         "Which kernel should I write? Ops ranked by the seconds between this stack and the card's bound.",
     ),
-    "layouts": CommandPlace(
+    "layouts": Listed(
         "advice", "layouts",
         "How should this model be laid out on these GPUs? Layouts that fit, ranked, and what bounds each.",
     ),
-    "study": CommandPlace(
+    "study": Listed(
         "study", "study",
         "Compare published systems with what the models say, and show how the answer moves with each assumed value.",
     ),
-    "pruning": CommandPlace(
+    "pruning": Listed(
         "pruning", "pruning",
         "Compare pruning patterns on trained models: bytes, speed-up, and the accuracy that they cost.",
     ),
-    "density": CommandPlace(
+    "density": Listed(
         "density", "density", "Draw all sparse engines over density, cycles of a multiplier each, with the crossovers."
     ),
-    "design": CommandPlace(
+    "design": Listed(
         "design", "design",
         "Which N:M pattern, array and buffers give these models the least energy-delay-area product, within limits?",
     ),
-    "gain": CommandPlace(
+    "gain": Listed(
         "design", "gain",
         "What does an accelerator gain from N:M weights, with as many PEs and at the area of the dense one?",
     ),
-    "dram": CommandPlace(
+    "dram": Listed(
         "dram", "dram", "Run a stream of accesses on a DRAM, command by command: time, row hits, commands and energy."
     ),
-    "map": CommandPlace(
+    "map": Listed(
         "mapping", "map_layers",
         "Tiling, loop order, split over the array and bypass of layers on an accelerator's memories.",
     ),
-    "validate": CommandPlace(
+    "validate": Listed(
         "checks", "validate",
         "Compare the models with measured data by section: a file, or without --data the bundled references.",
     ),
-    "schema": CommandPlace("checks", "schema", "The JSON Schema of a YAML file, for editors; always JSON."),
-    "doctor": CommandPlace(
+    "schema": Listed("checks", "schema", "The JSON Schema of a YAML file, for editors; always JSON."),
+    "doctor": Listed(
         "checks", "doctor", "What this machine has and lacks; exit code 1 when something needed is missing."
     ),
-    "probe": CommandPlace(
+    "probe": Listed(
         "checks", "probe",
         "Measure this machine's GPU in the form that validate reads, which needs torch and CUDA; "
         "or with --cpu its CPU.",
     ),
-    "hw": CommandPlace("hardware", "app", "Parts and systems: list, show, check, fit."),
-    "rtl": CommandPlace("rtl", "app", "The SystemVerilog blocks: verify, export, synth, fmax, area, datapath."),
+    "hw": Listed("hardware", "app", "Parts and systems: list, show, check, fit."),
+    "rtl": Listed("rtl", "app", "The SystemVerilog blocks: verify, export, synth, fmax, area, datapath."),
 }  # fmt: skip
 
 

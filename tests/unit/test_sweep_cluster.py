@@ -67,7 +67,8 @@ def test_the_table_is_that_of_one_machine(spec: Path, here: pd.DataFrame, cluste
 def test_a_killed_worker_loses_nothing(
     spec: Path, here: pd.DataFrame, processes: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("simsparse.sweep.cluster.CHUNK", 8)
+    monkeypatch.setattr("simsparse.sweep.chunks.SINGLE", 8)
+    monkeypatch.setattr("simsparse.sweep.chunks.TOGETHER", 8)
     seen: list[int] = []
 
     def kill_once(done: int, _: int, failed: int) -> None:
@@ -85,7 +86,8 @@ def test_what_came_back_before_the_scheduler_went_is_kept(
     spec: Path, here: pd.DataFrame, cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("simsparse.sweep.cluster.CONNECT_S", 1)
-    monkeypatch.setattr("simsparse.sweep.cluster.CHUNK", 8)
+    monkeypatch.setattr("simsparse.sweep.chunks.SINGLE", 8)
+    monkeypatch.setattr("simsparse.sweep.chunks.TOGETHER", 8)
     monkeypatch.setattr("simsparse.sweep.cluster.AHEAD", 1)
     seen: list[int] = []
 
