@@ -13,7 +13,7 @@ from typer.core import TyperCommand, TyperGroup
 from simsparse import __version__
 
 
-class Listed(NamedTuple):
+class Verb(NamedTuple):
     """Where a command is: a module of this package, the function or the group of commands in it; and its help."""
 
     module: str
@@ -21,81 +21,81 @@ class Listed(NamedTuple):
     help: str
 
 
-PLACES: Mapping[str, Listed] = {
-    "trace": Listed(
+PLACES: Mapping[str, Verb] = {
+    "trace": Verb(
         "workloads", "trace", "Extract a trace from a torch model, show one, or bring one from and to other tools."
     ),
-    "models": Listed("workloads", "models", "The models that trace can extract, from their published shapes."),
-    "estimate": Listed("simulation", "estimate", "Latency and energy of one operator on one part."),
-    "cycles": Listed(
+    "models": Verb("workloads", "models", "The models that trace can extract, from their published shapes."),
+    "estimate": Verb("simulation", "estimate", "Latency and energy of one operator on one part."),
+    "cycles": Verb(
         "simulation", "cycles",
         "Cycles of every product with weights of a trace on an accelerator's cycle core, each alone (level 2).",
     ),
-    "run": Listed(
+    "run": Verb(
         "simulation", "run",
         "Simulate one experiment; with --out also write its tables, timeline and resolved numbers.",
     ),
-    "sweep": Listed("simulation", "sweep", "Run a sweep; what OUT holds already is not run again."),
-    "report": Listed("simulation", "report", "Draw the figures and the page of a sweep or of one run, into OUT/report."),
-    "compare": Listed(
+    "sweep": Verb("simulation", "sweep", "Run a sweep; what OUT holds already is not run again."),
+    "report": Verb("simulation", "report", "Draw the figures and the page of a sweep or of one run, into OUT/report."),
+    "compare": Verb(
         "simulation", "compare",
         "What tells two results or sweeps apart: inputs, by how much, what moved. Exit code 1 when they differ.",
     ),
-    "serve": Listed("serving", "serve", "Serve requests over time; with --out also write tables and figures."),
-    "crossover": Listed(
+    "serve": Verb("serving", "serve", "Serve requests over time; with --out also write tables and figures."),
+    "crossover": Verb(
         "advice", "crossover",
         "Where does 2:4, or another way to hold weights, pay on this part for this layer, over tokens?",
     ),
-    "cards": Listed("advice", "cards", "What would this model take on these cards under these software stacks?"),
-    "headroom": Listed(
+    "cards": Verb("advice", "cards", "What would this model take on these cards under these software stacks?"),
+    "headroom": Verb(
         "advice", "headroom",
         "Which kernel should I write? Ops ranked by the seconds between this stack and the card's bound.",
     ),
-    "layouts": Listed(
+    "layouts": Verb(
         "advice", "layouts",
         "How should this model be laid out on these GPUs? Layouts that fit, ranked, and what bounds each.",
     ),
-    "study": Listed(
+    "study": Verb(
         "study", "study",
         "Compare published systems with what the models say, and show how the answer moves with each assumed value.",
     ),
-    "pruning": Listed(
+    "pruning": Verb(
         "pruning", "pruning",
         "Compare pruning patterns on trained models: bytes, speed-up, and the accuracy that they cost.",
     ),
-    "density": Listed(
+    "density": Verb(
         "density", "density", "Draw all sparse engines over density, cycles of a multiplier each, with the crossovers."
     ),
-    "design": Listed(
+    "design": Verb(
         "design", "design",
         "Which N:M pattern, array and buffers give these models the least energy-delay-area product, within limits?",
     ),
-    "gain": Listed(
+    "gain": Verb(
         "design", "gain",
         "What does an accelerator gain from N:M weights, with as many PEs and at the area of the dense one?",
     ),
-    "dram": Listed(
+    "dram": Verb(
         "dram", "dram", "Run a stream of accesses on a DRAM, command by command: time, row hits, commands and energy."
     ),
-    "map": Listed(
+    "map": Verb(
         "mapping", "map_layers",
         "Tiling, loop order, split over the array and bypass of layers on an accelerator's memories.",
     ),
-    "validate": Listed(
+    "validate": Verb(
         "checks", "validate",
         "Compare the models with measured data by section: a file, or without --data the bundled references.",
     ),
-    "schema": Listed("checks", "schema", "The JSON Schema of a YAML file, for editors; always JSON."),
-    "doctor": Listed(
+    "schema": Verb("checks", "schema", "The JSON Schema of a YAML file, for editors; always JSON."),
+    "doctor": Verb(
         "checks", "doctor", "What this machine has and lacks; exit code 1 when something needed is missing."
     ),
-    "probe": Listed(
+    "probe": Verb(
         "checks", "probe",
         "Measure this machine's GPU in the form that validate reads, which needs torch and CUDA; "
         "or with --cpu its CPU.",
     ),
-    "hw": Listed("hardware", "app", "Parts and systems: list, show, check, fit."),
-    "rtl": Listed("rtl", "app", "The SystemVerilog blocks: verify, export, synth, fmax, area, datapath."),
+    "hw": Verb("hardware", "app", "Parts and systems: list, show, check, fit."),
+    "rtl": Verb("rtl", "app", "The SystemVerilog blocks: verify, export, synth, fmax, area, datapath."),
 }  # fmt: skip
 
 
