@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from simsparse.cli import main
-from simsparse.cli.app import PLACES, command
+from simsparse.cli.app import SUBCOMMANDS, command
 
 HEAVY = ("torch", "numba", "numpy", "matplotlib", "pandas", "pydantic", "pint", "scipy", "optuna", "yaml", "simpy")
 GROUPS = {"hw": ("list", "show", "check"), "rtl": ("verify",)}
@@ -34,17 +34,17 @@ def test_help_imports_nothing_heavy() -> None:
 
 
 def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
-    assert all(f" {name} " in shown(capsys) for name in PLACES)
+    assert all(f" {name} " in shown(capsys) for name in SUBCOMMANDS)
 
 
-@pytest.mark.parametrize("name", PLACES)
+@pytest.mark.parametrize("name", SUBCOMMANDS)
 def test_the_list_says_what_a_command_says_of_itself(name: str) -> None:
     found = command().get_command(None, name)
     assert found.name == name
-    assert " ".join(found.help.split("\n\n")[0].split()) == PLACES[name].help
+    assert " ".join(found.help.split("\n\n")[0].split()) == SUBCOMMANDS[name].help
 
 
-@pytest.mark.parametrize("name", [name for name in PLACES if name not in GROUPS])
+@pytest.mark.parametrize("name", [name for name in SUBCOMMANDS if name not in GROUPS])
 def test_every_command_has_help_and_json(capsys: pytest.CaptureFixture[str], name: str) -> None:
     assert "--json" in shown(capsys, name)
 
