@@ -106,13 +106,13 @@ def accuracy_of(part: str) -> Mapping[str, ClassAccuracy]:
 def merged_text(before: Accuracies, part: str, classes: Mapping[str, ClassAccuracy]) -> str:
     """The file's text with ``classes`` of ``part`` put in.
 
-    Of a class that is there from other data, the error of rows that were not fitted stands, else the earlier one; the
-    spans of both count.
+    Of a class that is there from other data, the error of rows that were not fitted stands, else the earlier one. Rows
+    of the same data that were fitted stay so. The spans of both count.
     """
     whole = {name: dict(own) for name, own in before.items()}
     own = whole.setdefault(part, {})
     for name, entry in classes.items():
-        own[name] = _joined(own[name], entry) if name in own and own[name].data != entry.data else entry
+        own[name] = _joined(own[name], entry) if name in own else entry
     plain = {
         name: {key: own[key].model_dump(mode="json", exclude_defaults=True) for key in sorted(own)}
         for name, own in sorted(whole.items())
@@ -121,9 +121,11 @@ def merged_text(before: Accuracies, part: str, classes: Mapping[str, ClassAccura
 
 
 def _joined(old: ClassAccuracy, new: ClassAccuracy) -> ClassAccuracy:
-    stated = old if new.in_sample else new
+    same = old.data == new.data
+    stated = old if new.in_sample and not same else new
+    fitted = stated.in_sample or (same and old.in_sample)
     spans = {
         name: (min(least, new.spans[name][0]), max(most, new.spans[name][1]))
         for name, (least, most) in old.spans.items() if name in new.spans
     }  # fmt: skip
-    return stated.model_copy(update={"spans": spans})
+    return stated.model_copy(update={"spans": spans, "in_sample": fitted})
