@@ -66,7 +66,7 @@ def index_markdown(studies: Sequence[Data], references: Sequence[Data]) -> str:
         "Made by `simsparse study --all --out reports/studies`; `index.html` is the same table to search and sort. "
         "Each row shows the first claim that is run; deviation is simulated over published, less one. The range is "
         "what the simulated value becomes when each value that a part's file marks as assumed is halved and doubled, "
-        "one at a time.", "",
+        "one at a time; where it is –, no value was moved.", "",
         "Tolerances follow the rules in docs/howto/study.md, by source and machine. Most were written down when first "
         "results were known: they are no blind predictions.", "",
         *_table(["state", "systems", "meaning"], states), "",

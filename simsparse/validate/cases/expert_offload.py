@@ -49,8 +49,9 @@ def moe_infinity() -> CaseReport:
         "the residency frequency_layer with as many experts as fit, the prefetch nearest.",
         [CasePoint(SECONDS, 0.735, seconds(), "s")],
         tolerance=None,
-        deviation="Routing is drawn for each layer and token by itself. So no step is like another, guesses are mostly "
-        "wrong, and their copies delay those that are needed; without them the step is as fast as published.",
+        deviation="Copies of wrong guesses delay those that are needed: without any the step is as fast as published. "
+        "The probable cause, which no run shows, is that routing is drawn for each layer and token by itself, so that "
+        "no step is like another.",
         assumed=("768 GB/s of the A5000, recalled", "PCIe 4 with 16 lanes", "16 steps, the first with an empty cache"),
         sensitivity=[
             Sensitivity(SECONDS, "what comes ahead", "nothing", seconds("none")),
