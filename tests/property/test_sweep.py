@@ -17,6 +17,7 @@ from simsparse.config.axes import Choices, Range
 from simsparse.config.sweep import load_sweep
 from simsparse.errors import StoreError
 from simsparse.store import STORE_NAME, Record, Store
+from simsparse.store.forms import HOLE
 from simsparse.sweep.sample import sampler_for
 
 QUICK = settings(max_examples=60)
@@ -98,10 +99,12 @@ def test_a_random_subset_is_a_subset_without_repeats(
     assert len(draws) == len(set(draws)) == count and draws == sorted(draws)
 
 
+results = st.sampled_from([(None, None), ('{"level": 0}', None), ("[0]", f'{{"level": {HOLE}}}')])
+"""A result and its form: none, written whole, and the filling of a form's hole."""
 outcomes = st.builds(
-    Record,
+    lambda key, result, error: Record(key, result[0], error, form=result[1]),
     key=st.sampled_from([f"k{i}" for i in range(9)]),
-    result=st.none() | st.just('{"level": 0}'),
+    result=results,
     error=st.none() | st.text(max_size=9),
 )
 
@@ -120,7 +123,7 @@ def test_the_store_keeps_the_last_outcome_of_every_key(
     with Store.open(out, "p") as store:
         assert store.finished() == {key for key, outcome in last.items() if outcome.result}
         for key, outcome in last.items():
-            assert (store.summary(key) is None) == (outcome.result is None)
+            assert store.summary(key) == (None if outcome.result is None else {"level": 0})
 
 
 @pytest.fixture(scope="module")
