@@ -192,17 +192,18 @@ def _collectives(part: Part, ranks: int) -> list[int]:
 
 
 def _of_a_device(part: Part, device: Device) -> dict[str, Result]:
-    found: dict[str, Result] = {"power at rest": lambda: device.static_watts}
+    alone = System("alone", "", {"it": part})
+    found: dict[str, Result] = {
+        "power at rest": lambda: device.static_watts, "capacity": lambda: device.memory_bytes,
+        "area and stated power": lambda: (alone.area_mm2, alone.power_w),
+    }  # fmt: skip
     for name, group in _groups(part.name).items():
         found[name] = lambda group=group: _costs(device, group)
-    alone = System("alone", "", {"it": part})
     beside = System("beside", "", {"it": part, "a": processor("9 TB")},
                     (Connection("l", link("1 PB/s", "0 us"), ("a", "it")),))  # fmt: skip
     there, back = ([ops.transfer(size, *ends) for size in (1, 1_000_001)] for ends in (("a", "it"), ("it", "a")))
     found |= {
-        "area and stated power": lambda: (alone.area_mm2, alone.power_w),
         "read": lambda: _numbers(_beside(*back), beside), "write": lambda: _numbers(_beside(*there), beside),
-        "capacity": lambda: device.memory_bytes,
         "calls": lambda: [device.call_seconds(ops.collective(label, 1, 2)) for label in ("all_reduce", "send_recv")],
     }  # fmt: skip
     if isinstance(part, MemoryPart) and part.dram is not None:
