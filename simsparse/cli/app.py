@@ -123,7 +123,7 @@ class Commands(TyperGroup):
         del ctx
         if cmd_name not in SUBCOMMANDS:
             return None
-        return TyperCommand(cmd_name, help=SUBCOMMANDS[cmd_name].help) if self._listing else _load(cmd_name)
+        return TyperCommand(cmd_name, short_help=SUBCOMMANDS[cmd_name].help) if self._listing else _load(cmd_name)
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         self._listing = True
@@ -149,6 +149,7 @@ app = typer.Typer(
     cls=Commands,
     help="How long a sparse model takes on a machine, what energy it costs, and why.",
     no_args_is_help=True,
+    rich_markup_mode=None,  # plain text: to import rich takes longer than all else of this list
     pretty_exceptions_enable=False,
 )
 

@@ -11,7 +11,8 @@ import pytest
 from simsparse.cli import main
 from simsparse.cli.app import SUBCOMMANDS, command
 
-HEAVY = ("torch", "numba", "numpy", "matplotlib", "pandas", "pydantic", "pint", "scipy", "optuna", "yaml", "simpy")
+HEAVY = ("torch", "numba", "numpy", "matplotlib", "pandas", "pydantic", "pint", "scipy", "optuna", "yaml", "simpy",
+         "rich")  # fmt: skip
 GROUPS = {"hw": ("list", "show", "check"), "rtl": ("verify",)}
 
 
