@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Verilator builds, one folder a parameter set, made once and shared between processes.
 
-Verilator's runtime is compiled once for all of them, and its header precompiled: that is most of the time.
+Verilator's runtime and what drives the benches are compiled once for all of them, and the header is precompiled:
+that is most of the time.
 """
 
 from __future__ import annotations
@@ -20,8 +21,9 @@ from simsparse.rtl.block import RtlBlock
 from simsparse.rtl.toolchain import build_root, check, compiler, environment, include, sources, verilator
 from simsparse.rtl.vectors import WORD_BITS, Channel, words
 
-BENCH = Path(__file__).with_name("bench.cpp")
-RUNTIME = ("verilated.cpp", "verilated_threads.cpp")
+HERE = Path(__file__).parent
+BENCH, DRIVER = HERE / "bench.cpp", HERE / "driver.cpp"
+RUNTIME = ("verilated.cpp", "verilated_threads.cpp", DRIVER.name)
 LINT = ("-Wall", "--x-assign", "unique", "--x-initial", "unique")
 
 
@@ -100,13 +102,14 @@ def digest(*paths: Path) -> str:
 
 
 def _runtime() -> Path:
-    """The folder of Verilator's compiled runtime and precompiled header."""
+    """The folder of Verilator's compiled runtime, the benches' driver and the precompiled header."""
     folder = build_root() / "runtime"
-    with locked(folder), unless_made(folder, digest(include() / "verilated.h")) as stale:
+    known = digest(include() / "verilated.h", DRIVER, DRIVER.with_suffix(".h"))
+    with locked(folder), unless_made(folder, known) as stale:
         if stale:
             (folder / "runtime.h").write_text("#include <verilated.h>\n#include <vector>\n", encoding="utf-8")
-            for name in RUNTIME:
-                _run([*_compile(folder), "-c", str(include() / name)], folder)
+            for source in (*(include() / name for name in RUNTIME[:2]), DRIVER):
+                _run([*_compile(folder), "-c", str(source)], folder)
             if _is_gcc():
                 _run([*_compile(folder), "-x", "c++-header", "runtime.h", "-o", "runtime.h.gch"], folder)
     return folder
@@ -118,7 +121,8 @@ def _is_gcc() -> bool:
 
 
 def _compile(folder: Path, optimise: str = "-O1") -> list[str]:
-    where = [f"-I{folder}", f"-I{folder / 'obj'}", f"-I{include()}", f"-I{include() / 'vltstd'}"]
+    places = (folder, folder / "obj", HERE, include(), include() / "vltstd")
+    where = [f"-I{place}" for place in places]
     off = [f"-DVM_{feature}=0" for feature in ("COVERAGE", "SC", "TIMING", "TRACE", "TRACE_FST", "TRACE_VCD")]
     return [str(compiler()), "-std=c++17", optimise, "-w", "-pthread", "-DVERILATOR=1", *off, *where]
 

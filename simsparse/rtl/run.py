@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One stream through one block under Verilator: its values, its cycles, its handshakes."""
+"""Streams through one block under Verilator: their values, their cycles, their handshakes."""
 
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Sequence
 from itertools import product
 from typing import Any
 
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 from simsparse.errors import SimulationError
 from simsparse.rtl.block import RtlBlock
 from simsparse.rtl.build import bench
-from simsparse.rtl.stream import DrivenStream, HandshakeState, Observed
+from simsparse.rtl.stream import DrivenStream, HandshakeState, Observed, Play
 from simsparse.rtl.vectors import pack, unpack, words
 
 _STATES: tuple[HandshakeState, ...] = tuple(product((0, 1), (0, 1), (0, 1), (0, 1)))
@@ -27,25 +28,33 @@ def run(
     ``side_outputs`` are the counts of the side streams out. Raises SimulationError when the simulator can't be built
     or fails.
     """
-    done = subprocess.run(
-        [str(bench(block)), "+verilator+seed+1"],
-        input=_told(block, stream, (outputs, *side_outputs), longest), capture_output=True, check=False,
-    )  # fmt: skip
+    return run_plays(block, [Play(stream, (outputs, *side_outputs), longest)])[0]
+
+
+def run_plays(block: RtlBlock, plays: Sequence[Play]) -> list[Observed]:
+    """``plays`` through ``block`` one after the other, a reset before each, whatever the one before left inside.
+
+    Raises SimulationError when the simulator can't be built or fails.
+    """
+    told = np.array([len(plays)], np.uint32).tobytes() + b"".join(_told(block, play) for play in plays)
+    done = subprocess.run([str(bench(block)), "+verilator+seed+1"], input=told, capture_output=True, check=False)
     if done.returncode:
         said = next(
             (line for line in done.stdout.split(b"\n") if b"Fatal" in line or b"rror" in line), done.stderr[-200:]
         )
         raise SimulationError(f"the simulator ended with {done.returncode}: {said[-200:]!r}", key=block.name)
-    return _read(block, done.stdout)
+    numbers = _Numbers(done.stdout)
+    return [_read(block, numbers) for _ in plays]
 
 
-def _told(block: RtlBlock, stream: DrivenStream, outputs: tuple[int, ...], longest: int) -> bytes:
-    """What the bench reads."""
+def _told(block: RtlBlock, play: Play) -> bytes:
+    """What the bench reads of ``play``."""
+    stream, longest = play.stream, play.longest
     offers, accepts = (stream.offers, *stream.side_offers), (stream.accepts, *stream.side_accepts)
     head = [len(offers), len(accepts), longest]
     for channel, pattern in zip(block.channels_in, offers, strict=True):
         head += [stream.count_of(channel), words(channel.fields), pattern.size]
-    for channel, pattern, count in zip(block.channels_out, accepts, outputs, strict=True):
+    for channel, pattern, count in zip(block.channels_out, accepts, play.outputs, strict=True):
         head += [count, words(channel.fields), pattern.size]
     parts = [np.array(head, np.uint32).tobytes()]
     for channel, pattern in zip(block.channels_in, offers, strict=True):
@@ -54,8 +63,7 @@ def _told(block: RtlBlock, stream: DrivenStream, outputs: tuple[int, ...], longe
     return b"".join([*parts, *(pattern.astype(np.uint8).tobytes() for pattern in accepts)])
 
 
-def _read(block: RtlBlock, raw: bytes) -> Observed:
-    numbers = _Numbers(raw)
+def _read(block: RtlBlock, numbers: _Numbers) -> Observed:
     ins, outs = len(block.channels_in), len(block.channels_out)
     counts = numbers.next(ins + outs).tolist()
     cycles, faults = numbers.next(2).tolist()

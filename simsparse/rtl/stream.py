@@ -33,6 +33,15 @@ class DrivenStream:
 
 
 @dataclass(frozen=True)
+class Play:
+    """A stream, the beats of every stream out that end it, and the cycles after which it ends whatever came out."""
+
+    stream: DrivenStream
+    outputs: tuple[int, ...]
+    longest: int
+
+
+@dataclass(frozen=True)
 class Observed:
     """What a block did: values, cycles of the handshakes, and how often each handshake state was seen.
 

@@ -82,8 +82,8 @@ class Entry:
 
 
 def _killer(by: str) -> str:
-    if by.startswith(("proof", "cocotb", "counter")):
-        return by.partition(" ")[0]
+    if kind := next((kind for kind in ("proof", "beats by hand", "counter") if by.startswith(kind)), ""):
+        return kind
     return f"{TILES} tiles" if by.endswith(f"({TILES} tiles)") else f"{FEW} tiles"
 
 
@@ -110,8 +110,8 @@ def _head(entries: Sequence[Entry], per_module: int) -> list[str]:
         f"{per_module} faults a module (fewer when the rules of tests/rtl/mutants.py find no more), taken from the "
         f"rules in turn, in an order that only the names decide. A fault is killed when {FEW} random tiles of one "
         "parameter set differ from the model in a value or a cycle, else when a proof fails, else when "
-        f"{TILES} tiles of one of {LONG} parameter sets differ or a cocotb test does. Lint kills nothing here: its "
-        "findings are switched off for mutants. Equivalence is proven by ABC from registers of zero on, with data of "
+        f"{TILES} tiles of one of {LONG} parameter sets differ or beats picked by hand do. Lint kills nothing here: "
+        "its findings are switched off for mutants. Equivalence is proven by ABC from registers of zero on, with data of "
         f"three bits, at every verified parameter set, in at most {EQUAL_S} s each.", "",
         f"Killed by: {', '.join(f'{what} {count}' for what, count in killers.most_common())}.", "",
         f"Remake: `make mutation`, which is `python -m tests.rtl.mutation --per-module {per_module}`.", "",

@@ -5,17 +5,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from simsparse.rtl.stream import DrivenStream, Observed
+from simsparse.rtl.stream import Observed, Play
 from simsparse.rtl.vectors import Channel
 
-
-@dataclass(frozen=True)
-class Play:
-    """A stream, the beats of every stream out that end it, and the cycles at which it counts as stuck."""
-
-    stream: DrivenStream
-    outputs: tuple[int, ...]
-    longest: int
+CUT_OFF = (1, 2, 3, 5, 8, 13, 21, 34, 55)
+"""Cycles of the random stream before a reset."""
 
 
 @dataclass(frozen=True)

@@ -3,15 +3,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from simsparse.rtl.block import RtlBlock
 from simsparse.rtl.compare import ExpectedRun, Verdict, compare, missed, predict, random_stream
-from simsparse.rtl.stream import DrivenStream, Observed
+from simsparse.rtl.run import run_plays
+from simsparse.rtl.stream import DrivenStream, Observed, Play
 from tests.rtl.directed import directed
-from tests.rtl.plays import Answer, Asked, Play
+from tests.rtl.plays import CUT_OFF, Answer, Asked
 
 LEAST_CYCLES = 2500
 
@@ -47,6 +48,15 @@ class Scenes:
         """What the simulator process is told."""
         tied = tuple(port for port, value in self.block.tied.items() if value)
         return Asked(self.block.channels_in, self.block.channels_out, self.random.play, self.directed.play, tied)
+
+    def played(self) -> Answer:
+        """What the bench of the bulk streams sees of what stream_bench plays."""
+        random, directed = self.random.play, self.directed.play
+        plays = [random, directed]
+        for cycles in CUT_OFF:
+            plays += [replace(random, longest=cycles), directed]
+        seen = run_plays(self.block, plays)
+        return Answer(seen[0], tuple(seen[1::2]))
 
     def check(self, answer: Answer) -> None:
         """Raises AssertionError where values, cycles or coverage are not those of model and core."""

@@ -19,12 +19,9 @@ from cocotb.triggers import FallingEdge, RisingEdge, Timer
 from cocotb.types import LogicArray
 from numpy.typing import NDArray
 
-from simsparse.rtl.stream import DrivenStream, HandshakeState, Observed
+from simsparse.rtl.stream import DrivenStream, HandshakeState, Observed, Play
 from simsparse.rtl.vectors import Beats, Channel, Field, pack, unpack, words
-from tests.rtl.plays import Answer, Asked, Play
-
-CUT_OFF = (1, 2, 3, 5, 8, 13, 21, 34, 55)
-"""Cycles of the random stream before a reset."""
+from tests.rtl.plays import CUT_OFF, Answer, Asked
 
 
 def asked() -> Asked:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Every streaming block: bulk streams at all parameter sets, and cocotb at some of them."""
+"""Every streaming block: bulk streams at all parameter sets, beats by hand and cocotb at some of them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ QUIET = {
     "OPENBLAS_NUM_THREADS": "1",
 }  # fmt: skip
 """Rewriting assertions would compile every imported module anew, and threads for matrices have nothing to do."""
-UNDER_COCOTB = (
+BY_HAND = (
     "stream_register-Width8", "skid_buffer-Width33", "stream_fifo-Width8-Depth1", "stream_fifo-Width8-Depth5",
     "nm_select-N2-M4-DataWidth8-UserWidth16", "nm_dot_pe-N2-M4-DataWidth8-AccWidth32",
     "dense_pe-Lanes2-DataWidth8-AccWidth32", "dot_accumulate-Lanes3-DataWidth8-AccWidth32",
@@ -40,8 +40,9 @@ UNDER_COCOTB = (
 )  # fmt: skip
 """Of every module a set, and one more where a parameter takes another branch of its source."""
 BY_NAME = {block.name: block for block in blocks()}
-FIRST = {name.partition("-")[0]: name for name in reversed(UNDER_COCOTB)}
-"""Of every module the one set that runs on Verilator under cocotb: bulk streams run all sets there."""
+FIRST = {name.partition("-")[0]: name for name in reversed(BY_HAND)}
+"""Of every module the one set that runs on Verilator under cocotb, with ``-m deep``. The suite's benches play the same
+beats there, and run one of these only where there is no other simulator for cocotb."""
 
 
 @pytest.mark.usefixtures("_simulator")
@@ -73,13 +74,27 @@ def bulk(block: RtlBlock, tiles: int, seed: int) -> None:
 
 
 @pytest.mark.usefixtures("_simulator")
+@pytest.mark.parametrize("name", BY_HAND)
+def test_beats_by_hand_and_resets_in_the_middle(name: str) -> None:
+    prepared = scenes(BY_NAME[name])
+    prepared.check(prepared.played())
+
+
+@pytest.mark.deep
+@pytest.mark.usefixtures("_simulator")
 @pytest.mark.parametrize("name", FIRST.values())
 def test_cocotb_on_verilator(name: str) -> None:
     under_cocotb("verilator", BY_NAME[name])
 
 
+@pytest.mark.usefixtures("_simulator")
+@pytest.mark.skipif(icarus() is not None, reason="cocotb runs on Icarus Verilog")
+def test_cocotb_without_icarus() -> None:
+    under_cocotb("verilator", BY_NAME[BY_HAND[0]])
+
+
 @pytest.mark.skipif(icarus() is None, reason="no Icarus Verilog; on Debian: iverilog")
-@pytest.mark.parametrize("name", UNDER_COCOTB)
+@pytest.mark.parametrize("name", BY_HAND)
 def test_cocotb_on_icarus(name: str) -> None:
     under_cocotb("icarus", BY_NAME[name])
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One mutant against everything that holds its module: bulk streams, proofs, cocotb; the cheapest first."""
+"""One mutant against everything that holds its module: bulk streams, proofs, beats by hand; the cheapest first."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ from simsparse.rtl.unlinted import LINT_OFF
 from simsparse.rtl.verify import TILES, verify_block
 from tests.rtl import test_formal, test_formal_hash, test_formal_intersect, test_gemm_counters
 from tests.rtl.mutants import Mutant
-from tests.rtl.test_blocks import UNDER_COCOTB, under_cocotb
+from tests.rtl.scenes import scenes
+from tests.rtl.test_blocks import BY_HAND
 
 FEW = 300
 """Random tiles of the first look, at every parameter set."""
@@ -81,7 +82,7 @@ def trial(mutant: Mutant, folder: Path, holders: list[RtlBlock], deep: bool = Tr
     if by := _equivalent(mutant, folder):
         return Outcome(mutant, Fate.EQUIVALENT, by)
     with planted(mutant, folder):
-        by = _proofs(mutant) or _long(mutant, holders[:LONG]) or _counters(mutant) or _cocotb(holders)
+        by = _proofs(mutant) or _long(mutant, holders[:LONG]) or _counters(mutant) or _by_hand(holders)
     return Outcome(mutant, Fate.KILLED if by else Fate.SURVIVED, by)
 
 
@@ -154,11 +155,12 @@ def _counters(mutant: Mutant) -> str:
     return ""
 
 
-def _cocotb(holders: list[RtlBlock]) -> str:
+def _by_hand(holders: list[RtlBlock]) -> str:
     for block in holders:
-        if block.name in UNDER_COCOTB:
+        if block.name in BY_HAND:
+            prepared = scenes(block)
             try:
-                under_cocotb("verilator", block)
-            except AssertionError:
-                return f"cocotb {block.name}"
+                prepared.check(prepared.played())
+            except (AssertionError, SimulationError):
+                return f"beats by hand {block.name}"
     return ""
