@@ -111,8 +111,8 @@ def _head(entries: Sequence[Entry], per_module: int) -> list[str]:
         f"rules in turn, in an order that only the names decide. A fault is killed when {FEW} random tiles of one "
         "parameter set differ from the model in a value or a cycle, else when a proof fails, else when "
         f"{TILES} tiles of one of {LONG} parameter sets differ or beats picked by hand do. Lint kills nothing here: "
-        "its findings are switched off for mutants. Equivalence is proven by ABC from registers of zero on, with data of "
-        f"three bits, at every verified parameter set, in at most {EQUAL_S} s each.", "",
+        "its findings are switched off for mutants. Equivalence is proven by ABC from registers of zero on, with data "
+        f"of three bits, at every verified parameter set, in at most {EQUAL_S} s each.", "",
         f"Killed by: {', '.join(f'{what} {count}' for what, count in killers.most_common())}.", "",
         f"Remake: `make mutation`, which is `python -m tests.rtl.mutation --per-module {per_module}`.", "",
     ]  # fmt: skip
