@@ -5,18 +5,35 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from pydantic import Field
+
 from simsparse.config.quantity import Efficiency, Frozen, Seconds, Share, shown
 from simsparse.config.remember import read_noted
 from simsparse.errors import SpecError, nearest
 from simsparse.paths import data_root, is_file
 
 
+class AttentionPieces(Frozen):
+    """Programs of a decode kernel, each of which reads one piece of one sequence's keys and values for one head.
+
+    Sequences are cut into equal pieces, at most ``most``, so many that no more than ``programs`` programs run. A
+    program reads ``keys`` keys at a time and takes ``time`` for them, however few others run.
+    """
+
+    programs: int = Field(gt=0)
+    most: int = Field(gt=0)
+    keys: int = Field(gt=0)
+    time: Seconds
+
+
 class EngineAttention(Frozen):
     """Attention of sequences that decode, by kernels of the engine's own: ``start`` per layer, ``memory`` the share of
-    the memory's bandwidth at which keys and values are read."""
+    the memory's bandwidth at which keys and values are read, ``pieces`` how the kernel cuts long sequences (null:
+    evenly, whatever their lengths)."""
 
     start: Seconds
     memory: Share
+    pieces: AttentionPieces | None = None
 
 
 class EnginePart(Frozen):

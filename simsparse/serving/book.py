@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -87,6 +88,10 @@ class Book:
     def context(self, request: int) -> float:
         """Tokens in its cache when it joined the batch."""
         return self._context[request]
+
+    def longest(self, joined: Mapping[int, int], steps: int) -> float:
+        """Tokens in the largest cache of sequences at decode step ``steps``, by the step at which each joined."""
+        return max(self._context[each] + (steps - since) * self._growth[each] for each, since in joined.items())
 
     def growth(self, request: int) -> float:
         """Tokens that a decode step adds to its cache."""

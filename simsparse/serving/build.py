@@ -13,6 +13,7 @@ from simsparse.errors import SimulationError, SpecError, nearest
 from simsparse.lowering.machine import Machine
 from simsparse.lowering.stacks import Stack
 from simsparse.policies.batching import Batching
+from simsparse.serving.attention import OwnAttention
 from simsparse.serving.book import Book
 from simsparse.serving.clock import PowerClock
 from simsparse.serving.costs import Costs, OpCosts
@@ -51,7 +52,7 @@ class CacheOptions:
 
 
 @lru_cache(maxsize=16)
-def _costs(machine: Machine, model: ServedModel, calls: bool, attention: tuple[float, float] | None) -> Costs:
+def _costs(machine: Machine, model: ServedModel, calls: bool, attention: OwnAttention | None) -> Costs:
     """Costs, kept for the next run of a sweep over rates or limits."""
     return Costs(model, OpCosts.of(machine, calls), attention)
 

@@ -16,10 +16,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from simsparse.core import OpKind, Unit
+from simsparse.core import Unit
 from simsparse.devices.base import Device
 from simsparse.errors import MappingError
 from simsparse.lowering.machine import Machine
+from simsparse.serving.attention import OwnAttention
 from simsparse.serving.layouts import exchange_seconds
 from simsparse.serving.model import Repeated, ServedModel
 
@@ -146,7 +147,8 @@ class Table:
 
 class StepShape(NamedTuple):
     """A step: ``chunks`` of prompts as (tokens, tokens read before), sequences that decode ``queries`` tokens each
-    with ``context`` tokens in the cache on average, and rows that go through the head."""
+    with ``context`` tokens in the cache on average, and rows that go through the head; ``longest``: tokens in the
+    largest cache, 0 where no kernel waits for it."""
 
     chunks: tuple[tuple[int, int], ...]
     decoding: int
@@ -154,6 +156,7 @@ class StepShape(NamedTuple):
     rows: int
     queries: int = 1
     padded: int = 0
+    longest: float = 0.0
 
     @property
     def tokens(self) -> int:
@@ -165,8 +168,8 @@ class StepShape(NamedTuple):
 class Costs:
     """Work of steps of ``model``."""
 
-    def __init__(self, model: ServedModel, costs: OpCosts, attention: tuple[float, float] | None = None) -> None:
-        """``attention``: seconds per layer and share of the bandwidth of an engine's own decode attention."""
+    def __init__(self, model: ServedModel, costs: OpCosts, attention: OwnAttention | None = None) -> None:
+        """``attention``: an engine's own decode attention."""
         self.model, self.ops, self._own = model, costs, attention
         sums = costs.sums
         self._tokens = Table(lambda keys: sums([model.token_ops(*key) for key in keys]), (TOKEN_POINTS,))
@@ -184,11 +187,16 @@ class Costs:
     def _by_engine(self, listed: Sequence[Repeated], work: StepWork) -> StepWork:
         """The engine's own attention kernels in place of the library's; energy and calls as they are."""
         assert self._own is not None
-        start, share = self._own
-        rate = share * self.ops.bytes_per_s
-        attention = [each for each in listed if each.op.kind == OpKind.ATTENTION]
-        seconds = sum(each.times * (start + each.op.kv_bytes / rate) for each in attention)
-        return work._replace(seconds=seconds, gain=0.0)
+        return work._replace(seconds=self._own.seconds(listed, self.ops.bytes_per_s), gain=0.0)
+
+    def _with_longest(self, work: StepWork, shape: StepShape, context: float) -> StepWork:
+        """``work`` of decode attention, no shorter than that on the longest sequence, which grows as the mean does."""
+        if self._own is None or not shape.longest:
+            return work
+        sequences = max(shape.padded // shape.queries, shape.decoding)
+        listed = self.model.attention_ops(sequences, shape.queries, shape.queries)
+        longest = self._own.longest_seconds(listed, sequences, shape.longest + context - shape.context)
+        return work._replace(seconds=max(work.seconds, longest))
 
     def _read(self, keys: Sequence[tuple[int, ...]]) -> list[StepWork]:
         return self.ops.sums([self.model.attention_ops(1, tokens, before + tokens) for tokens, before in keys])
@@ -208,7 +216,8 @@ class Costs:
 
     def attention(self, shape: StepShape, context: float) -> StepWork:
         """Work of the attention of the decoding sequences on ``context`` tokens each, their own included."""
-        return self._decode.at(shape.decoding, shape.queries, max(context, shape.queries))
+        found = self._decode.at(shape.decoding, shape.queries, max(context, shape.queries))
+        return self._with_longest(found, shape, context)
 
     def decoding(self, shape: StepShape, contexts: Floats) -> tuple[StepWork, Floats]:
         """Work of a first step, and seconds of steps with mean contexts that grow: (steps,).
@@ -245,6 +254,6 @@ class Costs:
             found[i] += work.seconds
         decoding = [(i, shape) for i, shape in enumerate(shapes) if shape.decoding]
         keys = [(shape.decoding, shape.queries, max(1, round(shape.context))) for _, shape in decoding]
-        for (i, _), work in zip(decoding, self._decoded(keys) if keys else (), strict=True):
-            found[i] += work.seconds
+        for (i, shape), work in zip(decoding, self._decoded(keys) if keys else (), strict=True):
+            found[i] += self._with_longest(work, shape, shape.context).seconds
         return found

@@ -7,6 +7,7 @@ from bisect import bisect_left
 from dataclasses import dataclass
 
 from simsparse.config.engine import EnginePart, load_engine
+from simsparse.serving.attention import OwnAttention
 
 
 @dataclass(frozen=True)
@@ -18,7 +19,7 @@ class Engine:
     ``buckets``: batch sizes of captured decode steps, a step is padded to the next, and replayed; empty
     without captured sizes.
     ``pad``: prompts are padded to a multiple. ``memory``: share of the device's memory that weights and cache may take.
-    ``attention``: seconds per layer and share of the bandwidth of decode attention, where the engine has its own.
+    ``attention``: of sequences that decode, where the engine has its own.
     """
 
     name: str = "none"
@@ -28,7 +29,7 @@ class Engine:
     buckets: tuple[int, ...] = ()
     pad: int = 1
     memory: float = 0.9
-    attention: tuple[float, float] | None = None
+    attention: OwnAttention | None = None
     assumed: tuple[str, ...] = ()
 
     @classmethod
@@ -40,8 +41,13 @@ class Engine:
     def of(cls, part: EnginePart) -> Engine:
         """The engine of a file."""
         return cls(part.name, part.step.si, part.sequence.si, part.kernel.si, part.buckets, part.pad, part.memory.si,
-                   (part.attention.start.si, part.attention.memory.si) if part.attention else None,
+                   OwnAttention.of(part.attention) if part.attention else None,
                    tuple(f"{part.name}.{text}" for text in part.assumed))  # fmt: skip
+
+    @property
+    def waits_for_longest(self) -> bool:
+        """Whether a decode step takes longer where one sequence is longer than others."""
+        return self.attention is not None and self.attention.pieces is not None
 
     def padded(self, sequences: int) -> int:
         """Sequences of the captured step that runs ``sequences``; these themselves beyond the largest."""

@@ -292,7 +292,8 @@ class Replica:
             chunks.append((self.engine.padded_prompt(tokens), before))
         queries = self.book.queries
         context = self._context / decoding + queries if decoding else 0.0
-        shape = StepShape(tuple(chunks), decoding, context, last + decoding * queries, queries)
+        longest = self._longest() if decoding else 0.0
+        shape = StepShape(tuple(chunks), decoding, context, last + decoding * queries, queries, longest=longest)
         seconds, joules = self._spend(shape)
         return _Pending([self.now + seconds], joules, plan, shape)
 
@@ -315,7 +316,7 @@ class Replica:
         steps = max(1, min(steps, self._room(steps)))
         rows = count * queries
         context = self._context / count + queries
-        shape = StepShape((), count, context, rows, queries, self.engine.padded(count) * queries)
+        shape = StepShape((), count, context, rows, queries, self.engine.padded(count) * queries, self._longest())
         contexts: Floats = context + self._growth / count * np.arange(steps, dtype=np.float64)
         work, seconds = self.costs.decoding(shape, contexts)
         if self.engine.replays(count, 0):
@@ -323,6 +324,12 @@ class Replica:
         paces, joules = self.power.spend_many(work, seconds, self._host(shape), self.now)
         ends = self.now + np.cumsum(paces)
         return _Pending(ends.tolist(), joules, StepPlan(), shape)
+
+    def _longest(self) -> float:
+        """Keys that the longest decoding sequence has in the next step; 0 where no kernel waits for it."""
+        if not self.engine.waits_for_longest:
+            return 0.0
+        return self.book.longest(self._joined, self._steps) + self.book.queries
 
     def _ending_first(self) -> int:
         while self._ends_at.get(self._ending[0][1]) != self._ending[0][0]:  # of a sequence that was preempted

@@ -83,7 +83,8 @@ def _step_seconds(system: System, row: Measurement) -> float:
         shape = StepShape(((engine.padded_prompt(row.whole("tokens")), 0),), 0, 0.0, 1)
     else:
         batch = row.whole("batch")
-        shape = StepShape((), batch, row.number("context"), batch, 1, row.whole("bucket"))
+        context = row.number("context")
+        shape = StepShape((), batch, context, batch, 1, row.whole("bucket"), context)
     work = build.costs.of(shape)
     if engine.replays(shape.decoding, len(shape.chunks)):
         work = work._replace(host=0.0)
