@@ -157,18 +157,25 @@ class System:
         return hashlib.sha256(json.dumps([values, links, *stated], sort_keys=True).encode()).hexdigest()[:16]
 
     def with_overrides(self, overrides: Mapping[str, Any]) -> System:
-        """A copy with values replaced; a path is DEVICE_OR_LINK.FIELD[.FIELD]. Raises SpecError."""
+        """A copy with values replaced; a path is DEVICE_OR_LINK.FIELD[.FIELD]. Raises SpecError.
+
+        Devices that share a part and its new values share the new part too.
+        """
         if not overrides:
             return self
-        parts = self.parts()
+        parts, known = self.parts(), dict[tuple[int, str, str | int], tuple[Part, Part]]()
         for path, value in overrides.items():
             owner, _, key = path.partition(".")
             if owner not in parts:
                 raise SpecError(f"{shown(owner)} is not in {self.name}; {nearest(owner, parts)}", key=path)
+            given, before = _given(value), parts[owner]
+            same = (id(before), key, given if isinstance(given, str) else id(given))
             try:
-                parts[owner] = override_part(parts[owner], {key: _given(value)})
+                if same not in known:
+                    known[same] = before, override_part(before, {key: given})
             except SpecError as error:
                 raise SpecError(error.message, key=path) from error
+            parts[owner] = known[same][1]
         devices = {name: parts[name] for name in self.devices}
         links = tuple(replace(link, part=parts[link.name]) for link in self.links)
         texts = {path: value.text if isinstance(value, Quantity) else str(value) for path, value in overrides.items()}

@@ -66,7 +66,7 @@ def index_markdown(studies: Sequence[Data], references: Sequence[Data]) -> str:
         "Made by `simsparse study --all --out reports/studies`; `index.html` is the same table to search and sort. "
         "Each row shows the first claim that is run; deviation is simulated over published, less one. The range is "
         "what the simulated value becomes when each value that a part's file marks as assumed is halved and doubled, "
-        "one at a time; where it is –, no value was moved.", "",
+        "one at a time, as far as the runs read it; where it is –, no value was moved.", "",
         "Tolerances follow the rules in docs/howto/study.md, by source and machine. Most were written down when first "
         "results were known: they are no blind predictions.", "",
         *_table(["state", "systems", "meaning"], states), "",
@@ -129,7 +129,7 @@ def _moves(claim: Data) -> Iterator[str]:
     telling = [item for item in moved if item["swing"] >= SMALL]
     rows = [[item["part"], f"`{item['path']}`", item["value"], *(_end(claim, item, end) for end in ENDS)]
             for item in telling[:SHOWN_MOVES]]  # fmt: skip
-    yield from ("", f"Assumed values of the parts halved and doubled, one at a time ({moving(claim)}):")
+    yield from ("", f"Assumed values that the runs read, halved and doubled one at a time ({moving(claim)}):")
     if rows:
         yield from ("", *_table(["part", "value", "assumed", *ENDS], rows))
     rest = len(telling) - len(rows)

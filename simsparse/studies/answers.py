@@ -15,6 +15,8 @@ from simsparse.store.schema import Record
 from simsparse.store.writer import Store
 from simsparse.sweep.answers import numbers_of
 
+READS = "reads"
+"""Key of a result under which the numbers stand that its run read, as part and path."""
 STORE_FOLDER = ".runs"
 """Folder under ``out`` that keeps what has run, so that a rerun does only what is missing."""
 
@@ -24,7 +26,7 @@ def _needed(result: dict[str, Any]) -> dict[str, Any]:
     if ClaimMetric.LATENCY not in result:
         return result
     known = {**numbers_of(result), ClaimMetric.WEIGHTS: _weight_bytes(result), ClaimMetric.HIT_RATE: _hit_rate(result)}
-    return {metric: known[metric] for metric in ClaimMetric}
+    return {metric: known[metric] for metric in ClaimMetric} | {key: result[key] for key in (READS,) if key in result}
 
 
 def _weight_bytes(summary: dict[str, Any]) -> int:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from simsparse.config.hardware import override_part
 from simsparse.config.quantity import Basis, Part, Quantity
+from simsparse.core.memo import by_identity
 from simsparse.errors import SpecError
 
 FACTORS = (0.5, 2.0)
@@ -28,12 +29,16 @@ class Assumption:
 
 @dataclass(frozen=True)
 class Move:
-    """An assumption at ``factor`` times its value; ``value`` is the text of that, None when the part refuses it."""
+    """An assumption at ``factor`` times its value; ``value`` is the text of that, None when the part refuses it.
+
+    ``paths``: the numbers of the part that the move changes, the assumption's and what follows from it.
+    """
 
     assumption: Assumption
     factor: float
     value: str | None
     refusal: str = ""
+    paths: frozenset[str] = frozenset()
 
 
 def assumptions(parts: Iterable[Part]) -> list[Assumption]:
@@ -50,22 +55,31 @@ def assumptions(parts: Iterable[Part]) -> list[Assumption]:
 def moves(parts: Iterable[Part]) -> Iterator[Move]:
     """Each assumed value of ``parts`` halved and doubled, as far as the part takes it."""
     by_name = {part.name: part for part in parts}
-    for assumption in assumptions(by_name.values()):
-        part = by_name[assumption.part]
-        quantity = dict(part.quantities())[assumption.path]
-        for factor in FACTORS:
-            yield _moved(part, assumption, quantity, factor)
+    for name in sorted(by_name):
+        yield from _moves_of(by_name[name])
 
 
-def _moved(part: Part, assumption: Assumption, quantity: Quantity, factor: float) -> Move:
+@by_identity(maxsize=256)
+def _moves_of(part: Part) -> tuple[Move, ...]:
+    numbers = dict(part.quantities())
+    return tuple(_moved(part, assumption, numbers, factor) for assumption in assumptions([part]) for factor in FACTORS)
+
+
+def _moved(part: Part, assumption: Assumption, numbers: Mapping[str, Quantity], factor: float) -> Move:
+    quantity = numbers[assumption.path]
     if quantity.si == 0:
         return Move(assumption, factor, None, "is zero")
     text = scaled(quantity, factor)
     try:
-        override_part(part, {assumption.path: text})
+        moved = dict(override_part(part, {assumption.path: text}).quantities())
     except SpecError as error:
         return Move(assumption, factor, None, error.message)
-    return Move(assumption, factor, text)
+    paths = {path for path in numbers.keys() | moved.keys() if _si(numbers.get(path)) != _si(moved.get(path))}
+    return Move(assumption, factor, text, paths=frozenset(paths))
+
+
+def _si(number: Quantity | None) -> float | None:
+    return None if number is None else number.si
 
 
 def scaled(quantity: Quantity, factor: float) -> str:
@@ -80,5 +94,5 @@ def overrides_for(assumption: Assumption, value: str, parts: Mapping[str, Part])
     return {
         f"{owner}.{assumption.path}": value
         for owner, part in parts.items()
-        if part.name == assumption.part and dict(part.quantities())[assumption.path].basis is Basis.ASSUMED
+        if part.name == assumption.part and f"{assumption.path} = {assumption.text}" in part.assumed
     }

@@ -72,15 +72,17 @@ def _costs(run: Run, plan: Plan, answers: Answers, move: Move | None) -> Callabl
 
 
 def _moves_of_experiments(run: Run, plan: Plan, answers: Answers) -> list[Moved]:
+    """The claim under each move of a value that one of its experiments reads; where none is read, of any."""
     planned = [plan.experiments[file] for file in files_of(run)]
     own = {(part.name, path) for item in planned for part in item.system.parts().values()
            for path, quantity in part.quantities() if quantity.basis is Basis.ASSUMED}  # fmt: skip
     chosen = [move for move in plan.moves if move.assumption.key in own]
+    read = [move for move in chosen if any(item.reads(move) for item in planned)]
 
     def value(move: Move) -> float:
         return _value(run, _costs(run, plan, answers, move))
 
-    return _moved(chosen, value)
+    return _moved(read or chosen, value)
 
 
 def _moved(chosen: Iterable[Move], value: Callable[[Move], float]) -> list[Moved]:

@@ -1,18 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a study runs: its experiments, and the same with assumed values moved, first in groups."""
+"""What a study runs: its experiments, and the same with those assumed values moved that they read, first in groups."""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from simsparse.config.experiment import Experiment, load_experiment
 from simsparse.config.hardware import System
+from simsparse.config.quantity import Part
 from simsparse.config.study import Claim, ClaimMetric, Run, Study, load_study, study_name
 from simsparse.config.yaml import Document
 from simsparse.errors import SimsparseError
-from simsparse.studies.answers import Answers
+from simsparse.studies.answers import READS, Answers
 from simsparse.studies.assumption import Move, moves, overrides_for
 from simsparse.sweep.check import check_experiment
 from simsparse.sweep.execute import system_of
@@ -37,8 +39,11 @@ class MoveGroup:
 
 @dataclass
 class PlannedExperiment:
-    """An experiment of a study: its run, the groups of values that may move it, and, once the groups have run, the
-    runs with one value moved by move. ``refused`` says of a move why the experiment can't have it.
+    """An experiment of a study: its run, and ``moves``, those of values that its parts have.
+
+    Once it has run, ``read`` has part and path of the numbers that it read, and ``groups`` those of the moves that
+    change one of them; once these have run, ``moved`` has the runs
+    with one value moved by move. ``refused`` says of a move why the experiment can't have it.
     """
 
     experiment: Experiment
@@ -46,15 +51,23 @@ class PlannedExperiment:
     run: PointRun
     system: System
     metrics: frozenset[ClaimMetric]
+    moves: tuple[Move, ...] = ()
+    read: frozenset[tuple[str, str]] = frozenset()
     groups: tuple[MoveGroup, ...] = ()
     moved: dict[MoveKey, PointRun] = field(default_factory=dict)
     refused: dict[MoveKey, str] = field(default_factory=dict)
 
-    def screening(self) -> Iterator[PointRun]:
-        """The unmoved run and those of all groups."""
-        yield self.run
-        for group in self.groups:
-            yield from group.screens
+    def group(self, answers: Answers) -> list[PointRun]:
+        """Group the moves of values that the run read; the runs of all groups, none where it has no result."""
+        result = answers.result(self.run.key) if self.run.keep_reads else None
+        self.read = frozenset((part, path) for part, path in result[READS]) if result else frozenset()
+        self.groups = tuple(_groups(self, [move for move in self.moves if self.reads(move)]))
+        return [screen for group in self.groups for screen in group.screens]
+
+    def reads(self, move: Move) -> bool:
+        """Whether the run read the value, or what follows from it."""
+        part, path = move.assumption.key
+        return any((part, changed) in self.read for changed in (path, *move.paths))
 
     def open_groups(self, answers: Answers) -> None:
         """Plan a run for each move of the groups that change the result."""
@@ -125,8 +138,10 @@ def plan_study(name: str, vary: bool = True) -> Plan:
     planned = {file: _planned(Path(document.file).parent / file, file, study.claims) for file in files}
     parts = [part for item in planned.values() for part in item.system.parts().values()]
     chosen = tuple(moves(parts)) if vary else ()
-    for item in planned.values():
-        item.groups = tuple(_groups(item, chosen))
+    for item in planned.values() if vary else ():
+        item.run = _reading(item.run)
+        own = item.system.parts()
+        item.moves = tuple(move for move in chosen if move.value is not None and _concerns(move, own))
     return Plan(study_name(name), study, document, planned, chosen, vary)
 
 
@@ -137,14 +152,21 @@ def _planned(path: Path, file: str, claims: Sequence[Claim]) -> PlannedExperimen
     return PlannedExperiment(experiment, document, run, system_of(run), metrics)
 
 
+def _reading(run: PointRun) -> PointRun:
+    """The run, which also says what it reads."""
+    return replace(run, keep_reads=True, key=hashlib.sha256(f"{run.key} reads".encode()).hexdigest())
+
+
+def _concerns(move: Move, parts: Mapping[str, Part]) -> bool:
+    return move.value is not None and bool(overrides_for(move.assumption, move.value, parts))
+
+
 def _groups(item: PlannedExperiment, chosen: Sequence[Move]) -> Iterator[MoveGroup]:
-    """The moves that concern the experiment, by part and by the place of the value within it."""
-    parts = item.system.parts()
+    """The moves ``chosen`` by part and by the place of the value within it."""
     grouped: dict[tuple[str, str], list[Move]] = {}
     for move in chosen:
-        if move.value is not None and overrides_for(move.assumption, move.value, parts):
-            place = move.assumption.path.rpartition(".")[0]
-            grouped.setdefault((move.assumption.part, place), []).append(move)
+        place = move.assumption.path.rpartition(".")[0]
+        grouped.setdefault((move.assumption.part, place), []).append(move)
     for own in grouped.values():
         yield MoveGroup(tuple(own), tuple(_screens(item, own)))
 

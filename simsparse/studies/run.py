@@ -9,6 +9,7 @@ from typing import Any, Protocol, TypeVar
 
 from simsparse.store.schema import Record
 from simsparse.studies.answers import Answers, answers_in
+from simsparse.studies.assumption import assumptions
 from simsparse.studies.cases import CaseUnit, case_units
 from simsparse.studies.claims import claim_outcome
 from simsparse.studies.outcome import StudyOutcome
@@ -28,7 +29,8 @@ def run_studies(
 ) -> list[StudyOutcome]:
     """The studies called ``names``, with every assumed value of their parts halved and doubled, one at a time.
 
-    Values are first moved in groups; where a whole group leaves a result as it is to the last bit, its values are not
+    A value that a run does not read is not moved in it, since it can't change the result. Values are first moved in
+    groups; where a whole group leaves a result as it is to the last bit, its values are not
     moved one by one.
     ``jobs`` local processes run the experiments; the outcome does not depend on it. With ``out`` the results are
     kept in OUT/.runs, and those that are there are not run again. Without ``vary`` no value is moved.
@@ -58,12 +60,13 @@ def run_cases(
 
 
 def _execute(plans: Sequence[Plan], answers: Answers, jobs: int, progress: OnProgress | None, vary: bool) -> None:
-    """Run the cases, the experiments with groups of values moved, and those of the groups that change a result."""
+    """Run the cases and the experiments, then these with groups of values moved, and with those that count alone."""
     experiments = [item for plan in plans for item in plan.experiments.values()]
     units = list(case_units(sorted({case for plan in plans for case in plan.cases}), vary))
-    screening = [point for item in experiments for point in item.screening()]
     count = _Count(progress, answers)
     with Workers(jobs) as workers:
+        count.through([item.run for item in experiments], workers.run, more=len(units))
+        screening = [point for item in experiments for point in item.group(answers)]
         count.through(screening, workers.run, more=len(units))
         for item in experiments:
             item.open_groups(answers)
@@ -102,8 +105,15 @@ class _Count:
 
 def _outcome(plan: Plan, answers: Answers) -> StudyOutcome:
     claims = [claim_outcome(claim, plan, answers) for claim in plan.study.claims]
-    systems = [planned.system for planned in plan.experiments.values()]
-    assumed = sorted({f"{part.name}: {path} = {quantity.text}" for system in systems
-                      for part in system.parts().values() for path, quantity in part.quantities()
-                      if quantity.basis == "assumed"})  # fmt: skip
-    return StudyOutcome(plan.name, plan.study, claims, assumed, plan.cases)
+    return StudyOutcome(plan.name, plan.study, claims, _assumed(plan), plan.cases)
+
+
+def _assumed(plan: Plan) -> list[str]:
+    """The assumed values of the parts that runs read; all of the parts where what they read was not noted."""
+    found = {
+        f"{assumption.part}: {assumption.path} = {assumption.text}"
+        for item in plan.experiments.values()
+        for assumption in assumptions(item.system.parts().values())
+        if not plan.vary or assumption.key in item.read
+    }
+    return sorted(found)

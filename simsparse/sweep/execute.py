@@ -12,6 +12,7 @@ from typing import Any
 from simsparse.config.hardware import System
 from simsparse.config.keys import KEYS, Scalar
 from simsparse.config.quantity import Quantity
+from simsparse.config.watch import Reads
 from simsparse.core import Keep, OpResult, Result, Span, Trace
 from simsparse.errors import SimsparseError, TraceError
 from simsparse.store.columns import packed
@@ -80,9 +81,11 @@ def run_point(run: PointRun) -> Record:
     """The record of a run; an error is part of it, so that one bad point does not end a sweep."""
     keep = Keep.TIMELINE if run.keep_timeline else Keep.ROWS if run.keep_ops else Keep.SUMMARY
     try:
-        result = simulate_point(run, keep)
+        reads = Reads(system_of(run)) if run.keep_reads else None
+        result = simulate_point(run, keep, reads.system if reads else None)
+        read = {"reads": sorted(reads.seen)} if reads else {}
         return Record(
-            run.key, _json(result.summary(), run),
+            run.key, _json(result.summary() | read, run),
             ops=packed(OpResult, result.ops) if run.keep_ops else None,
             timeline=packed(Span, result.timeline.spans) if run.keep_timeline else None,
         )  # fmt: skip

@@ -24,7 +24,8 @@ class PointRun:
 
     ``trace`` and ``system`` are as they were read; ``values`` are those of the other keys by name, ``policy_options``
     and ``override`` those of the keys with a free name. ``keep_ops`` and ``keep_timeline`` say what is kept besides
-    the summary. ``routing_digest`` is the hash of the file that the process of the routing reads, empty where none is.
+    the summary; with ``keep_reads`` the summary says under ``reads`` which numbers of the system the run read, as part
+    and path. ``routing_digest`` is the hash of the file that the process of the routing reads, empty where none is.
     """
 
     key: str
@@ -37,6 +38,7 @@ class PointRun:
     keep_ops: bool = False
     keep_timeline: bool = False
     routing_digest: str = ""
+    keep_reads: bool = False
 
     def value(self, name: str) -> Scalar:
         """The value of the key ``name``."""

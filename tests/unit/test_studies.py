@@ -11,7 +11,7 @@ import pytest
 
 from simsparse.cli import main
 from simsparse.config.hardware import load_hardware
-from simsparse.config.study import Claim, Study, load_study
+from simsparse.config.study import Claim, ClaimMetric, Study, load_study
 from simsparse.config.study import Run as StudyRun
 from simsparse.errors import SpecError
 from simsparse.report.studies import index_markdown, study_page, write_study_pages
@@ -121,29 +121,41 @@ def test_every_assumed_value_is_halved_and_doubled_or_refused_with_a_reason() ->
 
 
 def test_a_move_holds_wherever_its_part_stands() -> None:
-    plan = plan_study("duplex")
+    plan, answers = plan_study("duplex"), Answers()
     gpu, duplex = plan.experiments["gpu.yaml"], plan.experiments["duplex.yaml"]
+    for item in (gpu, duplex):
+        answers.put(run_point(item.run))
+        item.group(answers)
     parts = [{key_of(move)[0] for group in item.groups for move in group.moves} for item in (gpu, duplex)]
     assert "gpu/h100-sxm5-80gb" in parts[0] < parts[1]
     assert parts[1] - parts[0] >= {"pim/logic-pim"}
     for item in (gpu, duplex):
-        assert all(len(group.screens) == 2 for group in item.groups)
+        assert item.groups and all(len(group.screens) == 2 for group in item.groups)
 
 
-def test_groups_that_change_nothing_are_right() -> None:
-    """Moved one by one, the values of a group that was left out leave the result as it is."""
-    plan = plan_study("speech-pruning")
-    item = plan.experiments["pruned.yaml"]
-    answers = Answers()
-    for point in item.screening():
+@pytest.mark.parametrize(
+    ("study", "file"), [("speech-pruning", "pruned.yaml"), ("slope", "inference-sparse.yaml"), ("duplex", "gpu.yaml")]
+)
+def test_values_that_are_not_moved_change_nothing(study: str, file: str) -> None:
+    """Moved one by one, values that a run did not read, or of a group without effect, leave the result as it is.
+
+    Without the note of what it reads, the run has the same result to the last bit.
+    """
+    item, answers = plan_study(study).experiments[file], Answers()
+    answers.put(run_point(item.run))
+    for point in item.group(answers):
         answers.put(run_point(point))
     item.open_groups(answers)
-    base = answers.result(item.run.key)
+    plain = plan_study(study, vary=False).experiments[file].run
+    answers.put(run_point(plain))
+    base = {metric: answers.result(item.run.key)[metric] for metric in ClaimMetric}
+    assert base == answers.result(plain.key)
+    unread = [move for move in item.moves if not item.reads(move)]
     left = [move for group in item.groups for move in group.moves if key_of(move) not in item.moved]
-    assert left and item.moved, "some values enter, some do not"
-    for move in left:
+    assert (unread or study == "speech-pruning") and left and item.moved, "some are read, and some of these enter"
+    for move in [*unread[:: 1 + len(unread) // 12], *left[:: 1 + len(left) // 12]]:
         answers.put(run_point(alone := item.with_moves([move])))
-        assert answers.result(alone.key)["latency_s"] == base["latency_s"], move
+        assert all(answers.result(alone.key)[metric] == base[metric] for metric in item.metrics), move
 
 
 @pytest.fixture(scope="module")
