@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from simsparse.config.hardware import override_part
@@ -12,6 +12,8 @@ from simsparse.core.memo import by_identity
 from simsparse.errors import SpecError
 
 FACTORS = (0.5, 2.0)
+MoveKey = tuple[str, str, float]
+"""Part, path and factor of a move."""
 
 
 @dataclass(frozen=True, order=True)
@@ -87,6 +89,29 @@ def scaled(quantity: Quantity, factor: float) -> str:
     value = quantity.si * factor
     number = str(round(value)) if value == round(value) and abs(value) < 1e15 else repr(value)
     return f"{number} {quantity.unit}".strip()
+
+
+def key_of(move: Move) -> MoveKey:
+    """What a move is found by."""
+    return (*move.assumption.key, move.factor)
+
+
+def grouped(chosen: Iterable[Move]) -> list[tuple[Move, ...]]:
+    """The moves that a part takes, by part and by the place of the value within it."""
+    groups: dict[tuple[str, str], list[Move]] = {}
+    for move in chosen:
+        if move.value is not None:
+            groups.setdefault((move.assumption.part, move.assumption.path.rpartition(".")[0]), []).append(move)
+    return [tuple(own) for own in groups.values()]
+
+
+def both_ways(own: Sequence[Move]) -> Iterator[tuple[Move, ...]]:
+    """All values of a group moved at once, every other one the other way, and the same with all ways turned round."""
+    by_value: dict[tuple[str, str], list[Move]] = {}
+    for move in own:
+        by_value.setdefault(move.assumption.key, []).append(move)
+    for start in range(len(FACTORS)):
+        yield tuple(ends[(start + place) % len(ends)] for place, ends in enumerate(by_value.values()))
 
 
 def overrides_for(assumption: Assumption, value: str, parts: Mapping[str, Part]) -> dict[str, str]:

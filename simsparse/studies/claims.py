@@ -11,10 +11,10 @@ from simsparse.config.quantity import Basis
 from simsparse.config.study import Claim, ClaimValue, Run, Side
 from simsparse.errors import SpecError
 from simsparse.studies.answers import Answers
-from simsparse.studies.assumption import Assumption, Move
-from simsparse.studies.cases import CaseUnit, case_moves
+from simsparse.studies.assumption import Assumption, Move, key_of
+from simsparse.studies.cases import CaseUnit, VariedCase
 from simsparse.studies.outcome import ClaimOutcome, Moved
-from simsparse.studies.plan import Plan, files_of, key_of
+from simsparse.studies.plan import Plan, files_of
 
 SAME = 1e-4
 """How far the published figure of a claim may be from that of its case: it is written with four digits or more."""
@@ -120,15 +120,16 @@ def _of_case(claim: Claim, plan: Plan, answers: Answers) -> ClaimOutcome:
         return ClaimOutcome(claim, error=answers.error(unit.key))
     point = _point(claim, claim.run.point, report, plan)
     variants = [item for item in report["sensitivity"] if item["point"] == claim.run.point]
-    label, case = claim.run.point, claim.run.case
+    label, varied = claim.run.point, VariedCase.of(claim.run.case)
+    varied.single(answers)
 
     def value(move: Move) -> float:
-        own = CaseUnit(case, move)
+        own = CaseUnit(varied.case, (move,) if key_of(move) in varied.opened else ())
         if (found := answers.result(own.key)) is None:
             raise NoValueError(answers.error(own.key))
         return float(found[label])
 
-    moved = _moved(case_moves(case), value) if plan.vary else []
+    moved = _moved(varied.moves, value) if plan.vary else []
     return ClaimOutcome(claim, point.simulated, moved, variants)
 
 

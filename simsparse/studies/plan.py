@@ -15,13 +15,10 @@ from simsparse.config.study import Claim, ClaimMetric, Run, Study, load_study, s
 from simsparse.config.yaml import Document
 from simsparse.errors import SimsparseError
 from simsparse.studies.answers import READS, Answers
-from simsparse.studies.assumption import Move, moves, overrides_for
+from simsparse.studies.assumption import Move, MoveKey, both_ways, grouped, key_of, moves, overrides_for
 from simsparse.sweep.check import check_experiment
 from simsparse.sweep.execute import system_of
 from simsparse.sweep.point import PointRun
-
-MoveKey = tuple[str, str, float]
-"""Part, path and factor of a move."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +58,8 @@ class PlannedExperiment:
         """Group the moves of values that the run read; the runs of all groups, none where it has no result."""
         result = answers.result(self.run.key) if self.run.keep_reads else None
         self.read = frozenset((part, path) for part, path in result[READS]) if result else frozenset()
-        self.groups = tuple(_groups(self, [move for move in self.moves if self.reads(move)]))
+        own = grouped(move for move in self.moves if self.reads(move))
+        self.groups = tuple(MoveGroup(moves, tuple(_screens(self, moves))) for moves in own)
         return [screen for group in self.groups for screen in group.screens]
 
     def reads(self, move: Move) -> bool:
@@ -112,11 +110,6 @@ class Plan:
         return sorted({run.case for run in runs(self.study) if run.case is not None})
 
 
-def key_of(move: Move) -> MoveKey:
-    """What a move is found by."""
-    return (*move.assumption.key, move.factor)
-
-
 def runs(study: Study) -> list[Run]:
     """The runs of all claims."""
     return [claim.run for claim in study.claims if claim.run is not None]
@@ -161,24 +154,10 @@ def _concerns(move: Move, parts: Mapping[str, Part]) -> bool:
     return move.value is not None and bool(overrides_for(move.assumption, move.value, parts))
 
 
-def _groups(item: PlannedExperiment, chosen: Sequence[Move]) -> Iterator[MoveGroup]:
-    """The moves ``chosen`` by part and by the place of the value within it."""
-    grouped: dict[tuple[str, str], list[Move]] = {}
-    for move in chosen:
-        place = move.assumption.path.rpartition(".")[0]
-        grouped.setdefault((move.assumption.part, place), []).append(move)
-    for own in grouped.values():
-        yield MoveGroup(tuple(own), tuple(_screens(item, own)))
-
-
 def _screens(item: PlannedExperiment, own: Sequence[Move]) -> Iterator[PointRun]:
     """Two runs with all values of a group moved; none where the experiment can't have them together."""
-    by_value: dict[tuple[str, str], list[Move]] = {}
-    for move in own:
-        by_value.setdefault(move.assumption.key, []).append(move)
-    for start in (0, 1):
-        picked = [ends[(start + place) % len(ends)] for place, ends in enumerate(by_value.values())]
+    for together in both_ways(own):
         try:
-            yield item.with_moves(picked)
+            yield item.with_moves(together)
         except SimsparseError:
             return

@@ -10,7 +10,7 @@ from typing import Any, Protocol, TypeVar
 from simsparse.store.schema import Record
 from simsparse.studies.answers import Answers, answers_in
 from simsparse.studies.assumption import assumptions
-from simsparse.studies.cases import CaseUnit, case_units
+from simsparse.studies.cases import CaseUnit, VariedCase
 from simsparse.studies.claims import claim_outcome
 from simsparse.studies.outcome import StudyOutcome
 from simsparse.studies.plan import Plan, plan_study
@@ -62,7 +62,9 @@ def run_cases(
 def _execute(plans: Sequence[Plan], answers: Answers, jobs: int, progress: OnProgress | None, vary: bool) -> None:
     """Run the cases and the experiments, then these with groups of values moved, and with those that count alone."""
     experiments = [item for plan in plans for item in plan.experiments.values()]
-    units = list(case_units(sorted({case for plan in plans for case in plan.cases}), vary))
+    cases = sorted({case for plan in plans for case in plan.cases})
+    varied = [VariedCase.of(case) for case in cases] if vary else []
+    units = [*map(CaseUnit, cases), *(unit for case in varied for unit in case.screening())]
     count = _Count(progress, answers)
     with Workers(jobs) as workers:
         count.through([item.run for item in experiments], workers.run, more=len(units))
@@ -72,7 +74,12 @@ def _execute(plans: Sequence[Plan], answers: Answers, jobs: int, progress: OnPro
             item.open_groups(answers)
         single = [point for item in experiments for point in item.moved.values()]
         count.through(single, workers.run, more=len(units))
-    count.through(units, lambda left: map(CaseUnit.run, left))
+    count.through(units, _run_units)
+    count.through([unit for case in varied for unit in case.single(answers)], _run_units)
+
+
+def _run_units(units: Sequence[CaseUnit]) -> Iterable[Record]:
+    return map(CaseUnit.run, units)
 
 
 class _Keyed(Protocol):

@@ -19,9 +19,9 @@ from simsparse.report.study_index import place, strip_of
 from simsparse.store.schema import Record
 from simsparse.studies import ClaimOutcome, Outcome, State, StudyOutcome, run_studies
 from simsparse.studies.answers import Answers
-from simsparse.studies.assumption import assumptions, moves
+from simsparse.studies.assumption import assumptions, key_of, moves
 from simsparse.studies.claims import _value
-from simsparse.studies.plan import key_of, plan_study
+from simsparse.studies.plan import plan_study
 from simsparse.sweep.execute import run_point
 
 RUN = {"system": "a.yaml", "baseline": "b.yaml"}

@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from functools import lru_cache
 from typing import cast
 
 import numpy as np
@@ -28,7 +29,8 @@ ASSUMED = {
 }
 
 
-def rmat(scale: int, edges: int, seed: int, quadrants: Sequence[float] = QUADRANTS) -> NonZeros:
+@lru_cache(maxsize=8)
+def rmat(scale: int, edges: int, seed: int, quadrants: tuple[float, ...] = QUADRANTS) -> NonZeros:
     """An R-MAT matrix of 2^``scale`` rows, ``edges`` draws a row; equal places count once."""
     rng = np.random.default_rng(seed)
     drawn = rng.choice(4, (edges << scale, scale), p=quadrants)
