@@ -68,12 +68,15 @@ def _write_accuracy(path: Path, reports: Sequence[ValidationReport], in_sample: 
 
 def _validations(data: Path | None, hw: str | None) -> list[ValidationReport]:
     from simsparse.validate import validate_file, validate_references
+    from simsparse.validate.cent import is_cent_table, validate_cent
     from simsparse.validate.dram import is_dram_table, validate_dram
     from simsparse.validate.gemmini import is_gemmini_table, validate_gemmini
     from simsparse.validate.pim import is_pim_table, validate_pim
 
     if data is not None and hw is None and is_pim_table(data):
         return [validate_pim(data)]
+    if data is not None and hw is None and is_cent_table(data):
+        return [validate_cent(data)]
     if data is not None and hw is None and is_dram_table(data):
         return [validate_dram(data)]
     if data is not None and hw is None and is_gemmini_table(data):

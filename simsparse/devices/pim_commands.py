@@ -19,6 +19,7 @@ from simsparse.core import Op, OpKind
 from simsparse.dataflow.base import Wholes
 from simsparse.devices.base import Floats
 from simsparse.devices.gemm_list import GemmList
+from simsparse.devices.pim_aim import AimProgram
 from simsparse.devices.pim_attention import AttentionProgram, AttentionShape
 from simsparse.devices.pim_layout import SUMS_MOVED, UnitLayout
 from simsparse.devices.pim_pairs import PairProgram
@@ -52,6 +53,7 @@ class PimChannel:
         self._device = pim_device(part)
         self._unit = part.dram.unit if part.dram is not None else ""
         self._order = part.dram.program if part.dram is not None else ""
+        self._sums = part.dram.sums.whole if part.dram is not None and part.dram.sums is not None else 0
         self._runs: dict[tuple[float, ...], _Sent] = {}
 
     def totals(
@@ -82,6 +84,8 @@ class PimChannel:
         element = float(gemms.weight_bytes[i] / (gemms.n[i] * gemms.k[i]))
         if self._order == "pairs":
             return self._paired(outputs, inputs, max(1, int(self._device.access_bytes / element)), tokens)
+        if self._order == "aim":
+            return self._buffered(outputs, inputs, max(1, int(self._device.access_bytes / element)), tokens)
         layout = UnitLayout(self._device, self._unit, element)
         of_output = layout.columns(inputs) / layout.places
         least = layout.places * SUMS_MOVED
@@ -105,6 +109,18 @@ class PimChannel:
         if key not in self._runs:
             self._runs[key] = self._run(PairProgram(self._device).product(part, inputs, lanes))
         scale = tokens * outputs / part
+        return self._runs[key][0] * scale, self._runs[key][1] * scale, self._runs[key][2] * scale
+
+    def _buffered(self, outputs: int, inputs: int, lanes: int, tokens: int) -> _Sent:
+        """A product of GDDR6-AiM, one token after another; of many outputs a part runs."""
+        of_bank = ceil(outputs / self._device.banks)
+        part = _part(of_bank, inputs / lanes, self._sums)
+        key = (3, part, inputs, lanes)
+        if key not in self._runs:
+            program = AimProgram(self._device, self._sums, lanes)
+            program.product(part, inputs)
+            self._runs[key] = self._run(program.steps())
+        scale = tokens * of_bank / part
         return self._runs[key][0] * scale, self._runs[key][1] * scale, self._runs[key][2] * scale
 
     def _attention(self, op: Op, reads: int) -> _Sent:

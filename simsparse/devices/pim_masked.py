@@ -30,7 +30,7 @@ class MaskedProduct:
     def cycles(self, op: Op, weight_mask: Mask | None, input_mask: Mask | None, seed: int) -> OpCycles:
         """See Device.cycles. Raises MappingError."""
         dram = self._part.dram
-        if dram is None or dram.program == "pairs":
+        if dram is None or dram.program in ("pairs", "aim"):
             raise MappingError(f"{self._part.name} has no cycle core for masks", key=op.name)
         tokens, n, k = single_product(op)
         if input_mask is not None:

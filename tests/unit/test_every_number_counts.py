@@ -47,6 +47,7 @@ from simsparse.lowering.machine import Machine
 from simsparse.lowering.stacks import STACKS, launched_by, stack_of
 from simsparse.paths import data_root
 from simsparse.testing.fake_machine import link, processor
+from simsparse.validate.reference.cent_block import CentDevice, CentPlan, CentShape
 
 FACTORS = ((2, 0.5), (1.1, 0.9))
 """Each number is tried at twice and half its value, one whose limits allow neither closer to it, and 0 at 1."""
@@ -248,8 +249,12 @@ def _stream(part: MemoryPart, kind: Mapping[str, Any]) -> Any:
 
 
 def _lockstep(part: PimPart) -> Any:
-    """Commands of three attentions on one channel, or of products and accesses of HBM-PIM."""
+    """Commands of three attentions on one channel, of products and accesses of HBM-PIM, or of a block on GDDR6-AiM."""
     assert part.dram is not None
+    if part.dram.program == "aim" and part.dram.sums is not None:
+        shape = CentShape(256, 1200, 2, 2, 64)
+        block = CentDevice(pim_device(part), part.dram.sums.whole, shape, CentPlan(1, 2, 1))
+        return [block.run([step]) for step in (("norm",), ("append",), ("weights", 1200, 1200, True))]
     device, shapes = pim_device(part), ((2, 5000, 128), (3, 300, 128), (2, 2000, 80))
     if part.dram.program == "pairs":
         steps = [PairProgram(device).product(128, 2048, 16), PairProgram(device).host(3000, 1000)]

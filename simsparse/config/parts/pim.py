@@ -77,15 +77,24 @@ class PimDram(Frozen):
     """The commands of one channel in full, for level 2.
 
     ``standard`` has the constraints, ``unit`` names the column command that the units obey, ``program`` the order of
-    commands: AttAcc's, that of HBM-PIM with a unit for a pair of banks, or columns alone. ``levels`` leaves out the
-    channel; ``timing`` are the ticks that section commands does not state.
+    commands: AttAcc's, that of HBM-PIM with a unit for a pair of banks, that of GDDR6-AiM with one buffer and ``sums``
+    sums of a unit, or columns alone. ``levels`` leaves out the channel; ``timing`` are the ticks that section commands
+    does not state.
     """
 
     standard: Annotated[str, AfterValidator(known_standard)]
-    program: Literal["attacc", "pairs", "columns"]
+    program: Literal["attacc", "pairs", "aim", "columns"]
     unit: str
+    sums: Whole | None = None
     levels: dict[str, Whole]
     timing: dict[str, Ticks]
+
+    @model_validator(mode="after")
+    def _counts_sums(self) -> PimDram:
+        """The program of GDDR6-AiM, and no other, needs the number of sums."""
+        if (self.program == "aim") != (self.sums is not None):
+            raise ValueError("dram.sums belongs to dram.program aim")
+        return self
 
 
 class PimSelect(Frozen):
