@@ -41,8 +41,9 @@ class EnginePart(Frozen):
 
     ``step``: host work per step while the device waits; ``sequence``: more of it per sequence of the step.
     ``kernel``: pause of the device between two kernels of a step, beyond what the times of operators hold, which were
-    measured in loops of one kernel. ``buckets``: batch sizes of captured decode steps, which are replayed in any
-    stack; empty where there are none.
+    measured in loops of one kernel. ``ahead``: a step is planned while the one before it runs, so that a request that
+    comes meanwhile joins the step after both. ``buckets``: batch sizes of captured decode steps, which are replayed in
+    any stack; empty where there are none.
     ``pad``: prompts are padded to a multiple of so many tokens. ``memory``: share of the device's memory that weights
     and the cache of keys and values may take. ``attention``: null where the kernel library's is used.
     """
@@ -52,6 +53,7 @@ class EnginePart(Frozen):
     step: Seconds
     sequence: Seconds
     kernel: Seconds
+    ahead: bool = False
     buckets: tuple[int, ...] = ()
     pad: int = 1
     memory: Efficiency

@@ -16,6 +16,7 @@ class Engine:
 
     ``step_s``: host work of a step during which the device waits. ``sequence_s``: more of it per sequence.
     ``kernel_s``: the device's pause between two kernels of a step beyond what the operators' times hold.
+    ``ahead``: each step is planned while the one before it runs.
     ``buckets``: batch sizes of captured decode steps, a step is padded to the next, and replayed; empty
     without captured sizes.
     ``pad``: prompts are padded to a multiple. ``memory``: share of the device's memory that weights and cache may take.
@@ -26,6 +27,7 @@ class Engine:
     step_s: float = 0.0
     sequence_s: float = 0.0
     kernel_s: float = 0.0
+    ahead: bool = False
     buckets: tuple[int, ...] = ()
     pad: int = 1
     memory: float = 0.9
@@ -40,8 +42,8 @@ class Engine:
     @classmethod
     def of(cls, part: EnginePart) -> Engine:
         """The engine of a file."""
-        return cls(part.name, part.step.si, part.sequence.si, part.kernel.si, part.buckets, part.pad, part.memory.si,
-                   OwnAttention.of(part.attention) if part.attention else None,
+        return cls(part.name, part.step.si, part.sequence.si, part.kernel.si, part.ahead, part.buckets,
+                   part.pad, part.memory.si, OwnAttention.of(part.attention) if part.attention else None,
                    tuple(f"{part.name}.{text}" for text in part.assumed))  # fmt: skip
 
     @property

@@ -25,6 +25,7 @@ from simsparse.serving.engine import Engine
 from simsparse.serving.kv import BlockPool
 from simsparse.serving.log import StepLog
 from simsparse.serving.simulated import SimulatedCosts
+from simsparse.serving.waiting import Waiting
 
 Floats = NDArray[np.float64]
 LONGEST_RUN = 512
@@ -48,8 +49,7 @@ class Replica:
     ``on_end`` is called with each request that ends and the time. ``ends_after_prefill``: requests leave with their
     first token, to decode elsewhere; ``comes_read``: they come with their prompt read and its cache. ``swap_s``:
     seconds in which the cache of so many tokens goes to the host, or back; None where a sequence that loses its place
-    is read anew. Raises
-    SimulationError when a request can never fit.
+    is read anew. Raises SimulationError when a request can never fit.
     """
 
     costs: Costs | SimulatedCosts
@@ -67,8 +67,7 @@ class Replica:
     preemptions: int = 0
 
     def __post_init__(self) -> None:
-        self._waiting: list[tuple[float, int, int]] = []
-        self._count = 0
+        self._waiting = Waiting(self.book.requests.priority if self.batching.priorities else None)
         self._reading: dict[int, int] = {}
         self._ending: list[tuple[int, int]] = []
         self._blocks: dict[int, int] = {}
@@ -99,14 +98,13 @@ class Replica:
 
     def admit(self) -> int | None:
         """Admit the first waiting request, None where none waits, no place is free, or memory is short."""
-        full = len(self._reading) + len(self._joined) >= self.batching.max_seqs
-        if not self._waiting or full or self._has_cache(self._waiting[0][2]):
+        waiting = self._waiting
+        if not waiting or not waiting.in_time or not self._could_join() or self._has_cache(waiting.first):
             return None
-        request = self._waiting[0][2]
-        tokens = self.book.to_read(request)
-        if not self._take(request, tokens):
+        request = waiting.first
+        if not self._take(request, self.book.to_read(request)):
             return None
-        heapq.heappop(self._waiting)
+        waiting.leave()
         self.book.admitted(request, self.now)
         return request
 
@@ -116,14 +114,15 @@ class Replica:
 
     def _admit_read(self) -> None:
         """Admit waiting requests whose cache is kept elsewhere; they decode in the next step."""
-        while self._waiting and len(self._reading) + len(self._joined) < self.batching.max_seqs:
-            request = self._waiting[0][2]
-            if not self._has_cache(request) or not self._take(request, self.book.to_read(request) - 1):
+        while self._waiting and self._could_join():
+            request = self._waiting.first
+            comes = self._has_cache(request) and self._waiting.in_time
+            if not comes or not self._take(request, self.book.to_read(request) - 1):
                 return
             if request in self._away:
                 self._away.discard(request)
                 self._copying_s += self._swapped_s(request)
-            heapq.heappop(self._waiting)
+            self._waiting.leave()
             del self._reading[request]
             self.book.came_read(request)
             self._join(request, self.book.steps_left(request))
@@ -169,19 +168,14 @@ class Replica:
         self.advance(time)
         pending = self._pending
         if pending is not None and self._could_join():
-            begun = bisect_left(pending.ends, time) + 1
+            begun = bisect_left(pending.ends, time) + 1 + self.engine.ahead
             if begun < len(pending.ends):
                 share = begun / len(pending.ends)
                 pending.joules *= share
                 del pending.ends[begun:]
         if pending is None and not self._joined and not self._reading:
             self.now = max(self.now, time)
-        self._queue(request)
-
-    def _queue(self, request: int, first: bool = False) -> None:
-        rank = float(self.book.requests.priority[request]) if self.batching.priorities else 0.0
-        self._count += 1
-        heapq.heappush(self._waiting, (rank, -self._count if first else self._count, request))
+        self._waiting.came(request, time)
 
     def _could_join(self) -> bool:
         return len(self._reading) + len(self._joined) < self.batching.max_seqs
@@ -202,6 +196,7 @@ class Replica:
         assert pending is not None
         self._pending = None
         steps, end = len(pending.ends), pending.ends[-1]
+        self._waiting.planned = pending.ends[-2] if steps > 1 else self.now
         self.log.add((self.now, end), steps, pending.shape, len(self._waiting), self.tokens_held, pending.joules)
         if pending.plan.decode and self._joined:
             self._grow(steps)
@@ -270,6 +265,8 @@ class Replica:
         """The next steps from now on; None when there is nothing to do."""
         if not self._waiting and not self._reading and not self._joined:
             return None
+        if not self.engine.ahead or not (self._reading or self._joined):
+            self._waiting.planned = math.inf
         while self._joined and self._room(1) < 1:
             self._preempt()
         self._reserve = self._missing(1)
@@ -314,6 +311,8 @@ class Replica:
         count, queries = len(self._joined), self.book.queries
         steps = min(self._ending_first() - self._steps, LONGEST_RUN)
         steps = max(1, min(steps, self._room(steps)))
+        if self._waiting and not self._waiting.in_time and self._could_join():
+            steps = 1  # the first one joins the step after
         rows = count * queries
         context = self._context / count + queries
         shape = StepShape((), count, context, rows, queries, self.engine.padded(count) * queries, self._longest())
@@ -396,4 +395,4 @@ class Replica:
             self._away.add(request)
             self._copying_s += self._swapped_s(request)
         self.preemptions += 1
-        self._queue(request, first=True)
+        self._waiting.put_first(request)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Decode attention by kernels of a serving engine."""
+"""What a serving engine does beside its operators: decode attention of its own, steps planned ahead."""
 
 from __future__ import annotations
 
@@ -35,3 +35,16 @@ def test_a_batch_waits_for_its_longest_sequence(longest, slower):
 
     ratio = tpot(replace(KERNEL, pieces=pieces)) / tpot(replace(KERNEL, pieces=None))
     assert ratio > 1.01 if slower else ratio == pytest.approx(1, abs=1e-4)
+
+
+@pytest.mark.parametrize("ahead", [False, True])
+def test_a_request_joins_the_first_step_that_is_planned_after_it_came(ahead):
+    """One sequence decodes; another comes in the middle of a step. It waits for the end of the step, and where steps
+    are planned ahead, for that of the next one too. Steps grow a little with the context."""
+    alone = ss.serve(Requests.of([0.0], [64], [40]), "systems/h200-pcie5", "llama2-7b", engine=Engine())
+    step = alone.tpot.mean
+    came = float(alone.first_s[0]) + 10.5 * step
+    both = Requests.of([0.0, came], [64, 64], [40, 1])
+    found = ss.serve(both, "systems/h200-pcie5", "llama2-7b", engine=Engine(ahead=ahead))
+    assert found.queue.values[1] == pytest.approx((0.5 + ahead) * step, abs=0.2 * step)
+    assert found.queue.values[0] == 0
