@@ -228,7 +228,7 @@ def sweep(
     bar = ProgressBar()
     try:
         with bar as progress:
-            frame = run_sweep(path, out, jobs, progress, scheduler)
+            frame = run_sweep(path, out, jobs, progress, scheduler, details=json)
     except KeyboardInterrupt:
         note(f"interrupted: {bar.done} of {bar.total or 'all'} points are stored in {out}; the same command goes on")
         raise

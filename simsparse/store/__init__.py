@@ -3,11 +3,14 @@
 
 from simsparse.store.reader import LazyTable, Reader
 from simsparse.store.schema import PARQUET_NAME, SPEC_NAME, STORE_NAME, Record, StoredRow
+from simsparse.store.streamed import StreamedTable
 from simsparse.store.table import (
-    read_marked,
+    brief_table,
+    read_mark,
     read_table,
     to_csv,
     to_frame,
+    whole_table,
     write_csv,
     write_parquet,
     write_text,
@@ -16,6 +19,6 @@ from simsparse.store.writer import Store
 
 __all__ = [
     "PARQUET_NAME", "SPEC_NAME", "STORE_NAME", "LazyTable", "Reader", "Record", "Store", "StoredRow",
-    "read_marked", "read_table", "to_csv", "to_frame", "write_csv",
+    "StreamedTable", "brief_table", "read_mark", "read_table", "to_csv", "to_frame", "whole_table", "write_csv",
     "write_parquet", "write_text",
 ]  # fmt: skip

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The rows of a store as columns: those of one form are made together, whatever their number."""
+"""The rows of a store as columns, some rows after others: those of one form are made together."""
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from itertools import repeat
 from typing import Any
 
@@ -24,7 +24,7 @@ def stored_columns(reader: Reader) -> ColumnLists:
     Raises StoreError on a damaged store.
     """
     total, count = ColumnLists(), 0
-    for columns, rows in _pieces(reader):
+    for columns, rows in pieces(reader):
         for name, values in columns.items():
             if name not in total:
                 total[name] = [math.nan] * count
@@ -35,9 +35,12 @@ def stored_columns(reader: Reader) -> ColumnLists:
     return total
 
 
-def _pieces(reader: Reader) -> Iterator[tuple[ColumnLists, int]]:
-    """ColumnLists of some rows after others, and how many rows they are."""
-    forms, shapes = reader.forms(), dict[tuple[int, int], _Shape]()
+def pieces(reader: Reader, without: Container[str] = ()) -> Iterator[tuple[ColumnLists, int]]:
+    """The columns of some rows after others, but for those named ``without``, and how many rows they are.
+
+    Raises StoreError on a damaged store.
+    """
+    forms, shapes = reader.forms(), _Shapes(reader, without)
     piece: list[tuple[Any, ...]] = []
     for row in reader.select(ROWS):
         piece.append(row)
@@ -48,10 +51,7 @@ def _pieces(reader: Reader) -> Iterator[tuple[ColumnLists, int]]:
 
 
 def _columns(
-    reader: Reader,
-    rows: Sequence[tuple[Any, ...]],
-    forms: Mapping[int, TextForm],
-    shapes: dict[tuple[int, int], _Shape],
+    reader: Reader, rows: Sequence[tuple[Any, ...]], forms: Mapping[int, TextForm], shapes: _Shapes
 ) -> ColumnLists:
     groups: dict[tuple[int, int], tuple[list[int], list[tuple[Any, ...]]]] = {}
     plain: list[tuple[int, dict[str, Any]]] = []
@@ -59,13 +59,13 @@ def _columns(
         said, found = (_listed(text, forms) for text in (axes, result))
         if said is None or found is None or error is not None:
             summary = reader.object_in(result, forms) if result else None
-            plain.append((place, StoredRow(key, reader.object_in(axes, forms), summary, error).columns()))
+            row = StoredRow(key, reader.object_in(axes, forms), summary, error).columns()
+            plain.append((place, {name: value for name, value in row.items() if name not in shapes.without}))
             continue
         own = groups.setdefault((said[0], found[0]), ([], []))
         own[0].append(place)
         own[1].append((*said[1:], *found[1:], key))
-    made = [(places, _shape(reader, numbers, forms, shapes).columns(values))
-            for numbers, (places, values) in groups.items()]  # fmt: skip
+    made = [(places, shapes.of(numbers, forms).columns(values)) for numbers, (places, values) in groups.items()]
     made += [([place], {name: [value] for name, value in columns.items()}) for place, columns in plain]
     made.sort(key=lambda each: each[0][0])
     total = {name: [math.nan] * len(rows) for _, columns in made for name in columns}
@@ -77,35 +77,44 @@ def _columns(
     return total
 
 
+_DECODER = json.JSONDecoder()
+
+
 def _listed(text: str | None, forms: Mapping[int, TextForm]) -> list[Any] | None:
     """What is stored of a text in a form: the number of the form and what fills its holes; None of any other text."""
-    if not text or not text.startswith("["):
+    if not text or text[0] != "[":
         return None
     try:
-        data = json.loads(text)
+        data, end = _DECODER.raw_decode(text)
     except ValueError:
         return None
-    return data if data and data[0] in forms and len(data) == len(forms[data[0]].pieces) else None
+    whole = end == len(text) and data and data[0] in forms and len(data) == len(forms[data[0]].pieces)
+    return data if whole else None
 
 
-def _shape(
-    reader: Reader, numbers: tuple[int, int], forms: Mapping[int, TextForm], shapes: dict[tuple[int, int], _Shape]
-) -> _Shape:
-    if numbers not in shapes:
-        shapes[numbers] = _Shape(reader, forms[numbers[0]], forms[numbers[1]])
-    return shapes[numbers]
+class _Shapes:
+    """What rows of each two forms have in common, but for the columns ``without``."""
+
+    def __init__(self, reader: Reader, without: Container[str]) -> None:
+        self._reader, self.without, self._known = reader, without, dict[tuple[int, int], _Shape]()
+
+    def of(self, numbers: tuple[int, int], forms: Mapping[int, TextForm]) -> _Shape:
+        """Those of the forms of these numbers, of the values and of the result."""
+        if numbers not in self._known:
+            self._known[numbers] = _Shape(self._reader, forms[numbers[0]], forms[numbers[1]], self.without)
+        return self._known[numbers]
 
 
 class _Shape:
     """Rows whose values and results are of the same forms: how each column follows from what fills the holes."""
 
-    def __init__(self, reader: Reader, axes: TextForm, result: TextForm) -> None:
+    def __init__(self, reader: Reader, axes: TextForm, result: TextForm, without: Container[str]) -> None:
         marks, first = Holes(), len(axes.pieces) - 1
         last = first + len(result.pieces) - 1
         said = reader.object_in(axes.filled([marks.token(i) for i in range(first)]))
         summary = reader.object_in(result.filled([marks.token(i) for i in range(first, last)]))
         row = StoredRow(marks.token(last), said, summary, None).columns()
-        self._makers = {name: _maker(value, marks) for name, value in row.items()}
+        self._makers = {name: _maker(value, marks) for name, value in row.items() if name not in without}
 
     def columns(self, rows: Sequence[tuple[Any, ...]]) -> ColumnLists:
         """The columns of rows given by what fills their holes, the key last."""

@@ -3,12 +3,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from simsparse.errors import StoreError
 from simsparse.paths import temporary_prefix
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 MANY = 100_000
 """Rows beyond which texts are Python's own, so that equal ones are kept once."""
+MARK = b"simsparse"
+"""Name of the mark among the metadata of a Parquet file."""
 _SEPARATOR = re.compile('[",\r\n]')
 FORMULA_SIGNS = ("=", "+", "-", "@", "\t", "\r")
 """Characters at the beginning of a cell that make spreadsheets compute it."""
@@ -45,13 +48,15 @@ def to_frame(reader: Reader, once: bool = False) -> pd.DataFrame:
     many = len(columns.get("key", ())) > MANY
     frame = pd.DataFrame({name: pd.Series(values, dtype=object) if many and isinstance(values[0], str) else values
                           for name, values in columns.items()})  # fmt: skip
-    if once:
-        frame = frame.drop_duplicates("key", ignore_index=True)
+    return in_order(frame.drop_duplicates("key", ignore_index=True) if once else frame)
+
+
+def in_order(frame: pd.DataFrame) -> pd.DataFrame:
+    """``frame`` with its columns in the order of tables, and the numbers of results as such."""
     last = [name for name in (*NUMBERS, "bound", *DETAILS, "error", "key") if name in frame]
     frame = frame[[name for name in frame.columns if name not in last] + last]
     numbers = [name for name in NUMBERS if name in frame]
-    frame[numbers] = frame[numbers].astype("float64")
-    return frame
+    return frame.astype(dict.fromkeys(numbers, "float64"))
 
 
 def read_table(folder: Path) -> pd.DataFrame:
@@ -72,21 +77,38 @@ def read_table(folder: Path) -> pd.DataFrame:
     return frame.assign(**texts).rename(columns={name: shown(name) for name in frame.columns})
 
 
-def _read_parquet(path: Path) -> pd.DataFrame:
+def _read_parquet(path: Path, columns: list[str] | None = None) -> pd.DataFrame:
     import pandas as pd
 
     try:
-        return pd.read_parquet(path)
+        return pd.read_parquet(path, columns=columns)
     except Exception as error:
         raise StoreError(f"is no Parquet table: {error}", file=str(path)) from error
 
 
-def read_marked(path: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
-    """The table in a Parquet file, and the mark that was written with it. Raises StoreError."""
-    frame = _read_parquet(path)
-    mark = {str(name): value for name, value in frame.attrs.items()}
-    frame.attrs.clear()
-    return frame, mark
+def brief_table(folder: Path) -> pd.DataFrame:
+    """The table in a folder's Parquet file without ``DETAILS``. Raises StoreError."""
+    import pyarrow.parquet as pq
+
+    path = folder / PARQUET_NAME
+    return _read_parquet(path, [name for name in pq.read_schema(path).names if name not in DETAILS])
+
+
+def whole_table(folder: Path) -> pd.DataFrame:
+    """The table in a folder's Parquet file. Raises StoreError."""
+    return _read_parquet(folder / PARQUET_NAME)
+
+
+def read_mark(folder: Path) -> dict[str, Any]:
+    """The mark that was written with a folder's Parquet file; empty where there is none."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        mark = json.loads((pq.read_metadata(folder / PARQUET_NAME).metadata or {}).get(MARK, b"{}"))
+    except (OSError, ValueError, pa.ArrowException):
+        return {}
+    return mark if isinstance(mark, dict) else {}
 
 
 def write_csv(frame: pd.DataFrame, out: Path) -> None:
@@ -102,18 +124,25 @@ def to_csv(frame: pd.DataFrame, path: Path, more: bool = False) -> None:
     odd = {name for name in frame.columns if _is_odd(frame[name])}
     with path.open("a" if more else "w", encoding="utf-8", newline="") as file:
         if not more:
-            file.write(",".join(_quoted(str(_plain(name))) for name in frame.columns) + "\n")
+            write_rows(file, ([heading(name)] for name in frame.columns))
         for start in range(0, len(frame), AT_ONCE):
             piece = frame.iloc[start : start + AT_ONCE]
-            columns = [_cells(piece[name], name in odd) for name in frame.columns]
-            file.writelines(f"{','.join(row)}\n" for row in zip(*columns, strict=True))
+            write_rows(file, [cells(piece[name].tolist(), name in odd, piece[name].dtype.kind == "f")
+                              for name in frame.columns])  # fmt: skip
 
 
-def _cells(column: pd.Series[Any], odd: bool) -> Iterator[str]:
-    """The values of a column as they are written, empty where there is none; equal ones are written once."""
-    values: list[Any] = column.tolist()
-    if column.dtype.kind == "f" and not column.hasnans:
-        return map(repr, values)
+def write_rows(file: IO[str], columns: Iterable[Iterable[str]]) -> None:
+    """Write rows of CSV, given the cells of each column."""
+    file.writelines(f"{','.join(row)}\n" for row in zip(*columns, strict=True))
+
+
+def cells(values: Sequence[Any], odd: bool, floats: bool) -> Iterator[str]:
+    """The values of a column as they are written, empty where there is none; equal ones are written once.
+
+    ``odd``: texts among them may have to be changed; ``floats``: all are floats.
+    """
+    if floats:
+        return (repr(value) if value == value else "" for value in values)  # noqa: PLR0124 (not a number)
     if len(distinct := set(values)) < len(values) / 4:
         return map({value: _cell(value, odd) for value in distinct}.__getitem__, values)
     return (_cell(value, odd) for value in values)
@@ -127,6 +156,11 @@ def _cell(value: Any, odd: bool) -> str:
     if value is None or value is pd.NA or value != value:  # noqa: PLR0124 (not a number)
         return ""
     return repr(value) if isinstance(value, float) else str(value)
+
+
+def heading(name: object) -> str:
+    """The name of a column as it is written."""
+    return _quoted(str(_plain(name)))
 
 
 def _quoted(text: str) -> str:
@@ -148,10 +182,17 @@ def _plain(value: object) -> object:
 
 def write_parquet(frame: pd.DataFrame, out: Path, mark: Mapping[str, Any]) -> None:
     """Write the table as Parquet, with a mark. Raises StoreError when the folder can't be written."""
-    texts = {name: "string" for name in frame.columns if frame[name].dtype == object}
-    marked = frame.astype(texts)
-    marked.attrs.update(mark)
-    write_whole(out / PARQUET_NAME, lambda path: marked.to_parquet(path, index=False))
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    table = pa.Table.from_pandas(with_texts(frame), preserve_index=False)
+    marked = table.replace_schema_metadata({**(table.schema.metadata or {}), MARK: json.dumps(mark)})
+    write_whole(out / PARQUET_NAME, lambda path: pq.write_table(marked, path))
+
+
+def with_texts(frame: pd.DataFrame) -> pd.DataFrame:
+    """``frame`` with columns of anything as texts, which is what a Parquet file can hold."""
+    return frame.astype({name: "string" for name in frame.columns if frame[name].dtype == object})
 
 
 def write_text(path: Path, text: str) -> None:

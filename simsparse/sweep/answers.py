@@ -51,29 +51,38 @@ def _peak(text: object) -> int:
     return max((sum(own.values()) for own in memory.values()), default=0)
 
 
-def with_front(frame: pd.DataFrame, spec: SweepSpec) -> pd.DataFrame:
-    """The table with ``feasible``, whether a point is within all constraints, and ``front``.
+def front_needs(spec: SweepSpec) -> list[str]:
+    """Columns of the table that ``fronts`` reads."""
+    named = [*spec.sweep.objectives, *spec.limits]
+    needed = ["workload.trace", "level", "error", *("memory" if name == "memory_bytes" else name for name in named)]
+    return list(dict.fromkeys(needed))
+
+
+def fronts(frame: pd.DataFrame, spec: SweepSpec) -> dict[str, pd.Series[bool]]:
+    """Columns to add to a table: ``feasible``, whether a point is within all constraints if there are any; ``front``.
 
     ``front``: no point of the same workload and level beats it in all objectives, among feasible ones whose objectives
     are all known; of a search over levels at the last level.
     """
     import pandas as pd
 
-    if not len(frame):
-        return frame
-    numbers = frame.assign(memory_bytes=list(map(_peak, frame["memory"])))
+    named = [*spec.sweep.objectives, *spec.limits]
+    numbers = frame.assign(memory_bytes=list(map(_peak, frame["memory"]))) if "memory_bytes" in named else frame
     done = frame["error"] == ""
     feasible = done & pd.concat([numbers[n] <= limit for n, limit in spec.limits.items()] or [done], axis=1).all(axis=1)
     objectives = list(spec.sweep.objectives)
-    ranked = feasible & frame[objectives].notna().all(axis=1)
+    ranked = feasible & numbers[objectives].notna().all(axis=1)
     if spec.sweep.sample.fidelity:
         ranked &= frame["level"] == spec.sweep.sample.fidelity.levels[-1]
     front = pd.Series(False, index=frame.index)
-    for _, own in frame[ranked].groupby(["workload.trace", "level"]):
+    for _, own in numbers[ranked].groupby(["workload.trace", "level"]):
         costs = [tuple(row) for row in own[objectives].itertuples(index=False)]
         front[own.index[pareto_front(costs)]] = True
-    at = list(frame.columns).index("error")
-    columns = {**({"feasible": feasible} if spec.limits else {}), "front": front}
-    for i, (name, values) in enumerate(columns.items()):
-        frame.insert(at + i, name, values)
+    return {**({"feasible": feasible} if spec.limits else {}), "front": front}
+
+
+def with_front(frame: pd.DataFrame, spec: SweepSpec) -> pd.DataFrame:
+    """The table with the columns of ``fronts`` before that of errors."""
+    for name, values in (fronts(frame, spec) if len(frame) else {}).items():
+        frame.insert(list(frame.columns).index("error"), name, values)
     return frame

@@ -12,7 +12,7 @@ from simsparse.sweep.point import PointRun, SweepPoint
 from simsparse.sweep.together import run_alike
 
 Chunk = Sequence[PointRun]
-SINGLE, TOGETHER = 64, 1024
+SINGLE, TOGETHER = 64, 4096
 """Runs of a chunk at most: of those that are done one after another, and of those that are done together."""
 SHARE = 4
 """Chunks per process at least, so that all processes end at about the same time; of runs done together, one."""

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from simsparse.errors import StoreError
-from simsparse.store import PARQUET_NAME, SPEC_NAME, STORE_NAME, read_marked
+from simsparse.store import SPEC_NAME, STORE_NAME, brief_table, read_mark, whole_table
 from simsparse.store.schema import CSV_NAME
 
 if TYPE_CHECKING:
@@ -20,19 +20,24 @@ Mark = dict[str, Any]
 """Hash of a sweep, and size and time of change of the other files in its folder."""
 
 
-def finished_mark(frame: pd.DataFrame, folder: Path, digest: str) -> Mark:
-    """The mark of ``frame``, the table of the sweep ``digest``; empty where a point failed or files lose a type."""
-    whole = (frame["error"] == "").all() and "object" not in map(str, frame.dtypes)
+def finished_mark(whole: bool, folder: Path, digest: str) -> Mark:
+    """The mark of the table of the sweep ``digest``; empty where it is not ``whole``: a point failed, say."""
     return _mark(folder, digest) if whole else {}
 
 
-def finished_table(folder: Path, digest: str) -> pd.DataFrame | None:
+def is_whole(frame: pd.DataFrame) -> bool:
+    """Whether no point failed, and files keep the type of each column of ``frame``."""
+    return bool((frame["error"] == "").all()) and "object" not in map(str, frame.dtypes)
+
+
+def finished_table(folder: Path, digest: str, details: bool = True) -> pd.DataFrame | None:
     """The table of the finished sweep ``digest`` in ``folder``; None where there is none or a file has changed."""
     try:
-        frame, mark = read_marked(folder / PARQUET_NAME)
-        return frame if mark == _mark(folder, digest) else None
+        if (mark := read_mark(folder)) and mark == _mark(folder, digest):
+            return whole_table(folder) if details else brief_table(folder)
     except (OSError, StoreError):
-        return None
+        pass
+    return None
 
 
 def _mark(folder: Path, digest: str) -> Mark:

@@ -11,13 +11,26 @@ from typing import TYPE_CHECKING
 from simsparse.config.sweep import table_document
 from simsparse.core.table import is_frame
 from simsparse.errors import SpecError
-from simsparse.store import SPEC_NAME, Store, to_frame, write_csv, write_parquet, write_text
+from simsparse.store import (
+    SPEC_NAME,
+    STORE_NAME,
+    Reader,
+    Store,
+    StreamedTable,
+    brief_table,
+    to_frame,
+    whole_table,
+    write_csv,
+    write_parquet,
+    write_text,
+)
+from simsparse.store.schema import DETAILS
 from simsparse.store.writer import PointRow
 from simsparse.sweep.alike import AlikePoint
-from simsparse.sweep.answers import answer_of, by_fronts, with_front
+from simsparse.sweep.answers import answer_of, by_fronts, front_needs, fronts, with_front
 from simsparse.sweep.chunks import Chunk, chunks_of
 from simsparse.sweep.cluster import ClusterWorkers
-from simsparse.sweep.finished import finished_mark, finished_table
+from simsparse.sweep.finished import finished_mark, finished_table, is_whole
 from simsparse.sweep.planned import Planned
 from simsparse.sweep.point import SweepPoint
 from simsparse.sweep.sample import Answer, Draw, PointAnswers, sampler_for
@@ -26,15 +39,17 @@ from simsparse.sweep.workers import Workers
 if TYPE_CHECKING:
     import pandas as pd
 
-SLICE = 8192
+SLICE = 32_768
 """Points that are planned at a time, while those before them run."""
+HELD = 50_000
+"""Points of a sweep beyond which its table is written some rows after others."""
 OnProgress = Callable[[int, int, int], None]
 """Called with points done, points in all, points failed."""
 
 
 def run_sweep(
     path: str | Path | pd.DataFrame, out: str | Path, jobs: int = 1, progress: OnProgress | None = None,
-    scheduler: str | None = None,
+    scheduler: str | None = None, details: bool = True,
 ) -> pd.DataFrame:  # fmt: skip
     """Run the sweep in the YAML file ``path`` and store it in the folder ``out``.
 
@@ -46,7 +61,8 @@ def run_sweep(
     does not depend on it. ``scheduler``: the address of a Dask scheduler, such as ``tcp://head:8786``, whose workers
     run the points in their stead.
     A point that fails gets its message in the column ``error``; a point that TPE or NSGA-II draws again
-    has one row. See ``to_frame`` for the columns.
+    has one row. See ``to_frame`` for the columns. Without ``details`` those of JSON text are left out of what is
+    returned, so that a sweep of a million points need not be held; the files in ``out`` have all columns.
 
     Raises SpecError before anything is written when the spec has a fault, StoreError when ``out``
     is not this sweep's.
@@ -57,17 +73,32 @@ def run_sweep(
         raise SpecError(f"{jobs} is not a number of processes; expected 1 or more", key="jobs")
     planned, folder = Planned.load(table_document(path) if is_frame(path) else str(path)), Path(out)
     with Store.open(folder, planned.spec.sweep.name, check=False) as store, _workers(jobs, scheduler) as workers:
-        if (finished := finished_table(folder, planned.digest)) is not None:
+        if (finished := finished_table(folder, planned.digest, details)) is not None:
             if progress:
                 progress(planned.total, planned.total, 0)
             return finished
         store.check()
         write_text(folder / SPEC_NAME, planned.resolved_text())
         _SweepRun(planned, store, workers, progress).all()
-        frame = with_front(to_frame(store, once=planned.spec.repeats), planned.spec)
+    large = planned.total > HELD and not planned.spec.repeats
+    return (_streamed if large else _held)(planned, folder, details)
+
+
+def _held(planned: Planned, folder: Path, details: bool) -> pd.DataFrame:
+    """Write the tables of a finished sweep, and return the whole one or that without details."""
+    frame = with_front(to_frame(Reader(folder / STORE_NAME), once=planned.spec.repeats), planned.spec)
     write_csv(frame, folder)
-    write_parquet(frame, folder, finished_mark(frame, folder, planned.digest))
-    return frame
+    write_parquet(frame, folder, finished_mark(is_whole(frame), folder, planned.digest))
+    return frame if details else frame.drop(columns=list(DETAILS))
+
+
+def _streamed(planned: Planned, folder: Path, details: bool) -> pd.DataFrame:
+    """The same for a table that is too large to be held."""
+    table = StreamedTable(Reader(folder / STORE_NAME), front_needs(planned.spec))
+    whole = table.keeps_types and bool((table.known["error"] == "").all())
+    added = {name: values.tolist() for name, values in fronts(table.known, planned.spec).items()}
+    table.write(folder, added, lambda: finished_mark(whole, folder, planned.digest))
+    return whole_table(folder) if details else brief_table(folder)
 
 
 def _workers(jobs: int, scheduler: str | None) -> Workers | ClusterWorkers:
