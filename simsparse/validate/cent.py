@@ -154,4 +154,6 @@ def _layout(row: Measurement, channels: int) -> _CentLayout:
                       size["num_key_value_heads"], size["vocab_size"])  # fmt: skip
     of_block, layers = row.whole("Channels per block"), size["num_hidden_layers"]
     copies = channels // of_block
-    return _CentLayout(shape, CentPlan(row.whole("Tensor parallelism"), of_block, copies), layers, ceil(layers / copies))
+    return _CentLayout(
+        shape, CentPlan(row.whole("Tensor parallelism"), of_block, copies), layers, ceil(layers / copies)
+    )

@@ -53,6 +53,8 @@ from simsparse.validate.tables.gemm import predict_gemm_table, predict_widened_t
 from simsparse.validate.tables.latent import predict_latent_table
 from simsparse.validate.tables.moe import predict_moe_table
 from simsparse.validate.tables.serving import TPOT, TTFT, predict_serving_table
+from simsparse.validate.tables.serving_simulators import MEASURES as OTHERS
+from simsparse.validate.tables.serving_simulators import errors_of_simulators, predict_simulated_stages
 from simsparse.validate.tables.serving_stages import E2E, FIRST, predict_serving_stages
 from simsparse.validate.tables.sparse_prompts import predict_sparse_prompts
 from simsparse.validate.whole_models import predict_whole_models
@@ -78,6 +80,7 @@ TOLERANCES: Mapping[str, float] = {
     "puts_table": 0.25, "puts_nodes": 0.25, "overlap_table": 0.25,
     "serve_steps": 0.06, "serve_ttft": 0.06, "serve_tpot": 0.06, "serve_p99": 0.20, "serve_loaded_ttft": 0.20,
     "serve_loaded_tpot": 0.20, TPOT: 0.15, TTFT: 0.30, E2E: 0.15, FIRST: 0.30,
+    **dict.fromkeys(OTHERS, 0.15), "serving_others_ttft": 0.30,
 }  # fmt: skip
 """Mean absolute percentage error, as a share, that each section must stay within."""
 KERNEL_SECTIONS = ("elementwise", "norm", "softmax", "reduce", "gather", "mem")
@@ -91,6 +94,7 @@ OVER_GPUS: Mapping[str, Callable[[System, Sequence[Measurement]], list[Predictio
     **dict.fromkeys(("tp_layer", "ep_moe", "ep_skew"), predict_layers),
     **dict.fromkeys((TPOT, TTFT), predict_serving_table),
     **dict.fromkeys((E2E, FIRST), predict_serving_stages),
+    **dict.fromkeys(OTHERS, predict_simulated_stages),
 }
 """Sections of systems of several GPUs."""
 SERVING_SECTIONS = ("serve_steps", "serve_ttft", "serve_tpot", "serve_p99", "serve_loaded_ttft", "serve_loaded_tpot")
@@ -315,5 +319,6 @@ def _report(
     outcome = progress.in_pieces(rows, partial(models.predict, section))
     predictions = [item for item in outcome if isinstance(item, Prediction)]
     reasons = Counter(item for item in outcome if isinstance(item, str))
-    facts = FACTS[section](predictions) if section in FACTS else {}
+    facts_of = errors_of_simulators if section in OTHERS else FACTS.get(section)
+    facts = facts_of(predictions) if facts_of else {}
     return SectionReport(section, predictions, TOLERANCES[section], dict(reasons), facts)

@@ -91,3 +91,22 @@ def test_stages_of_measured_serving_are_read(tmp_path):
     assert len(section.predictions) == 1
     assert set(section.skipped) == {"past saturation: requests failed", "a summary of several stages"}
     assert section.predictions[0].predicted == pytest.approx(0.75, rel=0.15)
+
+
+def test_stages_beside_other_simulators_are_read(tmp_path):
+    names = ("exp_id,model,workload,gpu,stage_index,tp,precision,max_num_batched_tokens,max_num_seqs,system_prompt,"
+             "question,output,n_system_prompts,users_per_prompt,rates,stage_s,e2e_mean_actual_ms,ttft_mean_actual_ms,"
+             "itl_mean_actual_ms,e2e_mean_vidur_ms,e2e_mean_blis-roofline_ms")  # fmt: skip
+    end = "1,FP16,2048,128,100,466,100,11,4,5.0/10.0,3/3,750,25,7.4"
+    rows = [f"1,meta-llama/Llama-2-7b-hf,codegen,H100-SXM,0,{end},600,", f"1,x/y,codegen,H100-SXM,0,{end},600,",
+            f"1,meta-llama/Llama-2-7b-hf,general,H100-SXM,0,{end},600,",
+            f"1,meta-llama/Llama-2-7b-hf,codegen,H100-SXM,-1,{end},600,"]  # fmt: skip
+    path = tmp_path / "stages.csv"
+    path.write_text("\n".join([names, *rows]) + "\n")
+    found = validate_file(path, "systems/h100-x8-nvlink")
+    section = found.section("serving_others_e2e")
+    assert len(section.predictions) == 1
+    assert sum(section.skipped.values()) == 3
+    assert section.predictions[0].predicted == pytest.approx(0.75, rel=0.15)
+    assert section.facts == {"mean error of vidur": pytest.approx(0.2)}
+    assert len(found.section("serving_others_itl").predictions) == 1

@@ -14,11 +14,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 
 from simsparse._serve import serve
 from simsparse.config.hardware import System
+from simsparse.core import Trace
 from simsparse.errors import SimsparseError
 from simsparse.lowering.machine import Machine, machine_of
 from simsparse.serving.result import Served
@@ -65,26 +67,42 @@ def _reason(system: System, row: Measurement) -> str | None:
 
 def _predicted(system: System, row: Measurement) -> Prediction | str:
     seconds = min(SECONDS, row.number("duration_s"))
-    numbers = (round(row.number(name)) for name in ("tp", "max_num_seqs", "max_num_batched_tokens"))
+    ranks, seqs, tokens = (round(row.number(name)) for name in ("tp", "max_num_seqs", "max_num_batched_tokens"))
     prompts = row.whole("n_system_prompts") * row.whole("users_per_prompt")
+    stage = Stage(ranks, seqs, tokens, row.number("rate_req_s"), seconds, prompts, round(row.number("prompt_len_mean")),
+                  row.whole("output"))  # fmt: skip
     try:
-        found = _served(machine_of(system), MODELS[row.text("model")], *numbers, row.number("rate_req_s"), seconds,
-                        prompts, round(row.number("prompt_len_mean")), row.whole("output"))  # fmt: skip
+        found = _served(machine_of(system), MODELS[row.text("model")], stage)
     except SimsparseError as error:
         return error.message
     return Prediction(row, row.number("s"), (found.e2e if row.section == E2E else found.ttft).mean)
 
 
-@lru_cache(maxsize=256)
-def _served(
-    machine: Machine, model: str, ranks: int, seqs: int, tokens: int, rate: float, seconds: float, prompts: int,
-    length: int, output: int,
-) -> Served:  # fmt: skip
-    """A run, which serves both sections."""
-    count = max(1, round(rate * seconds))
+class Stage(NamedTuple):
+    """GPUs of a replica, limits of the engine, requests per second, seconds of them, how many prompts take turns, and
+    tokens of each prompt and answer."""
+
+    ranks: int
+    max_seqs: int
+    tokens: int
+    rate: float
+    seconds: float
+    prompts: int
+    length: int
+    output: int
+
+
+def run_stage(machine: Machine, model: str | Trace, stage: Stage, weights: str = "") -> Served:
+    """Requests at equal distances, whose prompts are found in the prefix cache but for their last block."""
+    count, length = max(1, round(stage.rate * stage.seconds)), stage.length
     blocks = (length - 1) // BLOCK
-    prefix = [range(i % prompts * length, i % prompts * length + blocks) for i in range(count)]
-    requests = Requests.of(np.arange(count) / rate, np.full(count, length), np.full(count, output), prefix=prefix,
-                           prefix_block=BLOCK)  # fmt: skip
-    policy = {"kind": "chunked", "max_seqs": seqs, "tokens": tokens}
-    return serve(requests, machine.system, model, policy, parallel={"tp": ranks}, kv={"prefix_cache": True})
+    prefix = [range(i % stage.prompts * length, i % stage.prompts * length + blocks) for i in range(count)]
+    requests = Requests.of(np.arange(count) / stage.rate, np.full(count, length), np.full(count, stage.output),
+                           prefix=prefix, prefix_block=BLOCK)  # fmt: skip
+    policy = {"kind": "chunked", "max_seqs": stage.max_seqs, "tokens": stage.tokens}
+    return serve(requests, machine.system, model, policy, parallel={"tp": stage.ranks}, kv={"prefix_cache": True},
+                 weights=weights)  # fmt: skip
+
+
+_served = lru_cache(maxsize=256)(run_stage)
+"""A run, which serves both sections."""
