@@ -28,6 +28,7 @@ class DType(StrEnum):
     INT16 = "int16", 16
     INT8 = "int8", 8
     INT4 = "int4", 4
+    INT2 = "int2", 2
     BOOL = "bool", 8
 
     def __new__(cls, text: str, bits: int = 0) -> Self:

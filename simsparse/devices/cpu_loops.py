@@ -34,10 +34,14 @@ def is_depthwise(op: Op) -> bool:
 
 
 def kernel_of(cores: Cores, op: Op) -> CpuKernel:
-    """The kernel of ``op``: that of depthwise convolutions, the sparse one, else the dense library's."""
+    """The kernel of ``op``: that of depthwise convolutions, the sparse one, that of narrow dense weights, else the
+    dense library's."""
     if is_depthwise(op):
         return CPU_KERNELS.get(DEPTHWISE)
-    return sparse_kernel(cores, op) or CPU_KERNELS.get(cores.core.kernels[DENSE_FORMAT])
+    dense = cores.core.kernels[DENSE_FORMAT]
+    if op.kind == OpKind.LINEAR and op.weight_sparsity.is_dense:
+        dense = cores.core.narrow.get(op.w_dtype, dense)
+    return sparse_kernel(cores, op) or CPU_KERNELS.get(dense)
 
 
 def loop_arrays(cores: Cores, ops: Sequence[Op]) -> Mapping[str, Floats]:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -15,6 +16,7 @@ from simsparse.core import Op, ops
 from simsparse.devices.cpu import Cpu
 from simsparse.devices.cpu_core import Cores, LoopCounts, Products, Refills
 from simsparse.devices.cpu_kernels.base import CPU_KERNELS
+from simsparse.devices.cpu_loops import kernel_of
 from simsparse.errors import SpecError
 
 PART = "cpu/xeon-w2145"
@@ -174,6 +176,46 @@ def test_a_tile_of_pixels_reads_each_channel_once_per_weight() -> None:
     """64 pixels are a tile of 4 vectors: an index and a weight for each of 32, and their inputs."""
     found = CPU_KERNELS.get("spmm_tile").loops(_one_row(), cores())
     assert (found.fma[0], found.loads[0], found.stores[0]) == (32 * 4, 2 * 32 + 32 * 4, 4)
+
+
+def test_a_look_up_takes_the_place_of_four_products_per_bit() -> None:
+    """32 rows of 128 weights of 2 bits, vectors of 64 bytes: 32 look-ups of four instructions, a scaling of 12, and 3
+    for each of 32 vectors of table entries; a table is read per four inputs."""
+    few = replace(_one_row(), m=np.ones(1), n=np.full(1, 32.0), k=np.full(1, 128.0), weight=np.full(1, 0.25))
+    found = CPU_KERNELS.get("table_lookup").loops(few, cores(**{"core.vector": "64 byte"}))
+    assert (found.fma[0], found.loads[0]) == (4 * 32 + 12 + 3 * 32, 32 / 2 + 32)
+    wide = CPU_KERNELS.get("table_lookup").loops(replace(few, weight=np.full(1, 0.5)), cores())
+    narrow = CPU_KERNELS.get("table_lookup").loops(few, cores())
+    built = 3 * 128 / 4 * 16 * 4 / cores().core.vector.si
+    assert wide.fma[0] - built == 2 * (narrow.fma[0] - built)
+
+
+@pytest.mark.parametrize(
+    ("kernel", "m", "n", "k", "fma", "loads"),
+    [("unpack_dot", 4, 1, 128, 8 * 1.75 + 16, 8 * 0.25 + 8), ("unpack_dot_rows", 2, 4, 64, 8 * 1.75 + 16, 8 * 0.25 + 2),
+     ("unpack_dot_tokens", 4, 1, 128, 2 * 1.75 + 16, 2 * 0.25 + 8)],
+)  # fmt: skip
+def test_unpacked_weights_are_shared_by_rows_or_tokens(
+    kernel: str, m: int, n: int, k: int, fma: float, loads: float
+) -> None:
+    """Eight dot products of 64 bytes, two instructions each; 2-bit weights take a mask and three of four shifts."""
+    sizes = {"m": m, "n": n, "k": k, "weight": 0.25, "lanes": 32}
+    given = replace(_one_row(), **{name: np.full(1, float(size)) for name, size in sizes.items()})
+    found = CPU_KERNELS.get(kernel).loops(given, cores(**{"core.vector": "64 byte"}))
+    assert (found.fma[0], found.loads[0]) == (fma, loads)
+
+
+def test_dense_weights_of_few_bits_run_the_kernel_of_the_part() -> None:
+    """A part without one reads them as the dense library does; sparse ones keep the kernel of their format."""
+    found = Cores.of(load_hardware("cpu/apple-m2-ultra"))
+    assert found is not None
+    names = [
+        kernel_of(found, ops.linear(1, 64, 64, "int8", weight_dtype=held, **more)).name
+        for held, more in (("int2", {}), ("int8", {}), ("int4", {"weight_sparsity": "unstructured:0.1",
+                           "weight_format": "csr"}))
+    ]  # fmt: skip
+    assert names == ["table_lookup", "gemm", "spmm_tile"]
+    assert kernel_of(cores(), ops.linear(1, 64, 64, "int8", weight_dtype="int2")).name == "gemm"
 
 
 def _one_row() -> Products:

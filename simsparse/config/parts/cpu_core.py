@@ -3,11 +3,12 @@
 
 from __future__ import annotations
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from simsparse.config.quantity import (
     Bytes,
     BytesPerSecond,
+    DTypeName,
     Frozen,
     Hertz,
     Multiplier,
@@ -64,7 +65,8 @@ class CpuCore(Frozen):
     ``miss``: cycles of a mispredicted branch. ``serial``: share of the transfers between caches that does not overlap
     with loads. ``gemm`` is null where the dense library packs weights once, when a model is loaded. ``dispatch``:
     seconds of a call of a sparse kernel beyond that of any operator. ``kernels``: name of the kernel
-    (simsparse.devices.cpu_kernels) by storage format of the weights.
+    (simsparse.devices.cpu_kernels) by storage format of the weights; ``narrow``: that of dense weights by their type,
+    where it is not the dense library.
     """
 
     clock: Hertz
@@ -82,6 +84,7 @@ class CpuCore(Frozen):
     caches: CpuCaches
     gemm: CpuGemmLibrary | None = None
     kernels: dict[str, str]
+    narrow: dict[DTypeName, str] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _known(self) -> CpuCore:
