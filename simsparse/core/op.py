@@ -96,6 +96,10 @@ class Op:
             raise SpecError(
                 f"{self.kind} takes {', '.join(expected)}{more}; got {', '.join(self.dims)}", key=f"{self.name}.dims"
             )
+        if all(type(value) is int and 0 <= value < 2**62 for value in self.dims.values()) and not (
+            self.dims.items() & optional.items()
+        ):
+            return
         plain = {key: whole(value) for key, value in self.dims.items()}
         for key, number in plain.items():
             if number is None or not 0 <= number < 2**62:

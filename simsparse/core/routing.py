@@ -36,7 +36,7 @@ class Routing:
     @property
     def hit(self) -> tuple[int, ...]:
         """The experts that got at least one token, ascending."""
-        return tuple(expert for expert, count in enumerate(self.counts) if count)
+        return tuple([expert for expert, count in enumerate(self.counts) if count])
 
     @classmethod
     def from_ids(cls, ids: NDArray[np.integer[Any]] | Sequence[Sequence[int]], experts: int, origin: str) -> Routing:
@@ -52,7 +52,7 @@ class Routing:
         outside = [expert for expert in counts if not 0 <= expert < experts]
         if outside:
             raise SpecError(f"expert id {outside[0]} is outside 0..{experts - 1}", key="routing")
-        return cls(tuple(counts[expert] for expert in range(experts)), rows, origin)
+        return cls(tuple(map(counts.__getitem__, range(experts))), rows, origin)
 
 
 def _rows(ids: Any) -> tuple[tuple[int, ...], ...]:

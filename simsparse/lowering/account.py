@@ -278,9 +278,9 @@ class Account:
         found: dict[int, list[int]] = {}
         graph = self.records.graph
         if len(graph.commands) > len(graph.op_commands):
-            for i, command in enumerate(graph.commands):
-                if command.cause not in (Cause.OP, Cause.CALL, Cause.UNPACK):
-                    found.setdefault(command.op, []).append(i)
+            for i, (cause, op) in enumerate(map(attrgetter("cause", "op"), graph.commands)):
+                if cause is not Cause.OP and cause is not Cause.CALL and cause is not Cause.UNPACK:
+                    found.setdefault(op, []).append(i)
         return found
 
     def _copies_row(self, own: Sequence[int], times: tuple[float, float]) -> OpResult:
@@ -334,6 +334,8 @@ class Account:
     @property
     def _unpacked(self) -> list[str]:
         """Of weights that are copied in the pattern of the trace to devices that use them as another one."""
+        if not self.runs_as:
+            return []
         copied = {each.dst for each in self.records.commands if each.cause in (Cause.WEIGHTS, Cause.CONTROL)}
         return [
             f"{device}: copies of {stated} weights move the bytes of {stated}; making {used} of them takes no time here"

@@ -80,7 +80,7 @@ class Command(NamedTuple):
 
 def copies_among(commands: Iterable[Command]) -> Counter[tuple[str, str, int]]:
     """How often each copy stands among ``commands``, by its ends and bytes."""
-    return Counter((command.src, command.dst, command.bytes) for command in commands if command.src)
+    return Counter([copy for copy in map(attrgetter("src", "dst", "bytes"), commands) if copy[0]])
 
 
 class Allocation(NamedTuple):
@@ -141,21 +141,24 @@ class CommandGraph:
     def keys(self) -> tuple[CostKey | None, ...]:
         """The cost of each command, None of a copy and of a host's call."""
         slot, first = self.index.slot, len(self.index.unique)
-        return tuple(
-            None if command.src or command.cause is Cause.CALL
-            else (command.device, slot[command.op] if command.part < 0 else first + command.part)
-            for command in self.commands
-        )  # fmt: skip
+        run = map(attrgetter("src", "cause", "device", "op", "part"), self.commands)
+        return tuple([None if src or cause is Cause.CALL else (device, slot[op] if part < 0 else first + part)
+                      for src, cause, device, op, part in run])  # fmt: skip
 
     @cached_property
     def lanes(self) -> tuple[tuple[str, str], ...]:
         """Device and lane of each command."""
-        return tuple((command.device, command.lane) for command in self.commands)
+        return tuple(map(attrgetter("device", "lane"), self.commands))
 
     @cached_property
     def is_queue(self) -> bool:
         """Whether there are commands, all on one lane, and none of them is a copy."""
-        return len(set(self.lanes)) == 1 and None not in self.keys
+        return self.on_one_lane and None not in self.keys
+
+    @cached_property
+    def on_one_lane(self) -> bool:
+        """Whether there are commands, all on one lane."""
+        return len(set(self.lanes)) == 1
 
     @cached_property
     def first(self) -> tuple[int, ...]:
@@ -168,7 +171,7 @@ class CommandGraph:
     @cached_property
     def chains(self) -> tuple[range, ...]:
         """The commands in groups that run without a pause: on one lane, and nothing else waits between them."""
-        awaited = set(chain.from_iterable([command.after for command in self.commands if command.after]))
+        awaited = set(chain.from_iterable(map(attrgetter("after"), self.commands)))
         lanes, commands = self.lanes, self.commands
         starts = [
             i for i, command in enumerate(commands)
@@ -186,7 +189,7 @@ class CommandGraph:
     def places(self) -> tuple[int, ...]:
         """The place of each command's cost among the distinct ops of ``runs``, that after the last for a copy."""
         place = {key: i for i, key in enumerate(self.runs)}
-        return tuple(len(place) if key is None else place[key] for key in self.keys)
+        return tuple([len(place) if key is None else place[key] for key in self.keys])
 
     @cached_property
     def place_array(self) -> NDArray[np.intp]:
@@ -233,12 +236,13 @@ class CommandGraph:
     @cached_property
     def op_commands(self) -> tuple[int, ...]:
         """Index of the first command of each op of the trace."""
-        return tuple(i for i, command in enumerate(self.commands) if command.cause is Cause.OP and i not in self._parts)
+        causes, parts = map(attrgetter("cause"), self.commands), self._parts
+        return tuple([i for i, cause in enumerate(causes) if cause is Cause.OP and i not in parts])
 
     @cached_property
     def calls(self) -> tuple[int, ...]:
         """Indexes of the calls of the framework."""
-        return tuple(i for i, command in enumerate(self.commands) if command.cause is Cause.CALL)
+        return tuple([i for i, cause in enumerate(map(attrgetter("cause"), self.commands)) if cause is Cause.CALL])
 
     @cached_property
     def collectives(self) -> dict[int, range]:

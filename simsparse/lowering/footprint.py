@@ -14,7 +14,7 @@ from itertools import accumulate, chain
 
 from simsparse.core import Op, Unit
 from simsparse.lowering.held import HeldWeights
-from simsparse.lowering.kept import BACKWARD, BACKWARD_INPUT, CACHE_BYTES, NOTHING, UPDATE, updated_bytes
+from simsparse.lowering.kept import BACKWARD, BACKWARD_INPUT, CACHE_BYTES, UPDATE, updated_bytes
 from simsparse.lowering.machine import Machine
 from simsparse.lowering.trace_index import TraceIndex
 
@@ -29,12 +29,12 @@ def footprint(index: TraceIndex, devices: Sequence[str], streamed: Sequence[bool
     """Bytes that the ops of ``index`` keep on the ``devices`` that run them; weights of ``streamed`` rest elsewhere."""
     result: Footprint = {}
     held = HeldWeights(index, machine)
-    first = index.steps[0].stop
-    for i, (op, device, kept, away) in enumerate(zip(index.ops, devices, index.kept, streamed, strict=True)):
-        if (i >= first and kept is NOTHING) or op.unit is Unit.LINK:
-            continue  # a later step runs where the first does
+    for i in index.keeping:  # a later step runs where the first does
+        device, kept = devices[i], index.kept[i]
+        if index.ops[i].unit is Unit.LINK:
+            continue
         own = result.setdefault(device, {WEIGHTS: 0, KV_CACHE: 0, OPTIMIZER_STATE: 0})
-        own[WEIGHTS] += 0 if away else held.bytes(i, device)
+        own[WEIGHTS] += 0 if streamed[i] else held.bytes(i, device)
         own[KV_CACHE] += kept.kv
         own[OPTIMIZER_STATE] += kept.state
     for device, alive in _alive(index, devices).items():
@@ -45,24 +45,26 @@ def footprint(index: TraceIndex, devices: Sequence[str], streamed: Sequence[bool
 class _Alive:
     """Bytes of one device that are alive while each op runs: activations and gradients."""
 
-    def __init__(self, ops: int) -> None:
-        self._changes = {ACTIVATIONS: [0] * (ops + 1), GRADIENTS: [0] * (ops + 1)}
+    def __init__(self) -> None:
+        self._changes: dict[str, dict[int, int]] = {ACTIVATIONS: {}, GRADIENTS: {}}
 
     def add(self, purpose: str, first: int, last: int, bytes: int) -> None:
         """``bytes`` are alive from op ``first`` to op ``last``."""
-        self._changes[purpose][first] += bytes
-        self._changes[purpose][last + 1] -= bytes
+        own = self._changes[purpose]
+        own[first] = own.get(first, 0) + bytes
+        own[last + 1] = own.get(last + 1, 0) - bytes
 
     def most(self) -> dict[str, int]:
         """Bytes by purpose at the moment when their sum is largest."""
-        by_op = list(zip(*map(accumulate, self._changes.values()), strict=True))
-        return dict(zip(self._changes, max(by_op, key=sum), strict=True))
+        moments = sorted({0}.union(*self._changes.values()))
+        alive = [accumulate([own.get(i, 0) for i in moments]) for own in self._changes.values()]
+        return dict(zip(self._changes, max(zip(*alive, strict=True), key=sum), strict=True))
 
 
 def _alive(index: TraceIndex, devices: Sequence[str]) -> dict[str, _Alive]:
-    ops, sizes, readers = index.ops, updated_bytes(index.ops), _Readers(index)
-    used = dict.fromkeys(device for op, device in zip(ops, devices, strict=True) if op.label != UPDATE)
-    found = {device: _Alive(len(ops)) for device in used}
+    ops, firsts, readers = index.ops, index.first_places, _Readers(index)
+    sizes = updated_bytes([ops[i] for i in firsts])
+    found = {device: _Alive() for device in dict.fromkeys(devices[i] for i in firsts if ops[i].label != UPDATE)}
     for i in chain.from_iterable(_unlike_steps(index)):
         op, device = ops[i], devices[i]
         if op.label == UPDATE:
@@ -92,15 +94,13 @@ def _unlike_steps(index: TraceIndex) -> Iterable[range]:
     known: dict[int, int] = {}  # steps share the ops that do not change
     numbers: dict[tuple[object, ...], int] = {}
     found: dict[tuple[int, ...], range] = {}
+    for i in index.first_places:
+        op, facts = index.ops[i], index.facts(i)
+        read = facts.input_bytes, 0 if index.caches else facts.kv_bytes, facts.weight_bytes > 0
+        size = op.name, op.deps, op.label, facts.output_bytes, op.stats.get(CACHE_BYTES, 0), read
+        known[id(op)] = numbers.setdefault(size, len(numbers))
     for step in index.steps:
-        for i in step:
-            op = index.ops[i]
-            if id(op) not in known:
-                facts = index.facts(i)
-                read = facts.input_bytes, 0 if index.caches else facts.kv_bytes, facts.weight_bytes > 0
-                size = op.name, op.deps, op.label, facts.output_bytes, op.stats.get(CACHE_BYTES, 0), read
-                known[id(op)] = numbers.setdefault(size, len(numbers))
-        found.setdefault(tuple([known[id(op)] for op in index.ops[step.start : step.stop]]), step)
+        found.setdefault(tuple(map(known.__getitem__, map(id, index.ops[step.start : step.stop]))), step)
     return found.values()
 
 

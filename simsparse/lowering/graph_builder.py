@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -84,11 +85,10 @@ class GraphBuilder:
         made = zip(*columns, *map(repeat, _REST), strict=False)
         self.commands += map(tuple.__new__, repeat(Command), made)  # as _make, faster
         self._done[own] = zip(range(first, len(self.commands)))
-        for i in indexes:
-            if index.waits[i]:
-                place = first + i - indexes.start
-                after = tuple([j for op in index.waits[i] for j in self._done[op]])
-                self.commands[place] = self.commands[place]._replace(after=after)
+        for i in index.waiting[bisect_left(index.waiting, indexes.start) : bisect_left(index.waiting, indexes.stop)]:
+            place = first + i - indexes.start
+            after = tuple([j for op in index.waits(i) for j in self._done[op]])
+            self.commands[place] = self.commands[place]._replace(after=after)
         self._last[device, lane] = len(self.commands) - 1
 
     def shared(self, index: int, here: Op | None, there: Op, host: str, after: Iterable[int] = ()) -> int:
@@ -177,7 +177,7 @@ class GraphBuilder:
             if device not in self._landed[dep]:
                 self._move(dep, device)
             needs += [i for i in self._landed[dep][device] if self.commands[i].lane != self._lane[device]]
-        for wait in self.index.waits[index]:
+        for wait in self.index.waits(index):
             needs += self._done[wait]
         return tuple(needs)
 
@@ -264,4 +264,4 @@ class GraphBuilder:
 
     def _dependencies(self, index: int) -> tuple[int, ...]:
         """The commands whose ends are those of the ops that op ``index`` waits for."""
-        return tuple(i for dep in (*self.index.deps[index], *self.index.waits[index]) for i in self._done[dep])
+        return tuple(i for dep in (*self.index.deps[index], *self.index.waits(index)) for i in self._done[dep])

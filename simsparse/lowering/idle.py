@@ -41,19 +41,19 @@ class IdleTime:
         lanes = {(name, self.machine.compute_lane(name)): 0 for name in computing}
         starts, ends = self.records.start_fs, self.records.end_fs
         stalled, waits = [0] * len(starts), dict.fromkeys(computing, 0)
+        commands, alone = self.records.commands, self.alone
         for i in self._order:
-            command = self.records.commands[i]
-            lane = (command.device, command.lane)
-            if lane not in lanes:
+            _, _, device, on, _, after, src, *_ = command = commands[i]
+            start, end, free = starts[i], ends[i], lanes.get((device, on))
+            if free is None:
                 continue
-            copied = command.src and (self.alone or command.cause is not Cause.OP)
-            if command.after and starts[i] > lanes[lane]:
-                waits[command.device] += self._charge(command.after, lanes[lane], starts[i], stalled)
-            elif copied and starts[i] > lanes[lane]:
-                stalled[i] += starts[i] - lanes[lane]
-            if copied:
-                stalled[i] += ends[i] - starts[i]
-            lanes[lane] = max(lanes[lane], ends[i])
+            if src and (alone or command.cause is not Cause.OP):
+                stalled[i] += end - start
+                if start > free and not after:
+                    stalled[i] += start - free
+            if after and start > free:
+                waits[device] += self._charge(after, free, start, stalled)
+            lanes[device, on] = max(free, end)
         finish, ran = self.records.finish_fs if ends else 0, any(lanes.values())
         for (device, _), free in lanes.items():
             if free or (not ran and device == computing[0]):

@@ -44,14 +44,13 @@ def kept_bytes(ops: Sequence[Op], caches: bool) -> tuple[KeptBytes, ...]:
     ``caches``: keys and values stay after the pass. The matrices of experts, which an optimizer updates one by one,
     are those of their layer's op.
     """
-    sizes, seen, cached = updated_bytes(ops), set[tuple[str, str]](), dict[str, int]()
-    mixtures = {name for op in ops if op.kind == OpKind.MOE_FFN for name in (op.weight, op.module) if name}
-    found: list[KeptBytes] = []
-    again: dict[int, KeptBytes] = {}  # steps share the ops that do not change: what they keep is there
-    for op in ops:
-        if id(op) in again:
-            found.append(again[id(op)])
-            continue
+    firsts, seen, cached = first_places(ops), set[tuple[str, str]](), dict[str, int]()
+    unlike = [ops[i] for i in firsts]
+    sizes = updated_bytes(unlike)
+    mixtures = {name for op in unlike if op.kind == OpKind.MOE_FFN for name in (op.weight, op.module) if name}
+    first: list[KeptBytes] = []
+    again: dict[int, KeptBytes] = {}  # what an op keeps is there when a later step runs it
+    for op in unlike:
         weights, name, kv = 0, same_in_every_step(op.name), op.resident_kv_bytes if caches else 0
         kv += int(op.stats.get(CACHE_BYTES, 0)) if caches else 0
         matrix = (op.weight or name, "" if op.weight in sizes else str(op.stats.get(WEIGHT_PART, "")))
@@ -61,11 +60,20 @@ def kept_bytes(ops: Sequence[Op], caches: bool) -> tuple[KeptBytes, ...]:
         if weights:
             seen.add(matrix)
         state = int(op.stats.get(STATE_BYTES, 0))
-        found.append(KeptBytes(weights, max(0, kv - cached.get(name, 0)), state))
+        first.append(KeptBytes(weights, max(0, kv - cached.get(name, 0)), state))
         again[id(op)] = KeptBytes(state=state) if state else NOTHING
         if kv:
             cached[name] = max(kv, cached.get(name, 0))
+    found = list(map(again.__getitem__, map(id, ops)))
+    for i, kept in zip(firsts, first, strict=True):
+        found[i] = kept
     return tuple(found)
+
+
+def first_places(ops: Sequence[Op]) -> list[int]:
+    """Where each op object comes first, in order: steps share the ops that do not change."""
+    places = range(len(ops) - 1, -1, -1)
+    return sorted(dict(zip(map(id, reversed(ops)), places, strict=True)).values())
 
 
 def updated_bytes(ops: Sequence[Op]) -> Mapping[str, int]:

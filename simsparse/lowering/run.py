@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from operator import attrgetter
 
 from simsparse.core.varying_arrays import running_sums
 from simsparse.events import Observer, Simulator
@@ -32,12 +33,13 @@ def run_closed_form(costed: CostedGraph) -> Records:
     free: dict[tuple[str, str], int] = {}
     issued: dict[tuple[str, str], int] = {}
     starts, ends = list[int](), list[int]()
-    for command, lane, fs in zip(graph.commands, graph.lanes, costed.fs, strict=True):
+    waits = map(attrgetter("after", "src"), graph.commands)
+    for command, (after, src), lane, fs in zip(graph.commands, waits, graph.lanes, costed.fs, strict=True):
         start = free.get(lane, 0)
-        for index in command.after:
-            start = max(start, ends[index])
+        if after:
+            start = max(start, *map(ends.__getitem__, after))
         end = start + fs
-        if command.src:
+        if src:
             start = max(start, issued.get(lane, 0))
             issued[lane] = start + (0 if command.channel else machine.issue_fs(command.src, command.dst))
             end = start + machine.copy_fs(command.src, command.dst, command.bytes, command.beside, command.channel)
@@ -53,15 +55,19 @@ def run_events(
     """Level 1: the commands through the event engine, with shared links and limited memories.
 
     ``controls`` make processes that may issue more during the run, with random numbers from ``seed``.
+    Where commands share one lane and nothing else acts, none can meet another: arithmetic gives the same times.
     Raises SimulationError when a memory is full or work waits for what never happens.
     """
+    acts = controls or observers or costed.streaming
+    if not acts and costed.graph.on_one_lane and not costed.graph.has_collectives:
+        return run_closed_form(costed)
     sim = simulator(costed.machine)
     for observer in observers:
         sim.subscribe(observer)
     for each in costed.graph.allocations:
         sim.alloc(each.device, each.bytes, each.purpose)
     run = Recorder(sim, costed, level, seed)
-    if controls or observers or costed.streaming:
+    if acts:
         run.issue_graph()
     else:
         run.issue_chains()

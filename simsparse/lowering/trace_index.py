@@ -4,20 +4,21 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from itertools import accumulate, chain
-from typing import TYPE_CHECKING, Any
+from functools import cached_property, lru_cache
+from itertools import accumulate, chain, repeat
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from simsparse.core import Op, Trace
 from simsparse.core.memo import by_identity
-from simsparse.lowering.kept import NOTHING, WITHOUT_CACHE, KeptBytes, kept_bytes
+from simsparse.lowering.kept import NOTHING, WITHOUT_CACHE, KeptBytes, first_places, kept_bytes
 from simsparse.sparsity import USUAL
 
 if TYPE_CHECKING:
     from simsparse.lowering.command_graph import CommandGraph
 
+T = TypeVar("T")
 _LAYER = re.compile(r"(?:^|\.)(?:layers|layer|blocks|block|h)\.(\d+)(?:\.|$)")
 
 
@@ -49,14 +50,14 @@ class TraceIndex:
 
     Distinct ops differ in signature, or in the experts that they hit. ``ops`` and ``names`` are those of all
     steps, names of later ones with the step before them; ``steps`` are the ranges of their indexes, ``step[i]`` the
-    step of op i. ``unique[slot[i]]``
-    costs what op i costs; ``deps[i]`` are indexes of earlier ops that wrote what op i reads, ``waits[i]`` of
-    ops that only have to be done: a step waits for the one before it. ``layer[i]`` is the decoder layer that the
+    step of op i, ``first_places`` where each op object comes first. ``unique[slot[i]]``
+    costs what op i costs; ``deps[i]`` are indexes of earlier ops that wrote what op i reads. A step waits for the one
+    before it: its ops without ``deps`` are ``waiting``. ``layer[i]`` is the decoder layer that the
     module path names, None outside of layers; ``special_weights`` are the distinct ops whose weights are sparse or in a
     format that is not the usual one, by slot, ``special_read`` those of them whose outputs a later op reads;
     ``kept[i]`` what op i keeps in memory; ``caches`` whether keys
     and values stay after the pass; ``graphs`` remembers the command graphs that policies made of the source,
-    ``weights`` what simsparse.lowering.weights found of ops, which steps may share.
+    ``weights`` and ``experts`` what simsparse.lowering.weights found of ops, which steps may share.
     ``trace`` and ``first`` are the first step and its index, whose ``kept`` is what its ops keep after all steps.
     """
 
@@ -65,16 +66,15 @@ class TraceIndex:
         self.ops = tuple(chain.from_iterable(each.ops for each in passes))
         ends = list(accumulate(len(each.ops) for each in passes))
         self.steps = tuple(map(range, [0, *ends], ends))
-        self.names = tuple(f"step{step}.{op.name}" if step else op.name
-                           for step, each in enumerate(passes) for op in each.ops)  # fmt: skip
-        self.step = tuple(step for step, each in enumerate(passes) for _ in each.ops)
-        self.unique, self.slot = _distinct(self.ops)
+        self.names = tuple([f"step{step}.{op.name}" if step else op.name
+                            for step, each in enumerate(passes) for op in each.ops])  # fmt: skip
+        self.step = tuple(chain.from_iterable(repeat(step, len(each.ops)) for step, each in enumerate(passes)))
+        self.first_places = first_places(self.ops)
+        self.unique, self.slot = _distinct(self.ops, self.first_places)
         self._facts = tuple(map(OpFacts.of, self.unique))
         self.deps = _dependencies(passes, [step.start for step in self.steps])
-        self.waits = tuple(
-            (step.start - 1,) if step.start and not self.deps[i] else () for step in self.steps for i in step
-        )
-        self.layer = tuple(_layer_in(op.module, op.name) for op in self.ops)
+        self.waiting = tuple([i for step in self.steps if step.start for i in step if not self.deps[i]])
+        self.layer = _of_each(self.ops, self.first_places, layer_of)
         self.special_weights = {
             slot: op for slot, op in enumerate(self.unique) if is_special(op)
         }  # fmt: skip
@@ -82,6 +82,7 @@ class TraceIndex:
         self.special_read = {slot: op for slot, op in self.special_weights.items() if slot in read}
         self.graphs: dict[Hashable, CommandGraph] = {}
         self.weights: dict[tuple[int, bool], tuple[Any, ...]] = {}
+        self.experts: dict[Hashable, tuple[Any, ...]] = {}
         self.caches = self.trace.meta.get("phase") not in WITHOUT_CACHE
         self.kept = kept_bytes(self.ops, self.caches)
         self.first = self if len(passes) == 1 else TraceIndex(passes[0])
@@ -91,13 +92,21 @@ class TraceIndex:
     def _kept_at_the_end(self) -> tuple[KeptBytes, ...]:
         """What the ops of the first step and those of the same names in later ones keep, by ops of the first."""
         found: dict[str, KeptBytes] = {}
-        for op, kept in zip(self.ops, self.kept, strict=True):
-            if kept is NOTHING and op.name in found:
-                continue
-            if any(kept) or op.name not in found:
-                before = found.get(op.name, NOTHING)
-                found[op.name] = KeptBytes(*(each + more for each, more in zip(before, kept, strict=True)))
+        for i in self.keeping:
+            name, before = self.ops[i].name, found.get(self.ops[i].name, NOTHING)
+            found[name] = KeptBytes(*(each + more for each, more in zip(before, self.kept[i], strict=True)))
         return tuple(found[op.name] for op in self.trace.ops)
+
+    @cached_property
+    def keeping(self) -> Sequence[int]:
+        """The ops of the first step, and those of later ones that keep more."""
+        first = self.steps[0].stop
+        return [*range(first), *(i for i, kept in enumerate(self.kept) if i >= first and kept is not NOTHING)]
+
+    def waits(self, index: int) -> tuple[int, ...]:
+        """The ops that have to be done before op ``index``, whose outputs it does not read."""
+        begin = self.steps[self.step[index]].start
+        return (begin - 1,) if begin and not self.deps[index] else ()
 
     def facts(self, index: int) -> OpFacts:
         """What op ``index`` holds and moves."""
@@ -108,24 +117,27 @@ class TraceIndex:
         return self._facts[slot]
 
 
-def _distinct(ops: Sequence[Op]) -> tuple[tuple[Op, ...], tuple[int, ...]]:
-    """One op of each distinct kind, and the place of each op's kind among them."""
+def _distinct(ops: Sequence[Op], firsts: Sequence[int]) -> tuple[tuple[Op, ...], tuple[int, ...]]:
+    """One op of each distinct kind, and the place of each op's kind among them; ``firsts`` as first_places."""
     first: dict[tuple[object, ...], int] = {}
     unique: list[Op] = []
-    slots: list[int] = []
-    known: dict[int, int] = {}  # steps share the ops that do not change
-    for op in ops:
-        if id(op) in known:
-            slots.append(known[id(op)])
-            continue
+
+    def slot(op: Op) -> int:
         # Experts hit by number matter to what is copied, not to what the op costs.
         key = (op.signature, op.routing.hit if op.routing else ())
-        slot = first.setdefault(key, len(first))
-        if slot == len(unique):
+        found = first.setdefault(key, len(first))
+        if found == len(unique):
             unique.append(op)
-        known[id(op)] = slot
-        slots.append(slot)
-    return tuple(unique), tuple(slots)
+        return found
+
+    slots = _of_each(ops, firsts, slot)
+    return tuple(unique), slots
+
+
+def _of_each(ops: Sequence[Op], firsts: Sequence[int], of: Callable[[Op], T]) -> tuple[T, ...]:
+    """``of`` each op, which is called once per op object; ``firsts`` as first_places."""
+    known = {id(ops[i]): of(ops[i]) for i in firsts}
+    return tuple(map(known.__getitem__, map(id, ops)))
 
 
 def _dependencies(passes: Sequence[Trace], starts: Sequence[int]) -> tuple[tuple[int, ...], ...]:
@@ -138,7 +150,7 @@ def _dependencies(passes: Sequence[Trace], starts: Sequence[int]) -> tuple[tuple
             place = {op.name: i for i, op in enumerate(each.ops)}
             within = [tuple([place[dep] for dep in op.deps]) for op in each.ops]
         before = each.ops
-        found += [tuple([start + dep for dep in deps]) for deps in within]
+        found += [(start + deps[0],) if len(deps) == 1 else tuple([start + dep for dep in deps]) for deps in within]
     return tuple(found)
 
 

@@ -59,13 +59,21 @@ def weights_stored(index: TraceIndex, i: int) -> tuple[Weight, ...]:
 def _weights(index: TraceIndex, i: int, *, stored: bool) -> tuple[Weight, ...]:
     key = id(index.ops[i]), stored
     if key not in index.weights:
-        op, facts, layer = index.ops[i], index.facts(i), index.layer[i]
-        matrix = op.weight or same_in_every_step(op.name)
-        experts = range(facts.experts) if stored else facts.experts_hit
-        index.weights[key] = (
-            tuple([Weight(layer, matrix, expert, facts.expert_bytes, facts.experts) for expert in experts])
-            if facts.experts
-            else (Weight(layer, matrix, None, facts.weight_bytes),)
-        )
+        facts, whole = index.facts(i), _stored(index, i)
+        index.weights[key] = whole if stored or not facts.experts else tuple([whole[e] for e in facts.experts_hit])
     found: tuple[Weight, ...] = index.weights[key]
+    return found
+
+
+def _stored(index: TraceIndex, i: int) -> tuple[Weight, ...]:
+    """The matrix of op ``i``, or all its experts; ops that store the same share them."""
+    op, facts, layer = index.ops[i], index.facts(i), index.layer[i]
+    matrix = op.weight or same_in_every_step(op.name)
+    if not facts.experts:
+        return (Weight(layer, matrix, None, facts.weight_bytes),)
+    key = layer, matrix, facts.expert_bytes, facts.experts
+    if key not in index.experts:
+        index.experts[key] = tuple([Weight(layer, matrix, expert, facts.expert_bytes, facts.experts)
+                                    for expert in range(facts.experts)])  # fmt: skip
+    found: tuple[Weight, ...] = index.experts[key]
     return found

@@ -118,9 +118,9 @@ def _in_every_step(index: TraceIndex, placements: Placements) -> tuple[str, ...]
     if len(index.steps) <= 1:
         return placements.devices
     known = {op.name: device for op, device in zip(placements.trace.ops, placements.devices, strict=True)}
-    if unplaced := next((op.name for op in index.ops if op.name not in known), None):
+    if unplaced := next((name for i in index.first_places if (name := index.ops[i].name) not in known), None):
         raise MappingError("a later step runs it and the first does not", key=unplaced)
-    return tuple(known[op.name] for op in index.ops)
+    return tuple([known[op.name] for op in index.ops])
 
 
 POLICIES: Registry[Callable[..., Policy]] = Registry(

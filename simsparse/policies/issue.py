@@ -14,7 +14,7 @@ stream.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
 
 from simsparse.core import CacheUse
@@ -109,6 +109,7 @@ class _Copies:
         self.caches: dict[str, Cache] = {}
         self._streamed, self._residency, self._prefetch, self._home = streamed, residency, prefetch, home
         self._ahead = prefetch.begin(View(progress, prefetch, across_steps=prefetch.across_steps))
+        self._packing, self._whole = residency.packing, residency.chunk_bytes is None
         self._crossing: Mapping[str, int] = {}
         self._landed: dict[tuple[str, str], int] = {}  # the last copy to a device of weights of a matrix
         self._counts: dict[str, dict[str, int]] = {}
@@ -198,7 +199,7 @@ class _Copies:
 
     def _run(self, i: int, there: Sequence[Weight], after: Iterable[int]) -> None:
         """Issue op ``i``, with the experts ``there`` on the host."""
-        arrived, packing = self._arrived.pop(i, 0), self._residency.packing
+        arrived, packing = self._arrived.pop(i, 0), self._packing
         if arrived and packing.unpack == UNPACK_DEVICE:
             work, _ = packing.work(self.index.ops[i], arrived)
             if work is not None:
@@ -246,7 +247,9 @@ class _Copies:
 
     def _copy_ahead(self, *, on_compute_lane: bool) -> dict[str, int]:
         """Copy what the prefetch wants and there is room for; returns the last copy to each device."""
-        readers = [(self._next_reader(weight), weight) for weight in self._ahead()]
+        if not (ahead := self._ahead()):
+            return {}
+        readers = [(self._next_reader(weight), weight) for weight in ahead]
         readers.sort(key=lambda read: not self._cache_of(read[0]).holds(read[1]))  # what is there makes no room
         wanted = list[Read]()
         for i, weight in readers:
@@ -269,7 +272,7 @@ class _Copies:
         for i, weight in reads:
             device, name = self.builder.devices[i], self.index.names[i]
             named = f"{name}.weight" if weight.expert is None else f"{name}.expert{weight.expert}"
-            op, packing = self.index.ops[i], self._residency.packing
+            op, packing = self.index.ops[i], self._packing
             due = packing.packed(op, stored := self._cache(device).due(weight))
             self._counts[device]["copied_bytes"] += due
             self._arrived[i] = self._arrived.get(i, 0) + stored
@@ -291,7 +294,9 @@ class _Copies:
             self._ways[device] = stop, source.pace(machine, self._home, stop or device)
         return self._ways[device]
 
-    def _chunks(self, bytes: int) -> Iterator[int]:
+    def _chunks(self, bytes: int) -> Iterable[int]:
+        if self._whole:
+            return (bytes,) if bytes else ()
         size = self._residency.chunk_bytes or bytes
         self._pieces += (bytes - 1) // size if bytes else 0
         if self._pieces > MAX_PIECES:

@@ -10,6 +10,7 @@ import pytest
 import simsparse as ss
 from simsparse.core import Result, Trace, TraceBuilder, ops
 from simsparse.errors import SimulationError, SpecError
+from simsparse.events import Observer, Task
 from simsparse.policies.residency.pinned import Pinned
 from simsparse.policies.site.device import OnDevice
 from simsparse.policies.site.host import OnHost
@@ -230,3 +231,19 @@ def test_a_result_says_that_copied_patterns_are_unpacked_in_no_time() -> None:
     said = "gpu0: copies of 1:8 weights move the bytes of 1:8; making 2:4 of them takes no time here"
     assert said in ss.simulate(trace, "systems/h100-pcie5", "on_demand").notes
     assert said not in ss.simulate(trace, "systems/h100-pcie5").notes
+
+
+def test_a_run_on_one_lane_is_the_same_without_events() -> None:
+    """An observer makes the event engine run all commands; without one their times are added up."""
+
+    class Watching(Observer):
+        def on_start(self, task: Task) -> None:
+            assert task.start_fs >= 0
+
+    trace, policy = ss.load_trace("traces/mixtral-8x7b-decode-b1.trace"), {"residency": {"kind": "lru", "experts": 64}}
+    added, watched = (
+        ss.simulate(trace, "systems/h200-pcie5", policy, steps=2, routing="zipf:1.0", observers=observers)
+        for observers in ((), (Watching(),))
+    )
+    assert added.timeline == watched.timeline
+    assert added.energy_j == watched.energy_j

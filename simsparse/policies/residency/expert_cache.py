@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from simsparse.errors import SpecError
@@ -60,6 +61,10 @@ class ExpertCache(Streamed):
     @abstractmethod
     def rank(self, held: Held, view: View) -> Rank:
         """Where an expert stands among those that may go; the lowest goes first."""
+
+    def lowest(self, held: Iterable[Held], view: View) -> Held:
+        """The one of ``held`` that ranks lowest, the first of equals."""
+        return min(held, key=lambda each: self.rank(each, view))
 
     def cache(self, view: View) -> Cache:
         return Slots(self, self._slots(view), view)
@@ -123,11 +128,15 @@ class Slots(Cache):
         self._largest = max(self._largest, weight.bytes)
 
     def _evicted(self, slots: dict[Weight, Held]) -> bool:
-        free = [held for weight, held in slots.items()
-                if weight not in self._in_use and weight not in self._wanted_ahead]  # fmt: skip
-        if free:
-            del slots[min(free, key=lambda held: self._policy.rank(held, self._view)).weight]
-        return bool(free)
+        busy, goes = self._in_use | self._wanted_ahead, None
+        if not self._policy.draws:  # in most cases the lowest of all is free; that of the free ones is found slower
+            goes = self._policy.lowest(slots.values(), self._view)
+        if goes is None or goes.weight in busy:
+            free = [held for weight, held in slots.items() if weight not in busy]
+            goes = self._policy.lowest(free, self._view) if free else None
+        if goes is not None:
+            del slots[goes.weight]
+        return goes is not None
 
     def begin_step(self) -> None:
         self._in_use.clear()

@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from operator import attrgetter
 
 from simsparse.policies.part import View
 from simsparse.policies.residency.base import RESIDENCIES
@@ -20,3 +22,7 @@ class Lru(ExpertCache):
     def rank(self, held: Held, view: View) -> Rank:
         del view
         return (held.last_used,)
+
+    def lowest(self, held: Iterable[Held], view: View) -> Held:
+        del view
+        return min(held, key=attrgetter("last_used"))
