@@ -73,6 +73,10 @@ class SparseGains:
     breakeven: Mapping[tuple[str, int], float | None]
     refused: Mapping[str, str]
 
+    def always(self, pattern: str, tokens: int) -> bool:
+        """Whether the sparse kernel is no slower at every density that was asked for."""
+        return all(each.gain >= 1 for each in self.gains if (each.pattern, each.tokens) == (pattern, tokens))
+
 
 def sparse_gains(
     layer: Op, hw: Part | str | Path, patterns: Sequence[str], densities: Sequence[float], tokens: Sequence[int],

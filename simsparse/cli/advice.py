@@ -93,7 +93,8 @@ def _by_density(
                    "refused": found.refused})  # fmt: skip
         return
     names = list(dict.fromkeys(name for name, _ in found.breakeven))
-    rows = [(f"{count:,}", *(_percent(found.breakeven[name, count]) for name in names)) for count in counts]
+    rows = [(f"{count:,}", *(_percent(found.breakeven[name, count], found.always(name, count)) for name in names))
+            for count in counts]  # fmt: skip
     title = f"{found.layer} on {found.part}: largest density at which sparse weights are no slower"
     table(title, ("tokens", *names), rows, right=("tokens", *names))
     best = max(found.gains, key=lambda gain: gain.gain)
@@ -105,8 +106,8 @@ def _by_density(
         note("unvalidated: " + ", ".join(unchecked))
 
 
-def _percent(density: float | None) -> str:
-    return "none" if density is None else f"{density:.1%}"
+def _percent(density: float | None, always: bool) -> str:
+    return "none" if density is None else f"{'all, to ' * always}{density:.1%}"
 
 
 def _shares(text: str) -> list[float]:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -39,15 +40,27 @@ def breakeven_text(found: SparseGains) -> str:
     """Up to which density each pattern wins at the fewest and the most tokens, in words."""
     names = list(dict.fromkeys(name for name, _ in found.breakeven))
     tokens = sorted({count for _, count in found.breakeven})
+    return ", ".join(f"{name} {_words(found, name, tokens)}" for name in names)
+
+
+def _words(found: SparseGains, name: str, tokens: Sequence[int]) -> str:
+    if all(found.always(name, count) for count in tokens):
+        return "wins at every density asked"
+    if all(found.breakeven[name, count] is None for count in tokens):
+        return "wins at none"
     ends = dict.fromkeys((tokens[0], tokens[-1]))
-    return ", ".join(
-        f"{name} wins " + " and ".join(_words(found.breakeven[name, count], count) for count in ends) for name in names
-    )
+    return "wins " + " and ".join(f"{_end(found, name, count)} at {_count(count)}" for count in ends)
 
 
-def _words(density: float | None, tokens: int) -> str:
-    unit = "token" if tokens == 1 else "tokens"
-    return f"at no density at {tokens:,} {unit}" if density is None else f"up to {density:.1%} at {tokens:,} {unit}"
+def _end(found: SparseGains, name: str, tokens: int) -> str:
+    density = found.breakeven[name, tokens]
+    if density is None:
+        return "at no density"
+    return "at every density" if found.always(name, tokens) else f"up to {density:.1%}"
+
+
+def _count(tokens: int) -> str:
+    return "1 token" if tokens == 1 else f"{tokens:,} tokens"
 
 
 def _draw(ax: Axes, found: SparseGains, name: str) -> QuadMesh:
@@ -59,8 +72,9 @@ def _draw(ax: Axes, found: SparseGains, name: str) -> QuadMesh:
     mesh = ax.pcolormesh(shade, cmap="RdBu", vmin=-limit, vmax=limit, edgecolors="white", linewidth=0.5)
     ax.set_xticks(np.arange(len(tokens)) + 0.5, [f"{count:,}" for count in tokens], rotation=45)
     ax.set_yticks(np.arange(len(densities)) + 0.5, [f"{density:.3g}" for density in densities])
-    line = [(i + 0.5, _height(found.breakeven[name, count], densities)) for i, count in enumerate(tokens)]
-    ax.plot(*zip(*line, strict=True), color=INK, marker="o", markersize=3, linewidth=1.2)
+    ends = [np.nan if found.always(name, count) else _height(found.breakeven[name, count], densities)
+            for count in tokens]  # fmt: skip
+    ax.plot(np.arange(len(tokens)) + 0.5, ends, color=INK, marker="o", markersize=3, linewidth=1.2, alpha=0.6)
     for i, j in np.ndindex(shade.shape):
         if shade[i, j] > -limit:
             dark = abs(shade[i, j]) > 0.6 * limit
@@ -83,6 +97,8 @@ def _height(density: float | None, densities: list[float]) -> float:
 
 def _caption(found: SparseGains) -> str:
     place = "Weights stay in the caches." if found.resident else "Weights come from memory at each call."
-    parts = [f"Numbers: dense over sparse time, where above an eighth; line: equal times. {place}"]
+    parts = [
+        f"Numbers: dense over sparse time, where above an eighth; line: equal times, none where sparse wins at every density. {place}"
+    ]
     parts += [f"{name} is refused: {reason}." for name, reason in found.refused.items()]
     return " ".join(parts)

@@ -15,6 +15,7 @@ from simsparse.cli import main
 from simsparse.core import Trace
 from simsparse.errors import SpecError
 from simsparse.report.headroom import headroom_plot
+from simsparse.report.sparse_gain import breakeven_text
 
 H100 = "gpu/h100-sxm5-80gb"
 LAYER = ss.ops.linear(m=1, n=4096, k=4096)
@@ -172,6 +173,14 @@ def test_sparse_weights_win_below_the_density_of_equal_times() -> None:
         end = found.breakeven[gain.pattern, gain.tokens]
         assert gain.gain == pytest.approx(gain.dense_s / gain.sparse_s)
         assert (gain.gain >= 1) == (end is not None and gain.density <= end)
+
+
+def test_a_pattern_that_wins_everywhere_is_told_from_one_that_ends_at_the_highest_density() -> None:
+    found = sparse_gains(SMALL, XEON, ["fan_in"], [0.01, 0.02], [1, 1024], resident=True)
+    assert found.always("fan_in", 1) and breakeven_text(found) == "fan_in wins at every density asked"
+    found = sparse_gains(SMALL, XEON, ["fan_in"], [0.01, 0.5], [1, 1024], resident=True)
+    assert not found.always("fan_in", 1024)
+    assert "wins up to" in breakeven_text(found) and breakeven_text(found).endswith("at 1,024 tokens")
 
 
 def test_the_density_of_equal_times_is_found_to_a_thousandth() -> None:
