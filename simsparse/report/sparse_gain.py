@@ -97,8 +97,7 @@ def _height(density: float | None, densities: list[float]) -> float:
 
 def _caption(found: SparseGains) -> str:
     place = "Weights stay in the caches." if found.resident else "Weights come from memory at each call."
-    parts = [
-        f"Numbers: dense over sparse time, where above an eighth; line: equal times, none where sparse wins at every density. {place}"
-    ]
+    numbers = "Numbers: dense over sparse time, where above an eighth"
+    parts = [f"{numbers}; line: equal times, none where sparse wins at every density. {place}"]
     parts += [f"{name} is refused: {reason}." for name, reason in found.refused.items()]
     return " ".join(parts)
