@@ -174,6 +174,19 @@ class Run(Frozen):
         return tuple(side for side in (self.system, self.baseline) if side is not None)
 
 
+class ShownRun(Frozen):
+    """A run that shows what carries the deviation of a claim: ``what`` says what differs from the claim's own run."""
+
+    what: Text
+    run: Run
+
+    @model_validator(mode="after")
+    def _of_experiments(self) -> Self:
+        if self.run.case is not None:
+            raise ValueError("expected a run of experiments; a case shows its own variants")
+        return self
+
+
 class Claim(Frozen):
     """A published figure, how it is compared and how far off the answer may be.
 
@@ -181,7 +194,8 @@ class Claim(Frozen):
     a relative deviation, to be stated before the run; None where none can be stated. ``why`` says from what source and
     assumptions it follows. ``lacks`` lists what the figure includes and the run leaves out; such a run is a
     comparison in part. A claim about the baseline says how well the machine is modelled and does not count for the
-    state of the system.
+    state of the system. ``cause`` says which assumption or missing mechanism carries a deviation, and ``shown`` has the
+    runs that show it.
     """
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
@@ -196,6 +210,13 @@ class Claim(Frozen):
     why: str = ""
     lacks: tuple[Text, ...] = ()
     run: Run | None = None
+    cause: str = ""
+    shown: tuple[ShownRun, ...] = ()
+
+    @property
+    def runs(self) -> tuple[Run, ...]:
+        """The claim's run and those that show a cause."""
+        return (self.run, *(item.run for item in self.shown)) if self.run is not None else ()
 
     @model_validator(mode="after")
     def _whole(self) -> Self:
@@ -203,8 +224,10 @@ class Claim(Frozen):
             raise ValueError("to must be above published, the start of the range")
         if self.run is not None and not self.why:
             raise ValueError("a claim that is run must say in why whence its tolerance, or why it has none")
-        if self.run is None and (self.tolerance is not None or self.lacks):
-            raise ValueError("tolerance and lacks are for a claim that is run")
+        if self.run is None and (self.tolerance is not None or self.lacks or self.cause):
+            raise ValueError("tolerance, lacks and cause are for a claim that is run")
+        if self.shown and not self.cause:
+            raise ValueError("shown needs a cause, which its runs show")
         if self.published is None and self.tolerance is not None:
             raise ValueError("a claim without a figure has no tolerance")
         return self

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from simsparse.report.cases import case_row, write_case_pages
+from simsparse.report.study_cause import carried
 from simsparse.report.study_index import write_study_index
 from simsparse.report.study_text import (
     NOTHING,
@@ -119,6 +120,7 @@ def _claim(claim: Data) -> Iterator[str]:
     yield from ("", f"Tolerance: {stated}. {claim['why'].strip()}")
     if claim["lacks"]:
         yield from ("", "The run leaves out:", "", *(f"- {item}" for item in claim["lacks"]))
+    yield from carried(claim)
     yield from _moves(claim)
 
 

@@ -15,10 +15,11 @@ SEEN = {
 }  # fmt: skip
 STATES: Mapping[str, str] = {
     "reproduced": "every claim is within its tolerance and nothing of the mechanism is missing",
-    "within tolerance": "every claim that is compared like with like is within its tolerance; others are not run or "
-    "are compared in part",
+    "within tolerance": "the first claim that is run, and every other one that is compared like with like, is within "
+    "its tolerance; further ones are not run or are compared in part",
     "deviates": "a claim that is compared like with like is beyond its tolerance",
-    "runs in part": "the system runs, but every comparison leaves something out that the published figure includes",
+    "runs in part": "the system runs, but the first comparison leaves out something that the figure includes, "
+    "or a figure of the baseline is beyond its tolerance",
     "failed": "a run ended with an error",
     "workload only": "what the system computes can be stated, its mechanism or machine can't",
     "not expressible": "the workload itself can't be stated",

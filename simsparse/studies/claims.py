@@ -13,7 +13,7 @@ from simsparse.errors import SpecError
 from simsparse.studies.answers import Answers
 from simsparse.studies.assumption import Assumption, Move, key_of
 from simsparse.studies.cases import CaseUnit, VariedCase
-from simsparse.studies.outcome import ClaimOutcome, Moved
+from simsparse.studies.outcome import ClaimOutcome, Moved, Shown
 from simsparse.studies.plan import Plan, files_of
 
 SAME = 1e-4
@@ -34,7 +34,19 @@ def claim_outcome(claim: Claim, plan: Plan, answers: Answers) -> ClaimOutcome:
         value = _value(claim.run, _costs(claim.run, plan, answers, None))
     except NoValueError as error:
         return ClaimOutcome(claim, error=str(error))
-    return ClaimOutcome(claim, value, _moves_of_experiments(claim.run, plan, answers))
+    moved = _moves_of_experiments(claim.run, plan, answers)
+    return ClaimOutcome(claim, value, moved, cause=claim.cause, shown=_shown(claim, plan, answers))
+
+
+def _shown(claim: Claim, plan: Plan, answers: Answers) -> list[Shown]:
+    """What the runs came to that show the claim's cause."""
+    found = []
+    for item in claim.shown:
+        try:
+            found.append(Shown(item.what, _value(item.run, _costs(item.run, plan, answers, None))))
+        except NoValueError as error:
+            found.append(Shown(item.what, None, str(error)))
+    return found
 
 
 def _value(run: Run, cost: Callable[[str], float]) -> float:
@@ -130,7 +142,8 @@ def _of_case(claim: Claim, plan: Plan, answers: Answers) -> ClaimOutcome:
         return float(found[label])
 
     moved = _moved(varied.moves, value) if plan.vary else []
-    return ClaimOutcome(claim, point.simulated, moved, variants)
+    cause = claim.cause or str(report["deviation"])
+    return ClaimOutcome(claim, point.simulated, moved, variants, cause=cause, shown=_shown(claim, plan, answers))
 
 
 def _point(claim: Claim, label: str, report: Mapping[str, object], plan: Plan) -> _CasePoint:

@@ -28,8 +28,9 @@ class State(StrEnum):
     """How far a system is reproduced. It follows from its claims' outcomes where one is run.
 
     ``reproduced``: every claim is within its tolerance and nothing of the mechanism is missing. ``within tolerance``:
-    so is each claim that is compared like with like, of which there is one at least. ``deviates``: one of these is
-    not. ``runs in part``: all comparisons leave something out.
+    so is each claim that is compared like with like, the first that is run among them, and no figure of the baseline is
+    beyond its tolerance. ``deviates``: one that is compared like with like is. ``runs in part``: the first comparison
+    leaves something out, or the baseline deviates, so that agreement of the rest shows less.
     """
 
     REPRODUCED = "reproduced"
@@ -62,19 +63,37 @@ class Moved:
 
 
 @dataclass(frozen=True)
+class Shown:
+    """A run that shows a cause: what differs in it, and its value, None where it failed."""
+
+    what: str
+    simulated: float | None
+    error: str = ""
+
+
+@dataclass(frozen=True)
 class ClaimOutcome:
-    """A claim with what the models say: ``simulated``, in the claim's unit, None where it is not run or failed."""
+    """A claim with what the models say: ``simulated``, in the claim's unit, None where it is not run or failed.
+
+    ``cause`` is what carries the deviation, ``shown`` the runs that show it.
+    """
 
     claim: Claim
     simulated: float | None = None
     moved: Sequence[Moved] = ()
     variants: Sequence[Mapping[str, Any]] = ()
     error: str = ""
+    cause: str = ""
+    shown: Sequence[Shown] = ()
 
     @property
     def deviation(self) -> float | None:
         """Relative deviation from the published figure, 0 within a published range, else from its nearer end."""
-        low, ours = self.claim.published, self.simulated
+        return self.deviation_of(self.simulated)
+
+    def deviation_of(self, ours: float | None) -> float | None:
+        """The deviation that a value ``ours`` would have."""
+        low = self.claim.published
         if low is None or ours is None:
             return None
         nearest = min(max(ours, low), self.claim.to or low)
@@ -117,7 +136,9 @@ class ClaimOutcome:
             "moved": [{"part": item.part, "path": item.path, "value": item.value, "halved": item.halved,
                        "doubled": item.doubled, "swing": self.swing(item), "refusals": list(item.refusals)}
                       for item in self.moved],
-            "variants": [dict(item) for item in self.variants],
+            "variants": [dict(item) for item in self.variants], "cause": self.cause,
+            "shown": [{"what": item.what, "simulated": item.simulated, "error": item.error,
+                       "deviation": self.deviation_of(item.simulated)} for item in self.shown],
         }  # fmt: skip
 
 
@@ -140,9 +161,11 @@ class StudyOutcome:
         for outcome, state in ((Outcome.FAILED, State.FAILED), (Outcome.DEVIATES, State.DEVIATES)):
             if outcome in own:
                 return state
+        if Outcome.DEVIATES in [item.outcome for item in self.claims if item.claim.about is About.BASELINE]:
+            return State.IN_PART
         if not self.study.missing and all(outcome is Outcome.WITHIN for outcome in own):
             return State.REPRODUCED
-        return State.WITHIN if Outcome.WITHIN in own else State.IN_PART
+        return State.WITHIN if self.headline.outcome is Outcome.WITHIN else State.IN_PART
 
     @property
     def headline(self) -> ClaimOutcome:

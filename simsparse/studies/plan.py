@@ -111,8 +111,8 @@ class Plan:
 
 
 def runs(study: Study) -> list[Run]:
-    """The runs of all claims."""
-    return [claim.run for claim in study.claims if claim.run is not None]
+    """The runs of all claims, and those that show causes."""
+    return [run for claim in study.claims for run in claim.runs]
 
 
 def files_of(run: Run | None) -> list[str]:
@@ -127,11 +127,12 @@ def plan_study(name: str, vary: bool = True) -> Plan:
     Raises SpecError that names the faulty file.
     """
     study, document = load_study(name)
-    files = list(dict.fromkeys(file for claim in study.claims for file in files_of(claim.run)))
+    files = list(dict.fromkeys(file for run in runs(study) for file in files_of(run)))
+    claimed = {file for claim in study.claims for file in files_of(claim.run)}
     planned = {file: _planned(Path(document.file).parent / file, file, study.claims) for file in files}
-    parts = [part for item in planned.values() for part in item.system.parts().values()]
-    chosen = tuple(moves(parts)) if vary else ()
-    for item in planned.values() if vary else ():
+    varied = [planned[file] for file in files if file in claimed and vary]
+    chosen = tuple(moves(part for item in varied for part in item.system.parts().values()))
+    for item in varied:
         item.run = _reading(item.run)
         own = item.system.parts()
         item.moves = tuple(move for move in chosen if move.value is not None and _concerns(move, own))
@@ -141,7 +142,7 @@ def plan_study(name: str, vary: bool = True) -> Plan:
 def _planned(path: Path, file: str, claims: Sequence[Claim]) -> PlannedExperiment:
     experiment, document = load_experiment(str(path))
     run = check_experiment(experiment, document)
-    metrics = frozenset(claim.run.metric for claim in claims if claim.run and file in files_of(claim.run))
+    metrics = frozenset(run.metric for claim in claims for run in claim.runs if file in files_of(run))
     return PlannedExperiment(experiment, document, run, system_of(run), metrics)
 
 

@@ -21,6 +21,7 @@ from simsparse.studies import ClaimOutcome, Outcome, State, StudyOutcome, run_st
 from simsparse.studies.answers import Answers
 from simsparse.studies.assumption import assumptions, key_of, moves
 from simsparse.studies.claims import _value
+from simsparse.studies.outcome import Moved, Shown
 from simsparse.studies.plan import plan_study
 from simsparse.sweep.execute import run_point
 
@@ -69,6 +70,9 @@ def test_the_state_of_a_system_follows_from_its_claims() -> None:
     assert study(good, good, missing=("a kernel",)).state is State.WITHIN
     assert study(good, not_run()).state is State.WITHIN
     assert study(good, part).state is State.WITHIN
+    assert study(part, good).state is State.IN_PART, "what a reader quotes is the first claim"
+    wrong = ClaimOutcome(claim(about="baseline"), 3.0)
+    assert study(good, wrong).state is State.IN_PART, "a ratio to a baseline that deviates shows less"
     assert study(good, bad).state is State.DEVIATES
     assert study(part, not_run()).state is State.IN_PART
     assert study(good, ClaimOutcome(claim(), error="e")).state is State.FAILED
@@ -208,6 +212,19 @@ def test_pages_show_what_was_found(pruning: StudyOutcome, folder: Path) -> None:
     html = pages[-1].read_text(encoding="utf-8")
     assert html.count("<tbody data-state") == 1 and "speech" in html
     assert "http://" not in html and "https://" not in html and " src=" not in html, "the page fetches nothing"
+
+
+def test_a_page_shows_what_carries_a_large_deviation() -> None:
+    shown = Shown("with the other kernel", 2.1)
+    moved = [Moved("gpu/x", "launch", "2 us", 1.9, 3.5), Moved("gpu/x", "clock", "1 GHz", 3.1, None)]
+    large = ClaimOutcome(claim(), 3.0, moved, cause="The kernel is another.", shown=(shown,))
+    text = study_page(study(large).to_dict())
+    assert "What carries the deviation: The kernel is another." in text
+    assert "| with the other kernel | 2.10 x | +5.0 % |" in text
+    assert "| half `launch` of gpu/x (2 us) | 1.90 x | -5.0 % |" in text
+    assert "double `launch`" not in text and "half `clock`" not in text and "None of these runs" not in text
+    assert "no run here shows" in study_page(study(ClaimOutcome(claim(), 3.0)).to_dict())
+    assert "What carries" not in study_page(study(ClaimOutcome(claim(), 2.2)).to_dict())
 
 
 def test_texts_of_a_page_are_escaped(folder: Path) -> None:

@@ -54,7 +54,7 @@ def test_a_study_names_sources_and_what_is_missing(name: str) -> None:
 def test_experiments_of_a_study_exist_and_are_used(name: str) -> None:
     study, _ = load_study(name)
     folder = studies_folder() / name
-    runs = [claim.run for claim in study.claims if claim.run is not None]
+    runs = [run for claim in study.claims for run in claim.runs]
     used = {item.experiment for run in runs for side in run.sides for item in side.passes}
     assert used == {path.name for path in folder.glob("*.yaml")} - {"study.yaml"}
     for file in used:
@@ -112,7 +112,7 @@ def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):  # type: ignore[no-u
         ("published: 2", "published: null", "without a figure has no tolerance"),
         ("tolerance: 0.1", "tolerence: 0.1", r"study.yaml:12: claims\[0\].tolerence: unknown key; did you mean"),
         ("mechanism: M\n", "mechanism: M\nstatus: {state: workload only, reason: r}\n", "status is derived"),
-        ("    run: {system: a.yaml, baseline: b.yaml}\n", "", "tolerance and lacks are for a claim that is run"),
+        ("    run: {system: a.yaml, baseline: b.yaml}\n", "", "tolerance, lacks and cause are for a claim that is run"),
     ],
 )  # fmt: skip
 def test_a_fault_names_file_line_and_key(write, old: str, new: str, message: str) -> None:  # type: ignore[no-untyped-def]
