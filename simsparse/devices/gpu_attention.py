@@ -239,17 +239,13 @@ def prefill_seconds(shapes: AttentionShapes, model: GpuSdpaPrefill, card: Card, 
     return KernelTimes(latency, np.maximum(compute, limited), memory + masking, launch)
 
 
-MASK_OPERATIONS = 4.0
-"""Instructions that add an element of a mask to a score: address, load, conversion, addition; assumed."""
-
-
 def _mask_seconds(shapes: AttentionShapes, model: GpuSdpaPrefill, card: Card) -> Floats:
     """Seconds of reading a mask, which every head does by itself, and of adding it; nothing else hides them. Derived:
     the mask comes from memory where it is larger than what the L2 keeps."""
     elements = shapes.batch * shapes.q_len * shapes.kv_len
     away = missing(np.maximum(elements * shapes.mask_bytes, 1.0), RESIDENT * card.l2_bytes)
     moved = shapes.heads * elements * shapes.mask_bytes * np.maximum(away, CACHED)
-    added = np.where(np.asarray(shapes.mask_bytes) > 0, MASK_OPERATIONS * shapes.heads * elements, 0.0)
+    added = np.where(np.asarray(shapes.mask_bytes) > 0, model.mask.si * shapes.heads * elements, 0.0)
     return array_of(moved / (model.memory.si * card.memory_bytes_per_s) + added / card.operations_per_s)
 
 

@@ -137,6 +137,7 @@ def _attending(dtype: str) -> Iterator[Op]:
 
 def _masked() -> Iterator[Op]:
     for dtype, block in product(DTYPES, (64, 128)):
+        yield ops.attention(1, 32, 8, 128, 512, 512, dtype=dtype, stats={"mask_bytes": 2})
         yield ops.block_sparse_attention(1, 32, 8, 128, 8192, 8192, block, density=0.1, dtype=dtype)
         yield ops.block_sparse_attention(1, 1, 1, 128, 128, 128, block, density=1.0, dtype=dtype)
 

@@ -60,6 +60,7 @@ class GpuSdpaPrefill(Frozen):
     a row of tiles, ``row_dim`` more per padded head dim, ``diagonal`` more where it is causal, ``partial`` more where
     128 does not divide the queries, ``away`` more at head dim 128 where the row comes from memory, not from L2.
     ``imbalance``: share of the longest row by which the last SM finishes late. ``memory``: share of the HBM peak.
+    ``mask``: instructions that add an element of a mask to a score.
     """
 
     launch: Seconds
@@ -75,6 +76,7 @@ class GpuSdpaPrefill(Frozen):
     away: Ratio
     imbalance: Ratio
     memory: Share
+    mask: Ratio
 
 
 class GpuPagedTiles(Frozen):
