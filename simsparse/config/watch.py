@@ -30,7 +30,7 @@ class _Watched(Quantity):
         return super().__getattribute__(name)
 
 
-class Reads:
+class SystemReads:
     """A copy of a system to run, ``system``, and ``seen``: part and path of each number that was read of it."""
 
     def __init__(self, system: System) -> None:

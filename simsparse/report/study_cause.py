@@ -28,22 +28,22 @@ def carried(claim: Data) -> Iterator[str]:
         yield from ("", f"None of these runs alone comes within {percent(LARGE)} of the published figure.")
 
 
-Row = tuple[str, float | None, float | None]
+CauseRow = tuple[str, float | None, float | None]
 
 
-def _shown(claim: Data) -> Iterator[Row]:
+def _shown(claim: Data) -> Iterator[CauseRow]:
     for item in claim["shown"]:
         what = f"{item['what']}: {item['error']}" if item["error"] else item["what"]
         yield what, item["simulated"], item["deviation"]
 
 
-def _variants(claim: Data) -> Iterator[Row]:
+def _variants(claim: Data) -> Iterator[CauseRow]:
     """The variants that the claim's case ran of its point."""
     for item in claim["variants"]:
         yield f"{item['assumption']}: {item['value']}", item["simulated"], deviation_of(claim, item["simulated"])
 
 
-def _moved(claim: Data) -> Iterator[Row]:
+def _moved(claim: Data) -> Iterator[CauseRow]:
     """Single moves of assumed values that bring the figure within LARGE."""
     for item in claim["moved"]:
         for end, text in WAYS:

@@ -13,7 +13,7 @@ from simsparse.errors import SpecError
 from simsparse.studies.answers import Answers
 from simsparse.studies.assumption import Assumption, Move, key_of
 from simsparse.studies.cases import CaseUnit, VariedCase
-from simsparse.studies.outcome import ClaimOutcome, Moved, Shown
+from simsparse.studies.outcome import ClaimOutcome, Moved, ShownOutcome
 from simsparse.studies.plan import Plan, files_of
 
 SAME = 1e-4
@@ -38,14 +38,14 @@ def claim_outcome(claim: Claim, plan: Plan, answers: Answers) -> ClaimOutcome:
     return ClaimOutcome(claim, value, moved, cause=claim.cause, shown=_shown(claim, plan, answers))
 
 
-def _shown(claim: Claim, plan: Plan, answers: Answers) -> list[Shown]:
+def _shown(claim: Claim, plan: Plan, answers: Answers) -> list[ShownOutcome]:
     """What the runs came to that show the claim's cause."""
     found = []
     for item in claim.shown:
         try:
-            found.append(Shown(item.what, _value(item.run, _costs(item.run, plan, answers, None))))
+            found.append(ShownOutcome(item.what, _value(item.run, _costs(item.run, plan, answers, None))))
         except NoValueError as error:
-            found.append(Shown(item.what, None, str(error)))
+            found.append(ShownOutcome(item.what, None, str(error)))
     return found
 
 

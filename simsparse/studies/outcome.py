@@ -63,7 +63,7 @@ class Moved:
 
 
 @dataclass(frozen=True)
-class Shown:
+class ShownOutcome:
     """A run that shows a cause: what differs in it, and its value, None where it failed."""
 
     what: str
@@ -84,7 +84,7 @@ class ClaimOutcome:
     variants: Sequence[Mapping[str, Any]] = ()
     error: str = ""
     cause: str = ""
-    shown: Sequence[Shown] = ()
+    shown: Sequence[ShownOutcome] = ()
 
     @property
     def deviation(self) -> float | None:

@@ -12,7 +12,7 @@ from typing import Any
 from simsparse.config.hardware import System
 from simsparse.config.keys import KEYS, Scalar
 from simsparse.config.quantity import Quantity
-from simsparse.config.watch import Reads
+from simsparse.config.watch import SystemReads
 from simsparse.core import Keep, OpResult, Result, Span, Trace
 from simsparse.errors import SimsparseError, TraceError
 from simsparse.store.columns import packed
@@ -81,7 +81,7 @@ def run_point(run: PointRun) -> Record:
     """The record of a run; an error is part of it, so that one bad point does not end a sweep."""
     keep = Keep.TIMELINE if run.keep_timeline else Keep.ROWS if run.keep_ops else Keep.SUMMARY
     try:
-        reads = Reads(system_of(run)) if run.keep_reads else None
+        reads = SystemReads(system_of(run)) if run.keep_reads else None
         result = simulate_point(run, keep, reads.system if reads else None)
         read = {"reads": sorted(reads.seen)} if reads else {}
         return Record(

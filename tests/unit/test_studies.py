@@ -21,7 +21,7 @@ from simsparse.studies import ClaimOutcome, Outcome, State, StudyOutcome, run_st
 from simsparse.studies.answers import Answers
 from simsparse.studies.assumption import assumptions, key_of, moves
 from simsparse.studies.claims import _value
-from simsparse.studies.outcome import Moved, Shown
+from simsparse.studies.outcome import Moved, ShownOutcome
 from simsparse.studies.plan import plan_study
 from simsparse.sweep.execute import run_point
 
@@ -215,7 +215,7 @@ def test_pages_show_what_was_found(pruning: StudyOutcome, folder: Path) -> None:
 
 
 def test_a_page_shows_what_carries_a_large_deviation() -> None:
-    shown = Shown("with the other kernel", 2.1)
+    shown = ShownOutcome("with the other kernel", 2.1)
     moved = [Moved("gpu/x", "launch", "2 us", 1.9, 3.5), Moved("gpu/x", "clock", "1 GHz", 3.1, None)]
     large = ClaimOutcome(claim(), 3.0, moved, cause="The kernel is another.", shown=(shown,))
     text = study_page(study(large).to_dict())
