@@ -11,8 +11,8 @@ from typing import Annotated
 import yaml
 from pydantic import Field, ValidationError, model_validator
 
-from simsparse.config.hardware import fault_message
 from simsparse.config.quantity import Frozen
+from simsparse.config.validated import fault_message
 from simsparse.config.yaml import read_yaml
 from simsparse.paths import data_root
 

@@ -9,9 +9,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from simsparse.config.hardware import fault_message
 from simsparse.config.keys import Scalar, is_key, known_keys, read_value
 from simsparse.config.ranges import RANGE_SCHEMA, Range, read_range
+from simsparse.config.validated import fault_message
 from simsparse.config.yaml import Document, KeyPath
 from simsparse.errors import nearest
 

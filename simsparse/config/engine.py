@@ -9,6 +9,7 @@ from pydantic import Field
 
 from simsparse.config.quantity import Efficiency, Frozen, Seconds, Share, shown
 from simsparse.config.remember import read_noted
+from simsparse.config.validated import validate_document
 from simsparse.errors import SpecError, nearest
 from simsparse.paths import data_root, is_file
 
@@ -79,7 +80,5 @@ def load_engine(name: str) -> EnginePart:
     document = read_noted(path)
     if not isinstance(document.data, dict):
         raise document.error((), "expected a mapping")
-    from simsparse.config.hardware import validate_document  # beside read_library, which has the same need
-
     engine: EnginePart = validate_document(document, EnginePart, {**document.data, "name": name})
     return engine

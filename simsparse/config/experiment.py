@@ -5,10 +5,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from simsparse.config.hardware import validate_document
 from simsparse.config.keys import Text
 from simsparse.config.run_spec import RunSpec, WorkloadSpec, load_document, with_values
 from simsparse.config.sweep import Sweep, SweepSpec, load_sweep
+from simsparse.config.validated import validate_document
 from simsparse.config.yaml import Document
 
 __all__ = ["Experiment", "Sweep", "SweepSpec", "load_experiment", "load_sweep"]

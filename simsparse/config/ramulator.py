@@ -8,8 +8,8 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field
 
-from simsparse.config.hardware import validate_document
 from simsparse.config.quantity import Frozen
+from simsparse.config.validated import validate_document
 from simsparse.config.yaml import Document, read_yaml
 from simsparse.errors import nearest
 from simsparse.paths import is_file

@@ -7,10 +7,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from simsparse.config.hardware import validate_document
 from simsparse.config.keys import OptionValue, Seed, Text
 from simsparse.config.quantity import Frozen
 from simsparse.config.run_spec import RunName, load_document
+from simsparse.config.validated import validate_document
 from simsparse.config.yaml import Document
 
 Options = dict[str, Any]

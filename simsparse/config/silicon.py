@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Annotated
 
 from simsparse.config.quantity import Frozen, Joules, Multiplier, Quantity, Ratio, SquareMillimetres, Whole, _reader
+from simsparse.config.validated import validate_document
 from simsparse.config.yaml import read_yaml
 from simsparse.errors import SpecError, nearest
 from simsparse.paths import data_root
@@ -105,8 +106,6 @@ def silicon_file() -> Path:
 
 @lru_cache(maxsize=2)
 def _kept(path: Path, stamp: int) -> SiliconTable:
-    from simsparse.config.hardware import validate_document
-
     del stamp
     document = read_yaml(path)
     if not isinstance(document.data, dict):

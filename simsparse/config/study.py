@@ -13,9 +13,9 @@ from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from simsparse.config.hardware import validate_document
 from simsparse.config.keys import Text
 from simsparse.config.quantity import Frozen, shown
+from simsparse.config.validated import validate_document
 from simsparse.config.yaml import Document, read_yaml
 from simsparse.errors import SpecError, nearest
 from simsparse.paths import data_root, is_file

@@ -13,11 +13,12 @@ import yaml
 from pydantic import Field, WithJsonSchema, model_validator
 
 from simsparse.config.axes import AXES_SCHEMA, ROWS, Axis, Choices, read_axis, read_rows
-from simsparse.config.hardware import System, validate_document
+from simsparse.config.hardware import System
 from simsparse.config.keys import KEYS, LevelNumber, Scalar, Seed, Text
 from simsparse.config.quantity import Frozen, Part
 from simsparse.config.ranges import Range
 from simsparse.config.run_spec import RunSpec, load_document
+from simsparse.config.validated import validate_document
 from simsparse.config.yaml import PARTS_USED, Document
 from simsparse.core.table import TABLE, records
 from simsparse.errors import nearest

@@ -43,7 +43,7 @@ def _port_bits(block: RtlBlock) -> int:
 
 
 def verify_block(block: RtlBlock, tiles: int = TILES, seed: int = 0, complete: bool = True) -> Verification:
-    """Random tiles through ``block`` until ``tiles`` results have come out, each held to the model.
+    """Random tiles through ``block`` until ``tiles`` results have come out, each compared with the model.
 
     When ``complete``, more tiles are drawn until every bin is met, MOST_TILES at most; what is missed then is in the
     verdict beside the differences. The stream depends on ``tiles``, the seed and the block's name alone. Raises

@@ -20,6 +20,7 @@ from simsparse.config.quantity import (
     shown,
 )
 from simsparse.config.remember import read_noted
+from simsparse.config.validated import validate_document
 from simsparse.errors import SpecError, nearest
 from simsparse.paths import data_root, is_file
 
@@ -121,8 +122,6 @@ def read_standard(name: str) -> DramStandard:
     path = data_root() / FOLDER / f"{name}.yaml"
     if name not in standard_names() or not is_file(path):
         raise SpecError(f"{shown(name)} is not a DRAM standard; {nearest(name, standard_names())}", key="standard")
-    from simsparse.config.hardware import validate_document  # hardware loads the parts that name standards
-
     document = read_noted(path)
     standard: DramStandard = validate_document(document, DramStandard, _mapping(document))
     return standard

@@ -27,6 +27,7 @@ from simsparse.config.parts.gpu_tiled_attention import GpuTiledAttention
 from simsparse.config.parts.gpu_weight_only import GpuWeightOnly, GpuWeightOnlyFew
 from simsparse.config.quantity import Frozen, Seconds, shown
 from simsparse.config.remember import read_noted
+from simsparse.config.validated import validate_document
 from simsparse.config.yaml import Document
 from simsparse.errors import SpecError, nearest
 from simsparse.paths import data_root, is_file
@@ -105,8 +106,6 @@ def read_library(name: str, architecture: str) -> KernelLibrary:
     document = read_noted(path)
     if not isinstance(document.data, dict):
         raise document.error((), "expected a mapping")
-    from simsparse.config.hardware import validate_document  # hardware loads the parts that hold libraries
-
     own = {key: value for key, value in document.data.items() if key != "base"}
     sections = {**_base(document, name, architecture), **own, "name": name, "architecture": architecture}
     library: KernelLibrary = validate_document(document, KernelLibrary, sections)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""fp16_mul, fp32_add, nm_dot_pe_fp16: floating point, held to numpy's, which rounds to nearest even as well."""
+"""fp16_mul, fp32_add, nm_dot_pe_fp16: floating point, compared with numpy's, which rounds to nearest even as well."""
 
 from __future__ import annotations
 

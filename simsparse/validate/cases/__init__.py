@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Published results that simulations are held to, one file a case."""
+"""Published results that simulations are compared with, one file per case."""
