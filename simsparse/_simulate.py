@@ -99,6 +99,7 @@ def simulate(
         trace = _rank_of(trace, layout)
     machine = machine_of(system)
     _check(chosen, level, observers, repeats)
+    trace = chosen.placement.divided(trace, machine) if isinstance(trace, Trace) else trace
     source, software = source_of(trace, steps, routing), _stack_on(machine, stack)
     index = index_of(source, software, seed)
     placements = chosen.place(index, machine)

@@ -104,7 +104,7 @@ class TestRules:
             devices(independent(1), two_processors(refuses="linear"), Mapped([{"ops": "*", "device": "fast"}]))
 
     def test_every_placement_is_registered(self) -> None:
-        assert list(PLACEMENTS) == ["greedy", "layer_split", "mapped", "stages"]
+        assert list(PLACEMENTS) == ["coprocess", "greedy", "layer_split", "mapped", "stages"]
         with pytest.raises(SpecError, match=r"hosts: 1 is not true or false"):
             Greedy(hosts=1)  # type: ignore[arg-type]
 

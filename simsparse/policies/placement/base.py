@@ -7,6 +7,7 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from simsparse.core import Trace
 from simsparse.lowering.machine import Machine
 from simsparse.lowering.trace_index import TraceIndex
 from simsparse.policies.part import PolicyPart
@@ -17,8 +18,14 @@ from simsparse.registry import Registry
 class Placer(PolicyPart):
     """Decides which device runs each op.
 
-    A subclass registers with ``@PLACEMENTS.register(name)`` and implements ``devices``, which is pure.
+    A subclass registers with ``@PLACEMENTS.register(name)`` and implements ``devices``, which is pure. One that runs
+    parts of an op on several devices overrides ``divided``.
     """
+
+    def divided(self, trace: Trace, machine: Machine) -> Trace:
+        """The trace whose ops are placed: ``trace``, ops of several devices in parts."""
+        del machine
+        return trace
 
     @abstractmethod
     def devices(self, index: TraceIndex, machine: Machine, streamed: Sequence[bool]) -> tuple[str, ...]:
