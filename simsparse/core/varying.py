@@ -347,10 +347,6 @@ def _take_along_axis(values: Any, indices: Any, axis: int) -> Varying:
     return Varying(np.take_along_axis(own, places, axis + 1 if axis >= 0 else axis % ndim + 1))
 
 
-def _argpartition(values: Varying, kth: int, axis: int = -1) -> Varying:
-    return Varying(np.argpartition(values.data, kth, axis=values._axis(axis)))
-
-
 def _where(condition: Any, first: Any, second: Any) -> Varying:
     ndim = _most((condition, first, second))
     return Varying(np.where(*(_aligned(each, ndim) for each in (condition, first, second))))
@@ -376,10 +372,6 @@ def _broadcast_to(values: Varying, shape: Any) -> Varying:
     return Varying(np.broadcast_to(_aligned(values, len(wanted)), (len(values.data), *wanted)))
 
 
-def _clip(values: Any, least: Any, most: Any) -> Any:
-    return np.minimum(np.maximum(values, least), most)
-
-
 def _bincount(owner: NDArray[np.intp], weights: Varying, minlength: int = 0) -> Varying:
     """Sums by owner, added in the order of the elements."""
     if isinstance(owner, Varying):
@@ -390,14 +382,12 @@ def _bincount(owner: NDArray[np.intp], weights: Varying, minlength: int = 0) -> 
     return Varying(total)
 
 
-def _flatnonzero(values: Varying) -> NDArray[np.intp]:
-    return np.flatnonzero(values.alike())
-
-
 _FUNCTIONS: dict[Callable[..., Any], Callable[..., Any]] = {
     np.where: _where, np.stack: _stack, np.concatenate: _concatenate, np.broadcast_to: _broadcast_to,
-    np.clip: _clip, np.bincount: _bincount, np.take: take, np.take_along_axis: _take_along_axis,
-    np.argpartition: _argpartition, np.flatnonzero: _flatnonzero,
+    np.clip: lambda values, least, most: np.minimum(np.maximum(values, least), most),
+    np.bincount: _bincount, np.take: take, np.take_along_axis: _take_along_axis,
+    np.flatnonzero: lambda values: np.flatnonzero(values.alike()),
+    np.argpartition: lambda values, kth, axis=-1: Varying(np.argpartition(values.data, kth, axis=values._axis(axis))),
     np.shape: lambda values: values.shape, np.ndim: lambda values: values.ndim,
     np.argmax: lambda values, axis=None: values.argmax(axis), np.argmin: lambda values, axis=None: values.argmin(axis),
     np.sum: lambda values, axis=None: values.sum(axis), np.max: lambda values, axis=None: values.max(axis),

@@ -15,7 +15,8 @@ from simsparse.config.parts.gpu_tile_kernels import MATRIX_VECTOR_TOKENS, GpuGem
 from simsparse.core.memo import by_identity
 from simsparse.devices.gpu_gemm_types import GemmMachine, GemmShapes, GemmTimes, GemmUnit
 from simsparse.devices.gpu_sparse24 import stored_24
-from simsparse.devices.gpu_tile_kernels import TileCard, TileCore, tile_kernel_seconds
+from simsparse.devices.gpu_tile_columns import TileCard, TileCore
+from simsparse.devices.gpu_tile_kernels import tile_kernel_seconds
 from simsparse.devices.gpu_tile_numbers import TileKernel
 
 KeyT = TypeVar("KeyT")

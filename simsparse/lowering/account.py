@@ -20,6 +20,7 @@ from simsparse.lowering.error_estimate import error_estimate, measured_errors
 from simsparse.lowering.held import HeldWeights
 from simsparse.lowering.idle import IdleTime
 from simsparse.lowering.machine import Machine
+from simsparse.lowering.patterns_used import patterns_used, unpacked_free
 from simsparse.lowering.records import Records
 from simsparse.units import FS_PER_SECOND, fs_to_seconds
 
@@ -329,37 +330,12 @@ class Account:
         found += [f"{each.command.device}: {note}" for each in self.records.issued if each.op
                   for note in models[each.command.device].notes(each.op)]  # fmt: skip
         found += [f"{key[0]}: {LAYOUT_NOTE}" for key in self.records.costs if key in self._transposed]
-        return tuple(dict.fromkeys([*found, *self._unpacked]))
-
-    @property
-    def _unpacked(self) -> list[str]:
-        """Of weights that are copied in the pattern of the trace to devices that use them as another one."""
-        if not self.runs_as:
-            return []
-        copied = {each.dst for each in self.records.commands if each.cause in (Cause.WEIGHTS, Cause.CONTROL)}
-        return [
-            f"{device}: copies of {stated} weights move the bytes of {stated}; making {used} of them takes no time here"
-            for device, own in self.runs_as.items() if device in copied for stated, used in own.items()
-        ]  # fmt: skip
+        return tuple(dict.fromkeys([*found, *unpacked_free(self.records, self.runs_as)]))
 
     @cached_property
-    def _special(self) -> list[tuple[str, Op]]:
-        """Distinct ops with sparse weights or formats of their own, with the devices that ran them."""
-        ran = [(device, op) for device, ops in self.records.graph.special_by_device.items() for op in ops]
-        return ran + [(each.command.device, each.op) for each in self.records.issued if each.op]
-
-    @property
     def runs_as(self) -> dict[str, dict[str, str]]:
         """By device and sparsity the pattern that the device makes use of, where any op's is another one."""
-        used: dict[str, dict[str, dict[str, None]]] = {}
-        for device, op in self._special:
-            if op.definition.prunable and not op.weight_sparsity.is_dense and not op.weight_sparsity.is_factored:
-                text = str(self.machine.devices[device].model.used_sparsity(op))
-                used.setdefault(device, {}).setdefault(str(op.weight_sparsity), {})[text] = None
-        return {
-            device: {stated: " or ".join(texts) for stated, texts in own.items() if [*texts] != [stated]}
-            for device, own in used.items() if any([*texts] != [stated] for stated, texts in own.items())
-        }  # fmt: skip
+        return patterns_used(self.records, self.machine)
 
     @cached_property
     def error_estimate(self) -> ErrorEstimate:

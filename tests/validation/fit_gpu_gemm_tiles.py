@@ -45,7 +45,8 @@ from simsparse.devices.gpu_gemm_library import (
 from simsparse.devices.gpu_gemm_types import WEIGHT_ONLY
 from simsparse.devices.gpu_rates import gemm_machine
 from simsparse.devices.gpu_sparse24 import stored_24
-from simsparse.devices.gpu_tile_kernels import TileCard, tile_kernel_seconds
+from simsparse.devices.gpu_tile_columns import TileCard
+from simsparse.devices.gpu_tile_kernels import tile_kernel_seconds
 from simsparse.devices.gpu_tile_numbers import TileKernel
 from simsparse.validate.gemms import QUANTIZED, REPLAYS, gemm_shapes
 from simsparse.validate.measurement import Measurement, read_measurements

@@ -14,7 +14,8 @@ import torch
 from numpy.typing import NDArray
 
 from simsparse.devices.gpu_gemm_types import GemmShapes
-from simsparse.devices.gpu_tile_kernels import LINE_BYTES, MOST_DOUBLINGS, RANKED, STEP, USUAL_K, TileCore, tilings
+from simsparse.devices.gpu_tile_columns import TileCore
+from simsparse.devices.gpu_tile_kernels import LINE_BYTES, MOST_DOUBLINGS, RANKED, STEP, USUAL_K, tilings
 from simsparse.devices.gpu_tile_numbers import TileKernel
 from simsparse.validate.gemms import SPARED_S
 
