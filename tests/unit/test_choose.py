@@ -7,8 +7,8 @@ import json
 from pathlib import Path
 
 import pytest
+from cli_runs import run
 
-from simsparse.cli import main
 from simsparse.config.run_spec import load_document
 from simsparse.errors import SpecError
 from simsparse.sweep.choose import purchases, ways
@@ -90,23 +90,16 @@ def test_all_rates_of_arithmetic_of_a_device_are_bought_at_once(spec: Path) -> N
         assert len(own) > 1 and all(path.startswith(f"{device}.compute.") for path in own)
 
 
-def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
-    with pytest.raises(SystemExit) as ended:
-        main(["run", *map(str, arguments)])
-    captured = capsys.readouterr()
-    return int(ended.value.code or 0), captured.out, captured.err
-
-
 def test_run_shows_a_choice_and_writes_the_best(spec: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "out"
-    code, shown, _ = run(capsys, spec, "--out", out)
+    code, shown, _ = run(capsys, "run", spec, "--out", out)
     assert code == 0
     assert "2 ways, the best first" in shown and "gpu0.memory.capacity" in shown
     assert (out / "timeline.perfetto.json").is_file()
 
 
 def test_run_gives_a_choice_as_json(spec: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    found = json.loads(run(capsys, spec, "--json")[1])
+    found = json.loads(run(capsys, "run", spec, "--json")[1])
     assert [way["way"] for way in found["ways"]] == ["pinned", "copied", "resident"]
     assert found["doubled"][0]["gain"] > 1
     best = found["best"]
@@ -118,7 +111,7 @@ def test_a_folder_that_cannot_be_written_is_named_before_the_run(
 ) -> None:
     (tmp_path / "file").write_text("mine")
     monkeypatch.setattr("simsparse.cli.choice.run_choice", lambda *_, **__: pytest.fail("has run"))
-    code, _, error = run(capsys, spec, "--out", tmp_path / "file")
+    code, _, error = run(capsys, "run", spec, "--out", tmp_path / "file")
     assert code == 2 and "file: is no folder that can be written" in error
     assert (tmp_path / "file").read_text() == "mine"
 
@@ -127,7 +120,7 @@ def test_a_choice_without_an_answer_says_why(tmp_path: Path, capsys: pytest.Capt
     path = tmp_path / "none.yaml"
     path.write_text(SPEC.replace("    - {label: copied, policy: on_demand}\n", "")
                     .replace("    - {label: pinned, policy: {residency: pinned}}\n", ""), encoding="utf-8")  # fmt: skip
-    code, _, error = run(capsys, path)
+    code, _, error = run(capsys, "run", path)
     assert code == 2 and "none of 1 ways has an answer" in error
 
 

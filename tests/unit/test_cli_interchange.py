@@ -7,8 +7,8 @@ import json
 from pathlib import Path
 
 import pytest
+from cli_runs import run
 
-from simsparse.cli import main
 from simsparse.core import TraceBuilder, ops
 from simsparse.trace import load_trace
 
@@ -19,18 +19,13 @@ def trace_file(tmp_path: Path) -> Path:
     return TraceBuilder("t").add(linear).add(ops.elementwise(64, 64, 8, label="add")).build().save(tmp_path / "t.trace")
 
 
-def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
-    with pytest.raises(SystemExit) as ended:
-        main(["trace", *map(str, arguments)])
-    captured = capsys.readouterr()
-    return int(ended.value.code or 0), captured.out, captured.err
-
-
 def test_a_trace_goes_to_another_tool_and_back(capsys: pytest.CaptureFixture[str], trace_file: Path) -> None:
     folder = trace_file.parent
-    code, out, err = run(capsys, "--export", folder / "new" / "a.csv", trace_file)
+    code, out, err = run(capsys, "trace", "--export", folder / "new" / "a.csv", trace_file)
     assert (code, out) == (0, "") and "elementwise ops are left out" in err
-    code, out, err = run(capsys, "--import", folder / "new" / "a.csv", "--out", folder / "b.trace", "--dtype", "fp8")
+    code, out, err = run(
+        capsys, "trace", "--import", folder / "new" / "a.csv", "--out", folder / "b.trace", "--dtype", "fp8"
+    )
     assert code == 0 and "written to" in err
     (op,) = load_trace(folder / "b.trace").ops
     assert (op.name, str(op.dtype), str(op.weight_sparsity)) == ("q", "fp8", "2:4")
@@ -38,18 +33,18 @@ def test_a_trace_goes_to_another_tool_and_back(capsys: pytest.CaptureFixture[str
 
 def test_the_suffix_or_the_format_decides(capsys: pytest.CaptureFixture[str], trace_file: Path) -> None:
     target = trace_file.parent / "odd"
-    code, _, err = run(capsys, "--export", target, trace_file)
+    code, _, err = run(capsys, "trace", "--export", target, trace_file)
     assert code == 2 and "the suffix of 'odd'" in err and not target.exists()
-    assert run(capsys, "--export", target, "--format", "chakra", trace_file)[0] == 0
+    assert run(capsys, "trace", "--export", target, "--format", "chakra", trace_file)[0] == 0
     out = trace_file.parent / "c.trace"
-    code, shown, _ = run(capsys, "--import", target, "--format", "chakra", "--out", out, "--json")
+    code, shown, _ = run(capsys, "trace", "--import", target, "--format", "chakra", "--out", out, "--json")
     assert code == 0 and json.loads(shown)["ops"] == 2
     assert load_trace(out) == load_trace(trace_file)
 
 
 def test_figures_are_drawn_beside_the_table(capsys: pytest.CaptureFixture[str], trace_file: Path) -> None:
     out = trace_file.parent / "figures"
-    code, shown, err = run(capsys, "--show", trace_file, "--plots", out)
+    code, shown, err = run(capsys, "trace", "--show", trace_file, "--plots", out)
     assert code == 0 and "t: 2 ops" in shown and "4 figures written" in err
     names = sorted(path.name for path in out.iterdir())
     assert names == ["intensity.png", "intensity.svg", "weight-density.png", "weight-density.svg"]
@@ -75,6 +70,6 @@ def test_faults_end_in_one_line(
     says: str,
 ) -> None:  # fmt: skip
     monkeypatch.chdir(trace_file.parent)
-    code, _, err = run(capsys, *arguments)
+    code, _, err = run(capsys, "trace", *arguments)
     assert code == 2 and says in err and err.count("\n") == 1
     assert not (trace_file.parent / "b.trace").exists()
