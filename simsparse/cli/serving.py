@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -33,13 +34,23 @@ def serve(
     share: Annotated[
         float, typer.Option("--share", min=0.01, max=1.0, help="Of requests that must be within the SLO.")
     ] = 0.99,
+    jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, max=1024, help="Local processes for axes.")] = 1,
+    scheduler: Annotated[
+        str | None, typer.Option("--scheduler", help="Address of a Dask scheduler for axes, such as tcp://head:8786.")
+    ] = None,
     json: Json = False,
 ) -> None:
-    """Serve requests over time; with --out also write tables and figures."""
+    """Serve requests over time; with --out also write tables and figures. A file with axes is a sweep."""
     from simsparse._serve import serve_spec
     from simsparse.config.serving import load_serving
+    from simsparse.serving.summary import summary
 
     spec, document = load_serving(experiment)
+    if spec.axes:
+        _over_axes(
+            spec, experiment, out, jobs, scheduler, rates=rate is not None or rates is not None or highest, json=json
+        )
+        return
     if rates is not None or highest:
         _over_rates(spec, document, rates, share, out, json=json)
         return
@@ -54,11 +65,43 @@ def serve(
         _show(found, spec)
 
 
+def _over_axes(
+    spec: ServeSpec, experiment: str, out: Path | None, jobs: int, scheduler: str | None, *, rates: bool, json: bool
+) -> None:
+    from simsparse.sweep.serving import run_serving_sweep
+
+    if rates:
+        raise SpecError("the file has axes; make the rate one of them: requests.arrivals.rate", key="--rate")
+    if out is None:
+        raise SpecError("a file with axes needs a folder for its runs", key="--out")
+    with ProgressBar("points") as progress:
+        frame = run_serving_sweep(experiment, out, jobs, scheduler, progress)
+    if json:
+        emit_json(frame.to_dict("records"))
+        return
+    numbers = ("TTFT p50", "TTFT p99", "TPOT mean", "tokens/s", "J/token")
+    rows = [
+        (*(str(row[f"axis.{name}"]) for name in spec.axes), *_cells(row, len(numbers)))
+        for row in frame.to_dict("records")
+    ]
+    table(f"{spec.name}: {len(rows)} points", (*spec.axes, *numbers, ""), rows, numbers)
+    note(f"written to {out}")
+
+
+def _cells(row: Mapping[Hashable, Any], numbers: int) -> tuple[str, ...]:
+    if row["error"]:
+        return (*[""] * numbers, row["error"])
+    latencies = (si(row[name], "s") for name in ("ttft.p50", "ttft.p99", "tpot.mean"))
+    return (*latencies, f"{row['output_tokens_per_s']:.4g}", si(row["joules_per_token"], "J"),
+            "saturated" if row["saturated"] else "")  # fmt: skip
+
+
 def _over_rates(
     spec: ServeSpec, document: Document, rates: str | None, share: float, out: Path | None, *, json: bool
 ) -> None:
     from simsparse._serve import serve_spec
     from simsparse.serving.rates import highest_rate, knee, rate_curve
+    from simsparse.serving.summary import summary
 
     slo = spec.slo.model_dump(exclude_none=True)
     with ProgressBar("rates") as progress:
@@ -111,28 +154,10 @@ def _write_json(data: Any, path: Path) -> None:
     path.write_text(json.dumps(data, indent=1, default=float), encoding="utf-8")
 
 
-def summary(found: Served, spec: ServeSpec) -> dict[str, Any]:
-    """All that a run comes to, as JSON-able values; seconds, joules, tokens."""
-    saturation, slo = found.saturation, spec.slo.model_dump(exclude_none=True)
-    return {
-        "name": spec.name, "model": found.model, "system": found.system, "requests": len(found.requests),
-        **{name: getattr(found, name).summary() for name in ("ttft", "tpot", "e2e", "queue")},
-        "requests_per_s": len(found.requests) / found.span_s, "output_tokens_per_s": found.output_tokens_per_s,
-        "total_tokens_per_s": found.total_tokens_per_s,
-        "goodput_per_s": found.goodput(slo) if slo else None, "slo": slo,
-        "saturated": saturation.saturated, "offered_per_s": saturation.offered_per_s,
-        "queue_growth_per_s": saturation.growth_per_s, "capacity_per_s": saturation.capacity_per_s,
-        "joules_per_token": found.joules_per_token,
-        "cost_per_million_tokens":
-            found.cost_per_million(spec.price_per_device_hour) if spec.price_per_device_hour else None,
-        "kv_blocks": found.kv_blocks, "preemptions": found.preemptions, "prefix_hit_ratio": found.prefix_hit_ratio,
-        "interpolation_error": found.error_estimate, "assumed": list(found.assumed), "notes": list(found.notes),
-    }  # fmt: skip
-
-
 def _write(found: Served, spec: ServeSpec, folder: Path) -> None:
     from simsparse.report.plot import save_plot
     from simsparse.report.serving import served_plots
+    from simsparse.serving.summary import summary
     from simsparse.store import to_csv
 
     _write_json(summary(found, spec), folder / "summary.json")
@@ -144,6 +169,8 @@ def _write(found: Served, spec: ServeSpec, folder: Path) -> None:
 
 
 def _show(found: Served, spec: ServeSpec) -> None:
+    from simsparse.serving.summary import summary
+
     said = summary(found, spec)
     columns = ("mean", "p50", "p90", "p99")
     names = {"ttft": "to the first token", "tpot": "per token after it", "e2e": "to the last token", "queue": "waiting"}

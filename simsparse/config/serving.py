@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from copy import deepcopy
+from itertools import product
+from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import Field, model_validator
 
@@ -65,7 +67,8 @@ class ServeSpec(Frozen):
     """Requests over time on replicas of a model.
 
     ``price_per_device_hour`` is in any currency. ``override`` maps DEVICE_OR_LINK.FIELD[.FIELD] to a value with its
-    unit.
+    unit. ``axes`` maps keys of this file, such as requests.arrivals.rate or policy.max_seqs, to lists of values, all of
+    which are combined.
     """
 
     name: RunName
@@ -88,6 +91,7 @@ class ServeSpec(Frozen):
     price_per_device_hour: PositiveNumber | None = None
     seed: Seed = 0
     override: dict[str, OptionValue] = Field(default_factory=dict)
+    axes: dict[str, Annotated[list[Any], Field(min_length=1)]] = Field(default_factory=dict)
 
 
 def load_serving(name: str) -> tuple[ServeSpec, Document]:
@@ -95,3 +99,38 @@ def load_serving(name: str) -> tuple[ServeSpec, Document]:
     document = load_document(name)
     spec: ServeSpec = validate_document(document, ServeSpec, document.data)
     return spec, document
+
+
+class ServingPoint(NamedTuple):
+    """One point of ``axes``: its values by key, and the experiment with them as data."""
+
+    values: dict[str, Any]
+    data: dict[str, Any]
+
+
+def serving_points(spec: ServeSpec, document: Document) -> list[ServingPoint]:
+    """All combinations of the values of ``axes``, the last key's changing first; each is a valid experiment.
+
+    Raises SpecError that names file, line and key.
+    """
+    found = []
+    for combined in product(*spec.axes.values()):
+        values = dict(zip(spec.axes, combined, strict=True))
+        data = {key: deepcopy(value) for key, value in document.data.items() if key != "axes"}
+        for name, value in values.items():
+            _put(data, name, value, document)
+        validate_document(document, ServeSpec, data)
+        found.append(ServingPoint(values, data))
+    return found
+
+
+def _put(data: dict[str, Any], name: str, value: Any, document: Document) -> None:
+    *above, last = name.split(".", 1) if name.startswith("override.") else name.split(".")
+    inside = data
+    for step in above:
+        inside = inside.setdefault(step, {})
+        if not isinstance(inside, dict):
+            raise document.error(("axes", name), f"{step} is {inside!r}; an axis below it needs a mapping there")
+    if name in ("name", "axes"):
+        raise document.error(("axes", name), "is no axis")
+    inside[last] = deepcopy(value)

@@ -114,14 +114,7 @@ class ClusterWorkers:
 
     def _connected(self) -> Any:
         if self._client is None:
-            try:
-                from distributed import Client
-            except ImportError:
-                raise SpecError("--scheduler needs Dask; install simsparse[cluster]", key="--scheduler") from None
-            try:
-                self._client = Client(self.address, timeout=CONNECT_S, set_as_default=False)
-            except (OSError, ValueError) as error:
-                raise SimulationError(f"no scheduler answers at {self.address}: {error}") from error
+            self._client = client_of(self.address)
         return self._client
 
     def _leave(self) -> None:
@@ -137,6 +130,18 @@ class ClusterWorkers:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._leave()
+
+
+def client_of(address: str) -> Any:
+    """A client of the Dask scheduler at ``address``. Raises SpecError without Dask, SimulationError without answer."""
+    try:
+        from distributed import Client
+    except ImportError:
+        raise SpecError("--scheduler needs Dask; install simsparse[cluster]", key="--scheduler") from None
+    try:
+        return Client(address, timeout=CONNECT_S, set_as_default=False)
+    except (OSError, ValueError) as error:
+        raise SimulationError(f"no scheduler answers at {address}: {error}") from error
 
 
 def run_chunk(data: bytes) -> tuple[str, list[Record]]:

@@ -15,6 +15,7 @@ import pytest
 import simsparse as ss
 from simsparse.core import TraceBuilder, ops
 from simsparse.errors import SimulationError, SpecError
+from simsparse.sweep.serving import run_serving_sweep
 
 distributed = pytest.importorskip("distributed", reason="Dask is not installed")
 pytestmark = pytest.mark.filterwarnings("default")
@@ -111,3 +112,17 @@ def test_faults_name_what_is_wrong(spec: Path, tmp_path: Path, monkeypatch: pyte
         ss.run_sweep(spec, tmp_path / "out", scheduler="tcp://127.0.0.1:9")
     with pytest.raises(SpecError, match="leave them at 1"):
         ss.run_sweep(spec, tmp_path / "out", jobs=2, scheduler="tcp://127.0.0.1:9")
+
+
+def test_serving_runs_on_a_cluster_too(cluster: Any, tmp_path: Path) -> None:
+    spec = tmp_path / "s.yaml"
+    spec.write_text(
+        "name: n\nmodel: llama2-7b\nsystem: systems/h200-pcie5\n"
+        "requests: {count: 20, arrivals: {kind: poisson, rate: 4}, input: 100, output: 10}\n"
+        "axes: {requests.arrivals.rate: [2, 8, 32]}\n",
+        encoding="utf-8",
+    )
+    there = run_serving_sweep(spec, tmp_path / "there", scheduler=cluster.scheduler_address)
+    assert list(there["error"]) == [""] * 3
+    pd.testing.assert_frame_equal(there, run_serving_sweep(spec, tmp_path / "here"), check_exact=True)
+    assert len(there) == 3 and (there["error"] == "").all()
