@@ -14,11 +14,16 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+from simsparse.text import printable
+
+LONGEST_PLACE, LONGEST_MESSAGE = 250, 1000
+"""Characters of an error's file, of its key, and of its message; of longer ones the beginning and the end are shown."""
+
 
 class SimsparseError(Exception):
     """Base of all errors that the tool raises on purpose.
 
-    ``str(error)`` is one line: ``file:line: key: what is wrong; what is allowed``.
+    ``str(error)`` is one line of printable text: ``file:line: key: what is wrong; what is allowed``.
     """
 
     def __init__(
@@ -28,11 +33,11 @@ class SimsparseError(Exception):
         super().__init__(message)
 
     def __str__(self) -> str:
-        place = self.file or ""
+        place = _bounded(self.file or "", LONGEST_PLACE)
         if place and self.line is not None:
             place += f":{self.line}"
-        parts = [part for part in (place, self.key, self.message) if part]
-        return " ".join(": ".join(parts).split())
+        key, message = _bounded(self.key or "", LONGEST_PLACE), _bounded(self.message, LONGEST_MESSAGE)
+        return printable(" ".join(": ".join(part for part in (place, key, message) if part).split()))
 
     def __reduce__(self) -> tuple[object, ...]:
         return (_rebuild, (type(self), self.message, self.file, self.line, self.key))
@@ -62,6 +67,14 @@ class SimulationError(SimsparseError):
 
 class StoreError(SimsparseError):
     """A sweep's result store is missing, damaged or belongs to another sweep."""
+
+
+def _bounded(text: str, longest: int) -> str:
+    if len(text) <= longest:
+        return text
+    left_out = f" ... ({len(text)} characters) ... "
+    end = longest // 3
+    return text[: longest - end - len(left_out)] + left_out + text[-end:]
 
 
 def nearest(name: str, allowed: Iterable[str], limit: int = 12) -> str:

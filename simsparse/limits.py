@@ -79,9 +79,15 @@ class Limits:
 
 
 def read_whole(path: Path, most: int, error: type[SimsparseError] = TraceError) -> bytes:
-    """All bytes of a file. Raises ``error`` when there are more than ``most``, however long it says it is, OSError."""
-    with path.open("rb") as file:
-        content = file.read(most + 1)
+    """All bytes of a file.
+
+    Raises ``error`` when there are more than ``most``, however long it says it is, or its name holds a NUL; OSError.
+    """
+    try:
+        with path.open("rb") as file:
+            content = file.read(most + 1)
+    except ValueError as failure:
+        raise error(f"can't be read: {failure}", file=str(path)) from failure
     if len(content) > most:
         raise error(f"is longer than {most} bytes", file=str(path))
     return content

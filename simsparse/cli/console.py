@@ -108,8 +108,8 @@ def whole_folder(out: Path) -> Iterator[Path]:
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         part = Path(tempfile.mkdtemp(dir=out.parent, prefix=temporary_prefix(out)))
-    except OSError as error:
-        raise StoreError(f"can't be written: {error.strerror}", file=str(out)) from error
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        raise StoreError(f"can't be written: {getattr(error, 'strerror', None) or error}", file=str(out)) from error
     try:
         yield part
         part.chmod(0o755)

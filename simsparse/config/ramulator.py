@@ -82,7 +82,7 @@ def read_ramulator(path: str | Path) -> RamulatorChannel:
         "standard": _one_of(document, (*place, "dram", "impl"), STANDARDS),
         "counts": _at(document, *place, "dram", "org", "count"),
         "timing": _at(document, *place, "dram", "timing"),
-        "commands": len(_at(document, *place, "dram", "command_cycles")),
+        "commands": _count(document, *place, "dram", "command_cycles"),
         "width_bits": _at(document, *place, "dram", "channel_width"),
         "constraints": dram.get("timing_constraints", []),
         "refresh": REFRESHES[refresh],
@@ -105,6 +105,14 @@ def _at(document: Document, *path: str | int) -> Any:
             raise document.error(path[: depth + 1], "is missing; expected a resolved configuration of Ramulator 2")
         node = node[key]
     return node
+
+
+def _count(document: Document, *path: str | int) -> int:
+    """How many entries the list or mapping at ``path`` has. Raises SpecError."""
+    found = _at(document, *path)
+    if not isinstance(found, list | dict):
+        raise document.error(path, f"{found!r:.60} is not a list")
+    return len(found)
 
 
 def _one_of(document: Document, path: tuple[str | int, ...], known: tuple[str, ...]) -> str:

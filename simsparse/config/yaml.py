@@ -185,6 +185,8 @@ def _read(path: Path, most: int, end: bytes | None, start: bytes | None = None) 
         raise SpecError(f"can't be read: {error.strerror}", file=str(path)) from error
     except UnicodeDecodeError as error:
         raise SpecError(f"is not UTF-8 text: {error.reason}", file=str(path)) from error
+    except ValueError as error:  # a NUL in the name
+        raise SpecError(f"can't be read: {error}", file=str(path)) from error
 
 
 @lru_cache(maxsize=1024)

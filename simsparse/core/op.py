@@ -167,6 +167,8 @@ class Op:
             object.__setattr__(copy, key, changes[key] if key in changes else getattr(self, key))
         if "dims" in changes:
             copy._check_dims()
+        if not isinstance(copy.name, str):
+            raise SpecError(f"{copy.name!r:.80} is not a text", key="name")
         return copy
 
     def checked(self) -> Op:
@@ -264,7 +266,7 @@ class Op:
 
 
 _FIELDS = tuple(Op.__slots__)
-_CHECKED_ALONE = frozenset(("dims", "deps", "routing", "stats", "kernels", "call"))
+_CHECKED_ALONE = frozenset(("name", "dims", "deps", "routing", "stats", "kernels", "call"))
 """Fields whose change leaves nothing to check in the others: a copy takes those as they are."""
 
 

@@ -4,10 +4,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from enum import StrEnum
-from itertools import islice
+from itertools import count, islice
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,8 @@ from simsparse.errors import SpecError, TraceError
 Drawn = NDArray[np.uint64]
 BLOCK = 1 << 15
 """Requests that are made at once."""
+MAX_LINE, MAX_TICKS = 4096, 1 << 36
+"""Characters of a line of an address trace, and ticks in it: about half a minute of a DRAM's time."""
 SEED = 12345
 _MULTIPLIER, _INCREMENT = np.uint64(6364136223846793005), np.uint64(1442695040888963407)
 _DRAWN_BITS = np.uint64(33)
@@ -99,6 +102,7 @@ class AddressTrace:
     """A text file, one access per line: an address, R or W (LD, ST, READ, WRITE too), and perhaps a tick.
 
     ``#`` begins a comment. A tick is when the access comes at the earliest; without one it comes when there is room.
+    Limits: MAX_LINE characters of a line, ticks below MAX_TICKS, and the numbers of an access below 2**62.
     """
 
     path: Path
@@ -107,13 +111,26 @@ class AddressTrace:
     def blocks(self) -> Iterator[tuple[Ints, Ints, Ints]]:
         """As those of ``AccessStream``. Raises TraceError that names file and line, or a file without any access."""
         empty = True
-        with self.path.open(encoding="utf-8", errors="replace") as file:
-            lines = ((number, text) for number, text in enumerate(file, 1) if text.split("#")[0].strip())
-            while block := [self._access(number, text.split("#")[0]) for number, text in islice(lines, BLOCK)]:
+        with closing(self._lines()) as lines:
+            while block := [self._access(number, text) for number, text in islice(lines, BLOCK)]:
                 empty, columns = False, np.array(block, np.int64).T
                 yield columns[0].copy(), columns[1].copy(), columns[2].copy()
         if empty:
             raise self._error("holds no access")
+
+    def _lines(self) -> Generator[tuple[int, str], None, None]:
+        """Number and text of each line that is no comment. Raises TraceError."""
+        try:
+            with self.path.open(encoding="utf-8", errors="replace") as file:
+                for number in count(1):
+                    if not (line := file.readline(MAX_LINE)):
+                        return
+                    if len(line) == MAX_LINE:
+                        raise self._error(f"is longer than {MAX_LINE} characters", number)
+                    if text := line.partition("#")[0].strip():
+                        yield number, text
+        except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+            raise self._error(f"can't be read: {getattr(error, 'strerror', None) or error}") from error
 
     def _access(self, line: int, text: str) -> tuple[int, int, int]:
         numbers, writes = [], None
@@ -126,7 +143,12 @@ class AddressTrace:
                 raise self._error(f"{word!r:.60}: expected an address, R or W, and a tick", line)
         if not 1 <= len(numbers) <= 2 or max(numbers) >= 1 << 62:
             raise self._error("expected an address below 2**62, R or W, and perhaps a tick", line)
-        return numbers[0] // self.access_bytes, writes or 0, numbers[1] if len(numbers) == 2 else 0
+        tick = numbers[1] if len(numbers) == 2 else 0
+        if tick >= MAX_TICKS:
+            raise self._error(
+                f"tick {tick}; expected ticks below {MAX_TICKS}, as all refreshes until then are run", line
+            )
+        return numbers[0] // self.access_bytes, writes or 0, tick
 
     def _error(self, message: str, line: int | None = None) -> TraceError:
         return TraceError(message, file=str(self.path), line=line)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from simsparse.config.keys import OVERRIDE, is_key
 from simsparse.core import OpResult, Result, Timeline
 from simsparse.errors import SpecError, StoreError
+from simsparse.paths import is_file
 from simsparse.report.naming import Naming
 from simsparse.report.results import (
     NAMED_BY_PATH,
@@ -47,6 +48,10 @@ def read_results(folder: Path) -> Results:
 
     Raises StoreError when it holds neither, or one that can't be read.
     """
+    try:
+        folder.is_dir()
+    except OSError as error:  # no name that a folder can have
+        raise StoreError(f"can't be read: {error.strerror}", file=str(folder)) from error
     spec, table = _spec(folder), read_table(folder)
     store = Reader(folder / STORE_NAME) if (folder / STORE_NAME).is_file() else None
     declared = spec.get("axes")
@@ -104,8 +109,8 @@ def _levels(spec: Mapping[str, Any], table: pd.DataFrame) -> tuple[int | None, i
 
 def read_any(path: Path) -> Results:
     """The results of a sweep's folder, of a run's folder, or in a run's ``result.json``. Raises StoreError."""
-    file = path if path.is_file() else path / RESULT_NAME
-    if not file.is_file():
+    file = path if is_file(path) else path / RESULT_NAME
+    if not is_file(file):
         return read_results(path)
     try:
         return results_of(Result.load(file))

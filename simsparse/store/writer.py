@@ -49,7 +49,7 @@ class Store(Reader):
         try:
             out.mkdir(parents=True, exist_ok=True)
             store = cls(sqlite3.connect(path, isolation_level=None, timeout=1.0), path)
-        except (OSError, sqlite3.Error) as error:
+        except (OSError, ValueError, sqlite3.Error) as error:  # ValueError: a NUL in the name
             raise StoreError(f"can't be written: {_reason(error, path)}", file=str(path)) from error
         try:
             store._prepare(sweep)
@@ -170,8 +170,8 @@ class Store(Reader):
         self.close()
 
 
-def _reason(error: OSError | sqlite3.Error, path: Path) -> str:
+def _reason(error: OSError | ValueError | sqlite3.Error, path: Path) -> str:
     """What happened, in words of the disk where SQLite names no cause."""
-    if isinstance(error, OSError):
-        return error.strerror or str(error)
+    if not isinstance(error, sqlite3.Error):
+        return getattr(error, "strerror", None) or str(error)
     return disk_trouble(path) or str(error)

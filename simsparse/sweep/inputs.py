@@ -34,8 +34,8 @@ class TraceInput:
         try:
             with Path(path).open("rb") as file:
                 content = file.read(MAX_TEXT_BYTES + 1)
-        except OSError as error:
-            raise TraceError(f"can't be read: {error.strerror}", file=path) from error
+        except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+            raise TraceError(f"can't be read: {getattr(error, 'strerror', None) or error}", file=path) from error
         if len(content) > MAX_TEXT_BYTES:
             raise TraceError(f"is too large; a trace may have at most {MAX_TEXT_BYTES} bytes", file=path)
         return cls(path, hashlib.sha256(content).hexdigest(), content)

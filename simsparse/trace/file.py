@@ -130,18 +130,21 @@ def _name(name: str) -> str:
 
 
 def replace_file(target: Path, content: bytes) -> None:
-    """Write ``content`` to ``target``, whole or not at all. Raises TraceError."""
+    """Write ``content`` to ``target``, whole or not at all. Raises TraceError; a device or a folder is not replaced."""
     temporary = target.with_name(f"{temporary_prefix(target)}tmp")
     try:
+        if target.exists() and not target.is_file():
+            raise TraceError("can't be written: is no plain file", file=str(target))
         with temporary.open("xb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(target)
-    except OSError as error:
-        raise TraceError(f"can't be written: {error.strerror or error}", file=str(target)) from error
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        said = getattr(error, "strerror", None) or error
+        raise TraceError(f"can't be written: {said}", file=str(target)) from error
     finally:
-        with suppress(OSError):
+        with suppress(OSError, ValueError):
             temporary.unlink(missing_ok=True)
 
 

@@ -62,7 +62,7 @@ class RoutingProcess:
             return cls(text, reuse=_number(text, rest, "the share of experts kept", 1.0))
         if kind == "counts" and rest:
             return cls(f"counts:{Path(rest).stem}", counts=measured_counts(rest))
-        raise TraceError(f"{text!r} is not a routing process; expected {ALLOWED}", key="routing")
+        raise TraceError(f"{text!r:.80} is not a routing process; expected {ALLOWED}", key="routing")
 
     def shares(self, experts: int, layer: int, seed: int) -> ExpertShares:
         """Relative popularity of the experts of the ``layer``-th MoE layer, shape (experts,)."""
@@ -127,8 +127,10 @@ def generate_steps(
 
 
 def _check_draws(tokens: int, experts: int, top_k: int) -> None:
-    if top_k > experts:
+    if not 0 < top_k <= experts:
         raise TraceError(f"top-{top_k} of {experts} experts", key="routing")
+    if tokens < 0:
+        raise TraceError(f"{tokens} is not a count of tokens", key="routing")
     if experts > MAX_EXPERTS or tokens * experts > MAX_DRAWS:
         raise TraceError(f"{tokens} tokens of {experts} experts; at most {MAX_DRAWS} pairs are drawn, "
                          f"{MAX_EXPERTS} experts", key="routing")  # fmt: skip
@@ -218,7 +220,7 @@ def _number(text: str, rest: str, what: str, most: float) -> float:
     except ValueError:
         number = -1.0
     if not 0.0 <= number <= most:
-        raise TraceError(f"{text!r}: {what} is a number from 0 to {most:g}", key="routing")
+        raise TraceError(f"{text!r:.80}: {what} is a number from 0 to {most:g}", key="routing")
     return number
 
 

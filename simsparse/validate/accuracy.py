@@ -106,7 +106,8 @@ def _row(name: str, size: str, own: Sequence[Prediction]) -> str:
 def repeat_error(own: Sequence[Prediction]) -> float | None:
     """Mean absolute difference of a row's last run from its first, over rows that were run more than once."""
     runs = [each.row.fields.get("s_runs") for each in own]
-    pairs = [(listed[0], listed[-1]) for listed in runs if isinstance(listed, list) and len(listed) > 1]
+    pairs = [(listed[0], listed[-1]) for listed in runs if isinstance(listed, list) and len(listed) > 1
+             and all(type(run) in (int, float) and 0 < run < 1e300 for run in listed)]  # fmt: skip
     return statistics.fmean(abs(last / first - 1) for first, last in pairs) if pairs else None
 
 

@@ -50,7 +50,7 @@ def is_dram_table(path: str | Path) -> bool:
     try:
         with Path(path).open(encoding="utf-8", newline="") as file:
             header = set(next(csv.reader(file), []))
-    except (OSError, UnicodeDecodeError, csv.Error):
+    except (OSError, ValueError, csv.Error):
         return False
     return header >= TICKS or header >= ENERGY
 

@@ -23,6 +23,8 @@ from simsparse.validate.measurement import Measurement
 
 MODES = ("on_demand", "on_demand_sync", "prefetch")
 Ids = NDArray[np.int64]
+MAX_DRAWS = 1 << 26
+"""Steps times layers times experts of a row whose ids are drawn."""
 
 
 def predict_expert_caches(system: System, rows: Sequence[Measurement]) -> list[Prediction | str]:
@@ -58,7 +60,7 @@ def policy(row: Measurement) -> Mapping[str, object]:
     slots = row.count("slots")
     cache = {"kind": "lru", "experts": slots or row.whole("topk"), "per_layer": True, "warm": slots > 0,
              "forgets": slots == 0}  # fmt: skip
-    ahead = {"kind": "guessed", "right": float(row.fields.get("right", 0.0))}
+    ahead = {"kind": "guessed", "right": row.amount("right")}
     return {"residency": cache, "prefetch": ahead if row.text("mode") == "prefetch" else "none"}
 
 
@@ -78,6 +80,17 @@ def _routing(trace: Trace, ids: Ids, experts: int) -> list[dict[str, Routing]]:
     ]
 
 
+def _given_ids(row: Measurement) -> Ids:
+    """The ids that a row has. Raises SpecError."""
+    try:
+        ids = np.array(row.fields["ids"])
+    except ValueError:  # rows of unlike lengths
+        ids = np.array(None)
+    if ids.ndim != 3 or ids.dtype.kind != "i" or not ids.size:
+        raise row.error("ids", f"{row.fields['ids']!r:.60} are not ids by step and layer")
+    return ids
+
+
 def drawn_ids(row: Measurement) -> Ids:
     """Ids of the experts hit, (steps, layers, top_k), in ascending order; those that the row has, or drawn anew.
 
@@ -86,9 +99,12 @@ def drawn_ids(row: Measurement) -> Ids:
     token before with probability ``reuse`` and draws the others.
     """
     if "ids" in row.fields:
-        return np.array(row.fields["ids"], np.int64)
+        return _given_ids(row)
     steps, layers, top_k, experts = (row.whole(key) for key in ("steps", "layers", "topk", "experts"))
-    zipf, reuse = (float(row.fields.get(key, 0.0)) for key in ("zipf", "reuse"))
+    if steps * layers * experts > MAX_DRAWS or top_k > experts:
+        raise row.error("steps", f"{steps} steps of {layers} layers with top-{top_k} of {experts} experts; at most "
+                                 f"{MAX_DRAWS} numbers are drawn")  # fmt: skip
+    zipf, reuse = row.amount("zipf"), row.amount("reuse")
     rng = np.random.default_rng(row.whole("seed"))
     popularity = [-zipf * np.log(1 + rng.permutation(experts)) for _ in range(layers)]
     ids = np.zeros((steps, layers, top_k), np.int64)

@@ -139,4 +139,6 @@ def _unit(row: Measurement) -> GemmUnit:
 
 
 def _sets(row: Measurement, name: str) -> float:
-    return float(row.whole(name)) if name in row.fields else float(row.fields.get("copies", np.inf))
+    if name in row.fields:
+        return float(row.whole(name))
+    return row.number("copies") if "copies" in row.fields else math.inf

@@ -64,6 +64,10 @@ class Measurement:
         except OverflowError:
             raise self.error(key, "is larger than any number that is computed with") from None
 
+    def amount(self, key: str) -> float:
+        """A finite number from 0; 0 where the row has none. Raises SpecError."""
+        return self.number(key) if self.fields.get(key, 0) != 0 else 0.0
+
     def dtype(self, key: str = "dtype") -> DType:
         """An element type. Raises SpecError."""
         try:

@@ -50,7 +50,7 @@ def is_pim_table(path: str | Path) -> bool:
     try:
         with Path(path).open(encoding="utf-8", newline="") as file:
             return set(next(csv.reader(file), [])) >= COLUMNS
-    except (OSError, UnicodeDecodeError, csv.Error):
+    except (OSError, ValueError, csv.Error):
         return False
 
 

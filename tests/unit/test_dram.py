@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +16,7 @@ from typer.testing import CliRunner
 import simsparse as ss
 import simsparse.dram
 from simsparse.cli.app import app
+from simsparse.config.ramulator import read_ramulator
 from simsparse.dram import ControllerPolicy, DramDevice, device_of
 from simsparse.dram.device import COMMANDS, Effect
 from simsparse.dram.limits import constrain, earliest
@@ -198,12 +200,25 @@ def test_what_is_refused(changes: dict[str, object], said: str) -> None:
         ss.dram_stream(**{"part": "memory/ddr4-2400", **changes})
 
 
-@pytest.mark.parametrize("text", ["0x0 Q", "R", "0x0 R 5 6", "-4 R", "0xffffffffffffffff R"])
+@pytest.mark.parametrize(
+    "text", ["0x0 Q", "R", "0x0 R 5 6", "-4 R", "0xffffffffffffffff R", "64 R 99999999999", "R" * 9000]
+)
 def test_a_bad_line_of_a_trace_is_named(tmp_path: Path, text: str) -> None:
     path = tmp_path / "addresses.txt"
     path.write_text(f"0x0 R\n{text}\n", encoding="utf-8")
     with pytest.raises(TraceError, match=r"addresses.txt:2"):
         ss.dram_stream("memory/ddr4-2400", trace=path)
+
+
+@pytest.mark.parametrize("key", ["command_cycles", "org", "timing"])
+def test_another_value_in_a_configuration_of_ramulator_is_refused(tmp_path: Path, key: str) -> None:
+    dram = {"impl": "DDR4", "org": {"count": [1]}, "timing": {}, "command_cycles": [], "channel_width": 64, key: 5}
+    places = {"row_policy": "Open", "scheduler": "FRFCFS", "refresh_manager": "NoRefresh"}
+    controller = {"impl": "GenericDDR", "dram": dram, **{name: {"impl": impl} for name, impl in places.items()}}
+    path = tmp_path / "a.yaml"
+    path.write_text(json.dumps({"memory_system": {"controllers": [controller]}}), encoding="utf-8")
+    with pytest.raises(SpecError, match=rf"a.yaml:1: .*{key}"):
+        read_ramulator(path)
 
 
 @pytest.mark.parametrize("text", ["", "# nothing\n\n"])

@@ -282,7 +282,7 @@ def test_functions_that_grow_without_end_or_call_themselves_are_refused(tmp_path
         for i in range(1, 41)
     ]
     doubling = graph(tmp_path, [make("f40", "x", "y", "own")], {"x": (4,)}, (4,), {}, functions=steps)
-    with pytest.raises(TraceError, match="more than 50000 nodes with functions written out"):
+    with pytest.raises(TraceError, match="more than 20000 nodes with functions written out"):
         import_trace(doubling)
     itself = function("f", [make("g", "a", "b", "own")]), function("g", [make("f", "a", "b", "own")])
     with pytest.raises(TraceError, match="calls itself"):

@@ -146,7 +146,7 @@ def test_a_loop_that_ends_by_its_condition_takes_its_trips_by_name(tmp_path: Pat
 def test_a_limit_bounds_what_is_written_out(tmp_path: Path) -> None:
     nodes = [node("Loop", "n _ x", "y", body=loop_body(PLAIN))]
     weights = [tensor("n", np.array(10**9)), square("m")]
-    with pytest.raises(TraceError, match="1000000000 trips of 2 nodes, more than 50000 nodes with loops written out"):
+    with pytest.raises(TraceError, match="1000000000 trips of 2 nodes, more than 20000 nodes with loops written out"):
         read(tmp_path, nodes, weights)
     weights[0] = tensor("n", np.array(40))
     with pytest.raises(TraceError, match="more than 100 nodes with loops written out; raise the limit"):

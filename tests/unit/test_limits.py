@@ -17,16 +17,24 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from simsparse.config.experiment import load_experiment
+from simsparse.config.hardware import load_system
+from simsparse.config.study import load_study
 from simsparse.core import Trace, TraceBuilder, ops
-from simsparse.errors import SimsparseError, SpecError, TraceError
+from simsparse.errors import LONGEST_MESSAGE, LONGEST_PLACE, SimsparseError, SpecError, TraceError
 from simsparse.limits import MIB, SMALL, Limits, read_stream, unpacked_pieces
+from simsparse.report.reader import read_any
 from simsparse.sources import request_files
 from simsparse.sources.request_files import read_requests
+from simsparse.store import Store
+from simsparse.trace.file import load_trace
 from simsparse.trace.interchange import ImportOptions, export_trace, import_trace, parquet_pages, wire
 from simsparse.trace.masks import MaskStore, load_masks, save_with_masks
 from simsparse.trace.routing import measured_counts
 from simsparse.validate import measurement, tables
 from simsparse.validate.measurement import read_measurements
+
+ONE = TraceBuilder("one").add(ops.linear(1, 8, 8)).build()
 
 
 def taken(call: Callable[[], object]) -> float:
@@ -189,3 +197,23 @@ def test_a_count_of_experts_that_is_too_long_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("layer,count_e0\n0," + "1" * 200_000)
     with pytest.raises(TraceError, match="field larger than field limit"):
         measured_counts(str(tmp_path / "a.csv"))
+
+
+NO_NAMES = ("a\0b.csv", "a" * 5000 + ".csv")
+"""Names that no file can have."""
+
+
+@pytest.mark.parametrize("name", NO_NAMES)
+@pytest.mark.parametrize(
+    "use",
+    [
+        load_system, load_trace, load_experiment, load_study, read_measurements, tables.read_table, read_requests,
+        import_trace, lambda name: read_any(Path(name)), measured_counts,
+        ONE.save, lambda name: export_trace(ONE, name, "parquet"),
+        lambda name: Store.open(Path(name), "a"),
+    ],
+)  # fmt: skip
+def test_a_name_that_no_file_can_have_is_refused(use: Callable[[str], object], name: str) -> None:
+    with pytest.raises(SimsparseError) as error:
+        use(name)
+    assert str(error.value).isprintable() and len(str(error.value)) < 2 * LONGEST_PLACE + LONGEST_MESSAGE

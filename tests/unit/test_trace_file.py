@@ -98,6 +98,13 @@ def test_reading_needs_neither_torch_nor_numba(tmp_path: Path) -> None:
     assert done.stdout.strip() == "[]"
 
 
+def test_a_device_is_not_replaced_by_a_trace(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(TraceError, match="pipe: can't be written: is no plain file"):
+        TraceBuilder("t").add(ops.linear(1, 8, 8)).build().save(tmp_path / "pipe")
+    assert (tmp_path / "pipe").is_fifo()
+
+
 def test_a_failed_write_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     target = save_trace(small_trace(), tmp_path / "a.trace")
     before = target.read_bytes()

@@ -163,3 +163,6 @@ def test_misfit_of_table_and_model_is_refused() -> None:
         generate(RoutingProcess.parse("counts:mixtral-8x7b-c4"), 4, 16, 2, 0, 0)
     with pytest.raises(TraceError, match="top-3 of 2"):
         generate(RoutingProcess.parse("uniform"), 4, 2, 3, 0, 0)
+    for tokens, top_k in ((-1, 2), (4, -1), (4, 0)):
+        with pytest.raises(TraceError, match=r"of 8 experts|-1 is not a count of tokens"):
+            generate(RoutingProcess.parse("uniform"), tokens, 8, top_k, 0, 0)

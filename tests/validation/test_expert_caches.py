@@ -16,7 +16,8 @@ import pytest
 from simsparse import ops, simulate
 from simsparse.config.hardware import load_system
 from simsparse.core import Routing, Trace
-from simsparse.validate.expert_cache import simulated, step_seconds
+from simsparse.errors import SpecError
+from simsparse.validate.expert_cache import drawn_ids, policy, simulated, step_seconds
 from simsparse.validate.measurement import Measurement, read_measurements
 
 DATA = Path(__file__).parent / "data" / "gpu" / "expert_cache_h200_sxm5_141gb.jsonl"
@@ -51,6 +52,18 @@ def test_hits_are_those_of_the_measured_plan(row: Measurement) -> None:
 def test_a_prefetch_that_is_right_half_of_the_time_loses_to_on_demand(model: str, slots: int) -> None:
     """Measured: 32.2 against 14.0 ms, and 8.2 against 6.3 ms."""
     assert seconds(model, slots, "prefetch", 0.5) > 1.15 * seconds(model, slots, "on_demand")
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("right", "x"), ("zipf", -1), ("steps", 2**40), ("topk", 900), ("ids", [[1], [2, 3]])],
+)
+def test_a_row_that_was_not_measured_so_is_refused(key: str, value: object) -> None:
+    said = {"mode": "prefetch", "slots": 2, "steps": 2, "layers": 2, "topk": 2, "experts": 8, "seed": 1, key: value}
+    row = Measurement("expert_cache", said, "rows.jsonl", 3)
+    with pytest.raises(SpecError, match=r"rows.jsonl:3: (steps|" + key + ")"):
+        policy(row)
+        drawn_ids(row)
 
 
 def test_a_prefetch_that_is_mostly_right_gains_on_many_small_experts_alone() -> None:

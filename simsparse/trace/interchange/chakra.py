@@ -49,8 +49,9 @@ GROUP_FILE, GROUPS = ".groups.json", "groups"
 _SIGNED, _DOUBLES, _ZIGZAG = {7, 9}, {3, 5}, {15, 17}
 _LONGEST_LITERAL = 1_000_000
 Groups = Mapping[str, list[int]]
-NODE_VALUES = 8
-"""Values that a node counts as: it takes some 500 bytes of memory before any field of it."""
+NODE_VALUES = 16
+"""Values that a node counts as: it takes some 500 bytes of memory, and the time of as many fields, before any field of
+it."""
 
 
 @dataclass
@@ -133,7 +134,8 @@ class Counted:
 
     def add(self, values: int) -> None:
         self._values += values
-        self._limits.check("values", self._values)
+        if self._values > self._limits.values:
+            self._limits.check("values", self._values)
 
 
 def _node(message: bytes, at: int, counted: Counted) -> ChakraNode:

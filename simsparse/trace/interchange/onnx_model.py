@@ -36,16 +36,17 @@ from simsparse.trace.interchange.onnx_weights import OnnxWeight, OnnxWeights, sh
 
 _STANDARD = {**STANDARD, **MORE, "Einsum": einsum}
 _CONTRIBUTED = {**CONTRIBUTED, **EXPERTS}
-USUAL_NODES, OPS_OF_A_NODE = 50_000, 2
-"""Nodes that a model may have, a few seconds' work, and ops that they make on average at most."""
+USUAL_NODES, OPS_OF_A_NODE, NAMES_OF_A_NODE = 20_000, 2, 5
+"""Nodes that a model may have, one to two seconds' work, and ops and names of values of a node on average at most."""
 MAX_MODEL_BYTES = 2 * 1024**3
 
 
 def read_onnx(path: Path, options: ImportOptions) -> Imported:
     """The trace of an ONNX model. Raises TraceError, also when onnx is not installed.
 
-    Limits: values are nodes, with functions written out, and ops, 50,000 and 100,000 unless the limit of values is
-    another than usual; a model may have 2 GiB, or more where the limit of bytes is larger.
+    Limits: values are nodes, with functions written out, ops, and names of values that nodes read and write, 20,000,
+    40,000 and 100,000 unless the limit of values is another than usual; a model may have 2 GiB, or more where the limit
+    of bytes is larger.
     """
     try:
         import onnx
@@ -64,6 +65,7 @@ def read_onnx(path: Path, options: ImportOptions) -> Imported:
     usual = options.limits.values == Limits.values
     limits = replace(options.limits, values=USUAL_NODES) if usual else options.limits
     limits.check("values", len(model.graph.node))
+    limits.check("values", sum(len(node.input) + len(node.output) for node in model.graph.node) // NAMES_OF_A_NODE)
     options = replace(options, limits=limits)
     notes = Notes()
     nodes, shapes, written = inferred(model, options, notes)
@@ -171,8 +173,8 @@ class _Graph:
             self.writers |= {name: deps[0] for name in node.output if name and deps}
             return
         for op in found:
-            suffix = f".{op.label or op.name}" if len(found) > 1 else ""
-            builder.add(op.with_(name=place + suffix, deps=()), deps)
+            own = place + f".{op.label or op.name}" if len(found) > 1 else place
+            builder.add(op if op.name == own else op.with_(name=own), deps)
             deps = [builder.last]
         self.writers |= {name: builder.last for name in node.output if name}
 

@@ -67,6 +67,8 @@ def _width(kind: int) -> int:
 
 def varint(content: bytes, at: int) -> tuple[int, int]:
     """An unsigned varint of up to 64 bits at ``at``, and where it ends. Raises TraceError."""
+    if at < len(content) and content[at] < 0x80:
+        return content[at], at + 1
     value = 0
     for i, byte in enumerate(content[at : at + _LONGEST_VARINT]):
         value |= (byte & 0x7F) << 7 * i
@@ -81,6 +83,8 @@ def numbers(kind: int, value: WireValue) -> list[int]:
     """The numbers of a repeated varint field, packed or not."""
     if isinstance(value, int):
         return [value]
+    if kind == BYTES and value.isascii():
+        return [*value]
     found, at = [], 0
     while at < len(value) and kind == BYTES:
         number, at = varint(value, at)

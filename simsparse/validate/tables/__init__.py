@@ -10,6 +10,7 @@ from __future__ import annotations
 import csv
 import gzip
 import io
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,7 +73,7 @@ def _text(path: Path) -> str:
         if len(data) > MAX_BYTES:
             raise SpecError(f"unpacks to more than {MAX_BYTES} bytes", file=str(path))
         return data.decode("utf-8")
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise SpecError(f"can't be read: {error}", file=str(path)) from error
     except UnicodeDecodeError as error:
         raise SpecError(f"is not UTF-8 text: {error.reason}", file=str(path)) from error
