@@ -24,7 +24,7 @@ from simsparse.serving.result import Served
 from simsparse.validate.comparison import Prediction
 from simsparse.validate.measurement import Measurement
 from simsparse.validate.tables import TABLES, TableSchema
-from simsparse.validate.tables.serving_stages import SECONDS, Stage, run_stage
+from simsparse.validate.tables.serving_stages import SECONDS, SteadyStage, run_stage
 
 SIMULATED_E2E, SIMULATED_TTFT, SIMULATED_ITL = "serving_others_e2e", "serving_others_ttft", "serving_others_itl"
 MEASURES: Mapping[str, str] = {SIMULATED_E2E: "e2e", SIMULATED_TTFT: "ttft", SIMULATED_ITL: "itl"}
@@ -90,7 +90,7 @@ def _predicted(system: System, row: Measurement) -> Prediction | str:
     ranks, seqs, tokens = (row.whole(name) for name in ("tp", "max_num_seqs", "max_num_batched_tokens"))
     prompts = row.whole("n_system_prompts") * row.whole("users_per_prompt")
     length, output = row.whole("system_prompt") + row.whole("question"), row.whole("output")
-    stage = Stage(ranks, seqs, tokens, rate, min(SECONDS, seconds), prompts, length, output)
+    stage = SteadyStage(ranks, seqs, tokens, rate, min(SECONDS, seconds), prompts, length, output)
     weights = "fp8" if row.text("precision").upper() == "FP8" else ""
     try:
         found = _served(machine_of(system), row.text("model"), stage, weights)
@@ -101,7 +101,7 @@ def _predicted(system: System, row: Measurement) -> Prediction | str:
 
 
 @lru_cache(maxsize=256)
-def _served(machine: Machine, name: str, stage: Stage, weights: str) -> Served:
+def _served(machine: Machine, name: str, stage: SteadyStage, weights: str) -> Served:
     """A run, which serves all sections."""
     return run_stage(machine, NAMED[name] if name in NAMED else _drawn(name), stage, weights)
 

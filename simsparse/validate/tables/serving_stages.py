@@ -69,7 +69,7 @@ def _predicted(system: System, row: Measurement) -> Prediction | str:
     seconds = min(SECONDS, row.number("duration_s"))
     ranks, seqs, tokens = (round(row.number(name)) for name in ("tp", "max_num_seqs", "max_num_batched_tokens"))
     prompts = row.whole("n_system_prompts") * row.whole("users_per_prompt")
-    stage = Stage(ranks, seqs, tokens, row.number("rate_req_s"), seconds, prompts, round(row.number("prompt_len_mean")),
+    stage = SteadyStage(ranks, seqs, tokens, row.number("rate_req_s"), seconds, prompts, round(row.number("prompt_len_mean")),
                   row.whole("output"))  # fmt: skip
     try:
         found = _served(machine_of(system), MODELS[row.text("model")], stage)
@@ -78,7 +78,7 @@ def _predicted(system: System, row: Measurement) -> Prediction | str:
     return Prediction(row, row.number("s"), (found.e2e if row.section == E2E else found.ttft).mean)
 
 
-class Stage(NamedTuple):
+class SteadyStage(NamedTuple):
     """GPUs of a replica, limits of the engine, requests per second, seconds of them, how many prompts take turns, and
     tokens of each prompt and answer."""
 
@@ -92,7 +92,7 @@ class Stage(NamedTuple):
     output: int
 
 
-def run_stage(machine: Machine, model: str | Trace, stage: Stage, weights: str = "") -> Served:
+def run_stage(machine: Machine, model: str | Trace, stage: SteadyStage, weights: str = "") -> Served:
     """Requests at equal distances, whose prompts are found in the prefix cache but for their last block."""
     count, length = max(1, round(stage.rate * stage.seconds)), stage.length
     blocks = (length - 1) // BLOCK
