@@ -69,8 +69,8 @@ def _predicted(system: System, row: Measurement) -> Prediction | str:
     seconds = min(SECONDS, row.number("duration_s"))
     ranks, seqs, tokens = (round(row.number(name)) for name in ("tp", "max_num_seqs", "max_num_batched_tokens"))
     prompts = row.whole("n_system_prompts") * row.whole("users_per_prompt")
-    stage = SteadyStage(ranks, seqs, tokens, row.number("rate_req_s"), seconds, prompts, round(row.number("prompt_len_mean")),
-                  row.whole("output"))  # fmt: skip
+    length = round(row.number("prompt_len_mean"))
+    stage = SteadyStage(ranks, seqs, tokens, row.number("rate_req_s"), seconds, prompts, length, row.whole("output"))
     try:
         found = _served(machine_of(system), MODELS[row.text("model")], stage)
     except SimsparseError as error:
