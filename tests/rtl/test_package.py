@@ -10,6 +10,8 @@ import pytest
 import yaml
 
 from simsparse.errors import SpecError
+from simsparse.paths import data_root
+from simsparse.rtl import pages
 from simsparse.rtl.package import MANIFESTS, closure, export, manifests, modules
 from simsparse.rtl.toolchain import sources, verilator
 
@@ -51,3 +53,18 @@ def test_what_can_not_be_exported_is_refused(tops: list[str], prefix: str, tmp_p
     with pytest.raises(SpecError):
         export(tmp_path / "out", tops, prefix)
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("module", pages.modules())
+def test_a_page_is_what_the_source_says(module: str) -> None:
+    """But for its waveform. Remake all with: python -m simsparse.rtl.pages"""
+    text = (data_root() / pages.FOLDER / f"{module}.md").read_text(encoding="utf-8")
+    parts = pages.page(module).split("(waveform)")
+    assert text.startswith(parts[0]) and text.endswith(parts[-1])
+    assert len(text) > sum(map(len, parts)) or len(parts) == 1
+
+
+@pytest.mark.deep
+@pytest.mark.parametrize("module", pages.modules())
+def test_a_page_shows_the_cycles_of_today(module: str) -> None:
+    assert (data_root() / pages.FOLDER / f"{module}.md").read_text(encoding="utf-8") == pages.written(module)
