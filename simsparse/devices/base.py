@@ -371,7 +371,7 @@ class Device(ABC):
 DEVICES: Registry[type[Device]] = Registry(
     "device",
     tuple(f"simsparse.devices.{module}" for module in
-          ("gpu", "cpu", "systolic", "sparse_engine", "spatial", "pim", "memory", "storage", "switch")),
+          ("gpu", "cpu", "systolic", "sparse_engine", "spatial", "pim", "dpu", "memory", "storage", "switch")),
 )  # fmt: skip
 
 

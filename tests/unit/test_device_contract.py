@@ -40,6 +40,11 @@ class TestPim(DeviceContract):
     model = "pim"
 
 
+class TestDpu(DeviceContract):
+    model = "dpu"
+    dtype = "int8"
+
+
 class TestStorage(DeviceContract):
     model = "storage"
 

@@ -31,6 +31,7 @@ from simsparse.config.quantity import Part, Quantity
 from simsparse.config.without_effect import listed, without_effect
 from simsparse.core import KINDS, DType, KernelCall, Op, Trace, TraceBuilder, ops
 from simsparse.devices.base import Device, device_for
+from simsparse.devices.dpu import Dpu
 from simsparse.devices.pim_attention import AttentionProgram, AttentionShape
 from simsparse.devices.pim_layout import UnitLayout
 from simsparse.devices.pim_pairs import PairProgram
@@ -118,6 +119,13 @@ def _made() -> Iterator[Op]:
         for size in (1 << 10, 1 << 20, 1 << 28):
             yield ops.elementwise(size, size, 50 * size, dtype)
             yield ops.elementwise(size, 16, size // 2, dtype)
+
+
+def _wide_integers() -> tuple[Op, ...]:
+    """Products, sums and copies in types that the other lists leave out, and a copy alone."""
+    wide = [each for dtype in ("int32", "int64")
+            for each in (ops.linear(1, 4096, 4096, dtype), ops.reduce(1, 1 << 20, dtype))]  # fmt: skip
+    return (*wide, ops.elementwise(1 << 24, 1 << 24, 0, "int64"))
 
 
 def _stored() -> Iterator[Op]:
@@ -223,6 +231,8 @@ def _of_a_device(part: Part, device: Device) -> dict[str, Result]:
     if part.kind == "cpu":
         found["walked"] = lambda: _costs_at(device, _walked(), 2) if not device.supports(_walked()[0]) else None
         found["copies beside work"] = lambda: device.copy_rates
+    if isinstance(device, Dpu):
+        found["wide integers"] = lambda: _costs(device, _wide_integers())
     if isinstance(device, Storage):
         found["many small reads"] = lambda: device.read_rate(4096, 10_000)
     if part.kind == "accel":
