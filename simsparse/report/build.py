@@ -70,6 +70,7 @@ def _write(results: Results, folder: Path, formats: Sequence[str], progress: OnP
 
 def _files(results: Results, folder: Path, formats: Sequence[str], progress: OnProgress | None) -> list[Path]:
     """Write all files of a report into ``folder``; the page is the last."""
+    from simsparse.report.explore import write_explorer
     from simsparse.report.page import write_page
     from simsparse.report.plot import save_plot
     from simsparse.report.tables import page_tables, write_tables
@@ -84,6 +85,7 @@ def _files(results: Results, folder: Path, formats: Sequence[str], progress: OnP
     if results.resolved_file:
         files.append(folder / "resolved.yaml")
         shutil.copyfile(results.resolved_file, files[-1])
+    files.append(write_explorer(folder / "explore.html", results))
     return [*files, write_page(folder / "index.html", results, plots, page_tables(results), files)]
 
 

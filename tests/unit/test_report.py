@@ -85,7 +85,15 @@ def test_report_holds_all_files_and_leaves_no_parts(folder: Path, page: str) -> 
     for stem in ("latency_bars", "energy_bars", "speedup_bars", "latency_breakdown", "energy_breakdown",
                  "pareto_energy", "pareto_area", "sensitivity_1", "roofline", "timeline"):  # fmt: skip
         assert {f"{stem}.png", f"{stem}.svg"} <= names
-    assert {"points.csv", "points.parquet", "ops.csv", "ops.parquet", "resolved.yaml", "index.html"} <= names
+    assert {
+        "points.csv",
+        "points.parquet",
+        "ops.csv",
+        "ops.parquet",
+        "resolved.yaml",
+        "index.html",
+        "explore.html",
+    } <= names
     assert not [name for name in names if name.startswith(".")]
     assert 'href="latency_bars.png"' in page
 
