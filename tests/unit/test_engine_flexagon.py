@@ -7,6 +7,7 @@ import math
 from collections import OrderedDict
 
 import numpy as np
+from drawn_masks import drawn_masks
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -75,9 +76,7 @@ def slow(w: Mask, x: Mask, of: PeConfig, which: str) -> tuple[int, int, int]:
 
 @st.composite
 def products(draw: st.DrawFn) -> tuple[Mask, Mask, PeConfig]:
-    m, n, k = (draw(st.integers(1, 30)) for _ in range(3))
-    rng = np.random.default_rng(draw(st.integers(0, 1000)))
-    w, x = rng.random((n, k)) < draw(st.floats(0, 1)), rng.random((m, k)) < draw(st.floats(0, 1))
+    w, x = drawn_masks(draw, 30, 30, 30)
     built = machine(*(draw(st.integers(low, high)) for low, high in ((2, 20), (1, 5), (1, 5), (20, 3000))),
                     draw(st.sampled_from([1.5, 32.0])))  # fmt: skip
     return w, x, built

@@ -8,6 +8,7 @@ import math
 from collections import OrderedDict
 
 import numpy as np
+from drawn_masks import drawn_masks
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -96,9 +97,7 @@ class SlowGamma:
 
 @st.composite
 def products(draw: st.DrawFn) -> tuple[Mask, Mask, PeConfig]:
-    m, n, k = (draw(st.integers(1, 40)) for _ in range(3))
-    rng = np.random.default_rng(draw(st.integers(0, 1000)))
-    w, x = rng.random((n, k)) < draw(st.floats(0, 1)), rng.random((m, k)) < draw(st.floats(0, 1))
+    w, x = drawn_masks(draw)
     rate = draw(st.sampled_from([1.5, 4.0, 32.0]))
     return w, x, machine(draw(st.integers(1, 5)), draw(st.integers(2, 9)), draw(st.integers(16, 4000)), rate)
 

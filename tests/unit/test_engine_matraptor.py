@@ -6,6 +6,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
+from drawn_masks import drawn_masks
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -52,9 +53,7 @@ def slow(w: Mask, x: Mask, of: PeConfig) -> tuple[int, int, int]:
 
 @st.composite
 def products(draw: st.DrawFn) -> tuple[Mask, Mask, PeConfig]:
-    m, n, k = (draw(st.integers(1, 40)) for _ in range(3))
-    rng = np.random.default_rng(draw(st.integers(0, 1000)))
-    w, x = rng.random((n, k)) < draw(st.floats(0, 1)), rng.random((m, k)) < draw(st.floats(0, 1))
+    w, x = drawn_masks(draw)
     built = machine(*(draw(st.integers(low, high)) for low, high in ((1, 5), (2, 7), (4, 200), (1, 5))),
                     draw(st.sampled_from([1.5, 8.0, 64.0])))  # fmt: skip
     return w, x, built

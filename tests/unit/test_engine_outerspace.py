@@ -7,6 +7,7 @@ import heapq
 import math
 
 import numpy as np
+from drawn_masks import drawn_masks
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -44,9 +45,7 @@ def slow(w: Mask, x: Mask, of: PeConfig) -> tuple[int, int, int]:
 
 @st.composite
 def products(draw: st.DrawFn) -> tuple[Mask, Mask, PeConfig]:
-    m, n, k = (draw(st.integers(1, 40)) for _ in range(3))
-    rng = np.random.default_rng(draw(st.integers(0, 1000)))
-    w, x = rng.random((n, k)) < draw(st.floats(0, 1)), rng.random((m, k)) < draw(st.floats(0, 1))
+    w, x = drawn_masks(draw)
     return w, x, machine(draw(st.integers(1, 5)), draw(st.integers(1, 5)), draw(st.sampled_from([1.5, 32.0])))
 
 

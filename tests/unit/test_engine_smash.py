@@ -7,6 +7,7 @@ import math
 
 import numpy as np
 import pytest
+from drawn_masks import drawn_masks
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -77,9 +78,7 @@ def slow(w: Mask, x: Mask, of: PeConfig) -> tuple[int, int, int, int]:
 
 @st.composite
 def products(draw: st.DrawFn) -> tuple[Mask, Mask, PeConfig]:
-    m, n, k = draw(st.integers(1, 40)), draw(st.integers(1, 30)), draw(st.integers(1, 30))
-    rng = np.random.default_rng(draw(st.integers(0, 1000)))
-    w, x = rng.random((n, k)) < draw(st.floats(0, 1)), rng.random((m, k)) < draw(st.floats(0, 1))
+    w, x = drawn_masks(draw, 40, 30, 30)
     version, pipelines, slots = draw(st.integers(1, 3)), draw(st.integers(1, 3)), draw(st.sampled_from([128, 256]))
     return w, x, machine(version, pipelines, 4, slots, draw(st.sampled_from([0.5, 8.0])))
 

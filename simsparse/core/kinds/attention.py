@@ -189,4 +189,14 @@ class AttentionKind(Kind):
         return bytes_of(d["batch"] * d["heads"] * d["q_len"] * d["v_head_dim"], op.dtype)
 
 
+class PartOfPairs(AttentionKind):
+    """An attention that computes a part of the pairs of queries and keys, on a cache that stays whole."""
+
+    def vector_flops(self, op: Op) -> int:
+        return SOFTMAX_FLOPS * self.pairs(op) * op.dims["heads"]
+
+    def resident_kv_bytes(self, op: Op) -> int:
+        return self.cache_bytes(op, op.dims["kv_len"])
+
+
 ATTENTION = KINDS.register("attention")(AttentionKind())

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from simsparse.core.kind import KINDS, Gemm, positive
-from simsparse.core.kinds.attention import SOFTMAX_FLOPS, AttentionKind
+from simsparse.core.kinds.attention import PartOfPairs
 from simsparse.core.op import Op
 from simsparse.core.tensor import DType, whole
 from simsparse.errors import SpecError
@@ -59,7 +59,7 @@ def _kept_blocks(rows: int, cols: int, kept: Sequence[int] | None, density: floa
     return sum(fitting)
 
 
-class BlockSparseAttentionKind(AttentionKind):
+class BlockSparseAttentionKind(PartOfPairs):
     """Attention of which ``kept_blocks`` tiles of ``block`` x ``block`` scores are computed per head.
 
     Blocks at the ends of the lengths are smaller; pairs are those of all tiles times the share that is kept.
@@ -100,15 +100,9 @@ class BlockSparseAttentionKind(AttentionKind):
             Gemm(tiles, queries, value_size, keys, keys * value_size * size, 0.0, queries * value_size * size),
         )
 
-    def vector_flops(self, op: Op) -> int:
-        return SOFTMAX_FLOPS * self.pairs(op) * op.dims["heads"]
-
     def kv_bytes(self, op: Op) -> int:
         """Keys and values of the blocks that some query keeps, as many different ones as there can be."""
         return self.cache_bytes(op, min(op.dims["kv_len"], op.dims["kept_blocks"] * op.dims["block"]))
-
-    def resident_kv_bytes(self, op: Op) -> int:
-        return self.cache_bytes(op, op.dims["kv_len"])
 
 
 def query_blocks(op: Op) -> int:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any, ClassVar
 
 from simsparse.core.kind import KINDS, Gemm, flag, positive
-from simsparse.core.kinds.attention import CACHE_DTYPE, SOFTMAX_FLOPS, AttentionKind, cache_type
+from simsparse.core.kinds.attention import CACHE_DTYPE, PartOfPairs, cache_type
 from simsparse.core.op import Op
 from simsparse.core.tensor import DType, bytes_of
 
@@ -43,7 +43,7 @@ def selected_attention(
     return Op(SELECTED_ATTENTION.name, name, dims, DType.parse(dtype), **fields).checked()
 
 
-class SelectedAttentionKind(AttentionKind):
+class SelectedAttentionKind(PartOfPairs):
     """Each query reads ``selected`` tokens from anywhere in the cache, fewer where fewer are before it."""
 
     name = "selected_attention"
@@ -78,15 +78,9 @@ class SelectedAttentionKind(AttentionKind):
             Gemm(count, queries, value, keys, values, 0.0, queries * value * size),
         )
 
-    def vector_flops(self, op: Op) -> int:
-        return SOFTMAX_FLOPS * self.pairs(op) * op.dims["heads"]
-
     def kv_bytes(self, op: Op) -> int:
         """Keys and values that some query selects, as many different ones as there can be."""
         return self.cache_bytes(op, min(op.dims["kv_len"], op.dims["q_len"] * op.dims["selected"]))
-
-    def resident_kv_bytes(self, op: Op) -> int:
-        return self.cache_bytes(op, op.dims["kv_len"])
 
     def input_bytes(self, op: Op) -> int:
         d = op.dims
