@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 POINTS_NAME = "points.csv"
 _ONE = Lock()
 """Held by the thread of a worker that serves: what runs of a process remember is not made for several threads."""
-Outcome = tuple[str, dict[str, Any] | None, str | None]
+ServedPoint = tuple[str, dict[str, Any] | None, str | None]
 """Key of a run, what it came to, and why it failed."""
 
 
@@ -103,7 +103,7 @@ def _key(data: Mapping[str, Any], document: Document) -> str:
     return total.hexdigest()
 
 
-def serve_point(run: ServingRun) -> Outcome:
+def serve_point(run: ServingRun) -> ServedPoint:
     """One point, wherever it runs."""
     document = Document(run.file, dict(run.data), {})
     try:
@@ -113,13 +113,13 @@ def serve_point(run: ServingRun) -> Outcome:
         return run.key, None, str(error)
 
 
-def _outcomes(runs: Sequence[ServingRun], jobs: int, scheduler: str | None) -> Iterator[Outcome]:
+def _outcomes(runs: Sequence[ServingRun], jobs: int, scheduler: str | None) -> Iterator[ServedPoint]:
     if scheduler is not None:
         return _on_cluster(runs, scheduler)
     return _in_processes(runs, jobs) if jobs > 1 and len(runs) > 1 else map(serve_point, runs)
 
 
-def _in_processes(runs: Sequence[ServingRun], jobs: int) -> Iterator[Outcome]:
+def _in_processes(runs: Sequence[ServingRun], jobs: int) -> Iterator[ServedPoint]:
     with ProcessPoolExecutor(min(jobs, len(runs)), get_context("spawn")) as pool:
         try:
             for future in as_completed([pool.submit(serve_point, run) for run in runs]):
@@ -128,7 +128,7 @@ def _in_processes(runs: Sequence[ServingRun], jobs: int) -> Iterator[Outcome]:
             raise SimulationError("a process that served was killed; run the sweep again to go on") from None
 
 
-def _on_cluster(runs: Sequence[ServingRun], address: str) -> Iterator[Outcome]:
+def _on_cluster(runs: Sequence[ServingRun], address: str) -> Iterator[ServedPoint]:
     """Runs of a cluster, which gives those of workers that die to others."""
     from distributed import as_completed as completed
 
@@ -145,7 +145,7 @@ def _on_cluster(runs: Sequence[ServingRun], address: str) -> Iterator[Outcome]:
         client.close(timeout=1)
 
 
-def _checked_point(code: str, run: ServingRun) -> Outcome:
+def _checked_point(code: str, run: ServingRun) -> ServedPoint:
     if code != code_sha256():
         raise SimulationError("a worker of the cluster has other sources of the package; install the same version")
     with _ONE:
