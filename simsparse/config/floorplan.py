@@ -119,6 +119,17 @@ class ArraySizes:
     clock_hz: float
 
 
+def floorplan_of(
+    name: str, node_nm: float, banks: float, array: ArraySizes, memories: Mapping[str, float]
+) -> Floorplan:
+    """The floorplan of an array and memories of so many bytes each, without vector unit and DRAM interface."""
+    known: dict[str, Any] = {"source": None, "basis": "assumed"}
+    spec = SiliconSpec.model_validate(
+        {"node": {"value": f"{node_nm:g} nm", **known}, "banks": {"value": banks, **known}}
+    )
+    return _floorplan(name, spec, array, memories, 0.0, 0.0)
+
+
 def _floorplan(
     name: str, spec: SiliconSpec | None, array: ArraySizes, sizes: Mapping[str, float], flops_per_s: float,
     dram_bytes_per_s: float,
