@@ -173,6 +173,35 @@ def double_sparsity(batch: int = 32, kv_len: int = 16_384, channels: int = 8) ->
     return builder.add(ops.selected_attention(batch, 32, 32, 128, 1, kv_len, kept, name="attention")).build()
 
 
+def offloaded_cache(sparse: bool, kv_len: int = 262_144, layers: int = 4) -> Trace:
+    """Layers of Llama-2-7B with the cache in host memory: all of it is copied for each token, or, with ``sparse``, the
+    sixteenth that labels of 4 bits on the GPU choose.
+    """
+    name, kept = f"llama2-7b-256k-offload{'-sparse' if sparse else ''}", kv_len // 16
+    builder = TraceBuilder(name, phase="decode", batch=1, kv_len=kv_len, written="Llama-2-7B's configuration")
+    copied = before = ""
+    for layer in range(layers):
+        at = f"layers.{layer}"
+        chosen = [copied] if copied else []
+        if sparse:
+            labels = 32 * kv_len * 8 // 2
+            builder.add(ops.elementwise(labels, HALF * 32 * kv_len, 2 * 32 * kv_len * 8, name=f"{at}.label_scores"),
+                        deps=[before] if before else [])  # fmt: skip
+            builder.add(ops.topk(32, kv_len, kept, "fp16", name=f"{at}.choice"), deps=[f"{at}.label_scores"])
+            chosen = [f"{at}.choice", *chosen]
+        rows = kept if sparse else kv_len
+        copied = f"{at}.copy"
+        builder.add(ops.transfer(2 * HALF * rows * 4096, src="host", dst="gpu0", name=copied), deps=chosen)
+        builder.add(ops.linear(1, 3 * 4096, 4096, name=f"{at}.qkv"), deps=[before] if before else [])
+        cache = ops.selected_attention(1, 32, 32, 128, 1, kv_len, rows, name=f"{at}.attention")
+        builder.add(cache, deps=[f"{at}.qkv", copied])
+        builder.add(ops.linear(1, 4096, 4096, name=f"{at}.out"), deps=[f"{at}.attention"])
+        builder.add(ops.linear(1, 2 * 11008, 4096, name=f"{at}.up"), deps=[f"{at}.out"])
+        before = f"{at}.down"
+        builder.add(ops.linear(1, 4096, 11008, name=before), deps=[f"{at}.up"])
+    return builder.build()
+
+
 def llama_1b() -> Trace:
     """A step of Llama-3.2-1B with its head."""
     name = "llama3.2-1b-decode"
@@ -213,6 +242,8 @@ MODELS: Mapping[str, Callable[[], Trace]] = {
     **{f"opt-175b-decode-b{batch}": partial(opt_175b, batch) for batch in (1, 32)},
     **{f"opt-175b-decode-b{batch}-int4": partial(opt_175b, batch, "int4") for batch in (1, 32, 256)},
     "attention-16k-labels": double_sparsity,
+    "llama2-7b-256k-offload": lambda: offloaded_cache(False),
+    "llama2-7b-256k-offload-sparse": lambda: offloaded_cache(True),
     "llama3.2-1b-decode": llama_1b,
     "spmm-cant": lambda: sparse_times_dense("spmm-cant", 62_464),
     "attention-22k-full": lambda: attention_full("attention-22k-full", 22_000),
