@@ -3,7 +3,7 @@
 # make lint   format, lint, types, import contracts
 # make docs   the documentation as a site
 # make rtl    the SystemVerilog blocks against their models: all tests, then the table
-# make rtl-reports  reports/rtl: the blocks' areas, netlists proven, faults planted; energy too with LIBERTY=... STA=...
+# make rtl-reports  reports/rtl: the blocks' areas, netlists proven, faults planted, lines covered; energy too with LIBERTY=... STA=...
 # make fuzz   property tests on new draws: SEED=... CASES=...; no part of make test, which repeats its draws
 # TORCH_INDEX=URL takes torch from another package index, such as PyTorch's CPU builds.
 PYTHON ?= python3
@@ -74,6 +74,7 @@ mutation: $(DEV_VENV)/.installed
 
 rtl-reports: mutation
 	$(DEV_VENV)/bin/python -m tests.rtl.netlists
+	$(DEV_VENV)/bin/python -m tests.rtl.coverage
 	$(DEV_VENV)/bin/simsparse rtl area --out reports/rtl
 	$(if $(LIBERTY),$(DEV_VENV)/bin/simsparse rtl datapath --liberty $(LIBERTY) --sta $(STA) --out reports/rtl)
 

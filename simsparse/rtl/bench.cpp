@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // The bench of one block: all but Verilator's class is in driver.cpp.
 #include "Vbench.h"
+#include "covered.h"
 #include "driver.h"
-#include "verilated.h"
 
 int main(int argc, char** argv) {
     VerilatedContext context;
@@ -13,5 +13,6 @@ int main(int argc, char** argv) {
                             top.data_i.data(), top.data_o.data(), &top,
                             [](void* model) { static_cast<Vbench*>(model)->eval(); }});
     top.final();
+    write_coverage(context);
     return code;
 }

@@ -23,7 +23,10 @@ from simsparse.rtl.vectors import WORD_BITS, Channel, words
 
 HERE = Path(__file__).parent
 BENCH, DRIVER = HERE / "bench.cpp", HERE / "driver.cpp"
-RUNTIME = ("verilated.cpp", "verilated_threads.cpp", DRIVER.name)
+RUNTIME = ("verilated.cpp", "verilated_threads.cpp")
+COVERED = ("verilated_cov.cpp",)
+COVERAGE = "SIMSPARSE_RTL_COVERAGE"
+"""Variable with the folder that programs put their coverage into; unset, they are built without."""
 LINT = ("-Wall", "--x-assign", "unique", "--x-initial", "unique")
 
 
@@ -57,7 +60,10 @@ def _built(folder: Path, module: str, source: list[str], parts: Sequence[Path], 
     check()
     program = folder / "bench"
     known = digest(
-        *parts, *sorted(sources().glob("*.sv")), *sorted((data_root() / "rtl" / "assert").glob("*.sv"))
+        *parts,
+        *sorted(HERE.glob("*.h")),
+        *sorted(sources().glob("*.sv")),
+        *sorted((data_root() / "rtl" / "assert").glob("*.sv")),
     ) + " ".join([*source, *flags])
     known += hashlib.sha256(Path(source[-1]).read_bytes()).hexdigest()
     with unless_made(folder, known) as stale:
@@ -65,7 +71,7 @@ def _built(folder: Path, module: str, source: list[str], parts: Sequence[Path], 
             shared = _runtime()
             _run(_verilate(folder, module, source), folder)
             _unit(folder, parts)
-            objects = [str(shared / Path(name).with_suffix(".o")) for name in RUNTIME]
+            objects = [str(shared / source.with_suffix(".o").name) for source in _runtime_sources()]
             header = ["-include", str(shared / "runtime.h")]
             how = [*_compile(folder, os.environ.get("SIMSPARSE_RTL_OPTIMISE", "-O1")), *flags]
             _run([*how, *header, "unit.cpp", *objects, "-pthread", "-o", str(program)], folder)
@@ -95,7 +101,7 @@ def unless_made(folder: Path, known: str) -> Iterator[bool]:
 
 def digest(*paths: Path) -> str:
     """Digest of what a build depends on: files, tools and this module."""
-    known = hashlib.sha256(f"{verilator()} {compiler()}".encode())
+    known = hashlib.sha256(f"{verilator()} {compiler()} {_covered()}".encode())
     for path in (Path(__file__), *paths):
         known.update(path.read_bytes())
     return known.hexdigest()
@@ -108,11 +114,19 @@ def _runtime() -> Path:
     with locked(folder), unless_made(folder, known) as stale:
         if stale:
             (folder / "runtime.h").write_text("#include <verilated.h>\n#include <vector>\n", encoding="utf-8")
-            for source in (*(include() / name for name in RUNTIME[:2]), DRIVER):
+            for source in _runtime_sources():
                 _run([*_compile(folder), "-c", str(source)], folder)
             if _is_gcc():
                 _run([*_compile(folder), "-x", "c++-header", "runtime.h", "-o", "runtime.h.gch"], folder)
     return folder
+
+
+def _runtime_sources() -> list[Path]:
+    return [*(include() / name for name in (*RUNTIME, *(COVERED if _covered() else ()))), DRIVER]
+
+
+def _covered() -> bool:
+    return COVERAGE in os.environ
 
 
 def _is_gcc() -> bool:
@@ -123,14 +137,16 @@ def _is_gcc() -> bool:
 def _compile(folder: Path, optimise: str = "-O1") -> list[str]:
     places = (folder, folder / "obj", HERE, include(), include() / "vltstd")
     where = [f"-I{place}" for place in places]
-    off = [f"-DVM_{feature}=0" for feature in ("COVERAGE", "SC", "TIMING", "TRACE", "TRACE_FST", "TRACE_VCD")]
+    off = [f"-DVM_COVERAGE={int(_covered())}"]
+    off += [f"-DVM_{feature}=0" for feature in ("SC", "TIMING", "TRACE", "TRACE_FST", "TRACE_VCD")]
     return [str(compiler()), "-std=c++17", optimise, "-w", "-pthread", "-DVERILATOR=1", *off, *where]
 
 
 def _verilate(folder: Path, module: str, source: list[str]) -> list[str]:
     places = ["--prefix", f"V{module}", "--top-module", module, "--Mdir", str(folder / "obj"), "-y", str(sources())]
     places += ["-y", str(data_root() / "rtl" / "assert")]
-    return [str(verilator()), "--cc", *LINT, *places, *source]
+    covered = ["--coverage-line", "--coverage-toggle"] if _covered() else []
+    return [str(verilator()), "--cc", *LINT, *covered, *places, *source]
 
 
 def _unit(folder: Path, parts: Sequence[Path]) -> None:

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "Vnm_gemm_axi.h"
+#include "covered.h"
 #include "nm_gemm.h"
 #include "verilated.h"
 
@@ -191,5 +192,6 @@ int main() {
         std::printf("result %d cycles %u\n", result, nm_gemm_cycles(&bus));
     }
     model.final();
+    write_coverage(*Verilated::defaultContextp());
     return 0;
 }
