@@ -175,6 +175,10 @@ int main() {
     write_some(NM_GEMM_TOKENS, 7, 0x3, 2);
     write_some(0x40 + NM_GEMM_TOKENS, 7, 0xf, 0);
     if (read_register(nullptr, NM_GEMM_TOKENS) != 0 || read_register(nullptr, 0x40 + NM_GEMM_ID) != 0) return 5;
+    for (const uint32_t held : {0xffffffffu, 0u, 0xa5a5a5a5u, 0x5a5a5a5au}) {
+        write_register(nullptr, NM_GEMM_TIMEOUT, held);
+        if (read_register(nullptr, NM_GEMM_TIMEOUT) != held) return 6;
+    }
     nm_gemm_timeout(&bus, timeout);
     write_register(nullptr, NM_GEMM_INTERRUPT, NM_GEMM_INTERRUPT_DONE | NM_GEMM_INTERRUPT_ERROR);
     for (uint32_t run = 0; run < repetitions; ++run) {
