@@ -28,6 +28,7 @@ from simsparse.lowering.run import run_closed_form, run_events
 from simsparse.lowering.stacks import DEFAULT_STACK, Stack, launched_by, stack_of
 from simsparse.lowering.trace_index import TraceIndex
 from simsparse.policies import Policy, policy_of
+from simsparse.policies.placement import Placer
 from simsparse.policies.placement.greedy import Greedy
 from simsparse.policies.placement.stages import Stages
 from simsparse.sources import OnePass, Source, Steps
@@ -99,7 +100,7 @@ def simulate(
         trace = _rank_of(trace, layout)
     machine = machine_of(system)
     _check(chosen, level, observers, repeats)
-    trace = chosen.placement.divided(trace, machine) if isinstance(trace, Trace) else trace
+    trace = _divided(trace)(chosen.placement, machine) if isinstance(trace, Trace) else trace
     source, software = source_of(trace, steps, routing), _stack_on(machine, stack)
     index = index_of(source, software, seed)
     placements = chosen.place(index, machine)
@@ -127,6 +128,16 @@ def laid_out(policy: Policy, system: System, layout: Layout) -> tuple[Policy, Sy
     if policy.placement != Greedy():
         raise MappingError(f"a layout places layers itself; the policy {policy.name} has a placement", key="parallel")
     return replace(policy, placement=Stages()), _rank_system(system)(layout)
+
+
+@by_identity(maxsize=64)
+def _divided(trace: Trace) -> Callable[[Placer, Machine], Trace]:
+    """The trace as a placement divides it for a machine, remembered so that what is known of it is too."""
+
+    def own(placement: Placer, machine: Machine) -> Trace:
+        return placement.divided(trace, machine)
+
+    return lru_cache(maxsize=16)(own)
 
 
 def _rank_of(trace: Trace | Source, layout: Layout) -> Trace:
