@@ -9,6 +9,7 @@ from itertools import product
 
 import numpy as np
 
+from simsparse.core.memo import by_identity
 from simsparse.dram.device import DramDevice
 from simsparse.dram.layout import Ints, StateWord, TableWord
 from simsparse.dram.lockstep import BARRIER, new_run, run_program
@@ -63,16 +64,23 @@ def run_steps(device: DramDevice, steps: Ints, refresh: bool = True, logged: boo
     """
     if device.controller is None:
         raise SpecError(f"{device.name} has no controller of programs", key="controller")
-    t = tables_of(device, ControllerPolicy(), device.refreshes["all-bank"] if refresh else None)
+    t, sets = _tables(device, refresh)
     s, run = new_channel(t), new_run(device.controller.close_unused)
     if refresh:
         s[StateWord.NEXT_REFRESH] = t[TableWord.INTERVAL] // device.controller.stagger
     log = new_log(4 * len(steps) + 64 if logged else 0)
-    if not run_program(t, s, lockstep_sets(device), steps, run, device.controller.window, log):
+    if not run_program(t, s, sets, steps, run, device.controller.window, log):
         raise SimulationError(f"no command of {device.name} may go after tick {run[0]}")
     issued = s[t[TableWord.ISSUED] : t[TableWord.ISSUED] + len(device.commands)].tolist()
     commands = {name: count for name, count in zip(device.commands, issued, strict=True) if count}
     return ProgramRun(int(run[0]), device.tick_s, commands, log[1 : log[0, 0] + 1])
+
+
+@by_identity(maxsize=64)
+def _tables(device: DramDevice, refresh: bool) -> tuple[Ints, Ints]:
+    """What programs on ``device`` read and do not change."""
+    t = tables_of(device, ControllerPolicy(), device.refreshes["all-bank"] if refresh else None)
+    return t, lockstep_sets(device)
 
 
 def lockstep_sets(device: DramDevice) -> Ints:

@@ -31,7 +31,7 @@ def layer() -> Trace:
     return builder.add(ops.linear(44, 4096, 4096, name="after")).build()
 
 
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(
     counts=st.lists(st.integers(0, 40), min_size=1, max_size=7), here=st.integers(1, 60), there=st.integers(1, 60),
     there_start=st.integers(0, 50),

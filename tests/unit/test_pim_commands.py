@@ -59,7 +59,7 @@ def earliest_by_hand(device: DramDevice, log: np.ndarray) -> None:
                 assert tick - log[same[-c.window], 0] >= c.ticks, (names[later], c)
 
 
-@settings(deadline=None, max_examples=20)
+@settings(deadline=None, max_examples=15)
 @given(
     level=st.sampled_from(LEVELS), heads=st.integers(1, 40), keys=st.integers(1, 300),
     dim=st.sampled_from((64, 80, 128)), element=st.sampled_from((1, 2)), queries=st.integers(1, 3),
@@ -69,7 +69,7 @@ def test_no_command_comes_too_early(level: str, heads: int, keys: int, dim: int,
     program = AttentionProgram(device, unit, AttentionShape(heads, keys, dim, element, 16, queries))
     steps = program.steps()
     run = run_steps(device, steps, logged=True)
-    earliest_by_hand(device, run.log[:400])
+    earliest_by_hand(device, run.log[:300])
     sent = Counter(device.commands[number] for number in steps[steps[:, 0] != BARRIER, 0])
     assert all(run.commands[name] == count for name, count in sent.items())
     assert run.ticks == run.log[-1, 0]
@@ -88,7 +88,7 @@ def test_no_command_of_hbm_pim_comes_too_early() -> None:
     device = pim_device(part)
     for steps in (PairProgram(device).product(64, 1024, 16), PairProgram(device).host(600, 50)):
         run = run_steps(device, steps, logged=True)
-        earliest_by_hand(device, run.log[:700])
+        earliest_by_hand(device, run.log[:450])
         sent = Counter(device.commands[number] for number in steps[steps[:, 0] != BARRIER, 0])
         assert all(run.commands[name] == count for name, count in sent.items())
 
