@@ -62,8 +62,8 @@ class AimProgram:
     def sum_up(self, columns: int, rows: list[int], function: bool = False) -> None:
         """Sums of ``columns`` columns of each of ``rows``: written, multiplied, read."""
         self.send("WRMAC16", len(rows))
-        for row in rows:
-            self.send("MAC16", columns, row)
+        self._set_registers(False)
+        self._program.add("MAC16", 0, np.repeat(rows, columns), np.tile(np.arange(columns), len(rows)))
         for _ in rows if function else ():
             self.send("AF16", row=_FUNCTION_ROW)
             self.send("RDAF16")
@@ -76,10 +76,11 @@ class AimProgram:
 
     def send(self, command: str, count: int = 1, row: int = -1, bank: int = 0) -> None:
         """So many commands of one name, to one column after another, after a change of mode where it needs one."""
-        registers = command in _AT_REGISTERS
+        self._set_registers(command in _AT_REGISTERS)
+        self._program.add(command, bank, row, np.arange(count) % self.columns)
+
+    def _set_registers(self, registers: bool) -> None:
+        """Change the mode where it is the other one."""
         if registers != self._registers:
             self._program.add("TMOD", 0)
             self._registers = registers
-        for first in range(0, count, self.columns):
-            column = np.arange(min(self.columns, count - first))
-            self._program.add(command, bank, row, column)

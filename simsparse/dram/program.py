@@ -44,9 +44,10 @@ class Program:
 
     def add(self, command: str, bank: Ints | int, row: Ints | int = -1, column: Ints | int = 0) -> None:
         """Add commands of one name to ``bank``, ``row`` and ``column``, numbers or arrays of one length."""
-        number = np.full(np.broadcast_shapes(np.shape(bank), np.shape(row), np.shape(column)), self._number[command])
-        block = np.stack(np.broadcast_arrays(number, bank, row, column), axis=-1).reshape(-1, 4)
-        self._blocks.append(block.astype(np.int64))
+        block = np.empty((np.broadcast(bank, row, column).size, 4), np.int64)
+        for place, values in enumerate((self._number[command], bank, row, column)):
+            block[:, place] = values
+        self._blocks.append(block)
 
     def barrier(self) -> None:
         """Nothing after goes before all that came before went, but rows open."""
