@@ -108,6 +108,8 @@ def _draw(axes: Axes, curves: Sequence[Curve], dense: Curve, place: Mapping[str,
     ]
     ends += [("perfect dense array", INK, 1.0), (f"dense {dense.name}", MUTED, dense.slots[-1])]
     _name_ends(axes, ends)
+    if len(own) < len(curves):
+        axes.text(0.01, 0.02, "thin, dashed: random zeros", transform=axes.transAxes, color=MUTED, fontsize=SMALL_PT)
     _plain_ticks(axes)
     axes.set_xlabel("density: share of elements kept, sparser to the right")
     axes.set_ylabel("multiplier cycles per dense MAC")

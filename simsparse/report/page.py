@@ -55,6 +55,8 @@ def write_document(
 
 def _counts(results: Results) -> str:
     counted = [_plural(len(results.points), "point"), f"{len(results.done)} done", f"{len(results.failed)} failed"]
+    if results.not_run:
+        counted.append(f"{len(results.not_run)} not run yet")
     shape = (
         _plural(len(results.workloads), "workload"), _plural(len(results.configurations), "configuration"),
         f"{len(results.sparsities)} weight sparsit{'y' if len(results.sparsities) == 1 else 'ies'}",

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from simsparse.core import OpResult, Result, Sparsity, Timeline
 from simsparse.errors import SpecError
 from simsparse.report.style import sparsity_colours
+from simsparse.store import NOT_RUN
 from simsparse.text import printable
 
 if TYPE_CHECKING:
@@ -119,7 +120,12 @@ class Results:
 
     @cached_property
     def failed(self) -> tuple[StoredPoint, ...]:
-        return tuple(point for point in self.points if point.error)
+        return tuple(point for point in self.points if point.error not in ("", NOT_RUN))
+
+    @cached_property
+    def not_run(self) -> tuple[StoredPoint, ...]:
+        """Points of a sweep that was interrupted before it came to them."""
+        return tuple(point for point in self.points if point.error == NOT_RUN)
 
     @cached_property
     def workloads(self) -> list[str]:

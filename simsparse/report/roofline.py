@@ -188,21 +188,23 @@ def _draw(ax: Axes, panel: RooflinePanel, scale: Scale, colours: Mapping[str, st
     high = max(*(m.intensity for m in panel.markers), panel.peaks.ridge * (panel.peaks.sparse24 or 1)) * 6
     peak, ridge = panel.peaks.flops_per_s / scale.factor, panel.peaks.ridge
     ax.plot([low, ridge, high], [peak * low / ridge, peak, peak], color=INK, linewidth=1.3, zorder=1.5)
+    top: float | None = None
     if panel.peaks.sparse24 and any(m.sparsity != "dense" for m in panel.markers):
-        top = peak * panel.peaks.sparse24
-        ax.plot([ridge, ridge * panel.peaks.sparse24, high], [peak, top, top], color=INK, linewidth=1.1,
+        faster, top = panel.peaks.sparse24, panel.peaks.flops_per_s * panel.peaks.sparse24
+        ax.plot([ridge, ridge * faster, high], [peak, peak * faster, peak * faster], color=INK, linewidth=1.1,
                 linestyle=(0, (4, 2)), zorder=1.5)  # fmt: skip
     ax.set_xlim(low, high)
     bottom = min(*(m.flops_per_s / scale.factor for m in panel.markers), peak * low / ridge) / 3
-    ax.set_ylim(bottom, peak * 6)
+    ax.set_ylim(bottom, peak * (6 if top is None else 12))
     plain_log(ax.xaxis, high / low)
     plain_log(ax.yaxis, 6 * peak / bottom)
     ax.set_xlabel("Arithmetic intensity (FLOP/byte), log scale")
     ax.set_title(
         f"{wrapped(panel.workload, 40)}\n{wrapped(f'{panel.configuration}: {panel.device}', 44)}", fontsize=8.5
     )
+    said = f"{si(panel.peaks.flops_per_s, 'FLOP/s')} {panel.peaks.dtype} dense, {si(panel.peaks.bytes_per_s, 'B/s')}"
     ax.annotate(
-        f"{si(panel.peaks.flops_per_s, 'FLOP/s')} {panel.peaks.dtype} dense, {si(panel.peaks.bytes_per_s, 'B/s')}",
+        f"{said}\ndashed: {si(top, 'FLOP/s')} at 2:4" if top is not None else said,
         (0, 1), xycoords="axes fraction", xytext=(4, -4), textcoords="offset points", va="top", fontsize=SMALL_PT,
     ).set_in_layout(False)  # fmt: skip
 

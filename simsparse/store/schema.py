@@ -61,6 +61,10 @@ class Record(NamedTuple):
     form: str | None = None
 
 
+NOT_RUN = "has not run yet"
+"""What the table holds as the error of a point that is planned and was not run."""
+
+
 @dataclass(frozen=True, slots=True)
 class StoredRow:
     """A point of the sweep in its place: its values by key, and the summary or the error of its record."""
@@ -76,7 +80,7 @@ class StoredRow:
         si = {f"si.{path}": value for path, value in summary.get("override_si", {}).items()}
         measures = {name: summary.get(name) for name in (*NUMBERS, "bound")}
         details = {name: _json(summary[name]) if name in summary else "" for name in DETAILS}
-        error = self.error or ("" if self.summary else "has not run yet")
+        error = self.error or ("" if self.summary else NOT_RUN)
         names = {"trace": summary.get("trace", ""), "title": summary.get("workload", "")}
         row = {**self.values, **si, **names, **measures, **details, "error": error, "key": self.key}
         return {_printable_name(name): shown(value) for name, value in row.items()}

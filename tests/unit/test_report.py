@@ -31,7 +31,7 @@ from simsparse.report.reader import read_results
 from simsparse.report.results import Results
 from simsparse.report.si import axis_numbers, si
 from simsparse.report.style import figure_style
-from simsparse.store import STORE_NAME, read_table
+from simsparse.store import NOT_RUN, STORE_NAME, read_table
 from simsparse.sweep.run import run_sweep
 
 
@@ -180,6 +180,17 @@ def test_findings_say_the_ratios_and_the_bound(folder: Path) -> None:
     assert llama.workload == "Llama" and "1:8" in llama.lead
     assert "2:4 is 1.67× faster, with 1.50× less energy" in text["a longer name of a bank-level PIM"]
     assert "Bound by memory (80 % of operator time)." in text["a longer name of a bank-level PIM"]
+
+
+def test_points_of_an_interrupted_sweep_have_not_failed(tmp_path: Path) -> None:
+    rows = [{"system": "s", "weight_sparsity": w, "latency_s": v, "error": e}
+            for w, v, e in (("dense", 1.0, ""), ("2:4", None, "too large"), ("1:4", None, NOT_RUN))]  # fmt: skip
+    pd.DataFrame(rows).to_parquet(tmp_path / "results.parquet")
+    results = read_results(tmp_path)
+    assert [point.sparsity for point in results.failed] == ["2:4"]
+    assert [point.sparsity for point in results.not_run] == ["1:4"]
+    html = build_report(tmp_path, formats=("svg",)).read_text(encoding="utf-8")
+    assert "1 done, 1 failed, 1 not run yet" in html
 
 
 def test_one_failure_of_many_is_said(tmp_path: Path) -> None:
