@@ -20,8 +20,9 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from simsparse._serve import serve_spec
-from simsparse.config.hardware import system_of, validate_document
+from simsparse.config.hardware import system_of
 from simsparse.config.serving import ServeSpec, load_serving, serving_points
+from simsparse.config.validated import validate_document
 from simsparse.config.yaml import Document
 from simsparse.errors import SimsparseError, SimulationError, SpecError
 from simsparse.paths import find_file
