@@ -118,8 +118,8 @@ def simulate(
         assumed=used.assumed, overrides=dict(used.overrides),
         unvalidated=account.unvalidated(chosen.name, chosen.validated), area_mm2=used.area_mm2,
         seconds_by_bound=account.seconds_by_bound, meta=dict(source.meta), power_w=used.power_w,
-        memory=account.peak_memory, cache=records.graph.cache, notes=account.notes, stack=str(software),
-        runs_as=account.runs_as, clock=costed.clock, error_estimate=account.error_estimate,
+        memory=account.peak_memory, cache=records.cache or records.graph.cache, notes=account.notes,
+        stack=str(software), runs_as=account.runs_as, clock=costed.clock, error_estimate=account.error_estimate,
     )  # fmt: skip
 
 

@@ -41,7 +41,7 @@ class IdleTime:
         lanes = {(name, self.machine.compute_lane(name)): 0 for name in computing}
         starts, ends = self.records.start_fs, self.records.end_fs
         stalled, waits = [0] * len(starts), dict.fromkeys(computing, 0)
-        commands, alone = self.records.commands, self.alone
+        commands, alone, waited = self.records.commands, self.alone, self.records.waited
         for i in self._order:
             _, _, device, on, _, after, src, *_ = command = commands[i]
             start, end, free = starts[i], ends[i], lanes.get((device, on))
@@ -51,6 +51,8 @@ class IdleTime:
                 stalled[i] += end - start
                 if start > free and not after:
                     stalled[i] += start - free
+            if waited and i in waited:
+                after = (*after, *waited[i])
             if after and start > free:
                 waits[device] += self._charge(after, free, start, stalled)
             lanes[device, on] = max(free, end)

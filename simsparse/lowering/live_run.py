@@ -10,7 +10,7 @@ from itertools import accumulate
 import numpy as np
 import simpy
 
-from simsparse.core import ActionCounts, Op, OpCost
+from simsparse.core import ActionCounts, CacheUse, Op, OpCost
 from simsparse.errors import MappingError, SimulationError, nearest
 from simsparse.events import Simulator, Task
 from simsparse.events.simulator import Process
@@ -28,19 +28,22 @@ class LiveRun:
 
     ``copy``, ``run`` and ``kernel`` issue commands that cost time, link bytes and energy as the
     trace's own do; ``hold`` keeps an operator of the trace back. They return SimPy events, which a
-    process yields to wait. ``index`` is the trace as far as it has been lowered, ``rng`` a generator
-    seeded by the run's seed.
+    process yields to wait. ``index`` is the trace as far as it has been lowered, ``devices`` where its ops run, ``rng``
+    a generator seeded by the run's ``seed``; ``cache`` what a policy's caches did, which it fills in.
     """
 
     def __init__(self, sim: Simulator, costed: CostedGraph, level: int, seed: int = 0) -> None:
         self.machine, self.index = costed.machine, costed.graph.index
         self.rng = np.random.default_rng(seed)
+        self.seed, self.devices, self.cache = seed, costed.graph.devices, dict[str, CacheUse]()
         self._sim, self._costed, self._level = sim, costed, level
         self._tasks: list[Task] = []
         self._issued: list[Issued] = []
         self._costs: dict[CostKey, OpCost] = {}
         self._allocations: list[Allocation] = []
         self._last_ended: Task | None = None
+        self._places: dict[Task, int] = {}
+        self._waited: dict[int, tuple[int, ...]] = {}
 
     @property
     def now_fs(self) -> int:
@@ -51,6 +54,16 @@ class LiveRun:
         """Bytes that the memory of ``device`` has left, None where it is not limited."""
         pool = self._sim.memories[device]
         return None if pool.capacity is None else pool.capacity - pool.used
+
+    def left_for(self, device: str, purpose: str) -> int | None:
+        """Bytes that ``device`` has left beside all that the run keeps there for other purposes, None without limit."""
+        free = self.free_bytes(device)
+        return None if free is None else free + self._costed.graph.footprint.get(device, {}).get(purpose, 0)
+
+    def waited(self, op: str, tasks: Sequence[Task]) -> None:
+        """Note what a held operator of the trace waited for."""
+        if tasks:
+            self._waited[self._by_op[op].start] = tuple(map(self._place, tasks))
 
     def task(self, op: str) -> Task:
         """The task of an operator of the trace, an event that happens at its end; of a collective, its last copy.
@@ -123,13 +136,19 @@ class LiveRun:
 
     def _issue(self, issued: Issued, fs: int, after: Sequence[Task]) -> Task:
         """Issue a policy's command; it is recorded as one that waited for ``after`` and for what has just ended."""
-        causes = [self._tasks.index(task) for task in after]
+        causes = list(map(self._place, after))
         if self._last_ended is not None and self._last_ended.end_fs == self.now_fs:
-            causes.append(self._tasks.index(self._last_ended))
+            causes.append(self._place(self._last_ended))
         self._issued.append(issued._replace(command=issued.command._replace(after=tuple(causes))))
         task = start(self._sim, issued.command, fs, after)
         self._tasks.append(task)
         return task
+
+    def _place(self, task: Task) -> int:
+        """The place of a task among those issued so far."""
+        first = len(self._places)
+        self._places.update(zip(self._tasks[first:], range(first, len(self._tasks)), strict=True))
+        return self._places[task]
 
     def _key(self, device: str, cost: OpCost) -> CostKey:
         key = device, len(self._costed.graph.distinct) + len(self._costs)
@@ -188,7 +207,7 @@ class Recorder(LiveRun):
         allocations = [*graph.allocations, *self._allocations]
         starts = [task.start_fs for task in tasks]
         ends = [task.end_fs for task in tasks] if self._chains is None else self._part_chains(starts)
-        return Records(graph, costs, starts, ends, allocations, self._issued)
+        return Records(graph, costs, starts, ends, allocations, self._issued, self._waited, self.cache or graph.cache)
 
     def _part_chains(self, starts: list[int]) -> list[int]:
         """The ends of all commands; ``starts``, which have those of chains, get their own."""

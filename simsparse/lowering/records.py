@@ -5,12 +5,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import repeat
 from typing import NamedTuple, TypeVar
 
-from simsparse.core import Op, OpCost, Span, Timeline
+from simsparse.core import CacheUse, Op, OpCost, Span, Timeline
 from simsparse.core.deferred import Deferred
 from simsparse.lowering.command_graph import Allocation, Command, CommandGraph, CostKey, copies_among
 
@@ -32,7 +32,8 @@ class Records:
     Task i ran ``commands[i]`` (op, device and lane, ends and bytes of a copy, cause) from
     ``start_fs[i]`` to ``end_fs[i]``; ``costs[keys[i]]`` has its action counts, a copy (key None) those
     of its bytes on its links. The first tasks are those of ``graph``, which all ran; ``issued`` came
-    during the run. Closed form and event run write the same records.
+    during the run; ``waited`` are tasks that a policy held others back for, ``cache`` what it found in its caches.
+    Closed form and event run write the same records.
     """
 
     graph: CommandGraph
@@ -41,6 +42,8 @@ class Records:
     end_fs: Sequence[int]
     allocations: Sequence[Allocation]
     issued: Sequence[Issued] = ()
+    waited: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
+    cache: Mapping[str, CacheUse] = field(default_factory=dict)
 
     @cached_property
     def commands(self) -> Sequence[Command]:

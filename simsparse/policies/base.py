@@ -12,17 +12,22 @@ from typing import Any
 from simsparse.config.composition import Composition, composed_text, composition, is_composed, parse_composed
 from simsparse.core import Placements
 from simsparse.errors import MappingError, SpecError, nearest
+from simsparse.events.simulator import Process
 from simsparse.lowering.command_graph import CommandGraph, CostedGraph
+from simsparse.lowering.live_run import LiveRun
 from simsparse.lowering.machine import Machine
 from simsparse.lowering.run import Control
 from simsparse.lowering.trace_index import TraceIndex
+from simsparse.lowering.unpacking import FREE
 from simsparse.lowering.weight_source import HOST
 from simsparse.policies.issue import resident_graph, streamed_graph
+from simsparse.policies.live_copies import LiveCopies, live_graph
 from simsparse.policies.part import PolicyPart
 from simsparse.policies.placement import PLACEMENTS, Placer
 from simsparse.policies.placement.greedy import Greedy
 from simsparse.policies.prefetch import PREFETCHES, Prefetch
 from simsparse.policies.prefetch.none import NoPrefetch
+from simsparse.policies.prefetch.queued import Queued
 from simsparse.policies.residency import RESIDENCIES, Residency
 from simsparse.policies.residency.keep_all import KeepAll
 from simsparse.policies.site import SITES, Site
@@ -61,9 +66,19 @@ class Policy:
         if self.residency.scope is None and type(self.site) is not OnDevice:
             raise SpecError(f"{self.site.name} is for weights that rest in host memory, and with the residency "
                             f"{self.residency.name} none do", key="site")  # fmt: skip
+        if self.prefetch.during_run and not self._can_queue:
+            raise SpecError(f"{self.prefetch.name} calls for experts of a cache in host memory, which come as they are "
+                            "and run on the device; use a cache of experts, without synchronous, unpack and site",
+                            key="prefetch")  # fmt: skip
         if self.residency.source.home != HOST and type(self.site) is not OnDevice:
             raise SpecError(f"{self.site.name} lets the host compute, and the weights rest on "
                             f"{self.residency.source.home}; use site: device", key="site")  # fmt: skip
+
+    @property
+    def _can_queue(self) -> bool:
+        kept = self.residency
+        as_it_is = kept.source.home == HOST and kept.packing.unpack == FREE and not kept.synchronous
+        return kept.slots and as_it_is and type(self.site) is OnDevice
 
     @property
     def parts(self) -> tuple[PolicyPart, ...]:
@@ -73,7 +88,13 @@ class Policy:
     @property
     def controls(self) -> tuple[Control, ...]:
         """What the parts do during the run, of those that need events."""
-        return tuple(part.control for part in self.parts if part.needs_events)
+        decided = tuple(part.control for part in self.parts if part.needs_events)
+        return (*decided, self._queue) if isinstance(self.prefetch, Queued) else decided
+
+    def _queue(self, run: LiveRun) -> Process | None:
+        assert isinstance(self.prefetch, Queued)
+        home = self.residency.source.device(run.machine, self.name)
+        return LiveCopies(run, self.residency, self.prefetch, home).processes()
 
     def place(self, index: TraceIndex, machine: Machine) -> Placements:
         """The device and the home of the weights of each op of the first step. Raises MappingError, SimulationError."""
@@ -110,6 +131,8 @@ class Policy:
         if self.residency.scope is None:
             return resident_graph(index, devices, machine)
         home = self.residency.source.device(machine, self.name)
+        if self.prefetch.during_run:
+            return live_graph(index, devices, machine, self.residency, home)
         return streamed_graph(index, devices, machine, self.residency, self.prefetch, self.site, home, seed)
 
 

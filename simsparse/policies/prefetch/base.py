@@ -27,6 +27,9 @@ class Prefetch(PolicyPart):
     """Whether copies go out once the current window's gate has run, behind those that its op still misses, all on the
     copy engine; else ahead of that, while what an op misses comes on its compute lane."""
 
+    during_run: ClassVar[bool] = False
+    """Whether copies are called for while the run goes on, which level 0 refuses."""
+
     @property
     def windows(self) -> int:
         """How many windows after the current one it copies weights for."""

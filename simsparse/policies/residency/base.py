@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import ClassVar
 
+from simsparse.errors import SimulationError
 from simsparse.lowering.trace_index import TraceIndex
 from simsparse.lowering.unpacking import Packing
 from simsparse.lowering.weight_source import WeightSource
@@ -51,6 +52,10 @@ class Cache(ABC):
     def bring(self, weight: Weight, *, ahead: bool) -> Room:
         """Have ``weight`` for the current op or, ``ahead``, for the next window, and say whether a copy is due."""
 
+    def drop(self, weight: Weight) -> None:
+        """Give up ``weight``, of which a part has come ahead. Raises SimulationError where that can't be."""
+        raise SimulationError(f"{type(self).__name__} can't give up a part of {weight.matrix}")
+
     def due(self, weight: Weight) -> int:
         """Bytes to copy of ``weight``, for which there is room now: all of it, unless a part has stayed."""
         return weight.bytes
@@ -75,6 +80,8 @@ class Residency(PolicyPart):
     A subclass registers with ``@RESIDENCIES.register(name)`` and implements ``scope`` and ``cache``.
     """
 
+    slots: ClassVar[bool] = False
+    """Whether its caches have slots that copies may be called for at any time."""
     one_ahead: ClassVar[bool] = False
     """Whether weights may come for the next window alone, not for those after it."""
 

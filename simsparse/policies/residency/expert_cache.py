@@ -39,6 +39,7 @@ class ExpertCache(Streamed):
     SpecError on a number of experts that is not positive, and on a warm cache that forgets or is shared by layers.
     """
 
+    slots = True
     experts: int | str = 64
     per_layer: bool = False
     warm: bool = False
@@ -112,6 +113,11 @@ class Slots(Cache):
         held = self._slots(weight)[weight]
         self._time += 1
         held.last_used, held.uses = self._time, held.uses + 1
+
+    def drop(self, weight: Weight) -> None:
+        del self._slots(weight)[weight]
+        self._wanted_ahead.discard(weight)
+        self._in_use.discard(weight)
 
     def _slots(self, weight: Weight) -> dict[Weight, Held]:
         """What the slots hold that ``weight`` would come into."""
