@@ -25,12 +25,12 @@ from simsparse.lowering.live_run import LiveRun
 from simsparse.lowering.machine import Machine
 from simsparse.lowering.trace_index import TraceIndex
 from simsparse.lowering.weights import Weight, WeightScope, streamed_ops, weights_read, weights_stored
+from simsparse.policies.issue import BUFFERS
 from simsparse.policies.part import SourceProgress, Space, View
 from simsparse.policies.prefetch.queued import Queued
 from simsparse.policies.residency.base import Cache, Residency, Room
 from simsparse.policies.windows import windows
 
-BUFFERS = "buffers"
 NOW = 0
 """Priority of weights that an op waits for; that of guesses is the number of layers until they are read."""
 
