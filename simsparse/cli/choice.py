@@ -35,7 +35,8 @@ def run_choice(document: Document, *, json: bool) -> Result:
         raise SpecError(f"none of {len(found)} ways has an answer: {best.refused}", key="axes")
     bought = purchases(best.run, best.result.latency_s)
     if json:
-        emit_json({"best": _plain(best) | {"summary": best.result.summary()}, "ways": [_plain(way) for way in found],
+        emit_json({"best": _plain(best) | {"summary": best.result.summary()}, "fewest_joules": _plain(_frugal(found)),
+                   "ways": [_plain(way) for way in found],
                    "doubled": [{"paths": each.paths, "latency_s": each.latency_s, "gain": each.gain}
                                for each in bought]})  # fmt: skip
     else:
@@ -52,6 +53,11 @@ def _plain(way: Way) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def _frugal(found: Sequence[Way]) -> Way:
+    """The way that needs the fewest joules, the best of equals."""
+    return min((way for way in found if way.result), key=lambda way: way.result.energy_j if way.result else 0.0)
+
+
 def _show(found: Sequence[Way], bought: Sequence[Purchase]) -> None:
     answered = [way for way in found if way.result is not None]
     decodes = answered[0].tokens_per_s is not None
@@ -62,6 +68,11 @@ def _show(found: Sequence[Way], bought: Sequence[Purchase]) -> None:
     table(f"{len(answered)} ways, the best first", (*names, *numbers, "bound"), rows, right=numbers)
     if len(answered) > SHOWN:
         note(f"{len(answered) - SHOWN} slower ways are not shown; --json lists them")
+    if (frugal := _frugal(found)) is not found[0]:
+        row = (*(str(value) for value in frugal.columns.values()), *_numbers(frugal))
+        table("The way with the fewest joules", (*names, *numbers), [row], right=numbers)
+    else:
+        note("the best way needs the fewest joules, too")
     for way in found[len(answered) :]:
         note(f"no answer for {', '.join(map(str, way.columns.values()))}: {way.refused}")
     gains = [(", ".join(each.paths[:2]) + (", ..." if len(each.paths) > 2 else ""), f"{each.gain:.2f}x")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from simsparse.config.accuracy import ClassAccuracy
 from simsparse.devices.gpu_evidence import gemm_class
-from simsparse.validate.comparison import Prediction, SectionReport, ValidationReport
+from simsparse.validate.comparison import Prediction, SectionReport, ValidationReport, shape_text
 
 GEMMS = ("gemm_dense", "gemm_sparse24", "lowp", "lowp_sparse24", "quant")
 """Sections whose rows fall into two classes by the alignment of n and k."""
@@ -111,10 +111,6 @@ def repeat_error(own: Sequence[Prediction]) -> float | None:
     return statistics.fmean(abs(last / first - 1) for first, last in pairs) if pairs else None
 
 
-LONG_FIELD = 60
-"""Characters of a row's field beyond which it is left out, such as the tokens of each expert."""
-
-
 def _worst(each: Prediction) -> str:
-    shape = ", ".join(f"{key} {value}" for key, value in each.row.shape.items() if len(str(value)) <= LONG_FIELD)
-    return f"| {each.error:+.1%} | {each.measured:.4g} {each.unit} | {each.predicted:.4g} {each.unit} | {shape} |"
+    times = f"{each.measured:.4g} {each.unit} | {each.predicted:.4g} {each.unit}"
+    return f"| {each.error:+.1%} | {times} | {shape_text(each.row)} |"

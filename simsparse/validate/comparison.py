@@ -133,11 +133,19 @@ class ValidationReport:
         return columns, rows
 
 
+LONG_FIELD = 60
+"""Characters of a row's field beyond which it is left out, such as the tokens of each expert."""
+
+
+def shape_text(row: Measurement) -> str:
+    """What a row measured, in short."""
+    return ", ".join(f"{key} {value}" for key, value in row.shape.items() if len(str(value)) <= LONG_FIELD)
+
+
 def _cells(section: SectionReport) -> list[str]:
     compared, worst = len(section.predictions), section.worst
     counts = [section.name, str(compared + sum(section.skipped.values())), str(compared)]
     if worst is None:
         return [*counts, "", "", "", "; ".join(section.skipped), f"{section.tolerance:.0%}", "not compared"]
-    shape = ", ".join(f"{key} {value}" for key, value in worst.row.shape.items())
-    figures = [f"{section.mape:.1%}", f"{section.median:.1%}", f"{worst.error:+.1%}", shape]
+    figures = [f"{section.mape:.1%}", f"{section.median:.1%}", f"{worst.error:+.1%}", shape_text(worst.row)]
     return [*counts, *figures, f"{section.tolerance:.0%}", "pass" if section.passed else "FAIL"]

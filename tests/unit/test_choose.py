@@ -92,9 +92,10 @@ def test_all_rates_of_arithmetic_of_a_device_are_bought_at_once(spec: Path) -> N
 
 def test_run_shows_a_choice_and_writes_the_best(spec: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "out"
-    code, shown, _ = run(capsys, "run", spec, "--out", out)
+    code, shown, notes = run(capsys, "run", spec, "--out", out)
     assert code == 0
     assert "2 ways, the best first" in shown and "gpu0.memory.capacity" in shown
+    assert "the best way needs the fewest joules, too" in notes
     assert (out / "timeline.perfetto.json").is_file()
 
 
