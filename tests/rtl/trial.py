@@ -20,7 +20,7 @@ from simsparse.rtl.verify import TILES, verify_block
 from tests.rtl import test_formal, test_formal_hash, test_formal_intersect, test_gemm_counters
 from tests.rtl.mutants import Mutant
 from tests.rtl.scenes import scenes
-from tests.rtl.test_blocks import BY_HAND
+from tests.rtl.test_blocks import BY_HAND, BY_NAME
 
 FEW = 300
 """Random tiles of the first look, at every parameter set."""
@@ -82,7 +82,7 @@ def trial(mutant: Mutant, folder: Path, holders: list[RtlBlock], deep: bool = Tr
     if by := _equivalent(mutant, folder):
         return Outcome(mutant, Fate.EQUIVALENT, by)
     with planted(mutant, folder):
-        by = _proofs(mutant) or _long(mutant, holders[:LONG]) or _counters(mutant) or _by_hand(holders)
+        by = _proofs(mutant) or _long(mutant, holders[:LONG]) or _counters(mutant) or _by_hand(mutant)
     return Outcome(mutant, Fate.KILLED if by else Fate.SURVIVED, by)
 
 
@@ -155,12 +155,14 @@ def _counters(mutant: Mutant) -> str:
     return ""
 
 
-def _by_hand(holders: list[RtlBlock]) -> str:
-    for block in holders:
-        if block.name in BY_HAND:
+def _by_hand(mutant: Mutant) -> str:
+    """Of every set with beats by hand that has the module inside."""
+    for name in BY_HAND:
+        block = BY_NAME[name]
+        if mutant.module in closure([block.module]):
             prepared = scenes(block)
             try:
                 prepared.check(prepared.played())
             except (AssertionError, SimulationError):
-                return f"beats by hand {block.name}"
+                return f"beats by hand {name}"
     return ""
