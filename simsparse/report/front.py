@@ -61,7 +61,7 @@ def _figure(
         _scatter(ax, own, best, metrics, scales, (results.colours, shapes))
         ax.set_title(workload)
     title = _title(results, list(groups), fronts, metrics)
-    finish(figure, title, _legend(results, [point for best in fronts for point in _visible(best, metrics)], shapes))
+    finish(figure, title, _legend(results, [_visible(best, metrics) for best in fronts], shapes))
     freeze_layout(figure)
     for ax, own, best in zip(axes, groups.values(), fronts, strict=True):
         _join(ax, own, best, metrics, scales)
@@ -175,19 +175,24 @@ def _label(points: Sequence[StoredPoint]) -> str:
     return said[0] + (f" and {len(said) - 1} more" if len(said) > 1 else "")
 
 
-def _legend(results: Results, best: Sequence[StoredPoint], shapes: Mapping[str, str]) -> list[object]:
+def _legend(results: Results, fronts: Sequence[Sequence[StoredPoint]], shapes: Mapping[str, str]) -> list[object]:
+    """What the marks mean that are drawn; ``fronts``: the visible points of each front."""
     from matplotlib.lines import Line2D
 
     def entry(marker: str, label: str, colour: str) -> object:
         return Line2D([], [], linestyle="none", marker=marker, color=colour, label=label, markersize=6)
 
+    best = [point for own in fronts for point in own]
     colours = sparsity_legend(results, [s for s in results.sparsities if any(point.sparsity == s for point in best)])
     entries = [entry(marker, configuration, MUTED) for configuration, marker in shapes.items()]
     if any(point.configuration not in shapes for point in results.done):
         entries.append(entry(".", "other configurations", OTHER))
     entries += unvalidated_legend(results, hollow=True)
-    return [*colours, *entries, entry("s", "not on the front", OTHER),
-            Line2D([], [], color=INK, linewidth=1.0, label="Pareto front")]  # fmt: skip
+    if len(best) < len(results.done):
+        entries.append(entry("s", "not on the front", OTHER))
+    if any(len(own) > 1 for own in fronts):
+        entries.append(Line2D([], [], color=INK, linewidth=1.0, label="Pareto front"))
+    return [*colours, *entries]
 
 
 def _title(
