@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pydantic import Field
 
-from simsparse.config.quantity import Efficiency, Frozen, Seconds, Share, shown
+from simsparse.config.quantity import Bytes, BytesPerSecond, Efficiency, Frozen, Seconds, Share, shown
 from simsparse.config.remember import read_noted
 from simsparse.config.validated import validate_document
 from simsparse.errors import SpecError, nearest
@@ -37,6 +37,22 @@ class EngineAttention(Frozen):
     pieces: AttentionPieces | None = None
 
 
+class RankAllReducePart(Frozen):
+    """All-reduce of one number of ranks: ``once`` and ``twice``, seconds of start where ranks read each other's memory
+    in one step and in two; ``rate`` at which a rank reads."""
+
+    once: Seconds
+    twice: Seconds
+    rate: BytesPerSecond
+
+
+class EngineAllReduce(Frozen):
+    """All-reduces by kernels of the engine's own, by number of ranks, for messages of up to ``most``."""
+
+    most: Bytes
+    ranks: dict[int, RankAllReducePart]
+
+
 class EnginePart(Frozen):
     """A serving engine of one version.
 
@@ -46,7 +62,7 @@ class EnginePart(Frozen):
     comes meanwhile joins the step after both. ``buckets``: batch sizes of captured decode steps, which are replayed in
     any stack; empty where there are none.
     ``pad``: prompts are padded to a multiple of so many tokens. ``memory``: share of the device's memory that weights
-    and the cache of keys and values may take. ``attention``: null where the kernel library's is used.
+    and the cache of keys and values may take. ``attention``, ``all_reduce``: null where the library's is used.
     """
 
     name: str
@@ -59,6 +75,7 @@ class EnginePart(Frozen):
     pad: int = 1
     memory: Efficiency
     attention: EngineAttention | None = None
+    all_reduce: EngineAllReduce | None = None
 
 
 def engine_names() -> list[str]:

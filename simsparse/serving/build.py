@@ -13,7 +13,6 @@ from simsparse.errors import SimulationError, SpecError, nearest
 from simsparse.lowering.machine import Machine
 from simsparse.lowering.stacks import Stack
 from simsparse.policies.batching import Batching
-from simsparse.serving.attention import OwnAttention
 from simsparse.serving.book import Book
 from simsparse.serving.clock import PowerClock
 from simsparse.serving.costs import Costs, OpCosts
@@ -52,9 +51,9 @@ class CacheOptions:
 
 
 @lru_cache(maxsize=16)
-def _costs(machine: Machine, model: ServedModel, calls: bool, attention: OwnAttention | None) -> Costs:
+def _costs(machine: Machine, model: ServedModel, calls: bool, engine: Engine) -> Costs:
     """Costs, kept for the next run of a sweep over rates or limits."""
-    return Costs(model, OpCosts.of(machine, calls), attention)
+    return Costs(model, OpCosts.of(machine, calls, engine.all_reduce), engine.attention)
 
 
 @lru_cache(maxsize=16)
@@ -80,7 +79,7 @@ class Build:
         """Costs of steps, shared by all replicas."""
         if self.is_whole:
             return _simulated(self.machine, self.model, self.stack, self.residency)
-        return _costs(self.machine, self.model, not self.stack.graph, self.engine.attention)
+        return _costs(self.machine, self.model, not self.stack.graph, self.engine)
 
     @property
     def is_whole(self) -> bool:

@@ -20,6 +20,7 @@ from simsparse.core import Unit
 from simsparse.devices.base import Device
 from simsparse.errors import MappingError
 from simsparse.lowering.machine import Machine
+from simsparse.serving.all_reduce import OwnAllReduce
 from simsparse.serving.attention import OwnAttention
 from simsparse.serving.layouts import exchange_seconds
 from simsparse.serving.model import Repeated, ServedModel
@@ -56,11 +57,12 @@ class OpCosts:
     device: Device
     calls: bool
     machine: Machine
+    all_reduce: OwnAllReduce | None = None
 
     @classmethod
-    def of(cls, machine: Machine, calls: bool) -> OpCosts:
-        """Of the first processor of a machine."""
-        return cls(machine.devices[machine.processors[0]].model, calls, machine)
+    def of(cls, machine: Machine, calls: bool, all_reduce: OwnAllReduce | None = None) -> OpCosts:
+        """Of the first processor of a machine; ``all_reduce`` where the engine has its own."""
+        return cls(machine.devices[machine.processors[0]].model, calls, machine, all_reduce)
 
     @property
     def bytes_per_s(self) -> float:
@@ -80,7 +82,9 @@ class OpCosts:
         for i, listed in enumerate(lists):
             exchanged = [each for each in listed if each.op.unit is Unit.LINK]
             if exchanged:
-                seconds = sum(each.times * exchange_seconds(each.op, self.machine) for each in exchanged)
+                seconds = sum(
+                    each.times * exchange_seconds(each.op, self.machine, self.all_reduce) for each in exchanged
+                )
                 found[i] = found[i]._replace(seconds=found[i].seconds + seconds)
         return found
 

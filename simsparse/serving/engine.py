@@ -7,6 +7,7 @@ from bisect import bisect_left
 from dataclasses import dataclass
 
 from simsparse.config.engine import EnginePart, load_engine
+from simsparse.serving.all_reduce import OwnAllReduce
 from simsparse.serving.attention import OwnAttention
 
 
@@ -20,7 +21,7 @@ class Engine:
     ``buckets``: batch sizes of captured decode steps, a step is padded to the next, and replayed; empty
     without captured sizes.
     ``pad``: prompts are padded to a multiple. ``memory``: share of the device's memory that weights and cache may take.
-    ``attention``: of sequences that decode, where the engine has its own.
+    ``attention``: of sequences that decode, ``all_reduce``: of ranks on one board, where the engine has its own.
     """
 
     name: str = "none"
@@ -32,6 +33,7 @@ class Engine:
     pad: int = 1
     memory: float = 0.9
     attention: OwnAttention | None = None
+    all_reduce: OwnAllReduce | None = None
     assumed: tuple[str, ...] = ()
 
     @classmethod
@@ -44,6 +46,7 @@ class Engine:
         """The engine of a file."""
         return cls(part.name, part.step.si, part.sequence.si, part.kernel.si, part.ahead, part.buckets,
                    part.pad, part.memory.si, OwnAttention.of(part.attention) if part.attention else None,
+                   OwnAllReduce.of(part.all_reduce) if part.all_reduce else None,
                    tuple(f"{part.name}.{text}" for text in part.assumed))  # fmt: skip
 
     @property

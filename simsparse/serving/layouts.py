@@ -2,7 +2,7 @@
 """Replicas of several GPUs: what one rank of a layout runs, and the seconds of what it exchanges.
 
 All ranks of a layout do the same, so that the steps of one are those of all. Left out: pipelines and replicas within a
-layout (``replicas`` serve those), and kernels of exchanges that an engine has beside the library's.
+layout (``replicas`` serve those), and kernels of exchanges other than all-reduces that an engine has of its own.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from simsparse.errors import SpecError
 from simsparse.lowering.collectives.spans import phases
 from simsparse.lowering.machine import Machine
 from simsparse.lowering.parallel import rank_system, rank_trace
+from simsparse.serving.all_reduce import OwnAllReduce
 
 
 def ranked(system: System, trace: Trace, layout: Layout) -> tuple[System, Trace]:
@@ -34,8 +35,12 @@ def is_board(system: System) -> bool:
     return len(processors) > 1 and len(set(processors)) == 1
 
 
-def exchange_seconds(op: Op, machine: Machine) -> float:
-    """Seconds of a collective of one rank that has its links for itself."""
+def exchange_seconds(op: Op, machine: Machine, own: OwnAllReduce | None = None) -> float:
+    """Seconds of a collective of one rank that has its links for itself; ``own``: the engine's all-reduce."""
+    if own is not None and op.label == "all_reduce" and len(op.group) == 1 and op.group[0] in machine.system.spans:
+        seconds = own.seconds(op.dims["bytes"], machine.system.spans[op.group[0]].ranks)
+        if seconds is not None:
+            return seconds
     steps = phases(op, machine, machine.processors[0])
     return sum(
         max(move.wait_s + move.bytes / min(move.bytes_per_s, move.level.bytes_per_s) for move in step) for step in steps

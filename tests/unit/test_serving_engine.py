@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 import simsparse as ss
+from simsparse.serving.all_reduce import OwnAllReduce, RankAllReduce
 from simsparse.serving.attention import OwnAttention, Pieces
 from simsparse.serving.engine import Engine
 from simsparse.serving.model import Repeated
@@ -48,3 +49,25 @@ def test_a_request_joins_the_first_step_that_is_planned_after_it_came(ahead):
     found = ss.serve(both, "systems/h200-pcie5", "llama2-7b", engine=Engine(ahead=ahead))
     assert found.queue.values[1] == pytest.approx((0.5 + ahead) * step, abs=0.2 * step)
     assert found.queue.values[0] == 0
+
+
+def test_an_engine_s_all_reduce_takes_one_step_or_two():
+    """Of 8 ranks with 100 GB/s each: 7 messages read in one step, or twice 7/8 of one in two; beyond its limit and for
+    other numbers of ranks the library's kernel runs."""
+    own = OwnAllReduce(1 << 20, ((8, RankAllReduce(5e-6, 9e-6, 1e11)),))
+    assert own.seconds(1000, 8) == pytest.approx(5e-6 + 7 * 1e3 / 1e11)
+    assert own.seconds(1 << 20, 8) == pytest.approx(9e-6 + 1.75 * 2**20 / 1e11)
+    assert own.seconds((1 << 20) + 1, 8) is None
+    assert own.seconds(1000, 4) is None
+
+
+def test_small_exchanges_of_the_engine_are_faster_than_the_library_s():
+    """Two all-reduces in each of 32 layers, and what one of them takes less."""
+    engine = Engine.named("vllm/0.22")
+    requests = Requests.of([0.0] * 8, [64] * 8, [8] * 8)
+
+    def tpot(own):
+        return ss.serve(requests, "systems/h100-x8-nvlink", "llama2-7b", engine=own, parallel={"tp": 8}).tpot.mean
+
+    saved = (tpot(replace(engine, all_reduce=None)) - tpot(engine)) / 64
+    assert 2e-6 < saved < 30e-6

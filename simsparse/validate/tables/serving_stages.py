@@ -43,6 +43,8 @@ COLUMNS = (
 SECONDS = 60
 """Seconds of arrivals that are simulated of a stage."""
 BLOCK = 16
+ENGINE = "vllm/0.22"
+"""The nearest version whose all-reduce was measured."""
 
 TABLES.register("serving_stages")(TableSchema(
     frozenset(COLUMNS), lambda row: str(row["kernel"]), lambda row: row["s"], (SECTIONS, 1e-3),
@@ -100,8 +102,8 @@ def run_stage(machine: Machine, model: str | Trace, stage: SteadyStage, weights:
     requests = Requests.of(np.arange(count) / stage.rate, np.full(count, length), np.full(count, stage.output),
                            prefix=prefix, prefix_block=BLOCK)  # fmt: skip
     policy = {"kind": "chunked", "max_seqs": stage.max_seqs, "tokens": stage.tokens}
-    return serve(requests, machine.system, model, policy, parallel={"tp": stage.ranks}, kv={"prefix_cache": True},
-                 weights=weights)  # fmt: skip
+    return serve(requests, machine.system, model, policy, engine=ENGINE, parallel={"tp": stage.ranks},
+                 kv={"prefix_cache": True}, weights=weights)  # fmt: skip
 
 
 _served = lru_cache(maxsize=256)(run_stage)
