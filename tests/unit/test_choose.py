@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from cli_runs import run
 
+from simsparse.cli.choice import _show
 from simsparse.config.run_spec import load_document
 from simsparse.errors import SpecError
 from simsparse.sweep.choose import purchases, ways
@@ -97,6 +98,15 @@ def test_run_shows_a_choice_and_writes_the_best(spec: Path, tmp_path: Path, caps
     assert "2 ways, the best first" in shown and "gpu0.memory.capacity" in shown
     assert "the best way needs the fewest joules, too" in notes
     assert (out / "timeline.perfetto.json").is_file()
+
+
+def test_the_way_with_the_fewest_joules_is_shown_where_it_is_not_the_best(
+    spec: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pinned, copied, _ = ways(load_document(str(spec)))
+    _show((copied, pinned), ())
+    shown = capsys.readouterr().out
+    assert "pinned" in shown[shown.index("The way with the fewest joules") :]
 
 
 def test_run_gives_a_choice_as_json(spec: Path, capsys: pytest.CaptureFixture[str]) -> None:

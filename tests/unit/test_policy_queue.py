@@ -38,7 +38,8 @@ def run(steps: int = 12, chunk: int | None = PIECE, experts: int = 12, **prefetc
              for step in range(steps)]  # fmt: skip
     residency = {"kind": "lru", "experts": experts, **({"chunk_bytes": chunk} if chunk else {})}
     source = Steps(moe_trace(layers=LAYERS, experts=EXPERTS, hit=1), steps, given)
-    return simulate(source, offload_system(), {"residency": residency, "prefetch": prefetch or "none"})
+    result: Result = simulate(source, offload_system(), {"residency": residency, "prefetch": prefetch or "none"})
+    return result
 
 
 @pytest.mark.parametrize("right", [0.0, 0.5, 1.0])
@@ -57,8 +58,8 @@ def test_a_queue_in_the_order_of_its_calls_is_a_copy_engine(right: float) -> Non
 
 def test_wrong_guesses_cost_no_more_than_the_piece_under_way() -> None:
     """Uninterrupted they cost whole experts; the guess that is under way when a gate has run ends its piece."""
-    demand, queued, in_order = (run(**prefetch) for prefetch in (
-        {}, {"kind": "queued", "right": 0.0}, {"kind": "queued", "right": 0.0, "interrupts": False}))  # fmt: skip
+    demand, queued = run(), run(kind="queued", right=0.0)
+    in_order = run(kind="queued", right=0.0, interrupts=False)
     piece = 1e-6 + PIECE * 1e-9
     assert demand.latency_s < queued.latency_s <= demand.latency_s + 12 * LAYERS * piece
     assert in_order.latency_s > queued.latency_s
