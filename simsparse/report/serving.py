@@ -56,7 +56,9 @@ def _rate_lines(ax: Axes, points: Sequence[RatePoint], name: str, limit: float |
             face = "white" if point.served.saturation.saturated else colour
             ax.plot([point.rate], [value], marker, color=colour, markerfacecolor=face, markersize=4)
     if limit is not None:
-        ax.axhline(limit * 1e3, color=MUTED, linewidth=0.9)
+        ax.axhline(limit * 1e3, color=MUTED, linewidth=0.9, label="limit")
+    if any(point.served.saturation.saturated for point in points):
+        ax.plot([], [], "o", color=MUTED, markerfacecolor="white", markersize=4, label="the queue grows")
     ax.set_yscale("log")
     plain_log(ax.yaxis, max(every) / max(min(every), 1e-9))
 
