@@ -144,7 +144,7 @@ def _join(
     for x, y, point in zip(xs, ys, best, strict=True):
         groups.setdefault((x, y), []).append(point)
     places = list(groups) if len(groups) <= MAX_LABELS else [list(groups)[round(i)] for i in _spread(len(groups))]
-    place_labels(ax, places, [_label(groups[place]) for place in places], obstacles)
+    place_labels(ax, places, [label_of_place(groups[place]) for place in places], obstacles)
 
 
 def _along(ax: Axes, xs: Sequence[float], ys: Sequence[float]) -> list[tuple[float, float]]:
@@ -162,7 +162,7 @@ def _spread(count: int) -> list[float]:
     return [i * (count - 1) / (MAX_LABELS - 1) for i in range(MAX_LABELS)]
 
 
-def _label(points: Sequence[StoredPoint]) -> str:
+def label_of_place(points: Sequence[StoredPoint]) -> str:
     """The points of one place by configuration, ``H100, 2:4 = 1:4``, with the axis values that they share."""
     groups: dict[str, list[StoredPoint]] = {}
     for point in points:
@@ -220,7 +220,7 @@ def _listing(workloads: Sequence[str], fronts: Sequence[Sequence[StoredPoint]], 
         places: dict[tuple[float, ...], list[StoredPoint]] = {}
         for point in best:
             places.setdefault(tuple(metric.of(point) for metric in metrics), []).append(point)
-        names = [_label(places[place]) for place in sorted(places)]
+        names = [label_of_place(places[place]) for place in sorted(places)]
         more = f"; and {len(names) - MAX_LABELS} more" if len(names) > MAX_LABELS else ""
         said.append(f" On the front of {workload}, from left to right: {'; '.join(names[:MAX_LABELS])}{more}.")
     return "".join(said)

@@ -8,8 +8,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from simsparse.core.pareto import hypervolume, pareto_front
+from simsparse.report.front import MAX_LABELS, label_of_place
+from simsparse.report.labels import place_labels
 from simsparse.report.metrics import OBJECTIVES, Metric, spans_decades
-from simsparse.report.plot import Plot, finish, panels, plain_log
+from simsparse.report.plot import Plot, finish, freeze_layout, panels, plain_log
 from simsparse.report.results import Results, StoredPoint
 from simsparse.report.si import Scale, scale_for
 from simsparse.report.style import INK, OTHER
@@ -31,13 +33,16 @@ def three_objectives(results: Results) -> Plot | None:
         return None
     shown = list(groups.items())[:MAX_PANELS]
     figure, axes = panels(len(shown), PANEL_IN, columns=1)
-    counts = [_scatter(ax, own, metrics) for ax, (_, own) in zip(axes, shown, strict=True)]
+    fronts = [_scatter(ax, own, metrics) for ax, (_, own) in zip(axes, shown, strict=True)]
     for ax, (name, _) in zip(axes, shown, strict=True):
         ax.set_title(name)
     names = ", ".join(metric.name.lower() for metric in metrics[:3])
-    said = "; ".join(f"{n} of {len(own)}" for n, (_, own) in zip(counts, shown, strict=True))
+    said = "; ".join(f"{n} of {len(own)}" for n, (_, own) in zip(map(len, fronts), shown, strict=True))
     title = f"Points not beaten in all of {names}: {said}"
     finish(figure, title)
+    freeze_layout(figure)
+    for ax, (_, own), chosen in zip(axes, shown, fronts, strict=True):
+        _name_front(ax, own, chosen, metrics)
     caption = (
         f"{metrics[1].name} against {metrics[0].name.lower()} of every point; those that no other point beats in all "
         f"three objectives are coloured by {metrics[2].name.lower()}, all others are grey."
@@ -45,7 +50,8 @@ def three_objectives(results: Results) -> Plot | None:
     return Plot("pareto_three", f"Front in {names}", title, caption + results.note, figure)
 
 
-def _scatter(ax: Axes, points: Sequence[StoredPoint], metrics: Sequence[Metric]) -> int:
+def _scatter(ax: Axes, points: Sequence[StoredPoint], metrics: Sequence[Metric]) -> list[int]:
+    """Draw one workload; returns which of its points are on the front."""
     x, y, z = metrics[:3]
     scales = [_scale(metric, points) for metric in (x, y, z)]
     able = [i for i, point in enumerate(points) if point.feasible]
@@ -64,7 +70,16 @@ def _scatter(ax: Axes, points: Sequence[StoredPoint], metrics: Sequence[Metric])
             (ax.set_xscale if axis is ax.xaxis else ax.set_yscale)("log")
             plain_log(axis, max(values) / min(values))
     ax.margins(0.08)
-    return len(chosen)
+    return chosen
+
+
+def _name_front(ax: Axes, points: Sequence[StoredPoint], chosen: Sequence[int], metrics: Sequence[Metric]) -> None:
+    """Write beside points of the front which they are, of many as far as there is room."""
+    x, y = metrics[:2]
+    scales = [_scale(metric, points) for metric in (x, y)]
+    places = [(x.of(point) / scales[0].factor, y.of(point) / scales[1].factor) for point in points]
+    named = chosen[:MAX_LABELS]
+    place_labels(ax, [places[i] for i in named], [label_of_place([points[i]]) for i in named], places)
 
 
 def _scale(metric: Metric, points: Sequence[StoredPoint]) -> Scale:

@@ -177,6 +177,7 @@ class TestFigures:
         rows = [row("dense", 1.0 + i, f"{i} GB/s", energy_j=9.0 - i, area_mm2=50.0 + i % 3) for i in range(8)]
         plots = {plot.name: plot for plot in draw(table_of(tmp_path, rows))}
         assert plots["pareto_three"].figure.axes[1].get_ylabel() == "Area (mm²)"
+        assert plots["pareto_three"].figure.axes[0].texts
         values = plots["convergence"].figure.axes[0].get_lines()[0].get_ydata()
         assert list(values) == sorted(values) and values[-1] == 100
 
