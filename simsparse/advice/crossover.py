@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from simsparse._estimate import estimate
 from simsparse.advice.choices import WeightChoice
@@ -17,6 +17,8 @@ from simsparse.config.quantity import Part
 from simsparse.core import Op, OpKind
 from simsparse.devices.base import device_for
 from simsparse.errors import MappingError, SpecError
+
+FoundT = TypeVar("FoundT")
 
 
 class ChoiceTime(NamedTuple):
@@ -36,14 +38,16 @@ class Crossover:
 
     ``winners``: (first token count, choice) of each stretch of tokens with one fastest choice; of choices that take
     equal time, the one stated first. Within ``tokens`` given, a change is found to the token by bisection, which
-    assumes one change between two neighbours. ``refused``: reasons by choice; ``notes``: what the part leaves out of
-    a choice, such as that it multiplies sparse weights as dense ones.
+    assumes one change between two neighbours. ``pays``: (first, last) token counts of each stretch in which a choice is
+    faster than the first one that the part can run, by choice, found in the same way. ``refused``: reasons by choice;
+    ``notes``: what the part leaves out of a choice, such as that it multiplies sparse weights as dense ones.
     """
 
     part: str
     layer: str
     times: tuple[ChoiceTime, ...]
     winners: tuple[tuple[int, str], ...]
+    pays: dict[str, tuple[tuple[int, int], ...]]
     refused: dict[str, str]
     notes: dict[str, tuple[str, ...]]
 
@@ -73,13 +77,14 @@ def crossover(
     def winner(count: int) -> str:
         return min(able, key=lambda text: timed(text, count).latency_s)
 
-    winners = [(tokens[0], winner(tokens[0]))]
-    for low, high in pairwise(tokens):
-        if winner(high) != winners[-1][1]:
-            winners.append(_change(low, high, winners[-1][1], winner))
+    def pays(text: str) -> Callable[[int], bool]:
+        return lambda count: timed(text, count).latency_s < timed(able[0], count).latency_s
+
+    winners = _stretches(tokens, winner)
+    faster = {text: _where(_stretches(tokens, pays(text)), tokens[-1]) for text in able[1:]}
     times = tuple(timed(text, count) for count in tokens for text in able)
     notes = {text: found for text in able if (found := device.notes(ops[text]))}
-    return Crossover(part.name, _words(layer), times, tuple(winners), refused, notes)
+    return Crossover(part.name, _words(layer), times, tuple(winners), faster, refused, notes)
 
 
 def _check(layer: Op, choices: Sequence[WeightChoice], tokens: Sequence[int]) -> None:
@@ -105,12 +110,27 @@ def _at(op: Op, tokens: int) -> Op:
     return op.with_(dims={**op.dims, "m": tokens})
 
 
-def _change(low: int, high: int, before: str, winner: Callable[[int], str]) -> tuple[int, str]:
-    """The least count above ``low`` whose winner is not ``before``, by bisection, and that winner."""
+def _stretches(tokens: Sequence[int], found: Callable[[int], FoundT]) -> list[tuple[int, FoundT]]:
+    """The first count of each stretch of ``tokens`` with one value of ``found``, and that value."""
+    stretches = [(tokens[0], found(tokens[0]))]
+    for low, high in pairwise(tokens):
+        if found(high) != stretches[-1][1]:
+            stretches.append(_change(low, high, stretches[-1][1], found))
+    return stretches
+
+
+def _change(low: int, high: int, before: FoundT, found: Callable[[int], FoundT]) -> tuple[int, FoundT]:
+    """The least count above ``low`` at which ``found`` is not ``before``, by bisection, and what it is there."""
     while high - low > 1:
         middle = (low + high) // 2
-        low, high = (middle, high) if winner(middle) == before else (low, middle)
-    return high, winner(high)
+        low, high = (middle, high) if found(middle) == before else (low, middle)
+    return high, found(high)
+
+
+def _where(stretches: Sequence[tuple[int, bool]], last: int) -> tuple[tuple[int, int], ...]:
+    """First and last count of each stretch that holds; the counts end at ``last``."""
+    ends = [first - 1 for first, _ in stretches[1:]] + [last]
+    return tuple((first, end) for (first, holds), end in zip(stretches, ends, strict=True) if holds)
 
 
 def _words(layer: Op) -> str:

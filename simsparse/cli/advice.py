@@ -16,8 +16,8 @@ from simsparse.errors import SpecError
 if TYPE_CHECKING:
     from simsparse.report.plot import Plot
 
-CHOICES = "dense,2:4,fp8,int8"
-CARDS = "gpu/a100-sxm4-80gb,gpu/h100-sxm5-80gb,gpu/h200-sxm5-141gb"
+CHOICES = "dense,2:4,weights=int4,fp8,int8"
+CARDS = "gpu/l40s-48gb,gpu/a100-sxm4-80gb,gpu/h100-sxm5-80gb,gpu/h200-sxm5-141gb,gpu/b200-sxm-180gb"
 STACKS = "eager,compiled+graph,fused+graph"
 SHOWN = 15
 
@@ -50,7 +50,7 @@ def crossover(
         return
     from simsparse.advice import crossover as compare
     from simsparse.advice import parse_choice
-    from simsparse.report.crossover import crossover_plot, winners_text
+    from simsparse.report.crossover import crossover_plot, pays_text, winners_text
 
     counts = _counts(tokens)
     op = operator([*layer, f"m={counts[0]}"])
@@ -59,13 +59,16 @@ def crossover(
         _write(out, found.times, crossover_plot(found))
     if json:
         emit_json({"part": found.part, "layer": found.layer, "times": [time._asdict() for time in found.times],
-                   "winners": found.winners, "refused": found.refused, "notes": found.notes})  # fmt: skip
+                   "winners": found.winners, "pays": found.pays, "refused": found.refused,
+                   "notes": found.notes})  # fmt: skip
         return
     names = list(dict.fromkeys(time.choice for time in found.times))
     seconds = {(time.tokens, time.choice): time.latency_s for time in found.times}
     rows = [(f"{count:,}", *(si(seconds[count, name], "s") for name in names)) for count in counts]
     table(f"{found.layer} on {found.part}", ("tokens", *names), rows, right=("tokens", *names))
     note(winners_text(found))
+    if found.pays:
+        note(pays_text(found))
     for text, notes in found.notes.items():
         note(f"{text}: {'; '.join(notes)}")
     for text, reason in found.refused.items():

@@ -25,6 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simsparse.config.parts.gpu import GpuPart
+from simsparse.config.parts.gpu_weight_only import GpuRowKernel
 from simsparse.config.quantity import Part
 from simsparse.core import Action, DType, Op, OpKind, Unit
 from simsparse.core.kinds.gather import GATHER
@@ -66,6 +67,10 @@ SLOWER_24_FP8 = (
 SLOWER_24 = (
     "2:4 products of few tokens take longer than dense ones: one kernel with tiles of 256 tokens serves all shapes, "
     "and token counts that 8 does not divide are padded by two more kernels"
+)
+WIDENS_AGAIN = (
+    "PyTorch's kernel of narrow weights widens them again for every few tokens, so its time grows with the tokens; "
+    "libraries with tiles for them (kernels: trtllm-1.2 in a part) are faster from a few tokens on"
 )
 
 
@@ -141,7 +146,7 @@ class Gpu(Device):
         return TWO_OF_FOUR if self.skips(op) else DENSE
 
     def notes(self, op: Op) -> tuple[str, ...]:
-        return (*super().notes(op), *self._slower_24(op), *self._bands(op))
+        return (*super().notes(op), *self._slower_24(op), *self._widens_again(op), *self._bands(op))
 
     @property
     def notes_dense(self) -> bool:
@@ -154,6 +159,11 @@ class Gpu(Device):
             return (SLOWER_24_FP8,)
         few = op.dtype in HALF and any(m < FEW_TOKENS for _, m, _, _ in op.gemms)
         return (SLOWER_24,) if few else ()
+
+    def _widens_again(self, op: Op) -> tuple[str, ...]:
+        known = self.part.kernels.weight_only or {}
+        narrow = op.kind == OpKind.LINEAR and op.w_dtype is not op.dtype
+        return (WIDENS_AGAIN,) if narrow and isinstance(known.get(str(op.w_dtype)), GpuRowKernel) else ()  # type: ignore[call-overload]
 
     def _bands(self, op: Op) -> tuple[str, ...]:
         bands = self._evidence.band(op, self.skips(op)), self._evidence.transferred(op)

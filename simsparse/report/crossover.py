@@ -34,7 +34,7 @@ def crossover_plot(found: Crossover) -> Plot:
         ax.set_xticks(tokens[:: -(-len(tokens) // 16)], [f"{t:,}" for t in tokens[:: -(-len(tokens) // 16)]])
         values = [time.latency_s for time in found.times]
         plain_log(ax.yaxis, max(values) / min(values))
-        ax.set_xlabel("Tokens, log scale")
+        ax.set_xlabel("\n".join(["Tokens, log scale", wrapped(pays_text(found), 100)]).strip())
         ax.set_ylabel(f"Time of the layer ({scale.unit}), log scale")
         title = f"{found.layer} on {found.part}: {winners_text(found)}"
         finish(figure, title, ax.get_legend_handles_labels()[0])
@@ -45,6 +45,24 @@ def winners_text(found: Crossover) -> str:
     """The fastest choice of each stretch of tokens, in words."""
     (_, first), *later = found.winners
     return ", ".join([f"{first} is fastest", *(f"{choice} from {tokens:,} tokens" for tokens, choice in later)])
+
+
+def pays_text(found: Crossover) -> str:
+    """Where each choice is faster than the first one, in words; empty where there is no other."""
+    if not found.pays:
+        return ""
+    first, last = found.times[0].tokens, found.times[-1].tokens
+    return f"Faster than {found.times[0].choice}: " + ", ".join(
+        f"{choice} {' and '.join(_stretch(*own, first, last) for own in stretches) or 'nowhere'}"
+        for choice, stretches in found.pays.items()
+    )
+
+
+def _stretch(start: int, end: int, first: int, last: int) -> str:
+    """A stretch of tokens among those from ``first`` to ``last``."""
+    if end == last:
+        return "everywhere" if start == first else f"from {start:,} tokens"
+    return f"up to {end:,} tokens" if start == first else f"from {start:,} to {end:,} tokens"
 
 
 def _lines(found: Crossover) -> dict[str, list[ChoiceTime]]:

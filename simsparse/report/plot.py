@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
-TITLE_CHARACTERS = 86
+TITLE_CHARACTERS = 80
 
 
 @dataclass(frozen=True)

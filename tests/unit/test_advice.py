@@ -14,6 +14,7 @@ from simsparse.advice.headroom import CALLS, Headroom, KernelLoss
 from simsparse.cli import main
 from simsparse.core import Trace
 from simsparse.errors import SpecError
+from simsparse.report.crossover import pays_text
 from simsparse.report.headroom import headroom_plot
 from simsparse.report.sparse_gain import breakeven_text
 
@@ -62,6 +63,16 @@ def test_change_of_the_winner_is_found_to_the_token() -> None:
     first = found.winners[1][0]
     by_one = crossover(ss.ops.linear(m=1, n=14336, k=4096), H100, choices, [first - 1, first])
     assert by_one.winners == ((first - 1, "dense"), (first, "2:4"))
+
+
+def test_a_choice_pays_where_it_is_the_faster_of_two() -> None:
+    choices = [parse_choice(text) for text in ("dense", "int8")]
+    found = crossover(ss.ops.linear(m=1, n=14336, k=4096), "gpu/h200", choices, [1, 128, 256, 4096])
+    turns = [first for first, _ in found.winners] + [4097]
+    wins = [(first, end - 1) for (first, name), end in zip(found.winners, turns[1:], strict=True) if name == "int8"]
+    assert len(wins) > 1
+    assert found.pays == {"int8": tuple(wins)}
+    assert pays_text(found) == f"Faster than dense: int8 up to {wins[0][1]:,} tokens and from {wins[-1][0]:,} tokens"
 
 
 def test_zeros_that_the_card_skips_nothing_of_are_noted_and_tie_with_dense() -> None:
