@@ -11,37 +11,56 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simsparse.config.parts.gpu_kernels import read_library
-from simsparse.config.parts.gpu_tile_kernels import MATRIX_VECTOR_TOKENS, GpuGemmKernels, GpuTileKernel
+from simsparse.config.parts.gpu_tile_kernels import MATRIX_VECTOR_TOKENS, GpuGemmKernels, GpuTileKernel, GpuVectorKernel
 from simsparse.core.memo import by_identity
 from simsparse.devices.gpu_gemm_types import GemmMachine, GemmShapes, GemmTimes, GemmUnit
 from simsparse.devices.gpu_sparse24 import stored_24
 from simsparse.devices.gpu_tile_columns import TileCard, TileCore
 from simsparse.devices.gpu_tile_kernels import tile_kernel_seconds
 from simsparse.devices.gpu_tile_numbers import TileKernel
+from simsparse.devices.gpu_vector_kernels import vector_kernel_seconds
 
 KeyT = TypeVar("KeyT")
 ALIGNED_BYTES = 16
 """Bytes of which rows must be multiples for the kernels that the tensor cores are at their best with."""
 HALF_LOADS = (ALIGNED_BYTES, 4, 2)
-"""Bytes that one load of a 16-bit kernel takes: cuBLAS has kernels named align8, align2 and align1, none between. Seen
+"""Bytes that one load of a kernel takes: cuBLAS has kernels named align8, align2 and align1, none between. Seen
 in profiles of an H200 for 300 shapes whose n and k were odd, even or multiples of 4, mixed; the odder one decides."""
-LOADED = (GemmUnit.HALF, GemmUnit.TF32)
-"""Units with kernels of their own for rows that are no multiples of ALIGNED_BYTES; those of tf32 are taken to be the
-16-bit ones with values of four bytes."""
+WORD_BYTES = 4
+UNALIGNED = {
+    "bytes4": (GemmUnit.HALF, WORD_BYTES), "bytes2": (GemmUnit.HALF, 2), "tf32": (GemmUnit.TF32, WORD_BYTES),
+    "int8": (GemmUnit.INT8, WORD_BYTES),
+}  # fmt: skip
+"""Unit and bytes of a load of a library's kernels for rows that are no multiples of ALIGNED_BYTES, by name in YAML."""
+TF32_RATE = 0.5
+"""Rate of products of tf32 over that of 16 bits, on all cards since the A100."""
 SPARSE24_UNITS = {"fp8": GemmUnit.BYTE, "int8": GemmUnit.INT8}
 """Units of 2:4 kernels by the type that a library's YAML names."""
 
 
 @dataclass(frozen=True)
 class LibraryKernels:
-    """A library's tiled kernels by unit, those of unaligned 16-bit GEMMs by the bytes of a load, and those of 2:4
-    weights by unit, each with the share of the 2:4 peak that a card holds. ``rate``: flop per cycle and multiprocessor
-    of which the rate of ``unaligned`` is a share where they come from another architecture, else None."""
+    """A library's tiled kernels by unit, those of unaligned GEMMs by unit and bytes of a load, and those of 2:4
+    weights by unit, each with the share of the 2:4 peak that a card holds. ``rate``: 16-bit flop per cycle and
+    multiprocessor of which the rate of ``unaligned`` is a share where they come from another architecture, else None.
+    ``one``: of unaligned 16-bit GEMMs of one token.
+    """
 
     by_unit: dict[GemmUnit, TileKernel]
-    unaligned: dict[int, TileKernel]
+    unaligned: dict[tuple[GemmUnit, int], TileKernel]
     rate: float | None
     sparse24: dict[GemmUnit, tuple[TileKernel, float]]
+    one: GpuVectorKernel | None
+
+    def loading(self, unit: GemmUnit, size: int) -> TileKernel | None:
+        """The kernel of a unit whose loads take ``size`` bytes; None where it runs the one of aligned rows.
+
+        tf32 without kernels of its own is taken to run the 16-bit ones with values of four bytes.
+        """
+        if size == ALIGNED_BYTES:
+            return None
+        found = self.unaligned.get((unit, size)) or self.unaligned.get((unit, WORD_BYTES))
+        return self.unaligned.get((GemmUnit.HALF, size)) if found is None and unit is GemmUnit.TF32 else found
 
 
 @by_identity(maxsize=64)
@@ -55,14 +74,14 @@ def library_kernels(section: GpuGemmKernels) -> LibraryKernels:
     own, rate = section.unaligned, None
     if own is None and (other := section.transferred) is not None:
         own, rate = read_library(other.library, other.architecture).gemm.unaligned, other.rate.si
-    unaligned: dict[int, GpuTileKernel | None] = {
-        int(name.removeprefix("bytes")): part for name, part in (own or {}).items()
+    unaligned: dict[tuple[GemmUnit, int], GpuTileKernel | None] = {
+        UNALIGNED[name]: part for name, part in (own or {}).items()
     }
     sparse24 = {
         SPARSE24_UNITS[name]: (TileKernel.of(part), part.sustained.si)
         for name, part in (section.sparse24 or {}).items()
     }
-    return LibraryKernels(_kernels(parts), _kernels(unaligned), rate, sparse24)
+    return LibraryKernels(_kernels(parts), _kernels(unaligned), rate, sparse24, section.unaligned_one)
 
 
 def _kernels(parts: Mapping[KeyT, GpuTileKernel | None]) -> dict[KeyT, TileKernel]:
@@ -86,34 +105,51 @@ def has_kernel(unit: GemmUnit, shapes: GemmShapes, kernels: LibraryKernels) -> N
 def library_seconds(unit: GemmUnit, shapes: GemmShapes, machine: GemmMachine, kernels: LibraryKernels) -> GemmTimes:
     """Seconds of GEMMs of one unit for which the library has kernels."""
     card = tile_card(unit, machine)
-    if unit not in LOADED or not kernels.unaligned:
+    if all(kernels.loading(unit, size) is None for size in HALF_LOADS):
         return tile_kernel_seconds(shapes, card, kernels.by_unit[unit])
-    parts = [(place, _loaded_seconds(unit, own, card, kernels, size)) for size, place, own in _by_alignment(shapes)]
+    parts = [
+        (place, _with_one(_loaded_seconds(unit, own, card, kernels, size), own, machine, kernels.one, size))
+        for size, place, own in _by_alignment(shapes)
+    ]
     return GemmTimes.joined(parts, len(shapes.m))
+
+
+def _with_one(
+    times: GemmTimes, shapes: GemmShapes, machine: GemmMachine, one: GpuVectorKernel | None, size: int
+) -> GemmTimes:
+    """``times`` with those of unaligned 16-bit GEMMs of one token by kernel ``one``; batches keep theirs.
+
+    All 9 such products of random shapes profiled on an H200 ran cuBLAS's gemv.
+    """
+    if one is None or size == ALIGNED_BYTES or shapes.unit[0] != GemmUnit.HALF:
+        return times
+    chosen = (shapes.m <= one.most.si) & (shapes.batch == 1)
+    return vector_kernel_seconds(shapes, machine, one).where(chosen, times) if chosen.any() else times
 
 
 def _loaded_seconds(
     unit: GemmUnit, shapes: GemmShapes, card: TileCard, kernels: LibraryKernels, size: int
 ) -> GemmTimes:
-    """Seconds of GEMMs of a unit of LOADED whose loads take ``size`` bytes."""
-    if size == ALIGNED_BYTES:
-        return tile_kernel_seconds(shapes, card, kernels.by_unit[unit])
-    if kernels.rate is None:
-        return tile_kernel_seconds(shapes, card, kernels.unaligned[size])
-    return _transferred_seconds(unit, shapes, card, kernels, size)
+    """Seconds of GEMMs of a unit whose loads take ``size`` bytes."""
+    own = kernels.loading(unit, size)
+    if own is None or kernels.rate is None:
+        return tile_kernel_seconds(shapes, card, own or kernels.by_unit[unit])
+    rate = kernels.rate * (TF32_RATE if unit is GemmUnit.TF32 else 1.0)
+    return _transferred_seconds(shapes, card, (own, kernels.by_unit[unit]), rate)
 
 
 def _transferred_seconds(
-    unit: GemmUnit, shapes: GemmShapes, card: TileCard, kernels: LibraryKernels, size: int
+    shapes: GemmShapes, card: TileCard, kernels: tuple[TileKernel, TileKernel], rate: float
 ) -> GemmTimes:
-    """Seconds of unaligned GEMMs by another architecture's kernels, of the cycles that they take there.
+    """Seconds of unaligned GEMMs by the first of ``kernels``, another architecture's, of the cycles that they take
+    there at ``rate`` flop per cycle and multiprocessor.
 
-    They are compiled for older instructions, which all cards run alike; none is faster than the card's aligned ones.
+    They are compiled for older instructions, which all cards run alike; none is faster than the second, the card's
+    aligned ones.
     """
-    assert kernels.rate is not None
-    core, seen = (each._replace(flops=kernels.rate * each.sms * each.clock_hz) for each in (card.core, card.seen))
-    slow = tile_kernel_seconds(shapes, card._replace(core=core, seen=seen), kernels.unaligned[size])
-    fast = tile_kernel_seconds(shapes, card, kernels.by_unit[unit])
+    core, seen = (each._replace(flops=rate * each.sms * each.clock_hz) for each in (card.core, card.seen))
+    slow = tile_kernel_seconds(shapes, card._replace(core=core, seen=seen), kernels[0])
+    fast = tile_kernel_seconds(shapes, card, kernels[1])
     return slow.where(slow.latency_s > fast.latency_s, fast)
 
 

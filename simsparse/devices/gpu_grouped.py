@@ -98,7 +98,7 @@ def grouped_seconds(shapes: GroupedShapes, tiles: ExpertTiles, model: GpuGrouped
     queue = np.ceil(blocks / card.sms)
     compute = queue * steps * _step_seconds(shapes, tiles, model, card)
     compute = np.maximum(compute, _waiting_seconds(shapes, tiles, queue, steps, model, card))
-    memory = _memory_bytes(shapes, tiles, row_tiles, model, card) / (model.memory.si * card.memory_bytes_per_s)
+    memory = _memory_bytes(shapes, tiles, row_tiles, model, card) / _memory_bytes_per_s(model, card)
     return KernelTimes.overlapped(np.zeros(len(compute)), compute, memory, model.join.si)
 
 
@@ -144,6 +144,12 @@ def _resident_blocks(shapes: GroupedShapes, tiles: ExpertTiles, model: GpuGroupe
         model.warps.si / tiles.warps,
     ]  # fmt: skip
     return array_of(np.maximum(np.floor(np.minimum.reduce(fitting)), 1.0), np.float64)
+
+
+def _memory_bytes_per_s(model: GpuGroupedGemm, card: Card) -> float:
+    """What the card's memory gives the kernel, or all SMs together draw if that is less."""
+    rate = model.memory.si * card.memory_bytes_per_s
+    return rate if model.stream is None else np.minimum(rate, model.stream.si * card.sms * card.clock_hz)
 
 
 def _memory_bytes(

@@ -12,14 +12,14 @@ from __future__ import annotations
 import numpy as np
 
 from simsparse.config.parts.gpu_tile_kernels import GpuTileKernel
-from simsparse.config.parts.gpu_weight_only import GpuRowKernel, GpuVectorKernel
+from simsparse.config.parts.gpu_weight_only import GpuRowKernel
 from simsparse.core.memo import by_identity
 from simsparse.core.varying_arrays import filled
-from simsparse.devices.gpu_card import together
 from simsparse.devices.gpu_gemm_library import tile_card
 from simsparse.devices.gpu_gemm_types import WEIGHT_ONLY, Flags, Floats, GemmMachine, GemmShapes, GemmTimes, GemmUnit
 from simsparse.devices.gpu_tile_kernels import tile_kernel_seconds
 from simsparse.devices.gpu_tile_numbers import TileKernel
+from simsparse.devices.gpu_vector_kernels import vector_kernel_seconds
 from simsparse.errors import MappingError
 
 
@@ -62,21 +62,3 @@ def row_kernel_seconds(shapes: GemmShapes, machine: GemmMachine, part: GpuRowKer
     memory = batch * part.weight_bytes.si * n * k / (part.memory.si * machine.hbm_bytes_per_s)
     launch = filled(len(m), part.launch.si)
     return GemmTimes(launch + compute + memory, compute, memory, launch)
-
-
-VECTOR_OVERLAP = 3.0
-"""Exponent of the norm that joins a vector kernel's memory, blocks and instructions; assumed."""
-
-
-def vector_kernel_seconds(shapes: GemmShapes, machine: GemmMachine, part: GpuVectorKernel) -> GemmTimes:
-    """Seconds of a kernel whose thread blocks each read some rows of weights and multiply them by all tokens.
-
-    The weights' bytes, the walk of one block along k and the instructions of all of them overlap.
-    """
-    m, n, k, batch = (size.astype(np.float64) for size in (shapes.m, shapes.n, shapes.k, shapes.batch))
-    memory = batch * shapes.stored * shapes.value_bytes * n * k / (part.memory.si * machine.hbm_bytes_per_s)
-    walk = part.block.si * k / machine.clock_hz
-    issue = part.issue.si * batch * m * n * k / (machine.sms * machine.clock_hz)
-    launch = filled(len(m), part.launch.si)
-    busy = together(VECTOR_OVERLAP, memory, walk, issue)
-    return GemmTimes(launch + busy, np.maximum(walk, issue), memory, launch)

@@ -55,6 +55,20 @@ def test_an_odd_k_costs_several_times_the_even_one():
     assert 4 < seconds(5772, 912, 1621) / seconds(5772, 912, 1624) < 9
 
 
+def test_int8_rows_of_8_bytes_take_several_times_those_of_16():
+    """970 tokens by 640 outputs on an H200: 130 us measured at k = 14,200."""
+    odd, even = (ss.estimate(ss.ops.linear(970, 640, k, "int8"), "gpu/h200").latency_s for k in (14200, 14208))
+    assert 1.5 < odd / even < 5
+
+
+def test_kernels_of_unaligned_rows_are_those_of_the_type():
+    kernels = library_kernels(PART.kernels.gemm)
+    found = {(unit, size): kernels.loading(unit, size) for unit in GemmUnit for size in (16, 4, 2)}
+    own = {key for key, kernel in found.items() if kernel is not None}
+    assert own == {(unit, size) for unit in (GemmUnit.HALF, GemmUnit.TF32, GemmUnit.INT8) for size in (4, 2)}
+    assert found[GemmUnit.TF32, 4] is not found[GemmUnit.HALF, 4] is not found[GemmUnit.INT8, 4]
+
+
 @given(m=SIZES, n=SIZES, k=SIZES)
 @settings(max_examples=40, deadline=None)
 def test_transferred_kernels_are_no_faster_than_the_aligned_ones_of_the_card(m, n, k):
@@ -108,8 +122,10 @@ def test_memory_that_delivers_more_does_not_change_what_the_power_limit_allows()
 
 @pytest.mark.parametrize("k", [4096, 4099])
 def test_tf32_lies_between_16_bits_and_the_cuda_cores(k):
+    """Of odd rows 16 bits run older kernels: 87 TFLOPS measured at 5,772 x 912 x 1,621, 119 at 6,341 x 2,410 x 17,648 of
+    tf32, so that the two are only close there."""
     bf16, tf32, fp32 = (ss.estimate(ss.ops.linear(4096, 4096, k, t), "gpu/h200-sxm5-141gb").latency_s
                         for t in ("bf16", "tf32", "fp32"))  # fmt: skip
-    assert bf16 < tf32 < fp32 / 2
+    assert (1.0 if k % 4 == 0 else 0.7) * bf16 < tf32 < fp32 / 2
     with pytest.raises(MappingError, match="no linear kernel for tf32"):
         ss.estimate(ss.ops.linear(8, 64, 64, "tf32"), "gpu/t4")

@@ -37,8 +37,8 @@ from simsparse.config.parts.gpu_tile_kernels import MATRIX_VECTOR_TOKENS, GpuTil
 from simsparse.devices.gpu_gemm import GemmShapes, GemmUnit
 from simsparse.devices.gpu_gemm_library import (
     ALIGNED_BYTES,
-    HALF_LOADS,
     SPARSE24_UNITS,
+    UNALIGNED,
     alignment,
     tile_card,
 )
@@ -56,7 +56,7 @@ from simsparse.validate.tables.gemm import LAUNCH_S, PROFILED_S, RESTED, SHORT_R
 ROOT = Path(__file__).resolve().parents[2]
 DATA = ROOT / "tests/validation/data/gpu"
 SECTIONS = ("gemm_dense", "gemm_hot", "gemm_fp32", "lowp", "quant", "lowp_sparse24")
-NARROWED = ("bf16", "fp16", "float16", "fp8_e4m3", "int8", "fp32", "bfloat16", "float32")
+NARROWED = ("bf16", "fp16", "float16", "fp8_e4m3", "int8", "fp32", "bfloat16", "float32", "tf32")
 OWN = {"h100": "h100_sxm5_80gb", "h200": "h200_sxm5_141gb"}
 PARTS = {
     "h100": "gpu/h100-sxm5-80gb", "h200": "gpu/h200-sxm5-141gb", "a100": "gpu/a100-sxm4-80gb",
@@ -136,7 +136,7 @@ class Job:
     @property
     def derived(self) -> bool:
         """Whether the kernels keep what the 16-bit ones say of the card."""
-        return (self.kind != "half" or self.other) and self.section != WIDENED
+        return self.kind != "half" and self.section != WIDENED
 
     @property
     def measured(self) -> bool:
@@ -150,7 +150,8 @@ JOBS = (
     Job("hopper", "fp8_row", GemmUnit.BYTE_ROW, ("h100", "h200")),
     Job("hopper", "fp8_block", GemmUnit.BYTE_BLOCK, ("h200",)),
     Job("hopper", "int8", GemmUnit.INT8, ("h100", "h200")), Job("hopper", "fp32", GemmUnit.FP32, ("h100", "h200")),
-    *(Job("hopper", f"unaligned.bytes{loads}", GemmUnit.HALF, ("h200",), loads=loads) for loads in HALF_LOADS[1:]),
+    Job("hopper", "tf32", GemmUnit.TF32, ("h200",)),
+    *(Job("hopper", f"unaligned.{name}", unit, ("h200",), loads=loads) for name, (unit, loads) in UNALIGNED.items()),
     *(Job("hopper", f"sparse24.{name}", unit, ("h200",), sparse24=True) for name, unit in SPARSE24_UNITS.items()),
     Job("ampere", "half", GemmUnit.HALF, ("a100",)), Job("ada", "half", GemmUnit.HALF, ("l40s",)),
     Job("blackwell", "half", GemmUnit.HALF, ("b200",)),
@@ -226,9 +227,12 @@ def own_source(job: Job, name: str, card: str, path: Path, free: bool, weight: f
 
 def _tile_of(row: Measurement) -> tuple[int, int] | None:
     """Outputs and tokens of the tile that the row's profile names; None without one."""
-    name = str(next(iter(row.fields.get("kernels", ())), ""))
-    found = re.search(r"cutlass_\w*?_(\d+)x(\d+)_\d+x\d", name)
-    return NARROW.get(name) if found is None else (int(found[1]), int(found[2]))
+    for name in map(str, row.fields.get("kernels", ())):
+        if found := re.search(r"(?:cutlass_\w*?_|tilesize)(\d+)x(\d+)[_x]\d", name):
+            return int(found[1]), int(found[2])
+        if known := next((tile for narrow, tile in NARROW.items() if narrow in name), None):
+            return known
+    return None
 
 
 def _plain(row: Measurement) -> bool:
@@ -255,7 +259,10 @@ def table_source(card: str, folder: Path, share: float, widened: str = "", rest:
 
 def own_sources(job: Job, second: Path) -> list[Source]:
     """Our files of a job; the first is the one whose conditions are the model's own."""
-    found = [own_source(job, "h200 random", "h200", DATA / f"random_{OWN['h200']}.jsonl", False, ROWS["random"])]
+    found = [
+        own_source(job, f"h200 {kind}", "h200", DATA / f"{kind}_{OWN['h200']}.jsonl", False, ROWS["random"])
+        for kind in ("random", "models")
+    ]
     found += [own_source(job, "h200 second", "h200", second, False, ROWS["second"])]
     found += [
         own_source(job, f"{card} {kind}", card, DATA / f"{kind}_{OWN[card]}.jsonl", kind != "lowp_sparse24", 1.0)

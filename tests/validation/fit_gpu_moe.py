@@ -121,7 +121,7 @@ def model_of(fit: Fit, values: dict[str, float]) -> Any:
         outer["quantize"] = quantity(0.0)
     return SimpleNamespace(
         tiles=fit.tiles, weight_bits=quantity(fit.weight_bits), **outer,
-        gemm=SimpleNamespace(**gemm, shared=quantity(fit.shared), warps=quantity(fit.warps)),
+        gemm=SimpleNamespace(**gemm, shared=quantity(fit.shared), warps=quantity(fit.warps), stream=None),
     )  # fmt: skip
 
 
@@ -203,7 +203,7 @@ def fit_grouped() -> None:
     def model(point: Floats) -> Any:
         values = {**{name: START[name][0] for name in START}, **dict(zip(names, np.exp(point), strict=True))}
         gemm = {key: SimpleNamespace(si=value) for key, value in values.items() if key not in OUTER}
-        gemm |= {"shared": SimpleNamespace(si=227 * 1024.0), "warps": SimpleNamespace(si=64.0)}
+        gemm |= {"shared": SimpleNamespace(si=227 * 1024.0), "warps": SimpleNamespace(si=64.0), "stream": None}
         return SimpleNamespace(tiles="cutlass", launch=SimpleNamespace(si=values["launch"]),
                                gemm=SimpleNamespace(**gemm))  # fmt: skip
 
@@ -223,6 +223,8 @@ def fit_grouped() -> None:
         unit = UNITS.get(name, "")
         print(f"      {name}: {{value: {value * SCALE[unit]:.4g}{' ' + unit if unit else ''}, source: grouped-fit, "
               "basis: measured}")  # fmt: skip
+    drawn = np.exp(found[names.index("memory")]) * H200.memory_bytes_per_s / (H200.sms * H200.clock_hz)
+    print(f"# memory as bytes per cycle and SM (stream): {drawn:.4g}")
 
 
 def main() -> None:

@@ -21,7 +21,8 @@ from scipy.optimize import least_squares
 from simsparse.config.hardware import load_hardware
 from simsparse.devices.gpu import Gpu
 from simsparse.devices.gpu_rates import gemm_machine
-from simsparse.devices.gpu_weight_only import row_kernel_seconds, vector_kernel_seconds
+from simsparse.devices.gpu_vector_kernels import vector_kernel_seconds
+from simsparse.devices.gpu_weight_only import row_kernel_seconds
 from simsparse.validate.comparison import Prediction
 from simsparse.validate.gemms import gemm_shapes
 from simsparse.validate.measurement import Measurement, read_measurements

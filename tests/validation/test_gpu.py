@@ -36,13 +36,10 @@ PROBES = {f"probe{kind}_{name}": hw for name, hw in list(REFERENCES.items())[:2]
 PROBES["h200_x2_second_set.jsonl"] = "systems/h200-x2-nvlink"
 REQUIRED = {"gemm_dense": 0.10, "gemm_sparse24": 0.20, "attn_decode": 0.10, "offload": 0.10, "weight_stream": 0.10}
 
-BEYOND = {
-    ("serve_h200_sxm5_141gb.jsonl", "serve_loaded_ttft"), ("h200_x2_nvlink.jsonl", "nccl"),
-    ("kept_h200_sxm5_141gb.jsonl", "gemm_tf32"),
-}  # fmt: skip
+BEYOND = {("serve_h200_sxm5_141gb.jsonl", "serve_loaded_ttft"), ("h200_x2_nvlink.jsonl", "nccl")}
 """Sections known to be beyond their tolerance. Waiting at a load of 0.85: 26 %, since a queue amplifies that steps in a
 run take 2 to 13 % longer than by themselves. Collectives of two GPUs: 10.2 %, half of whose rows are calls by the host
-that differ by a fifth from size to size. tf32: 19 %, the 16-bit kernels with values of four bytes; not fitted."""
+that differ by a fifth from size to size."""
 
 
 @cache

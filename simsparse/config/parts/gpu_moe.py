@@ -22,7 +22,8 @@ class GpuGroupedGemm(Frozen):
 
     ``block``: cycles to start and end a tile; ``latency``: cycles of a step along k whose operands are not
     there yet; ``port``: bytes per cycle that an SM reads from L2; ``tensor_R``: share of the tensor peak that
-    tiles of R rows reach; ``memory``: share of the HBM peak; ``resident``: share of the L2 below which buffers
+    tiles of R rows reach; ``memory``: share of the HBM peak; ``stream``: most bytes per cycle that an SM draws from
+    memory, where that is known; ``resident``: share of the L2 below which buffers
     that are used in a loop stay there; ``join``: exponent of the norm that joins times of overlapping
     resources, 1 where they add up; ``unaligned``: how much longer loads of weights take whose rows are not
     multiples of 16 bytes, ``unaligned_16`` of 16 elements; ``empty``: cycles of a thread block without work.
@@ -37,6 +38,7 @@ class GpuGroupedGemm(Frozen):
     tensor_64: Share
     tensor_128: Share
     memory: Share
+    stream: Ratio | None = None
     resident: Ratio
     join: Ratio
     unaligned: Ratio

@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import model_validator
 
-from simsparse.config.quantity import Basis, Frozen, Ratio, Seconds
+from simsparse.config.quantity import Basis, Frozen, Ratio, Seconds, Share
 
 TileFamily = tuple[Literal["tokens", "outputs"], int, int, int, tuple[int, ...], float, float, float, float]
 """Free side of the tile, size of the fixed side, most and granule of the free one, splits of k, efficiency,
@@ -120,6 +120,21 @@ class GpuSparse24Kernel(GpuTileKernel):
     sustained: Ratio
 
 
+class GpuVectorKernel(Frozen):
+    """A kernel of few tokens whose blocks multiply rows of weights by all of them.
+
+    ``most``: tokens up to which the library takes it; that of narrow weights, where it is faster than tiles.
+    ``launch``: fixed seconds. ``block``: cycles per k of one thread block. ``issue``: cycles of an SM per k, output and
+    token. ``memory``: share of the HBM peak at which weights are read. Seconds: simsparse.devices.gpu_vector_kernels.
+    """
+
+    most: Ratio
+    launch: Seconds
+    block: Ratio
+    issue: Ratio
+    memory: Share
+
+
 class GpuTransferred(Frozen):
     """Kernels of a library on another architecture that serve GEMMs for which none was measured on this one.
 
@@ -134,15 +149,18 @@ class GpuTransferred(Frozen):
 class GpuGemmKernels(Frozen):
     """A library's GEMM kernels by kind; a kind without one takes the part's own ``gemm`` section.
 
-    ``half``: bf16 and fp16 whose rows are multiples of 16 bytes. ``unaligned``: whose rows are not, by the bytes (4
-    or 2) that one load takes; ``transferred``: where theirs come from if none was measured. ``fp8``: one scale per
-    tensor; ``fp8_row``: one per row; ``fp8_block``: one per 128 values of a row of x and per square of 128 of w.
-    ``int8``: int8 inputs and weights. ``fp32``: CUDA cores, more than four tokens. ``tf32``: fp32 values on tensor
-    cores; without it, the 16-bit kernels with values of four bytes. ``sparse24``: 2:4 weights, by type.
+    ``half``: bf16 and fp16 whose rows are multiples of 16 bytes. ``unaligned``: whose rows are not, those of 16 bits by
+    the bytes (4 or 2) that one load takes, others by type; ``unaligned_one``: those of 16 bits and one token;
+    ``transferred``: where theirs come from if none was
+    measured. ``fp8``: one scale per tensor; ``fp8_row``: one per row; ``fp8_block``: one per 128 values of a row of x
+    and per square of 128 of w. ``int8``: int8 inputs and weights. ``fp32``: CUDA cores, more than four tokens.
+    ``tf32``: fp32 values on tensor cores; without it, the 16-bit kernels with values of four bytes. ``sparse24``: 2:4
+    weights, by type.
     """
 
     half: GpuTileKernel | None = None
-    unaligned: dict[Literal["bytes4", "bytes2"], GpuTileKernel] | None = None
+    unaligned: dict[Literal["bytes4", "bytes2", "tf32", "int8"], GpuTileKernel] | None = None
+    unaligned_one: GpuVectorKernel | None = None
     transferred: GpuTransferred | None = None
     fp8: GpuTileKernel | None = None
     fp8_row: GpuTileKernel | None = None

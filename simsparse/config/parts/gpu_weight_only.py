@@ -5,8 +5,8 @@ from __future__ import annotations
 
 from typing import Literal
 
-from simsparse.config.parts.gpu_tile_kernels import GpuTileKernel
-from simsparse.config.quantity import Frozen, Ratio, Seconds, Share
+from simsparse.config.parts.gpu_tile_kernels import GpuTileKernel, GpuVectorKernel
+from simsparse.config.quantity import Frozen, Ratio, Seconds
 
 
 class GpuRowKernel(Frozen):
@@ -23,21 +23,6 @@ class GpuRowKernel(Frozen):
     sharpness: Ratio
     memory: Ratio
     weight_bytes: Ratio
-
-
-class GpuVectorKernel(Frozen):
-    """A kernel of few tokens, whose blocks multiply rows of weights by all of them (simsparse.devices.gpu_weight_only).
-
-    ``most``: tokens up to which the library times it beside its tiled kernels, and takes the faster. ``launch``: fixed
-    seconds. ``block``: cycles per k of one thread block. ``issue``: cycles of an SM per k, output and token.
-    ``memory``: share of the HBM peak at which weights are read.
-    """
-
-    most: Ratio
-    launch: Seconds
-    block: Ratio
-    issue: Ratio
-    memory: Share
 
 
 GpuWeightOnlyFew = dict[Literal["int8", "int4"], GpuVectorKernel]
