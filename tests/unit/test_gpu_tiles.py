@@ -122,8 +122,8 @@ def test_memory_that_delivers_more_does_not_change_what_the_power_limit_allows()
 
 @pytest.mark.parametrize("k", [4096, 4099])
 def test_tf32_lies_between_16_bits_and_the_cuda_cores(k):
-    """Of odd rows 16 bits run older kernels: 87 TFLOPS measured at 5,772 x 912 x 1,621, 119 at 6,341 x 2,410 x 17,648 of
-    tf32, so that the two are only close there."""
+    """Odd rows of 16 bits run older kernels: 87 TFLOPS measured at 5,772 x 912 x 1,621, and of tf32 119 at 6,341 x
+    2,410 x 17,648, so that the two are only close there."""
     bf16, tf32, fp32 = (ss.estimate(ss.ops.linear(4096, 4096, k, t), "gpu/h200-sxm5-141gb").latency_s
                         for t in ("bf16", "tf32", "fp32"))  # fmt: skip
     assert (1.0 if k % 4 == 0 else 0.7) * bf16 < tf32 < fp32 / 2
