@@ -100,7 +100,8 @@ def simulate(
         trace = _rank_of(trace, layout)
     machine = machine_of(system)
     _check(chosen, level, observers, repeats)
-    trace = _divided(trace)(chosen.placement, machine) if isinstance(trace, Trace) else trace
+    if isinstance(trace, Trace) and type(chosen.placement).divided is not Placer.divided:
+        trace = _divided(trace)(chosen.placement, machine)
     source, software = source_of(trace, steps, routing), _stack_on(machine, stack)
     index = index_of(source, software, seed)
     placements = chosen.place(index, machine)
