@@ -104,7 +104,7 @@ def _made() -> Iterator[Op]:
             yield ops.linear(8192, 8192, 8192, dtype, weight_sparsity=sparsity)
             yield ops.linear(16, 512, 32768, dtype, weight_sparsity=sparsity)
         yield ops.linear(1000, 4112, 4112, dtype, weight_sparsity="2:4")
-        for m, odd in product((4, 300, 8000), (1001, 1002, 1004, 4998)):
+        for m, odd in product((1, 4, 300, 8000), (1001, 1002, 1004, 4998)):
             yield ops.linear(m, odd, odd, dtype)
         for tokens, width in product((1, 16, 64, 512, 4096), (1024, 1000, 1001)):
             chosen = [[token % 8, (token + 1) % 8] for token in range(tokens)]
@@ -152,6 +152,8 @@ def _masked() -> Iterator[Op]:
 
 def _widened() -> Iterator[Op]:
     yield ops.linear(4096, 4096, 4096, "tf32")
+    for m, odd in product((4, 300, 8000), (1001, 1002, 4998)):
+        yield ops.linear(m, odd, odd, "tf32")
     for m, k, weights in product((1, 16, 1000), (256, 4096), ("int8", "int4")):
         yield ops.linear(m, 4096, k, "bf16", weight_dtype=weights)
 
