@@ -8,6 +8,7 @@ contention with traffic of other devices, NUMA distance, IOMMU and page faults.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from enum import StrEnum
 
 from simsparse.config.parts.link import LinkPart
 from simsparse.core import Action, ActionCounts
@@ -16,17 +17,30 @@ from simsparse.errors import SpecError
 BYTE: Action = ("link", "byte")
 
 
-def link_rate(part: LinkPart, *, pinned: bool = True) -> float:
+class HostMemory(StrEnum):
+    """How host memory is allocated that a device copies from.
+
+    PINNED pages stay where they are, and copy engines read them. PAGEABLE ones are copied to pinned buffers first.
+    UNIFIED ones come when a kernel that touches them has faulted.
+    """
+
+    PINNED = "pinned"
+    PAGEABLE = "pageable"
+    UNIFIED = "unified"
+
+
+def link_rate(part: LinkPart, memory: HostMemory = HostMemory.PINNED) -> float:
     """Bytes per second that a large copy in one direction reaches.
 
-    ``pinned`` copies run at ``bandwidth * efficiency``; others go through a staging buffer at the
-    part's ``pageable`` rate. Raises SpecError when the part states no pageable rate.
+    Copies of pinned memory run at ``bandwidth * efficiency``, others at the part's rate of the same name. Raises
+    SpecError when the part states none.
     """
-    if pinned:
+    if memory is HostMemory.PINNED:
         return part.bandwidth.si * part.efficiency.si
-    if part.pageable is None:
-        raise SpecError(f"{part.name} states no rate of pageable copies", key="pageable")
-    return part.pageable.si
+    rate = part.pageable if memory is HostMemory.PAGEABLE else part.unified
+    if rate is None:
+        raise SpecError(f"{part.name} states no rate of copies of {memory} memory", key=memory)
+    return rate.si
 
 
 def duplex_rate(part: LinkPart) -> float:
@@ -34,13 +48,13 @@ def duplex_rate(part: LinkPart) -> float:
     return link_rate(part) * part.duplex.si
 
 
-def copy_seconds(part: LinkPart, bytes: int, pinned: bool = True) -> float:
+def copy_seconds(part: LinkPart, bytes: int, memory: HostMemory = HostMemory.PINNED) -> float:
     """Seconds of one copy of ``bytes`` in an otherwise idle queue.
 
     The longer of the least interval between copies and latency plus bytes over rate. Source:
     derived, the latency-bandwidth model.
     """
-    return max(part.issue.si, part.latency.si + bytes / link_rate(part, pinned=pinned))
+    return max(part.issue.si, part.latency.si + bytes / link_rate(part, memory))
 
 
 def copy_counts(bytes: int) -> ActionCounts:

@@ -22,6 +22,9 @@ from simsparse.lowering.trace_index import TraceIndex
 _REST = Command("", "", "", "", -1)[5:]
 """The other columns of a command that waits for nothing and moves nothing."""
 
+STAGING_LANE = "staging"
+"""Lane of a host's thread that copies weights to pinned buffers."""
+
 
 @dataclass
 class GraphBuilder:
@@ -121,11 +124,13 @@ class GraphBuilder:
     def load(
         self, index: int, name: str, bytes: int, *, on_compute_lane: bool, after: Iterable[int] = (), src: str,
         through: str | None = None, pace: CopyPace | None = None, unpack: Op | None = None, dense: int = 0,
+        staged: bool = False,
     ) -> int:  # fmt: skip
         """Issue a copy of weights of op ``index`` to the op's device; returns its last command's index.
 
         ``through``: it is written to that device first, and copied from there. ``pace``: how ``src`` is read.
-        ``unpack``: work of the device that is copied from, after which ``dense`` bytes are copied.
+        ``unpack``: work of the device that is copied from, after which ``dense`` bytes are copied. ``staged``: ``src``
+        copies it within its memory meanwhile, piece by piece before it leaves, at the same pace.
         """
         device, waits = self.devices[index], tuple(after)
         own = (device, self._lane[device]) if on_compute_lane else None
@@ -137,8 +142,13 @@ class GraphBuilder:
         if unpack is not None:
             waits, bytes = (self.unpack(index, unpack, src, waits or self.last_on(device)),), dense
         owner, lane = own or self.machine.copy_lane(src, device)
-        return self._issue(Command(name, "copy", owner, lane, index, waits, src, device, bytes, Cause.WEIGHTS,
+        before = waits or (self.last_on(device) if own else ())
+        copy = self._issue(Command(name, "copy", owner, lane, index, waits, src, device, bytes, Cause.WEIGHTS,
                                    channel=pace))  # fmt: skip
+        if staged:
+            self._issue(Command(f"{name} staged", "copy", src, STAGING_LANE, index, before, src, src, bytes,
+                                Cause.WEIGHTS, channel=pace))  # fmt: skip
+        return copy
 
     def read_rows(self, index: int, src: str, after: Iterable[int] = ()) -> int:
         """Issue op ``index``, a gather whose device itself reads the rows from ``src``."""

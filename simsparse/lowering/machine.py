@@ -17,7 +17,7 @@ from simsparse.core.op import Signature, signatures
 from simsparse.core.varying_arrays import larger, whole
 from simsparse.devices.base import Device, device_for
 from simsparse.devices.gpu_zerocopy import LINE_BYTES
-from simsparse.devices.link import BYTE, link_prices, link_rate
+from simsparse.devices.link import BYTE, HostMemory, link_prices, link_rate
 from simsparse.errors import MappingError, SpecError
 from simsparse.events import CopyEnd, CopyPace, Link, alone_fs
 from simsparse.events.network import Hop, at_rate_fs, channel_fs, fair_rates, path, whole_bytes
@@ -153,6 +153,18 @@ class Machine:
             raise MappingError(f"{device} has no kernel that reads rows of another memory", key=op.name)
         lines = -(-op.dims["row_bytes"] // LINE_BYTES) * LINE_BYTES * op.dims["rows"]
         return lines, CopyPace(0, max(1, int(lines / seconds)))
+
+    def copy_pace(self, src: str, dst: str, memory: HostMemory) -> CopyPace:
+        """The pace of copies of host ``memory`` from ``src`` to ``dst``. Raises MappingError if a link states none."""
+        links = [hop for hop, _ in self.hops(src, dst) if isinstance(hop, Link)]
+        parts = {link.name: _link_part(link.part) for link in self.system.links}
+        rates = list[float]()
+        for link in links:
+            try:
+                rates.append(link_rate(parts[link.name], memory))
+            except SpecError as error:
+                raise MappingError(f"{error.message}; override {link.name}.{memory}", key="host_memory") from error
+        return CopyPace(sum(link.latency_fs for link in links), _whole_rate(min(rates)))
 
     def issue_fs(self, src: str, dst: str) -> int:
         """The least femtoseconds from the start of one copy to the next of the same lane."""

@@ -1,11 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where weights rest that devices do not keep, and how they come: from host memory, or from storage in requests."""
+"""Where weights rest that devices do not keep, and how they come: from host memory, or from storage in requests.
+
+Left out: small pageable copies, which the driver passes through its command buffer; pages that are moved back.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from simsparse.core import Role
+from simsparse.devices.link import HostMemory
 from simsparse.devices.storage import Storage
 from simsparse.errors import MappingError, nearest
 from simsparse.events import CopyPace
@@ -19,13 +23,14 @@ HOST, STORAGE = "host", "storage"
 class WeightSource:
     """``home``: ``host``, ``storage`` or the name of a device. ``through_host``: what comes from storage is written to
     host memory first, and copied from there. ``request_bytes`` and ``queue_depth``: how storage is read; None: in
-    order, at its sequential rate.
+    order, at its sequential rate. ``memory``: how the host has allocated them.
     """
 
     home: str = HOST
     through_host: bool = False
     request_bytes: int | None = None
     queue_depth: int = 1
+    memory: HostMemory = HostMemory.PINNED
 
     def device(self, machine: Machine, policy: str) -> str:
         """The device that holds the weights. Raises MappingError where there is none of the kind."""
@@ -44,8 +49,18 @@ class WeightSource:
         """The host that a copy from ``home`` to ``device`` is written to on its way, None of a direct copy."""
         return machine.host if self.through_host and machine.host not in (home, device) else None
 
+    @property
+    def staged(self) -> bool:
+        """Whether the host copies what it sends to a pinned buffer first."""
+        return self.memory is HostMemory.PAGEABLE
+
     def pace(self, machine: Machine, home: str, device: str) -> CopyPace | None:
-        """The pace of reads from ``home``; None where its sequential rate and the links set it."""
+        """The pace of reads from ``home``; None where its sequential rate and the links set it.
+
+        Raises MappingError when a link states no rate of copies of such memory.
+        """
+        if self.memory is not HostMemory.PINNED:
+            return machine.copy_pace(home, device, self.memory)
         model = machine.devices[home].model
         if self.request_bytes is None or not isinstance(model, Storage):
             return None

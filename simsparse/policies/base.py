@@ -11,6 +11,7 @@ from typing import Any
 
 from simsparse.config.composition import Composition, composed_text, composition, is_composed, parse_composed
 from simsparse.core import Placements
+from simsparse.devices.link import HostMemory
 from simsparse.errors import MappingError, SpecError, nearest
 from simsparse.events.simulator import Process
 from simsparse.lowering.command_graph import CommandGraph, CostedGraph
@@ -19,7 +20,7 @@ from simsparse.lowering.machine import Machine
 from simsparse.lowering.run import Control
 from simsparse.lowering.trace_index import TraceIndex
 from simsparse.lowering.unpacking import FREE
-from simsparse.lowering.weight_source import HOST
+from simsparse.lowering.weight_source import HOST, WeightSource
 from simsparse.policies.issue import resident_graph, streamed_graph
 from simsparse.policies.live_copies import LiveCopies, live_graph
 from simsparse.policies.part import PolicyPart
@@ -66,6 +67,9 @@ class Policy:
         if self.residency.scope is None and type(self.site) is not OnDevice:
             raise SpecError(f"{self.site.name} is for weights that rest in host memory, and with the residency "
                             f"{self.residency.name} none do", key="site")  # fmt: skip
+        if self.residency.source.memory is HostMemory.UNIFIED and type(self.prefetch) is not NoPrefetch:
+            raise SpecError(f"{self.prefetch.name} copies weights ahead, and pages of unified memory come when a "
+                            "kernel touches them; use prefetch: none", key="prefetch")  # fmt: skip
         if self.prefetch.during_run and not self._can_queue:
             raise SpecError(f"{self.prefetch.name} calls for experts of a cache in host memory, which come as they are "
                             "and run on the device; use a cache of experts, without synchronous, unpack and site",
@@ -77,7 +81,7 @@ class Policy:
     @property
     def _can_queue(self) -> bool:
         kept = self.residency
-        as_it_is = kept.source.home == HOST and kept.packing.unpack == FREE and not kept.synchronous
+        as_it_is = kept.source == WeightSource() and kept.packing.unpack == FREE and not kept.synchronous
         return kept.slots and as_it_is and type(self.site) is OnDevice
 
     @property

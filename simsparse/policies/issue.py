@@ -117,6 +117,7 @@ class _Copies:
         self.devices = frozenset(builder.devices)
         self._arrived: dict[int, int] = {}
         self._ways: dict[str, tuple[str | None, CopyPace | None]] = {}
+        self._staged = residency.source.staged
         self.shares: SharedExperts | None = None
         self._readers: dict[tuple[int | None, str], list[int]] = {}
         for i in (i for i, away in enumerate(streamed) if away):
@@ -282,7 +283,7 @@ class _Copies:
                 work, dense = packing.work(op, stored * size // due) if packing.unpack == UNPACK_HOST else (None, 0)
                 last[device] = self._landed[device, weight.matrix] = self.builder.load(
                     i, named, size, on_compute_lane=on_compute_lane, after=after, src=self._home, through=way,
-                    pace=pace, unpack=work, dense=dense,
+                    pace=pace, unpack=work, dense=dense, staged=self._staged,
                 )  # fmt: skip
         return last
 

@@ -15,7 +15,7 @@ from simsparse.devices.gpu import SAVED, Gpu
 from simsparse.devices.gpu_attention_kernels import attention_kernels, attention_seconds
 from simsparse.devices.gpu_card import Card, Floats
 from simsparse.devices.gpu_counts import GpuCounts
-from simsparse.devices.link import copy_counts, copy_seconds, duplex_rate, link_prices
+from simsparse.devices.link import HostMemory, copy_counts, copy_seconds, duplex_rate, link_prices
 from simsparse.errors import MappingError
 from simsparse.lowering.energy import op_energy
 from simsparse.validate.comparison import Prediction, Unsupported
@@ -122,7 +122,7 @@ def _copy(link: LinkPart, gpu: GpuPart, row: Measurement) -> Prediction | str:
     kind = name.removesuffix("_sync")
     if kind not in ("h2d_pinned", "d2h_pinned", "h2d_pageable", "d2h_pageable"):
         return f"op {name}"
-    seconds = copy_seconds(link, size, pinned=kind.endswith("_pinned"))
+    seconds = copy_seconds(link, size, HostMemory(kind.rpartition("_")[2]))
     return Prediction(row, row.number("s"), seconds + (gpu.launch.sync.si if name.endswith("_sync") else 0.0))
 
 

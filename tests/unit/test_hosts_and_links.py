@@ -14,7 +14,7 @@ from simsparse.config.hardware import load_hardware
 from simsparse.config.parts.link import LinkPart
 from simsparse.core import ops
 from simsparse.devices.base import device_for
-from simsparse.devices.link import copy_counts, copy_seconds, duplex_rate, link_prices, link_rate
+from simsparse.devices.link import HostMemory, copy_counts, copy_seconds, duplex_rate, link_prices, link_rate
 from simsparse.devices.storage import Storage
 from simsparse.errors import MappingError, SpecError
 from simsparse.lowering.energy import op_energy
@@ -68,13 +68,13 @@ def test_a_copy_is_latency_and_bytes_or_the_issue_interval() -> None:
     assert copy_seconds(part, 1) == part.issue.si
     large = 1 << 30
     assert copy_seconds(part, large) == part.latency.si + large / (part.bandwidth.si * part.efficiency.si)
-    assert copy_seconds(part, large, pinned=False) > copy_seconds(part, large)
+    assert copy_seconds(part, large, HostMemory.PAGEABLE) > copy_seconds(part, large)
     assert op_energy(copy_counts(10), link_prices(part)) == pytest.approx(10 * part.energy.byte.si)
 
 
 def test_a_link_without_a_pageable_rate_says_so() -> None:
     with pytest.raises(SpecError, match="pageable"):
-        link_rate(pcie5().model_copy(update={"pageable": None}), pinned=False)
+        link_rate(pcie5().model_copy(update={"pageable": None}), HostMemory.PAGEABLE)
 
 
 @pytest.mark.parametrize("reference", REFERENCES)

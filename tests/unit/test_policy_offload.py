@@ -9,8 +9,9 @@ import pytest
 
 import simsparse as ss
 from simsparse.core import Result, Trace, TraceBuilder, ops
-from simsparse.errors import SimulationError, SpecError
+from simsparse.errors import MappingError, SimulationError, SpecError
 from simsparse.events import Observer, Task
+from simsparse.policies import policy_of
 from simsparse.policies.residency.pinned import Pinned
 from simsparse.policies.site.device import OnDevice
 from simsparse.policies.site.host import OnHost
@@ -247,3 +248,42 @@ def test_a_run_on_one_lane_is_the_same_without_events() -> None:
     )
     assert added.timeline == watched.timeline
     assert added.energy_j == watched.energy_j
+
+
+class TestHostMemory:
+    """Two layers of 32 MiB over PCIe 3, whose arithmetic takes no time to speak of."""
+
+    BYTES = 2 * 4096 * 4096 * 2
+
+    def run(self, memory: str, level: int = 1, **roles: object) -> Result:
+        builder = TraceBuilder("two")
+        for i in range(2):
+            builder.add(ops.linear(1, 4096, 4096, "fp16", name=f"l{i}", module=f"layers.{i}"))
+        policy = {"residency": {"kind": "none", "what": "all", "host_memory": memory}, **roles}
+        return ss.simulate(builder.build(), "systems/t4-pcie3", policy, level=level)
+
+    @pytest.mark.parametrize("level", [0, 1])
+    def test_copies_run_at_the_rate_of_their_memory(self, level: int) -> None:
+        for memory, rate in (("pinned", 15.754e9 * 0.8), ("pageable", 8e9), ("unified", 5.4e9)):
+            assert self.run(memory, level).latency_s == pytest.approx(self.BYTES / rate, rel=0.1)
+
+    def test_staging_reads_and_writes_the_hosts_memory_once_more(self) -> None:
+        pinned, pageable = (self.run(memory).energy_by_component for memory in ("pinned", "pageable"))
+        read, written = (f"host.dram.{way}_byte" for way in ("read", "write"))
+        assert pageable[read] == pytest.approx(2 * pinned[read])
+        assert pageable[written] == pytest.approx(pinned[read])
+        assert written not in pinned
+
+    def test_pages_come_when_a_kernel_touches_them(self) -> None:
+        with pytest.raises(SpecError, match="use prefetch: none"):
+            self.run("unified", prefetch="next_layer")
+
+    def test_a_rate_that_no_link_states_is_named(self) -> None:
+        with pytest.raises(MappingError, match=r"states no rate of copies of unified memory; override pcie\.unified"):
+            ss.simulate(moe_trace(), "systems/h100-pcie5", {"residency": {"kind": "none", "host_memory": "unified"}})
+
+    def test_words_and_homes_that_it_has_not_are_refused(self) -> None:
+        for options in ({"host_memory": "swapped"}, {"host_memory": "pageable", "home": "storage"}):
+            with pytest.raises(SpecError) as caught:
+                policy_of({"residency": {"kind": "none", **options}})
+            assert caught.value.key == "residency.host_memory"

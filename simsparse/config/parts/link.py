@@ -121,7 +121,8 @@ class LinkPart(Part):
     ``bandwidth`` is the nominal rate of one direction, ``efficiency`` the share that large copies
     reach, ``duplex`` the total rate of both directions together as a multiple of one,
     ``latency`` the fixed time of a copy, ``issue`` the least time between copies of one queue,
-    ``pageable`` the rate of copies of pageable host memory, ``collectives`` the kernels of collectives over it.
+    ``pageable`` the rate of copies of pageable host memory, ``unified`` that at which pages of unified memory come when
+    a kernel touches them, ``collectives`` the kernels of collectives over it.
     """
 
     kind: Literal["link", "nic"]
@@ -131,5 +132,6 @@ class LinkPart(Part):
     latency: Seconds
     issue: Seconds
     pageable: BytesPerSecond | None = None
+    unified: BytesPerSecond | None = None
     energy: LinkEnergy
     collectives: CollectiveKernels | None = None

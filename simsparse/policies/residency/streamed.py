@@ -5,7 +5,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from simsparse.errors import SpecError
+from simsparse.devices.link import HostMemory
+from simsparse.errors import SpecError, nearest
 from simsparse.lowering.unpacking import FREE, PLACES, Packing
 from simsparse.lowering.weight_source import HOST, STORAGE, WeightSource
 from simsparse.lowering.weights import WeightScope
@@ -20,9 +21,11 @@ class Streamed(Residency):
     written to host memory first; ``request_bytes`` and ``queue_depth``: storage is read in requests of that size, so
     many under way (None: in order, at its sequential rate). ``bits``: weights cross links with so many bits each and a
     scale per 128 (None: as the trace stores them); ``unpack``: where they become dense: ``device``, a kernel before the
-    op; ``host``, before the copy, which then moves dense ones; ``free``, no time beside the product. ``synchronous``:
-    the host reads what the gate chose and waits for the copies before it calls for the experts, so that its calls do
-    not run ahead of the device; it matters to stacks that launch without a graph. Raises SpecError on other values.
+    op; ``host``, before the copy, which then moves dense ones; ``free``, no time beside the product. ``host_memory``:
+    ``pinned``, ``pageable`` (a thread of the host copies weights to pinned buffers first) or ``unified`` (pages come
+    when a kernel touches them), at the rates that the part of the link states. ``synchronous``: the host reads what the
+    gate chose and waits for the copies before it calls for the experts, so that its calls do not run ahead of the
+    device; it matters to stacks that launch without a graph. Raises SpecError on other values.
     """
 
     chunk_bytes: int | None = None
@@ -33,6 +36,7 @@ class Streamed(Residency):
     bits: float | None = None
     unpack: str = FREE
     synchronous: bool = False
+    host_memory: str = HostMemory.PINNED
 
     def __post_init__(self) -> None:
         for key in ("chunk_bytes", "request_bytes", "queue_depth"):
@@ -49,6 +53,12 @@ class Streamed(Residency):
         for key in ("through_host", "synchronous"):
             if not isinstance(getattr(self, key), bool):
                 raise SpecError(f"{getattr(self, key)!r} is neither true nor false", key=key)
+        if self.host_memory not in list(HostMemory):
+            raise SpecError(
+                f"{self.host_memory!r}: {nearest(str(self.host_memory), list(HostMemory))}", key="host_memory"
+            )
+        if self.host_memory != HostMemory.PINNED and self.home != HOST:
+            raise SpecError("is for weights that rest in host memory; leave home out", key="host_memory")
         if (self.through_host or self.request_bytes) and self.home == HOST:
             raise SpecError("is for weights that rest on storage; set home",
                             key="through_host" if self.through_host else "request_bytes")  # fmt: skip
@@ -61,11 +71,12 @@ class Streamed(Residency):
 
     @property
     def source(self) -> WeightSource:
-        return WeightSource(self.home, self.through_host, self.request_bytes, self.queue_depth or 1)
+        return WeightSource(self.home, self.through_host, self.request_bytes, self.queue_depth or 1,
+                            HostMemory(self.host_memory))  # fmt: skip
 
     @property
     def measures(self) -> bool:
-        return self.request_bytes is not None
+        return self.request_bytes is not None or self.host_memory != HostMemory.PINNED
 
     @property
     def scope(self) -> WeightScope:
