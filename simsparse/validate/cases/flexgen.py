@@ -93,14 +93,14 @@ def flexgen() -> CaseReport:
         "OPT with weights and caches on the host: FlexGen's table",
         "Sheng et al., FlexGen, ICML 2023 (arXiv 2303.06865), README: tokens/s on a T4 of 16 GB, 208 GB of host "
         "memory, prompts of 512 tokens and answers of 32; batches and shares of weights from its benchmark suite.",
-        "A prompt and 31 decode steps on systems/t4-pcie3, a quarter of the equal layers and of the head times four. Accelerate copies "
-        "each matrix from pageable memory when it is read, ZeRO-Inference the next layer meanwhile; FlexGen keeps a "
-        "fifth of the weights on the GPU, and the host attends to its 144 sequences.",
+        "A prompt and 31 decode steps on systems/t4-pcie3, a quarter of the equal layers and of the head times four. "
+        "Accelerate copies each matrix from pageable memory when it is read, ZeRO-Inference the next layer meanwhile; "
+        "FlexGen keeps a fifth of the weights on the GPU, and the host attends to its 144 sequences.",
         [CasePoint(way.label, way.published, rate(way), "tokens/s") for way in WAYS],
         tolerance=None,
-        deviation="FlexGen: what the host attends at and what the T4 multiplies at, shown below; with both constants of "
-        "the authors' cost model, which are fits to their own runs, it is 1.3 times as fast as published. Accelerate "
-        "and ZeRO-Inference: the rates of copies of that machine, shown below.",
+        deviation="FlexGen: what the host attends at and what the T4 multiplies at, shown below; with both constants "
+        "of the authors' cost model, which are fits to their own runs, it is 1.3 times as fast as published. "
+        "Accelerate and ZeRO-Inference: the rates of copies of that machine, shown below.",
         assumed=("a Xeon Gold 6338 in place of the cloud's host", "the T4's kernels are taken from an H100",
                  "Accelerate's weights are pageable and those of ZeRO-Inference pinned",
                  "activations of FlexGen stay on the GPU"),
