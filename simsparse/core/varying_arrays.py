@@ -5,7 +5,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import reduce
 from itertools import accumulate
+from operator import add
 from typing import Any
 
 import numpy as np
@@ -53,7 +55,7 @@ def filled(count: int, value: Any) -> NDArray[Any]:
 
 def stacked(values: Sequence[Any]) -> NDArray[Any]:
     """An array of numbers, or of arrays of one shape."""
-    return np.stack(values) if any(isinstance(each, Varying) for each in values) else np.array(values)
+    return np.stack(values) if _varies(values) else np.array(values)
 
 
 def scattered(parts: Sequence[tuple[NDArray[np.intp], Sequence[Any]]], rows: int, count: int) -> NDArray[Any]:
@@ -67,9 +69,14 @@ def scattered(parts: Sequence[tuple[NDArray[np.intp], Sequence[Any]]], rows: int
     return found
 
 
+def _varies(values: Sequence[Any]) -> bool:
+    """Whether one of ``values`` differs between machines."""
+    return any(issubclass(kind, Varying) for kind in set(map(type, values)))
+
+
 def running_sums(values: Sequence[Any]) -> list[Any]:
     """The sums of the first one, two, ... of ``values``, added one after another."""
-    if not any(isinstance(each, Varying) for each in values):
+    if not _varies(values):
         return list(accumulate(values))
     rows = np.stack(spread(values))
     if rows.dtype.kind == "i" and np.abs(rows).max() >= MOST_WHOLE / len(rows):
@@ -79,12 +86,9 @@ def running_sums(values: Sequence[Any]) -> list[Any]:
 
 def added(values: Sequence[float]) -> float:
     """The sum of ``values``, added one after another, which sum() does not do on all versions of Python."""
-    total = 0.0
-    if any(isinstance(each, Varying) for each in values):
+    if _varies(values):
         return running_sums(values)[-1]  # type: ignore[no-any-return]
-    for each in values:
-        total += each
-    return total
+    return reduce(add, values, 0.0)
 
 
 def root(value: Any) -> Any:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import repeat
-from operator import attrgetter
+from operator import attrgetter, sub
 
 import numpy as np
 
@@ -141,8 +141,9 @@ class Account:
 
     def _sums(self) -> dict[str, float]:
         """Seconds by bound of all rows, added up by start, and those that devices waited for others."""
-        of_key = {key: cost.bound for key, cost in self.records.costs.items()}
-        bounds = list(map(self.records.per_task(of_key, TRANSFER).__getitem__, self.records.graph.op_commands))
+        graph = self.records.graph
+        of_key = [*(self.records.costs[key].bound for key in graph.runs), TRANSFER]
+        bounds = list(map(of_key.__getitem__, graph.op_places))
         rows, copies = self._call_and_issued_rows, self._copy_times
         bounds += [TRANSFER] * len(copies) + [row.bound for row in rows]
         starts = np.array([*self._op_starts, *(start for start, _ in copies), *(row.start_s for row in rows)])
@@ -169,15 +170,19 @@ class Account:
         if self.records.in_order:
             seconds = [(ends[i] - starts[i]) / FS_PER_SECOND for i in graph.first]
             return list(map(seconds.__getitem__, graph.places))
-        gaps = self.idle.gaps
-        found = [(ends[i] - starts[i] + gaps.get(i, 0)) / FS_PER_SECOND for i in graph.op_commands]
-        if self.idle.alone:
-            for place, i in enumerate(graph.op_commands):
-                if self.records.commands[i].src:
-                    found[place] = self.idle.stalls[i] / FS_PER_SECOND
+        ran = map(sub, map(ends.__getitem__, graph.op_commands), map(starts.__getitem__, graph.op_commands))
+        found = [each / FS_PER_SECOND for each in ran]
+        for place, own in graph.op_copies.items():
+            found[place] = self._copying_fs(own[0]) / FS_PER_SECOND
         for place, copies in graph.collectives.items():
             found[place] = (max(ends[i] for i in copies) - min(starts[i] for i in copies)) / FS_PER_SECOND
         return found
+
+    def _copying_fs(self, task: int) -> int:
+        """Femtoseconds of the row of an op that is a copy."""
+        if self.idle.alone:
+            return self.idle.stalls[task]
+        return self.records.end_fs[task] - self.records.start_fs[task] + self.idle.gaps.get(task, 0)
 
     @cached_property
     def _known_joules(self) -> dict[tuple[str, str, int], float]:
@@ -231,7 +236,7 @@ class Account:
     @cached_property
     def _other_rows(self) -> list[OpResult]:
         """Rows of copies of ops' data, of the host's calls, then of what a policy issued during the run."""
-        copies = map(self._copies_row, self._copies_by_op.values(), self._copy_times)
+        copies = map(self._copies_row, self.records.graph.copies_by_op.values(), self._copy_times)
         return [*copies, *self._unpack_rows(), *self._call_and_issued_rows]
 
     @cached_property
@@ -241,7 +246,7 @@ class Account:
     @cached_property
     def _copy_times(self) -> list[tuple[float, float]]:
         """Start of the copies of each op's data, and the seconds that compute stood still for them."""
-        starts, copies = self.records.start_fs, self._copies_by_op.values()
+        starts, copies = self.records.start_fs, self.records.graph.copies_by_op.values()
         stalls = self.idle.stalls if copies else []
         return [
             (fs_to_seconds(min([starts[i] for i in own])), fs_to_seconds(sum([stalls[i] for i in own])))
@@ -272,17 +277,6 @@ class Account:
                      fs_to_seconds(sum(stalls[i] for i in own)), 0.0, HOST, 0, 0)
             for device, own in by_device.items()
         ]  # fmt: skip
-
-    @cached_property
-    def _copies_by_op(self) -> dict[int, list[int]]:
-        """Tasks of the command graph that copied data of an op, by the op."""
-        found: dict[int, list[int]] = {}
-        graph = self.records.graph
-        if len(graph.commands) > len(graph.op_commands):
-            for i, (cause, op) in enumerate(map(attrgetter("cause", "op"), graph.commands)):
-                if cause is not Cause.OP and cause is not Cause.CALL and cause is not Cause.UNPACK:
-                    found.setdefault(op, []).append(i)
-        return found
 
     def _copies_row(self, own: Sequence[int], times: tuple[float, float]) -> OpResult:
         commands = [self.records.commands[i] for i in own]

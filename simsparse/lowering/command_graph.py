@@ -146,6 +146,20 @@ class CommandGraph:
                       for src, cause, device, op, part in run])  # fmt: skip
 
     @cached_property
+    def moves(self) -> tuple[int, ...]:
+        """Indexes of the copies."""
+        return tuple([i for i, key in enumerate(self.keys) if key is None and self.commands[i].src])
+
+    @cached_property
+    def copies_by_op(self) -> dict[int, list[int]]:
+        """The commands that copy data of an op, by the op."""
+        found: dict[int, list[int]] = {}
+        for i in self.moves:
+            if self.commands[i].cause is not Cause.OP:
+                found.setdefault(self.commands[i].op, []).append(i)
+        return found
+
+    @cached_property
     def lanes(self) -> tuple[tuple[str, str], ...]:
         """Device and lane of each command."""
         return tuple(map(attrgetter("device", "lane"), self.commands))

@@ -21,8 +21,8 @@ def measured_errors(costs: Mapping[CostKey, OpCost]) -> dict[CostKey, float]:
 
 def error_estimate(records: Records, errors: Mapping[CostKey, float], op_seconds: Sequence[float]) -> ErrorEstimate:
     """The mean of ``errors``, at least one, weighted by ``op_seconds``, the time of each op."""
-    by_task = records.per_task({key: errors.get(key) for key in records.costs}, None)
-    known = [(seconds, error) for task, seconds in zip(records.graph.op_commands, op_seconds, strict=True)
-             if (error := by_task[task]) is not None]  # fmt: skip
+    by_place = [*(errors.get(key) for key in records.graph.runs), None]
+    found = zip(op_seconds, map(by_place.__getitem__, records.graph.op_places), strict=True)
+    known = [(seconds, error) for seconds, error in found if error is not None]
     checked, off = added([seconds for seconds, _ in known]), added([seconds * error for seconds, error in known])
     return ErrorEstimate(off / checked, checked / added(op_seconds)) if checked else NO_ESTIMATE

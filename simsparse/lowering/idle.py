@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 
 from simsparse.lowering.command_graph import Cause
 from simsparse.lowering.machine import Machine
@@ -41,6 +42,11 @@ class IdleTime:
         lanes = {(name, self.machine.compute_lane(name)): 0 for name in computing}
         starts, ends = self.records.start_fs, self.records.end_fs
         stalled, waits = [0] * len(starts), dict.fromkeys(computing, 0)
+        if self.records.without_pause and self.records.graph.lanes[0] in lanes:
+            for i in self.records.graph.moves:
+                if self.alone or self.records.commands[i].cause is not Cause.OP:
+                    stalled[i] = ends[i] - starts[i]
+            return stalled, waits
         commands, alone, waited = self.records.commands, self.alone, self.records.waited
         for i in self._order:
             _, _, device, on, _, after, src, *_ = command = commands[i]
@@ -106,9 +112,10 @@ class IdleTime:
         starts, ends = self.records.start_fs, self.records.end_fs
         found: dict[int, int] = {}
         last: dict[tuple[str, str], int] = {}
-        for i, command in enumerate(self.records.commands if self.records.copies else ()):
-            if not command.src:
-                continue
+        first = len(self.records.graph.commands)
+        issued = (i for i, each in enumerate(self.records.issued, first) if each.command.src)
+        for i in chain(self.records.graph.moves, issued):
+            command = self.records.commands[i]
             lane = command.device, command.lane
             if (before := last.get(lane)) is not None and starts[i] > ends[before]:
                 copied = self.records.commands[before]

@@ -61,6 +61,13 @@ class Records:
         return self.graph.is_queue and not self.issued
 
     @cached_property
+    def without_pause(self) -> bool:
+        """Whether all tasks ran on one lane, each from the end of the one before on, the first at once."""
+        if self.issued or not self.graph.on_one_lane or self.start_fs[0]:
+            return False
+        return self.start_fs[1:] == self.end_fs[:-1]
+
+    @cached_property
     def runs(self) -> dict[CostKey, int]:
         """How often each op, or kernel of a policy, ran on a device."""
         if not self.issued:

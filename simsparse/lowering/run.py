@@ -30,6 +30,9 @@ def run_closed_form(costed: CostedGraph) -> Records:
     if graph.is_queue:
         ends = running_sums(costed.fs)
         return Records(graph, costed.costs, [0, *ends[:-1]], ends, graph.allocations)
+    if graph.on_one_lane and (times := _without_pause(costed)) is not None:
+        ends = running_sums(times)
+        return Records(graph, costed.costs, [0, *ends[:-1]], ends, graph.allocations)
     free: dict[tuple[str, str], int] = {}
     issued: dict[tuple[str, str], int] = {}
     starts, ends = list[int](), list[int]()
@@ -47,6 +50,21 @@ def run_closed_form(costed: CostedGraph) -> Records:
         starts.append(start)
         ends.append(end)
     return Records(graph, costed.costs, starts, ends, graph.allocations)
+
+
+def _without_pause(costed: CostedGraph) -> list[int] | None:
+    """Femtoseconds of each command of one lane; None where a copy ends before its lane may issue another."""
+    graph, machine, found = costed.graph, costed.machine, list(costed.fs)
+    known: dict[tuple[object, ...], int] = {}
+    for i in graph.moves:
+        command = graph.commands[i]
+        copy = command.src, command.dst, command.bytes, command.beside, command.channel
+        if copy not in known:
+            known[copy] = machine.copy_fs(*copy)
+            if command.channel is None and known[copy] < machine.issue_fs(command.src, command.dst):
+                return None
+        found[i] = known[copy]
+    return found
 
 
 def run_events(
