@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the page computes, apart from what it draws; a host without a document can run this part.
+// What the page computes, then what it draws.
 "use strict";
 const known = (column, i) => column.values ? column.values[i] : column.codes[i];
 const text = (column, i) => {
@@ -59,11 +59,10 @@ function scaled(column) {
 // A point as the YAML that gives it again.
 const yaml = (data, i) => data.inputs.map(input => [input.label, input.words[input.codes[i]]])
   .filter(([, value]) => value !== "").map(([key, value]) => key + ": " + value).join("\n");
-if (typeof module !== "undefined") module.exports = {selected, ordered, front, scaled, yaml, si, text, explore};
 
 function explore(document, window, data) {
   const byId = id => document.getElementById(id), columns = data.columns;
-  const scales = columns.map(scaled), ROW = 26;
+  const scales = columns.map(scaled), ROW = 26, PRINTED = 100;
   const state = {brushes: {}, query: "", sort: columns.findIndex(column => column.cost), down: false, hover: -1};
   const numeric = columns.map((column, i) => [column, i]).filter(([column]) => column.values).map(([, i]) => i);
   const shownAxes = columns.map((column, i) => i).filter(i => columns[i].values ? scales[i].high > scales[i].low : columns[i].words.length > 1);
@@ -86,6 +85,7 @@ function explore(document, window, data) {
     pen.font = "12px system-ui, sans-serif"; pen.fillStyle = colour("--ink");
     return [pen, box.width, box.height];
   }
+  const fitted = (pen, words, width) => { let kept = words; while (kept.length > 1 && pen.measureText(kept).width > width) kept = kept.slice(0, -2) + "…"; return kept; };
   const tint = i => palette[columns[axes.colour.value]?.codes[i] % palette.length] ?? palette[0];
 
   function drawPlot() {
@@ -121,24 +121,30 @@ function explore(document, window, data) {
     shownAxes.forEach((i, n) => {
       pen.beginPath(); pen.moveTo(at(n), top); pen.lineTo(at(n), bottom); pen.stroke();
       pen.textAlign = n === 0 ? "left" : n === shownAxes.length - 1 ? "right" : "center";
-      pen.fillText(columns[i].label, at(n), n % 2 ? 28 : 14);
+      const slot = (width - 48) / Math.max(1, shownAxes.length - 1), last = n === shownAxes.length - 1;
+      pen.fillText(fitted(pen, columns[i].label, 1.9 * slot), at(n), n % 2 ? 28 : 14);
       if (columns[i].values) { pen.fillText(si(scales[i].low, columns[i].unit), at(n), bottom + 14); pen.fillText(si(scales[i].high, columns[i].unit), at(n), top + 12); }
+      else if (columns[i].words.length * 14 < bottom - top) {
+        pen.textAlign = last ? "right" : "left";
+        columns[i].words.forEach((word, code) => { const y = bottom - scales[i].at(code) * (bottom - top); pen.fillText(fitted(pen, word, .8 * slot), at(n) + (last ? -5 : 5), Math.min(Math.max(y + 4, top + 12), bottom - 3)); });
+      }
       if (state.brushes[i]) { const [low, high] = state.brushes[i].span; pen.globalAlpha = .25; pen.fillRect(at(n) - 7, bottom - high * (bottom - top), 14, (high - low) * (bottom - top)); pen.globalAlpha = 1; }
     });
     state.parallel = {at, top, bottom};
   }
   function drawRows() {
-    const box = byId("rows"), first = Math.max(0, Math.floor(box.scrollTop / ROW) - 5), count = Math.ceil(box.clientHeight / ROW) + 10;
+    const box = byId("rows"), first = state.paper ? 0 : Math.max(0, Math.floor(box.scrollTop / ROW) - 5);
+    const count = state.paper ? PRINTED : Math.ceil(box.clientHeight / ROW) + 10;
     const body = byId("body"); body.textContent = "";
     const gap = size => { const row = document.createElement("tr"), cell = document.createElement("td"); cell.colSpan = columns.length; cell.style.height = size + "px"; cell.style.padding = 0; row.append(cell); body.append(row); };
-    gap(first * ROW);
+    if (!state.paper) gap(first * ROW);
     for (const i of rows.slice(first, first + count)) {
       const row = document.createElement("tr"); row.dataset.point = i; row.tabIndex = 0;
       if (i === state.hover) row.className = "here";
       for (const column of columns) { const cell = document.createElement("td"); cell.textContent = text(column, i); if (column.values) cell.className = "number"; row.append(cell); }
       body.append(row);
     }
-    gap(Math.max(0, rows.length - first - count) * ROW);
+    if (!state.paper) gap(Math.max(0, rows.length - first - count) * ROW);
   }
   function update() {
     const brushes = Object.fromEntries(Object.entries(state.brushes).map(([i, brush]) => [i, brush.range]));
@@ -154,11 +160,8 @@ function explore(document, window, data) {
     byId("about").textContent = point < 0 ? "Point at a row or a dot to see its inputs and what bounds it." : yaml(data, point) + "\n\n" + data.notes.words[data.notes.codes[point]];
     draw();
   }
-  function sortBy(i) {
-    state.down = state.sort === i && !state.down; state.sort = i;
-    [...byId("head").children].forEach((head, at) => head.setAttribute("aria-sort", at !== i ? "none" : state.down ? "descending" : "ascending"));
-    update();
-  }
+  function showSort() { [...byId("head").children].forEach((head, at) => head.setAttribute("aria-sort", at !== state.sort ? "none" : state.down ? "descending" : "ascending")); }
+  function sortBy(i) { state.down = state.sort === i && !state.down; state.sort = i; showSort(); update(); }
   columns.forEach((column, i) => {
     const head = document.createElement("th"), button = document.createElement("button");
     button.type = "button"; button.textContent = column.label; button.addEventListener("click", () => sortBy(i)); head.append(button); byId("head").append(head);
@@ -201,12 +204,12 @@ function explore(document, window, data) {
   byId("rows").addEventListener("scroll", draw);
   byId("clear").addEventListener("click", () => { state.brushes = {}; state.query = byId("query").value = ""; update(); });
   window.addEventListener("resize", draw);
+  // Paper is white and has no scrolling: light colours, and the first rows in full, drawn before the printer looks.
+  const print = paper => { state.paper = paper; document.documentElement.classList.toggle("paper", paper); drawPlot(); drawParallel(); drawRows(); };
+  window.addEventListener("beforeprint", () => print(true)); window.addEventListener("afterprint", () => print(false));
   window.matchMedia?.("(prefers-color-scheme: dark)").addEventListener?.("change", draw);
-  update();
-  return {state, update, sortBy, brush, hover, places: () => places, rows: () => rows};
+  showSort(); update();
 }
-if (typeof document !== "undefined") {
-  const data = JSON.parse(document.getElementById("data").textContent);
-  data.size = data.columns[0].codes.length;
-  explore(document, window, data);
-}
+const data = JSON.parse(document.getElementById("data").textContent);
+data.size = data.columns[0].codes.length;
+explore(document, window, data);
