@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, compress
 from typing import TYPE_CHECKING, Any
 
 from simsparse.core.tensor import whole
@@ -36,7 +36,7 @@ class Routing:
     @property
     def hit(self) -> tuple[int, ...]:
         """The experts that got at least one token, ascending."""
-        return tuple([expert for expert, count in enumerate(self.counts) if count])
+        return tuple(compress(range(len(self.counts)), self.counts))
 
     @classmethod
     def from_ids(cls, ids: NDArray[np.integer[Any]] | Sequence[Sequence[int]], experts: int, origin: str) -> Routing:
@@ -52,7 +52,10 @@ class Routing:
         outside = [expert for expert in counts if not 0 <= expert < experts]
         if outside:
             raise SpecError(f"expert id {outside[0]} is outside 0..{experts - 1}", key="routing")
-        return cls(tuple(map(counts.__getitem__, range(experts))), rows, origin)
+        found = [0] * experts
+        for expert, count in counts.items():
+            found[expert] = count
+        return cls(tuple(found), rows, origin)
 
 
 def _rows(ids: Any) -> tuple[tuple[int, ...], ...]:

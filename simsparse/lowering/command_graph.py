@@ -256,11 +256,13 @@ class CommandGraph:
     @cached_property
     def calls(self) -> tuple[int, ...]:
         """Indexes of the calls of the framework."""
-        return tuple([i for i, cause in enumerate(map(attrgetter("cause"), self.commands)) if cause is Cause.CALL])
+        return tuple([i for i, key in enumerate(self.keys) if key is None and self.commands[i].cause is Cause.CALL])
 
     @cached_property
     def collectives(self) -> dict[int, range]:
         """The commands of each collective, by its place among ``op_commands``."""
+        if not self._parts:
+            return {}
         owner = {self.commands[i].op: place for place, i in enumerate(self.op_commands)}
         last = {self.commands[i].op: i for i in sorted(self._parts)}
         return {owner[op]: range(self.op_commands[owner[op]], end + 1) for op, end in last.items()}
