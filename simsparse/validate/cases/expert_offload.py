@@ -22,9 +22,9 @@ SECONDS = {INFINITY: 0.735, DEEPSPEED: 2.486, ACCELERATE: 6.633}
 TOKENS = 8
 CACHE: Mapping[str, object] = {"kind": "frequency_layer", "experts": "fit"}
 FITTING = {"kind": "pinned", "what": "all"}
-Way = tuple[Mapping[str, object], str | Mapping[str, object], int]
+ExpertRun = tuple[Mapping[str, object], str | Mapping[str, object], int]
 """A residency, a prefetch, and the steps that are run."""
-WAYS: Mapping[str, Way] = {
+WAYS: Mapping[str, ExpertRun] = {
     INFINITY: ({**CACHE, "chunk_bytes": 1 << 26}, {"kind": "queued", "predictor": "nearest"}, TOKENS),
     DEEPSPEED: (FITTING, {"kind": "all", "across_steps": True}, 2),
     ACCELERATE: ({**FITTING, "host_memory": "pageable"}, "none", 1),
