@@ -27,7 +27,7 @@ AUTHORS_T4 = {"gpu0.compute.tensor.fp16": "29.5 TFLOPS"}
 
 
 @dataclass(frozen=True)
-class PublishedPass:
+class OptRun:
     """A system of the table: sequences of a pass on the GPU and passes that share weights, and its policy.
 
     ``pinned``: bytes of weights that stay on the GPU; ``host``: the cache rests on the host, which attends to it.
@@ -44,17 +44,15 @@ class PublishedPass:
 
 STREAMED = {"kind": "none", "what": "all"}
 WAYS = (
-    PublishedPass("OPT-6.7B on the GPU, 2 sequences", 25.26, OPT_6_7B, 2),
-    PublishedPass("OPT-30B, Accelerate, 8", 0.62, OPT_30B, 8, {"residency": {**STREAMED, "host_memory": "pageable"}}),
-    PublishedPass("OPT-30B, DeepSpeed ZeRO-Inference, 4", 0.60, OPT_30B, 4, {"residency": STREAMED, "prefetch": "next_layer"}),
-    PublishedPass("OPT-30B, FlexGen, 144", 7.32, OPT_30B, 48,
+    OptRun("OPT-6.7B on the GPU, 2 sequences", 25.26, OPT_6_7B, 2),
+    OptRun("OPT-30B, Accelerate, 8", 0.62, OPT_30B, 8, {"residency": {**STREAMED, "host_memory": "pageable"}}),
+    OptRun("OPT-30B, DeepSpeed ZeRO-Inference, 4", 0.60, OPT_30B, 4, {"residency": STREAMED, "prefetch": "next_layer"}),
+    OptRun("OPT-30B, FlexGen, 144", 7.32, OPT_30B, 48,
         {"residency": {"kind": "pinned", "what": "all", "room": "3 GB"}, "prefetch": "next_layer"}, 3, True),
 )  # fmt: skip
 
 
-def rate(
-    way: PublishedPass, overrides: Mapping[str, str] | None = None, policy: Mapping[str, Any] | None = None
-) -> float:
+def rate(way: OptRun, overrides: Mapping[str, str] | None = None, policy: Mapping[str, Any] | None = None) -> float:
     """Tokens per second, prompts included, on a T4 of which each simulated layer stands for PARTS."""
     said = dict(policy or way.policy)
     model = replace(way.model, layers=way.model.layers // PARTS, sequences=way.sequences,
