@@ -27,9 +27,12 @@ HALF_LOADS = (ALIGNED_BYTES, 4, 2)
 """Bytes that one load of a kernel takes: cuBLAS has kernels named align8, align2 and align1, none between. Seen
 in profiles of an H200 for 300 shapes whose n and k were odd, even or multiples of 4, mixed; the odder one decides."""
 WORD_BYTES = 4
+OUTPUT_BYTES = 8
+"""Alignment of int8 products whose outputs alone are no multiples of 16: of 132 such products of random shapes
+profiled on an H200, 123 ran one kernel of 256 x 128 tiles."""
 UNALIGNED = {
     "bytes4": (GemmUnit.HALF, WORD_BYTES), "bytes2": (GemmUnit.HALF, 2), "tf32": (GemmUnit.TF32, WORD_BYTES),
-    "int8": (GemmUnit.INT8, WORD_BYTES),
+    "int8": (GemmUnit.INT8, WORD_BYTES), "int8_outputs": (GemmUnit.INT8, OUTPUT_BYTES),
 }  # fmt: skip
 """Unit and bytes of a load of a library's kernels for rows that are no multiples of ALIGNED_BYTES, by name in YAML."""
 TF32_RATE = 0.5
@@ -89,10 +92,13 @@ def _kernels(parts: Mapping[KeyT, GpuTileKernel | None]) -> dict[KeyT, TileKerne
 
 
 def alignment(shapes: GemmShapes) -> NDArray[np.int64]:
-    """Bytes of the widest loads of HALF_LOADS that the rows of all three matrices are multiples of."""
+    """Bytes of the widest loads of HALF_LOADS that the rows of all three matrices are multiples of; OUTPUT_BYTES of
+    int8 ones that would take the widest but for their outputs."""
     size = shapes.value_bytes.astype(np.int64)
     bits = (shapes.n * np.maximum(size, 2)) | (shapes.k * size)
-    return np.select([bits % load == 0 for load in HALF_LOADS[:-1]], HALF_LOADS[:-1], HALF_LOADS[-1])
+    loads = np.select([bits % load == 0 for load in HALF_LOADS[:-1]], HALF_LOADS[:-1], HALF_LOADS[-1])
+    narrow = (shapes.unit == GemmUnit.INT8) & (loads == ALIGNED_BYTES) & (shapes.n % ALIGNED_BYTES > 0)
+    return np.where(narrow, OUTPUT_BYTES, loads)
 
 
 def has_kernel(unit: GemmUnit, shapes: GemmShapes, kernels: LibraryKernels) -> NDArray[np.bool_]:
@@ -105,7 +111,7 @@ def has_kernel(unit: GemmUnit, shapes: GemmShapes, kernels: LibraryKernels) -> N
 def library_seconds(unit: GemmUnit, shapes: GemmShapes, machine: GemmMachine, kernels: LibraryKernels) -> GemmTimes:
     """Seconds of GEMMs of one unit for which the library has kernels."""
     card = tile_card(unit, machine)
-    if all(kernels.loading(unit, size) is None for size in HALF_LOADS):
+    if all(kernels.loading(unit, size) is None for size in (*HALF_LOADS, OUTPUT_BYTES)):
         return tile_kernel_seconds(shapes, card, kernels.by_unit[unit])
     parts = [
         (place, _with_one(_loaded_seconds(unit, own, card, kernels, size), own, machine, kernels.one, size))

@@ -65,8 +65,9 @@ class TileBlocks(NamedTuple):
     """What the blocks of each tile do, whatever the splits.
 
     ``whole_k``: how many there are where k is not split. ``fixed`` and ``step``: cycles of a block for its output, and
-    for each element of k. ``near`` and ``away``: bytes from L2 and from memory. ``products``: flops that the power
-    limit spreads, 0 in an estimate.
+    for each element of k; ``busy`` and ``busy_step``: those of them in which the SM can do nothing for another one of
+    the ``held`` blocks that it works on at once. ``near`` and ``away``: bytes from L2 and from memory. ``products``:
+    flops that the power limit spreads, 0 in an estimate.
     """
 
     whole_k: Floats
@@ -75,6 +76,9 @@ class TileBlocks(NamedTuple):
     near: Floats
     away: Floats
     products: Floats
+    busy: Floats
+    busy_step: Floats
+    held: Floats
 
 
 class TileSeconds(NamedTuple):

@@ -2,8 +2,9 @@
 """Tiled GEMM kernels of a library: which tile it takes by its own estimate, and how long that takes.
 
 A kernel cuts the output into tiles, a thread block each, and k into splits; blocks run in waves of one per
-streaming multiprocessor (SM). Along k a block needs the longer of its products and its reads from L2, and
-a fixed overhead; beside that stands what must come from memory or L2 for the whole kernel. Arithmetic and
+streaming multiprocessor (SM), or of several where the kernel's tiles leave room: what one of these waits for
+hides behind the products and reads of the others. Along k a block needs the longer of its products and its reads
+from L2, and a fixed overhead; beside that stands what must come from memory or L2 for the whole kernel. Arithmetic and
 memory overlap: their times add up as fourth powers, those of one SM's and the card's rate as squares.
 Whatever the kernel does, the power limit bounds the rate of products and bytes.
 
@@ -36,8 +37,9 @@ FEW = 64
 """GEMMs whose tiles are remembered for cards with other rates of memory and other power limits."""
 RANKED = 32
 """Tiles that are timed: those that the library's estimate ranks highest."""
-STEP = 64.0
-"""k is padded to this many elements."""
+MOST_HELD = 32.0
+"""Thread blocks that an SM holds at most. Source: CUDA C++ Programming Guide, technical specifications of compute
+capability 8.0 and 9.0."""
 LINE_BYTES = 128
 """Bytes of a cache line."""
 USUAL_K = 2048.0
@@ -65,10 +67,17 @@ class KernelTiles:
 
     @cached_property
     def estimated(self) -> TileSeconds:
-        """Of every tile, as the library's estimate has them."""
+        """Of every tile, as the library's estimate has them; k of a batch is never split.
+
+        No kernel of 1,987 batched products of random shapes profiled on an H200 had a split k.
+        """
         kernel, sizes = self.kernel, self._across
         blocks = _blocks(sizes, self.tiling, self.core, kernel.estimated, kernel.view.missing)
-        return _parts(sizes, self._by_tile(blocks), kernel.splits, self.core, kernel.estimated, kernel.view.missing)
+        found = _parts(sizes, self._by_tile(blocks), kernel.splits, self.core, kernel.estimated, kernel.view.missing)
+        batched = sizes.batch > 1
+        if not batched.any():
+            return found
+        return found._replace(launch=np.where(batched & (kernel.splits > 1), np.inf, found.launch))
 
     @cached_property
     def leaning(self) -> Floats:
@@ -231,7 +240,12 @@ def _blocks(
     near = near + p.reread * sizes.inputs * (tiling.columns - 1.0)
     away = _memory_bytes(sizes, area, count, core, p, missing) + p.write * sizes.outputs * lost
     step = _step_cycles(sizes, tiling, area, core, p, missing)
-    return TileBlocks(count, p.fill + area * p.epilogue, step, near, away, np.zeros((1, 1)))
+    none = np.zeros((1, 1))
+    if not p.shares:
+        return TileBlocks(count, p.fill + area * p.epilogue, step, near, away, none, none, none, none)
+    busy = _busy_cycles(sizes, tiling, area, core, p)
+    held = np.clip(np.floor(p.held / area), 1.0, MOST_HELD)
+    return TileBlocks(count, p.fill + area * p.epilogue, step, near, away, none, area * p.epilogue, busy, held)
 
 
 def _true_parts(sizes: Sizes, blocks: TileBlocks, splits: Floats, core: TileCore, p: TileNumbers) -> TileSeconds:
@@ -251,22 +265,41 @@ def _parts(
     launch = launch + 8.0 * sizes.m * sizes.n * sizes.batch * np.where(split, splits, 0.0) / l2_rate
     count = blocks.whole_k * splits
     running, filled = np.minimum(count, core.sms).astype(np.intp), count / core.sms
-    cycles = blocks.fixed + np.ceil(sizes.k / splits / STEP) * STEP * blocks.step
-    waves = np.ceil(filled) * (1.0 - p.crowding * (1.0 - np.minimum(filled, 1.0)))
+    steps = np.ceil(sizes.k / splits / p.step) * p.step
+    cycles = np.ceil(filled) * (blocks.fixed + steps * blocks.step)
+    if p.shares:
+        rounds = np.ceil(np.ceil(filled) / blocks.held)
+        busy = np.ceil(filled) * (blocks.busy + steps * blocks.busy_step)
+        cycles = np.maximum(rounds * (blocks.fixed + steps * blocks.step), busy)
+    waves = cycles * (1.0 - p.crowding * (1.0 - np.minimum(filled, 1.0)))
     near = blocks.near * taken(_seconds_per_byte(l2_rate, p.l2_stream, core, p), running)
-    return TileSeconds(launch, waves * cycles / core.clock_hz, near, blocks.away, blocks.products, filled, running)
+    return TileSeconds(launch, waves / core.clock_hz, near, blocks.away, blocks.products, filled, running)
 
 
 def _step_cycles(
     sizes: Sizes, tiling: Tiling, area: Floats, core: TileCore, p: TileNumbers, missing: Floats | float
 ) -> Floats:
     """Cycles of a block per element of k: the longer of its products and its reads from L2."""
-    products = 2.0 * area * core.sms / (core.flops * p.tensor * tiling.efficiency) * core.clock_hz
-    size = sizes.value_bytes
+    products, size = _product_cycles(tiling, area, core, p), sizes.value_bytes
     ragged = (sizes.k * size % LINE_BYTES > 0) | (sizes.n * np.maximum(size, 2.0) % LINE_BYTES > 0)
     products = products + p.overhead + p.cold_overhead * missing + np.where(ragged, p.ragged, 0.0)
+    return _joined(products, _read_cycles(sizes, tiling, p))
+
+
+def _product_cycles(tiling: Tiling, area: Floats, core: TileCore, p: TileNumbers) -> Floats:
+    """Cycles of the products of a block per element of k."""
+    return array_of(2.0 * area * core.sms / (core.flops * p.tensor * tiling.efficiency) * core.clock_hz)
+
+
+def _read_cycles(sizes: Sizes, tiling: Tiling, p: TileNumbers) -> Floats:
+    """Cycles in which a block reads its operands from L2 per element of k."""
     longer, shorter = np.maximum(tiling.tokens, tiling.outputs), np.minimum(tiling.tokens, tiling.outputs)
-    return _joined(products, size * (shorter + longer * p.multicast) / p.port)
+    return array_of(sizes.value_bytes * (shorter + longer * p.multicast) / p.port)
+
+
+def _busy_cycles(sizes: Sizes, tiling: Tiling, area: Floats, core: TileCore, p: TileNumbers) -> Floats:
+    """Cycles per element of k in which a block keeps its SM from working for others that it holds."""
+    return _joined(_product_cycles(tiling, area, core, p), _read_cycles(sizes, tiling, p))
 
 
 def _memory_bytes(

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -46,6 +47,13 @@ class TileNumbers(PartNumbers):
     spread: float
     crowding: float
     ragged: float
+    step: float
+    held: float
+
+    @property
+    def shares(self) -> bool:
+        """Whether blocks share an SM."""
+        return not math.isnan(self.held)
 
     def estimated(self, view: ViewNumbers) -> TileNumbers:
         """The numbers as the library's estimate has them."""

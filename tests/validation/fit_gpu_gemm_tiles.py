@@ -27,7 +27,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from gemm_tiles_torch import Floats, Gemms, Tensor, Tiling, Values, modelled, surprise
-from gemm_tiles_yaml import BY_TILE, kernel_of, section_of, values_of, write_rates, write_section
+from gemm_tiles_yaml import BY_TILE, GIVEN, kernel_of, section_of, values_of, write_rates, write_section
 from numpy.typing import NDArray
 
 from simsparse.config.hardware import load_hardware
@@ -55,7 +55,7 @@ from simsparse.validate.tables.gemm import LAUNCH_S, PROFILED_S, RESTED, SHORT_R
 
 ROOT = Path(__file__).resolve().parents[2]
 DATA = ROOT / "tests/validation/data/gpu"
-SECTIONS = ("gemm_dense", "gemm_hot", "gemm_fp32", "lowp", "quant", "lowp_sparse24")
+SECTIONS = ("gemm_dense", "gemm_hot", "gemm_fp32", "lowp", "quant", "lowp_sparse24", "bmm")
 NARROWED = ("bf16", "fp16", "float16", "fp8_e4m3", "int8", "fp32", "bfloat16", "float32", "tf32")
 OWN = {"h100": "h100_sxm5_80gb", "h200": "h200_sxm5_141gb"}
 PARTS = {
@@ -69,9 +69,9 @@ TABLES = {
 VECTOR_TOKENS = 15
 """Tokens up to which a library may take kernels of few tokens for narrow weights (fit_gpu_weight_only.py)."""
 WIDENED_TABLE = "aic_gemm_weightonly_h200_a100_l40s"
-ROWS = {"second": 10.0, "random": 6.0, "table": 700.0}
-"""How often a row of the second file and of our random shapes is drawn, and rows drawn of a table, where a row of ours
-is drawn once."""
+ROWS = {"second": 10.0, "random": 6.0, "more": 1.0, "table": 700.0}
+"""How often a row of the second file, of our random shapes and of further files is drawn, and rows drawn of a table,
+where a row of ours is drawn once."""
 START = {  # launches in microseconds
     "launch": 2.7, "cold_launch": 0.3, "overhead": 1.3, "cold_overhead": 0.4, "fill": 400.0, "epilogue": 0.06,
     "tensor": 1.05, "port": 100.0, "multicast": 0.7, "stream": 70.0, "l2_stream": 1.2, "l2": 100.0, "split_launch": 2.5,
@@ -213,6 +213,7 @@ def own_source(job: Job, name: str, card: str, path: Path, free: bool, weight: f
     chosen = np.flatnonzero(
         (shapes.unit == unit) & (alignment(shapes) == job.loads) & (shapes.sparse24 == job.sparse24)
         & ((shapes.m > MATRIX_VECTOR_TOKENS) | (unit is not GemmUnit.FP32))
+        & ((shapes.m > 1) | (shapes.batch > 1) | (unit is not GemmUnit.HALF) | (job.loads == ALIGNED_BYTES))
     )  # fmt: skip
     seconds = np.array([row.number("s") for row in rows])
     calls = np.array([REPLAYS * row.whole("calls") if "calls" in row.fields else np.inf for row in rows])
@@ -257,13 +258,14 @@ def table_source(card: str, folder: Path, share: float, widened: str = "", rest:
                   RESTED if limited else 0.0, launch, UNSET if limited else 1.0)  # fmt: skip
 
 
-def own_sources(job: Job, second: Path) -> list[Source]:
+def own_sources(job: Job, second: Path, more: Sequence[Path] = ()) -> list[Source]:
     """Our files of a job; the first is the one whose conditions are the model's own."""
     found = [
         own_source(job, f"h200 {kind}", "h200", DATA / f"{kind}_{OWN['h200']}.jsonl", False, ROWS["random"])
         for kind in ("random", "models")
     ]
     found += [own_source(job, "h200 second", "h200", second, False, ROWS["second"])]
+    found += [own_source(job, f"h200 {path.stem}", "h200", path, False, ROWS["more"]) for path in more]
     found += [
         own_source(job, f"{card} {kind}", card, DATA / f"{kind}_{OWN[card]}.jsonl", kind != "lowp_sparse24", 1.0)
         for card in job.cards for kind in ("probe", "probe_shapes", "lowp_sparse24")
@@ -284,6 +286,7 @@ class Point:
 
     def __init__(self, job: Job, kernel: TileKernel, sources: Sequence[Source], start: Values | None) -> None:
         parts = [part_of(card) for card in job.cards]
+        self.given = {name: value for name, value in values_of(kernel.part).items() if name in GIVEN}
         tiles, self.drawn = len(kernel.part.tiles.rows), start is not None
         self._start, free = {name: torch.tensor(value) for name, value in START.items()}, set(START)
         if start is not None:
@@ -312,7 +315,7 @@ class Point:
         found = {name: log.exp().clamp(max=MOST.get(name, torch.inf)) for name, log in self.logs.items()}
         found |= {"memory": self.memory.exp().clamp(max=0.96), "sustained": self.sustained.exp()}
         found |= {"source_launch": self.launch, "source_speed": self.speed.exp(), "rested": self.rested}
-        return found | {**self.tiles, "efficiency": self.tiles["efficiency"].exp()}
+        return found | self.given | {**self.tiles, "efficiency": self.tiles["efficiency"].exp()}
 
     @property
     def moved(self) -> list[Tensor]:
@@ -454,7 +457,7 @@ def start_of(job: Job, resumed: bool) -> Values | None:
 
 def run(job: Job, args: argparse.Namespace) -> None:
     """Fit a job, print its errors, and print or write its YAML."""
-    own = own_sources(job, args.second) if job.architecture == "hopper" and job.section != WIDENED else []
+    own = own_sources(job, args.second, args.more) if job.architecture == "hopper" and job.section != WIDENED else []
     sources = [*own, *table_sources(job, args.tables, args.share)]
     kernel = TileKernel.of(job.kernel)
     data, start = Data.of(job, kernel, sources), start_of(job, args.resume)
@@ -491,6 +494,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--tables", type=Path, required=True, help="folder of gemm_perf tables as CSV")
     parser.add_argument("--second", type=Path, required=True, help="rows of random shapes of an H200")
+    parser.add_argument("--more", type=Path, action="append", default=[], help="further rows of random shapes")
     parser.add_argument(
         "--only", default="", help="jobs whose name holds this; others than 16-bit ones start from those in the file"
     )

@@ -15,13 +15,15 @@ from numpy.typing import NDArray
 
 from simsparse.devices.gpu_gemm_types import GemmShapes
 from simsparse.devices.gpu_tile_columns import TileCore
-from simsparse.devices.gpu_tile_kernels import LINE_BYTES, MOST_DOUBLINGS, RANKED, STEP, USUAL_K, tilings
+from simsparse.devices.gpu_tile_kernels import LINE_BYTES, MOST_DOUBLINGS, MOST_HELD, RANKED, USUAL_K, tilings
 from simsparse.devices.gpu_tile_numbers import TileKernel
 from simsparse.validate.gemms import SPARED_S
 
 Tensor = torch.Tensor
 Floats = NDArray[np.float64]
 MICRO = 1e6
+NEVER = -1e6
+"""Score of a tile that the library never takes; finite, so that gradients are numbers."""
 
 
 @dataclass(frozen=True)
@@ -139,8 +141,9 @@ def scores(gemms: Gemms, tiling: Tiling, values: Values) -> Tensor:
     """How likely the library takes each tile, as logarithms up to a constant (GEMMs, tiles)."""
     launch, compute, memory = _parts(gemms, tiling, values, True)
     seconds = launch + _joined(compute, memory)
-    relative = 1.0 - seconds / seconds.min(dim=1, keepdim=True).values
-    return relative / values["spread"] + _leaning(gemms, tiling, values)
+    never = (gemms.batch > 1) & (tiling.splits > 1)
+    relative = 1.0 - seconds / seconds.masked_fill(never, torch.inf).min(dim=1, keepdim=True).values
+    return (relative / values["spread"] + _leaning(gemms, tiling, values)).masked_fill(never, NEVER)
 
 
 def surprise(gemms: Gemms, tiling: Tiling, values: Values, seen: Tensor) -> Tensor:
@@ -202,13 +205,19 @@ def _waves(
     rate = g.flops * v["tensor"] * v["efficiency"][t.family]
     ragged = (g.k * g.size % LINE_BYTES > 0) | (g.n * g.size.clamp(min=2.0) % LINE_BYTES > 0)
     extra = overhead + v["cold_overhead"] * missing + v["ragged"] * ragged
-    products = 2.0 * area * g.sms / rate * g.clock + extra
+    own = 2.0 * area * g.sms / rate * g.clock
+    products = own + extra
     longer, shorter = torch.maximum(t.tokens, t.outputs), torch.minimum(t.tokens, t.outputs)
     reads = g.size * (shorter + longer * v["multicast"]) / port
-    steps = torch.ceil(g.k / t.splits / STEP) * STEP
+    steps = torch.ceil(g.k / t.splits / v["step"]) * v["step"]
     filled = _blocks(g, t) / g.sms
-    waves = torch.ceil(filled) * (1.0 - v["crowding"] * (1.0 - filled.clamp(max=1.0)))
-    return waves * (fill + area * v["epilogue"] + steps * _joined(products, reads)) / g.clock
+    cycles = torch.ceil(filled) * (fill + area * v["epilogue"] + steps * _joined(products, reads))
+    if "held" in v:
+        held = torch.floor(v["held"] / area).clamp(1.0, MOST_HELD)
+        rounds, busy = torch.ceil(torch.ceil(filled) / held), area * v["epilogue"] + steps * _joined(own, reads)
+        alone = fill + area * v["epilogue"] + steps * _joined(products, reads)
+        cycles = torch.maximum(rounds * alone, torch.ceil(filled) * busy)
+    return cycles * (1.0 - v["crowding"] * (1.0 - filled.clamp(max=1.0))) / g.clock
 
 
 def _blocks(g: Gemms, t: Tiling) -> Tensor:

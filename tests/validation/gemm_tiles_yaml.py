@@ -13,20 +13,26 @@ from gemm_tiles_torch import Values
 from simsparse.config.parts.gpu_tile_kernels import GpuTileKernel, GpuTileView
 from simsparse.devices.gpu_tile_numbers import TileKernel
 
+HELD = '"32-bit registers of an SM, one per accumulator"'
 MICROSECONDS = ("launch", "cold_launch", "split_launch", "cold_split")
 SOURCE = "gemm-tiles"
+GIVEN = ("step", "held")
+"""Numbers that profiles give and no fit moves."""
 BY_TILE = ("efficiency", "preference", "by_k", "by_blocks")
 """Fitted columns of the tile table."""
 
 
 def text_of(name: str, values: Values) -> str:
     """A number with its unit."""
-    return f"{float(values[name]):.4g}" + (" us" if name in MICROSECONDS else "")
+    digits = 6 if name in GIVEN else 4
+    return f"{float(values[name]):.{digits}g}" + (" us" if name in MICROSECONDS else "")
 
 
 def numbers(part: GpuTileKernel) -> list[str]:
     """Names of a kernel's numbers, those of its view as ``view.NAME``."""
-    own = [name for name in type(part).model_fields if name not in ("view", "tiles")]
+    own = [
+        name for name in type(part).model_fields if name not in ("view", "tiles") and getattr(part, name) is not None
+    ]
     return [*own, *(f"view.{name}" for name in GpuTileView.model_fields)]
 
 
@@ -74,7 +80,10 @@ def _entry(kind: str, part: GpuTileKernel, values: Values) -> str:
         if outer and f"    {outer}:" not in lines:
             lines.append(f"    {outer}:")
         indent = "      " if outer else "    "
-        lines.append(f"{indent}{inner}: {{value: {text_of(name, values)}, source: {SOURCE}, basis: measured}}")
+        basis = (
+            f"source: null, basis: assumed, note: {HELD}" if name == "held" else f"source: {SOURCE}, basis: measured"
+        )
+        lines.append(f"{indent}{inner}: {{value: {text_of(name, values)}, {basis}}}")
     lines += [
         "    tiles:", f"      source: {SOURCE}", "      basis: measured",
         "      rows:  # free side, fixed side, most, granule, splits, efficiency, preference, by_k, by_blocks",

@@ -33,6 +33,7 @@ pytestmark = [pytest.mark.validation, pytest.mark.xdist_group("references")]
 
 H100, H200 = "gpu/h100-sxm5-80gb", "gpu/h200-sxm5-141gb"
 PROBES = {f"probe{kind}_{name}": hw for name, hw in list(REFERENCES.items())[:2] for kind in ("", "_layers")}
+PROBES["products_h200_sxm5_141gb.jsonl"] = H200
 PROBES["h200_x2_second_set.jsonl"] = "systems/h200-x2-nvlink"
 REQUIRED = {"gemm_dense": 0.10, "gemm_sparse24": 0.20, "attn_decode": 0.10, "offload": 0.10, "weight_stream": 0.10}
 

@@ -78,7 +78,9 @@ class GpuTileKernel(Frozen):
     the operands of one GEMM. ``padded``: share of the padding that draws power; ``byte_flops``: flop that
     draw as much as a byte from memory. ``spread``: how far from the best of its estimate the library
     strays. ``crowding``: share of a block's time that it would save if it ran alone on the card. ``ragged``: cycles
-    per k more where rows are no multiples of 128 bytes.
+    per k more where rows are no multiples of 128 bytes. ``step``: elements of k that a block takes at once, a
+    multiple of which it walks. ``held``: elements of output tiles that an SM works on at once, in several blocks where
+    tiles are smaller; without it, one block after another.
     """
 
     launch: Seconds
@@ -107,6 +109,8 @@ class GpuTileKernel(Frozen):
     spread: Ratio
     crowding: Ratio
     ragged: Ratio
+    step: Ratio
+    held: Ratio | None = None
     view: GpuTileView
     tiles: GpuTiles
 
@@ -150,8 +154,8 @@ class GpuGemmKernels(Frozen):
     """A library's GEMM kernels by kind; a kind without one takes the part's own ``gemm`` section.
 
     ``half``: bf16 and fp16 whose rows are multiples of 16 bytes. ``unaligned``: whose rows are not, those of 16 bits by
-    the bytes (4 or 2) that one load takes, others by type; ``unaligned_one``: those of 16 bits and one token;
-    ``transferred``: where theirs come from if none was
+    the bytes (4 or 2) that one load takes, others by type (``int8_outputs``: int8 with only n no multiple of 16);
+    ``unaligned_one``: those of 16 bits and one token; ``transferred``: where theirs come from if none was
     measured. ``fp8``: one scale per tensor; ``fp8_row``: one per row; ``fp8_block``: one per 128 values of a row of x
     and per square of 128 of w. ``int8``: int8 inputs and weights. ``fp32``: CUDA cores, more than four tokens.
     ``tf32``: fp32 values on tensor cores; without it, the 16-bit kernels with values of four bytes. ``sparse24``: 2:4
@@ -159,7 +163,7 @@ class GpuGemmKernels(Frozen):
     """
 
     half: GpuTileKernel | None = None
-    unaligned: dict[Literal["bytes4", "bytes2", "tf32", "int8"], GpuTileKernel] | None = None
+    unaligned: dict[Literal["bytes4", "bytes2", "tf32", "int8", "int8_outputs"], GpuTileKernel] | None = None
     unaligned_one: GpuVectorKernel | None = None
     transferred: GpuTransferred | None = None
     fp8: GpuTileKernel | None = None
