@@ -152,7 +152,9 @@ def _masked() -> Iterator[Op]:
 
 def _widened() -> Iterator[Op]:
     yield ops.linear(4096, 4096, 4096, "tf32")
-    for m, odd in product((4, 300, 8000), (1001, 1002, 4998)):
+    for m in (300, 8000):
+        yield ops.linear(m, 4104, 4112, "int8")
+    for m, odd in product((4, 300, 8000), (1001, 1002, 1004, 4998)):
         yield ops.linear(m, odd, odd, "tf32")
     for m, k, weights in product((1, 16, 1000), (256, 4096), ("int8", "int4")):
         yield ops.linear(m, 4096, k, "bf16", weight_dtype=weights)
