@@ -48,6 +48,8 @@ from simsparse.validate.serve_rows import predict_serving, serving_sections
 from simsparse.validate.sparse_rows import predict_grouped, predict_sparse_attention
 from simsparse.validate.tables import is_table, read_table
 from simsparse.validate.tables.attention import predict_attention_table
+from simsparse.validate.tables.compressed import SECTIONS as COMPRESSED
+from simsparse.validate.tables.compressed import predict_compressed_table
 from simsparse.validate.tables.energy import predict_token_energy
 from simsparse.validate.tables.gemm import predict_gemm_table, predict_widened_table
 from simsparse.validate.tables.latent import predict_latent_table
@@ -71,6 +73,7 @@ TOLERANCES: Mapping[str, float] = {
     "weight_only_table": 0.15, "attn_decode": 0.10,
     "attn_prefill": 0.10, "grouped_gemm": 0.12, "sparse_attn": 0.10, "contextual": 0.10, "attn_table_context": 0.12,
     "attn_table_generation": 0.12, **dict.fromkeys(LATENT_SECTIONS, 0.12), "sparse_prompt_table": 0.12,
+    **dict.fromkeys(COMPRESSED, 0.12),
     "moe_table": 0.15,
     "mem": 0.20, "launch": 0.25, "pcie": 0.15, "pcie_small": 0.60,
     "power": 0.10, "energy": 0.20, "energy_tokens": 0.20, "offload": 0.10, "weight_stream": 0.10,
@@ -261,6 +264,7 @@ class _Models:
             "attn_table_context": partial(predict_attention_table, part),
             "attn_table_generation": partial(predict_attention_table, part),
             **{section: partial(predict_latent_table, part) for section in LATENT_SECTIONS},
+            **{section: partial(predict_compressed_table, part) for section in COMPRESSED},
             "sparse_prompt_table": partial(predict_sparse_prompts, part),
             "energy_tokens": partial(predict_token_energy, part),
             "e2e": partial(predict_whole_models, part), "blocks": partial(predict_blocks, part),
