@@ -29,7 +29,8 @@ def test_a_query_reads_the_window_and_entries() -> None:
 def test_rows_of_the_public_table(tmp_path: Path) -> None:
     """Three of 28,458 rows, ai-dynamo/aiconfigurator at 095f58a51c4c (Apache-2.0)."""
     path = tmp_path / "compressed.csv"
-    rows = [f"dsv4_csa_generation,{FLASH},64,1,1,1,1024,4.0,0.0992", f"dsv4_hca_generation,{FLASH},64,64,1,1,8,128.0,0.088",
+    rows = [f"dsv4_csa_generation,{FLASH},64,1,1,1,1024,4.0,0.0992",
+            f"dsv4_hca_generation,{FLASH},64,64,1,1,8,128.0,0.088",
             "msa_generation,MiniMaxAI/MiniMax-M3,,bfloat16,bfloat16,64,64,1,1,8191,,0.1743"]  # fmt: skip
     path.write_text("\n".join([HEADER, *rows]) + "\n")
     report = validate_file(path, H200)
