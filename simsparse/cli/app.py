@@ -43,7 +43,10 @@ SUBCOMMANDS: Mapping[str, Subcommand] = {
         "simulation", "compare",
         "What tells two results or sweeps apart: inputs, by how much, what moved. Exit code 1 when they differ.",
     ),
-    "serve": Subcommand("serving", "serve", "Serve requests over time; with --out also write tables and figures. A file with axes is a sweep."),
+    "serve": Subcommand(
+        "serving", "serve",
+        "Serve requests over time; with --out also write tables and figures. A file with axes is a sweep.",
+    ),
     "crossover": Subcommand(
         "advice", "crossover",
         "Where does 2:4, or another way to hold weights, pay on this part for this layer, over tokens?",
