@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import tempfile
 from dataclasses import replace
+from math import ceil, floor
 from pathlib import Path
 
 import numpy as np
@@ -192,7 +193,7 @@ def test_energy_is_the_sum_of_its_parts() -> None:
         ({"region": 8}, "region"),
         ({"pattern": "stride", "stride": 100}, "stride"),
         ({"part": "gpu/h100-sxm5-80gb"}, "memory"),
-        ({"part": "memory/hbm2e"}, "dram"),
+        ({"part": ss.load_hardware("memory/hbm2e").model_copy(update={"dram": None})}, "no section dram"),
     ],
 )
 def test_what_is_refused(changes: dict[str, object], said: str) -> None:
@@ -315,11 +316,27 @@ def test_a_configuration_file_with_numbers_of_no_dram_is_refused(
         ss.dram_stream(path, bytes=4096)
 
 
-@pytest.mark.parametrize("part", [*PARTS, "ddr4-3200", "ddr5-6400"])
+FASTER = (("hbm2e", "hbm2-2000"), ("hbm3e", "hbm3-6400"), ("lpddr5x-8533", "lpddr5-6400"))
+OF_THE_STANDARD = {"hbm3e": ("nCCDL", "nRFC", "nRREFD")}
+CLOCKS = {"nBL", "nBL_min", "nBL_max", "nCCDS", "nCCDL", "nCCDR", "nCCDS_WR", "nCCDL_WR", "nPPD", "nWCKPST", "nCAS",
+          "nAAD", "nCS"}  # fmt: skip
+
+
+@pytest.mark.parametrize(("part", "base"), FASTER)
+def test_timings_of_a_faster_grade_are_those_of_its_base_in_ns_or_clocks(part: str, base: str) -> None:
+    """Least times in ns are rounded up to ticks, greatest ones (refresh) down; what counts clocks stays."""
+    fast, slow = (ss.load_hardware(f"memory/{name}").dram for name in (part, base))
+    for name in slow.timing.keys() - set(OF_THE_STANDARD.get(part, ())):
+        scale = 1.0 if name in CLOCKS else slow.tick.si / fast.tick.si
+        whole = floor if name.startswith("nREFI") else ceil
+        assert fast.timing[name].whole == whole(round(slow.timing[name].whole * scale, 3)), name
+
+
+@pytest.mark.parametrize("part", [*PARTS, "ddr4-3200", "ddr5-6400", *(part for part, _ in FASTER)])
 def test_shares_of_level_0_are_those_of_the_core(part: str) -> None:
     """A part's shares of peak, in order and at random, lie within 5 % of runs of its commands."""
     loaded = ss.load_hardware(f"memory/{part}")
-    size = 12_000 * loaded.burst.whole
+    size = 24_000 * loaded.burst.whole
     for pattern, share in (("seq", loaded.sequential), ("random", loaded.random)):
         assert ss.dram_stream(loaded, pattern, bytes=size).share_of_peak == pytest.approx(share.si, rel=0.05)
 
