@@ -116,7 +116,7 @@ def read_any(path: Path) -> Results:
         return results_of(Result.load(file))
     except OSError as error:
         raise StoreError(f"can't be read: {error.strerror}", file=str(file)) from error
-    except (KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
         raise StoreError(f"is no result of a run: {error}", file=str(file)) from error
 
 
@@ -269,7 +269,7 @@ def _json(value: object) -> Any:
         return value
     try:
         return json.loads(value)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
 
 

@@ -16,6 +16,7 @@ import pytest
 from simsparse.cli import main
 from simsparse.core import OpResult
 from simsparse.errors import SpecError, StoreError
+from simsparse.report.reader import read_any
 from simsparse.store import STORE_NAME, Reader, write_csv
 from simsparse.text import printable
 from simsparse.validate.measurement import MAX_LINES, measurements, read_measurements
@@ -97,3 +98,11 @@ def test_lines_of_measurements_have_a_limit(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_text("\n" * (MAX_LINES + 1))
     with pytest.raises(SpecError, match=rf"a\.jsonl: {MAX_LINES + 1} lines; at most {MAX_LINES} are read"):
         read_measurements(tmp_path / "a.jsonl")
+
+
+@pytest.mark.parametrize("text", ["[" * 200_000, "null", '{"ops": [], "cache": []}'], ids=["nested", "null", "list"])
+def test_a_result_file_of_any_content_is_refused_by_name(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "result.json"
+    file.write_text(text)
+    with pytest.raises(StoreError, match=r"result\.json.*is no result of a run"):
+        read_any(file)
