@@ -25,6 +25,12 @@ class ModelTask(Enum):
         return ("decode", "prefill", "train") if self in (ModelTask.CAUSAL, ModelTask.SEQ2SEQ) else ("forward", "train")
 
 
+LAYER_COUNTS = (
+    "num_hidden_layers", "num_layers", "num_decoder_layers", "num_sparse_encoder_layers", "num_sparse_decoder_layers",
+)  # fmt: skip
+"""Fields of configurations of transformers that count layers."""
+
+
 @dataclass(frozen=True)
 class ModelSpec:
     """A model's shapes.
@@ -51,10 +57,15 @@ class ModelSpec:
     image: int = 224
 
     def with_layers(self, layers: int) -> ModelSpec:
-        """The model with ``layers`` decoder layers. Raises TraceError for a model whose shape counts none."""
-        if "num_hidden_layers" not in self.shape:
+        """The model with ``layers`` decoder layers, and all else that counts layers in proportion.
+
+        Raises TraceError for a model whose shape counts none.
+        """
+        counted = {key: self.shape[key] for key in LAYER_COUNTS if key in self.shape}
+        if not counted:
             raise TraceError(f"the number of layers of {self.family} models can't be chosen", key="layers")
-        return replace(self, shape={**self.shape, "num_hidden_layers": layers})
+        most = max(counted.values())
+        return replace(self, shape={**self.shape, **{key: value * layers // most for key, value in counted.items()}})
 
 
 def _llama(hidden: int, ffn: int, layers: int, heads: int, kv_heads: int, vocab: int) -> dict[str, Any]:

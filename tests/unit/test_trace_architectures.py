@@ -43,7 +43,7 @@ LAYERS = 6
 def test_little_of_a_model_of_the_zoo_is_not_understood(name: str) -> None:
     phases = MODELS[name].task.phases
     decoder = "prefill" in phases
-    layers = LAYERS if decoder and not name.startswith("switch") else None
+    layers = LAYERS if decoder else None
     for trace in (
         extract(name, "prefill" if decoder else "forward", batch=1, seq=64, layers=layers),
         *([extract(name, "decode", batch=2, kv_len=64, layers=layers)] if "decode" in phases else []),
