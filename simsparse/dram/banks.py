@@ -3,8 +3,7 @@
 
 from __future__ import annotations
 
-from numba import njit
-
+from simsparse.dram.compiled import hot, inner
 from simsparse.dram.device import Effect
 from simsparse.dram.layout import CLOSED, HALF_OPEN, BankWord, Ints, TableWord
 from simsparse.dram.limits import bank_range, closes, cover_of, kind_of
@@ -12,21 +11,21 @@ from simsparse.dram.limits import bank_range, closes, cover_of, kind_of
 _BANK = len(BankWord)
 
 
-@njit(cache=True, inline="always")  # type: ignore[untyped-decorator]
+@hot
 def row_of(t: Ints, s: Ints, bank: int) -> int:
     """Open row of ``bank``, CLOSED or HALF_OPEN."""
     row: int = s[t[TableWord.ROWS] + bank * _BANK]
     return row
 
 
-@njit(cache=True, inline="always")  # type: ignore[untyped-decorator]
+@hot
 def number_of(t: Ints, kind: int) -> int:
     """The device's command of a kind, -1 for none."""
     number: int = t[t[TableWord.NUMBER] + kind]
     return number
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@inner
 def step_towards_idle(t: Ints, s: Ints, final: int, bank: int) -> int:
     """The next command of a refresh or a close that ends with ``final``: banks must be closed for a refresh."""
     if closes(t, final):
@@ -41,7 +40,7 @@ def step_towards_idle(t: Ints, s: Ints, final: int, bank: int) -> int:
     return final
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@inner
 def closes_in_use(t: Ints, s: Ints, command: int, bank: int) -> bool:
     """Whether ``command`` would close a row that was opened for a request not yet served."""
     if not closes(t, command):
@@ -53,7 +52,7 @@ def closes_in_use(t: Ints, s: Ints, command: int, bank: int) -> bool:
     return False
 
 
-@njit(cache=True, inline="always")  # type: ignore[untyped-decorator]
+@inner
 def act_on_banks(t: Ints, s: Ints, command: int, bank: int, row: int, tick: int) -> None:
     """What ``command`` does to the rows of its banks."""
     kind = kind_of(t, command)
@@ -70,7 +69,7 @@ def act_on_banks(t: Ints, s: Ints, command: int, bank: int, row: int, tick: int)
         s[place] = row
 
 
-@njit(cache=True, inline="always")  # type: ignore[untyped-decorator]
+@inner
 def open_bank(t: Ints, s: Ints, bank: int, row: int, tick: int) -> None:
     """Open a row; the power state of the bank's scope is active from its first open bank on."""
     power = t[TableWord.POWER] + 3 * t[t[TableWord.SCOPE_NODE] + bank]
@@ -81,7 +80,7 @@ def open_bank(t: Ints, s: Ints, bank: int, row: int, tick: int) -> None:
     s[t[TableWord.ROWS] + bank * _BANK] = row
 
 
-@njit(cache=True, inline="always")  # type: ignore[untyped-decorator]
+@inner
 def close_bank(t: Ints, s: Ints, bank: int, tick: int) -> None:
     """Close a bank, open or not."""
     place = t[TableWord.ROWS] + bank * _BANK

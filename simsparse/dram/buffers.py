@@ -3,26 +3,25 @@
 
 from __future__ import annotations
 
-from numba import njit
-
+from simsparse.dram.compiled import hot, inner
 from simsparse.dram.layout import Ints, StateWord, TableWord
 
 
-@njit(cache=True, inline="always")  # type: ignore[untyped-decorator]
+@hot
 def entry_at(t: Ints, s: Ints, buffer: int, place: int) -> int:
     """The entry at ``place`` of ``buffer``."""
     entry: int = s[t[TableWord.ORDER] + buffer * t[TableWord.POOL] + place]
     return entry
 
 
-@njit(cache=True, inline="always")  # type: ignore[untyped-decorator]
+@inner
 def append(t: Ints, s: Ints, buffer: int, entry: int) -> None:
     """Put ``entry`` last in ``buffer``."""
     s[t[TableWord.ORDER] + buffer * t[TableWord.POOL] + s[StateWord.LENGTH + buffer]] = entry
     s[StateWord.LENGTH + buffer] += 1
 
 
-@njit(cache=True, inline="always")  # type: ignore[untyped-decorator]
+@inner
 def take(t: Ints, s: Ints, buffer: int, place: int) -> int:
     """Take the entry at ``place`` out of ``buffer``."""
     order = t[TableWord.ORDER] + buffer * t[TableWord.POOL]
@@ -33,7 +32,7 @@ def take(t: Ints, s: Ints, buffer: int, place: int) -> int:
     return entry
 
 
-@njit(cache=True, inline="always")  # type: ignore[untyped-decorator]
+@inner
 def new_entry(t: Ints, s: Ints) -> int:
     """A free entry."""
     s[StateWord.FREE] -= 1
@@ -41,7 +40,7 @@ def new_entry(t: Ints, s: Ints) -> int:
     return entry
 
 
-@njit(cache=True, inline="always")  # type: ignore[untyped-decorator]
+@inner
 def drop(t: Ints, s: Ints, entry: int) -> None:
     """Give ``entry`` back."""
     s[t[TableWord.FREE] + s[StateWord.FREE]] = entry

@@ -8,10 +8,9 @@ request comes: ready times only grow.
 
 from __future__ import annotations
 
-from numba import njit
-
 from simsparse.dram.banks import closes_in_use, number_of, row_of, step_towards_idle
 from simsparse.dram.buffers import entry_at
+from simsparse.dram.compiled import hot, inner
 from simsparse.dram.device import Effect
 from simsparse.dram.layout import (
     CLOSED,
@@ -34,7 +33,7 @@ _BANK, _CHOICE = len(BankWord), len(ChoiceWord)
 _COLUMN_CHOICE, _ROW_CHOICE = int(StateWord.CHOICE), int(StateWord.CHOICE) + len(ChoiceWord)
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@inner
 def choose(t: Ints, s: Ints, column_from: int, row_from: int) -> None:
     """Choose what goes next over the column bus from one tick on, and over the row bus from another.
 
@@ -50,7 +49,7 @@ def choose(t: Ints, s: Ints, column_from: int, row_from: int) -> None:
         _choose_queued(t, s, queue_in_turn(t, s), column_from, row_from)
 
 
-@njit(cache=True, inline="always")  # type: ignore[untyped-decorator]
+@hot
 def queue_in_turn(t: Ints, s: Ints) -> int:
     """The queue that is served: writes while they are drained."""
     reads, writes = s[StateWord.LENGTH + READING], s[StateWord.LENGTH + WRITING]
@@ -62,7 +61,7 @@ def queue_in_turn(t: Ints, s: Ints) -> int:
     return WRITING if s[StateWord.WRITING] else READING
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@inner
 def turns(t: Ints, s: Ints) -> bool:
     """Whether the other queue is in turn now."""
     before = s[StateWord.WRITING]
@@ -72,13 +71,13 @@ def turns(t: Ints, s: Ints) -> bool:
     return changed and s[StateWord.QUEUE_LENGTH] == 0
 
 
-@njit(cache=True, inline="always")  # type: ignore[untyped-decorator]
+@hot
 def _note(s: Ints, choice: int, tick: int, buffer: int, place: int, command: int) -> None:
     s[choice + ChoiceWord.TICK], s[choice + ChoiceWord.BUFFER] = tick, buffer
     s[choice + ChoiceWord.PLACE], s[choice + ChoiceWord.COMMAND] = place, command
 
 
-@njit(cache=True, inline="always")  # type: ignore[untyped-decorator]
+@hot
 def _choose_opened(t: Ints, s: Ints, tick: int) -> None:
     """Of the requests whose row is open the first that can go, and of those the oldest."""
     best, oldest = NEVER, NEVER
@@ -96,7 +95,7 @@ def _choose_opened(t: Ints, s: Ints, tick: int) -> None:
             _note(s, _COLUMN_CHOICE, when, OPENED, place, command)
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@inner
 def _choose_refresh(t: Ints, s: Ints, tick: int) -> None:
     """The next command of the refresh or close that waits longest."""
     waits = t[TableWord.QUEUE] + 2 * s[StateWord.QUEUE_FIRST]
@@ -110,7 +109,7 @@ def _choose_refresh(t: Ints, s: Ints, tick: int) -> None:
         _note(s, choice, when, -1, 0, command)
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@inner
 def _half_open(t: Ints, s: Ints, command: int, bank: int) -> bool:
     """Whether a bank that ``command`` is for is half open: the second half of its activation goes by itself."""
     if s[StateWord.LENGTH + OPENING]:
@@ -121,7 +120,7 @@ def _half_open(t: Ints, s: Ints, command: int, bank: int) -> bool:
     return False
 
 
-@njit(cache=True, inline="always")  # type: ignore[untyped-decorator]
+@hot
 def _on_edge(t: Ints, s: Ints, command: int, bank: int, tick: int) -> int:
     """First tick from ``tick`` on whose clock edge takes a row command.
 
@@ -138,7 +137,7 @@ def _on_edge(t: Ints, s: Ints, command: int, bank: int, tick: int) -> int:
     return tick + 1 if s[StateWord.PAIR_BANK] < 0 or kind != Effect.CLOSE or s[StateWord.PAIR_BANK] == bank else tick
 
 
-@njit(cache=True, inline="always")  # type: ignore[untyped-decorator]
+@hot
 def _choose_queued(t: Ints, s: Ints, queue: int, column_from: int, row_from: int) -> None:
     """The first request of ``queue`` that can go, over either bus; the oldest of those that can go at one tick."""
     two, half = t[TableWord.BUSES] == 2, t[TableWord.HALF_TICKS]
@@ -178,7 +177,7 @@ def _choose_queued(t: Ints, s: Ints, queue: int, column_from: int, row_from: int
             return
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@inner
 def _capped(t: Ints, s: Ints, queue: int, place: int, bank: int, row: int) -> bool:
     """Whether a row has served enough while an older request waits for another row of the bank."""
     if s[t[TableWord.ROWS] + bank * _BANK + BankWord.SERVED] < t[TableWord.HIT_CAP]:

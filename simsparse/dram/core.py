@@ -3,11 +3,10 @@
 
 from __future__ import annotations
 
-from numba import njit
-
 from simsparse.dram.banks import number_of
 from simsparse.dram.buffers import append, entry_at, new_entry
 from simsparse.dram.choose import choose
+from simsparse.dram.compiled import entry, hot, inner
 from simsparse.dram.device import Effect
 from simsparse.dram.layout import NEVER, READING, WRITING, BankWord, EntryWord, Ints, StateWord, TableWord
 from simsparse.dram.limits import earliest, kind_of
@@ -19,7 +18,7 @@ MORE, DONE, FULL, STUCK = 0, 1, 2, 3
 """How ``advance`` ends: it needs more requests, all are served, the log is full, or no command may ever go."""
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@entry
 def advance(t: Ints, s: Ints, log: Ints, requests: Ints, clock: Ints, last: bool) -> int:
     """Run a channel until the block is used up, or with ``last`` until all requests are served.
 
@@ -47,14 +46,14 @@ def advance(t: Ints, s: Ints, log: Ints, requests: Ints, clock: Ints, last: bool
         _tick(t, s, log, clock[0])
 
 
-@njit(cache=True, inline="always")  # type: ignore[untyped-decorator]
+@hot
 def _next_event(t: Ints, s: Ints) -> int:
     """Tick at which the channel can do something."""
     due = min(s[COLUMN_CHOICE], s[StateWord.NEXT], s[StateWord.NEXT_REFRESH])
     return int(min(due, s[ROW_CHOICE]) if t[TableWord.BUSES] == 2 else due)
 
 
-@njit(cache=True, inline="always")  # type: ignore[untyped-decorator]
+@hot
 def _end(s: Ints) -> int:
     """Tick at which the last data moved, -1 while requests wait."""
     for buffer in range(4):
@@ -63,7 +62,7 @@ def _end(s: Ints) -> int:
     return int(max(s[StateWord.LAST_READ], s[StateWord.LAST_WRITE]))
 
 
-@njit(cache=True, inline="always")  # type: ignore[untyped-decorator]
+@hot
 def _admit(t: Ints, s: Ints, requests: Ints, clock: Ints) -> int:
     """Let requests in, in order, until a queue is full; returns the tick at which the next one comes."""
     while clock[1] < requests.shape[0]:
@@ -75,7 +74,7 @@ def _admit(t: Ints, s: Ints, requests: Ints, clock: Ints) -> int:
     return NEVER
 
 
-@njit(cache=True, inline="always")  # type: ignore[untyped-decorator]
+@inner
 def _enter(t: Ints, s: Ints, requests: Ints, number: int, tick: int) -> bool:
     """Let one request in. A read of what waits to be written is served by the queue, a second write replaces it."""
     writes, address = requests[number, 3], requests[number, 4]
@@ -100,7 +99,7 @@ def _enter(t: Ints, s: Ints, requests: Ints, number: int, tick: int) -> bool:
     return True
 
 
-@njit(cache=True, inline="always")  # type: ignore[untyped-decorator]
+@inner
 def _tick(t: Ints, s: Ints, log: Ints, tick: int) -> None:
     """One tick; notes when something other than the choices can happen next."""
     if tick >= s[StateWord.NEXT_REFRESH]:
@@ -116,7 +115,7 @@ def _tick(t: Ints, s: Ints, log: Ints, tick: int) -> None:
         one_command(t, s, log, tick)
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@inner
 def _refresh_due(t: Ints, s: Ints) -> None:
     """Let refreshes that fall due wait: of every scope, or of the next bank in turn."""
     command, many = t[TableWord.REFRESH], t[TableWord.SCOPE_BANKS]
@@ -132,7 +131,7 @@ def _refresh_due(t: Ints, s: Ints) -> None:
         s[StateWord.REFRESH_BANK] = (bank + 1) % t[TableWord.BANK_NUMBERS]
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@inner
 def _close_served(t: Ints, s: Ints, tick: int) -> int:
     """Ask for the close of rows that have served enough; returns when the next may be asked for."""
     soonest = NEVER

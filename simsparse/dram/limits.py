@@ -6,35 +6,34 @@ A rule holds for all banks of a node; ready times are kept per bank, so that ask
 
 from __future__ import annotations
 
-from numba import njit
-
+from simsparse.dram.compiled import hot, inner
 from simsparse.dram.layout import CommandWord, Ints, RuleWord, TableWord
 
 _RULE, _COMMAND = len(RuleWord), len(CommandWord)
 
 
-@njit(cache=True, inline="always")  # type: ignore[untyped-decorator]
+@hot
 def kind_of(t: Ints, command: int) -> int:
     """``Effect`` of a command."""
     kind: int = t[t[TableWord.COMMANDS] + command * _COMMAND + CommandWord.KIND]
     return kind
 
 
-@njit(cache=True, inline="always")  # type: ignore[untyped-decorator]
+@hot
 def closes(t: Ints, command: int) -> bool:
     """Whether a command closes rows."""
     answer: bool = t[t[TableWord.COMMANDS] + command * _COMMAND + CommandWord.CLOSES] == 1
     return answer
 
 
-@njit(cache=True, inline="always")  # type: ignore[untyped-decorator]
+@hot
 def cover_of(t: Ints, command: int) -> int:
     """Which banks a command is for, see ``CommandWord.COVER``."""
     cover: int = t[t[TableWord.COMMANDS] + command * _COMMAND + CommandWord.COVER]
     return cover
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@inner
 def bank_range(t: Ints, cover: int, bank: int) -> tuple[int, int, int]:
     """First bank, end and step of the banks that a command of ``cover`` to ``bank`` is for."""
     if cover == 0:
@@ -47,7 +46,7 @@ def bank_range(t: Ints, cover: int, bank: int) -> tuple[int, int, int]:
     return first + bank % step, first + many, step
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@inner
 def earliest(t: Ints, s: Ints, command: int, bank: int) -> int:
     """First tick at which the constraints allow ``command`` to all banks that it is for."""
     ready = t[TableWord.READY] + command * t[TableWord.BANKS]
@@ -64,7 +63,7 @@ def earliest(t: Ints, s: Ints, command: int, bank: int) -> int:
     return latest
 
 
-@njit(cache=True, inline="always")  # type: ignore[untyped-decorator]
+@hot
 def constrain(t: Ints, s: Ints, command: int, bank: int, tick: int) -> None:
     """Let ``command``, issued at ``tick``, hold back those that follow it."""
     cover = cover_of(t, command)
@@ -90,7 +89,7 @@ def constrain(t: Ints, s: Ints, command: int, bank: int, tick: int) -> None:
             _hold(t, s, rule, first, first + span, 1, until)
 
 
-@njit(cache=True, inline="always")  # type: ignore[untyped-decorator]
+@hot
 def _hold(t: Ints, s: Ints, rule: int, first: int, end: int, step: int, until: int) -> None:
     """Hold back the following command of ``rule`` in a range of banks."""
     ready = t[TableWord.READY] + t[rule + RuleWord.READY]
@@ -106,7 +105,7 @@ def _hold(t: Ints, s: Ints, rule: int, first: int, end: int, step: int, until: i
             s[place] = max(s[place], until)
 
 
-@njit(cache=True, inline="always")  # type: ignore[untyped-decorator]
+@hot
 def _push(t: Ints, s: Ints, rule: int, first: int, tick: int) -> int:
     """Note ``tick``; returns that of the ``window``-th last command, -1 before there were so many."""
     ring = t[TableWord.HISTORY] + (t[rule + RuleWord.HISTORY] * t[TableWord.BANKS] + first) * (t[TableWord.WINDOW] + 1)

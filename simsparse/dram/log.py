@@ -4,8 +4,8 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from simsparse.dram.compiled import inner
 from simsparse.dram.layout import Ints
 
 
@@ -17,7 +17,7 @@ def new_log(rows: int) -> Ints:
     return np.zeros((rows + 1, 5), np.int64)
 
 
-@njit(cache=True, inline="always")  # type: ignore[untyped-decorator]
+@inner
 def note(log: Ints, tick: int, command: int, bank: int, row: int, column: int) -> None:
     """Keep a command."""
     if log.shape[0] == 1:

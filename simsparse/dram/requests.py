@@ -12,9 +12,9 @@ from itertools import count, islice
 from pathlib import Path
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from simsparse.dram.compiled import entry
 from simsparse.dram.layout import Ints
 from simsparse.errors import SpecError, TraceError
 
@@ -82,7 +82,7 @@ class AccessStream:
         return np.full_like(number, self.writes is Writes.ALL)
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@entry
 def _draw(state: Drawn, region: int, places: Ints) -> None:
     """Fill ``places`` with draws below ``region`` of a linear congruential generator of 64 bits (Knuth's MMIX)."""
     x = state[0]
