@@ -16,7 +16,7 @@ from simsparse.rtl.verify import TILES, blocks, verify_block
 from tests.rtl.scenes import scenes
 
 ROOT = Path(__file__).resolve().parents[2]
-SUITE_TILES = 2000
+SUITE_TILES = 800
 DEEP_SEEDS = (0, 2, 3, 6)
 BENCH = "tests.rtl.stream_bench"
 QUIET = {
