@@ -46,7 +46,17 @@ class ServedStore:
             rows = self._db.execute("SELECT key, summary, error FROM runs").fetchall()
         except sqlite3.Error as fault:
             raise StoreError(f"can't be read: {fault}", file=str(self._path)) from fault
-        return {key: (None if text is None else json.loads(text), error) for key, text, error in rows}
+        return {key: (None if text is None else self._summary(key, text), error) for key, text, error in rows}
+
+    def _summary(self, key: str, text: str) -> dict[str, Any]:
+        """The summary that ``text`` holds. Raises StoreError for a text that no run was kept as."""
+        try:
+            summary = json.loads(text)
+        except (TypeError, ValueError, RecursionError):
+            summary = None
+        if not isinstance(summary, dict):
+            raise StoreError("the summary is no JSON mapping", file=str(self._path), key=str(key))
+        return summary
 
     def __enter__(self) -> ServedStore:
         return self

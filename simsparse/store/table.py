@@ -106,7 +106,7 @@ def read_mark(folder: Path) -> dict[str, Any]:
 
     try:
         mark = json.loads((pq.read_metadata(folder / PARQUET_NAME).metadata or {}).get(MARK, b"{}"))
-    except (OSError, ValueError, pa.ArrowException):
+    except (OSError, ValueError, RecursionError, pa.ArrowException):
         return {}
     return mark if isinstance(mark, dict) else {}
 

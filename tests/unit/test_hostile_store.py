@@ -18,6 +18,7 @@ from simsparse.core import OpResult
 from simsparse.errors import SpecError, StoreError
 from simsparse.report.reader import read_any
 from simsparse.store import STORE_NAME, Reader, write_csv
+from simsparse.store.served import SERVED_NAME, ServedStore
 from simsparse.text import printable
 from simsparse.validate.measurement import MAX_LINES, measurements, read_measurements
 
@@ -106,3 +107,13 @@ def test_a_result_file_of_any_content_is_refused_by_name(tmp_path: Path, text: s
     file.write_text(text)
     with pytest.raises(StoreError, match=r"result\.json.*is no result of a run"):
         read_any(file)
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, "[1]", "null", "{", b"\xff"])
+def test_a_kept_run_of_odd_content_is_refused(tmp_path: Path, text: str | bytes) -> None:
+    with ServedStore(tmp_path) as store:
+        store.put("abc", {"latency": 1.0}, None)
+    with closing(sqlite3.connect(tmp_path / SERVED_NAME)) as db, db:
+        db.execute("UPDATE runs SET summary = ?", (text,))
+    with ServedStore(tmp_path) as store, pytest.raises(StoreError, match=r"served\.sqlite.*abc.*no JSON mapping"):
+        store.runs()
