@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from simsparse.dram.compiled import hot, inner
+from simsparse.dram.compiled import compiled, hot
 from simsparse.dram.device import Effect
 from simsparse.dram.layout import CLOSED, HALF_OPEN, BankWord, Ints, TableWord
 from simsparse.dram.limits import bank_range, closes, cover_of, kind_of
@@ -25,7 +25,7 @@ def number_of(t: Ints, kind: int) -> int:
     return number
 
 
-@inner
+@compiled
 def step_towards_idle(t: Ints, s: Ints, final: int, bank: int) -> int:
     """The next command of a refresh or a close that ends with ``final``: banks must be closed for a refresh."""
     if closes(t, final):
@@ -40,7 +40,7 @@ def step_towards_idle(t: Ints, s: Ints, final: int, bank: int) -> int:
     return final
 
 
-@inner
+@compiled
 def closes_in_use(t: Ints, s: Ints, command: int, bank: int) -> bool:
     """Whether ``command`` would close a row that was opened for a request not yet served."""
     if not closes(t, command):
@@ -52,7 +52,7 @@ def closes_in_use(t: Ints, s: Ints, command: int, bank: int) -> bool:
     return False
 
 
-@inner
+@compiled
 def act_on_banks(t: Ints, s: Ints, command: int, bank: int, row: int, tick: int) -> None:
     """What ``command`` does to the rows of its banks."""
     kind = kind_of(t, command)
@@ -69,7 +69,7 @@ def act_on_banks(t: Ints, s: Ints, command: int, bank: int, row: int, tick: int)
         s[place] = row
 
 
-@inner
+@compiled
 def open_bank(t: Ints, s: Ints, bank: int, row: int, tick: int) -> None:
     """Open a row; the power state of the bank's scope is active from its first open bank on."""
     power = t[TableWord.POWER] + 3 * t[t[TableWord.SCOPE_NODE] + bank]
@@ -80,7 +80,7 @@ def open_bank(t: Ints, s: Ints, bank: int, row: int, tick: int) -> None:
     s[t[TableWord.ROWS] + bank * _BANK] = row
 
 
-@inner
+@compiled
 def close_bank(t: Ints, s: Ints, bank: int, tick: int) -> None:
     """Close a bank, open or not."""
     place = t[TableWord.ROWS] + bank * _BANK

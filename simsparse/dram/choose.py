@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from simsparse.dram.banks import closes_in_use, number_of, row_of, step_towards_idle
 from simsparse.dram.buffers import entry_at
-from simsparse.dram.compiled import hot, inner
+from simsparse.dram.compiled import compiled, hot
 from simsparse.dram.device import Effect
 from simsparse.dram.layout import (
     CLOSED,
@@ -33,7 +33,7 @@ _BANK, _CHOICE = len(BankWord), len(ChoiceWord)
 _COLUMN_CHOICE, _ROW_CHOICE = int(StateWord.CHOICE), int(StateWord.CHOICE) + len(ChoiceWord)
 
 
-@inner
+@compiled
 def choose(t: Ints, s: Ints, column_from: int, row_from: int) -> None:
     """Choose what goes next over the column bus from one tick on, and over the row bus from another.
 
@@ -61,7 +61,7 @@ def queue_in_turn(t: Ints, s: Ints) -> int:
     return WRITING if s[StateWord.WRITING] else READING
 
 
-@inner
+@compiled
 def turns(t: Ints, s: Ints) -> bool:
     """Whether the other queue is in turn now."""
     before = s[StateWord.WRITING]
@@ -95,7 +95,7 @@ def _choose_opened(t: Ints, s: Ints, tick: int) -> None:
             _note(s, _COLUMN_CHOICE, when, OPENED, place, command)
 
 
-@inner
+@compiled
 def _choose_refresh(t: Ints, s: Ints, tick: int) -> None:
     """The next command of the refresh or close that waits longest."""
     waits = t[TableWord.QUEUE] + 2 * s[StateWord.QUEUE_FIRST]
@@ -109,7 +109,7 @@ def _choose_refresh(t: Ints, s: Ints, tick: int) -> None:
         _note(s, choice, when, -1, 0, command)
 
 
-@inner
+@compiled
 def _half_open(t: Ints, s: Ints, command: int, bank: int) -> bool:
     """Whether a bank that ``command`` is for is half open: the second half of its activation goes by itself."""
     if s[StateWord.LENGTH + OPENING]:
@@ -177,7 +177,7 @@ def _choose_queued(t: Ints, s: Ints, queue: int, column_from: int, row_from: int
             return
 
 
-@inner
+@compiled
 def _capped(t: Ints, s: Ints, queue: int, place: int, bank: int, row: int) -> bool:
     """Whether a row has served enough while an older request waits for another row of the bank."""
     if s[t[TableWord.ROWS] + bank * _BANK + BankWord.SERVED] < t[TableWord.HIT_CAP]:

@@ -6,7 +6,7 @@ from __future__ import annotations
 from simsparse.dram.banks import number_of
 from simsparse.dram.buffers import append, entry_at, new_entry
 from simsparse.dram.choose import choose
-from simsparse.dram.compiled import entry, hot, inner
+from simsparse.dram.compiled import compiled, hot
 from simsparse.dram.device import Effect
 from simsparse.dram.layout import NEVER, READING, WRITING, BankWord, EntryWord, Ints, StateWord, TableWord
 from simsparse.dram.limits import earliest, kind_of
@@ -18,7 +18,7 @@ MORE, DONE, FULL, STUCK = 0, 1, 2, 3
 """How ``advance`` ends: it needs more requests, all are served, the log is full, or no command may ever go."""
 
 
-@entry
+@compiled
 def advance(t: Ints, s: Ints, log: Ints, requests: Ints, clock: Ints, last: bool) -> int:
     """Run a channel until the block is used up, or with ``last`` until all requests are served.
 
@@ -74,7 +74,7 @@ def _admit(t: Ints, s: Ints, requests: Ints, clock: Ints) -> int:
     return NEVER
 
 
-@inner
+@compiled
 def _enter(t: Ints, s: Ints, requests: Ints, number: int, tick: int) -> bool:
     """Let one request in. A read of what waits to be written is served by the queue, a second write replaces it."""
     writes, address = requests[number, 3], requests[number, 4]
@@ -99,7 +99,7 @@ def _enter(t: Ints, s: Ints, requests: Ints, number: int, tick: int) -> bool:
     return True
 
 
-@inner
+@compiled
 def _tick(t: Ints, s: Ints, log: Ints, tick: int) -> None:
     """One tick; notes when something other than the choices can happen next."""
     if tick >= s[StateWord.NEXT_REFRESH]:
@@ -115,7 +115,7 @@ def _tick(t: Ints, s: Ints, log: Ints, tick: int) -> None:
         one_command(t, s, log, tick)
 
 
-@inner
+@compiled
 def _refresh_due(t: Ints, s: Ints) -> None:
     """Let refreshes that fall due wait: of every scope, or of the next bank in turn."""
     command, many = t[TableWord.REFRESH], t[TableWord.SCOPE_BANKS]
@@ -131,7 +131,7 @@ def _refresh_due(t: Ints, s: Ints) -> None:
         s[StateWord.REFRESH_BANK] = (bank + 1) % t[TableWord.BANK_NUMBERS]
 
 
-@inner
+@compiled
 def _close_served(t: Ints, s: Ints, tick: int) -> int:
     """Ask for the close of rows that have served enough; returns when the next may be asked for."""
     soonest = NEVER

@@ -6,7 +6,7 @@ A rule holds for all banks of a node; ready times are kept per bank, so that ask
 
 from __future__ import annotations
 
-from simsparse.dram.compiled import hot, inner
+from simsparse.dram.compiled import compiled, hot
 from simsparse.dram.layout import CommandWord, Ints, RuleWord, TableWord
 
 _RULE, _COMMAND = len(RuleWord), len(CommandWord)
@@ -33,7 +33,7 @@ def cover_of(t: Ints, command: int) -> int:
     return cover
 
 
-@inner
+@compiled
 def bank_range(t: Ints, cover: int, bank: int) -> tuple[int, int, int]:
     """First bank, end and step of the banks that a command of ``cover`` to ``bank`` is for."""
     if cover == 0:
@@ -46,7 +46,7 @@ def bank_range(t: Ints, cover: int, bank: int) -> tuple[int, int, int]:
     return first + bank % step, first + many, step
 
 
-@inner
+@compiled
 def earliest(t: Ints, s: Ints, command: int, bank: int) -> int:
     """First tick at which the constraints allow ``command`` to all banks that it is for."""
     ready = t[TableWord.READY] + command * t[TableWord.BANKS]

@@ -18,7 +18,7 @@ from __future__ import annotations
 import numpy as np
 
 from simsparse.dram.banks import act_on_banks, close_bank, open_bank, row_of
-from simsparse.dram.compiled import entry, inner
+from simsparse.dram.compiled import compiled
 from simsparse.dram.device import Effect
 from simsparse.dram.layout import CLOSED, COLUMN, NEVER, ROW, BankWord, CommandWord, Ints, StateWord, TableWord
 from simsparse.dram.limits import constrain, earliest, kind_of
@@ -36,7 +36,7 @@ def new_run(close_unused: bool) -> Ints:
     return np.array([0, 0, 0, 0, 0, close_unused], np.int64)
 
 
-@entry
+@compiled
 def run_program(t: Ints, s: Ints, sets: Ints, program: Ints, run: Ints, window: int, log: Ints) -> bool:
     """Run ``program`` to its end; False where no command may ever go. ``run[0]`` becomes the tick of its last command.
 
@@ -66,7 +66,7 @@ def run_program(t: Ints, s: Ints, sets: Ints, program: Ints, run: Ints, window: 
         run[_CLOCK] = tick
 
 
-@inner
+@compiled
 def _tick(t: Ints, s: Ints, sets: Ints, program: Ints, run: Ints, held: Ints, hits: Ints, log: Ints, tick: int) -> bool:
     """Send what can go; returns whether anything happened."""
     happened: bool = False
@@ -89,7 +89,7 @@ def _tick(t: Ints, s: Ints, sets: Ints, program: Ints, run: Ints, held: Ints, hi
     return bool(happened or dropped)
 
 
-@inner
+@compiled
 def _one_command(
     t: Ints, s: Ints, sets: Ints, program: Ints, run: Ints, held: Ints, hits: Ints, log: Ints, tick: int
 ) -> bool:
@@ -110,7 +110,7 @@ def _one_command(
     return _close_unused(t, s, sets, program, run, held, hits, log, tick) or bool(passed)
 
 
-@inner
+@compiled
 def _close_unused(
     t: Ints, s: Ints, sets: Ints, program: Ints, run: Ints, held: Ints, hits: Ints, log: Ints, tick: int
 ) -> bool:
@@ -130,7 +130,7 @@ def _close_unused(
     return closed
 
 
-@inner
+@compiled
 def _close(t: Ints, s: Ints, sets: Ints, bank: int, log: Ints, tick: int) -> bool:
     """Close ``bank``, with its set if it was opened as one and the bank is its first, if that can go."""
     command = s[t[TableWord.ROWS] + bank * _BANK + BankWord.DEADLINE]
@@ -144,7 +144,7 @@ def _close(t: Ints, s: Ints, sets: Ints, bank: int, log: Ints, tick: int) -> boo
     return True
 
 
-@inner
+@compiled
 def _close_for_refresh(
     t: Ints, s: Ints, sets: Ints, program: Ints, run: Ints, held: Ints, log: Ints, tick: int
 ) -> bool:
@@ -163,13 +163,13 @@ def _close_for_refresh(
     return idle
 
 
-@inner
+@compiled
 def _bus(t: Ints, command: int) -> int:
     """The bus of a command, 0 for a barrier."""
     return 0 if command == BARRIER else int(t[t[TableWord.COMMANDS] + command * _COMMAND + CommandWord.BUS])
 
 
-@inner
+@compiled
 def _ready(t: Ints, s: Ints, program: Ints, held: Ints, place: int, tick: int) -> bool:
     """Whether the constraints allow what the command at ``place`` needs next."""
     command = held[place, 1]
@@ -179,7 +179,7 @@ def _ready(t: Ints, s: Ints, program: Ints, held: Ints, place: int, tick: int) -
     return allowed
 
 
-@inner
+@compiled
 def _oldest(t: Ints, s: Ints, program: Ints, run: Ints, held: Ints, hits: Ints, tick: int) -> tuple[int, bool]:
     """Place of the command that goes next if it can, -1 for none; and whether a barrier was passed."""
     passed: bool = run[_HELD] > 0 and program[held[0, 0], 0] == BARRIER
@@ -203,14 +203,14 @@ def _oldest(t: Ints, s: Ints, program: Ints, run: Ints, held: Ints, hits: Ints, 
     return best, passed
 
 
-@inner
+@compiled
 def _hit(t: Ints, program: Ints, held: Ints, place: int) -> bool:
     """Whether the command at ``place`` finds its row open."""
     command = held[place, 1]
     return bool(command == program[held[place, 0], 0] and kind_of(t, command) == Effect.COMPUTE)
 
 
-@inner
+@compiled
 def _mark(program: Ints, run: Ints, held: Ints, hits: Ints, value: int) -> None:
     """Set ``hits`` of the banks whose open row a held command needs; ``held[:, 1]`` of such a command is itself."""
     for place in range(run[_HELD]):
@@ -219,14 +219,14 @@ def _mark(program: Ints, run: Ints, held: Ints, hits: Ints, value: int) -> None:
             hits[program[number, 1]] = value
 
 
-@inner
+@compiled
 def _remove(run: Ints, held: Ints, place: int) -> None:
     for later in range(place, run[_HELD] - 1):
         held[later, 0], held[later, 1] = held[later + 1, 0], held[later + 1, 1]
     run[_HELD] -= 1
 
 
-@inner
+@compiled
 def _send(t: Ints, s: Ints, sets: Ints, program: Ints, run: Ints, held: Ints, log: Ints, place: int, tick: int) -> None:
     """Send what the command at ``place`` needs next."""
     number, command = held[place, 0], held[place, 1]
@@ -241,7 +241,7 @@ def _send(t: Ints, s: Ints, sets: Ints, program: Ints, run: Ints, held: Ints, lo
         _look_again(t, s, sets, program, run, held)
 
 
-@inner
+@compiled
 def _note_close(t: Ints, s: Ints, sets: Ints, command: int, bank: int) -> None:
     """Keep with the first bank of an opened set what closes it; with the others, that they wait for the first."""
     for other in range(sets[command, _BANKS]):
@@ -249,7 +249,7 @@ def _note_close(t: Ints, s: Ints, sets: Ints, command: int, bank: int) -> None:
         s[place + BankWord.DEADLINE] = sets[command, _CLOSES] if other == 0 else -1
 
 
-@inner
+@compiled
 def _act(t: Ints, s: Ints, sets: Ints, log: Ints, command: int, bank: int, row: int, column: int, tick: int) -> None:
     """Send a command to the devices."""
     constrain(t, s, command, bank, tick)
@@ -266,7 +266,7 @@ def _act(t: Ints, s: Ints, sets: Ints, log: Ints, command: int, bank: int, row: 
     note(log, tick, command, bank, row, column)
 
 
-@inner
+@compiled
 def _refresh(t: Ints, s: Ints, sets: Ints, program: Ints, run: Ints, held: Ints, log: Ints, tick: int) -> bool:
     """Send the next command of the refreshes that are due, if it can go."""
     command = _refresh_need(t, s, sets)
@@ -281,14 +281,14 @@ def _refresh(t: Ints, s: Ints, sets: Ints, program: Ints, run: Ints, held: Ints,
     return True
 
 
-@inner
+@compiled
 def _refreshed_bank(t: Ints, run: Ints) -> int:
     """First bank of the scope that is refreshed next."""
     scopes = t[TableWord.BANKS] // t[TableWord.SCOPE_BANKS]
     return int(run[_REFRESHED] % scopes * t[TableWord.SCOPE_BANKS])
 
 
-@inner
+@compiled
 def _refresh_need(t: Ints, s: Ints, sets: Ints) -> int:
     """The refresh command, or the close of all banks of the channel while any is open."""
     for bank in range(t[TableWord.BANKS]):
@@ -297,7 +297,7 @@ def _refresh_need(t: Ints, s: Ints, sets: Ints) -> int:
     return int(t[TableWord.REFRESH])
 
 
-@inner
+@compiled
 def _fill(t: Ints, s: Ints, sets: Ints, program: Ints, run: Ints, held: Ints) -> None:
     """Take commands in, in order, while there is room."""
     while run[_HELD] < held.shape[0] and run[_NEXT] < program.shape[0]:
@@ -307,14 +307,14 @@ def _fill(t: Ints, s: Ints, sets: Ints, program: Ints, run: Ints, held: Ints) ->
         run[_NEXT] += 1
 
 
-@inner
+@compiled
 def _look_again(t: Ints, s: Ints, sets: Ints, program: Ints, run: Ints, held: Ints) -> None:
     """After rows changed: what each held command needs next."""
     for place in range(run[_HELD]):
         held[place, 1] = _need(t, s, sets, program, held[place, 0])
 
 
-@inner
+@compiled
 def _need(t: Ints, s: Ints, sets: Ints, program: Ints, number: int) -> int:
     """What a command of the program needs next: itself, or one that opens its row or closes another."""
     command = program[number, 0]
@@ -327,7 +327,7 @@ def _need(t: Ints, s: Ints, sets: Ints, program: Ints, number: int) -> int:
     return int(command)
 
 
-@inner
+@compiled
 def _next_event(t: Ints, s: Ints, sets: Ints, program: Ints, run: Ints, held: Ints, tick: int) -> int:
     """First later tick at which something that can't go now may go."""
     soonest = s[StateWord.NEXT_REFRESH] if t[TableWord.REFRESH] >= 0 else NEVER

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from simsparse.dram.compiled import entry
+from simsparse.dram.compiled import compiled
 from simsparse.dram.layout import Ints
 from simsparse.errors import SpecError, TraceError
 
@@ -82,7 +82,7 @@ class AccessStream:
         return np.full_like(number, self.writes is Writes.ALL)
 
 
-@entry
+@compiled
 def _draw(state: Drawn, region: int, places: Ints) -> None:
     """Fill ``places`` with draws below ``region`` of a linear congruential generator of 64 bits (Knuth's MMIX)."""
     x = state[0]

@@ -6,7 +6,7 @@ from __future__ import annotations
 from simsparse.dram.banks import act_on_banks, number_of, row_of
 from simsparse.dram.buffers import append, drop, entry_at, take
 from simsparse.dram.choose import choose, turns
-from simsparse.dram.compiled import inner
+from simsparse.dram.compiled import compiled
 from simsparse.dram.device import Effect
 from simsparse.dram.layout import OPENED, OPENING, BankWord, ChoiceWord, EntryWord, Ints, StateWord, TableWord
 from simsparse.dram.limits import constrain, earliest, kind_of
@@ -16,14 +16,14 @@ _BANK = len(BankWord)
 COLUMN_CHOICE, ROW_CHOICE = int(StateWord.CHOICE), int(StateWord.CHOICE) + len(ChoiceWord)
 
 
-@inner
+@compiled
 def one_command(t: Ints, s: Ints, log: Ints, tick: int) -> None:
     """Send what was chosen, if it is due."""
     if s[COLUMN_CHOICE] <= tick:
         send_choice(t, s, log, COLUMN_CHOICE, tick)
 
 
-@inner
+@compiled
 def two_commands(t: Ints, s: Ints, log: Ints, tick: int) -> None:
     """Send a column command, then a row command, if they are due."""
     if s[COLUMN_CHOICE] <= tick:
@@ -42,7 +42,7 @@ def two_commands(t: Ints, s: Ints, log: Ints, tick: int) -> None:
     s[StateWord.STALE] = 1
 
 
-@inner
+@compiled
 def send_choice(t: Ints, s: Ints, log: Ints, choice: int, tick: int) -> None:
     """Send what was chosen for a bus."""
     s[StateWord.STALE] = 1
@@ -52,7 +52,7 @@ def send_choice(t: Ints, s: Ints, log: Ints, choice: int, tick: int) -> None:
     serve(t, s, log, s[choice + ChoiceWord.BUFFER], s[choice + ChoiceWord.PLACE], s[choice + ChoiceWord.COMMAND], tick)
 
 
-@inner
+@compiled
 def _bank_of(t: Ints, s: Ints, choice: int) -> int:
     """Bank of what was chosen."""
     if s[choice + ChoiceWord.BUFFER] < 0:
@@ -61,7 +61,7 @@ def _bank_of(t: Ints, s: Ints, choice: int) -> int:
     return bank
 
 
-@inner
+@compiled
 def send(t: Ints, s: Ints, log: Ints, command: int, bank: int, row: int, column: int, tick: int) -> None:
     """Send a command to the devices."""
     constrain(t, s, command, bank, tick)
@@ -70,7 +70,7 @@ def send(t: Ints, s: Ints, log: Ints, command: int, bank: int, row: int, column:
     note(log, tick, command, bank, row, column)
 
 
-@inner
+@compiled
 def enqueue(t: Ints, s: Ints, command: int, bank: int) -> None:
     """Let a refresh or a close wait."""
     place = (s[StateWord.QUEUE_FIRST] + s[StateWord.QUEUE_LENGTH]) % t[TableWord.QUEUE_ROOM]
@@ -79,7 +79,7 @@ def enqueue(t: Ints, s: Ints, command: int, bank: int) -> None:
     s[StateWord.STALE] = 1
 
 
-@inner
+@compiled
 def _send_refresh(t: Ints, s: Ints, log: Ints, command: int, tick: int) -> None:
     """Send the next command of the refresh that waits longest."""
     waits = t[TableWord.QUEUE] + 2 * s[StateWord.QUEUE_FIRST]
@@ -89,7 +89,7 @@ def _send_refresh(t: Ints, s: Ints, log: Ints, command: int, tick: int) -> None:
         s[StateWord.QUEUE_LENGTH] -= 1
 
 
-@inner
+@compiled
 def serve(t: Ints, s: Ints, log: Ints, buffer: int, place: int, command: int, tick: int) -> None:
     """Send ``command`` for the request at ``place`` of ``buffer``."""
     entry = entry_at(t, s, buffer, place)
@@ -109,7 +109,7 @@ def serve(t: Ints, s: Ints, log: Ints, buffer: int, place: int, command: int, ti
         s[t[TableWord.ROWS] + bank * _BANK + BankWord.DEADLINE] = tick + t[TableWord.ACTIVATE]
 
 
-@inner
+@compiled
 def count_row(t: Ints, s: Ints, entry: int) -> None:
     """Note with the first command of a request whether its row was open (hit), another (conflict), or none (miss)."""
     if s[entry + EntryWord.COUNTED]:
@@ -124,7 +124,7 @@ def count_row(t: Ints, s: Ints, entry: int) -> None:
         s[StateWord.MISSES] += 1
 
 
-@inner
+@compiled
 def _closing_form(t: Ints, s: Ints, entry: int, command: int, buffer: int, tick: int) -> int:
     """``command``, or its form with auto-precharge when its row has served enough and no other request waits for it."""
     kind = kind_of(t, command)
@@ -143,7 +143,7 @@ def _closing_form(t: Ints, s: Ints, entry: int, command: int, buffer: int, tick:
     return int(closing)
 
 
-@inner
+@compiled
 def _retire(t: Ints, s: Ints, buffer: int, place: int, tick: int) -> None:
     """The last command of a request went: data follow."""
     entry = take(t, s, buffer, place)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from simsparse.dram.banks import number_of
 from simsparse.dram.buffers import append, entry_at, take
-from simsparse.dram.compiled import inner
+from simsparse.dram.compiled import compiled
 from simsparse.dram.device import Effect
 from simsparse.dram.layout import NEVER, OPENED, OPENING, BankWord, ChoiceWord, EntryWord, Ints, StateWord, TableWord
 from simsparse.dram.limits import earliest, kind_of
@@ -18,7 +18,7 @@ from simsparse.dram.schedule import COLUMN_CHOICE, count_row, send, send_choice,
 _BANK = len(BankWord)
 
 
-@inner
+@compiled
 def split_tick(t: Ints, s: Ints, log: Ints, tick: int) -> int:
     """One tick; returns when the next command other than the choice may go."""
     if s[StateWord.SYNCED] >= 0:
@@ -44,7 +44,7 @@ def split_tick(t: Ints, s: Ints, log: Ints, tick: int) -> int:
     return int(min(when, later))
 
 
-@inner
+@compiled
 def _second_half(t: Ints, s: Ints, tick: int, urgent: bool) -> tuple[int, int]:
     """The half-done activation with the nearest deadline that can go on; with ``urgent`` only at its deadline.
 
@@ -67,7 +67,7 @@ def _second_half(t: Ints, s: Ints, tick: int, urgent: bool) -> tuple[int, int]:
     return best, soonest
 
 
-@inner
+@compiled
 def _open_second(t: Ints, s: Ints, log: Ints, place: int, tick: int) -> None:
     entry = take(t, s, OPENING, place)
     bank = s[entry + EntryWord.BANK]
@@ -79,21 +79,21 @@ def _open_second(t: Ints, s: Ints, log: Ints, place: int, tick: int) -> None:
     s[StateWord.STALE] = 1
 
 
-@inner
+@compiled
 def _reads(t: Ints, command: int) -> bool:
     kind = kind_of(t, command)
     answer: bool = kind == Effect.READ or kind == Effect.READ_CLOSE
     return answer
 
 
-@inner
+@compiled
 def _writes(t: Ints, command: int) -> bool:
     kind = kind_of(t, command)
     answer: bool = kind == Effect.WRITE or kind == Effect.WRITE_CLOSE
     return answer
 
 
-@inner
+@compiled
 def _needs_sync(t: Ints, s: Ints, tick: int) -> bool:
     """Whether the choice moves data and finds the data clock stopped."""
     command = s[COLUMN_CHOICE + ChoiceWord.COMMAND]
@@ -103,7 +103,7 @@ def _needs_sync(t: Ints, s: Ints, tick: int) -> bool:
     return stopped
 
 
-@inner
+@compiled
 def _deadline_next(t: Ints, s: Ints, tick: int) -> bool:
     """Whether a half-done activation has no tick left once a sync command took this one and its access the next."""
     for place in range(s[StateWord.LENGTH + OPENING]):
@@ -113,7 +113,7 @@ def _deadline_next(t: Ints, s: Ints, tick: int) -> bool:
     return False
 
 
-@inner
+@compiled
 def _sync(t: Ints, s: Ints, log: Ints, tick: int) -> None:
     """Start the data clock for the choice, which goes in the next tick."""
     buffer, place = s[COLUMN_CHOICE + ChoiceWord.BUFFER], s[COLUMN_CHOICE + ChoiceWord.PLACE]
@@ -126,7 +126,7 @@ def _sync(t: Ints, s: Ints, log: Ints, tick: int) -> None:
     s[StateWord.SYNCED], s[StateWord.SYNCED_BUFFER] = entry, buffer
 
 
-@inner
+@compiled
 def _after_sync(t: Ints, s: Ints, log: Ints, tick: int) -> None:
     """The access that the sync command of the tick before was for."""
     entry, buffer = s[StateWord.SYNCED], s[StateWord.SYNCED_BUFFER]
@@ -142,7 +142,7 @@ def _after_sync(t: Ints, s: Ints, log: Ints, tick: int) -> None:
             return
 
 
-@inner
+@compiled
 def _keep_clock(t: Ints, s: Ints, command: int, tick: int) -> None:
     """Keep the data clock running for the data of ``command``."""
     if t[TableWord.WCK_READ] >= 0 and _reads(t, command):
