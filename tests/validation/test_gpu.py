@@ -33,14 +33,16 @@ pytestmark = [pytest.mark.validation, pytest.mark.xdist_group("references")]
 
 H100, H200 = "gpu/h100-sxm5-80gb", "gpu/h200-sxm5-141gb"
 PROBES = {f"probe{kind}_{name}": hw for name, hw in list(REFERENCES.items())[:2] for kind in ("", "_layers")}
-PROBES["products_h200_sxm5_141gb.jsonl"] = H200
+PROBES |= dict.fromkeys(("products_h200_sxm5_141gb.jsonl", "products_kept_h200_sxm5_141gb.jsonl"), H200)
 PROBES["h200_x2_second_set.jsonl"] = "systems/h200-x2-nvlink"
 REQUIRED = {"gemm_dense": 0.10, "gemm_sparse24": 0.20, "attn_decode": 0.10, "offload": 0.10, "weight_stream": 0.10}
 
-BEYOND = {("serve_h200_sxm5_141gb.jsonl", "serve_loaded_ttft"), ("h200_x2_nvlink.jsonl", "nccl")}
+BEYOND = {("serve_h200_sxm5_141gb.jsonl", "serve_loaded_ttft"), ("h200_x2_nvlink.jsonl", "nccl"),
+          ("products_kept_h200_sxm5_141gb.jsonl", "gemm_dense")}  # fmt: skip
 """Sections known to be beyond their tolerance. Waiting at a load of 0.85: 26 %, since a queue amplifies that steps in a
 run take 2 to 13 % longer than by themselves. Collectives of two GPUs: 10.2 %, half of whose rows are calls by the host
-that differ by a fifth from size to size."""
+that differ by a fifth from size to size. Products of random shapes: 10.3 %, most of it by 2 to 12 tokens with odd rows,
+for which the library has a kernel that has no model."""
 
 
 @cache

@@ -24,7 +24,7 @@ CACHE: Mapping[str, object] = {"kind": "frequency_layer", "experts": "fit"}
 FITTING = {"kind": "pinned", "what": "all"}
 ExpertRun = tuple[Mapping[str, object], str | Mapping[str, object], int]
 """A residency, a prefetch, and the steps that are run."""
-WAYS: Mapping[str, ExpertRun] = {
+RUNS: Mapping[str, ExpertRun] = {
     INFINITY: ({**CACHE, "chunk_bytes": 1 << 26}, {"kind": "queued", "predictor": "nearest"}, TOKENS),
     DEEPSPEED: (FITTING, {"kind": "all", "across_steps": True}, 2),
     ACCELERATE: ({**FITTING, "host_memory": "pageable"}, "none", 1),
@@ -60,7 +60,7 @@ def moe_infinity() -> CaseReport:
         "MoE-Infinity: the residency frequency_layer with as many experts as fit, and the prefetch nearest in a queue "
         "that what a layer misses goes before. DeepSpeed: all weights of the next layer come while one computes, but "
         "for those that fit. Accelerate: what fits stays, other matrices come from pageable memory when they are read.",
-        [CasePoint(name, published, seconds(*WAYS[name]), "s") for name, published in SECONDS.items()],
+        [CasePoint(name, published, seconds(*RUNS[name]), "s") for name, published in SECONDS.items()],
         tolerance=None,
         deviation="MoE-Infinity is 5 % off; in order, without the queue, wrong guesses delay what is needed. "
         "Accelerate: the rate and the amount of its copies, shown below; the table's figure lies between the chosen "
@@ -72,8 +72,8 @@ def moe_infinity() -> CaseReport:
             Sensitivity(INFINITY, "what comes ahead", "nearest, in order", seconds(CACHE, "nearest", TOKENS)),
             Sensitivity(INFINITY, "what comes ahead", "nothing", seconds(CACHE, "none", TOKENS)),
             Sensitivity(ACCELERATE, "copies of pageable memory", "4 GB/s",
-                        seconds(*WAYS[ACCELERATE], {"pcie.pageable": "4 GB/s"})),
-            Sensitivity(ACCELERATE, "what is copied", "all experts, ahead", seconds(WAYS[ACCELERATE][0], "all", 1)),
+                        seconds(*RUNS[ACCELERATE], {"pcie.pageable": "4 GB/s"})),
+            Sensitivity(ACCELERATE, "what is copied", "all experts, ahead", seconds(RUNS[ACCELERATE][0], "all", 1)),
         ],
     )  # fmt: skip
 

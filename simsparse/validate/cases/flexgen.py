@@ -30,7 +30,7 @@ AUTHORS_T4 = {"gpu0.compute.tensor.fp16": "29.5 TFLOPS"}
 class OptRun:
     """A system of the table: sequences of a pass on the GPU and passes that share weights, and its policy.
 
-    ``pinned``: bytes of weights that stay on the GPU; ``host``: the cache rests on the host, which attends to it.
+    ``host``: the cache rests on the host, which attends to it.
     """
 
     label: str
@@ -43,7 +43,7 @@ class OptRun:
 
 
 STREAMED = {"kind": "none", "what": "all"}
-WAYS = (
+RUNS = (
     OptRun("OPT-6.7B on the GPU, 2 sequences", 25.26, OPT_6_7B, 2),
     OptRun("OPT-30B, Accelerate, 8", 0.62, OPT_30B, 8, {"residency": {**STREAMED, "host_memory": "pageable"}}),
     OptRun("OPT-30B, DeepSpeed ZeRO-Inference, 4", 0.60, OPT_30B, 4, {"residency": STREAMED, "prefetch": "next_layer"}),
@@ -52,16 +52,16 @@ WAYS = (
 )  # fmt: skip
 
 
-def rate(way: OptRun, overrides: Mapping[str, str] | None = None, policy: Mapping[str, Any] | None = None) -> float:
+def rate(run: OptRun, overrides: Mapping[str, str] | None = None, policy: Mapping[str, Any] | None = None) -> float:
     """Tokens per second, prompts included, on a T4 of which each simulated layer stands for PARTS."""
-    said = dict(policy or way.policy)
-    model = replace(way.model, layers=way.model.layers // PARTS, sequences=way.sequences,
-                    vocabulary=way.model.vocabulary // PARTS)  # fmt: skip
+    said = dict(policy or run.policy)
+    model = replace(run.model, layers=run.model.layers // PARTS, sequences=run.sequences,
+                    vocabulary=run.model.vocabulary // PARTS)  # fmt: skip
     read = prompt("prompt", replace(model, length=PROMPT))
-    step = decode("step", replace(model, sequences=way.sequences * way.passes))
-    first = _seconds(_written_away(read) if way.host else read, said, overrides) * way.passes
-    each = _seconds(step, {**said, "placement": HOST_ATTENDS} if way.host else said, overrides)
-    return way.sequences * way.passes * ANSWER / (PARTS * (first + (ANSWER - 1) * each))
+    step = decode("step", replace(model, sequences=run.sequences * run.passes))
+    first = _seconds(_written_away(read) if run.host else read, said, overrides) * run.passes
+    each = _seconds(step, {**said, "placement": HOST_ATTENDS} if run.host else said, overrides)
+    return run.sequences * run.passes * ANSWER / (PARTS * (first + (ANSWER - 1) * each))
 
 
 def _seconds(trace: Trace, policy: Mapping[str, Any], overrides: Mapping[str, str] | None) -> float:
@@ -86,7 +86,7 @@ def _written_away(trace: Trace) -> Trace:
 @CASES.register("flexgen")
 def flexgen() -> CaseReport:
     """Four rows of the table; the deviation is reported."""
-    _, accelerate, zero, flexgen = WAYS
+    _, accelerate, zero, own = RUNS
     pageable = {**zero.policy, "residency": accelerate.policy["residency"]}
     return CaseReport(
         "flexgen",
@@ -96,7 +96,7 @@ def flexgen() -> CaseReport:
         "A prompt and 31 decode steps on systems/t4-pcie3, a quarter of the equal layers and of the head times four. "
         "Accelerate copies each matrix from pageable memory when it is read, ZeRO-Inference the next layer meanwhile; "
         "FlexGen keeps a fifth of the weights on the GPU, and the host attends to its 144 sequences.",
-        [CasePoint(way.label, way.published, rate(way), "tokens/s") for way in WAYS],
+        [CasePoint(run.label, run.published, rate(run), "tokens/s") for run in RUNS],
         tolerance=None,
         deviation="FlexGen: what the host attends at and what the T4 multiplies at, shown below; with both constants "
         "of the authors' cost model, which are fits to their own runs, it is 1.3 times as fast as published. "
@@ -105,9 +105,9 @@ def flexgen() -> CaseReport:
                  "Accelerate's weights are pageable and those of ZeRO-Inference pinned",
                  "activations of FlexGen stay on the GPU"),
         sensitivity=[
-            Sensitivity(flexgen.label, "host attends at", "12.3 GFLOP/s (authors)", rate(flexgen, AUTHORS_HOST)),
-            Sensitivity(flexgen.label, "and the T4 multiplies at", "21 TFLOP/s (authors)",
-                        rate(flexgen, AUTHORS_HOST | AUTHORS_T4)),
+            Sensitivity(own.label, "host attends at", "12.3 GFLOP/s (authors)", rate(own, AUTHORS_HOST)),
+            Sensitivity(own.label, "and the T4 multiplies at", "21 TFLOP/s (authors)",
+                        rate(own, AUTHORS_HOST | AUTHORS_T4)),
             Sensitivity(accelerate.label, "pageable copies", "4 GB/s", rate(accelerate, {"pcie.pageable": "4 GB/s"})),
             Sensitivity(zero.label, "weights", "pageable", rate(zero, policy=pageable)),
         ],
