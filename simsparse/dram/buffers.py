@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from simsparse.dram.compiled import compiled, hot
+from simsparse.dram.compiled import hot
 from simsparse.dram.layout import Ints, StateWord, TableWord
 
 
@@ -14,14 +14,14 @@ def entry_at(t: Ints, s: Ints, buffer: int, place: int) -> int:
     return entry
 
 
-@compiled
+@hot
 def append(t: Ints, s: Ints, buffer: int, entry: int) -> None:
     """Put ``entry`` last in ``buffer``."""
     s[t[TableWord.ORDER] + buffer * t[TableWord.POOL] + s[StateWord.LENGTH + buffer]] = entry
     s[StateWord.LENGTH + buffer] += 1
 
 
-@compiled
+@hot
 def take(t: Ints, s: Ints, buffer: int, place: int) -> int:
     """Take the entry at ``place`` out of ``buffer``."""
     order = t[TableWord.ORDER] + buffer * t[TableWord.POOL]
@@ -32,7 +32,7 @@ def take(t: Ints, s: Ints, buffer: int, place: int) -> int:
     return entry
 
 
-@compiled
+@hot
 def new_entry(t: Ints, s: Ints) -> int:
     """A free entry."""
     s[StateWord.FREE] -= 1
@@ -40,7 +40,7 @@ def new_entry(t: Ints, s: Ints) -> int:
     return entry
 
 
-@compiled
+@hot
 def drop(t: Ints, s: Ints, entry: int) -> None:
     """Give ``entry`` back."""
     s[t[TableWord.FREE] + s[StateWord.FREE]] = entry

@@ -14,4 +14,4 @@ from numba import njit
 compiled = partial(njit, cache=True, no_cfunc_wrapper=True)
 """Decorator of the core's functions."""
 hot = partial(compiled, forceinline=True)
-"""Of functions that each look at the queues goes through."""
+"""Of small functions that each look at the queues, request or command runs, and of larger ones with one call."""

@@ -74,7 +74,7 @@ def _admit(t: Ints, s: Ints, requests: Ints, clock: Ints) -> int:
     return NEVER
 
 
-@compiled
+@hot
 def _enter(t: Ints, s: Ints, requests: Ints, number: int, tick: int) -> bool:
     """Let one request in. A read of what waits to be written is served by the queue, a second write replaces it."""
     writes, address = requests[number, 3], requests[number, 4]
@@ -99,7 +99,7 @@ def _enter(t: Ints, s: Ints, requests: Ints, number: int, tick: int) -> bool:
     return True
 
 
-@compiled
+@hot
 def _tick(t: Ints, s: Ints, log: Ints, tick: int) -> None:
     """One tick; notes when something other than the choices can happen next."""
     if tick >= s[StateWord.NEXT_REFRESH]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from simsparse.dram.compiled import compiled
+from simsparse.dram.compiled import hot
 from simsparse.dram.layout import Ints
 
 
@@ -17,7 +17,7 @@ def new_log(rows: int) -> Ints:
     return np.zeros((rows + 1, 5), np.int64)
 
 
-@compiled
+@hot
 def note(log: Ints, tick: int, command: int, bank: int, row: int, column: int) -> None:
     """Keep a command."""
     if log.shape[0] == 1:

@@ -6,7 +6,7 @@ from __future__ import annotations
 from simsparse.dram.banks import act_on_banks, number_of, row_of
 from simsparse.dram.buffers import append, drop, entry_at, take
 from simsparse.dram.choose import choose, turns
-from simsparse.dram.compiled import compiled
+from simsparse.dram.compiled import compiled, hot
 from simsparse.dram.device import Effect
 from simsparse.dram.layout import OPENED, OPENING, BankWord, ChoiceWord, EntryWord, Ints, StateWord, TableWord
 from simsparse.dram.limits import constrain, earliest, kind_of
@@ -52,7 +52,7 @@ def send_choice(t: Ints, s: Ints, log: Ints, choice: int, tick: int) -> None:
     serve(t, s, log, s[choice + ChoiceWord.BUFFER], s[choice + ChoiceWord.PLACE], s[choice + ChoiceWord.COMMAND], tick)
 
 
-@compiled
+@hot
 def _bank_of(t: Ints, s: Ints, choice: int) -> int:
     """Bank of what was chosen."""
     if s[choice + ChoiceWord.BUFFER] < 0:
@@ -109,7 +109,7 @@ def serve(t: Ints, s: Ints, log: Ints, buffer: int, place: int, command: int, ti
         s[t[TableWord.ROWS] + bank * _BANK + BankWord.DEADLINE] = tick + t[TableWord.ACTIVATE]
 
 
-@compiled
+@hot
 def count_row(t: Ints, s: Ints, entry: int) -> None:
     """Note with the first command of a request whether its row was open (hit), another (conflict), or none (miss)."""
     if s[entry + EntryWord.COUNTED]:
